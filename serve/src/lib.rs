@@ -8,8 +8,10 @@
 pub mod apis;
 mod arming;
 pub mod auditing;
+mod changes;
 pub mod descriptors;
 mod exporting;
+mod hangup;
 pub mod portals;
 mod posting;
 pub mod programs;

@@ -2,6 +2,7 @@
 
 use crate::{
     apis,
+    changes::{Change, of_configuration},
     descriptors::Descriptors,
     programs,
     stopping::{Phase, reaches},
@@ -355,11 +356,11 @@ impl Regulated {
     }
 
     /// Puts the policies, labels and log-ins of the configuration as it stands now into force. Answers with that configuration, and
-    /// what to tell whoever asked. `begun` is what gnomon was started with, `before` what is in force.
+    /// what to tell whoever asked, and what changed. `begun` is what gnomon was started with, `before` what is in force.
     ///
     /// # Errors
     /// What is wrong with the configuration; everything stays as it was.
-    pub async fn by(&self, begun: &Config, before: &Config) -> Result<(Config, String)> {
+    pub async fn by(&self, begun: &Config, before: &Config) -> Result<(Config, String, Vec<Change>)> {
         let file = before.file.as_ref().context("there is no configuration file to read again")?;
         let now = Config::load(file)?;
         // All that can fail comes before anything changes.
@@ -380,7 +381,8 @@ impl Regulated {
             }
         }
         let other = if unregulated(begun) == unregulated(&now) { "" } else { "; what else changed in the configuration needs a restart" };
-        Ok((now, format!("policies and log-ins of {} reloaded{other}", line::counted(count, "portal"))))
+        let changed = of_configuration(before, &now);
+        Ok((now, format!("policies and log-ins of {} reloaded{other}", line::counted(count, "portal")), changed))
     }
 }
 

@@ -4,7 +4,9 @@
 use crate::{
     arming,
     auditing::Auditing,
+    changes::{By, Change, Changes, of_rules},
     exporting::Exports,
+    hangup::{self, Hangup},
     portals::{Portals, Regulated},
     reviewing::Reviewing,
     rule_changes::RuleChanges,
@@ -34,7 +36,7 @@ use std::{
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
 };
 
 /// How often the clock is looked at while an exception is to end.
@@ -84,6 +86,8 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
     let state_dir = &std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
     // Two streams of lines in one output could not be told apart.
     let narration = if config.events.jsonl == Jsonl::Stdout { Narration::Silent } else { narration };
+    // Before there are other threads, which have it from this one.
+    hangup::hold()?;
     let idle = Idle::every(HANDED_BACK);
     tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.waits()).build()?.block_on(async {
         // There to be watched, so that the first exception acts at once. Where it cannot be made, it acts a little later.
@@ -129,8 +133,9 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             Some(proxy) => tokio::spawn(proxy.run_until(asked(Phase::Draining), asked(Phase::CutOff))),
             None => tokio::spawn(asked(Phase::Draining)),
         };
-        let reloaded = Arc::new(Notify::new());
-        let regulating = tokio::spawn(regulate(config.clone(), portals.regulated(), recorder.clone(), reloaded.clone()));
+        let (reloaded, asked_for) = watch::channel(By::Nobody);
+        let told = Changes::new(auditing.as_ref().map(|auditing| auditing.audit.clone()), recorder.clone());
+        let regulating = tokio::spawn(regulate(config.clone(), portals.regulated(), told.clone(), recorder.clone(), asked_for));
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
         let reviewing = Reviewing::start(config.decided(state_dir), ledger_in(state_dir), inspector.clone(), recorder.clone()).await;
@@ -142,14 +147,14 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         let broke = loop {
             tokio::select! {
                 signal = signals.next() => match signal {
-                    Asked::Reload => {
-                        reload(config, &mut read, &inspector, recorder.metrics());
-                        reloaded.notify_one();
+                    Asked::Reload(by) => {
+                        told.tell(&by, reload(config, &mut read, &inspector, recorder.metrics()));
+                        let _ = reloaded.send(by);
                     }
                     Asked::Stop => break None,
                 },
-                () = changes.next() => reload(config, &mut read, &inspector, recorder.metrics()),
-                () = comes(inspector.rules().next_expiry()) => expire(&read, &inspector, recorder.metrics()),
+                () = changes.next() => told.tell(&By::Files, reload(config, &mut read, &inspector, recorder.metrics())),
+                () = comes(inspector.rules().next_expiry()) => told.tell(&By::Clock, expire(&read, &inspector, recorder.metrics())),
                 ended = &mut serving => break Some(Complaint::own(format!("the proxy ended: {}", ending(ended)))),
                 ended = &mut offering, if !config.portals.is_empty() => {
                     break Some(Complaint::own(format!("a portal ended: {}", ending(ended))));
@@ -254,11 +259,12 @@ fn scopes(config: &Config) -> String {
 }
 
 /// Puts the rules as they stand on disk into force; the old ones stay when those are bad.
-fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) {
+fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) -> Vec<Change> {
     // Whoever sent the signal or wrote the file looks at the log, so it says what came of it either way.
     let loaded = rule_files::RuleText::of(&config.rules).and_then(|now| now.compile(Lint::Skip).map(|rules| (now, rules)));
-    let told = match loaded {
+    let (told, changed) = match loaded {
         Ok((now, rules)) => {
+            let changed = of_rules((read, &inspector.rules()), (&now, &rules));
             *read = now;
             metrics.rules_replaced(&rules);
             metrics.rules_reloaded(Reload::Success);
@@ -268,32 +274,36 @@ fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspecto
                 0 => String::new(),
                 warnings => format!("; {warnings} warnings, which `gnomon rules check` shows"),
             };
-            format!("rules reloaded: {count} are in force; requests that are under way keep theirs{hint}")
+            (format!("rules reloaded: {count} are in force; requests that are under way keep theirs{hint}"), changed)
         }
         Err(complaint) => {
             metrics.rules_reloaded(Reload::Failure);
             let next = complaint.next.as_ref().map(|next| format!("\n  next: {next}")).unwrap_or_default();
-            format!("rules not reloaded, those from before stay in force:\n{complaint}{next}")
+            let failed = Change::failed(&format!("rules were not reloaded: {complaint}"));
+            (format!("rules not reloaded, those from before stay in force:\n{complaint}{next}"), vec![failed])
         }
     };
     let _ = writeln!(io::stderr(), "gnomon: {told}");
+    changed
 }
 
 /// Puts the portals' policies and log-ins as they stand in the configuration into force, each time that is asked; the old ones
 /// stay where those are bad. An identity provider may be waited for, so nothing else waits for this.
-async fn regulate(begun: Config, regulated: Regulated, recorder: Arc<Recorder>, asked: Arc<Notify>) {
+async fn regulate(begun: Config, regulated: Regulated, changes: Changes, recorder: Arc<Recorder>, mut asked: watch::Receiver<By>) {
     if regulated.is_empty() || begun.file.is_none() {
         return;
     }
     let mut in_force = begun.clone();
-    loop {
-        asked.notified().await;
+    while asked.changed().await.is_ok() {
+        let by = asked.borrow_and_update().clone();
         let (outcome, told) = match regulated.by(&begun, &in_force).await {
-            Ok((now, told)) => {
+            Ok((now, told, changed)) => {
+                changes.tell(&by, changed);
                 in_force = now;
                 (Reload::Success, told)
             }
             Err(error) => {
+                changes.tell(&by, vec![Change::failed(&format!("the configuration was not reloaded: {error:#}"))]);
                 let told = format!("the configuration was not reloaded, the portals' policies from before stay in force:\n{error:#}");
                 (Reload::Failure, told)
             }
@@ -304,12 +314,13 @@ async fn regulate(begun: Config, regulated: Regulated, recorder: Arc<Recorder>, 
 }
 
 /// An exception has ended: the rules in force without it, also where their files are bad by now.
-fn expire(read: &rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) {
+fn expire(read: &rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) -> Vec<Change> {
     // They compiled before, and the clock makes no error.
-    let Ok(rules) = read.compile(Lint::Skip) else { return };
+    let Ok(rules) = read.compile(Lint::Skip) else { return Vec::new() };
     metrics.rules_replaced(&rules);
     inspector.replace_rules(Arc::new(rules));
     let _ = writeln!(io::stderr(), "gnomon: an exception has expired and no longer acts: `gnomon rules list --filters` shows them");
+    vec![Change::expired()]
 }
 
 /// Until the clock shows this moment. It is looked at often, as clocks are put right.
@@ -354,35 +365,32 @@ async fn narrate(ledger: PathBuf, narration: Narration) -> Result<()> {
 
 /// What a signal asks for.
 enum Asked {
-    Reload,
+    /// By whoever sent the signal.
+    Reload(By),
     Stop,
 }
 
 struct Signals {
-    hangup: Signal,
+    hangup: Hangup,
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { hangup: Hangup::new()?, terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.hangup.recv() => Asked::Reload,
+            by = self.hangup.next() => Asked::Reload(by),
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
         }
     }
 
     async fn stop_again(&mut self) {
-        while let Asked::Reload = self.next().await {}
+        while let Asked::Reload(_) = self.next().await {}
     }
 }
 

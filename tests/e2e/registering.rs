@@ -1,5 +1,5 @@
 //! `gnomon server add` and `server test`: an MCP server gets into the configuration once it has answered, pinned, with the least that
-//! makes sense; and one that does not answer is told of with the reason.
+//! makes sense; and one that does not answer is told of with the reason. `server list` and `status`: what a running portal knows.
 
 use crate::{alerts::prometheus::Watched, exec::GNOMON, portals::server::Server, sensor_stage::until};
 use gnomon_testkit::has;
@@ -9,8 +9,8 @@ use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Output},
-    time::Duration,
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proxy/portal/tests/behaviour/program.py");
@@ -142,9 +142,8 @@ fn a_server_that_was_seen_is_added_with_what_was_called_of_it_and_nothing_else()
     call(1, "echo");
     call(2, "echo");
     let gnomon = |arguments: &str| watched.run(&format!("gnomon server {arguments}"));
-    let added = until("the calls in the inventory", || {
-        Some(gnomon(&format!("add --from {at} --id seen"))).filter(|one| said(one).contains("2 calls"))
-    });
+    until("the calls in the inventory", || Some(gnomon(&format!("add --from {at} --dry-run"))).filter(|one| said(one).contains("2 calls")));
+    let added = gnomon(&format!("add --from {at} --id seen"));
     assert!(added.status.success(), "{}", said(&added));
     assert!(
         said(&added).contains("seen: 2 calls of 1 tool") && said(&added).contains("allow: { servers: [seen], tools: ['echo'] }"),
@@ -157,4 +156,126 @@ fn a_server_that_was_seen_is_added_with_what_was_called_of_it_and_nothing_else()
     assert!(again.status.code() == Some(2) && said(&again).contains("as `seen`"), "{}", said(&again));
     let unknown = gnomon("add --from nobody.example");
     assert!(unknown.status.code() == Some(2) && said(&unknown).contains("`gnomon inventory`"), "{}", said(&unknown));
+}
+
+/// A gnomon that serves until this is dropped.
+struct Serving(Child);
+
+impl Serving {
+    fn portal(folder: &Folder) -> Self {
+        let mut gnomon = Command::new(GNOMON);
+        let state = folder.0.path().join("state");
+        gnomon.env("GNOMON_CONFIG", folder.config()).env("GNOMON_STATE_DIR", state).arg("portal").stderr(Stdio::null());
+        Self(gnomon.spawn().unwrap())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_servers_of_a_running_portal_are_told_with_whether_they_are_there_since_when_and_why_not() {
+    let folder = Folder::new();
+    let server = Server::start();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (portal, metrics) = (gnomon_testkit::free_port(), gnomon_testkit::free_port());
+    let text = format!(
+        "metrics: {{listen: '{metrics}'}}\nservers:\n  - {{id: notes, url: 'http://127.0.0.1:{}/mcp'}}\n  - {{id: gone, url: 'http://{nobody}/mcp'}}\n  \
+         - {{id: idle, url: 'http://{nobody}/mcp'}}\nportals:\n  - {{id: main, listen: '{portal}', servers: [notes, gone], policy: [{{allow: {{servers: [notes]}}}}]}}\n",
+        server.port
+    );
+    fs::write(folder.config(), text).unwrap();
+    let asleep = folder.gnomon(&["server", "list"]);
+    assert!(asleep.status.code() == Some(1) && said(&asleep).contains("no gnomon answers"), "{}", said(&asleep));
+    let _serving = Serving::portal(&folder);
+    let begun = Instant::now();
+    let told = loop {
+        let list = folder.gnomon(&["server", "list"]);
+        let told = said(&list);
+        if list.status.success() && told.contains("up since") && told.contains("refused") {
+            break told;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{told}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with("notes  up since 20") && lines[0].ends_with("  main"), "{told}");
+    assert!(lines[1].starts_with("gone   down since 20") && lines[1].contains(": refused (nobody listens at its address)"), "{told}");
+    assert!(lines[2].starts_with("idle   not offered"), "{told}");
+    let status = folder.gnomon(&["server", "status", "gone", "notes", "--json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    let (notes, gone) = (&status[0]["portals"][0], &status[1]["portals"][0]);
+    assert!(
+        notes["up"] == true && notes["reason"].is_null() && notes["since"].as_u64().is_some_and(|since| since > 1_700_000_000),
+        "{status}"
+    );
+    assert!(gone["up"] == false && gone["reason"] == "refused" && gone["sessions"] == 0, "{status}");
+    let text = said(&folder.gnomon(&["server", "status", "notes"]));
+    assert!(text.starts_with("notes (http)\n  at main: up since") && text.contains("calls     none"), "{text}");
+    let unknown = folder.gnomon(&["server", "status", "nots"]);
+    assert!(unknown.status.code() == Some(2) && said(&unknown).contains("it has: notes, gone, idle"), "{}", said(&unknown));
+}
+
+#[test]
+fn what_a_reload_changed_and_who_asked_for_it_is_in_the_audit_and_an_event() {
+    let folder = Folder::new();
+    let server = Server::start();
+    let (portal, metrics) = (gnomon_testkit::free_port(), gnomon_testkit::free_port());
+    let write = |servers: &str, policy: &str| {
+        let text = format!(
+            "metrics: {{listen: '{metrics}'}}\nservers: [{{id: notes, url: 'http://127.0.0.1:{}/mcp'}}{servers}]\n\
+             portals: [{{id: main, listen: '{portal}', servers: [notes], policy: {policy}}}]\n",
+            server.port
+        );
+        fs::write(folder.config(), text).unwrap();
+    };
+    write("", "[{allow: {servers: [notes], tools: [read]}}]");
+    let serving = Serving::portal(&folder);
+    let begun = Instant::now();
+    let wait = |what: &str, done: &dyn Fn() -> bool| {
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(40), "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let reload = || assert!(Command::new("kill").args(["-HUP", &serving.0.id().to_string()]).status().unwrap().success());
+    let changes = || {
+        let shown = folder.gnomon(&["audit", "show", "--kind", "change", "--json"]);
+        let text = String::from_utf8(shown.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+    wait("the portal", &|| folder.gnomon(&["server", "list"]).status.success());
+    write(
+        ", {id: more, url: 'https://more.example/mcp'}",
+        "[{allow: {servers: [notes], tools: [read]}}, {deny: {servers: [notes], tools: [write]}}]",
+    );
+    reload();
+    wait("the changes", &|| changes().len() >= 2);
+    let of = |change: &Value, key: &str| change[key].as_str().unwrap_or_default().to_owned();
+    let told = changes();
+    let (policy, rest) = (&told[0], &told[1]);
+    let message = of(policy, "message");
+    assert!(
+        message.starts_with("policy, sha256 ") && message.contains("entries added: deny: { servers: [notes], tools: [write] }"),
+        "{message}"
+    );
+    assert!(message.contains("; by SIGHUP of process "), "{policy}");
+    assert_eq!((of(policy, "gnomon.portal.id"), of(policy, "gnomon.status")), ("main".to_owned(), "ok".to_owned()));
+    assert!(of(rest, "message").contains("in force after a restart: servers added: more"), "{rest}");
+    let user = Command::new("id").arg("-un").output().unwrap();
+    assert_eq!(of(policy, "process.user.name"), String::from_utf8_lossy(&user.stdout).trim(), "{policy}");
+    // Nothing changed, nothing is told; a mistake is.
+    reload();
+    write("", "[{allow: {tools: [read]}}]");
+    reload();
+    wait("the mistake", &|| changes().len() >= 3);
+    let failed = changes().pop().unwrap();
+    assert!(of(&failed, "gnomon.status") == "error" && of(&failed, "message").contains("was not reloaded"), "{failed}");
+    assert_eq!(changes().len(), 3);
+    let events = folder.gnomon(&["events", "--where", "gnomon.health=changed", "--json"]);
+    assert!(said(&events).contains("entries added: deny:"), "{}", said(&events));
 }

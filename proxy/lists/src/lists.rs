@@ -4,10 +4,12 @@ use crate::{
     given::{Given, Wanted},
     labels::Labels,
     view::{Exposed, View},
+    watched,
 };
 use arc_swap::ArcSwap;
 use gnomon_access::{Asked, Caller, Policy};
 use gnomon_relay::{gate::Gate, held::Upstream, names::Prefix, offer::Offer, room::Common};
+use gnomon_shares::Shares;
 use gnomon_upstream::{
     Change, Fits, Presence,
     catalogue::{Kind, Listed},
@@ -40,6 +42,7 @@ pub struct PortalLists {
     labels: ArcSwap<HashMap<SmolStr, Labels>>,
     view: ArcSwap<View>,
     given: Given,
+    pub(crate) watched: Arc<Shares>,
     begun: Instant,
     changes: broadcast::Sender<Changed>,
 }
@@ -52,7 +55,8 @@ impl PortalLists {
         gate: Arc<Gate>,
     ) -> Self {
         let (view, labels) = (ArcSwap::default(), ArcSwap::from_pointee(labels));
-        Self { portal: gate.portal().clone(), servers, prefix, gate, labels, view, given: Given::default(), begun: Instant::now(), changes }
+        let (given, watched) = (Given::default(), watched::places());
+        Self { portal: gate.portal().clone(), servers, prefix, gate, labels, view, given, watched, begun: Instant::now(), changes }
     }
 
     /// The portal's id.

@@ -2,7 +2,8 @@
 
 use crate::lists::PortalLists;
 use gnomon_access::Caller;
-use gnomon_relay::held::Upstream;
+use gnomon_relay::{held::Upstream, shares::owner};
+use gnomon_shares::{Bounds, Share, Shares};
 use gnomon_upstream::Granting;
 use smol_str::SmolStr;
 use std::{
@@ -13,6 +14,16 @@ use std::{
 /// How long servers may take to agree to tell of changes.
 const GRANTED_WITHIN: Duration = Duration::from_secs(1);
 
+/// Most resources that are watched at a portal, each counted for each subscription.
+const MOST: usize = 16_384;
+/// How many times those that are left one caller may watch.
+const TIMES_FREE: usize = 3;
+
+/// Places for what is watched at one portal.
+pub(crate) fn places() -> Arc<Shares> {
+    Shares::new(Bounds { all: MOST, each: MOST, times_free: TIMES_FREE })
+}
+
 /// Watches resources until it is dropped.
 pub struct Watching(Vec<Watched>);
 
@@ -22,21 +33,24 @@ struct Watched {
     own: SmolStr,
     /// As the client named it.
     known: SmolStr,
+    _place: Share,
 }
 
 impl PortalLists {
     /// Has servers tell of changes of these resources, named as clients know them. What the caller may not read, or is not there,
-    /// is left out, and so is what its server has not agreed to within a second.
+    /// is left out, and so is what its server has not agreed to within a second, and what is beyond the caller's share.
     pub async fn watch(&self, caller: &Caller, resources: &[&str]) -> Watching {
+        let principal = owner(caller).as_str().into();
         let (mut watched, until): (Vec<(Watched, Granting)>, _) = (Vec::new(), Instant::now() + GRANTED_WITHIN);
         for uri in resources {
             let Ok((index, own, _)) = self.resource(caller, uri) else { continue };
             if watched.iter().any(|(other, _)| other.known == *uri) {
                 continue;
             }
+            let Ok(_place) = self.watched.take(&principal) else { break };
             let (server, own) = (self.servers()[index].clone(), SmolStr::new(own));
             let granting = server.watch(&own);
-            watched.push((Watched { server, own, known: SmolStr::new(uri) }, granting));
+            watched.push((Watched { server, own, known: SmolStr::new(uri), _place }, granting));
         }
         let mut granted = Vec::with_capacity(watched.len());
         for (one, mut granting) in watched {
@@ -65,5 +79,22 @@ impl Watching {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.server.unwatch(&self.own);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seven_others_watch_what_they_want_beside_a_caller_that_watches_all_it_may() {
+        let places = places();
+        let greedy = "greedy".into();
+        let mut held: Vec<_> = std::iter::from_fn(|| places.take(&greedy).ok()).collect();
+        assert_eq!(held.len(), MOST / 4 * 3);
+        for number in 0..7 {
+            let other = format!("other {number}").as_str().into();
+            held.extend((0..256).map(|_| places.take(&other).unwrap()));
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! What portals show of themselves as metrics. Labels are of the configuration and of fixed sets.
 
-use crate::server_metrics::{ServerMetrics, ServersMetrics};
+use crate::{
+    server_metrics::{ServerMetrics, ServersMetrics},
+    telling,
+};
 use gnomon_upstream::{
     catalogue::Kind,
     left_out::{LeftOut, Reason},
@@ -47,6 +50,7 @@ impl PortalMetrics {
         let help = "What portals turned away because callers took what there is for them: requests (503), and answers and \
                     messages to clients, by want of `room` for them in memory; `connections`, which are closed.";
         let refused = IntCounterVec::new(Opts::new("gnomon_portal_refused_total", help), &["lacking"])?;
+        registry.register(Box::new(telling::counter()?))?;
         registry.register(Box::new(left_out.clone()))?;
         registry.register(Box::new(refused.clone()))?;
         let metrics = Self { left_out, refused, servers: ServersMetrics::register(registry)? };

@@ -9,11 +9,11 @@
 
 use crate::{
     not_taken_up::{NotTakenUp, PATIENCE},
-    shares::{Amount, Shares},
     under::Under,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use gnomon_upstream::{Conversation, LegacySession, rpc::Id};
+use gnomon_shares::{Amount, Share, Yielding};
+use gnomon_upstream::{Conversation, LegacySession, rpc::Id, take_place};
 use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::HashMap,
@@ -42,10 +42,12 @@ pub struct ParkedCall {
     pub under: Under,
     /// The server's question.
     pub question: Id,
+    /// Its place among the calls that are under way with its server, which it is still.
+    pub place: Option<Share>,
 }
 
 impl ParkedCall {
-    /// Begins to wait, for a caller that called a name with these arguments.
+    /// Begins to wait, for a caller that called a name with these arguments. The call that this is part of is the one that waits.
     #[must_use]
     pub fn new(
         holder: SmolStr,
@@ -55,7 +57,7 @@ impl ParkedCall {
         under: Under,
         question: Id,
     ) -> Self {
-        Self { holder, caller, name, asked_with, conversation, session, under, question }
+        Self { holder, caller, name, asked_with, conversation, session, under, question, place: take_place() }
     }
 }
 
@@ -69,7 +71,7 @@ pub fn unguessable() -> Option<SmolStr> {
 /// What waits, by the name to take it up by.
 struct Table<C> {
     waiting: HashMap<SmolStr, Waits<C>>,
-    shares: Shares,
+    shares: Yielding,
     next: u64,
 }
 
@@ -83,7 +85,7 @@ struct Waits<C> {
 
 impl<C> Table<C> {
     fn of(most: usize) -> Self {
-        Self { waiting: HashMap::new(), shares: Shares::of(Amount { count: most, bytes: usize::MAX }), next: 0 }
+        Self { waiting: HashMap::new(), shares: Yielding::of(Amount { count: most, bytes: usize::MAX }), next: 0 }
     }
 
     fn insert(&mut self, name: SmolStr, holder: &SmolStr, call: C) {
@@ -194,5 +196,23 @@ mod tests {
         (5..13).for_each(|number| assert_eq!(table.remove(&name(number)), Some(number)));
         table.insert(name(13), &greedy, 13);
         assert!(table.surplus().is_empty(), "what was taken up leaves its place");
+    }
+
+    #[test]
+    fn seven_others_calls_wait_although_one_caller_has_taken_all_places() {
+        let mut table = Table::of(MOST);
+        let greedy: SmolStr = "greedy".into();
+        for number in 0..2 * MOST {
+            table.insert(format_smolstr!("greedy {number}"), &greedy, number);
+            table.surplus();
+        }
+        for other in 0..7 {
+            for number in 0..MOST / 8 {
+                table.insert(format_smolstr!("{other} {number}"), &format_smolstr!("other {other}"), number);
+                table.surplus();
+            }
+        }
+        let kept = |other: usize| (0..MOST / 8).all(|number| table.get(&format!("{other} {number}")).is_some());
+        assert!((0..7).all(kept) && table.waiting.len() == MOST);
     }
 }

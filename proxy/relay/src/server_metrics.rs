@@ -5,7 +5,10 @@ use gnomon_audit::Status;
 use gnomon_upstream::UpstreamError;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use smol_str::SmolStr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::{
+    sync::atomic::{AtomicU8, Ordering},
+    time::SystemTime,
+};
 
 /// Seconds that servers take: from a local one to a model's answer.
 const TOOK: [f64; 8] = [0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0, 120.0];
@@ -19,6 +22,7 @@ pub(crate) struct ServersMetrics {
     errors: IntCounterVec,
     took: HistogramVec,
     sessions: IntGaugeVec,
+    changed: IntGaugeVec,
 }
 
 impl ServersMetrics {
@@ -30,33 +34,38 @@ impl ServersMetrics {
         let of = ["portal", "server"];
         let help = "Whether a server that a portal offers is there: 1, or 0 while it does not answer and before it first did.";
         let up = IntGaugeVec::new(Opts::new("gnomon_portal_server_up", help), &of)?;
-        let help = "1 for the reason why a server is not there now: refused, dns, tls, forbidden_address, timeout, unreachable, \
-                    broke_off, not_started, unauthorized, http_4xx, http_5xx, http_other, protocol, too_large or error_answer.";
+        let help = "1 for the reason why a server is not there now: refused, dns, tls, forbidden_address, timeout (no connection), \
+                    frozen (a connection and no answer), unreachable, broke_off, not_started, unauthorized, http_4xx, http_5xx, \
+                    http_other, protocol, too_large or error_answer.";
         let down = IntGaugeVec::new(Opts::new("gnomon_portal_server_down", help), &["portal", "server", "reason"])?;
         let help = "Requests of clients that were to go to a server, by how they ended: ok, error, refused (by policy, rules or the \
                     tool's schema), unavailable or cancelled.";
         let calls = IntCounterVec::new(Opts::new("gnomon_portal_server_calls_total", help), &["portal", "server", "status"])?;
         let help = "Requests of clients to which a server gave no answer, by why: as in gnomon_portal_server_down, or down, where \
-                    it was known to be.";
+                    it was known to be, or busy, where their caller has its share of the calls under way.";
         let errors = IntCounterVec::new(Opts::new("gnomon_portal_server_errors_total", help), &["portal", "server", "reason"])?;
         let help = "How long servers take for what clients ask of them.";
         let opts = HistogramOpts::new("gnomon_portal_server_seconds", help).buckets(TOOK.to_vec());
         let took = HistogramVec::new(opts, &of)?;
         let help = "Sessions that are open with a server, for clients.";
         let sessions = IntGaugeVec::new(Opts::new("gnomon_portal_server_sessions", help), &of)?;
+        let help = "When a server came or went last, seconds since 1970; 0 before it was first asked.";
+        let changed = IntGaugeVec::new(Opts::new("gnomon_portal_server_changed_timestamp_seconds", help), &of)?;
+        registry.register(Box::new(changed.clone()))?;
         registry.register(Box::new(up.clone()))?;
         registry.register(Box::new(down.clone()))?;
         registry.register(Box::new(calls.clone()))?;
         registry.register(Box::new(errors.clone()))?;
         registry.register(Box::new(took.clone()))?;
         registry.register(Box::new(sessions.clone()))?;
-        Ok(Self { up, down, calls, errors, took, sessions })
+        Ok(Self { up, down, calls, errors, took, sessions, changed })
     }
 
     /// The series of one server.
     pub fn of(&self, portal: &str, server: &str) -> ServerMetrics {
         let of = [portal, server];
         self.up.with_label_values(&of).set(0);
+        self.changed.with_label_values(&of).set(0);
         self.calls.with_label_values(&[portal, server, "ok"]);
         self.errors.with_label_values(&[portal, server, "timeout"]);
         self.took.with_label_values(&of);
@@ -83,12 +92,23 @@ pub struct ServerMetrics {
 impl ServerMetrics {
     /// It is there.
     pub fn is_here(&self) {
-        self.all.up.with_label_values(&[&self.portal, &self.server]).set(1);
+        self.is_up(1);
+    }
+
+    /// Whether it is there, and since when where that is news.
+    fn is_up(&self, now: i64) {
+        let of = [&self.portal, &self.server];
+        let (up, changed) = (self.all.up.with_label_values(&of), self.all.changed.with_label_values(&of));
+        if up.get() != now || changed.get() == 0 {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            changed.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        }
+        up.set(now);
     }
 
     /// It is not, and why.
     pub fn is_gone(&self, why: &UpstreamError) {
-        self.all.up.with_label_values(&[&self.portal, &self.server]).set(0);
+        self.is_up(0);
         self.all.down.with_label_values(&[&self.portal, &self.server, why.reason()]).set(1);
     }
 

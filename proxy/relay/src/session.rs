@@ -25,7 +25,7 @@ use gnomon_access::Caller;
 use gnomon_audit::session_digest;
 use gnomon_kit::whole_millis;
 use gnomon_upstream::{
-    Client, LegacySession, Scope, Speaks, UpstreamError,
+    Client, LegacySession, Owner, Scope, Speaks, UpstreamError,
     rpc::{self, Id, Message, Notification, Outcome},
 };
 use smol_str::SmolStr;
@@ -227,7 +227,7 @@ impl Session {
             return Ok(session.clone());
         }
         upstream.check()?;
-        let session = upstream.open_session(&self.client, &self.id).await?;
+        let session = upstream.open_session(&self.client, Owner { holder: &self.holder, ends: &self.id }).await?;
         let level = lock(&open.log_level).clone();
         if let Some(level) = level {
             let params = Bytes::from(format!("{{\"level\":{}}}", rpc::quoted(&level)));

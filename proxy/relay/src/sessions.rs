@@ -4,9 +4,9 @@ use crate::{
     acts::Acts,
     gate::Gate,
     session::{Session, lock},
-    shares::{Amount, Shares},
 };
 use gnomon_access::Caller;
+use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::Client;
 use smol_str::SmolStr;
 use std::{
@@ -50,7 +50,7 @@ pub struct Sessions {
 
 struct Table {
     sessions: HashMap<SmolStr, Arc<Session>>,
-    shares: Shares,
+    shares: Yielding,
 }
 
 impl Table {
@@ -86,7 +86,7 @@ impl Sessions {
     /// No sessions yet.
     #[must_use]
     pub fn new(limits: SessionLimits, acts: Option<Arc<Acts>>, gate: Arc<Gate>) -> Self {
-        let shares = Shares::of(Amount { count: limits.most, bytes: MOST_BYTES });
+        let shares = Yielding::of(Amount { count: limits.most, bytes: MOST_BYTES });
         Self { table: Mutex::new(Table { sessions: HashMap::new(), shares }), faces: Mutex::default(), limits, acts, gate }
     }
 
@@ -184,5 +184,34 @@ impl Sessions {
             let all: Vec<_> = all.iter().map(|session| session.audited()).collect();
             acts.all_sessions_end(&all).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_access::{AuthMethod, Policy};
+
+    #[tokio::test]
+    async fn seven_others_have_their_sessions_although_one_caller_has_taken_all() {
+        const MOST: usize = 640;
+        let policy = Policy::parse("[]", "policy.yml").unwrap();
+        let gate = Gate::new("main".into(), Arc::new(policy));
+        let sessions = Sessions::new(SessionLimits { most: MOST, idle: Duration::from_secs(60) }, None, gate);
+        let client = || Client::new(bytes::Bytes::from_static(b"{}"), bytes::Bytes::from_static(b"{}"), "2025-11-25".into());
+        let caller = |name: &str| {
+            let anybody = Caller::anonymous("127.0.0.1".parse().unwrap());
+            Caller { method: AuthMethod::Token, subject: name.into(), ..anybody }
+        };
+        let greedy = caller("greedy");
+        (0..2 * MOST).for_each(|_| drop(sessions.begin(&greedy, client()).unwrap()));
+        for number in 0..7 {
+            let other = caller(&format!("other {number}"));
+            let own: Vec<_> = (0..MOST / 8).map(|_| sessions.begin(&other, client()).unwrap().id.clone()).collect();
+            assert!(own.iter().all(|id| sessions.find(id, &other).is_some()), "{number} has its eighth");
+        }
+        assert!(lock(&sessions.table).sessions.len() <= MOST);
+        let own = lock(&sessions.table).sessions.values().filter(|session| session.owner == "greedy").count();
+        assert!(own > 0 && own <= MOST / 8, "{own}");
     }
 }

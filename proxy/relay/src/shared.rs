@@ -8,13 +8,14 @@
 use crate::{
     hearing::Hearing,
     held::Upstream,
-    shares::{self, Amount, Shares},
+    shares,
     telling::{Telling, beside},
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
+use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::{
-    Client, LegacySession, Scope, UpstreamError,
+    Client, LegacySession, Owner, Scope, UpstreamError,
     rpc::{INTERNAL_ERROR, Id, Message, Outcome, Request, RpcError},
 };
 use smol_str::SmolStr;
@@ -154,7 +155,7 @@ impl Kept {
 
 struct Table {
     kept: HashMap<Key, Vec<Kept>>,
-    shares: Shares,
+    shares: Yielding,
     next: u64,
 }
 
@@ -208,7 +209,7 @@ impl SharedSessions {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {
-        let shares = Shares::of(Amount { count: MOST, bytes: MOST_BYTES });
+        let shares = Yielding::of(Amount { count: MOST, bytes: MOST_BYTES });
         Self(Mutex::new(Table { kept: HashMap::new(), shares, next: 0 }))
     }
 
@@ -233,7 +234,7 @@ impl SharedSessions {
         }
         server.check()?;
         let holder = shares::owner(caller);
-        let session = server.open_session(client, &holder).await?;
+        let session = server.open_session(client, Owner { holder: &holder, ends: &holder }).await?;
         let under_way = Arc::<UnderWay>::default();
         let mut hearing = client.may_be_asked().then(|| hear(server.clone(), session.clone(), client.clone(), under_way.clone()));
         if let Some(hearing) = &mut hearing {

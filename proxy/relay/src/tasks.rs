@@ -8,8 +8,8 @@
 //! task is whose call was given its id last. Of two sessions both may have a task of the same id; where those are two callers', and
 //! were it not told apart the later one's, the earlier task is believed to be there only by the time of its creation.
 
-use crate::shares::{Amount, Shares};
 use gnomon_access::Hints;
+use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::{Scope, members::Members, rpc::Id};
 use smol_str::SmolStr;
 use std::{
@@ -62,7 +62,7 @@ pub struct Tasks(Mutex<Table>);
 struct Table {
     /// By their ids; those with the same in the order in which they began.
     known: HashMap<SmolStr, Vec<Made>>,
-    shares: Shares,
+    shares: Yielding,
 }
 
 impl Table {
@@ -93,7 +93,7 @@ impl Table {
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self(Mutex::new(Table { known: HashMap::new(), shares: Shares::of(Amount { count: MOST, bytes: MOST * LONGEST_ID }) }))
+        Self(Mutex::new(Table { known: HashMap::new(), shares: Yielding::of(Amount { count: MOST, bytes: MOST * LONGEST_ID }) }))
     }
 }
 
@@ -217,6 +217,11 @@ mod tests {
         }
         assert!(tasks.of(&"anna".into(), "a").is_some() && tasks.table().all().count() == MOST);
         assert!(tasks.has_any(&"hog".into()) && !tasks.has_any(&"bert".into()));
+        for other in 0..7 {
+            keep(&tasks, &format!("other {other}"), &format!("o{other}"), Scope::Server, None);
+        }
+        assert!((0..7).all(|other| tasks.of(&format!("other {other}").into(), &format!("o{other}")).is_some()));
+        assert!(tasks.of(&"anna".into(), "a").is_some() && tasks.table().all().count() == MOST);
     }
 
     #[test]

@@ -3,7 +3,12 @@
 //! One that hangs holds up neither whoever has it told nor the other servers: they are told at once, and waited for at most a second.
 //! Who is slower is told all the same, within ten.
 
-use std::{pin::Pin, time::Duration};
+use prometheus::{IntCounterVec, Opts};
+use std::{
+    pin::Pin,
+    sync::{LazyLock, PoisonError, RwLock},
+    time::Duration,
+};
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
 
 /// How long whoever has servers told something waits for that.
@@ -14,6 +19,49 @@ const TOLD_WITHIN: Duration = Duration::from_secs(10);
 const MOST: usize = 4096;
 
 static PLACES: Semaphore = Semaphore::const_new(MOST);
+
+/// Why a server was not told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Untold {
+    /// So many others were being told something.
+    Busy,
+    /// It did not take it in time.
+    Slow,
+}
+
+impl Untold {
+    const ALL: [Self; 2] = [Self::Busy, Self::Slow];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Slow => "slow",
+        }
+    }
+
+    fn count(self) {
+        let counted = COUNTED.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = &*counted {
+            counter.with_label_values(&[self.as_str()]).inc();
+        }
+    }
+}
+
+/// Where it is counted: one for this process, as the places are.
+static COUNTED: LazyLock<RwLock<Option<IntCounterVec>>> = LazyLock::new(RwLock::default);
+
+/// What counts what servers are not told.
+///
+/// # Errors
+/// When the name is refused, which is a mistake in this file.
+pub(crate) fn counter() -> Result<IntCounterVec, prometheus::Error> {
+    let help = "What servers were not told (ends of sessions, cancellations, answers, notifications of clients), by why: `busy`, as 4,096 \
+                were being told something, or `slow`, as they did not take it within ten seconds.";
+    let counter = IntCounterVec::new(Opts::new("gnomon_portal_untold_total", help), &["reason"])?;
+    Untold::ALL.iter().for_each(|why| drop(counter.with_label_values(&[why.as_str()])));
+    *COUNTED.write().unwrap_or_else(PoisonError::into_inner) = Some(counter.clone());
+    Ok(counter)
+}
 
 /// A server is told something.
 pub type Telling = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -32,12 +80,34 @@ pub async fn at_once(told: Vec<Telling>) {
 /// Has a server told something that nobody waits for. None where too many are being told, or everything ends.
 pub fn beside(telling: Telling) -> Option<JoinHandle<()>> {
     let Ok(place) = PLACES.try_acquire() else {
+        Untold::Busy.count();
         tracing::debug!("a server is not told something: too many take their time");
         return None;
     };
     let runtime = Handle::try_current().ok()?;
     Some(runtime.spawn(async move {
         let _place = place;
-        let _ = tokio::time::timeout(TOLD_WITHIN, telling).await;
+        if tokio::time::timeout(TOLD_WITHIN, telling).await.is_err() {
+            Untold::Slow.count();
+        }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_servers_are_not_told_is_counted_by_why() {
+        let counter = counter().unwrap();
+        let count = |why: Untold| counter.with_label_values(&[why.as_str()]).get();
+        let hangs = || Box::pin(std::future::pending()) as Telling;
+        let mut told: Vec<_> = (0..MOST).map_while(|_| beside(hangs())).collect();
+        assert!(beside(hangs()).is_none() && count(Untold::Busy) >= 1);
+        told.truncate(2);
+        for one in told {
+            one.await.unwrap();
+        }
+        assert!(count(Untold::Slow) >= 2, "{}", count(Untold::Slow));
+    }
 }

@@ -63,7 +63,7 @@ impl Under {
     /// There was no answer. A server that may still be at it is told that nobody waits for it, and why.
     pub fn failed(mut self, error: &CallError) {
         match error {
-            CallError::Upstream(UpstreamError::Timeout(_)) => self.why = "no answer came in time",
+            CallError::Upstream(UpstreamError::Timeout(_) | UpstreamError::Frozen(_)) => self.why = "no answer came in time",
             CallError::NoRoom => self.why = "the client does not read what it says",
             CallError::Refused(_) => self.why = "a rule refuses what it said",
             _ => self.id = None,

@@ -3,10 +3,8 @@
 //! To run a script again for the rest of its result would run its writes again. What is kept is a copy of what its caller was
 //! allowed to see when it ran; a policy that is changed meanwhile does not take it back.
 
-use gnomon_relay::{
-    parked::unguessable,
-    shares::{Amount, Shares},
-};
+use gnomon_relay::parked::unguessable;
+use gnomon_shares::{Amount, Yielding};
 use smol_str::SmolStr;
 use std::{
     collections::VecDeque,
@@ -34,12 +32,12 @@ pub(super) struct Kept(Mutex<Table>);
 struct Table {
     /// The oldest first.
     results: VecDeque<Result>,
-    shares: Shares,
+    shares: Yielding,
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Self(Mutex::new(Table { results: VecDeque::new(), shares: Shares::of(MOST) }))
+        Self(Mutex::new(Table { results: VecDeque::new(), shares: Yielding::of(MOST) }))
     }
 }
 

@@ -31,7 +31,7 @@ use gnomon_relay::{
     names::shortened,
     shares::owner,
 };
-use gnomon_shares::Refused;
+use gnomon_shares::{Refused, Turns};
 use gnomon_upstream::{
     catalogue,
     rpc::{INVALID_PARAMS, Id, Outcome, Request, RpcError},
@@ -46,7 +46,7 @@ use std::sync::Arc;
 use steps::Steps;
 use suspended::{Asker, Question, Running, Step, Suspended};
 use tokio::sync::OnceCell;
-use turns::{Turns, searches_beside};
+use turns::searches_beside;
 use uuid::Uuid;
 
 /// Finds tools.
@@ -93,8 +93,8 @@ impl CodeModeWorks {
         let executions = config.workers.max(1);
         let searches = searches_beside(executions);
         config.workers = executions + searches;
-        let calling = Turns::of(executions, config.queue, config.patience);
-        let searching = Turns::of(searches, config.queue, config.patience);
+        let calling = turns::places(executions, config.queue, config.patience);
+        let searching = turns::places(searches, config.queue, config.patience);
         let executions = IntCounterVec::new(
             Opts::new("gnomon_codemode_executions_total", "Scripts that were run in Code Mode, by how they ended."),
             &["tool", "outcome"],

@@ -7,7 +7,13 @@
 //! have three sevenths each if they grow together. What is held is not taken back, so each that comes when others have their
 //! fill gets a part of what they left: with a multiple of 1, ten find places among 1,024.
 //!
-//! Nothing waits here: whoever gets no place decides whether to refuse, to close something, or to wait with [`Shares::freed`].
+//! One rule holds of all pools: **an owner may have what is free up to a part of the pool that is stated, and keeps nobody out while it
+//! has more than an eighth** ([`Bounds::while_waited`]). There are two ways to keep it. Where what is held can be ended, as sessions
+//! can, the one with most gives way ([`Yielding`]). Where it cannot, as with a script that runs, some places stay free whoever asks
+//! (the multiple), and those who find none wait for the next that is given back, which goes to whoever has less than an eighth
+//! ([`Turns`]). Connections have [`Seats`].
+//!
+//! Whoever gets no place of [`Shares`] decides whether to refuse, to close something, or to wait with [`Shares::freed`].
 //!
 //! ```
 //! use gnomon_shares::{Bounds, Refused, Shares};
@@ -23,8 +29,12 @@
 #![deny(missing_docs)]
 
 mod seats;
+mod turns;
+mod yielding;
 
 pub use seats::{Seat, Seats};
+pub use turns::Turns;
+pub use yielding::{Amount, Yielding};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +54,13 @@ pub struct Bounds {
 impl Bounds {
     /// No bound.
     pub const NONE: Self = Self { all: usize::MAX, each: usize::MAX, times_free: 0 };
+
+    /// Most that a principal may add to while another waits who has less: an eighth of all, and one at least.
+    #[must_use]
+    pub const fn while_waited(&self) -> usize {
+        let eighth = self.all / 8;
+        if eighth == 0 { 1 } else { eighth }
+    }
 
     /// Decides whether a principal that holds `own` of `held` places may have one more.
     ///
@@ -98,6 +115,8 @@ pub struct Shares {
 struct Held {
     all: usize,
     by: HashMap<Arc<str>, usize>,
+    /// How often each waits for a place.
+    waiting: HashMap<Arc<str>, usize>,
 }
 
 /// One place, or several taken together, given back when dropped.
@@ -161,7 +180,17 @@ impl Shares {
 }
 
 impl Held {
+    /// Whether another waits who has less than an eighth, and this one has as much.
+    fn makes_way(&self, bounds: &Bounds, principal: &Arc<str>) -> bool {
+        let share = bounds.while_waited();
+        let has = |principal: &Arc<str>| self.by.get(principal).copied().unwrap_or(0);
+        !self.waiting.is_empty() && has(principal) >= share && self.waiting.keys().any(|other| other != principal && has(other) < share)
+    }
+
     fn add(&mut self, bounds: &Bounds, principal: &Arc<str>, count: usize) -> Result<(), Refused> {
+        if self.makes_way(bounds, principal) {
+            return Err(Refused::OverShare);
+        }
         match self.by.get_mut(principal) {
             Some(own) => {
                 bounds.admit_some(count, *own, self.all)?;

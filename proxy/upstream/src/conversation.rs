@@ -4,6 +4,7 @@ use crate::{
     endpoint::Reply,
     error::UpstreamError,
     events::EventReader,
+    heard,
     legacy::LegacySession,
     pipe::{Heard, Pipe},
 };
@@ -207,6 +208,7 @@ impl Conversation {
             Source::Pipe { said, patience, line, undo } => loop {
                 match (tokio::time::timeout(*patience, said.recv()).await, line.upgrade()) {
                     (Ok(next), _) => {
+                        heard::now();
                         let next = next.ok_or(UpstreamError::Aborted)??;
                         if let (Said::Answer(_), Some(undo)) = (&next, undo) {
                             undo.id = None;

@@ -3,6 +3,7 @@
 use crate::{
     error::UpstreamError,
     events::EventReader,
+    heard,
     lane::{lane, lanes},
 };
 use bytes::{Bytes, BytesMut};
@@ -233,6 +234,12 @@ impl Endpoint {
         }
     }
 
+    /// How many connections there may be, to all servers together.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.pools.most_connections()
+    }
+
     /// Ends a session.
     ///
     /// # Errors
@@ -240,6 +247,11 @@ impl Endpoint {
     pub async fn delete(&self, headers: HeaderMap) -> Result<(), UpstreamError> {
         let request = self.request(Method::DELETE, headers);
         self.send(request.map(|()| Full::default())).await.map(drop)
+    }
+
+    /// How long the head of an answer, or the next event, may take.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.limits.patience
     }
 
     /// Sends a request that is not MCP's, and reads all of the answer, decoded, within `message` bytes and `patience` in all.
@@ -299,7 +311,10 @@ impl Endpoint {
         });
         loop {
             match tokio::time::timeout(patience, &mut answered).await {
-                Ok(answered) => return Ok(answered?),
+                Ok(answered) => {
+                    heard::now();
+                    return Ok(answered?);
+                }
                 Err(_) if waits() => {}
                 Err(_) => return Err(UpstreamError::Timeout(patience)),
             }
@@ -352,6 +367,7 @@ impl Endpoint {
             let mut read = Whole::new(&body.size_hint(), most);
             while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 let Ok(data) = frame.map_err(|_| UpstreamError::Aborted)?.into_data() else { continue };
+                heard::now();
                 read.push(data).map_err(|_| UpstreamError::TooLarge(most))?;
             }
             Ok(read.into_bytes())

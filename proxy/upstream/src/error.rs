@@ -2,6 +2,7 @@
 
 use gnomon_catalogue::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use gnomon_http::{DialError, SendError};
+use gnomon_shares::Refused;
 use std::{fmt, time::Duration};
 
 /// Why a server cannot be connected to.
@@ -51,15 +52,26 @@ pub enum UpstreamError {
         /// For the log only.
         detail: String,
     },
+    /// It is not asked: too many calls are under way with it, or too many of this caller.
+    #[error("too many calls are under way with it: {0}")]
+    Busy(Refused),
     /// It is a program that was not started; why, in words for clients.
     #[error("{0}")]
     NotStarted(String),
     /// It was found to be gone, and is not asked again before it is back.
-    #[error("it has been unreachable for {}; it is tried again in the background", lasted(*.0))]
-    Down(Duration),
+    #[error("it has been unreachable for {} ({why}); it is tried again in the background", lasted(*.since))]
+    Down {
+        /// For how long.
+        since: Duration,
+        /// Why, in words for clients.
+        why: String,
+    },
     /// It took too long.
     #[error("it gave no answer within {0:?}")]
     Timeout(Duration),
+    /// It takes connections and says nothing, whoever asks.
+    #[error("it is frozen: it takes connections, and gave no answer within {0:?}")]
+    Frozen(Duration),
     /// It forgot the session.
     #[error("it ended the session")]
     SessionGone,
@@ -107,11 +119,11 @@ impl UpstreamError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Unreachable { .. } | Self::NotStarted(_) | Self::Down(_) => "upstream_unreachable",
-            Self::Timeout(_) => "upstream_timeout",
+            Self::Unreachable { .. } | Self::NotStarted(_) | Self::Down { .. } => "upstream_unreachable",
+            Self::Timeout(_) | Self::Frozen(_) => "upstream_timeout",
             Self::Unauthorized(_) => "upstream_unauthorized",
             Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
-            Self::Status(_) | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) => "upstream_failed",
+            Self::Status(_) | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => "upstream_failed",
         }
     }
 
@@ -124,10 +136,12 @@ impl UpstreamError {
             Self::Unreachable { why: Unconnected::Tls, .. } => "tls",
             Self::Unreachable { why: Unconnected::Forbidden, .. } => "forbidden_address",
             Self::Unreachable { why: Unconnected::Time, .. } | Self::Timeout(_) => "timeout",
+            Self::Frozen(_) => "frozen",
             Self::Unreachable { why: Unconnected::Other, .. } => "unreachable",
             Self::Dropped { .. } | Self::Aborted => "broke_off",
             Self::NotStarted(_) => "not_started",
-            Self::Down(_) => "down",
+            Self::Busy(_) => "busy",
+            Self::Down { .. } => "down",
             Self::SessionGone => "session_gone",
             Self::Unauthorized(_) => "unauthorized",
             Self::Status(400..=499) => "http_4xx",
@@ -151,7 +165,13 @@ impl UpstreamError {
     /// Whether it says that the server is not there, rather than something about this request.
     #[must_use]
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Dropped { .. } | Self::Timeout(_) | Self::Down(_))
+        matches!(self, Self::Unreachable { .. } | Self::Dropped { .. } | Self::Timeout(_) | Self::Frozen(_) | Self::Down { .. })
+    }
+
+    /// Whether it says that nothing at all is heard of the server: no connection of it ends by itself then.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Frozen(_) | Self::Timeout(_) | Self::Unreachable { why: Unconnected::Time, .. })
     }
 }
 
@@ -177,7 +197,12 @@ mod tests {
 
     #[test]
     fn for_how_long_a_server_was_away_is_said_in_words_also_at_first() {
-        let told = |millis| UpstreamError::Down(Duration::from_millis(millis)).to_string();
-        assert!(told(400).contains("for less than a second;") && told(2_400).contains("for 2s;"), "{} {}", told(400), told(2_400));
+        let told = |millis| UpstreamError::Down { since: Duration::from_millis(millis), why: "why".to_owned() }.to_string();
+        assert!(
+            told(400).contains("for less than a second (why);") && told(2_400).contains("for 2s (why);"),
+            "{} {}",
+            told(400),
+            told(2_400)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! A server's event stream, one event at a time.
 
-use crate::error::UpstreamError;
+use crate::{error::UpstreamError, heard};
 use bytes::Bytes;
 use gnomon_http::UpstreamBody;
 use gnomon_wire::sse::{HasData, Item, SseParser};
@@ -63,6 +63,7 @@ impl EventReader {
                 Some(Err(_)) => return Err(UpstreamError::Aborted),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
+                        heard::now();
                         return Ok(Some(data));
                     }
                 }

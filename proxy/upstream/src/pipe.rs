@@ -27,7 +27,7 @@ const QUEUE: usize = 64;
 const UNIT: usize = 1 << 10;
 const MOST_UNWRITTEN: u32 = 8 << 10;
 /// Most requests under way.
-const MOST_WAITING: usize = 1024;
+pub(crate) const MOST_WAITING: usize = 1024;
 
 /// A message that waits to be written, and the room that it has meanwhile.
 pub type Outgoing = (Bytes, OwnedSemaphorePermit);

@@ -21,9 +21,10 @@ use crate::{
     legacy::{Client, LegacySession, Line as Way},
     modern::{ModernLine, ModernPeer},
     pipe::Pipe,
-    server::OWN,
+    server::Owner,
 };
 use gnomon_confine::{Layer, Missing, Report, Weight};
+use gnomon_shares::{Bounds, Share, Turns};
 use instance::{Activity, Instance};
 use lines::{Line, Lines};
 use smol_str::SmolStr;
@@ -33,6 +34,7 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     os::unix::process::ExitStatusExt as _,
+    pin::pin,
     process::{ExitStatus, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -40,10 +42,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{
-    process::Command,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-};
+use tokio::{process::Command, sync::watch};
 
 pub use layers::ServerLayers;
 
@@ -113,7 +112,7 @@ impl Default for ProgramLimits {
 pub struct Program {
     options: ProgramOptions,
     starts: Mutex<Starts>,
-    room: Arc<Semaphore>,
+    room: Turns,
     running: Mutex<HashMap<u32, Running>>,
     era: AtomicU8,
     /// One that answered, but not as the stateless era does: it is spoken to as one of the older next.
@@ -127,6 +126,8 @@ pub struct Program {
 struct Running {
     pipe: Weak<Pipe>,
     activity: Arc<Activity>,
+    /// Whose it is.
+    holder: Arc<str>,
 }
 
 /// Whether everything ends.
@@ -134,6 +135,11 @@ struct Running {
 enum Stopping {
     No,
     Yes,
+}
+
+/// Whoever has none finds one at once, or makes one: so nothing is set aside.
+fn places(all: usize) -> Bounds {
+    Bounds { all, each: all, times_free: 0 }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -145,7 +151,7 @@ impl Program {
     #[must_use]
     pub fn new(options: ProgramOptions) -> Arc<Self> {
         Arc::new(Self {
-            room: Arc::new(Semaphore::new(options.limits.instances)),
+            room: Turns::of(places(options.limits.instances), options.limits.instances, PLACE_WITHIN),
             options,
             starts: Mutex::default(),
             running: Mutex::default(),
@@ -161,8 +167,15 @@ impl Program {
         self.stopping.send_replace(Stopping::Yes);
         lock(&self.spare).take();
         // Each holds a place until nothing of it is left; the last resort in that is `SIGKILL`.
-        let all = u32::try_from(self.options.limits.instances).unwrap_or(u32::MAX);
-        let _ = self.room.acquire_many(all).await;
+        let room = self.room.places();
+        loop {
+            let mut freed = pin!(room.freed());
+            freed.as_mut().enable();
+            if room.all_held() == 0 {
+                return;
+            }
+            freed.await;
+        }
     }
 
     /// The server as one of the stateless era.
@@ -170,7 +183,7 @@ impl Program {
         if self.era.load(Ordering::Acquire) == OLDER {
             return Err(UpstreamError::Protocol("it is of the era with sessions".to_owned()));
         }
-        let pipe = self.start(OWN).await?;
+        let pipe = self.start(Owner::OWN).await?;
         let asked = tokio::time::timeout(PROBE, ModernPeer::discover(ModernLine::Pipe(pipe.clone()), client)).await;
         let found = asked.unwrap_or(Err(UpstreamError::Timeout(PROBE)));
         if found.is_err() && !pipe.is_closed() {
@@ -179,8 +192,8 @@ impl Program {
         found
     }
 
-    /// A session with a process of its own, whose ends are the `owner`'s.
-    pub(crate) async fn legacy(self: &Arc<Self>, client: &Client, owner: &str) -> Result<Arc<LegacySession>, UpstreamError> {
+    /// A session with a process of its own.
+    pub(crate) async fn legacy(self: &Arc<Self>, client: &Client, owner: Owner<'_>) -> Result<Arc<LegacySession>, UpstreamError> {
         let spare = lock(&self.spare).take().filter(|pipe| !pipe.is_closed());
         let pipe = match spare {
             Some(pipe) => pipe,
@@ -193,13 +206,13 @@ impl Program {
     }
 
     /// Starts a process and gives the line to it.
-    async fn start(self: &Arc<Self>, owner: &str) -> Result<Arc<Pipe>, UpstreamError> {
-        lock(&self.starts).check(owner, Instant::now())?;
-        let place = self.place().await?;
+    async fn start(self: &Arc<Self>, owner: Owner<'_>) -> Result<Arc<Pipe>, UpstreamError> {
+        lock(&self.starts).check(owner.ends, Instant::now())?;
+        let place = self.place(owner.holder).await?;
         if *self.stopping.borrow() == Stopping::Yes {
             return Err(UpstreamError::NotStarted("gnomon is about to end".to_owned()));
         }
-        match self.spawn(place, owner).await {
+        match self.spawn(place, owner.ends).await {
             Ok(pipe) => {
                 lock(&self.starts).begun();
                 Ok(pipe)
@@ -211,28 +224,43 @@ impl Program {
         }
     }
 
-    /// A place for one more; whoever rested longest makes it, if there is none.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, UpstreamError> {
-        if let Ok(place) = self.room.clone().try_acquire_owned() {
+    /// A place for one more. If there is none, whoever rested longest makes it; and where this owner has less than an eighth, one
+    /// that rests of whoever has most, or the next that ends.
+    async fn place(&self, owner: &str) -> Result<Share, UpstreamError> {
+        let (owner, places) = (owner.into(), self.room.places());
+        if let Ok(place) = places.take(&owner) {
             return Ok(place);
         }
-        let resting = {
-            let running = lock(&self.running);
-            let resting = running.values().filter_map(|running| Some((running.pipe.upgrade()?, running.activity.rested())));
-            resting.filter(|(pipe, rested)| !pipe.is_busy() && *rested >= RESTS).max_by_key(|(_, rested)| *rested).map(|(pipe, _)| pipe)
-        };
-        if let Some(pipe) = resting {
+        let has_little = places.held_by(&owner) < places.bounds().while_waited();
+        let resting = self.resting(has_little);
+        if let Some(pipe) = &resting {
             pipe.close();
-            if let Ok(Ok(place)) = tokio::time::timeout(PLACE_WITHIN, self.room.clone().acquire_owned()).await {
-                return Ok(place);
-            }
+        }
+        if (has_little || resting.is_some())
+            && let Ok(place) = self.room.take(&owner).await
+        {
+            return Ok(place);
         }
         let most = self.options.limits.instances;
         Err(UpstreamError::NotStarted(format!("{most} sessions use it already, which is as many as may; try again later")))
     }
 
+    /// The process that makes place: the one that rested longest, and long enough; else, for somebody who has little, one of whoever
+    /// has most, if that is more than an eighth.
+    fn resting(&self, has_little: bool) -> Option<Arc<Pipe>> {
+        let places = self.room.places();
+        let running = lock(&self.running);
+        let resting = running.values().filter_map(|one| Some((one.pipe.upgrade()?, one.activity.rested(), &one.holder)));
+        let resting: Vec<_> = resting.filter(|(pipe, ..)| !pipe.is_busy()).collect();
+        let long = resting.iter().filter(|(_, rested, _)| *rested >= RESTS).max_by_key(|(_, rested, _)| *rested);
+        let much = |holder: &str| Some(places.held_by(holder)).filter(|held| *held > places.bounds().while_waited());
+        let of_much = resting.iter().filter(|_| has_little).filter_map(|one| Some((much(one.2)?, one.1, one)));
+        let found = long.or_else(|| of_much.max_by_key(|(held, rested, _)| (*held, *rested)).map(|(.., one)| one));
+        found.map(|(pipe, ..)| pipe.clone())
+    }
+
     /// What a client is told where it fails.
-    async fn spawn(self: &Arc<Self>, place: OwnedSemaphorePermit, owner: &str) -> Result<Arc<Pipe>, String> {
+    async fn spawn(self: &Arc<Self>, place: Share, owner: &str) -> Result<Arc<Pipe>, String> {
         let id = &self.options.id;
         let failed = |why: &dyn std::fmt::Display| {
             tracing::warn!(server = %id, "cannot be started: {why}");
@@ -269,7 +297,8 @@ impl Program {
         let (pipe, outgoing) = Pipe::new(self.options.limits.patience);
         let instance = Instance::new(child, stdin, stdout, outgoing, &pipe, &self.options);
         let number = instance.number();
-        lock(&self.running).insert(number, Running { pipe: Arc::downgrade(&pipe), activity: instance.activity() });
+        let holder = place.principal().clone();
+        lock(&self.running).insert(number, Running { pipe: Arc::downgrade(&pipe), activity: instance.activity(), holder });
         self.count();
         let overheard = tokio::spawn(speech::overhear(id.clone(), veil, said));
         let (program, owner, begun) = (self.clone(), SmolStr::new(owner), Instant::now());

@@ -8,6 +8,7 @@ use crate::{
     legacy::{Client, LegacySession, Line},
     modern::{ModernLine, ModernPeer},
     program::Program,
+    server::Owner,
 };
 use std::sync::{
     Arc,
@@ -87,8 +88,8 @@ impl Reach {
         }
     }
 
-    /// A session with it; `owner` is whose fault it is where a program ends in it.
-    pub(crate) async fn legacy(&self, client: &Client, owner: &str) -> Result<Arc<LegacySession>, UpstreamError> {
+    /// A session with it.
+    pub(crate) async fn legacy(&self, client: &Client, owner: Owner<'_>) -> Result<Arc<LegacySession>, UpstreamError> {
         match self {
             Self::Program(program) => program.legacy(client, owner).await,
             Self::Api(_) => Err(UpstreamError::Protocol("an API has no sessions".to_owned())),

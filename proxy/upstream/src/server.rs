@@ -4,10 +4,12 @@
 //! when it is gone. So one server that is dead, slow or lying costs the others nothing: clients get the
 //! lists that were fetched last, and calls to a server that is known to be gone fail at once.
 
+mod given_up;
 mod granted;
 mod look;
 mod own;
 mod sync;
+mod under_way;
 
 pub use granted::Granting;
 pub use sync::Change;
@@ -23,6 +25,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use gnomon_catalogue::catalogue::{Kind, Lists};
+use gnomon_shares::Turns;
 use granted::Watched;
 use smol_str::SmolStr;
 use std::{
@@ -80,6 +83,20 @@ impl Presence {
     }
 }
 
+/// Whose a session with a server is.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// Whose share of a program's processes it takes.
+    pub holder: &'a str,
+    /// Whose fault it is where a program ends in it.
+    pub ends: &'a str,
+}
+
+impl Owner<'_> {
+    /// gnomon itself, on behalf of nobody or of everybody.
+    pub(crate) const OWN: Self = Self { holder: OWN, ends: OWN };
+}
+
 /// A registered server. `H` is what whoever registered it holds of it.
 pub struct Upstream<H> {
     /// Its id in the configuration.
@@ -99,6 +116,8 @@ pub struct Upstream<H> {
     /// Lists of which somebody heard that they changed.
     changed: Mutex<Vec<Kind>>,
     watched: Watched,
+    patience: given_up::Patience,
+    under_way: Turns,
 }
 
 impl<H: Oversight> Upstream<H> {
@@ -107,6 +126,7 @@ impl<H: Oversight> Upstream<H> {
     pub fn new(id: SmolStr, reach: Reach, own: Client, changes: broadcast::Sender<(SmolStr, Change)>, held: H) -> Arc<Self> {
         let no_legacy = AtomicBool::new(reach.api().is_some());
         Arc::new(Self {
+            under_way: under_way::at(&reach),
             id,
             reach,
             held,
@@ -120,6 +140,7 @@ impl<H: Oversight> Upstream<H> {
             refresh: Notify::new(),
             changed: Mutex::default(),
             watched: Watched::default(),
+            patience: given_up::Patience::default(),
         })
     }
 
@@ -146,10 +167,12 @@ impl<H: Oversight> Upstream<H> {
     /// Refuses at once where the server is known to be gone.
     ///
     /// # Errors
-    /// [`UpstreamError::Down`].
+    /// [`UpstreamError::Down`], with why.
     pub fn check(&self) -> Result<(), UpstreamError> {
         match &*self.presence.borrow() {
-            Presence::Down { since, .. } => Err(UpstreamError::Down(Duration::from_secs(since.elapsed().as_secs()))),
+            Presence::Down { since, why, .. } => {
+                Err(UpstreamError::Down { since: Duration::from_secs(since.elapsed().as_secs()), why: why.to_string() })
+            }
             Presence::Unknown | Presence::Up { .. } => Ok(()),
         }
     }
@@ -223,12 +246,11 @@ impl<H: Oversight> Upstream<H> {
         self.look.notify_one();
     }
 
-    /// Opens a session on behalf of a client; `owner` is whose fault it is where a program ends in it. A server of the stateless era
-    /// that refuses is not asked again.
+    /// Opens a session on behalf of a client. A server of the stateless era that refuses is not asked again.
     ///
     /// # Errors
     /// When the server refuses or is not there, or is found to be gone meanwhile.
-    pub async fn open_session(&self, client: &Client, owner: &str) -> Result<Arc<LegacySession>, UpstreamError> {
+    pub async fn open_session(&self, client: &Client, owner: Owner<'_>) -> Result<Arc<LegacySession>, UpstreamError> {
         let opened = tokio::select! {
             opened = tokio::time::timeout(OPENED_WITHIN, self.reach.legacy(client, owner)) => {
                 opened.unwrap_or(Err(UpstreamError::Timeout(OPENED_WITHIN)))

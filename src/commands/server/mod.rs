@@ -5,6 +5,8 @@ mod attempt;
 mod from;
 mod program;
 mod remote;
+mod running;
+mod status;
 mod test;
 
 use crate::{commands::audit::block_on, registering};
@@ -30,6 +32,10 @@ pub enum Server {
     Add(Box<Add>),
     /// Ask configured servers as a portal would, and say what they offer, or why they do not answer
     Test(test::Test),
+    /// The servers of the running gnomon: whether each is there, since when, and why not
+    List(status::List),
+    /// What the running gnomon knows of its servers: presence, calls, errors, sessions, processes, entries that are not offered
+    Status(status::Status),
 }
 
 #[derive(Args)]
@@ -99,6 +105,8 @@ impl Server {
         match self {
             Self::Add(add) => block_on(add.run()),
             Self::Test(test) => block_on(test.run()),
+            Self::List(list) => list.run(),
+            Self::Status(status) => status.run(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Entry, LineRef,
     error::Report,
-    source::{Clause, DeviceSource, PolicySource, ProcessSource, Texts},
+    source::{Clause, DeviceSource, PolicySource, ProcessSource, Texts, shortened},
     what::{Effect, What},
     when::When,
     who::{Condition, Domain},
@@ -69,15 +69,16 @@ fn one(index: usize, entry: &Spanned<super::source::Entry>, file: &Arc<str>, env
     {
         report.at::<()>(at, "this denies everything to everybody; say of whom or of what");
     }
+    let whole = clause.text(effect.as_str());
     let line = LineRef {
         index: index.try_into().unwrap_or(u32::MAX),
         file: file.clone(),
         line: at.line().max(1),
         column: at.column().max(1),
-        text: clause.text(effect.as_str()).into(),
+        text: shortened(&whole).into(),
         reason: clause.reason.as_ref().map(|reason| SmolStr::new(&reason.value)),
     };
-    Some(Entry { line, effect, what, who, when })
+    Some(Entry { line, whole: whole.into(), effect, what, who, when })
 }
 
 fn is_everything(clause: &Clause) -> bool {

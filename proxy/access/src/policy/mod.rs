@@ -93,6 +93,8 @@ impl Decision {
 #[derive(Debug)]
 struct Entry {
     line: LineRef,
+    /// All of it, as one line of YAML.
+    whole: Box<str>,
     effect: Effect,
     what: What,
     who: Vec<Condition>,
@@ -172,6 +174,11 @@ impl Policy {
         let mut report = Report::new(file);
         let entries = compile::entries(source, file, &mut report);
         report.finish(Self { entries })
+    }
+
+    /// Its entries in order, each as one line of YAML, whatever its length. Two policies with the same are the same.
+    pub fn written(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.whole)
     }
 
     /// Decides on a call. `arguments` of `None` are no arguments.

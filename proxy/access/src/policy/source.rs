@@ -84,7 +84,7 @@ pub(crate) struct ProcessSource {
 const MAX_TEXT: usize = 240;
 
 impl Clause {
-    /// The entry in one line of YAML, for events and people.
+    /// The entry in one line of YAML.
     pub(crate) fn text(&self, effect: &str) -> String {
         let mut line = String::new();
         let lists = [
@@ -143,11 +143,15 @@ impl Clause {
             pair(&mut line, "when", &quoted(&when.value));
         }
         let text = format!("{effect}: {{ {line} }}");
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        match text.char_indices().nth(MAX_TEXT) {
-            Some((end, _)) => format!("{}…", &text[..end]),
-            None => text,
-        }
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+}
+
+/// An entry's text as it stands in events and explanations.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 

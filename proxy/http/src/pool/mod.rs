@@ -115,6 +115,12 @@ impl<B: RequestBody> Pools<B> {
         Self { inner }
     }
 
+    /// How many connections to upstreams there may be, of these pools and all that share their budget.
+    #[must_use]
+    pub fn most_connections(&self) -> usize {
+        self.inner.budget().counts().most
+    }
+
     /// Sends a request and waits for the response head; an HTTP/1.1 upgrade goes on with
     /// `hyper::upgrade::on`. Of the URI only path and query count: the authority is the destination's
     /// (but the request's own, if it has one, at a fixed address without TLS), and so is the version; to another proxy a URI with an authority goes

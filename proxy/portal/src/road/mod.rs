@@ -32,7 +32,7 @@ use gnomon_relay::{
     questions::nobody_listens,
     session::Session,
     shared::SharedSessions,
-    told,
+    shares, told,
     unsent::Recipient,
 };
 use gnomon_upstream::{
@@ -197,10 +197,13 @@ impl Road {
         let begun = Instant::now();
         let served = async {
             server.check()?;
-            let outcome = match &call.from {
-                From::Session(session) => self.in_session(call, session, (routed, act), &judged).await,
-                From::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
-            }?;
+            let asked = async {
+                match &call.from {
+                    From::Session(session) => self.in_session(call, session, (routed, act), &judged).await,
+                    From::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
+                }
+            };
+            let outcome = server.serve(&shares::owner(&call.caller), asked).await?;
             judged.answered(server.held.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
         };

@@ -110,7 +110,7 @@ pub fn two_tokens() -> (String, [String; 2]) {
 }
 
 /// The same under these names.
-pub fn tokens_of(names: [&str; 2]) -> (String, [String; 2]) {
+pub fn tokens_of<const N: usize>(names: [&str; N]) -> (String, [String; N]) {
     let tokens = names.map(|_| gnomon_access::generate_token().unwrap());
     let known: Vec<String> =
         names.iter().zip(&tokens).map(|(name, token)| format!("{{name: {name}, sha256: '{}', groups: [{name}s]}}", token.sha256)).collect();

@@ -212,7 +212,7 @@ async fn a_server_that_freezes_while_it_has_sessions_is_known_as_gone_within_twe
     assert!(failed.last()["error"]["message"].as_str().unwrap().contains("server `bad`"), "{failed:?}");
     ends(&client).await;
     assert!(fleet.portal.metrics().contains(r#"gnomon_portal_server_up{portal="main",server="bad"} 0"#));
-    assert!(fleet.portal.metrics().contains(r#"gnomon_portal_server_down{portal="main",reason="timeout",server="bad"} 1"#));
+    assert!(fleet.portal.metrics().contains(r#"gnomon_portal_server_down{portal="main",reason="frozen",server="bad"} 1"#));
     // It is tried again meanwhile, and told of once.
     tokio::time::sleep(Duration::from_secs(24).saturating_sub(frozen.elapsed())).await;
     let gone = healths(&fleet.portal).await;

@@ -3,6 +3,7 @@
 
 use crate::{
     Running, Setup,
+    admission::tokens_of,
     client::{Answer, Client},
     soon,
 };
@@ -56,7 +57,12 @@ async fn until(client: &mut Client, tool: &str, arguments: Value, fits: impl Fn(
 
 /// The portal once its program's tools are listed: a client is not kept waiting for a program that takes its time to start.
 pub async fn listed(portal: Running) -> Running {
-    let mut client = Client::modern(portal.address);
+    let client = Client::modern(portal.address);
+    listed_for(portal, client).await
+}
+
+/// The same, as this client sees them.
+async fn listed_for(portal: Running, mut client: Client) -> Running {
     soon("the program's tools", async {
         while client.names("tools/list", "tools", "name").await.is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -352,5 +358,34 @@ async fn a_program_that_answers_under_a_wrong_id_or_writes_half_a_line_keeps_its
             assert!(began.elapsed() < Duration::from_secs(10), "{mode}: {:?}", began.elapsed());
             until(client, "local_echo", json!({"text": "again"}), |answer| answer.text() == "again").await;
         }
+    }
+}
+
+#[tokio::test]
+async fn seven_others_have_processes_at_once_although_one_caller_has_taken_all() {
+    if !gnomon_testkit::has("seven_others_have_processes_at_once_although_one_caller_has_taken_all", &["python3"]) {
+        return;
+    }
+    let names = ["hog", "o1", "o2", "o3", "o4", "o5", "o6", "o7"];
+    let (auth, tokens) = tokens_of(names);
+    let portal = Setup::of([]).auth(auth).program("local", program("legacy")).start().await;
+    let first = Client::modern(portal.address).holding(&tokens[0]);
+    let portal = listed_for(portal, first).await;
+    let mut held = Vec::new();
+    loop {
+        let mut client = Client::modern(portal.address).holding(&tokens[0]).begun().await;
+        let answer = client.call("local_pid", json!({})).await;
+        if answer.text().is_empty() {
+            assert!(message(&answer).contains("16 sessions use it already"), "{answer:?}");
+            break;
+        }
+        held.push(client);
+    }
+    assert_eq!(held.len(), 15, "all but the portal's own");
+    for token in &tokens[1..] {
+        let mut client = Client::modern(portal.address).holding(token).begun().await;
+        let answer = client.call("local_pid", json!({})).await;
+        assert!(!answer.text().is_empty(), "{answer:?}");
+        held.push(client);
     }
 }

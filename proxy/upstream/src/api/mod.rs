@@ -32,10 +32,9 @@ use http::{
 use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::sync::Semaphore;
 
 /// Most requests to one API at a time; further ones wait.
-const IN_FLIGHT: usize = 64;
+pub(crate) const IN_FLIGHT: usize = 64;
 /// Most tools, and bytes of them, that the rules judge at once.
 const PAGE: (usize, usize) = (256, 256 << 10);
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("gnomon/", env!("CARGO_PKG_VERSION")));
@@ -82,7 +81,6 @@ pub struct Api {
     entries: Vec<Arc<Entry>>,
     credentials: Credentials,
     veil: Veil,
-    in_flight: Semaphore,
 }
 
 impl Api {
@@ -114,7 +112,6 @@ impl Api {
             operations: imported.operations.into_iter().map(|operation| (operation.name.clone(), operation)).collect(),
             credentials,
             veil,
-            in_flight: Semaphore::new(IN_FLIGHT),
         })
     }
 
@@ -201,9 +198,6 @@ impl Api {
             cookies.set_sensitive(true);
             headers.insert(COOKIE, cookies);
         }
-        let patience = self.endpoint.limits.patience;
-        let place = tokio::time::timeout(patience, self.in_flight.acquire()).await;
-        let _place = place.map_err(|_| UpstreamError::Timeout(patience))?.map_err(|_| UpstreamError::Aborted)?;
         let response = self.endpoint.exchange(draft.method, target, headers, draft.body).await?;
         Ok(Outcome::Result(self.told(&response)))
     }

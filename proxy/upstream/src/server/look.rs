@@ -31,7 +31,7 @@ use std::{
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 /// How often a server is looked at while nothing is amiss.
-const LOOK: Duration = Duration::from_secs(12);
+pub(super) const LOOK: Duration = Duration::from_secs(12);
 /// How long it may take to answer that.
 pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the lists of a server are fetched that does not say when they change.
@@ -79,7 +79,11 @@ impl<H: Oversight> Upstream<H> {
 
     /// It is there.
     pub(super) fn here(&self, present: Presence) {
-        let was_there = self.presence.send_replace(present).is_up();
+        let was_there = self.presence.borrow().is_up();
+        if !was_there {
+            self.comes_back();
+        }
+        self.presence.send_replace(present);
         if !was_there {
             tracing::info!(server = %self.id, "is there");
             self.held.is_here(&self.id);
@@ -254,6 +258,8 @@ async fn probe(own: &Own) -> Result<(), UpstreamError> {
         Ok(_) | Err(UpstreamError::Rpc(_)) => Ok(()),
         // Who does one thing at a time answers when that is done; who hangs is found by its silence.
         Err(UpstreamError::Timeout(_)) if own.shared_line().is_some_and(|line| line.is_busy()) => Ok(()),
+        // It was connected to.
+        Err(UpstreamError::Timeout(patience)) => Err(UpstreamError::Frozen(patience)),
         Err(error) => Err(error),
     }
 }

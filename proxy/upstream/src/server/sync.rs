@@ -8,7 +8,7 @@ use crate::{
     legacy::ServerFace,
     modern::ModernPeer,
     oversight::{News, Oversight},
-    server::{Presence, Upstream},
+    server::{Owner, Presence, Upstream},
 };
 use bytes::Bytes;
 use gnomon_catalogue::{
@@ -105,7 +105,7 @@ impl<H: Oversight> Upstream<H> {
         match tokio::time::timeout(KNOWN_WITHIN, &mut connecting).await {
             Ok(connected) => connected,
             Err(_) => {
-                self.gone(UpstreamError::Timeout(KNOWN_WITHIN));
+                self.gone(UpstreamError::Frozen(KNOWN_WITHIN));
                 connecting.await
             }
         }
@@ -113,7 +113,7 @@ impl<H: Oversight> Upstream<H> {
 
     async fn connect(&self) -> Result<Own, UpstreamError> {
         let greeted = tokio::time::timeout(CONNECT_PATIENCE, self.greet()).await;
-        let own = greeted.map_err(|_| UpstreamError::Timeout(CONNECT_PATIENCE))??;
+        let own = greeted.map_err(|_| UpstreamError::Frozen(CONNECT_PATIENCE))??;
         self.fetch_all(&own).await?;
         match &own {
             Own::Modern(peer, _) => self.modern.store(Some(peer.clone())),
@@ -132,7 +132,7 @@ impl<H: Oversight> Upstream<H> {
                 return Err(error);
             }
             // Whatever else a server says to a method that it does not know: it is of the other era.
-            Err(_) => Own::Legacy(self.reach.legacy(client, OWN).await?),
+            Err(_) => Own::Legacy(self.reach.legacy(client, Owner::OWN).await?),
         })
     }
 

@@ -1,0 +1,108 @@
+//! A server whose process is stopped (SIGSTOP): its connections stay open, and nothing comes of them.
+
+use crate::{Setup, client::Client, soon};
+use serde_json::json;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A server in a process of its own, ended with this.
+struct Stoppable {
+    child: Child,
+    url: String,
+}
+
+impl Stoppable {
+    fn start() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/behaviour/freezes.py");
+        let mut child = Command::new("python3").arg(script).stdout(Stdio::piped()).spawn().unwrap();
+        let mut port = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Self { child, url: format!("http://127.0.0.1:{}/mcp", port.trim()) }
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Stoppable {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn calls_under_way_end_after_half_of_their_patience_where_their_server_is_known_to_be_frozen_and_say_so() {
+    if !gnomon_testkit::has(
+        "calls_under_way_end_after_half_of_their_patience_where_their_server_is_known_to_be_frozen_and_say_so",
+        &["python3", "kill"],
+    ) {
+        return;
+    }
+    let server = Stoppable::start();
+    let mut setup = Setup::of([("bad", server.url.clone())]);
+    setup.limits.patience = Duration::from_secs(40);
+    let portal = setup.start().await;
+    let (mut one, mut two) = (Client::legacy(portal.address).await, Client::modern(portal.address));
+    for client in [&mut one, &mut two] {
+        assert_eq!(client.call("bad_echo", json!({})).await.text(), "done");
+    }
+    let ends = async |client: &mut Client| {
+        let begun = Instant::now();
+        let answer = client.call("bad_wait", json!({"seconds": 600})).await;
+        (answer.last()["error"]["message"].as_str().unwrap_or_default().to_owned(), begun.elapsed())
+    };
+    let stopped = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        server.signal("-STOP");
+    };
+    let (first, second, ()) = soon("the calls to end", async { tokio::join!(ends(&mut one), ends(&mut two), stopped) }).await;
+    for (told, took) in [first, second] {
+        assert!(told.starts_with("server `bad`: it is frozen"), "{told}");
+        assert!(took < Duration::from_secs(25), "{took:?}");
+    }
+    // Who asks now is told at once, and why.
+    let begun = Instant::now();
+    let told = one.call("bad_echo", json!({})).await;
+    let told = told.last()["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(told.contains("server `bad`") && told.contains("frozen") && begun.elapsed() < Duration::from_secs(1), "{told}");
+    server.signal("-CONT");
+    soon("the server to be back", async {
+        while one.call("bad_echo", json!({})).await.text() != "done" {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    // It may have been at work: what takes it longer than that has its time from now on.
+    server.signal("-STOP");
+    let waits = one.call("bad_wait", json!({"seconds": 1}));
+    let goes_on = async {
+        tokio::time::sleep(Duration::from_secs(22)).await;
+        server.signal("-CONT");
+    };
+    assert_eq!(tokio::join!(waits, goes_on).0.text(), "done");
+}
+
+#[tokio::test]
+async fn a_call_that_tells_of_its_progress_goes_on_though_its_server_answers_nobody_else() {
+    if !gnomon_testkit::has("a_call_that_tells_of_its_progress_goes_on_though_its_server_answers_nobody_else", &["python3"]) {
+        return;
+    }
+    let server = Stoppable::start();
+    let portal = Setup::of([("bad", server.url.clone())]).start().await;
+    let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    assert_eq!(one.call("bad_echo", json!({})).await.text(), "done");
+    let works = async { one.call("bad_work", json!({"seconds": 26})).await.text().to_owned() };
+    let known = async {
+        tokio::time::sleep(Duration::from_secs(23)).await;
+        let list = two.request("tools/list", json!({})).await;
+        list.last()["result"]["_meta"]["dev.gnomon/missing"][0]["why"].as_str().unwrap_or_default().to_owned()
+    };
+    let (worked, why) = soon("the work", async { tokio::join!(works, known) }).await;
+    assert!(why.contains("frozen"), "it was known as gone meanwhile: {why}");
+    assert_eq!(worked, "worked");
+}

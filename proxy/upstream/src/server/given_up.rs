@@ -1,0 +1,86 @@
+//! Calls that a server owes an answer when it is found to be frozen: they end with that, rather than with their own patience.
+//!
+//! Nothing tells them by itself: connections to a process that is stopped, or to a host that is cut off, stay open. Where a server
+//! refuses connections, or closes them, calls are left alone: it may be about to end, and finish what it has begun.
+//!
+//! A server that does one thing at a time says nothing while it is at a call, either, and that is not seen from here. So a call has half of
+//! its patience whatever is known of its server; and where one was ended and the server is back soon, it is known as one of those, and
+//! calls have all of their patience from then on.
+
+use super::{Presence, Upstream};
+use crate::{error::UpstreamError, heard, oversight::Oversight, reach::Reach};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+/// So long after it was made, and after the last that came of it, a call of a program is believed to go on, whatever is known of its
+/// server. Over HTTP it is half of the patience that is configured.
+const GOES_ON: Duration = Duration::from_secs(60);
+
+/// Who comes back after a longer silence was away, and not at work.
+const LONGEST_WORK: Duration = Duration::from_secs(300);
+
+/// Whether calls of a silent server are given up.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// Some were, since it was there last.
+    gave_up: AtomicBool,
+    /// It was silent only because it was at work.
+    at_work: AtomicBool,
+}
+
+impl<H: Oversight> Upstream<H> {
+    /// What comes of a call that this server owes the answer to. Once the server is known to be silent, an error, unless something
+    /// came of this very call lately.
+    ///
+    /// # Errors
+    /// Those of the call, and [`UpstreamError::Frozen`].
+    pub(super) async fn while_there<T, E: From<UpstreamError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let mut call = pin!(call);
+        tokio::select! {
+            biased;
+            done = &mut call => done,
+            why = self.found_silent() => Err(why.into()),
+        }
+    }
+
+    /// Until it is known to be silent, and so is the call that this is part of.
+    async fn found_silent(&self) -> UpstreamError {
+        let began = Instant::now();
+        let goes_on = match &self.reach {
+            Reach::Http { endpoint, .. } => endpoint.patience() / 2,
+            _ => GOES_ON,
+        };
+        let silence = |presence: &Presence| match presence {
+            Presence::Down { why, .. } if why.is_silence() => Some(why.clone()),
+            _ => None,
+        };
+        let mut presence = self.presence.subscribe();
+        loop {
+            let known = presence.wait_for(|presence| silence(presence).is_some()).await.is_ok();
+            if !known || self.patience.at_work.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            let left = goes_on.saturating_sub(heard::last().unwrap_or(began).elapsed());
+            if left.is_zero() {
+                let why = silence(&presence.borrow());
+                if let Some(why) = why {
+                    self.patience.gave_up.store(true, Ordering::Relaxed);
+                    return why;
+                }
+            }
+            tokio::time::sleep(left).await;
+        }
+    }
+
+    /// It is there again.
+    pub(super) fn comes_back(&self) {
+        let gave_up = self.patience.gave_up.swap(false, Ordering::Relaxed);
+        let was_short = matches!(&*self.presence.borrow(), Presence::Down { since, .. } if since.elapsed() < LONGEST_WORK);
+        if gave_up && was_short && !self.patience.at_work.swap(true, Ordering::Relaxed) {
+            tracing::info!(server = %self.id, "is back after a silence: it may do one thing at a time, so its calls have all of their time from now on");
+        }
+    }
+}
