@@ -51,7 +51,11 @@ fn a_server_with_a_url_is_added_once_it_has_answered() {
     assert!(!folder.config().exists());
     let added = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);
     assert!(added.status.success(), "{}", said(&added));
-    assert!(said(&added).contains("the server answers") && said(&added).contains("allow: { servers: [notes]"), "{}", said(&added));
+    assert!(
+        said(&added).contains("the server answers") && said(&added).contains("# - allow: { servers: [notes], tools: ['echo'] }"),
+        "{}",
+        said(&added)
+    );
     let text = fs::read_to_string(folder.config()).unwrap();
     assert_eq!(text, format!("servers:\n  - id: notes\n    url: '{url}'\n"));
     let again = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);

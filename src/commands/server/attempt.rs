@@ -1,5 +1,6 @@
 //! Asking servers as a portal does, once: whether they answer, and what they offer.
 
+use super::proposal::{Proposal, Reads};
 use anyhow::Result;
 use gnomon_cli::line::{clean, counted};
 use gnomon_config::Config;
@@ -9,6 +10,7 @@ use gnomon_upstream::{
     Client, Presence, Reach, Upstream, UpstreamError,
     catalogue::{Kind, Listed},
     era::Era,
+    left_out::LeftOut,
 };
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -32,9 +34,9 @@ pub(super) struct Tried {
 pub(super) struct Found {
     era: Era,
     tools: Vec<Tool>,
-    prompts: usize,
-    resources: usize,
-    left_out: usize,
+    prompts: Vec<SmolStr>,
+    resources: Vec<SmolStr>,
+    left_out: Vec<LeftOut>,
 }
 
 struct Tool {
@@ -102,12 +104,14 @@ impl Found {
             says_read_only: tool.hints.read_only == Some(true),
             listed: matches!(tool.listed(), Listed::Everywhere),
         });
+        let names = |kind| lists.of(kind).iter().map(|entry| entry.name.clone());
         Self {
             era,
             tools: tools.collect(),
-            prompts: lists.of(Kind::Prompt).len(),
-            resources: lists.of(Kind::Resource).len() + lists.of(Kind::Template).len(),
-            left_out: Kind::ALL.iter().map(|kind| lists.left_out(*kind).len()).sum(),
+            prompts: names(Kind::Prompt).collect(),
+            // A template's name in a policy is a pattern: what it expands to is for people to write.
+            resources: names(Kind::Resource).chain(names(Kind::Template)).collect(),
+            left_out: Kind::ALL.iter().flat_map(|kind| lists.left_out(*kind).iter().cloned()).collect(),
         }
     }
 
@@ -120,8 +124,9 @@ impl Found {
     pub fn json(&self) -> Value {
         let tools = self.tools.iter().map(|tool| json!({"name": tool.name, "says_read_only": tool.says_read_only, "listed": tool.listed}));
         json!({
-            "era": self.era.as_str(), "tools": tools.collect::<Vec<_>>(), "prompts": self.prompts, "resources": self.resources,
-            "left_out": self.left_out,
+            "era": self.era.as_str(), "tools": tools.collect::<Vec<_>>(), "prompts": self.prompts.len(), "resources": self.resources.len(),
+            "left_out": self.left_out.len(),
+            "left_out_why": self.left_out.iter().map(|left| json!({"name": left.name, "why": left.why})).collect::<Vec<_>>(),
         })
     }
 
@@ -136,12 +141,12 @@ impl Found {
         let mut line = format!(
             "answers ({era}); {}, {reads} of them read only as they say; {}, {}",
             count(self.tools.len(), "tool"),
-            count(self.prompts, "prompt"),
-            count(self.resources, "resource")
+            count(self.prompts.len(), "prompt"),
+            count(self.resources.len(), "resource")
         );
-        if self.left_out > 0 {
+        if !self.left_out.is_empty() {
             // Writing to a String cannot fail.
-            let _ = write!(line, "; {} left out, as clients would choke on them (RUST_LOG=info names each)", self.left_out);
+            let _ = write!(line, "; {} left out, which the log names (--json as well)", self.left_out.len());
         }
         line
     }
@@ -156,17 +161,19 @@ impl Found {
         if self.tools.len() > NAMED {
             let _ = writeln!(text, "  and {} more: --json names them", self.tools.len() - NAMED);
         }
+        for left in self.left_out.iter().take(NAMED) {
+            let _ = writeln!(text, "  left out: {}: {}", clean(left.name.as_deref().unwrap_or("without a name")), clean(&left.why));
+        }
         text
     }
 
-    /// An entry of a policy for the least that makes sense: the tools that say that they only read, or all where none does.
-    pub fn allow(&self, id: &str) -> String {
-        // A name that would look like something else in a terminal is for people to write.
-        let reads = self.tools.iter().filter(|tool| tool.says_read_only && clean(&tool.name) == tool.name.as_str());
-        let reads: Vec<String> = reads.map(|tool| super::quoted(&tool.name)).collect();
-        match reads.len() {
-            0 => format!("allow: {{ servers: [{id}] }}    # everything: no tool says that it only reads"),
-            _ => format!("allow: {{ servers: [{id}], tools: [{}] }}", reads.join(", ")),
-        }
+    /// Entries of a policy for the least that makes sense: the tools that say that they only read. Where none does, all that there is
+    /// to choose from.
+    pub fn proposal(&self, id: &str) -> Proposal {
+        let reads = |tool: &Tool| if tool.says_read_only { Reads::AsItSays } else { Reads::MayWrite };
+        let tools = self.tools.iter().map(|tool| (tool.name.as_str(), reads(tool))).collect();
+        let prompts = self.prompts.iter().map(|name| (name.as_str(), Reads::ByItsKind)).collect();
+        let resources = self.resources.iter().map(|name| (name.as_str(), Reads::ByItsKind)).collect();
+        Proposal::of(id, &[("tools", tools), ("prompts", prompts), ("resources", resources)])
     }
 }

@@ -3,7 +3,9 @@
 mod api;
 mod attempt;
 mod from;
+mod package;
 mod program;
+mod proposal;
 mod remote;
 mod test;
 
@@ -19,6 +21,7 @@ use gnomon_cli::{
 };
 use gnomon_config::{Config as Configuration, SecretRef};
 use std::{
+use proposal::Proposal;
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -150,10 +153,10 @@ impl Add {
             _ if self.dry_run => Done::Nothing,
             _ => target.add(entry)?,
         };
-        let proposal = match (used.map(|used| used.allow(id)).filter(|used| !used.is_empty()), &found) {
+        let proposal = match (used.map(|used| used.proposal(id)).filter(|used| !used.allow.is_empty()), &found) {
             (Some(used), _) => used,
-            (None, Some(Ok(found))) => vec![found.allow(id)],
-            (None, _) => vec![format!("allow: {{ servers: [{id}] }}")],
+            (None, Some(Ok(found))) => found.proposal(id),
+            (None, _) => Proposal::default(),
         };
         let mut out = io::stdout().lock();
         match self.format.format() {
@@ -162,7 +165,8 @@ impl Add {
                     "id": id, "entry": entry, "added_to": done.file(),
                     "found": found.as_ref().and_then(|found| found.as_ref().ok()).map(attempt::Found::json),
                     "error": found.as_ref().and_then(|found| found.as_ref().err()),
-                    "allow": proposal,
+                    "allow": proposal.allow,
+                    "choices": proposal.choices.iter().map(|choice| &choice.entry).collect::<Vec<_>>(),
                 });
                 if let (Some(json), Some(used)) = (json.as_object_mut(), used) {
                     json.insert("seen".into(), used.json());
@@ -187,9 +191,7 @@ impl Add {
                 write!(out, "{}", done.text(entry, ""))?;
                 if !matches!(found, Some(Err(_))) {
                     writeln!(out, "next: name `{id}` in `servers` of a portal, and allow in its `policy` what its users need, as\n")?;
-                    for allow in &proposal {
-                        writeln!(out, "  - {allow}")?;
-                    }
+                    write!(out, "{}", proposal.text(id))?;
                 }
             }
         }

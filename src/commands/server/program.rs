@@ -1,6 +1,6 @@
 //! Adding an MCP server that is a program on this host: what runs is found, hashed and pinned.
 
-use super::{Add, Target, quoted};
+use super::{Add, Target, package::folders_of, quoted};
 use anyhow::Result;
 use gnomon_cli::Complaint;
 use gnomon_confine::Digest;
@@ -43,7 +43,7 @@ impl Add {
             let _ = writeln!(entry, "    files: {{{}: {}}}", in_quotes(script)?, digest(script)?);
         }
         let mut read = self.read.clone();
-        read.extend(script.and_then(package_of).map(Path::to_owned));
+        read.extend(script.into_iter().flat_map(|script| folders_of(program, script)));
         for (key, paths) in [("read", &read), ("write", &self.write)] {
             let paths = paths.iter().map(|path| in_quotes(&std::path::absolute(path)?)).collect::<Result<Vec<_>>>()?;
             if !paths.is_empty() {
@@ -74,13 +74,6 @@ fn script(word: &str) -> Option<PathBuf> {
     fs::canonicalize(path).ok().filter(|path| is_script && path.is_file())
 }
 
-/// The folder of the package that a script belongs to, whose other files it imports. A script that stands alone needs no folder: it is
-/// readable, as the command names it, and the folder may be somebody's home.
-fn package_of(script: &Path) -> Option<&Path> {
-    const SIGNS: [&str; 5] = ["package.json", "node_modules", "pyproject.toml", "setup.py", "Gemfile"];
-    script.ancestors().skip(1).take(4).find(|folder| SIGNS.iter().any(|sign| folder.join(sign).exists()))
-}
-
 /// What a program is best called by: its file's name, or its folder's where that says nothing.
 fn name_of(program: &Path) -> String {
     const COMMON: [&str; 8] = ["index", "main", "server", "dist", "build", "src", "bin", "lib"];
@@ -102,19 +95,8 @@ fn in_quotes(path: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{name_of, package_of};
-    use std::{fs, path::Path};
-
-    #[test]
-    fn a_script_reads_its_package_and_one_that_stands_alone_reads_no_folder() {
-        let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join("dist/index.js");
-        fs::create_dir(dir.path().join("dist")).unwrap();
-        fs::write(&script, "").unwrap();
-        assert_eq!(package_of(&script), None);
-        fs::write(dir.path().join("package.json"), "{}").unwrap();
-        assert_eq!(package_of(&script), Some(dir.path()));
-    }
+    use super::name_of;
+    use std::path::Path;
 
     #[test]
     fn a_program_is_called_by_what_tells_it_from_others() {
