@@ -83,17 +83,56 @@ async fn ask(id: &str, reach: Reach) -> Result<Found, String> {
     let _ = keeping.await;
     match presence {
         Presence::Up { era, .. } => Ok(Found::of(era, &upstream)),
-        Presence::Down { why, .. } => Err(for_operators(&why)),
+        Presence::Down { why, .. } => {
+            let why = for_operators(&why);
+            match &upstream.reach {
+                Reach::Program(program) => match program.last_words().await {
+                    Some(said) => Err(format!("{why}; it said: {}", clean(&said))),
+                    None => Err(why),
+                },
+                Reach::Http { .. } | Reach::Api(_) => Err(why),
+            }
+        }
         Presence::Unknown => Err(format!("it gave no answer within {} s", PATIENCE.as_secs())),
     }
 }
 
 /// Why a server does not answer, with what clients are not told.
 fn for_operators(why: &UpstreamError) -> String {
-    match why {
-        UpstreamError::Unreachable { detail, .. } | UpstreamError::Dropped { detail } => format!("{why}: {}", clean(detail)),
-        other => clean(&other.to_string()),
+    match why.detail() {
+        Some(detail) => clean(&format!("{why}: {detail}")),
+        None => clean(&why.to_string()),
     }
+}
+
+/// What is to be done about that, by what it says.
+pub(super) fn next_step(why: &str) -> Option<&'static str> {
+    const STEPS: [(&[&str], &str); 7] = [
+        (
+            &["CA:TRUE"],
+            "give the server a certificate that is no authority's (CA:FALSE), and name that of its authority, or its own, under \
+             `proxy.upstream_ca`",
+        ),
+        (&["TLS with it fails"], "name the certificate of its authority under `proxy.upstream_ca`, if you trust that"),
+        (
+            &["gnomon holds none"],
+            "--bearer names where its token is, as --bearer file:/path; other headers are `auth` in the configuration",
+        ),
+        (&["a redirect"], "name with --url the URL that it sends clients to, if you trust that"),
+        (
+            &["ERR_MODULE_NOT_FOUND", "Cannot find package", "Cannot find module", "ModuleNotFoundError", "No module named"],
+            "a program is confined and reads its package only; name the folder of the modules that it misses with --read, and repeat the command",
+        ),
+        (
+            &["EACCES", "EROFS", "Permission denied", "PermissionError"],
+            "a program is confined: --read names what it must read, --write what it must change; then repeat the command",
+        ),
+        (
+            &["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "Network is unreachable", "name resolution", "EAFNOSUPPORT", "socket"],
+            "a program has no network unless --network internet (or host) gives it; then repeat the command",
+        ),
+    ];
+    STEPS.iter().find(|(words, _)| words.iter().any(|word| why.contains(word))).map(|(_, step)| *step)
 }
 
 impl Found {
@@ -175,5 +214,24 @@ impl Found {
         let prompts = self.prompts.iter().map(|name| (name.as_str(), Reads::ByItsKind)).collect();
         let resources = self.resources.iter().map(|name| (name.as_str(), Reads::ByItsKind)).collect();
         Proposal::of(id, &[("tools", tools), ("prompts", prompts), ("resources", resources)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_step;
+
+    #[test]
+    fn why_a_server_does_not_answer_says_what_to_do_about_it() {
+        for (why, step) in [
+            ("it asks for credentials, and gnomon holds none for it (HTTP 401)", "--bearer"),
+            ("it cannot be reached: TLS with it fails, as where its certificate is not trusted: unknown issuer", "upstream_ca"),
+            ("it closed; it said: Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'x'", "--read"),
+            ("it ended; it said: EACCES: permission denied, open '/x'", "--write"),
+            ("it answered HTTP 307, a redirect, which is not followed: it sends clients to https://b.example/mcp", "--url"),
+        ] {
+            assert!(next_step(why).is_some_and(|next| next.contains(step)), "{why}");
+        }
+        assert_eq!(next_step("it answered HTTP 404"), None);
     }
 }

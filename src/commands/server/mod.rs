@@ -8,6 +8,7 @@ mod program;
 mod proposal;
 mod remote;
 mod test;
+mod writable;
 
 use crate::{commands::audit::block_on, registering};
 use anyhow::Result;
@@ -197,7 +198,7 @@ impl Add {
         }
         match found {
             Some(Err(why)) => {
-                let next = "mend that and repeat the command; --untested adds it all the same";
+                let next = attempt::next_step(&why).unwrap_or("mend that and repeat the command; --untested adds it all the same");
                 Err(Complaint::input(format!("the server was not added, as {why}")).next(next).into())
             }
             _ => Ok(()),
