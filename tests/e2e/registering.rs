@@ -82,6 +82,23 @@ fn a_server_with_a_url_is_added_once_it_has_answered() {
 }
 
 #[test]
+fn what_is_left_to_people_is_told_as_not_done_and_a_portal_may_name_the_server_first() {
+    let folder = Folder::new();
+    let server = Server::start();
+    let url = format!("http://127.0.0.1:{}/mcp", server.port);
+    let portals = "portals:\n  - { id: main, listen: '127.0.0.1:0', servers: [notes] }\n";
+    fs::write(folder.config(), "servers: [{id: docs, url: 'https://docs.example/mcp'}]\n").unwrap();
+    let by_hand = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);
+    assert!(by_hand.status.code() == Some(3) && said(&by_hand).contains("Add this entry by hand"), "{}", said(&by_hand));
+    fs::write(folder.config(), portals).unwrap();
+    let added = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);
+    assert!(added.status.success(), "{}", said(&added));
+    assert!(folder.gnomon(&["config", "check"]).status.success());
+    let secret = folder.gnomon(&["server", "add", "--url", &format!("{url}?api_key=sk-1"), "--id", "other"]);
+    assert!(secret.status.code() == Some(2) && !fs::read_to_string(folder.config()).unwrap().contains("sk-1"), "{}", said(&secret));
+}
+
+#[test]
 fn a_server_whose_secret_is_missing_is_told_of_beside_the_others() {
     let folder = Folder::new();
     let server = Server::start();

@@ -21,8 +21,8 @@ use gnomon_cli::{
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
 };
 use gnomon_config::{Config as Configuration, SecretRef};
-use std::{
 use proposal::Proposal;
+use std::{
     fs,
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -201,7 +201,7 @@ impl Add {
                 let next = attempt::next_step(&why).unwrap_or("mend that and repeat the command; --untested adds it all the same");
                 Err(Complaint::input(format!("the server was not added, as {why}")).next(next).into())
             }
-            _ => Ok(()),
+            _ => done.by_hand(),
         }
     }
 }
@@ -214,10 +214,18 @@ struct Target {
 }
 
 impl Target {
-    fn of(flag: &ConfigFlag) -> Result<Self> {
+    /// The one that the flag names. It may name a server of this `id` already, and lack only that.
+    fn of(flag: &ConfigFlag, id: Option<&str>) -> Result<Self> {
         let file = flag.of_the_system();
         let (text, config) = match &file {
-            Some(path) if path.exists() => (fs::read_to_string(path)?, Configuration::load(path)?),
+            Some(path) if path.exists() => {
+                let text = fs::read_to_string(path)?;
+                let config = Configuration::load(path).or_else(|error| match id.and_then(|id| without(&text, id, path)) {
+                    Some(config) => Ok(config),
+                    None => Err(error),
+                })?;
+                (text, config)
+            }
             _ => (String::new(), Configuration::default()),
         };
         Ok(Self { file, text, config })
@@ -254,6 +262,16 @@ impl Target {
     }
 }
 
+/// What a configuration says that is complete but for a server of this id.
+fn without(text: &str, id: &str, path: &Path) -> Option<Configuration> {
+    let complete = registering::with_entry(text, &format!("- id: {}\n  url: 'https://server.invalid/mcp'\n", quoted(id)))?;
+    let mut config = Configuration::parse(&complete, path).ok()?;
+    config.file = Some(path.to_owned());
+    let at = config.servers.iter().position(|server| server.id == id)?;
+    config.servers.remove(at);
+    Some(config)
+}
+
 /// What was done.
 enum Done {
     /// Nothing, as was asked.
@@ -270,6 +288,16 @@ impl Done {
         match self {
             Self::Added(path) => Some(path),
             Self::Nothing | Self::ByHand(_) => None,
+        }
+    }
+
+    /// Whoever called the command takes its end for the entry being there: it is not, where people are to add it.
+    fn by_hand(&self) -> Result<()> {
+        match self {
+            Self::Added(_) | Self::Nothing => Ok(()),
+            Self::ByHand(why) => {
+                Err(Complaint::input(format!("the configuration is as it was, as {why}")).next("add the entry above by hand").into())
+            }
         }
     }
 
@@ -309,4 +337,24 @@ fn id_of(text: &str, fallback: &str, config: &Configuration) -> String {
 fn is_id(id: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !id.is_empty() && id.len() <= 32 && id.chars().all(fits) && !id.starts_with('-') && !id.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_can_be_added_that_a_portal_names_already_and_a_file_with_other_faults_is_not_read() {
+        let path = Path::new("/etc/gnomon/gnomon.yml");
+        let portal = "portals:\n  - { id: main, listen: '127.0.0.1:8080', servers: [hm] }\n";
+        for text in [portal.to_owned(), format!("servers:\n  - {{ id: docs, url: 'https://docs.example/mcp' }}\n{portal}")] {
+            assert!(Configuration::parse(&text, path).is_err());
+            let config = without(&text, "hm", path).unwrap();
+            let entry = "- id: hm\n  url: 'https://hm.example/mcp'\n";
+            let new = registering::with_entry(&text, entry).unwrap();
+            assert!(registering::adds_one_server(&config, &new, path).unwrap(), "{new}");
+            assert!(config.servers.iter().all(|server| server.id != "hm"));
+        }
+        assert!(without(portal, "other", path).is_none());
+    }
 }

@@ -16,7 +16,7 @@ use std::{
 impl Add {
     /// Finds and pins the program, asks it, and adds its entry.
     pub(super) async fn program(self) -> Result<()> {
-        let target = Target::of(&self.config)?;
+        let target = Target::of(&self.config, self.id.as_deref())?;
         let first = self.command.first().map(String::as_str).unwrap_or_default();
         let found = programs::found(first).ok_or_else(|| {
             Complaint::usage(format!("`{first}` is not there")).next("name the program by its whole path; it comes first behind --command")
