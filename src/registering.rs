@@ -16,6 +16,15 @@ use std::{
 /// The text with an entry for `servers` in it; none where it has a shape that only people can change. The entry's lines begin
 /// without an indent: `- id: …`.
 pub fn with_entry(text: &str, entry: &str) -> Option<String> {
+    // As whoever wrote the file ends lines.
+    let lines_end_in_both = text.split_inclusive('\n').next().is_some_and(|first| first.ends_with("\r\n"));
+    if lines_end_in_both {
+        let plain = text.replace("\r\n", "\n");
+        // A file that ends its lines in both ways is people's to change.
+        return (!plain.contains('\r') && plain.replace('\n', "\r\n") == text)
+            .then(|| with_entry(&plain, entry).map(|new| new.replace('\n', "\r\n")))
+            .flatten();
+    }
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let at = lines.iter().position(|line| key_of(line) == Some("servers"));
     let Some(at) = at else {
@@ -117,6 +126,14 @@ mod tests {
         assert_eq!(added(old), Some(new));
         let old = "servers:\n- {id: docs, url: 'https://docs.example/mcp'}";
         assert_eq!(added(old), Some(format!("{old}\n{}", indented(ENTRY, 0))));
+    }
+
+    #[test]
+    fn a_file_whose_lines_end_as_on_windows_keeps_them_so() {
+        let old = "# mine\r\nservers:\r\n  - id: docs\r\n    url: 'https://docs.example/mcp'\r\ncontact: me\r\n";
+        let new = "# mine\r\nservers:\r\n  - id: docs\r\n    url: 'https://docs.example/mcp'\r\n  - id: new\r\n    url: 'https://new.example/mcp'\r\ncontact: me\r\n";
+        assert_eq!(added(old).as_deref(), Some(new));
+        assert_eq!(added("contact: me\r\nservers:\n  - {id: docs, url: 'https://docs.example/mcp'}\n"), None);
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub fn until(text: &str) -> Result<SystemTime, String> {
             return Err(format!("`{text}` is neither a day (2027-05-31), a span (90d) nor a moment (2027-05-31T09:00:00Z)"));
         }
     };
+    // What cannot be written with four digits of a year cannot be written.
+    if at >= day("9999-12-30").unwrap_or(at) {
+        return Err(format!("`{text}` is beyond all calendars"));
+    }
     if at <= now { Err(format!("`{text}` is over already")) } else { Ok(at) }
 }
 
@@ -69,7 +73,7 @@ mod tests {
         assert_eq!(show(unix_millis(until("2999-12-31").unwrap())), "3000-01-01 00:00:00");
         assert!(until("90d").unwrap() > SystemTime::now());
         assert_eq!(show(unix_millis(until("2999-01-01T10:00:00Z").unwrap())), "2999-01-01 10:00:00");
-        for bad in ["", "2020-01-01", "2999-02-30", "soon", "99999999999999w", "9999999999999999999d"] {
+        for bad in ["", "2020-01-01", "2999-02-30", "soon", "99999999999999w", "9999999999999999999d", "999999999999d", "9999-12-31"] {
             assert!(until(bad).is_err(), "{bad}");
         }
     }

@@ -195,8 +195,11 @@ fn homes(state_dir: &Path, account: Option<Account>) -> PathBuf {
     Path::new(PASSABLE).join(hex::encode(&digest[..8]))
 }
 
-/// Whom it becomes.
-fn account(id: &str, program: &Configured) -> Result<Option<Account>, Complaint> {
+/// Whom a program of this server becomes; none where it stays gnomon's own user.
+///
+/// # Errors
+/// This host does not know the user, or gnomon may not become it.
+pub fn account(id: &str, program: &Configured) -> Result<Option<Account>, Complaint> {
     let wrong = |cause: String, next: &str| Complaint::input(format!("server `{id}`: {cause}")).next(next);
     let named = match &program.user {
         None => None,

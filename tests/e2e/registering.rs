@@ -51,7 +51,11 @@ fn a_server_with_a_url_is_added_once_it_has_answered() {
     assert!(!folder.config().exists());
     let added = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);
     assert!(added.status.success(), "{}", said(&added));
-    assert!(said(&added).contains("the server answers") && said(&added).contains("allow: { servers: [notes]"), "{}", said(&added));
+    assert!(
+        said(&added).contains("the server answers") && said(&added).contains("# - allow: { servers: [notes], tools: ['echo'] }"),
+        "{}",
+        said(&added)
+    );
     let text = fs::read_to_string(folder.config()).unwrap();
     assert_eq!(text, format!("servers:\n  - id: notes\n    url: '{url}'\n"));
     let again = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);
@@ -75,6 +79,23 @@ fn a_server_with_a_url_is_added_once_it_has_answered() {
     assert!(one.status.success() && said(&one).starts_with("notes  answers"), "{}", said(&one));
     let unknown = folder.gnomon(&["server", "test", "nots"]);
     assert!(unknown.status.code() == Some(2) && said(&unknown).contains("it has: notes, gone"), "{}", said(&unknown));
+}
+
+#[test]
+fn what_is_left_to_people_is_told_as_not_done_and_a_portal_may_name_the_server_first() {
+    let folder = Folder::new();
+    let server = Server::start();
+    let url = format!("http://127.0.0.1:{}/mcp", server.port);
+    let portals = "portals:\n  - { id: main, listen: '127.0.0.1:0', servers: [notes] }\n";
+    fs::write(folder.config(), "servers: [{id: docs, url: 'https://docs.example/mcp'}]\n").unwrap();
+    let by_hand = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);
+    assert!(by_hand.status.code() == Some(3) && said(&by_hand).contains("Add this entry by hand"), "{}", said(&by_hand));
+    fs::write(folder.config(), portals).unwrap();
+    let added = folder.gnomon(&["server", "add", "--url", &url, "--id", "notes"]);
+    assert!(added.status.success(), "{}", said(&added));
+    assert!(folder.gnomon(&["config", "check"]).status.success());
+    let secret = folder.gnomon(&["server", "add", "--url", &format!("{url}?api_key=sk-1"), "--id", "other"]);
+    assert!(secret.status.code() == Some(2) && !fs::read_to_string(folder.config()).unwrap().contains("sk-1"), "{}", said(&secret));
 }
 
 #[test]

@@ -22,11 +22,12 @@ pub fn cause(error: &Error) -> String {
     }
 }
 
-/// `; did you mean …?` with the nearest of the known words, else all of them.
+/// `; did you mean …?` with the nearest of the known words, else all of them, or that there are none.
 #[must_use]
 pub fn hint(word: &str, known: &[&str]) -> String {
     match nearest(word, known.iter().copied(), 0.8) {
         Some(known) => format!("; did you mean `{known}`?"),
+        None if known.is_empty() => "; there are none".to_owned(),
         None => format!("; known here: {}", known.join(", ")),
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     left_out::{LeftOut, Reason},
     members::Members,
     mirror::{self, Mirrored, Unusable},
+    naming,
     rpc::RpcError,
     schema::{Checker, Measure, Verdict},
     shape::{self, Fits},
@@ -97,6 +98,7 @@ impl Entry {
             return Ok(old.clone());
         }
         let fits = shape::fits(kind, text, &members).map_err(|why| out(name.as_deref(), Reason::Shape, why))?;
+        naming::fits(kind, &members).map_err(|why| out(name.as_deref(), Reason::Name, why))?;
         for schema in ["inputSchema", "outputSchema"] {
             affordable(members.get(schema).filter(|_| kind == Kind::Tool)).map_err(|why| out(name.as_deref(), Reason::Cost, why))?;
         }

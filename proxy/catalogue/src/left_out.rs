@@ -1,6 +1,6 @@
 //! Entries of servers' lists that are not offered: which, and why. The other entries stay.
 
-use crate::kind::Kind;
+use crate::{kind::Kind, naming::is_hidden};
 use smol_str::SmolStr;
 use std::collections::HashSet;
 
@@ -14,6 +14,8 @@ const LONGEST_NAME: usize = 120;
 pub enum Reason {
     /// Clients could not read it, and with it the whole list.
     Shape,
+    /// It is called what it may not be, or what it is not.
+    Name,
     /// Its schema costs more than its bound.
     Cost,
     /// It is too large, or beyond what is kept of a list.
@@ -26,13 +28,14 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Shape, Self::Cost, Self::Size, Self::Duplicate, Self::Headers];
+    pub const ALL: [Self; 6] = [Self::Shape, Self::Name, Self::Cost, Self::Size, Self::Duplicate, Self::Headers];
 
     /// As metrics name it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Shape => "shape",
+            Self::Name => "name",
             Self::Cost => "cost",
             Self::Size => "size",
             Self::Duplicate => "duplicate",
@@ -52,10 +55,10 @@ pub struct LeftOut {
     pub why: SmolStr,
 }
 
-/// A name as it is kept and told.
+/// A name as it is kept and told: what cannot be seen is not in it.
 #[must_use]
 pub fn named(name: &str) -> SmolStr {
-    name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect()
+    name.chars().filter(|c| !c.is_control() && !is_hidden(*c)).take(LONGEST_NAME).collect()
 }
 
 /// Logs what was not left out before.

@@ -1,8 +1,8 @@
 //! What MCP servers say and list, as text: envelopes, objects member by member, entries of lists, their schemas.
 //!
 //! A message is read as far as its envelope ([`rpc`]); payloads pass as they came ([`members`]). A list becomes entries
-//! ([`catalogue`]): each is held to the shape that clients can read and to what its schema may cost, and is left out with a reason
-//! ([`left_out`]) where it does not hold, so that one bad entry never costs the others.
+//! ([`catalogue`]): each is held to the shape that clients can read, to names that are what they look like and to what its schema may
+//! cost, and is left out with a reason ([`left_out`]) where it does not hold, so that one bad entry never costs the others.
 //!
 //! It deliberately asks nobody anything: how a server is reached, and when its lists are asked for again, is in `gnomon-upstream`;
 //! who may know of an entry, and under which name, is the portal's.
@@ -16,6 +16,7 @@ mod kind;
 pub mod left_out;
 pub mod members;
 pub mod mirror;
+mod naming;
 pub mod rpc;
 mod schema;
 mod shape;

@@ -271,6 +271,10 @@ fn reason(error: &CertificateError) -> String {
             }
             text
         }
+        CertificateError::Other(other) => match &*other.0.to_string() {
+            "CaUsedAsEndEntity" => "self-signed: an authority's certificate (CA:TRUE) in place of a server's".to_owned(),
+            other => shortened(&format!("not valid: {other}")),
+        },
         other => shortened(&other.to_string()),
     }
 }

@@ -236,13 +236,12 @@ impl Session {
                 return Err(UpstreamError::SessionGone);
             }
         }
-        if session.speaks() == Speaks::Always || lock(&open.standing).is_some() || self.client.may_be_asked() {
-            // Before the first call that can ask: what is said before it is heard is lost.
-            let mut hearing = self.hear(upstream.clone(), session.clone());
-            hearing.opened().await;
-            if let Some(place) = lock(&open.listeners).get_mut(index) {
-                *place = Some(hearing);
-            }
+        // Before the first call that can ask: what is said before it is heard is lost, and a server that asks waits. It may ask a
+        // client that has declared nothing as well, and is told so.
+        let mut hearing = self.hear(upstream.clone(), session.clone());
+        hearing.opened().await;
+        if let Some(place) = lock(&open.listeners).get_mut(index) {
+            *place = Some(hearing);
         }
         *slot = Some(session.clone());
         Ok(session)

@@ -16,7 +16,8 @@ use gnomon_access::Caller;
 use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::{
     Client, LegacySession, Owner, Scope, UpstreamError,
-    rpc::{INTERNAL_ERROR, Id, Message, Outcome, Request, RpcError},
+    legacy::undeclared,
+    rpc::{INTERNAL_ERROR, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError},
 };
 use smol_str::SmolStr;
 use std::{
@@ -49,8 +50,8 @@ struct Key {
 struct Shared {
     session: Arc<LegacySession>,
     under_way: Arc<UnderWay>,
-    /// Where its client can be asked.
-    _hearing: Option<Hearing>,
+    /// Also where its client cannot be asked: a server that asks all the same is told so, and does not wait.
+    _hearing: Hearing,
 }
 
 /// The calls that are under way in a session.
@@ -236,10 +237,8 @@ impl SharedSessions {
         let holder = shares::owner(caller);
         let session = server.open_session(client, Owner { holder: &holder, ends: &holder }).await?;
         let under_way = Arc::<UnderWay>::default();
-        let mut hearing = client.may_be_asked().then(|| hear(server.clone(), session.clone(), client.clone(), under_way.clone()));
-        if let Some(hearing) = &mut hearing {
-            hearing.opened().await;
-        }
+        let mut hearing = hear(server.clone(), session.clone(), client.clone(), under_way.clone());
+        hearing.opened().await;
         let shared = Arc::new(Shared { session: session.clone(), under_way, _hearing: hearing });
         let (lease, gone) = {
             let mut table = self.table();
@@ -310,7 +309,11 @@ fn heard(server: &Upstream, client: &Client, under_way: &UnderWay, message: Mess
         Message::Request(request) if request.method == "ping" => Some((request.id, Outcome::Result(Bytes::from_static(b"{}")))),
         Message::Request(request) => {
             if let Some(lacking) = client.lacks(&request.method) {
-                return Some((request.id, gnomon_upstream::legacy::undeclared(lacking).into()));
+                return Some((request.id, undeclared(lacking).into()));
+            }
+            if !client.may_be_asked() {
+                let why = "the client has not declared anything that it could be asked for";
+                return Some((request.id, RpcError::new(METHOD_NOT_FOUND, why).into()));
             }
             let (id, why) = under_way.asked_for(request).err()?;
             Some((id, RpcError::new(INTERNAL_ERROR, why).into()))

@@ -12,7 +12,7 @@ use gnomon_http::{Alpn, Destination, Pools, Scheme, UpstreamBody, Whole};
 use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, parse_content_encoding};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST},
+    header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, LOCATION},
     uri::PathAndQuery,
 };
 use http_body::Body;
@@ -337,6 +337,13 @@ impl Endpoint {
         /// Longest error that is looked at.
         const LONGEST: usize = 64 << 10;
         let kind = kind(&response);
+        if status.is_redirection()
+            && let Some(to) = response.headers().get(LOCATION)
+        {
+            // A query may carry what is nobody's business.
+            let to = to.to_str().unwrap_or_default().split(['?', '#']).next().unwrap_or_default();
+            return UpstreamError::Moved { status: status.as_u16(), to: format!("it sends clients to {to}") };
+        }
         let with_session = with_session && status == StatusCode::BAD_REQUEST;
         if (kind == Kind::Json || with_session && kind == Kind::Other)
             && let Ok(body) = self.whole(response.into_body(), LONGEST).await
@@ -356,6 +363,9 @@ impl Endpoint {
             }
         }
         match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.credentials.is_empty() => {
+                UpstreamError::Unauthenticated(status.as_u16())
+            }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => UpstreamError::Unauthorized(status.as_u16()),
             _ => UpstreamError::Status(status.as_u16()),
         }

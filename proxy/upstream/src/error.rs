@@ -78,6 +78,17 @@ pub enum UpstreamError {
     /// It wants other credentials than it got.
     #[error("it refused the credentials that gnomon holds for it (HTTP {0})")]
     Unauthorized(u16),
+    /// It wants credentials, and got none.
+    #[error("it asks for credentials, and gnomon holds none for it (HTTP {0})")]
+    Unauthenticated(u16),
+    /// It sends whoever asks elsewhere, where gnomon does not follow: credentials and policy are for the place that was named.
+    #[error("it answered HTTP {status}, a redirect, which is not followed")]
+    Moved {
+        /// The status.
+        status: u16,
+        /// For the log only: where to.
+        to: String,
+    },
     /// It answers something that is not MCP.
     #[error("it answered HTTP {0}")]
     Status(u16),
@@ -121,9 +132,9 @@ impl UpstreamError {
         match self {
             Self::Unreachable { .. } | Self::NotStarted(_) | Self::Down { .. } => "upstream_unreachable",
             Self::Timeout(_) | Self::Frozen(_) => "upstream_timeout",
-            Self::Unauthorized(_) => "upstream_unauthorized",
+            Self::Unauthorized(_) | Self::Unauthenticated(_) => "upstream_unauthorized",
             Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
-            Self::Status(_) | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => "upstream_failed",
+            Self::Status(_) | Self::Moved { .. } | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => "upstream_failed",
         }
     }
 
@@ -143,10 +154,10 @@ impl UpstreamError {
             Self::Busy(_) => "busy",
             Self::Down { .. } => "down",
             Self::SessionGone => "session_gone",
-            Self::Unauthorized(_) => "unauthorized",
+            Self::Unauthorized(_) | Self::Unauthenticated(_) => "unauthorized",
             Self::Status(400..=499) => "http_4xx",
             Self::Status(500..=599) => "http_5xx",
-            Self::Status(_) => "http_other",
+            Self::Status(_) | Self::Moved { .. } => "http_other",
             Self::Protocol(_) => "protocol",
             Self::TooLarge(_) => "too_large",
             Self::Rpc(_) => "error_answer",
@@ -158,6 +169,7 @@ impl UpstreamError {
     pub fn detail(&self) -> Option<&str> {
         match self {
             Self::Unreachable { detail, .. } | Self::Dropped { detail } => Some(detail),
+            Self::Moved { to, .. } => Some(to),
             _ => None,
         }
     }

@@ -120,6 +120,8 @@ pub struct Program {
     stopping: watch::Sender<Stopping>,
     /// What did not confine it, as it was told last.
     told: Mutex<Option<String>>,
+    /// What a process said that ended by itself: of the last one that did.
+    last_words: watch::Sender<Option<String>>,
 }
 
 /// A process that is spoken to.
@@ -159,7 +161,16 @@ impl Program {
             spare: Mutex::default(),
             stopping: watch::Sender::new(Stopping::No),
             told: Mutex::default(),
+            last_words: watch::Sender::new(None),
         })
+    }
+
+    /// What a process of it said at its end that ended by itself: without secrets, for whoever runs it. Waited for as long as it may
+    /// take to be read.
+    pub async fn last_words(&self) -> Option<String> {
+        let mut said = self.last_words.subscribe();
+        let said = tokio::time::timeout(LAST_WORDS + LAST_WORDS / 2, said.wait_for(Option::is_some)).await;
+        said.ok().and_then(Result::ok).and_then(|said| said.clone())
     }
 
     /// Ends all of its processes, and starts no other. Returns when none is left.
@@ -317,7 +328,10 @@ impl Program {
                 tracing::debug!(server = %id, "ended: {why}, {}", shown(status));
             } else {
                 lock(&program.starts).ended(&owner, Instant::now(), begun.elapsed());
-                let last = last.map(|last| format!("; it said last: {last}")).unwrap_or_default();
+                if last.is_some() {
+                    program.last_words.send_replace(last.clone());
+                }
+                let last = last.map(|last| format!("; it said at its end: {last}")).unwrap_or_default();
                 tracing::warn!(server = %id, "ended: {why}, {}{last}", shown(status));
             }
             drop(place);

@@ -100,7 +100,11 @@ impl Reach {
                         Ok(_) => found.store(STREAMABLE, Ordering::Release),
                         // What a server without Streamable HTTP says to a POST (2025-03-26, Backwards Compatibility).
                         Err(UpstreamError::Status(404..=406)) if *transport == Transport::Either => {
-                            return self.sse(endpoint, client, found).await;
+                            return match self.sse(endpoint, client, found).await {
+                                // It has neither transport there: what it said to the newer one is what is wrong.
+                                Err(UpstreamError::Status(_)) => opened,
+                                tried => tried,
+                            };
                         }
                         Err(_) => {}
                     }

@@ -34,7 +34,7 @@ struct Read {
 impl Add {
     /// Imports the document, stores it and adds its entry.
     pub(super) async fn api(self, openapi: &str) -> Result<()> {
-        let target = Target::of(&self.config)?;
+        let target = Target::of(&self.config, self.id.as_deref())?;
         let read = self.read(openapi, &target.config).await?;
         let document = document_of(&read);
         let entry = self.entry(&read, &document)?;
@@ -51,7 +51,8 @@ impl Add {
                 target.add(&entry)?
             }
         };
-        self.report(&read, &selection, &entry, &done)
+        self.report(&read, &selection, &entry, &done)?;
+        done.by_hand()
     }
 
     async fn read(&self, openapi: &str, config: &Configuration) -> Result<Read> {

@@ -1,5 +1,6 @@
 //! Asking servers as a portal does, once: whether they answer, and what they offer.
 
+use super::proposal::{Proposal, Reads};
 use anyhow::Result;
 use gnomon_cli::line::{clean, counted};
 use gnomon_config::Config;
@@ -9,6 +10,7 @@ use gnomon_upstream::{
     Client, Presence, Reach, Upstream, UpstreamError,
     catalogue::{Kind, Listed},
     era::Era,
+    left_out::LeftOut,
 };
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -32,9 +34,9 @@ pub(super) struct Tried {
 pub(super) struct Found {
     era: Era,
     tools: Vec<Tool>,
-    prompts: usize,
-    resources: usize,
-    left_out: usize,
+    prompts: Vec<SmolStr>,
+    resources: Vec<SmolStr>,
+    left_out: Vec<LeftOut>,
 }
 
 struct Tool {
@@ -81,17 +83,56 @@ async fn ask(id: &str, reach: Reach) -> Result<Found, String> {
     let _ = keeping.await;
     match presence {
         Presence::Up { era, .. } => Ok(Found::of(era, &upstream)),
-        Presence::Down { why, .. } => Err(for_operators(&why)),
+        Presence::Down { why, .. } => {
+            let why = for_operators(&why);
+            match &upstream.reach {
+                Reach::Program(program) => match program.last_words().await {
+                    Some(said) => Err(format!("{why}; it said: {}", clean(&said))),
+                    None => Err(why),
+                },
+                Reach::Http { .. } | Reach::Api(_) => Err(why),
+            }
+        }
         Presence::Unknown => Err(format!("it gave no answer within {} s", PATIENCE.as_secs())),
     }
 }
 
 /// Why a server does not answer, with what clients are not told.
 fn for_operators(why: &UpstreamError) -> String {
-    match why {
-        UpstreamError::Unreachable { detail, .. } | UpstreamError::Dropped { detail } => format!("{why}: {}", clean(detail)),
-        other => clean(&other.to_string()),
+    match why.detail() {
+        Some(detail) => clean(&format!("{why}: {detail}")),
+        None => clean(&why.to_string()),
     }
+}
+
+/// What is to be done about that, by what it says.
+pub(super) fn next_step(why: &str) -> Option<&'static str> {
+    const STEPS: [(&[&str], &str); 7] = [
+        (
+            &["CA:TRUE"],
+            "give the server a certificate that is no authority's (CA:FALSE), and name that of its authority, or its own, under \
+             `proxy.upstream_ca`",
+        ),
+        (&["TLS with it fails"], "name the certificate of its authority under `proxy.upstream_ca`, if you trust that"),
+        (
+            &["gnomon holds none"],
+            "--bearer names where its token is, as --bearer file:/path; other headers are `auth` in the configuration",
+        ),
+        (&["a redirect"], "name with --url the URL that it sends clients to, if you trust that"),
+        (
+            &["ERR_MODULE_NOT_FOUND", "Cannot find package", "Cannot find module", "ModuleNotFoundError", "No module named"],
+            "a program is confined and reads its package only; name the folder of the modules that it misses with --read, and repeat the command",
+        ),
+        (
+            &["EACCES", "EROFS", "Permission denied", "PermissionError"],
+            "a program is confined: --read names what it must read, --write what it must change; then repeat the command",
+        ),
+        (
+            &["ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "Network is unreachable", "name resolution", "EAFNOSUPPORT", "socket"],
+            "a program has no network unless --network internet (or host) gives it; then repeat the command",
+        ),
+    ];
+    STEPS.iter().find(|(words, _)| words.iter().any(|word| why.contains(word))).map(|(_, step)| *step)
 }
 
 impl Found {
@@ -102,12 +143,14 @@ impl Found {
             says_read_only: tool.hints.read_only == Some(true),
             listed: matches!(tool.listed(), Listed::Everywhere),
         });
+        let names = |kind| lists.of(kind).iter().map(|entry| entry.name.clone());
         Self {
             era,
             tools: tools.collect(),
-            prompts: lists.of(Kind::Prompt).len(),
-            resources: lists.of(Kind::Resource).len() + lists.of(Kind::Template).len(),
-            left_out: Kind::ALL.iter().map(|kind| lists.left_out(*kind).len()).sum(),
+            prompts: names(Kind::Prompt).collect(),
+            // A template's name in a policy is a pattern: what it expands to is for people to write.
+            resources: names(Kind::Resource).chain(names(Kind::Template)).collect(),
+            left_out: Kind::ALL.iter().flat_map(|kind| lists.left_out(*kind).iter().cloned()).collect(),
         }
     }
 
@@ -120,8 +163,9 @@ impl Found {
     pub fn json(&self) -> Value {
         let tools = self.tools.iter().map(|tool| json!({"name": tool.name, "says_read_only": tool.says_read_only, "listed": tool.listed}));
         json!({
-            "era": self.era.as_str(), "tools": tools.collect::<Vec<_>>(), "prompts": self.prompts, "resources": self.resources,
-            "left_out": self.left_out,
+            "era": self.era.as_str(), "tools": tools.collect::<Vec<_>>(), "prompts": self.prompts.len(), "resources": self.resources.len(),
+            "left_out": self.left_out.len(),
+            "left_out_why": self.left_out.iter().map(|left| json!({"name": left.name, "why": left.why})).collect::<Vec<_>>(),
         })
     }
 
@@ -136,12 +180,12 @@ impl Found {
         let mut line = format!(
             "answers ({era}); {}, {reads} of them read only as they say; {}, {}",
             count(self.tools.len(), "tool"),
-            count(self.prompts, "prompt"),
-            count(self.resources, "resource")
+            count(self.prompts.len(), "prompt"),
+            count(self.resources.len(), "resource")
         );
-        if self.left_out > 0 {
+        if !self.left_out.is_empty() {
             // Writing to a String cannot fail.
-            let _ = write!(line, "; {} left out, as clients would choke on them (RUST_LOG=info names each)", self.left_out);
+            let _ = write!(line, "; {} left out, which the log names (--json as well)", self.left_out.len());
         }
         line
     }
@@ -156,17 +200,38 @@ impl Found {
         if self.tools.len() > NAMED {
             let _ = writeln!(text, "  and {} more: --json names them", self.tools.len() - NAMED);
         }
+        for left in self.left_out.iter().take(NAMED) {
+            let _ = writeln!(text, "  left out: {}: {}", clean(left.name.as_deref().unwrap_or("without a name")), clean(&left.why));
+        }
         text
     }
 
-    /// An entry of a policy for the least that makes sense: the tools that say that they only read, or all where none does.
-    pub fn allow(&self, id: &str) -> String {
-        // A name that would look like something else in a terminal is for people to write.
-        let reads = self.tools.iter().filter(|tool| tool.says_read_only && clean(&tool.name) == tool.name.as_str());
-        let reads: Vec<String> = reads.map(|tool| super::quoted(&tool.name)).collect();
-        match reads.len() {
-            0 => format!("allow: {{ servers: [{id}] }}    # everything: no tool says that it only reads"),
-            _ => format!("allow: {{ servers: [{id}], tools: [{}] }}", reads.join(", ")),
+    /// Entries of a policy for the least that makes sense: the tools that say that they only read. Where none does, all that there is
+    /// to choose from.
+    pub fn proposal(&self, id: &str) -> Proposal {
+        let reads = |tool: &Tool| if tool.says_read_only { Reads::AsItSays } else { Reads::MayWrite };
+        let tools = self.tools.iter().map(|tool| (tool.name.as_str(), reads(tool))).collect();
+        let prompts = self.prompts.iter().map(|name| (name.as_str(), Reads::ByItsKind)).collect();
+        let resources = self.resources.iter().map(|name| (name.as_str(), Reads::ByItsKind)).collect();
+        Proposal::of(id, &[("tools", tools), ("prompts", prompts), ("resources", resources)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_step;
+
+    #[test]
+    fn why_a_server_does_not_answer_says_what_to_do_about_it() {
+        for (why, step) in [
+            ("it asks for credentials, and gnomon holds none for it (HTTP 401)", "--bearer"),
+            ("it cannot be reached: TLS with it fails, as where its certificate is not trusted: unknown issuer", "upstream_ca"),
+            ("it closed; it said: Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'x'", "--read"),
+            ("it ended; it said: EACCES: permission denied, open '/x'", "--write"),
+            ("it answered HTTP 307, a redirect, which is not followed: it sends clients to https://b.example/mcp", "--url"),
+        ] {
+            assert!(next_step(why).is_some_and(|next| next.contains(step)), "{why}");
         }
+        assert_eq!(next_step("it answered HTTP 404"), None);
     }
 }

@@ -1,7 +1,10 @@
 //! Adding a server that was seen in use: an entry of the inventory becomes one of the configuration, with the least privilege that the
 //! observed calls need.
 
-use super::{Add, quoted};
+use super::{
+    Add,
+    proposal::{Proposal, exactly},
+};
 use anyhow::Result;
 use gnomon_cli::{
     Complaint,
@@ -166,22 +169,26 @@ impl Used {
     }
 
     /// Entries of a policy that allow what was called and nothing else; none where nothing was.
-    pub fn allow(&self, id: &str) -> Vec<String> {
+    pub fn proposal(&self, id: &str) -> Proposal {
+        let mut odd = 0;
         let entry = |(key, names): (&&str, &BTreeMap<String, Uses>)| {
-            // A name that would look like something else in a terminal, or match more than itself, is for people to write.
-            let plain = names.iter().filter(|(name, _)| clean(name) == **name && !name.contains(['*', '?']));
             let (mut calls, mut users, mut allowed) = (0, BTreeSet::new(), Vec::new());
-            for (name, uses) in plain {
+            for (name, uses) in names {
+                let Some(name) = exactly(name) else {
+                    odd += 1;
+                    continue;
+                };
                 calls += uses.calls;
                 users.extend(uses.users.iter().map(|user| clean(user)));
-                allowed.push(quoted(name));
+                allowed.push(name);
             }
             (!allowed.is_empty()).then(|| {
                 let by = by(&users).map(|by| format!(" by {by}")).unwrap_or_default();
                 format!("allow: {{ servers: [{id}], {key}: [{}] }}    # {}{by}", allowed.join(", "), counted(calls, "call"))
             })
         };
-        self.names.iter().filter_map(entry).collect()
+        let allow = self.names.iter().filter_map(entry).collect();
+        Proposal { allow, choices: Vec::new(), odd }
     }
 
     /// One line of what was seen.
@@ -276,7 +283,11 @@ mod tests {
         used.add(&call("every*", json!({})));
         used.add(json!({"mcp.method.name": "tools/list"}).as_object().unwrap());
         assert_eq!(used.url.as_deref(), Some("https://a.example/mcp"));
-        assert_eq!(used.allow("a"), ["allow: { servers: [a], tools: ['read'] }    # 41 calls by ada, bob"]);
+        let proposal = used.proposal("a");
+        assert_eq!(
+            (&*proposal.allow, proposal.odd),
+            (&["allow: { servers: [a], tools: ['read'] }    # 41 calls by ada, bob".to_owned()][..], 1)
+        );
         assert!(used.line().contains("1 call that rules refused"), "{}", used.line());
         assert_eq!(used.gone(&BTreeSet::from(["every*"])).collect::<Vec<_>>(), ["read"]);
     }

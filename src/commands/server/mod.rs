@@ -3,11 +3,14 @@
 mod api;
 mod attempt;
 mod from;
+mod package;
 mod program;
+mod proposal;
 mod remote;
 mod running;
 mod status;
 mod test;
+mod writable;
 
 use crate::{commands::audit::block_on, registering};
 use anyhow::Result;
@@ -20,6 +23,7 @@ use gnomon_cli::{
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
 };
 use gnomon_config::{Config as Configuration, SecretRef};
+use proposal::Proposal;
 use std::{
     fs,
     io::{self, Write as _},
@@ -158,10 +162,10 @@ impl Add {
             _ if self.dry_run => Done::Nothing,
             _ => target.add(entry)?,
         };
-        let proposal = match (used.map(|used| used.allow(id)).filter(|used| !used.is_empty()), &found) {
+        let proposal = match (used.map(|used| used.proposal(id)).filter(|used| !used.allow.is_empty()), &found) {
             (Some(used), _) => used,
-            (None, Some(Ok(found))) => vec![found.allow(id)],
-            (None, _) => vec![format!("allow: {{ servers: [{id}] }}")],
+            (None, Some(Ok(found))) => found.proposal(id),
+            (None, _) => Proposal::default(),
         };
         let mut out = io::stdout().lock();
         match self.format.format() {
@@ -170,7 +174,8 @@ impl Add {
                     "id": id, "entry": entry, "added_to": done.file(),
                     "found": found.as_ref().and_then(|found| found.as_ref().ok()).map(attempt::Found::json),
                     "error": found.as_ref().and_then(|found| found.as_ref().err()),
-                    "allow": proposal,
+                    "allow": proposal.allow,
+                    "choices": proposal.choices.iter().map(|choice| &choice.entry).collect::<Vec<_>>(),
                 });
                 if let (Some(json), Some(used)) = (json.as_object_mut(), used) {
                     json.insert("seen".into(), used.json());
@@ -195,18 +200,16 @@ impl Add {
                 write!(out, "{}", done.text(entry, ""))?;
                 if !matches!(found, Some(Err(_))) {
                     writeln!(out, "next: name `{id}` in `servers` of a portal, and allow in its `policy` what its users need, as\n")?;
-                    for allow in &proposal {
-                        writeln!(out, "  - {allow}")?;
-                    }
+                    write!(out, "{}", proposal.text(id))?;
                 }
             }
         }
         match found {
             Some(Err(why)) => {
-                let next = "mend that and repeat the command; --untested adds it all the same";
+                let next = attempt::next_step(&why).unwrap_or("mend that and repeat the command; --untested adds it all the same");
                 Err(Complaint::input(format!("the server was not added, as {why}")).next(next).into())
             }
-            _ => Ok(()),
+            _ => done.by_hand(),
         }
     }
 }
@@ -219,10 +222,18 @@ struct Target {
 }
 
 impl Target {
-    fn of(flag: &ConfigFlag) -> Result<Self> {
+    /// The one that the flag names. It may name a server of this `id` already, and lack only that.
+    fn of(flag: &ConfigFlag, id: Option<&str>) -> Result<Self> {
         let file = flag.of_the_system();
         let (text, config) = match &file {
-            Some(path) if path.exists() => (fs::read_to_string(path)?, Configuration::load(path)?),
+            Some(path) if path.exists() => {
+                let text = fs::read_to_string(path)?;
+                let config = Configuration::load(path).or_else(|error| match id.and_then(|id| without(&text, id, path)) {
+                    Some(config) => Ok(config),
+                    None => Err(error),
+                })?;
+                (text, config)
+            }
             _ => (String::new(), Configuration::default()),
         };
         Ok(Self { file, text, config })
@@ -259,6 +270,16 @@ impl Target {
     }
 }
 
+/// What a configuration says that is complete but for a server of this id.
+fn without(text: &str, id: &str, path: &Path) -> Option<Configuration> {
+    let complete = registering::with_entry(text, &format!("- id: {}\n  url: 'https://server.invalid/mcp'\n", quoted(id)))?;
+    let mut config = Configuration::parse(&complete, path).ok()?;
+    config.file = Some(path.to_owned());
+    let at = config.servers.iter().position(|server| server.id == id)?;
+    config.servers.remove(at);
+    Some(config)
+}
+
 /// What was done.
 enum Done {
     /// Nothing, as was asked.
@@ -275,6 +296,16 @@ impl Done {
         match self {
             Self::Added(path) => Some(path),
             Self::Nothing | Self::ByHand(_) => None,
+        }
+    }
+
+    /// Whoever called the command takes its end for the entry being there: it is not, where people are to add it.
+    fn by_hand(&self) -> Result<()> {
+        match self {
+            Self::Added(_) | Self::Nothing => Ok(()),
+            Self::ByHand(why) => {
+                Err(Complaint::input(format!("the configuration is as it was, as {why}")).next("add the entry above by hand").into())
+            }
         }
     }
 
@@ -314,4 +345,24 @@ fn id_of(text: &str, fallback: &str, config: &Configuration) -> String {
 fn is_id(id: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !id.is_empty() && id.len() <= 32 && id.chars().all(fits) && !id.starts_with('-') && !id.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_can_be_added_that_a_portal_names_already_and_a_file_with_other_faults_is_not_read() {
+        let path = Path::new("/etc/gnomon/gnomon.yml");
+        let portal = "portals:\n  - { id: main, listen: '127.0.0.1:8080', servers: [hm] }\n";
+        for text in [portal.to_owned(), format!("servers:\n  - {{ id: docs, url: 'https://docs.example/mcp' }}\n{portal}")] {
+            assert!(Configuration::parse(&text, path).is_err());
+            let config = without(&text, "hm", path).unwrap();
+            let entry = "- id: hm\n  url: 'https://hm.example/mcp'\n";
+            let new = registering::with_entry(&text, entry).unwrap();
+            assert!(registering::adds_one_server(&config, &new, path).unwrap(), "{new}");
+            assert!(config.servers.iter().all(|server| server.id != "hm"));
+        }
+        assert!(without(portal, "other", path).is_none());
+    }
 }

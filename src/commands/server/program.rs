@@ -1,29 +1,44 @@
 //! Adding an MCP server that is a program on this host: what runs is found, hashed and pinned.
 
-use super::{Add, Target, quoted};
+use super::{Add, Target, package::folders_of, quoted, writable::may_write};
 use anyhow::Result;
 use gnomon_cli::Complaint;
+use gnomon_config::At;
 use gnomon_confine::Digest;
 use gnomon_serve::programs;
 use std::{
     fmt::Write as _,
     fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
 impl Add {
     /// Finds and pins the program, asks it, and adds its entry.
     pub(super) async fn program(self) -> Result<()> {
-        let target = Target::of(&self.config)?;
+        let target = Target::of(&self.config, self.id.as_deref())?;
         let first = self.command.first().map(String::as_str).unwrap_or_default();
         let found = programs::found(first).ok_or_else(|| {
             Complaint::usage(format!("`{first}` is not there")).next("name the program by its whole path; it comes first behind --command")
         })?;
         let found = std::path::absolute(&found)?;
-        let script = self.command.iter().skip(1).find_map(|word| script(word));
+        if is_shim(&found) {
+            let cause = format!("{} is a shim, which looks for the program each time it runs and could not, confined", found.display());
+            let name = found.file_name().unwrap_or_default().display();
+            let next = format!("name the program itself: `pyenv which {name}`, or the like of whatever made the shim, says which it is");
+            return Err(Complaint::usage(cause).next(next).into());
+        }
+        let script = script_of(&self.command);
         let name = script.as_deref().unwrap_or(&found);
         let id = self.id_for(&name_of(name), "server", &target.config)?;
         let entry = self.program_entry(&id, &found, script.as_deref())?;
+        if !self.untested {
+            let config = target.with(&entry)?;
+            let added = config.servers.iter().find(|server| server.id == id);
+            if let Some(At::Program(program)) = added.map(|server| &server.at) {
+                may_write(programs::account(&id, program)?, &self.write)?;
+            }
+        }
         self.try_and_add(&target, &id, &entry, None).await
     }
 
@@ -43,7 +58,7 @@ impl Add {
             let _ = writeln!(entry, "    files: {{{}: {}}}", in_quotes(script)?, digest(script)?);
         }
         let mut read = self.read.clone();
-        read.extend(script.and_then(package_of).map(Path::to_owned));
+        read.extend(script.into_iter().flat_map(|script| folders_of(program, script)));
         for (key, paths) in [("read", &read), ("write", &self.write)] {
             let paths = paths.iter().map(|path| in_quotes(&std::path::absolute(path)?)).collect::<Result<Vec<_>>>()?;
             if !paths.is_empty() {
@@ -66,19 +81,27 @@ impl Add {
     }
 }
 
-/// An argument that names a file which is read as a program: not a folder, and not what a tool works on.
-fn script(word: &str) -> Option<PathBuf> {
+/// The argument that names a file which is read as a program: by its ending, or as it says itself what runs it. Not a folder, and not
+/// what a tool works on.
+fn script_of(command: &[String]) -> Option<PathBuf> {
     const ENDINGS: [&str; 9] = ["js", "mjs", "cjs", "ts", "py", "rb", "jar", "php", "sh"];
-    let path = Path::new(word);
-    let is_script = path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| ENDINGS.contains(&ending));
-    fs::canonicalize(path).ok().filter(|path| is_script && path.is_file())
+    let script = |word: &String| {
+        let path = fs::canonicalize(word).ok().filter(|path| path.is_file())?;
+        let has_ending = |path: &Path| path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| ENDINGS.contains(&ending));
+        (has_ending(&path) || has_ending(Path::new(word)) || begins_as_script(&path)).then_some(path)
+    };
+    command.iter().skip(1).find_map(script)
 }
 
-/// The folder of the package that a script belongs to, whose other files it imports. A script that stands alone needs no folder: it is
-/// readable, as the command names it, and the folder may be somebody's home.
-fn package_of(script: &Path) -> Option<&Path> {
-    const SIGNS: [&str; 5] = ["package.json", "node_modules", "pyproject.toml", "setup.py", "Gemfile"];
-    script.ancestors().skip(1).take(4).find(|folder| SIGNS.iter().any(|sign| folder.join(sign).exists()))
+/// Whether a file names what runs it (`#!`).
+fn begins_as_script(path: &Path) -> bool {
+    let mut begin = [0; 2];
+    File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_ok_and(|()| &begin == b"#!")
+}
+
+/// Whether a program is a script of a version manager that finds the program by where and by whom it is called.
+fn is_shim(program: &Path) -> bool {
+    program.parent().and_then(Path::file_name).is_some_and(|folder| folder == "shims") && begins_as_script(program)
 }
 
 /// What a program is best called by: its file's name, or its folder's where that says nothing.
@@ -102,18 +125,33 @@ fn in_quotes(path: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{name_of, package_of};
-    use std::{fs, path::Path};
+    use super::*;
 
     #[test]
-    fn a_script_reads_its_package_and_one_that_stands_alone_reads_no_folder() {
+    fn a_script_is_found_by_its_ending_or_by_what_it_says_of_itself() {
         let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join("dist/index.js");
-        fs::create_dir(dir.path().join("dist")).unwrap();
-        fs::write(&script, "").unwrap();
-        assert_eq!(package_of(&script), None);
-        fs::write(dir.path().join("package.json"), "{}").unwrap();
-        assert_eq!(package_of(&script), Some(dir.path()));
+        let file = |name: &str, text: &str| {
+            fs::write(dir.path().join(name), text).unwrap();
+            dir.path().join(name).to_str().unwrap().to_owned()
+        };
+        let (python, data) = (file("mcp-server-git", "#!/srv/v/bin/python\n"), file("data", "x"));
+        let found = |word: &String| script_of(&["python3".into(), "-u".into(), word.clone()]);
+        assert_eq!(found(&python), Some(fs::canonicalize(&python).unwrap()));
+        assert_eq!((found(&data), found(&"none".into())), (None, None));
+        let js = file("index.js", "");
+        assert_eq!(found(&js), Some(fs::canonicalize(&js).unwrap()));
+    }
+
+    #[test]
+    fn a_shim_is_told_from_the_program_that_it_looks_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("shims")).unwrap();
+        for (name, text, is) in
+            [("shims/python3", "#!/usr/bin/env bash\n", true), ("shims/node", "\u{7f}ELF", false), ("python3", "#!/bin/sh\n", false)]
+        {
+            fs::write(dir.path().join(name), text).unwrap();
+            assert_eq!(is_shim(&dir.path().join(name)), is, "{name}");
+        }
     }
 
     #[test]

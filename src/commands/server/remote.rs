@@ -2,7 +2,8 @@
 
 use super::{Add, Target, from::Used, quoted, secret};
 use anyhow::Result;
-use gnomon_cli::Complaint;
+use gnomon_cli::{Complaint, line::clean};
+use gnomon_observe::is_secret_name;
 use http::Uri;
 use std::fmt::Write as _;
 
@@ -15,7 +16,13 @@ impl Add {
         let uri: Option<Uri> = url.parse().ok();
         let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some());
         let uri = uri.ok_or_else(|| Complaint::usage(format!("`{url}` is not a URL of the form https://host/path")))?;
-        let target = Target::of(&self.config)?;
+        if let Some(name) = secret_in(&uri) {
+            let cause = format!("the URL has a secret, as its parameter `{}` says, which would stand in the configuration", clean(name));
+            let next = "leave it out: --bearer names where a token is that is sent as a header; where the server takes it in no other way, \
+                        add the entry by hand, in a file that only gnomon may read";
+            return Err(Complaint::usage(cause).next(next).into());
+        }
+        let target = Target::of(&self.config, self.id.as_deref())?;
         let id = self.id_for(name_of(uri.host().unwrap_or_default()), "server", &target.config)?;
         let mut entry = format!("- id: {id}\n  url: {}\n", quoted(url));
         if let Some(reference) = &self.bearer {
@@ -24,6 +31,15 @@ impl Add {
         }
         self.try_and_add(&target, &id, &entry, used.as_ref()).await
     }
+}
+
+/// The parameter of a URL that is a secret by its name, if one is.
+fn secret_in(uri: &Uri) -> Option<&str> {
+    let fields = uri.query().unwrap_or_default().split(['&', ';']);
+    let named = fields.filter_map(|field| field.split_once('=')).filter(|(_, value)| !value.is_empty());
+    named
+        .map(|(name, _)| name)
+        .find(|name| is_secret_name(name) || ["key", "auth", "pass", "sig", "code"].contains(&name.to_ascii_lowercase().as_str()))
 }
 
 /// What a host is best called by: its first label that says something, or the host where that is an address.
@@ -37,7 +53,21 @@ fn name_of(host: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::name_of;
+    use super::{name_of, secret_in};
+
+    #[test]
+    fn a_url_with_a_secret_in_its_query_is_known() {
+        for (url, name) in [
+            ("https://a.example/mcp?api_key=sk-1", Some("api_key")),
+            ("https://a.example/mcp?x=1&tavilyApiKey=tvly-1", Some("tavilyApiKey")),
+            ("https://a.example/mcp?KEY=1", Some("KEY")),
+            ("https://a.example/mcp?token=", None),
+            ("https://a.example/mcp?team=7&tools=search", None),
+            ("https://a.example/token", None),
+        ] {
+            assert_eq!(secret_in(&url.parse().unwrap()), name, "{url}");
+        }
+    }
 
     #[test]
     fn a_server_is_called_by_what_tells_it_from_others() {

@@ -146,6 +146,7 @@ pub fn question(tool: &str) -> Option<(&'static str, Value)> {
     match tool {
         "elicit" => Some(("elicitation/create", json!({"message": "Which?", "requestedSchema": {"type": "object", "properties": {}}}))),
         "sample" => Some(("sampling/createMessage", json!({"messages": [], "maxTokens": 5}))),
+        "roots" => Some(("roots/list", json!({}))),
         _ => None,
     }
 }
@@ -199,7 +200,7 @@ impl Inner {
             }
             "ping" => Some(json!({})),
             "tools/list" => {
-                let tools = ["elicit", "sample", "progress", "wait"].map(tool);
+                let tools = ["elicit", "sample", "roots", "progress", "wait"].map(tool);
                 Some(json!({"tools": tools, "resultType": "complete"}))
             }
             "tools/call" => None,

@@ -96,6 +96,48 @@ async fn an_odd_entry_is_left_out_and_told_and_all_others_stay() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_not_what_it_looks_like_is_left_out_and_told_and_all_others_stay() {
+    const ODD: [(&str, &str); 8] = [
+        ("evil\r\nX-Inj: 1", "U+000D"),
+        ("\u{1b}[31mred", "U+001B"),
+        ("\u{202e}gnp", "U+202E"),
+        ("g\u{43e}od", "U+043E"),
+        ("*", "`*`"),
+        ("a,b] } }", "`,`"),
+        ("two words", "` `"),
+        ("good\u{200b}", "U+200B"),
+    ];
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let odd = Server::scripted("odd", speaks, |method, _| match method {
+            "tools/list" => {
+                let tools = ODD.iter().map(|(name, _)| *name).chain(["good"]);
+                let tools: Vec<Value> = tools.map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
+                Some(json!({"tools": tools}))
+            }
+            "tools/call" => Some(json!({"content": [{"type": "text", "text": "it ran"}]})),
+            _ => None,
+        })
+        .await;
+        let portal = Setup::of([("odd", odd.url())]).start().await;
+        for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+            let list = client.request("tools/list", json!({})).await;
+            let names: Vec<_> = list.last()["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].clone()).collect();
+            assert_eq!(names, ["odd_good"]);
+            let told = left_out(&list);
+            assert_eq!(told.len(), ODD.len(), "{told:?}");
+            for ((_, what), told) in ODD.iter().zip(&told) {
+                assert!(told["why"].as_str().unwrap().contains(what), "{told} {what}");
+                let shown = told["name"].as_str().unwrap();
+                assert!(!shown.contains(|c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{200b}')), "{told}");
+            }
+            assert_eq!(client.call("odd_good", json!({})).await.text(), "it ran");
+        }
+        let line = format!(r#"gnomon_portal_entries_left_out{{list="tools",reason="name",server="odd"}} {}"#, ODD.len());
+        assert!(portal.metrics().contains(&line), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn what_only_the_stateless_era_lets_a_schema_be_is_listed_for_its_clients_only() {
     let server = Server::scripted("one", Speaks::Both, |method, _| {
         let list = json!({"name": "rows", "inputSchema": {"type": "object"}, "outputSchema": {"type": "array"}});

@@ -32,6 +32,8 @@ const CAN: &str = r#"{"elicitation": {}, "sampling": {}}"#;
 
 struct Caller {
     client: Client,
+    /// What it declares that it can be asked.
+    can: Value,
     hears: Hears,
     heard: mpsc::UnboundedReceiver<Value>,
     hear: mpsc::UnboundedSender<Value>,
@@ -56,15 +58,19 @@ async fn read(mut body: hyper::body::Incoming, hear: mpsc::UnboundedSender<Value
 
 impl Caller {
     async fn new(portal: SocketAddr, hears: Hears) -> Self {
+        Self::that_can(portal, hears, serde_json::from_str(CAN).unwrap()).await
+    }
+
+    async fn that_can(portal: SocketAddr, hears: Hears, can: Value) -> Self {
         let mut client = Client::modern(portal);
         if hears != Hears::InResults {
-            client = client.begun_with("2025-11-25", serde_json::from_str(CAN).unwrap()).await;
+            client = client.begun_with("2025-11-25", can.clone()).await;
         }
         let (hear, heard) = mpsc::unbounded_channel();
         if hears == Hears::OnStream {
             tokio::spawn(read(client.stand().await, hear.clone()));
         }
-        Self { client, hears, heard, hear }
+        Self { client, can, hears, heard, hear }
     }
 
     fn message(&mut self, tool: &str, more: &Value) -> (Vec<(&'static str, String)>, Value) {
@@ -74,7 +80,7 @@ impl Caller {
         }
         let (headers, mut body) = self.client.message("tools/call", params);
         if self.hears == Hears::InResults {
-            body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = serde_json::from_str(CAN).unwrap();
+            body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.can.clone();
         }
         (headers, body)
     }
@@ -224,6 +230,41 @@ async fn what_a_program_asks_and_tells_reaches_every_client_and_what_is_taken_ba
             })
             .await;
         }
+    }
+}
+
+/// Asks what clients have not declared: nothing at all, or something else.
+async fn is_refused(portal: SocketAddr, hears: Hears, tools: &[&str], what: &str) {
+    for (can, asked) in [(json!({}), tools), (json!({"sampling": {}}), &["elicit"][..])] {
+        let mut caller = Caller::that_can(portal, hears, can.clone()).await;
+        for tool in asked {
+            let called = tokio::time::timeout(Duration::from_secs(5), caller.call(&format!("one_{tool}"))).await;
+            let (text, said) = called.unwrap_or_else(|_| panic!("{what} {hears:?} {can} {tool}: its server waits"));
+            assert!(text.contains("the client has not declared"), "{what} {hears:?} {can} {tool}: {text}");
+            assert!(said.is_empty(), "{what} {hears:?} {can} {tool}: {said:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_has_not_declared_is_refused_to_its_server_at_once_whatever_the_client_and_the_transport() {
+    for says in [Says::InAnswer, Says::OnStream, Says::BesideDocument, Says::Sse] {
+        let one = Asking::start("one", says).await;
+        for hears in CLIENTS {
+            let portal = Setup::of([("one", one.url())]).start().await;
+            is_refused(portal.address, hears, &["elicit", "sample", "roots"], &format!("{says:?}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_has_not_declared_is_refused_to_a_program_at_once() {
+    if !gnomon_testkit::has("what_a_client_has_not_declared_is_refused_to_a_program_at_once", &["python3"]) {
+        return;
+    }
+    let portal = of_programs("legacy").await;
+    for hears in CLIENTS {
+        is_refused(portal.address, hears, &["elicit", "sample"], "program").await;
     }
 }
 

@@ -11,6 +11,8 @@ pub(super) const SHOWN: usize = 2048;
 const BURST: u32 = 200;
 /// And in a second.
 const RATE: u32 = 20;
+/// How many lines may come behind the one that says why a program ended: traces of its stack, its version.
+const TRACE: u32 = 60;
 /// What stands where a secret stood.
 const INSTEAD: &str = "[secret]";
 
@@ -55,9 +57,61 @@ impl Veil {
     }
 }
 
-/// Writes all of it to the log; the last line, when there are no more.
+/// What a program said at its end: the line that says why, as far as there is one, else the last.
+#[derive(Default)]
+struct LastWords {
+    last: Option<String>,
+    /// The clearest line of late, and how many came behind it.
+    cause: Option<(Clarity, String, u32)>,
+}
+
+/// How clearly a line says why a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Clarity {
+    /// It has a word for errors somewhere.
+    Mentions,
+    /// It begins with the name of an error.
+    Names,
+}
+
+impl Clarity {
+    fn of(line: &str) -> Option<Self> {
+        const WORDS: [&str; 10] =
+            ["ERR_", "Error", "error:", "Exception", "panicked at", "denied", "EACCES", "ENOENT", "not found", "No such file"];
+        let line = line.trim_start();
+        let first = line.split([':', ' ', '[']).next().unwrap_or_default();
+        let named = first.len() > "Error".len() || line.starts_with("Error: ") || line.starts_with("Error [");
+        if named && (first.ends_with("Error") || first.ends_with("Exception")) {
+            return Some(Self::Names);
+        }
+        // Where it was, not what: frames of a stack, and the line of code.
+        let is_code = line.starts_with("at ") || line.starts_with("throw ") || line.starts_with("File \"") || line.starts_with("raise ");
+        (!is_code && WORDS.iter().any(|word| line.contains(word))).then_some(Self::Mentions)
+    }
+}
+
+impl LastWords {
+    fn hear(&mut self, line: String) {
+        if let Some((.., behind)) = &mut self.cause {
+            *behind += 1;
+        }
+        self.cause.take_if(|(.., behind)| *behind > TRACE);
+        if let Some(clarity) = Clarity::of(&line)
+            && self.cause.as_ref().is_none_or(|(known, ..)| clarity >= *known)
+        {
+            self.cause = Some((clarity, line.trim().to_owned(), 0));
+        }
+        self.last = Some(line);
+    }
+
+    fn told(self) -> Option<String> {
+        self.cause.map(|(_, line, _)| line).or(self.last)
+    }
+}
+
+/// Writes all of it to the log; the line that says why it ended, when there are no more.
 pub(super) async fn overhear<R: AsyncRead + Unpin>(id: SmolStr, veil: Veil, mut lines: Lines<R>) -> Option<String> {
-    let (mut last, mut left, mut since, mut dropped) = (None, BURST, Instant::now(), 0_u64);
+    let (mut last, mut left, mut since, mut dropped) = (LastWords::default(), BURST, Instant::now(), 0_u64);
     while let Ok(Some(line)) = lines.next().await {
         let (Line::Whole(line) | Line::Cut(line)) = line;
         let shown = veil.line(&line);
@@ -79,14 +133,37 @@ pub(super) async fn overhear<R: AsyncRead + Unpin>(id: SmolStr, veil: Veil, mut 
             }
             tracing::info!(server = %id, "says: {shown}");
         }
-        last = Some(shown);
+        last.hear(shown);
     }
-    last
+    last.told()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn told(said: &str) -> Option<String> {
+        let mut words = LastWords::default();
+        said.lines().filter(|line| !line.trim().is_empty()).for_each(|line| words.hear(line.to_owned()));
+        words.told()
+    }
+
+    #[test]
+    fn of_what_a_program_said_at_its_end_the_line_is_told_that_says_why() {
+        let node = "node:internal/modules/package_json_reader:316\n  throw new ERR_MODULE_NOT_FOUND(packageName, fileURLToPath(base), null);\n        ^\n\nError [ERR_MODULE_NOT_FOUND]: Cannot find package 'sdk' imported from /x/index.js\n    at packageResolve (node:internal/modules/esm/resolve:873:81) {\n  code: 'ERR_MODULE_NOT_FOUND'\n}\n\nNode.js v20.20.2\n";
+        assert_eq!(told(node).unwrap(), "Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'sdk' imported from /x/index.js");
+        let python = "Traceback (most recent call last):\n  File \"/x/s.py\", line 1, in <module>\n    import mcp\nModuleNotFoundError: No module named 'mcp'\n";
+        assert_eq!(told(python).unwrap(), "ModuleNotFoundError: No module named 'mcp'");
+        assert_eq!(
+            told("/x/pyenv: line 4: /root/.pyenv: Permission denied\nbye").unwrap(),
+            "/x/pyenv: line 4: /root/.pyenv: Permission denied"
+        );
+        assert_eq!(told("starting\nbye").unwrap(), "bye");
+        assert_eq!(told(""), None);
+        // What it overcame long ago is not why.
+        let long_ago = format!("Error: once\n{}", "working\n".repeat(100));
+        assert_eq!(told(&long_ago).unwrap(), "working");
+    }
 
     #[test]
     fn secrets_never_pass_whole_in_part_or_across_a_cut() {

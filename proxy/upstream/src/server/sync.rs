@@ -128,9 +128,13 @@ impl<H: Oversight> Upstream<H> {
         let client = &self.own;
         Ok(match self.reach.modern(client).await {
             Ok(peer) => Own::Modern(Arc::new(peer), client.clone()),
-            Err(error @ (UpstreamError::Unreachable { .. } | UpstreamError::Unauthorized(_) | UpstreamError::NotStarted(_))) => {
-                return Err(error);
-            }
+            Err(
+                error @ (UpstreamError::Unreachable { .. }
+                | UpstreamError::Unauthorized(_)
+                | UpstreamError::Unauthenticated(_)
+                | UpstreamError::Moved { .. }
+                | UpstreamError::NotStarted(_)),
+            ) => return Err(error),
             // Whatever else a server says to a method that it does not know: it is of the other era.
             Err(_) => Own::Legacy(self.reach.legacy(client, Owner::OWN).await?),
         })
