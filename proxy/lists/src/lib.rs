@@ -10,6 +10,7 @@
 //! says no more than one that does not exist.
 #![deny(missing_docs)]
 
+mod capabilities;
 mod given;
 pub mod identifiers;
 pub mod labels;

@@ -12,7 +12,6 @@ use gnomon_upstream::{
     Change, Fits, Presence,
     catalogue::{Kind, Listed},
     era::Era,
-    members::Members,
 };
 use serde_json::json;
 use smol_str::SmolStr;
@@ -196,36 +195,6 @@ impl PortalLists {
             })
             .collect();
         (!missing.is_empty()).then_some(missing.into())
-    }
-
-    /// What the portal can do, as JSON: what any of its servers can.
-    pub fn capabilities(&self) -> serde_json::Value {
-        if let (Prefix::Never, [only]) = (self.prefix, &*self.servers)
-            && let Some(face) = only.presence().face()
-            && let Ok(own) = serde_json::from_slice(&face.capabilities)
-        {
-            return own;
-        }
-        let mut all = json!({"tools": {"listChanged": true}});
-        for server in &self.servers {
-            let presence = server.presence();
-            let Some(Ok(own)) = presence.face().map(|face| Members::read(&face.capabilities)) else { continue };
-            for name in ["prompts", "logging", "completions", "resources"] {
-                if let Some(json) = own.get(name) {
-                    let old = &mut all[name];
-                    match name {
-                        "prompts" => *old = json!({"listChanged": true}),
-                        "resources" => {
-                            let subscribe =
-                                old["subscribe"] == true || Members::read(json.as_bytes()).is_ok_and(|r| r.flag("subscribe") == Some(true));
-                            *old = json!({"listChanged": true, "subscribe": subscribe});
-                        }
-                        _ => *old = json!({}),
-                    }
-                }
-            }
-        }
-        all
     }
 
     /// How to use it: what the servers say that a caller may know of, and which of them are missing.

@@ -1,6 +1,7 @@
 //! Clients of the stateless era (2026-07-28): everything about a request is in the request.
 
 use crate::{
+    clients::Stated,
     front::{Accepts, Asker, Way, answered, plain, refused, respond},
     legacy::list_changed,
     log_in::Proof,
@@ -14,10 +15,11 @@ use gnomon_relay::{
     outflow::Outflow,
 };
 use gnomon_upstream::{
-    Change, Client,
+    Change,
     catalogue::Kind,
     endpoint::{METHOD, NAME, VERSION},
-    era::{self, meta},
+    era::{self, Era, meta},
+    legacy::text as as_text,
     members::Members,
     mirror::{self, Mismatch},
     rpc::{
@@ -50,13 +52,15 @@ impl Portal {
             }
         };
         self.lists.settled().await;
-        let client = match self.stated(headers, &request) {
-            Ok(client) => client,
+        let stated = match self.stated(headers, &request) {
+            Ok(stated) => stated,
             Err(error) => {
                 let status = if error.code == METHOD_NOT_FOUND { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
                 return refused(status, Some(&request.id), error);
             }
         };
+        let request = stated.carried.as_ref().map_or_else(|| request.clone(), |capabilities| declaring(&request, capabilities));
+        let client = stated.client.clone();
         let (id, encode_id) = (request.id.clone(), request.id.clone());
         let (portal, agent, program) = (self.clone(), headers.get(USER_AGENT).cloned(), visitor.program.clone());
         let proof = (request.method == "subscriptions/listen").then(|| Proof::of(headers, &visitor, &caller));
@@ -80,7 +84,7 @@ impl Portal {
     }
 
     /// Holds the headers against the body, and the body against the specification; who asks.
-    fn stated(&self, headers: &HeaderMap, request: &Request) -> Result<Arc<Client>, RpcError> {
+    fn stated(&self, headers: &HeaderMap, request: &Request) -> Result<Arc<Stated>, RpcError> {
         let mismatch = |Mismatch(text): Mismatch| RpcError::new(HEADER_MISMATCH, text);
         let params = request.members()?;
         let stated = self.clients.stated(params.get("_meta").unwrap_or("{}"));
@@ -116,7 +120,7 @@ impl Portal {
                 exposed.entry.mirrored().iter().try_for_each(|mirrored| mirrored.check(headers, &arguments)).map_err(mismatch)?;
             }
         }
-        Ok(stated.client.clone())
+        Ok(stated)
     }
 
     async fn stateless_outcome(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
@@ -151,7 +155,7 @@ impl Portal {
         let mut result = json!({
             "resultType": "complete",
             "supportedVersions": versions,
-            "capabilities": self.lists.capabilities(),
+            "capabilities": self.lists.capabilities(&call.caller, Era::Modern),
             "ttlMs": LIST_TTL_MS,
             "cacheScope": "private",
             "_meta": {meta::SERVER: self.info()},
@@ -234,6 +238,13 @@ impl Portal {
             }
         }
     }
+}
+
+/// The request of a client that can do this.
+fn declaring(request: &Request, capabilities: &[u8]) -> Request {
+    let Ok(params) = request.members() else { return request.clone() };
+    let meta = params.object("_meta").unwrap_or_default().with(&[(meta::CAPABILITIES, Some(as_text(capabilities)))]);
+    request.with(params.with(&[("_meta", Some(as_text(&meta)))]))
 }
 
 /// The HTTP status of an answer (2026-07-28, Streamable HTTP).

@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod era;
 mod error;
 mod events;
+pub mod extensions;
 pub mod lane;
 pub mod legacy;
 pub mod modern;

@@ -11,6 +11,7 @@ mod client;
 mod coded;
 mod crossed;
 mod eras;
+mod extended;
 mod failures;
 mod hidden;
 mod judged;
