@@ -16,6 +16,7 @@ pub mod identifiers;
 pub mod labels;
 pub mod lists;
 mod omitted;
+mod pages;
 pub mod route;
 pub mod sight;
 pub mod view;

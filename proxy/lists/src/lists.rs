@@ -7,7 +7,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use gnomon_access::{Asked, Caller, Policy};
-use gnomon_relay::{gate::Gate, held::Upstream, names::Prefix, offer::Offer, room::Common};
+use gnomon_relay::{gate::Gate, held::Upstream, names::Prefix, offer::Offer, room::Common, uris::without_page};
 use gnomon_upstream::{
     Change, Fits, Presence,
     catalogue::{Kind, Listed},
@@ -118,7 +118,10 @@ impl PortalLists {
 
     /// Whether a caller may know of an entry.
     pub fn shows(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
-        self.gate.may_list(caller, &self.asked(kind, exposed)).is_allow()
+        match kind {
+            Kind::Resource => self.may_read(caller, &self.view(), exposed.server, &exposed.entry.name).is_allow(),
+            Kind::Tool | Kind::Prompt | Kind::Template => self.gate.may_list(caller, &self.asked(kind, exposed)).is_allow(),
+        }
     }
 
     /// Whether it is on a caller's lists without Code Mode.
@@ -148,21 +151,26 @@ impl PortalLists {
             readable(exposed) && self.lists(caller, kind, exposed)
         };
         let shown: Vec<usize> = (0..view.all(kind).len()).filter(shows).collect();
+        let hides = |place: &usize| self.hides_page(caller, &view, &view.all(kind)[*place]);
+        let plain: Vec<usize> = shown.iter().copied().filter(hides).collect();
         let notices = [("dev.gnomon/missing", self.missing(caller)), ("dev.gnomon/left-out", self.left_out(caller, kind))];
         let notices: serde_json::Map<_, _> = notices.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
         let notices = if notices.is_empty() { String::new() } else { serde_json::Value::Object(notices).to_string() };
-        let wanted = Wanted { view: &view, kind, era, shown: &shown, notices: &notices };
+        let wanted = Wanted { view: &view, kind, era, shown: &shown, plain: &plain, notices: &notices };
         self.given.of(&wanted, || {
-            let entries = || shown.iter().map(|place| &view.all(kind)[*place]);
-            let mut text = Vec::with_capacity(entries().map(|exposed| exposed.text.len() + 1).sum::<usize>() + notices.len() + 256);
+            let entries = || shown.iter().map(|place| (place, &view.all(kind)[*place]));
+            let mut text = Vec::with_capacity(entries().map(|(_, exposed)| exposed.text.len() + 1).sum::<usize>() + notices.len() + 256);
             text.extend_from_slice(b"{\"");
             text.extend_from_slice(kind.key().as_bytes());
             text.extend_from_slice(b"\":[");
-            for (index, exposed) in entries().enumerate() {
+            for (index, (place, exposed)) in entries().enumerate() {
                 if index > 0 {
                     text.push(b',');
                 }
-                text.extend_from_slice(&exposed.listed());
+                match plain.binary_search(place) {
+                    Ok(_) => text.extend_from_slice(&without_page(&exposed.listed())),
+                    Err(_) => text.extend_from_slice(&exposed.listed()),
+                }
             }
             text.push(b']');
             if !notices.is_empty() {

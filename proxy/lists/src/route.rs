@@ -2,7 +2,7 @@
 
 use crate::{lists::PortalLists, view::Exposed};
 use bytes::Bytes;
-use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, Permit, arguments};
+use gnomon_access::{Asked, Caller, Decision, LineRef, Permit, arguments};
 use gnomon_relay::names::{Prefix, may_come_of, shortened, split_name};
 use gnomon_upstream::{
     Scope,
@@ -154,6 +154,9 @@ impl PortalLists {
                 Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
             };
         }
+        if let (Kind::Tool, Some((exposed, permit))) = (kind, self.of_a_page(caller, name)) {
+            return Ok((exposed, permit));
+        }
         // It may be a server's that was never there yet, and that the caller may know of.
         let server = split_name(kind, name).and_then(|(id, _)| self.servers().iter().find(|server| server.id == id));
         let server = server.filter(|server| self.gate().may_reach(caller, &server.id));
@@ -161,6 +164,19 @@ impl PortalLists {
             Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id))).into()),
             _ => Err(self.why_left_out(caller, kind, name).unwrap_or_else(unknown).into()),
         }
+    }
+
+    /// The tool that a page means. It knows its server's own name for it, and its calls are its client's: so of servers that have pages
+    /// such a name leads to the only one whose tool of that name the caller may use.
+    fn of_a_page(&self, caller: &Caller, name: &str) -> Option<(Arc<Exposed>, Permit)> {
+        let view = self.view();
+        let may = |exposed: &Arc<Exposed>| match self.gate().may_list(caller, &self.asked(Kind::Tool, exposed)) {
+            Decision::Allow(permit) => Some((exposed.clone(), permit)),
+            Decision::Deny { .. } => None,
+        };
+        let mut found = view.pages().may_call(name).iter().filter_map(may);
+        let only = found.next()?;
+        found.next().is_none().then_some(only)
     }
 
     /// The server that a request names, where its caller may know of it.
@@ -177,7 +193,7 @@ impl PortalLists {
     pub fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, Permit), NotRouted> {
         let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
         let (server, own) = self.owner(uri).ok_or_else(unknown)?;
-        match self.gate().may_read(caller, &self.servers()[server].id, Capability::Resource, &own) {
+        match self.may_read(caller, &self.view(), server, &own) {
             Decision::Allow(permit) => Ok((server, own, permit)),
             Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
         }
@@ -193,7 +209,7 @@ impl PortalLists {
             && let Some((id, own)) = split_name(Kind::Resource, uri)
             && let Some(server) = self.servers().iter().position(|server| server.id == id)
         {
-            return Some((server, Cow::Borrowed(own)));
+            return Some((server, own));
         }
         let of = |kind, fits: &dyn Fn(&str) -> bool| {
             let mut owners: Vec<usize> = view.all(kind).iter().filter(|e| fits(&e.entry.name)).map(|e| e.server).collect();

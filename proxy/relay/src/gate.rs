@@ -56,6 +56,13 @@ impl Gate {
         self.policy().decide(caller, &asked)
     }
 
+    /// Whether an entry that names resources allows a caller to read what has this URI, the server's own.
+    pub fn names(&self, caller: &Caller, server: &str, uri: &str) -> bool {
+        let asked =
+            Asked { portal: &self.portal, server, capability: Capability::Resource, name: uri, hints: Hints::default(), arguments: None };
+        self.policy().allows_by_name(caller, &asked)
+    }
+
     /// Whether a caller may know of a tool now.
     pub fn may_list_tool(&self, caller: &Caller, server: &str, name: &str, hints: Hints) -> Decision {
         let asked = Asked { portal: &self.portal, server, capability: Capability::Tool, name, hints, arguments: None };

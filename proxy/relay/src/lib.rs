@@ -45,4 +45,5 @@ pub mod telling;
 pub mod told;
 pub mod under;
 pub mod unsent;
+pub mod uris;
 pub mod waiting;

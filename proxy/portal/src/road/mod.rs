@@ -25,7 +25,7 @@ use gnomon_relay::{
     input::{MAX_ROUNDS, wanted_input},
     judged::{Judged, Rules},
     metrics::PortalMetrics,
-    names::shortened,
+    names::{Prefix, shortened},
     noted::Refused,
     outflow::Heard,
     parked::Parked,
@@ -34,6 +34,7 @@ use gnomon_relay::{
     shared::SharedSessions,
     told,
     unsent::Recipient,
+    uris,
 };
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
@@ -155,12 +156,23 @@ impl Road {
         if let Some(counted) = self.servers().get(routed.server).and_then(|server| server.held.counted.as_ref()) {
             counted.ended(&ending);
         }
+        let outcome = self.outward(&routed, outcome);
         match self.began(call, &routed, &outcome) {
             Ok(Some(task)) => act.is_of_task(&task),
             Ok(None) => {}
             Err(instead) => return act.end(Ending::because(Status::Error, "task_id"), instead).await,
         }
         act.end(ending, outcome).await
+    }
+
+    /// What a server answered, with the names by which clients know what it mentions.
+    fn outward(&self, routed: &Routed, outcome: Outcome) -> Outcome {
+        match (self.lists.prefix(), &outcome) {
+            (Prefix::Always, Outcome::Result(result)) => {
+                uris::answered(&self.servers()[routed.server].id, &routed.method, result).map_or(outcome, Outcome::Result)
+            }
+            (Prefix::Always, Outcome::Error(_)) | (Prefix::Never, _) => outcome,
+        }
     }
 
     /// Has a server answer. Boxed: a script's call stands within its client's, and the compiler follows futures so far and no further.

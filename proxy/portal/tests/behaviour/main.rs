@@ -19,6 +19,7 @@ mod labelled;
 mod lists;
 mod matrix;
 mod owned;
+mod pages;
 mod passage;
 mod programs;
 mod room;
