@@ -73,7 +73,7 @@ fn is_page(uri: &str) -> bool {
 
 impl PortalLists {
     /// Whether a caller may read what has this URI, the server's own.
-    pub(crate) fn may_read(&self, caller: &Caller, view: &View, server: usize, own: &str) -> Decision {
+    pub fn may_read(&self, caller: &Caller, view: &View, server: usize, own: &str) -> Decision {
         let id = &self.servers()[server].id;
         let decision = self.gate().may_read(caller, id, Capability::Resource, own);
         if decision.is_allow() && is_page(own) && !self.shows_page(caller, view, server, own) && !self.gate().names(caller, id, own) {

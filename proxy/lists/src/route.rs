@@ -7,6 +7,7 @@ use gnomon_relay::names::{Prefix, may_come_of, shortened, split_name};
 use gnomon_upstream::{
     Scope,
     catalogue::Kind,
+    extensions::SKILLS,
     legacy::text as as_text,
     members::Members,
     rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
@@ -107,6 +108,20 @@ impl PortalLists {
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
                 let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
                 let (server, own, permit) = self.resource(caller, &uri)?;
+                let params = members.with(&[("uri", Some(&quoted(&own)))]);
+                Ok(routed(server, permit, None, &uri, params, None))
+            }
+            "skills/get" | "resources/directory/read" => {
+                if !self.servers().iter().any(|server| Self::offers(server, SKILLS)) {
+                    return Err(unknown_method(method).into());
+                }
+                let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
+                let unknown =
+                    |line| NotRouted { error: RpcError::new(INVALID_PARAMS, format!("Unknown skill: {}", shortened(&uri))), line };
+                let (server, own, permit) = self.resource(caller, &uri).map_err(|none| unknown(none.line))?;
+                if !Self::offers(&self.servers()[server], SKILLS) {
+                    return Err(unknown(None));
+                }
                 let params = members.with(&[("uri", Some(&quoted(&own)))]);
                 Ok(routed(server, permit, None, &uri, params, None))
             }

@@ -129,10 +129,15 @@ impl Portal {
         }
         let outcome = match request.method.as_str() {
             "server/discover" => self.discover(call),
-            "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
-                let outcome = self.perform(call, request).await;
-                if request.method == "resources/read" { self.private(outcome) } else { outcome }
-            }
+            "tools/call"
+            | "prompts/get"
+            | "completion/complete"
+            | "resources/directory/read"
+            | "skills/list"
+            | "tasks/get"
+            | "tasks/update"
+            | "tasks/cancel" => self.perform(call, request).await,
+            "resources/read" | "skills/get" => self.private(self.perform(call, request).await),
             method => unknown_method(method).into(),
         };
         self.recipient(&call.caller).roomy(outcome).await

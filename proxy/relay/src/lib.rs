@@ -39,6 +39,7 @@ pub mod session;
 pub mod sessions;
 pub mod shared;
 pub mod shares;
+pub mod skills;
 mod taken_back;
 pub mod tasks;
 pub mod telling;

@@ -82,7 +82,6 @@ pub fn answered(server: &str, method: &str, result: &[u8]) -> Option<Bytes> {
         "tasks/get" => with_object(&members, "result", |result| of_tool(server, result)),
         "prompts/get" => with_each(&members, "messages", |message| with_object(message, "content", |content| block(server, content))),
         "resources/read" => with_each(&members, "contents", |content| with_uri(server, content, "uri")),
-        "resources/directory/read" => with_each(&members, "resources", |resource| with_uri(server, resource, "uri")),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod owed;
+mod skills;
 mod stateless;
 mod tasks;
 
@@ -124,6 +125,9 @@ impl Road {
         if request.method.starts_with("tasks/") {
             return self.of_tasks(call, request).await;
         }
+        if request.method == "skills/list" {
+            return self.list_skills(call, request).await;
+        }
         let kind = match request.method.as_str() {
             "tools/call" | "prompts/get" | "resources/read" => audit::RecordKind::Call,
             _ => audit::RecordKind::Request,
@@ -155,6 +159,10 @@ impl Road {
         let (outcome, ending) = self.serve(call, &routed, &act).await;
         if let Some(counted) = self.servers().get(routed.server).and_then(|server| server.held.counted.as_ref()) {
             counted.ended(&ending);
+        }
+        if let "skills/get" | "resources/directory/read" = &*routed.method {
+            let (outcome, instead) = self.of_skill(call, &routed, outcome);
+            return act.end(instead.unwrap_or(ending), outcome).await;
         }
         let outcome = self.outward(&routed, outcome);
         match self.began(call, &routed, &outcome) {

@@ -26,6 +26,7 @@ mod room;
 mod scripted;
 mod secured;
 mod server;
+mod skilled;
 mod suspended;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};

@@ -136,7 +136,7 @@ async fn a_page_calls_tools_by_its_server_s_own_names_where_one_alone_can_be_mea
 async fn what_is_for_pages_only_is_not_told_to_models_that_search() {
     let one = paged("one", Speaks::Both).await;
     let portal = Setup::of([("one", one.url())]).start().await;
-    let mut client = Client::modern(portal.address).at("?codemode=names");
+    let mut client = Client::modern(portal.address).at("?optimize_context=minimize_tools");
     let names = client.names("tools/list", "tools", "name").await;
     assert!(names.contains(&"one_dash".to_owned()) && !names.contains(&"one_refresh".to_owned()), "{names:?}");
     let mut client = Client::modern(portal.address).at("?codemode=search_and_execute");
