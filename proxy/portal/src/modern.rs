@@ -6,6 +6,7 @@ use crate::{
     legacy::list_changed,
     log_in::Proof,
     portal::Portal,
+    road::needs_tasks,
 };
 use gnomon_access::Capability;
 use gnomon_lists::{lists::LIST_TTL_MS, route::unknown_method, sight::Sight};
@@ -19,6 +20,7 @@ use gnomon_upstream::{
     catalogue::Kind,
     endpoint::{METHOD, NAME, VERSION},
     era::{self, Era, meta},
+    extensions::{self, TASKS},
     legacy::text as as_text,
     members::Members,
     mirror::{self, Mismatch},
@@ -187,6 +189,15 @@ impl Portal {
         }
         let uris = wanted.get("resourceSubscriptions").and_then(Value::as_array).into_iter().flatten();
         let uris: Vec<&str> = uris.filter_map(Value::as_str).take(MAX_WATCHED).collect();
+        // Servers need not tell of tasks, and are asked for them: none of these is agreed to.
+        if wanted.contains_key("taskIds") {
+            if let From::Stateless(client) = &call.from
+                && extensions::declared(&client.capabilities, TASKS).is_none()
+            {
+                return needs_tasks().into();
+            }
+            granted.insert("taskIds".to_owned(), json!([]));
+        }
         // What may not be read is not there, and what is not there is not acknowledged.
         let watching = self.lists.watch(&call.caller, &uris).await;
         if !uris.is_empty() {

@@ -1,7 +1,7 @@
 //! Who may know, do and hear what, for all parts of a portal: what policy says now. Every road asks here, and nothing else asks the
 //! policy (a test holds the sources to it).
 
-use crate::held::Upstream;
+use crate::{held::Upstream, told::is_of_task};
 use arc_swap::{ArcSwap, Guard};
 use gnomon_access::{Asked, Caller, Capability, Decision, Hints, Permit, Policy};
 use gnomon_upstream::{Scope, members::Members, rpc::Notification};
@@ -84,7 +84,7 @@ impl Gate {
         if !self.may_hear(caller, &upstream.id, notification) {
             return false;
         }
-        if !matches!(notification.method.as_str(), "notifications/tasks/status" | "notifications/tasks") {
+        if !is_of_task(&notification.method) {
             return true;
         }
         Members::of(notification.params.as_ref())

@@ -18,6 +18,7 @@ pub mod call;
 pub mod emission;
 pub mod error;
 pub mod gate;
+mod handles;
 mod hearing;
 pub mod held;
 pub mod input;

@@ -9,8 +9,15 @@
 //! were it not told apart the later one's, the earlier task is believed to be there only by the time of its creation.
 
 use crate::shares::{Amount, Shares};
+use bytes::Bytes;
 use gnomon_access::Hints;
-use gnomon_upstream::{Scope, members::Members, rpc::Id};
+use gnomon_upstream::{
+    Scope,
+    era::meta,
+    legacy::text as as_text,
+    members::Members,
+    rpc::{Id, quoted},
+};
 use smol_str::SmolStr;
 use std::{
     collections::HashMap,
@@ -183,6 +190,38 @@ impl Tasks {
 /// When a task was created, as its server has it.
 fn created(task: &Members<'_>) -> Option<SmolStr> {
     task.text("createdAt").filter(|at| at.len() <= LONGEST_TIME).map(SmolStr::new)
+}
+
+/// Whether an answer to a call is a task as the stateless era has it: no longer the answer of the tool.
+#[must_use]
+pub fn is_flat(result: &[u8]) -> bool {
+    let says = |members: Members<'_>| members.text("resultType").as_deref() == Some("task") && members.get("taskId").is_some();
+    Members::read(result).is_ok_and(says)
+}
+
+/// An answer about a task under the id by which its owner knows it.
+#[must_use]
+pub fn known_by(known: &str, answer: &Bytes) -> Bytes {
+    let read = || {
+        let members = Members::read(answer).ok()?;
+        let id = quoted(known);
+        let named = |one: &Members<'_>| one.get("taskId").is_some().then(|| one.with(&[("taskId", Some(&id))]));
+        let task = members.object("task").as_ref().and_then(named);
+        let meta = members.object("_meta").and_then(|all| {
+            let related = all.object(meta::TASK).as_ref().and_then(named)?;
+            Some(all.with(&[(meta::TASK, Some(as_text(&related)))]))
+        });
+        let flat = members.get("taskId").is_some().then_some(id.as_str());
+        let changes =
+            [("taskId", flat), ("task", task.as_ref().map(|task| as_text(task))), ("_meta", meta.as_ref().map(|meta| as_text(meta)))];
+        let changes: Vec<_> = changes.into_iter().filter(|(_, new)| new.is_some()).collect();
+        Some(members.with(&changes))
+    };
+    // Most results have none, and are not read for it.
+    if memchr::memmem::find(answer, b"\"taskId\"").is_none() {
+        return answer.clone();
+    }
+    read().unwrap_or_else(|| answer.clone())
 }
 
 /// The task that an answer to a call names, in either era, and when it was created.

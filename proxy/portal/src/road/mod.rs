@@ -58,6 +58,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use tasks::needs_tasks;
+
 /// How long a client may take to answer a question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
@@ -134,7 +136,7 @@ impl Road {
         };
         let act = self.begin(kind, call, &request.method);
         let routed = match self.lists.route(&call.caller, request) {
-            Ok(routed) => routed,
+            Ok(routed) => self.inward(call, routed),
             Err(NotRouted { error, line }) => {
                 act.names(|| asked_for(request));
                 act.decided_by(line.as_deref());
@@ -165,12 +167,24 @@ impl Road {
             return act.end(instead.unwrap_or(ending), outcome).await;
         }
         let outcome = self.outward(&routed, outcome);
-        match self.began(call, &routed, &outcome) {
-            Ok(Some(task)) => act.is_of_task(&task),
-            Ok(None) => {}
-            Err(instead) => return act.end(Ending::because(Status::Error, "task_id"), instead).await,
+        match self.began(call, &routed, outcome) {
+            Ok((outcome, task)) => {
+                if let Some(task) = task {
+                    act.is_of_task(&task);
+                }
+                act.end(ending, outcome).await
+            }
+            Err((instead, why)) => act.end(Ending::because(Status::Error, why), instead).await,
         }
-        act.end(ending, outcome).await
+    }
+
+    /// A request with its server's own id of the task that it is part of.
+    fn inward(&self, call: &Call, routed: Routed) -> Routed {
+        let said = routed.params.as_ref().filter(|_| matches!(call.from, From::Session(_)));
+        match said.and_then(|params| told::inward(&self.servers()[routed.server], &call.task_owner(), params)) {
+            Some(params) => Routed { params: Some(params), ..routed },
+            None => routed,
+        }
     }
 
     /// What a server answered, with the names by which clients know what it mentions.

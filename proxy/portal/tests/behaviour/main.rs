@@ -28,6 +28,7 @@ mod secured;
 mod server;
 mod skilled;
 mod suspended;
+mod tasks;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
 use gnomon_audit::{Audit, AuditOptions, Record, SigningKey, SqliteStore, Store as _};
