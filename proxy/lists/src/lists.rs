@@ -118,10 +118,12 @@ impl PortalLists {
 
     /// Whether a caller may know of an entry.
     pub fn shows(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
-        match kind {
-            Kind::Resource => self.may_read(caller, &self.view(), exposed.server, &exposed.entry.name).is_allow(),
-            Kind::Tool | Kind::Prompt | Kind::Template => self.gate.may_list(caller, &self.asked(kind, exposed)).is_allow(),
-        }
+        self.shows_of(&self.view(), caller, kind, exposed)
+    }
+
+    fn shows_of(&self, view: &View, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
+        self.gate.may_list(caller, &self.asked(kind, exposed)).is_allow()
+            && (kind != Kind::Resource || !self.hides(caller, view, exposed.server, &exposed.entry.name))
     }
 
     /// Whether it is on a caller's lists without Code Mode.
@@ -148,7 +150,7 @@ impl PortalLists {
         let readable = |exposed: &Exposed| era == Era::Modern || exposed.entry.fits == Fits::Both;
         let shows = |place: &usize| {
             let exposed = &view.all(kind)[*place];
-            readable(exposed) && self.lists(caller, kind, exposed)
+            readable(exposed) && *exposed.entry.listed() == Listed::Everywhere && self.shows_of(&view, caller, kind, exposed)
         };
         let shown: Vec<usize> = (0..view.all(kind).len()).filter(shows).collect();
         let hides = |place: &usize| self.hides_page(caller, &view, &view.all(kind)[*place]);
@@ -250,7 +252,7 @@ impl PortalLists {
         for kind in Kind::ALL {
             for exposed in view.all(kind) {
                 let place = &mut seen[exposed.server][kind as usize];
-                *place = *place || self.shows(caller, kind, exposed);
+                *place = *place || self.shows_of(view, caller, kind, exposed);
             }
         }
         seen.into()

@@ -74,12 +74,16 @@ fn is_page(uri: &str) -> bool {
 impl PortalLists {
     /// Whether a caller may read what has this URI, the server's own.
     pub fn may_read(&self, caller: &Caller, view: &View, server: usize, own: &str) -> Decision {
-        let id = &self.servers()[server].id;
-        let decision = self.gate().may_read(caller, id, Capability::Resource, own);
-        if decision.is_allow() && is_page(own) && !self.shows_page(caller, view, server, own) && !self.gate().names(caller, id, own) {
+        let decision = self.gate().may_read(caller, &self.servers()[server].id, Capability::Resource, own);
+        if decision.is_allow() && self.hides(caller, view, server, own) {
             return Decision::Deny { line: None };
         }
         decision
+    }
+
+    /// Whether this is a page that is hidden with its tools, whatever policy says of resources at large.
+    pub(crate) fn hides(&self, caller: &Caller, view: &View, server: usize, own: &str) -> bool {
+        is_page(own) && !self.shows_page(caller, view, server, own) && !self.gate().names(caller, &self.servers()[server].id, own)
     }
 
     /// Whether a page is of a tool that a caller may know of, or of none.

@@ -198,7 +198,8 @@ impl PortalLists {
     pub fn named_server(&self, caller: &Caller, request: &Request) -> Option<&SmolStr> {
         let params = request.members().ok()?;
         let name = params.text("name").or_else(|| params.text("uri"))?;
-        let kind = if request.method.starts_with("resources/") { Kind::Resource } else { Kind::Tool };
+        let is_uri = request.method.starts_with("resources/") || request.method.starts_with("skills/");
+        let kind = if is_uri { Kind::Resource } else { Kind::Tool };
         let (id, _) = split_name(kind, &name)?;
         self.servers().iter().find(|server| server.id == id && self.gate().may_reach(caller, &server.id)).map(|server| &server.id)
     }

@@ -199,19 +199,20 @@ pub fn is_flat(result: &[u8]) -> bool {
     Members::read(result).is_ok_and(says)
 }
 
-/// An answer about a task under the id by which its owner knows it.
+/// An answer about a task, by its server's own id, under that by which its owner knows it.
 #[must_use]
-pub fn known_by(known: &str, answer: &Bytes) -> Bytes {
+pub fn known_by((own, known): (&str, &str), answer: &Bytes) -> Bytes {
     let read = || {
         let members = Members::read(answer).ok()?;
         let id = quoted(known);
-        let named = |one: &Members<'_>| one.get("taskId").is_some().then(|| one.with(&[("taskId", Some(&id))]));
+        let is_its = |one: &Members<'_>| one.text("taskId").as_deref() == Some(own);
+        let named = |one: &Members<'_>| is_its(one).then(|| one.with(&[("taskId", Some(&id))]));
         let task = members.object("task").as_ref().and_then(named);
         let meta = members.object("_meta").and_then(|all| {
             let related = all.object(meta::TASK).as_ref().and_then(named)?;
             Some(all.with(&[(meta::TASK, Some(as_text(&related)))]))
         });
-        let flat = members.get("taskId").is_some().then_some(id.as_str());
+        let flat = is_its(&members).then_some(id.as_str());
         let changes =
             [("taskId", flat), ("task", task.as_ref().map(|task| as_text(task))), ("_meta", meta.as_ref().map(|meta| as_text(meta)))];
         let changes: Vec<_> = changes.into_iter().filter(|(_, new)| new.is_some()).collect();
@@ -290,6 +291,21 @@ mod tests {
         assert!(has(&tasks, &anna, one, "8:00") && !has(&tasks, &bert, two, "8:00"));
         tasks.forget(one);
         assert!(tasks.table().known.is_empty() && tasks.table().shares.all().count == 0);
+    }
+
+    #[test]
+    fn an_answer_names_its_task_as_its_owner_does_and_stays_as_it_was_otherwise() {
+        let known = |text: &str| as_text(&known_by(("t1", "K"), &Bytes::copy_from_slice(text.as_bytes()))).to_owned();
+        for (own, new) in [
+            (r#"{"resultType":"task","taskId":"t1","v":1.0}"#, r#"{"resultType":"task","taskId":"K","v":1.0}"#),
+            (r#"{"task":{"taskId":"t1","status":"s"}}"#, r#"{"task":{"taskId":"K","status":"s"}}"#),
+            (
+                r#"{"content":[],"taskId":"x","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t1"},"k":1}}"#,
+                r#"{"content":[],"taskId":"x","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"K"},"k":1}}"#,
+            ),
+        ] {
+            assert_eq!(known(own), new);
+        }
     }
 
     #[test]

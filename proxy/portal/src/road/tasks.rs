@@ -101,7 +101,7 @@ impl Road {
             let text = format!("the server began a task whose id is longer than {LONGEST_ID} bytes: it cannot be asked for");
             return Err(refused(&text, "task_id"));
         };
-        let answer = Outcome::Result(known_by(&known, result));
+        let answer = Outcome::Result(known_by((&id, &known), result));
         let (tool, hints, scope) = (exposed.entry.name.clone(), exposed.entry.hints, routed.within.get());
         let token = token(routed.params.as_ref()).filter(|token| token.json().len() <= LONGEST_TOKEN);
         server.held.tasks.keep(id.clone(), Made { tool, hints, owner, scope, created, token, used: Instant::now() });
@@ -126,7 +126,7 @@ impl Road {
                 act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
                 let (outcome, ending) = self.serve(call, &routed, &act).await;
                 let outcome = match (self.outward(&routed, outcome), known_of(request)) {
-                    (Outcome::Result(result), Some(known)) => Outcome::Result(known_by(&known, &result)),
+                    (Outcome::Result(result), Some(known)) => Outcome::Result(known_by((&routed.name, &known), &result)),
                     (outcome, _) => outcome,
                 };
                 act.end(ending, outcome).await
