@@ -34,6 +34,8 @@ pub struct Wanted<'a> {
     pub era: Era,
     /// The places of its entries in the view.
     pub shown: &'a [usize],
+    /// Those of them that are told without their page.
+    pub plain: &'a [usize],
     /// What else it says.
     pub notices: &'a str,
 }
@@ -42,6 +44,7 @@ struct Known {
     kind: Kind,
     era: Era,
     shown: Box<[usize]>,
+    plain: Box<[usize]>,
     notices: Box<str>,
     list: Weak<Common>,
     /// None once it is not kept any more.
@@ -50,11 +53,14 @@ struct Known {
 
 impl Known {
     fn is(&self, wanted: &Wanted<'_>) -> bool {
-        (self.kind, self.era) == (wanted.kind, wanted.era) && *self.shown == *wanted.shown && *self.notices == *wanted.notices
+        (self.kind, self.era) == (wanted.kind, wanted.era)
+            && *self.shown == *wanted.shown
+            && *self.plain == *wanted.plain
+            && *self.notices == *wanted.notices
     }
 
     fn bytes(&self) -> usize {
-        self.kept.as_ref().map_or(0, |list| list.text().len()) + size_of_val(&*self.shown) + self.notices.len()
+        self.kept.as_ref().map_or(0, |list| list.text().len()) + size_of_val(&*self.shown) + size_of_val(&*self.plain) + self.notices.len()
     }
 }
 
@@ -117,6 +123,7 @@ impl Given {
                     kind: wanted.kind,
                     era: wanted.era,
                     shown: wanted.shown.into(),
+                    plain: wanted.plain.into(),
                     notices: wanted.notices.into(),
                     list: Arc::downgrade(&list),
                     kept: Some(list.clone()),
@@ -140,7 +147,7 @@ mod tests {
     fn what_is_the_same_for_two_is_made_once_and_bounded() {
         let (given, view) = (Given::default(), Arc::<View>::default());
         let get = |shown: &[usize], size: usize| {
-            let wanted = Wanted { view: &view, kind: Kind::Tool, era: Era::Modern, shown, notices: "" };
+            let wanted = Wanted { view: &view, kind: Kind::Tool, era: Era::Modern, shown, plain: &[], notices: "" };
             given.of(&wanted, || Bytes::from(vec![b'x'; size]))
         };
         let first = get(&[1, 2], 10);
@@ -153,7 +160,7 @@ mod tests {
         assert!(bytes <= MOST_BYTES && kept(&given) <= MOST, "{bytes}");
         assert!(Arc::ptr_eq(&first, &get(&[1, 2], 10)), "what an answer still holds is found");
         let other = Arc::new(View::default());
-        given.of(&Wanted { view: &other, kind: Kind::Tool, era: Era::Modern, shown: &[], notices: "" }, Bytes::new);
+        given.of(&Wanted { view: &other, kind: Kind::Tool, era: Era::Modern, shown: &[], plain: &[], notices: "" }, Bytes::new);
         assert_eq!(given.0.lock().unwrap().known.len(), 1, "what was before a change is not kept");
     }
 
@@ -163,7 +170,7 @@ mod tests {
         let view = Arc::<View>::default();
         for given in &portals {
             for n in 0..8 {
-                let wanted = Wanted { view: &view, kind: Kind::Tool, era: Era::Modern, shown: &[n], notices: "" };
+                let wanted = Wanted { view: &view, kind: Kind::Tool, era: Era::Modern, shown: &[n], plain: &[], notices: "" };
                 given.of(&wanted, || Bytes::from(vec![b'x'; MOST_BYTES / 10]));
             }
         }

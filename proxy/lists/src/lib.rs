@@ -10,11 +10,13 @@
 //! says no more than one that does not exist.
 #![deny(missing_docs)]
 
+mod capabilities;
 mod given;
 pub mod identifiers;
 pub mod labels;
 pub mod lists;
 mod omitted;
+mod pages;
 pub mod route;
 pub mod sight;
 pub mod view;

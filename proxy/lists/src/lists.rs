@@ -8,13 +8,12 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use gnomon_access::{Asked, Caller, Policy};
-use gnomon_relay::{gate::Gate, held::Upstream, names::Prefix, offer::Offer, room::Common};
+use gnomon_relay::{gate::Gate, held::Upstream, names::Prefix, offer::Offer, room::Common, uris::without_page};
 use gnomon_shares::Shares;
 use gnomon_upstream::{
     Change, Fits, Presence,
     catalogue::{Kind, Listed},
     era::Era,
-    members::Members,
 };
 use serde_json::json;
 use smol_str::SmolStr;
@@ -123,7 +122,12 @@ impl PortalLists {
 
     /// Whether a caller may know of an entry.
     pub fn shows(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
+        self.shows_of(&self.view(), caller, kind, exposed)
+    }
+
+    fn shows_of(&self, view: &View, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
         self.gate.may_list(caller, &self.asked(kind, exposed)).is_allow()
+            && (kind != Kind::Resource || !self.hides(caller, view, exposed.server, &exposed.entry.name))
     }
 
     /// Whether it is on a caller's lists without Code Mode.
@@ -150,24 +154,29 @@ impl PortalLists {
         let readable = |exposed: &Exposed| era == Era::Modern || exposed.entry.fits == Fits::Both;
         let shows = |place: &usize| {
             let exposed = &view.all(kind)[*place];
-            readable(exposed) && self.lists(caller, kind, exposed)
+            readable(exposed) && *exposed.entry.listed() == Listed::Everywhere && self.shows_of(&view, caller, kind, exposed)
         };
         let shown: Vec<usize> = (0..view.all(kind).len()).filter(shows).collect();
+        let hides = |place: &usize| self.hides_page(caller, &view, &view.all(kind)[*place]);
+        let plain: Vec<usize> = shown.iter().copied().filter(hides).collect();
         let notices = [("dev.gnomon/missing", self.missing(caller)), ("dev.gnomon/left-out", self.left_out(caller, kind))];
         let notices: serde_json::Map<_, _> = notices.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
         let notices = if notices.is_empty() { String::new() } else { serde_json::Value::Object(notices).to_string() };
-        let wanted = Wanted { view: &view, kind, era, shown: &shown, notices: &notices };
+        let wanted = Wanted { view: &view, kind, era, shown: &shown, plain: &plain, notices: &notices };
         self.given.of(&wanted, || {
-            let entries = || shown.iter().map(|place| &view.all(kind)[*place]);
-            let mut text = Vec::with_capacity(entries().map(|exposed| exposed.text.len() + 1).sum::<usize>() + notices.len() + 256);
+            let entries = || shown.iter().map(|place| (place, &view.all(kind)[*place]));
+            let mut text = Vec::with_capacity(entries().map(|(_, exposed)| exposed.text.len() + 1).sum::<usize>() + notices.len() + 256);
             text.extend_from_slice(b"{\"");
             text.extend_from_slice(kind.key().as_bytes());
             text.extend_from_slice(b"\":[");
-            for (index, exposed) in entries().enumerate() {
+            for (index, (place, exposed)) in entries().enumerate() {
                 if index > 0 {
                     text.push(b',');
                 }
-                text.extend_from_slice(&exposed.listed());
+                match plain.binary_search(place) {
+                    Ok(_) => text.extend_from_slice(&without_page(&exposed.listed())),
+                    Err(_) => text.extend_from_slice(&exposed.listed()),
+                }
             }
             text.push(b']');
             if !notices.is_empty() {
@@ -200,36 +209,6 @@ impl PortalLists {
             })
             .collect();
         (!missing.is_empty()).then_some(missing.into())
-    }
-
-    /// What the portal can do, as JSON: what any of its servers can.
-    pub fn capabilities(&self) -> serde_json::Value {
-        if let (Prefix::Never, [only]) = (self.prefix, &*self.servers)
-            && let Some(face) = only.presence().face()
-            && let Ok(own) = serde_json::from_slice(&face.capabilities)
-        {
-            return own;
-        }
-        let mut all = json!({"tools": {"listChanged": true}});
-        for server in &self.servers {
-            let presence = server.presence();
-            let Some(Ok(own)) = presence.face().map(|face| Members::read(&face.capabilities)) else { continue };
-            for name in ["prompts", "logging", "completions", "resources"] {
-                if let Some(json) = own.get(name) {
-                    let old = &mut all[name];
-                    match name {
-                        "prompts" => *old = json!({"listChanged": true}),
-                        "resources" => {
-                            let subscribe =
-                                old["subscribe"] == true || Members::read(json.as_bytes()).is_ok_and(|r| r.flag("subscribe") == Some(true));
-                            *old = json!({"listChanged": true, "subscribe": subscribe});
-                        }
-                        _ => *old = json!({}),
-                    }
-                }
-            }
-        }
-        all
     }
 
     /// How to use it: what the servers say that a caller may know of, and which of them are missing.
@@ -277,7 +256,7 @@ impl PortalLists {
         for kind in Kind::ALL {
             for exposed in view.all(kind) {
                 let place = &mut seen[exposed.server][kind as usize];
-                *place = *place || self.shows(caller, kind, exposed);
+                *place = *place || self.shows_of(view, caller, kind, exposed);
             }
         }
         seen.into()

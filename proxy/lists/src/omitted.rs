@@ -63,7 +63,7 @@ impl PortalLists {
         match (self.prefix(), split_name(kind, name)) {
             (Prefix::Always, Some((id, own))) => {
                 let server = self.servers().iter().find(|server| server.id == id)?;
-                found(&server.id, &server.lists(), own)
+                found(&server.id, &server.lists(), &own)
             }
             (Prefix::Always, None) => None,
             (Prefix::Never, _) => self.servers().iter().find_map(|server| found(&server.id, &server.lists(), name)),

@@ -2,11 +2,12 @@
 
 use crate::{lists::PortalLists, view::Exposed};
 use bytes::Bytes;
-use gnomon_access::{Asked, Caller, Capability, Decision, LineRef, Permit, arguments};
+use gnomon_access::{Asked, Caller, Decision, LineRef, Permit, arguments};
 use gnomon_relay::names::{Prefix, may_come_of, shortened, split_name};
 use gnomon_upstream::{
     Scope,
     catalogue::Kind,
+    extensions::SKILLS,
     legacy::text as as_text,
     members::Members,
     rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
@@ -110,6 +111,20 @@ impl PortalLists {
                 let params = members.with(&[("uri", Some(&quoted(&own)))]);
                 Ok(routed(server, permit, None, &uri, params, None))
             }
+            "skills/get" | "resources/directory/read" => {
+                if !self.servers().iter().any(|server| Self::offers(server, SKILLS)) {
+                    return Err(unknown_method(method).into());
+                }
+                let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
+                let unknown =
+                    |line| NotRouted { error: RpcError::new(INVALID_PARAMS, format!("Unknown skill: {}", shortened(&uri))), line };
+                let (server, own, permit) = self.resource(caller, &uri).map_err(|none| unknown(none.line))?;
+                if !Self::offers(&self.servers()[server], SKILLS) {
+                    return Err(unknown(None));
+                }
+                let params = members.with(&[("uri", Some(&quoted(&own)))]);
+                Ok(routed(server, permit, None, &uri, params, None))
+            }
             "completion/complete" => {
                 let reference = members.object("ref").ok_or_else(|| missing("ref"))?;
                 let (server, permit, changed) = match reference.text("type").as_deref() {
@@ -154,6 +169,9 @@ impl PortalLists {
                 Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
             };
         }
+        if let (Kind::Tool, Some((exposed, permit))) = (kind, self.of_a_page(caller, name)) {
+            return Ok((exposed, permit));
+        }
         // It may be a server's that was never there yet, and that the caller may know of.
         let server = split_name(kind, name).and_then(|(id, _)| self.servers().iter().find(|server| server.id == id));
         let server = server.filter(|server| self.gate().may_reach(caller, &server.id));
@@ -163,11 +181,25 @@ impl PortalLists {
         }
     }
 
+    /// The tool that a page means. It knows its server's own name for it, and its calls are its client's: so of servers that have pages
+    /// such a name leads to the only one whose tool of that name the caller may use.
+    fn of_a_page(&self, caller: &Caller, name: &str) -> Option<(Arc<Exposed>, Permit)> {
+        let view = self.view();
+        let may = |exposed: &Arc<Exposed>| match self.gate().may_list(caller, &self.asked(Kind::Tool, exposed)) {
+            Decision::Allow(permit) => Some((exposed.clone(), permit)),
+            Decision::Deny { .. } => None,
+        };
+        let mut found = view.pages().may_call(name).iter().filter_map(may);
+        let only = found.next()?;
+        found.next().is_none().then_some(only)
+    }
+
     /// The server that a request names, where its caller may know of it.
     pub fn named_server(&self, caller: &Caller, request: &Request) -> Option<&SmolStr> {
         let params = request.members().ok()?;
         let name = params.text("name").or_else(|| params.text("uri"))?;
-        let kind = if request.method.starts_with("resources/") { Kind::Resource } else { Kind::Tool };
+        let is_uri = request.method.starts_with("resources/") || request.method.starts_with("skills/");
+        let kind = if is_uri { Kind::Resource } else { Kind::Tool };
         let (id, _) = split_name(kind, &name)?;
         self.servers().iter().find(|server| server.id == id && self.gate().may_reach(caller, &server.id)).map(|server| &server.id)
     }
@@ -177,7 +209,7 @@ impl PortalLists {
     pub fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, Permit), NotRouted> {
         let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
         let (server, own) = self.owner(uri).ok_or_else(unknown)?;
-        match self.gate().may_read(caller, &self.servers()[server].id, Capability::Resource, &own) {
+        match self.may_read(caller, &self.view(), server, &own) {
             Decision::Allow(permit) => Ok((server, own, permit)),
             Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
         }
@@ -193,7 +225,7 @@ impl PortalLists {
             && let Some((id, own)) = split_name(Kind::Resource, uri)
             && let Some(server) = self.servers().iter().position(|server| server.id == id)
         {
-            return Some((server, Cow::Borrowed(own)));
+            return Some((server, own));
         }
         let of = |kind, fits: &dyn Fn(&str) -> bool| {
             let mut owners: Vec<usize> = view.all(kind).iter().filter(|e| fits(&e.entry.name)).map(|e| e.server).collect();

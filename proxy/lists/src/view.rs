@@ -5,12 +5,14 @@
 use crate::{
     identifiers::{Identifier, identifiers},
     labels::{self, Labels},
+    pages::Pages,
 };
 use bytes::Bytes;
 use gnomon_codemode::{Entry as SearchEntry, Index};
 use gnomon_relay::{
     held::Upstream,
     names::{Prefix, exposed_name},
+    uris::{self, Audience},
 };
 use gnomon_upstream::{
     catalogue::{Entry, Kind, Lists, Origin},
@@ -36,6 +38,10 @@ pub struct Exposed {
     pub server: usize,
     /// The server's own entry.
     pub entry: Arc<Entry>,
+    /// The page of a tool, by its server's own URI.
+    pub page: Option<SmolStr>,
+    /// Who may see it.
+    pub audience: Audience,
 }
 
 impl Exposed {
@@ -56,6 +62,7 @@ pub struct View {
     entries: [Vec<Arc<Exposed>>; 4],
     names: [HashMap<SmolStr, Arc<Exposed>>; 4],
     generations: Vec<u64>,
+    pages: Pages,
     index: OnceLock<Index>,
     identifiers: OnceLock<Box<[Identifier]>>,
 }
@@ -72,7 +79,13 @@ impl View {
                 view.add(kind, server, &upstream.id, &lists, prefix, labels.get(&upstream.id).unwrap_or(&unlabelled));
             }
         }
+        view.pages = Pages::of(view.all(Kind::Tool));
         view
+    }
+
+    /// The pages of tools.
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     fn add(&mut self, kind: Kind, server: usize, id: &str, lists: &Lists, prefix: Prefix, labels: &Labels) {
@@ -87,7 +100,13 @@ impl View {
                 Origin::Document(_) if !described => (entry.text.clone(), entry.brief.clone()),
                 Origin::Document(_) | Origin::Server => (labels::written(kind, &name, entry, label), None),
             };
-            let exposed = Arc::new(Exposed { name: name.clone(), text, brief, server, entry: entry.clone() });
+            let page = if kind == Kind::Tool { uris::page(&entry.text) } else { None };
+            let text = match (prefix, &page) {
+                (Prefix::Always, Some(_)) => uris::tool(id, &text).unwrap_or(text),
+                (Prefix::Always, None) | (Prefix::Never, _) => text,
+            };
+            let audience = uris::audience(&entry.text);
+            let exposed = Arc::new(Exposed { name: name.clone(), text, brief, server, entry: entry.clone(), page, audience });
             if let hash_map::Entry::Vacant(place) = self.names[kind as usize].entry(name) {
                 place.insert(exposed.clone());
                 self.entries[kind as usize].push(exposed);

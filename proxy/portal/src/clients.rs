@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use gnomon_upstream::{
     Client,
-    era::{self, meta},
+    era::{self, Era, meta},
+    extensions,
     members::Members,
 };
 use quick_cache::{Equivalent, sync::Cache};
@@ -26,6 +27,8 @@ pub(crate) struct Stated {
     /// The keys that had to be there, and are not.
     pub missing: Vec<&'static str>,
     pub client: Arc<Client>,
+    /// What it can do as servers are told of it, JSON, where that is not what it says.
+    pub carried: Option<Bytes>,
 }
 
 /// A `_meta` as it came.
@@ -74,7 +77,10 @@ impl Stated {
         let info = meta.get(meta::CLIENT).unwrap_or(r#"{"name":"unnamed","version":"0"}"#);
         let capabilities = meta.get(meta::CAPABILITIES).unwrap_or("{}");
         let [info, capabilities] = [info, capabilities].map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        let carried = extensions::carried(&capabilities, Era::Modern);
+        let capabilities = carried.clone().unwrap_or(capabilities);
         Self {
+            carried,
             version: meta.text(meta::VERSION).map(SmolStr::new),
             missing: [meta::VERSION, meta::CAPABILITIES].into_iter().filter(lacks).collect(),
             client: Arc::new(Client::new(info, capabilities, era::negotiated(None))),

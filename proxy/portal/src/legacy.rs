@@ -22,7 +22,8 @@ use gnomon_upstream::{
     Change, Client, LegacySession,
     catalogue::Kind,
     endpoint::{LAST_EVENT, SESSION, VERSION},
-    era,
+    era::{self, Era},
+    extensions,
     members::Members,
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, Message, Notification, Outcome, Request, RpcError, quoted},
 };
@@ -98,9 +99,12 @@ impl Portal {
         };
         let version = era::negotiated(params.text("protocolVersion").as_deref());
         let object = |name: &str| Bytes::copy_from_slice(params.get(name).filter(|json| json.starts_with('{')).unwrap_or("{}").as_bytes());
-        let client = Client::new(object("clientInfo"), object("capabilities"), version.clone());
+        let capabilities = object("capabilities");
+        let capabilities = extensions::carried(&capabilities, Era::Legacy).unwrap_or(capabilities);
+        let client = Client::new(object("clientInfo"), capabilities, version.clone());
         self.lists.settled().await;
-        let mut result = json!({"protocolVersion": version, "capabilities": self.lists.capabilities(), "serverInfo": self.info()});
+        let mut result =
+            json!({"protocolVersion": version, "capabilities": self.lists.capabilities(caller, Era::Legacy), "serverInfo": self.info()});
         if let Some(instructions) = self.lists.instructions(caller, offer) {
             result["instructions"] = instructions.into();
         }

@@ -1,10 +1,12 @@
 //! Clients of the stateless era (2026-07-28): everything about a request is in the request.
 
 use crate::{
+    clients::Stated,
     front::{Accepts, Asker, Way, answered, plain, refused, respond},
     legacy::list_changed,
     log_in::Proof,
     portal::Portal,
+    road::needs_tasks,
 };
 use gnomon_access::Capability;
 use gnomon_lists::{lists::LIST_TTL_MS, route::unknown_method, sight::Sight};
@@ -14,10 +16,12 @@ use gnomon_relay::{
     outflow::Outflow,
 };
 use gnomon_upstream::{
-    Change, Client,
+    Change,
     catalogue::Kind,
     endpoint::{METHOD, NAME, VERSION},
-    era::{self, meta},
+    era::{self, Era, meta},
+    extensions::{self, TASKS},
+    legacy::text as as_text,
     members::Members,
     mirror::{self, Mismatch},
     rpc::{
@@ -50,13 +54,15 @@ impl Portal {
             }
         };
         self.lists.settled().await;
-        let client = match self.stated(headers, &request) {
-            Ok(client) => client,
+        let stated = match self.stated(headers, &request) {
+            Ok(stated) => stated,
             Err(error) => {
                 let status = if error.code == METHOD_NOT_FOUND { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
                 return refused(status, Some(&request.id), error);
             }
         };
+        let request = stated.carried.as_ref().map_or_else(|| request.clone(), |capabilities| declaring(&request, capabilities));
+        let client = stated.client.clone();
         let (id, encode_id) = (request.id.clone(), request.id.clone());
         let (portal, agent, program) = (self.clone(), headers.get(USER_AGENT).cloned(), visitor.program.clone());
         let proof = (request.method == "subscriptions/listen").then(|| Proof::of(headers, &visitor, &caller));
@@ -80,7 +86,7 @@ impl Portal {
     }
 
     /// Holds the headers against the body, and the body against the specification; who asks.
-    fn stated(&self, headers: &HeaderMap, request: &Request) -> Result<Arc<Client>, RpcError> {
+    fn stated(&self, headers: &HeaderMap, request: &Request) -> Result<Arc<Stated>, RpcError> {
         let mismatch = |Mismatch(text): Mismatch| RpcError::new(HEADER_MISMATCH, text);
         let params = request.members()?;
         let stated = self.clients.stated(params.get("_meta").unwrap_or("{}"));
@@ -116,7 +122,7 @@ impl Portal {
                 exposed.entry.mirrored().iter().try_for_each(|mirrored| mirrored.check(headers, &arguments)).map_err(mismatch)?;
             }
         }
-        Ok(stated.client.clone())
+        Ok(stated)
     }
 
     async fn stateless_outcome(self: &Arc<Self>, call: &Call, request: &Request) -> Outcome {
@@ -125,10 +131,15 @@ impl Portal {
         }
         let outcome = match request.method.as_str() {
             "server/discover" => self.discover(call),
-            "tools/call" | "prompts/get" | "resources/read" | "completion/complete" | "tasks/get" | "tasks/update" | "tasks/cancel" => {
-                let outcome = self.perform(call, request).await;
-                if request.method == "resources/read" { self.private(outcome) } else { outcome }
-            }
+            "tools/call"
+            | "prompts/get"
+            | "completion/complete"
+            | "resources/directory/read"
+            | "skills/list"
+            | "tasks/get"
+            | "tasks/update"
+            | "tasks/cancel" => self.perform(call, request).await,
+            "resources/read" | "skills/get" => self.private(self.perform(call, request).await),
             method => unknown_method(method).into(),
         };
         self.recipient(&call.caller).roomy(outcome).await
@@ -151,7 +162,7 @@ impl Portal {
         let mut result = json!({
             "resultType": "complete",
             "supportedVersions": versions,
-            "capabilities": self.lists.capabilities(),
+            "capabilities": self.lists.capabilities(&call.caller, Era::Modern),
             "ttlMs": LIST_TTL_MS,
             "cacheScope": "private",
             "_meta": {meta::SERVER: self.info()},
@@ -178,6 +189,15 @@ impl Portal {
         }
         let uris = wanted.get("resourceSubscriptions").and_then(Value::as_array).into_iter().flatten();
         let uris: Vec<&str> = uris.filter_map(Value::as_str).take(MAX_WATCHED).collect();
+        // Servers need not tell of tasks, and are asked for them: none of these is agreed to.
+        if wanted.contains_key("taskIds") {
+            if let From::Stateless(client) = &call.from
+                && extensions::declared(&client.capabilities, TASKS).is_none()
+            {
+                return needs_tasks().into();
+            }
+            granted.insert("taskIds".to_owned(), json!([]));
+        }
         // What may not be read is not there, and what is not there is not acknowledged.
         let watching = self.lists.watch(&call.caller, &uris).await;
         if !uris.is_empty() {
@@ -234,6 +254,13 @@ impl Portal {
             }
         }
     }
+}
+
+/// The request of a client that can do this.
+fn declaring(request: &Request, capabilities: &[u8]) -> Request {
+    let Ok(params) = request.members() else { return request.clone() };
+    let meta = params.object("_meta").unwrap_or_default().with(&[(meta::CAPABILITIES, Some(as_text(capabilities)))]);
+    request.with(params.with(&[("_meta", Some(as_text(&meta)))]))
 }
 
 /// The HTTP status of an answer (2026-07-28, Streamable HTTP).

@@ -48,7 +48,7 @@ pub(crate) async fn list_names(lists: &PortalLists, caller: &Caller) -> Bytes {
     lists.settled().await;
     let view = lists.view();
     let mut text = format!("{{\"tools\":[{}", query!());
-    for exposed in view.all(Kind::Tool).iter().filter(|exposed| lists.lists(caller, Kind::Tool, exposed)) {
+    for exposed in view.all(Kind::Tool).iter().filter(|exposed| exposed.audience.model && lists.lists(caller, Kind::Tool, exposed)) {
         text.push_str(&format!(",{{\"name\":{},\"inputSchema\":{{\"type\":\"object\"}}}}", quoted(&exposed.name)));
     }
     text.push_str("]}");
@@ -106,7 +106,7 @@ async fn told_of(lists: &PortalLists, caller: &Caller, query: &str) -> (Outcome,
     };
     lists.settled().await;
     let view = lists.view();
-    let shown = view.all(Kind::Tool).iter().filter(|exposed| lists.lists(caller, Kind::Tool, exposed));
+    let shown = view.all(Kind::Tool).iter().filter(|exposed| exposed.audience.model && lists.lists(caller, Kind::Tool, exposed));
     let mut found = shown.filter(|exposed| pattern.is_match(&exposed.listed()[..]));
     let told: Vec<_> = found.by_ref().take(MOST_TOLD).map(|exposed| String::from_utf8_lossy(&exposed.listed()).into_owned()).collect();
     let more = found.count();

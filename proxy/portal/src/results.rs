@@ -74,6 +74,11 @@ fn wrong_result(method: &str, result: &[u8]) -> Option<&'static str> {
     if result.first() != Some(&b'{') {
         return Some("its result is no object");
     }
+    if method == "tasks/get" {
+        // What its tool answered stands in it.
+        let inner = Members::read(result).ok().and_then(|members| members.get("result"));
+        return inner.and_then(|inner| wrong_result("tools/call", inner.as_bytes()));
+    }
     let (list, wrong) = match method {
         "tools/call" | "tasks/result" => ("content", "`content` of its result is no list of objects"),
         "prompts/get" => ("messages", "`messages` of its result is no list of objects"),

@@ -1,7 +1,7 @@
 //! Who may know, do and hear what, for all parts of a portal: what policy says now. Every road asks here, and nothing else asks the
 //! policy (a test holds the sources to it).
 
-use crate::held::Upstream;
+use crate::{held::Upstream, told::is_of_task};
 use arc_swap::{ArcSwap, Guard};
 use gnomon_access::{Asked, Caller, Capability, Decision, Hints, Permit, Policy};
 use gnomon_upstream::{Scope, members::Members, rpc::Notification};
@@ -56,6 +56,13 @@ impl Gate {
         self.policy().decide(caller, &asked)
     }
 
+    /// Whether an entry that names resources allows a caller to read what has this URI, the server's own.
+    pub fn names(&self, caller: &Caller, server: &str, uri: &str) -> bool {
+        let asked =
+            Asked { portal: &self.portal, server, capability: Capability::Resource, name: uri, hints: Hints::default(), arguments: None };
+        self.policy().allows_by_name(caller, &asked)
+    }
+
     /// Whether a caller may know of a tool now.
     pub fn may_list_tool(&self, caller: &Caller, server: &str, name: &str, hints: Hints) -> Decision {
         let asked = Asked { portal: &self.portal, server, capability: Capability::Tool, name, hints, arguments: None };
@@ -77,7 +84,7 @@ impl Gate {
         if !self.may_hear(caller, &upstream.id, notification) {
             return false;
         }
-        if !matches!(notification.method.as_str(), "notifications/tasks/status" | "notifications/tasks") {
+        if !is_of_task(&notification.method) {
             return true;
         }
         Members::of(notification.params.as_ref())

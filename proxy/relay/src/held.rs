@@ -1,6 +1,7 @@
 //! What the portal holds of a server besides the way to it: who judges what passes, and whose its tasks are.
 
 use crate::{
+    handles,
     judged::Judge,
     metrics::PortalMetrics,
     names::{Prefix, exposed_name},
@@ -28,6 +29,8 @@ pub struct Held {
     pub judge: Option<Judge>,
     /// The server's tasks, as far as calls told of them.
     pub tasks: Tasks,
+    portal: SmolStr,
+    server: SmolStr,
     prefix: Prefix,
     metric: Option<PortalMetrics>,
     /// Of calls of it, sessions with it, and its presence.
@@ -41,7 +44,21 @@ impl Held {
     /// Of a server of which nothing is known yet.
     pub fn new((portal, server): (&SmolStr, &SmolStr), prefix: Prefix, judge: Option<Judge>, metric: Option<PortalMetrics>) -> Self {
         let counted = metric.as_ref().map(|metric| metric.of(portal, server));
-        Self { judge, tasks: Tasks::default(), prefix, metric, counted, known: Known::default(), down: Mutex::default() }
+        let (portal, server) = (portal.clone(), server.clone());
+        Self { judge, tasks: Tasks::default(), portal, server, prefix, metric, counted, known: Known::default(), down: Mutex::default() }
+    }
+
+    /// The id by which an owner knows a task of this server.
+    #[must_use]
+    pub fn known_task(&self, owner: &str, id: &str) -> Option<SmolStr> {
+        handles::seal((&self.portal, &self.server), owner, id)
+    }
+
+    /// This server's own id of the task that an owner knows by this one; none where that is none of its tasks, or another's.
+    #[must_use]
+    pub fn own_task(&self, owner: &str, known: &str) -> Option<SmolStr> {
+        let (server, id) = handles::open(&self.portal, owner, known)?;
+        (server == self.server).then_some(id)
     }
 
     /// It is down for this reason now, or for none.

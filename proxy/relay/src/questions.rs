@@ -3,7 +3,7 @@
 //! Each server counts its questions for itself, so two may give theirs the same id: the client knows them by ids of ours. By those its
 //! answer finds its server, and what a server says of its own question finds the client's name for that.
 
-use crate::{held::Upstream, judged::Whose, progress::token, session::Session, telling::at_once};
+use crate::{held::Upstream, judged::Whose, progress::token, session::Session, telling::at_once, told::inward};
 use bytes::Bytes;
 use gnomon_upstream::{
     LegacySession, Scope,
@@ -179,12 +179,17 @@ impl Session {
         let asked = self.questions().zip(response.id.as_ref()).and_then(|(questions, id)| questions.take(id));
         match asked {
             Some(Asked::Server(Asker { upstream, session, id, method, .. })) => {
-                let text = || rpc::response(Some(&id), &response.outcome);
+                let own = |result: &Bytes| inward(&upstream, &self.task_owner()?, result);
+                let said = match response.outcome {
+                    Outcome::Result(result) => Outcome::Result(own(&result).unwrap_or(result)),
+                    error @ Outcome::Error(_) => error,
+                };
+                let text = || rpc::response(Some(&id), &said);
                 let outcome = match upstream.held.judge.as_ref().map(|judge| judge.said(whose, &text())) {
                     Some(Err(refused)) => refused.outcome(&upstream.id),
                     Some(Ok(())) | None => match self.lent() {
-                        Some(lent) => lent.lends((&upstream, &session), &method, response.outcome),
-                        None => response.outcome,
+                        Some(lent) => lent.lends((&upstream, &session), &method, said),
+                        None => said,
                     },
                 };
                 let told = Box::pin(async move {

@@ -8,9 +8,16 @@
 //! task is whose call was given its id last. Of two sessions both may have a task of the same id; where those are two callers', and
 //! were it not told apart the later one's, the earlier task is believed to be there only by the time of its creation.
 
+use bytes::Bytes;
 use gnomon_access::Hints;
 use gnomon_shares::{Amount, Yielding};
-use gnomon_upstream::{Scope, members::Members, rpc::Id};
+use gnomon_upstream::{
+    Scope,
+    era::meta,
+    legacy::text as as_text,
+    members::Members,
+    rpc::{Id, quoted},
+};
 use smol_str::SmolStr;
 use std::{
     collections::HashMap,
@@ -185,6 +192,39 @@ fn created(task: &Members<'_>) -> Option<SmolStr> {
     task.text("createdAt").filter(|at| at.len() <= LONGEST_TIME).map(SmolStr::new)
 }
 
+/// Whether an answer to a call is a task as the stateless era has it: no longer the answer of the tool.
+#[must_use]
+pub fn is_flat(result: &[u8]) -> bool {
+    let says = |members: Members<'_>| members.text("resultType").as_deref() == Some("task") && members.get("taskId").is_some();
+    Members::read(result).is_ok_and(says)
+}
+
+/// An answer about a task, by its server's own id, under that by which its owner knows it.
+#[must_use]
+pub fn known_by((own, known): (&str, &str), answer: &Bytes) -> Bytes {
+    let read = || {
+        let members = Members::read(answer).ok()?;
+        let id = quoted(known);
+        let is_its = |one: &Members<'_>| one.text("taskId").as_deref() == Some(own);
+        let named = |one: &Members<'_>| is_its(one).then(|| one.with(&[("taskId", Some(&id))]));
+        let task = members.object("task").as_ref().and_then(named);
+        let meta = members.object("_meta").and_then(|all| {
+            let related = all.object(meta::TASK).as_ref().and_then(named)?;
+            Some(all.with(&[(meta::TASK, Some(as_text(&related)))]))
+        });
+        let flat = is_its(&members).then_some(id.as_str());
+        let changes =
+            [("taskId", flat), ("task", task.as_ref().map(|task| as_text(task))), ("_meta", meta.as_ref().map(|meta| as_text(meta)))];
+        let changes: Vec<_> = changes.into_iter().filter(|(_, new)| new.is_some()).collect();
+        Some(members.with(&changes))
+    };
+    // Most results have none, and are not read for it.
+    if memchr::memmem::find(answer, b"\"taskId\"").is_none() {
+        return answer.clone();
+    }
+    read().unwrap_or_else(|| answer.clone())
+}
+
 /// The task that an answer to a call names, in either era, and when it was created.
 pub fn begun(result: &[u8]) -> Option<(SmolStr, Option<SmolStr>)> {
     // Most results have none, and are not read for it.
@@ -256,6 +296,21 @@ mod tests {
         assert!(has(&tasks, &anna, one, "8:00") && !has(&tasks, &bert, two, "8:00"));
         tasks.forget(one);
         assert!(tasks.table().known.is_empty() && tasks.table().shares.all().count == 0);
+    }
+
+    #[test]
+    fn an_answer_names_its_task_as_its_owner_does_and_stays_as_it_was_otherwise() {
+        let known = |text: &str| as_text(&known_by(("t1", "K"), &Bytes::copy_from_slice(text.as_bytes()))).to_owned();
+        for (own, new) in [
+            (r#"{"resultType":"task","taskId":"t1","v":1.0}"#, r#"{"resultType":"task","taskId":"K","v":1.0}"#),
+            (r#"{"task":{"taskId":"t1","status":"s"}}"#, r#"{"task":{"taskId":"K","status":"s"}}"#),
+            (
+                r#"{"content":[],"taskId":"x","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t1"},"k":1}}"#,
+                r#"{"content":[],"taskId":"x","_meta":{"io.modelcontextprotocol/related-task":{"taskId":"K"},"k":1}}"#,
+            ),
+        ] {
+            assert_eq!(known(own), new);
+        }
     }
 
     #[test]

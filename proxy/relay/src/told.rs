@@ -16,7 +16,7 @@ use gnomon_upstream::{
     era::meta,
     legacy::text as as_text,
     members::Members,
-    rpc::{Notification, Request},
+    rpc::{Notification, Request, quoted},
 };
 use smol_str::SmolStr;
 
@@ -31,14 +31,14 @@ impl Session {
             _ => Some(notification.clone()),
         };
         let told = noted(upstream, &notification, told)?;
-        with_own_meta(upstream, told, |task| self.is_of(upstream, whose, task))
+        with_own_meta(upstream, known_task(upstream, whose.0, told)?, |task| self.knows(upstream, whose, task))
     }
 
     /// A server's question without what it says of tasks that are not its own with this client.
     pub(crate) fn cleaned(&self, upstream: &Upstream, within: Scope, request: &Request) -> Request {
         let owner = self.task_owner();
-        let is_own = |task: &str| owner.as_ref().is_some_and(|owner| self.is_of(upstream, (owner, within), task));
-        request.params().and_then(|params| own_meta(params, is_own)).map_or_else(|| request.clone(), |params| request.with(params))
+        let known = |task: &str| self.knows(upstream, (owner.as_ref()?, within), task);
+        request.params().and_then(|params| own_meta(params, known)).map_or_else(|| request.clone(), |params| request.with(params))
     }
 
     /// What a server says of the progress of something of this session's client.
@@ -47,30 +47,65 @@ impl Session {
         told_of(notification, &of_calls).or_else(|| told_of(notification, &upstream.held.tasks.reported(whose)))
     }
 
-    /// Whether this is a task of the client's at that server, or one that it has for it.
-    fn is_of(&self, upstream: &Upstream, whose: (&SmolStr, Scope), task: &str) -> bool {
-        upstream.held.tasks.has(whose, task) || self.lent().is_some_and(|lent| lent.has_task(&upstream.id, task))
+    /// How the client knows a task of its own at that server, or one that it has for it; none where it is neither.
+    fn knows(&self, upstream: &Upstream, whose: (&SmolStr, Scope), task: &str) -> Option<SmolStr> {
+        if upstream.held.tasks.has(whose, task) {
+            return upstream.held.known_task(whose.0, task);
+        }
+        self.lent().is_some_and(|lent| lent.has_task(&upstream.id, task)).then(|| SmolStr::new(task))
     }
 }
 
-/// Parameters without the names of subscriptions, which are the portal's to say, and of tasks that are not the speaker's own; none
-/// where two readers could take different ones.
-fn own_meta(params: &Bytes, is_own: impl Fn(&str) -> bool) -> Option<Bytes> {
+/// Parameters without the names of subscriptions, which are the portal's to say, and of tasks that are not the speaker's own, others
+/// as the client knows them; none where two readers could take different ones.
+fn own_meta(params: &Bytes, known: impl Fn(&str) -> Option<SmolStr>) -> Option<Bytes> {
     let members = Members::read(params).ok()?;
     let Some(text) = members.get("_meta").filter(|text| text.starts_with('{')) else { return Some(params.clone()) };
     let meta = Members::read(text.as_bytes()).ok()?;
-    let task = meta.object(meta::TASK).and_then(|related| related.text("taskId").map(|id| is_own(&id)));
-    let foreign = (task != Some(true)).then_some((meta::TASK, None));
-    let gone: Vec<_> = [(meta::SUBSCRIPTION, None)].into_iter().chain(foreign).filter(|(key, _)| meta.get(key).is_some()).collect();
-    if gone.is_empty() {
+    let related = meta.object(meta::TASK).and_then(|related| {
+        let known = known(&related.text("taskId")?)?;
+        Some(related.with(&[("taskId", Some(&quoted(&known)))]))
+    });
+    let task = (meta::TASK, related.as_ref().map(|related| as_text(related)));
+    let changes: Vec<_> = [(meta::SUBSCRIPTION, None), task].into_iter().filter(|(key, _)| meta.get(key).is_some()).collect();
+    if changes.is_empty() {
         return Some(params.clone());
     }
-    Some(members.with(&[("_meta", Some(as_text(&meta.with(&gone))))]))
+    Some(members.with(&[("_meta", Some(as_text(&meta.with(&changes))))]))
 }
 
-fn with_own_meta(upstream: &Upstream, told: Notification, is_own: impl Fn(&str) -> bool) -> Option<Notification> {
+/// News of a task under the id by which its owner knows it.
+fn known_task(upstream: &Upstream, owner: &str, told: Notification) -> Option<Notification> {
+    if !is_of_task(&told.method) {
+        return Some(told);
+    }
+    let params = Members::of(told.params.as_ref()).ok()?;
+    let known = upstream.held.known_task(owner, &params.text("taskId")?)?;
+    Some(Notification { params: Some(params.with(&[("taskId", Some(&quoted(&known)))])), method: told.method.clone() })
+}
+
+/// Whether a notification tells of a task, in either era.
+pub(crate) fn is_of_task(method: &str) -> bool {
+    matches!(method, "notifications/tasks/status" | "notifications/tasks")
+}
+
+/// What a client says to a server (parameters, or a result), with the server's own id of the task that it says it is part of; none
+/// where it is of no such task.
+#[must_use]
+pub fn inward(upstream: &Upstream, owner: &str, said: &Bytes) -> Option<Bytes> {
+    // Most say nothing of it, and are not read for it.
+    memchr::memmem::find(said, meta::TASK.as_bytes())?;
+    let members = Members::read(said).ok()?;
+    let meta = members.object("_meta")?;
+    let related = meta.object(meta::TASK)?;
+    let own = upstream.held.own_task(owner, &related.text("taskId")?)?;
+    let related = related.with(&[("taskId", Some(&quoted(&own)))]);
+    Some(members.with(&[("_meta", Some(as_text(&meta.with(&[(meta::TASK, Some(as_text(&related)))]))))]))
+}
+
+fn with_own_meta(upstream: &Upstream, told: Notification, known: impl Fn(&str) -> Option<SmolStr>) -> Option<Notification> {
     let Some(params) = &told.params else { return Some(told) };
-    let read = own_meta(params, is_own).map(|params| Notification { method: told.method.clone(), params: Some(params) });
+    let read = own_meta(params, known).map(|params| Notification { method: told.method.clone(), params: Some(params) });
     noted(upstream, &told, read)
 }
 
@@ -91,7 +126,8 @@ pub fn translated(
         _ => Some(notification.clone()),
     };
     let told = noted(upstream, &notification, told)?;
-    with_own_meta(upstream, told, |task| upstream.held.tasks.has(whose, task))
+    let known = |task: &str| upstream.held.known_task(whose.0, task).filter(|_| upstream.held.tasks.has(whose, task));
+    with_own_meta(upstream, known_task(upstream, whose.0, told)?, known)
 }
 
 fn noted(upstream: &Upstream, said: &Notification, told: Option<Notification>) -> Option<Notification> {

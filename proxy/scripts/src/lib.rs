@@ -291,8 +291,10 @@ impl<C: Calls> Scripts<C> {
         };
         let lists = self.calls.lists();
         lists.settled().await;
-        let may_know =
-            |policy: &Policy, exposed: &Exposed| Gate::lists_by(policy, &call.caller, &lists.asked(catalogue::Kind::Tool, exposed));
+        // A script is a model's.
+        let may_know = |policy: &Policy, exposed: &Exposed| {
+            exposed.audience.model && Gate::lists_by(policy, &call.caller, &lists.asked(catalogue::Kind::Tool, exposed))
+        };
         let callable = self.callables.of((lists.view(), lists.gate().policy().clone()), &call.caller, may_know);
         // Finding tools calls none.
         let none = Names::default();

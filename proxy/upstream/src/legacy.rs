@@ -4,9 +4,10 @@ use crate::{
     asked::Asked,
     conversation::{Answer, Conversation},
     endpoint::{Endpoint, Posted, SESSION, VERSION},
-    era,
+    era::{self, Era},
     error::UpstreamError,
     events::EventReader,
+    extensions,
     pipe::Pipe,
 };
 use bytes::Bytes;
@@ -154,7 +155,7 @@ impl ServerFace {
             Some(all) if all.len() <= FACE => copied(all),
             Some(all) => {
                 let members = Members::read(all.as_bytes()).unwrap_or_default();
-                let known = ["tools", "prompts", "resources", "logging", "completions", "tasks"];
+                let known = ["tools", "prompts", "resources", "logging", "completions", "tasks", "extensions"];
                 Members::default().with(&known.map(|key| (key, members.get(key).filter(|value| value.len() <= SHORT))))
             }
         };
@@ -217,9 +218,10 @@ impl LegacySession {
     /// # Errors
     /// When the server does not answer, or speaks none of the revisions we know.
     pub async fn open(line: Line, client: &Client) -> Result<Arc<Self>, UpstreamError> {
+        let carried = extensions::carried(&client.capabilities, Era::Legacy);
         let params = Members::default().with(&[
             ("protocolVersion", Some(&rpc::quoted(&client.version))),
-            ("capabilities", Some(text(&client.capabilities))),
+            ("capabilities", Some(text(carried.as_ref().unwrap_or(&client.capabilities)))),
             ("clientInfo", Some(text(&client.info))),
         ]);
         let id = Id::number(0);

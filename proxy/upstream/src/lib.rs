@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod era;
 mod error;
 mod events;
+pub mod extensions;
 mod heard;
 pub mod lane;
 pub mod legacy;

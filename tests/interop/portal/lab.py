@@ -50,11 +50,11 @@ def process(command, port, log):
 
 
 @contextlib.contextmanager
-def fixture(modules):
-    """The server for the conformance suite; the value is its URL."""
+def fixture(modules, script="server.mjs"):
+    """A server for the conformance suite; the value is its URL."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="gnomon-fixture-") as folder:
-        command = [node_of(modules), HERE / "fixture/server.mjs", port]
+        command = [node_of(modules), HERE / "fixture" / script, port]
         with process(command, port, pathlib.Path(folder) / "log"):
             yield f"http://127.0.0.1:{port}/mcp"
 

@@ -14,6 +14,7 @@ import client_suite  # noqa: E402
 import clients  # noqa: E402
 import conformance  # noqa: E402
 import eras  # noqa: E402
+import extended  # noqa: E402
 import failures  # noqa: E402
 import lab  # noqa: E402
 import streams  # noqa: E402
@@ -92,6 +93,7 @@ def main():
     results = Results(arguments.only)
     modules = arguments.modules.resolve()
     conform(results, modules, arguments.gnomon, arguments.direct)
+    extended.run_all(results, modules, arguments.gnomon)
     if not arguments.direct:
         client_suite.run_all(results, modules, arguments.gnomon)
         streams.run_all(results, modules, arguments.gnomon)

@@ -192,6 +192,14 @@ impl Policy {
         self.judge(caller, asked, Question::List)
     }
 
+    /// True if an entry that names `resources` allows this one, beside entries that allow all that a server has. What denies it does so
+    /// all the same: ask [`Policy::decide`] as well.
+    #[must_use]
+    pub fn allows_by_name(&self, caller: &Caller, asked: &Asked<'_>) -> bool {
+        let names = |entry: &&Entry| entry.effect == Effect::Allow && entry.what.resources.is_some();
+        self.entries.iter().filter(names).any(|entry| entry.matches(caller, asked, Question::Call) == Truth::True)
+    }
+
     /// True if there could be anything at this server that the caller may use: some entry allows them something there, and none denies
     /// them the server as a whole. For servers whose lists are not known yet; otherwise ask [`Policy::may_list`].
     #[must_use]

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod owed;
+mod skills;
 mod stateless;
 mod tasks;
 
@@ -25,7 +26,7 @@ use gnomon_relay::{
     input::{MAX_ROUNDS, wanted_input},
     judged::{Judged, Rules},
     metrics::PortalMetrics,
-    names::shortened,
+    names::{Prefix, shortened},
     noted::Refused,
     outflow::Heard,
     parked::Parked,
@@ -34,6 +35,7 @@ use gnomon_relay::{
     shared::SharedSessions,
     shares, told,
     unsent::Recipient,
+    uris,
 };
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
@@ -55,6 +57,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+pub(crate) use tasks::needs_tasks;
 
 /// How long a client may take to answer a question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -123,13 +127,16 @@ impl Road {
         if request.method.starts_with("tasks/") {
             return self.of_tasks(call, request).await;
         }
+        if request.method == "skills/list" {
+            return self.list_skills(call, request).await;
+        }
         let kind = match request.method.as_str() {
             "tools/call" | "prompts/get" | "resources/read" => audit::RecordKind::Call,
             _ => audit::RecordKind::Request,
         };
         let act = self.begin(kind, call, &request.method);
         let routed = match self.lists.route(&call.caller, request) {
-            Ok(routed) => routed,
+            Ok(routed) => self.inward(call, routed),
             Err(NotRouted { error, line }) => {
                 act.names(|| asked_for(request));
                 act.decided_by(line.as_deref());
@@ -155,12 +162,39 @@ impl Road {
         if let Some(counted) = self.servers().get(routed.server).and_then(|server| server.held.counted.as_ref()) {
             counted.ended(&ending);
         }
-        match self.began(call, &routed, &outcome) {
-            Ok(Some(task)) => act.is_of_task(&task),
-            Ok(None) => {}
-            Err(instead) => return act.end(Ending::because(Status::Error, "task_id"), instead).await,
+        if let "skills/get" | "resources/directory/read" = &*routed.method {
+            let (outcome, instead) = self.of_skill(call, &routed, outcome);
+            return act.end(instead.unwrap_or(ending), outcome).await;
         }
-        act.end(ending, outcome).await
+        let outcome = self.outward(&routed, outcome);
+        match self.began(call, &routed, outcome) {
+            Ok((outcome, task)) => {
+                if let Some(task) = task {
+                    act.is_of_task(&task);
+                }
+                act.end(ending, outcome).await
+            }
+            Err((instead, why)) => act.end(Ending::because(Status::Error, why), instead).await,
+        }
+    }
+
+    /// A request with its server's own id of the task that it is part of.
+    fn inward(&self, call: &Call, routed: Routed) -> Routed {
+        let said = routed.params.as_ref().filter(|_| matches!(call.from, From::Session(_)));
+        match said.and_then(|params| told::inward(&self.servers()[routed.server], &call.task_owner(), params)) {
+            Some(params) => Routed { params: Some(params), ..routed },
+            None => routed,
+        }
+    }
+
+    /// What a server answered, with the names by which clients know what it mentions.
+    fn outward(&self, routed: &Routed, outcome: Outcome) -> Outcome {
+        match (self.lists.prefix(), &outcome) {
+            (Prefix::Always, Outcome::Result(result)) => {
+                uris::answered(&self.servers()[routed.server].id, &routed.method, result).map_or(outcome, Outcome::Result)
+            }
+            (Prefix::Always, Outcome::Error(_)) | (Prefix::Never, _) => outcome,
+        }
     }
 
     /// Has a server answer. Boxed: a script's call stands within its client's, and the compiler follows futures so far and no further.

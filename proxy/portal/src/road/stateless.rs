@@ -135,9 +135,10 @@ impl Road {
     /// The parameters without what only the stateless era says in them.
     fn without_era(&self, members: &Members<'_>) -> Bytes {
         let gone = [(meta::VERSION, None), (meta::CLIENT, None), (meta::CAPABILITIES, None), (meta::LOG_LEVEL, None)];
+        // With `task` a client of the older era wishes for one; here its server alone decides, and such a client could not follow it.
         match members.object("_meta").map(|meta| meta.with(&gone)) {
-            Some(rest) if rest.len() > 2 => members.with(&[("_meta", Some(as_text(&rest)))]),
-            _ => members.with(&[("_meta", None)]),
+            Some(rest) if rest.len() > 2 => members.with(&[("_meta", Some(as_text(&rest))), ("task", None)]),
+            _ => members.with(&[("_meta", None), ("task", None)]),
         }
     }
 }

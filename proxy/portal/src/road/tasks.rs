@@ -4,25 +4,31 @@ use super::Road;
 use bytes::Bytes;
 use gnomon_access::{Decision, Permit};
 use gnomon_audit::{RecordKind as Recorded, Status};
-use gnomon_lists::route::{NotRouted, Routed, Within, unknown_method};
+use gnomon_lists::{
+    lists::PortalLists,
+    route::{NotRouted, Routed, Within, unknown_method},
+};
 use gnomon_relay::{
     act::Act,
     acts::Ending,
-    call::Call,
+    call::{Call, From},
     error::CallError,
     held::Upstream,
     names::shortened,
     progress::token,
-    tasks::{LONGEST_ID, Made, Owned, begun},
+    tasks::{LONGEST_ID, Made, Owned, begun, is_flat, known_by},
 };
 use gnomon_upstream::{
-    LegacySession, Scope, UpstreamError,
+    LegacySession, Presence, Scope, UpstreamError,
     catalogue::Kind,
     endpoint::Endpoint,
+    era::Era,
+    extensions::{TASKS, declared},
+    legacy::text as as_text,
     members::Members,
-    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, Outcome, Request, RpcError, quoted},
+    rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, Outcome, Request, RpcError, quoted},
 };
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use smol_str::{SmolStr, ToSmolStr};
 use std::{sync::Arc, time::Instant};
 
@@ -36,23 +42,70 @@ fn unknown(id: &str) -> RpcError {
     RpcError::new(INVALID_PARAMS, format!("Unknown task: {}", shortened(id)))
 }
 
+/// What is said to a client that asks for tasks and has not said that it knows them.
+pub(crate) fn needs_tasks() -> RpcError {
+    let text = format!("the client has not declared the extension {TASKS}, which this needs");
+    RpcError::new(MISSING_CAPABILITY, text).with(json!({"requiredCapabilities": {"extensions": {TASKS: {}}}}))
+}
+
+/// The id by which a client asks for a task.
+fn known_of(request: &Request) -> Option<SmolStr> {
+    request.members().ok()?.text("taskId").map(SmolStr::new)
+}
+
+/// Whether client and server speak to each other in two eras, which have tasks of two kinds: neither can be told as the other's.
+fn is_bridged(call: &Call, server: &Upstream) -> bool {
+    match &call.from {
+        From::Session(_) => !server.may_have_sessions(),
+        // One that is away may be back for its tasks.
+        From::Stateless(_) => matches!(server.presence(), Presence::Up { era: Era::Legacy, .. }),
+    }
+}
+
+/// Why a client could not follow a task that a server began, if so.
+fn unfollowed(call: &Call, server: &Upstream, is_flat: bool) -> Option<&'static str> {
+    match &call.from {
+        _ if is_bridged(call, server) => Some("as the other version of the protocol has them"),
+        From::Session(_) => None,
+        From::Stateless(client) if declared(&client.capabilities, TASKS).is_none() => {
+            Some("and the client has not declared that it knows these")
+        }
+        From::Stateless(_) if !is_flat => Some("in a way that this version of the protocol does not have"),
+        From::Stateless(_) => (!PortalLists::offers(server, TASKS)).then_some("and does not say that it has any"),
+    }
+}
+
 impl Road {
-    /// Remembers the task that a call began, if it did; its id, for the record.
+    /// Remembers the task that a call began, if it did; the answer as its client is to get it, and the server's id, for the record.
     ///
     /// # Errors
-    /// What is answered instead where its id is longer than what is kept.
-    pub(super) fn began(&self, call: &Call, routed: &Routed, outcome: &Outcome) -> Result<Option<SmolStr>, Outcome> {
-        let (Outcome::Result(result), Some(exposed), "tools/call") = (outcome, &routed.exposed, &*routed.method) else { return Ok(None) };
-        let Some((id, created)) = begun(result) else { return Ok(None) };
-        if id.len() > LONGEST_ID {
-            let text = format!("the server began a task whose id is longer than {LONGEST_ID} bytes: it cannot be asked for");
-            return Err(Outcome::failed_tool(&text));
+    /// What is answered instead, and a word for it: where its id is longer than what is kept, or the client could not follow it.
+    pub(super) fn began(
+        &self,
+        call: &Call,
+        routed: &Routed,
+        outcome: Outcome,
+    ) -> Result<(Outcome, Option<SmolStr>), (Outcome, &'static str)> {
+        let (Outcome::Result(result), Some(exposed), "tools/call") = (&outcome, &routed.exposed, &*routed.method) else {
+            return Ok((outcome, None));
+        };
+        let Some((id, created)) = begun(result) else { return Ok((outcome, None)) };
+        let server = &self.servers()[routed.server];
+        let refused = |text: &str, why| (Outcome::failed_tool(text), why);
+        if let Some(why) = unfollowed(call, server, is_flat(result)) {
+            return Err(refused(&format!("the server began a task, {why}: nobody can ask what became of it"), "task_era"));
         }
+        let owner = call.task_owner();
+        let known = server.held.known_task(&owner, &id).filter(|_| id.len() <= LONGEST_ID);
+        let Some(known) = known else {
+            let text = format!("the server began a task whose id is longer than {LONGEST_ID} bytes: it cannot be asked for");
+            return Err(refused(&text, "task_id"));
+        };
+        let answer = Outcome::Result(known_by((&id, &known), result));
         let (tool, hints, scope) = (exposed.entry.name.clone(), exposed.entry.hints, routed.within.get());
         let token = token(routed.params.as_ref()).filter(|token| token.json().len() <= LONGEST_TOKEN);
-        let made = Made { tool, hints, owner: call.task_owner(), scope, created, token, used: Instant::now() };
-        self.servers()[routed.server].held.tasks.keep(id.clone(), made);
-        Ok(Some(id))
+        server.held.tasks.keep(id.clone(), Made { tool, hints, owner, scope, created, token, used: Instant::now() });
+        Ok((answer, Some(id)))
     }
 
     /// A request about tasks.
@@ -65,12 +118,17 @@ impl Road {
         }
         match self.route_task(call, request) {
             Ok(routed) => {
+                let routed = self.inward(call, routed);
                 act.is_of_task(&routed.name);
                 act.decided_by(routed.permit.line());
                 let server = &self.servers()[routed.server];
                 let bytes = request.params().map_or(0, Bytes::len);
                 act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
                 let (outcome, ending) = self.serve(call, &routed, &act).await;
+                let outcome = match (self.outward(&routed, outcome), known_of(request)) {
+                    (Outcome::Result(result), Some(known)) => Outcome::Result(known_by((&routed.name, &known), &result)),
+                    (outcome, _) => outcome,
+                };
                 act.end(ending, outcome).await
             }
             Err(not_routed) => {
@@ -87,15 +145,26 @@ impl Road {
 
     /// The server of a task, for its owner, as long as they may use its tool.
     fn route_task(&self, call: &Call, request: &Request) -> Result<Routed, NotRouted> {
+        // Before anything else is told: whether there is such a task is not for clients that could not follow it.
+        match &call.from {
+            From::Stateless(client) if declared(&client.capabilities, TASKS).is_none() => return Err(needs_tasks().into()),
+            From::Session(_) if request.method == "tasks/update" => return Err(unknown_method(&request.method).into()),
+            From::Stateless(_) | From::Session(_) => {}
+        }
         let params = request.members()?;
         let id = params.text("taskId").ok_or_else(|| RpcError::new(INVALID_PARAMS, "`taskId` is missing"))?;
         // Whoever is not the owner learns nothing of whether it is there.
         let unknown = || unknown(&id);
         let owner = call.task_owner();
-        let found = self.servers().iter().enumerate().find_map(|(place, server)| Some((place, server.held.tasks.of(&owner, &id)?)));
-        let (place, made) = found.ok_or_else(unknown)?;
+        let of = |(place, server): (usize, &Arc<Upstream>)| {
+            let own = server.held.own_task(&owner, &id).filter(|_| !is_bridged(call, server))?;
+            let made = server.held.tasks.of(&owner, &own)?;
+            Some((place, own, made))
+        };
+        let (place, own, made) = self.servers().iter().enumerate().find_map(of).ok_or_else(unknown)?;
+        let params = params.with(&[("taskId", Some(&quoted(&own)))]);
         match self.lists.gate().may_list_tool(&call.caller, &self.servers()[place].id, &made.tool, made.hints) {
-            Decision::Allow(permit) => Ok(Self::to_task(place, request, request.params().cloned(), SmolStr::new(&*id), permit)),
+            Decision::Allow(permit) => Ok(Self::to_task(place, request, Some(params), own, permit)),
             Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
         }
     }
@@ -128,7 +197,7 @@ impl Road {
         };
         let is_owned =
             made.is_some_and(|made| self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow());
-        if is_owned { Ok(()) } else { Err(UpstreamError::Rpc(unknown(&routed.name).into()).into()) }
+        if is_owned { Ok(()) } else { Err(UpstreamError::Rpc(RpcError::new(INVALID_PARAMS, "Unknown task").into()).into()) }
     }
 
     /// What a task came of that its server is asked for, where that is still the owner's.
@@ -176,12 +245,15 @@ impl Road {
         let members = Members::read(page).unwrap_or_default();
         let tasks: Vec<&RawValue> = members.get("tasks").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         let server = &self.servers()[place];
-        let is_own = |task: &&RawValue| {
-            Members::read(task.get().as_bytes())
-                .ok()
-                .and_then(|task| server.held.tasks.told(whose, &task))
-                .is_some_and(|made| self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow())
+        let own = |raw: &RawValue| {
+            let task = Members::read(raw.get().as_bytes()).ok()?;
+            let made = server.held.tasks.told(whose, &task)?;
+            if !self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow() {
+                return None;
+            }
+            let known = server.held.known_task(whose.0, &task.text("taskId")?)?;
+            Some(as_text(&task.with(&[("taskId", Some(&quoted(&known)))])).to_owned())
         };
-        tasks.into_iter().filter(is_own).map(|task| task.get().to_owned()).collect()
+        tasks.into_iter().filter_map(own).collect()
     }
 }

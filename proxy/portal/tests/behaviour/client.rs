@@ -20,6 +20,8 @@ pub struct Client {
     query: &'static str,
     /// Who it is: a header of each request.
     bearer: Option<String>,
+    /// What it can do, as it says in each request outside of sessions.
+    capabilities: Value,
 }
 
 /// What a portal answered.
@@ -45,12 +47,19 @@ impl Answer {
 impl Client {
     /// Of the stateless era.
     pub fn modern(address: SocketAddr) -> Self {
-        Self { http: Http::builder(TokioExecutor::new()).build_http(), address, session: None, next: 1, query: "", bearer: None }
+        let (http, capabilities) = (Http::builder(TokioExecutor::new()).build_http(), json!({"elicitation": {}}));
+        Self { http, address, session: None, next: 1, query: "", bearer: None, capabilities }
     }
 
     /// Of the older era, with a session.
     pub async fn legacy(address: SocketAddr) -> Self {
         Self::modern(address).begun().await
+    }
+
+    /// That says that it can do this, outside of sessions.
+    pub fn declaring(mut self, capabilities: Value) -> Self {
+        self.capabilities = capabilities;
+        self
     }
 
     /// As the holder of a token.
@@ -102,7 +111,7 @@ impl Client {
             None => {
                 params["_meta"]["io.modelcontextprotocol/protocolVersion"] = "2026-07-28".into();
                 params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
-                params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"elicitation": {}});
+                params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
                 headers.push(("mcp-protocol-version", "2026-07-28".to_owned()));
                 headers.push(("mcp-method", method.to_owned()));
                 if let Some(name) = params["name"].as_str().or(params["uri"].as_str()).or(params["taskId"].as_str()) {

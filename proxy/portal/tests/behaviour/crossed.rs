@@ -262,16 +262,17 @@ async fn what_a_server_says_names_no_subscription_and_no_task_but_its_own() {
     let began = client.call("foreign_echo", json!({"text": "x"})).await;
     let id = began.last()["result"]["taskId"].as_str().unwrap().to_owned();
     let mut asked = question("77");
-    asked["params"]["_meta"] = task(&id);
+    let own = "foreign-1";
+    asked["params"]["_meta"] = task(own);
     let (mut said, _) =
-        held(&mut client, "one_echo", json!([notice("notifications/message", json!({"data": "x", "_meta": task(&id)})), asked])).await;
+        held(&mut client, "one_echo", json!([notice("notifications/message", json!({"data": "x", "_meta": task(own)})), asked])).await;
     for _ in 0..2 {
         let heard = next_event(&mut said).await;
         assert_eq!(heard["params"]["_meta"], json!({"kept": true}), "{heard}");
     }
     let mut stream = client.stand().await;
     foreign.heard_by(2).await;
-    foreign.say("notifications/message", json!({"data": "x", "_meta": task(&id)}));
+    foreign.say("notifications/message", json!({"data": "x", "_meta": task(own)}));
     let heard = next_event(&mut stream).await;
     assert_eq!(heard["params"]["_meta"]["io.modelcontextprotocol/related-task"]["taskId"], json!(id), "{heard}");
 }

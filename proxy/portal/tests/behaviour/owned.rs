@@ -4,6 +4,7 @@ use crate::{
     Running, Setup,
     admission::two_tokens,
     client::Client,
+    extended::TASKS,
     server::{Server, Speaks},
 };
 use serde_json::{Value, json};
@@ -24,6 +25,7 @@ async fn tasking_from(name: &'static str, speaks: Speaks, next: Arc<AtomicUsize>
         let at = format!("2026-01-01T00:{:02}:00Z", minute.load(Ordering::Relaxed));
         let task = |id: &str| json!({"taskId": id, "status": "working", "ttl": null, "createdAt": at, "lastUpdatedAt": at});
         match method {
+            "capabilities" => Some(json!({"tasks": {"list": {}, "requests": {"tools": {"call": {}}}}, "extensions": {TASKS: {}}})),
             "tools/call" => {
                 let id = format!("{name}-{}", made.fetch_add(1, Ordering::Relaxed));
                 // Both ways of saying it, as the server does not look at who asks.
@@ -55,12 +57,17 @@ fn asked(servers: &[&Server]) -> usize {
 }
 
 async fn clients(portal: &Running, bearer: &str) -> [Client; 2] {
-    [Client::modern(portal.address).holding(bearer).begun().await, Client::modern(portal.address).holding(bearer)]
+    [Client::modern(portal.address).holding(bearer).begun().await, knowing(portal).holding(bearer)]
+}
+
+/// A stateless client that knows tasks.
+pub fn knowing(portal: &Running) -> Client {
+    Client::modern(portal.address).declaring(json!({"elicitation": {}, "extensions": {TASKS: {}}}))
 }
 
 #[tokio::test]
 async fn a_task_is_its_owners_by_every_method_in_both_eras_and_behind_any_number_of_servers() {
-    for speaks in [Speaks::Legacy, Speaks::Modern] {
+    for speaks in [Speaks::Both] {
         let (one, two) = (tasking("one", speaks).await, tasking("two", speaks).await);
         for servers in [vec![("one", one.url())], vec![("one", one.url()), ("two", two.url())]] {
             let (auth, [ada, eve]) = two_tokens();
@@ -129,7 +136,7 @@ async fn reached(client: &mut Client, id: &str) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn a_task_whose_id_was_given_out_before_is_only_whose_call_was_given_it_last() {
-    for (speaks, forgets) in [(Speaks::Legacy, true), (Speaks::Legacy, false), (Speaks::Modern, false)] {
+    for (speaks, forgets) in [(Speaks::Both, true), (Speaks::Both, false)] {
         let next = Arc::new(AtomicUsize::new(1));
         let one = tasking_from("one", speaks, next.clone(), Arc::default()).await;
         let (auth, [ada, eve]) = two_tokens();
@@ -149,19 +156,21 @@ async fn a_task_whose_id_was_given_out_before_is_only_whose_call_was_given_it_la
             one.forget_sessions();
         }
         let mut after = clients(&portal, &ada).await;
-        for (client, id) in after.iter_mut().zip(&ids) {
-            assert_eq!(begin(client, "one_delete_all").await, *id);
+        let mut theirs = Vec::new();
+        for client in &mut after {
+            theirs.push(begin(client, "one_delete_all").await);
         }
+        assert!(theirs.iter().all(|id| !ids.contains(id)), "what a client knows a task by is its owner's alone");
         let asked_before = asked(&[&one]);
         for client in &mut before {
-            for id in &ids {
+            for id in ids.iter().chain(&theirs) {
                 assert!(reached(client, id).await.is_empty(), "{speaks:?} {forgets}");
             }
         }
         if !forgets {
             assert_eq!(asked(&[&one]), asked_before, "no server was asked on behalf of somebody else");
         }
-        for (client, id) in after.iter_mut().zip(&ids) {
+        for (client, id) in after.iter_mut().zip(&theirs) {
             assert!(reached(client, id).await.len() >= 3, "{speaks:?}");
         }
     }
@@ -178,7 +187,8 @@ async fn of_two_tasks_with_one_id_in_two_sessions_each_caller_has_their_own_wher
     let id = begin(&mut ada, "one_echo").await;
     next.store(1, Ordering::Relaxed);
     minute.store(2, Ordering::Relaxed);
-    assert_eq!(begin(&mut eve, "one_echo").await, id);
+    let hers = begin(&mut eve, "one_echo").await;
+    assert_ne!(hers, id);
     // As its server answers within ada's session: with her task, then with the other.
     minute.store(1, Ordering::Relaxed);
     assert_eq!(reached(&mut ada, &id).await.len(), 4);
@@ -186,7 +196,7 @@ async fn of_two_tasks_with_one_id_in_two_sessions_each_caller_has_their_own_wher
     let results = one.got("tasks/result").len();
     assert!(reached(&mut ada, &id).await.is_empty());
     assert_eq!((one.got("tasks/result").len(), one.got("tasks/cancel").len()), (results, 1), "it is looked at, and left alone");
-    assert_eq!(reached(&mut eve, &id).await.len(), 4);
+    assert_eq!(reached(&mut eve, &hers).await.len(), 4);
 }
 
 #[tokio::test]
@@ -204,14 +214,14 @@ async fn without_a_log_in_a_task_belongs_to_the_session_that_began_it() {
 async fn records_of_tasks_name_the_task() {
     let one = tasking("one", Speaks::Modern).await;
     let portal = Setup::of([("one", one.url())]).start().await;
-    let mut client = Client::modern(portal.address);
+    let mut client = knowing(&portal);
     let id = begin(&mut client, "one_echo").await;
     client.request("tasks/get", json!({"taskId": id})).await;
     client.request("tasks/cancel", json!({"taskId": "foreign"})).await;
     let records = portal.records(4).await;
     let of = |method: &str| records.iter().find(|record| record.method.as_deref() == Some(method)).unwrap();
-    assert_eq!(of("tools/call").task.as_deref(), Some(id.as_str()));
-    assert_eq!(of("tasks/get").task.as_deref(), Some(id.as_str()));
+    assert_eq!(of("tools/call").task.as_deref(), Some("one-1"), "its server's own id, as in names of tools");
+    assert_eq!(of("tasks/get").task.as_deref(), Some("one-1"));
     assert_eq!((of("tasks/cancel").task.as_deref(), of("tasks/cancel").status), (Some("foreign"), Some(gnomon_audit::Status::Refused)));
 }
 
@@ -226,8 +236,9 @@ async fn news_of_a_task_reach_its_owner_only() {
     let _other = other.stand().await;
     // The portal's own, and one for each session.
     one.heard_by(3).await;
-    for id in [&foreign, &id] {
-        one.say("notifications/tasks/status", json!({"taskId": id, "status": "completed"}));
+    assert_ne!(foreign, id);
+    for own in ["one-2", "one-1"] {
+        one.say("notifications/tasks/status", json!({"taskId": own, "status": "completed"}));
     }
     let first = crate::client::next_event(&mut stream).await;
     assert_eq!(first["params"]["taskId"], json!(id), "{first}");

@@ -328,6 +328,16 @@ impl Inner {
         response
     }
 
+    /// What it can do, and what its script says of that besides.
+    fn capabilities(&self) -> Value {
+        let mut all = json!({"tools": {"listChanged": true}, "prompts": {}, "resources": {}});
+        let more = self.script.as_ref().and_then(|script| script("capabilities", &Value::Null));
+        for (name, value) in more.iter().flat_map(|more| more.as_object().unwrap()) {
+            all[name] = value.clone();
+        }
+        all
+    }
+
     async fn legacy(self: &Arc<Self>, headers: &HeaderMap, body: &Value) -> Response<Body> {
         let id = &body["id"];
         if body["method"] == "initialize" {
@@ -335,7 +345,7 @@ impl Inner {
             self.sessions.lock().unwrap().insert(session.clone(), 0);
             let said = json!({
                 "protocolVersion": "2025-11-25",
-                "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "resources": {}},
+                "capabilities": self.capabilities(),
                 "serverInfo": {"name": self.name, "version": "1"},
                 "instructions": format!("Ask {} for it.", self.name),
             });
@@ -407,7 +417,7 @@ impl Inner {
                     id,
                     json!({
                         "resultType": "complete", "supportedVersions": ["2026-07-28"],
-                        "capabilities": {"tools": {"listChanged": true}, "prompts": {}, "resources": {}},
+                        "capabilities": self.capabilities(),
                         "_meta": {"io.modelcontextprotocol/serverInfo": {"name": self.name, "version": "1"}},
                     }),
                 ),

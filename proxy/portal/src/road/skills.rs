@@ -1,0 +1,241 @@
+//! Skills (SEP-2640) of all servers: one list, and each leads to its server.
+//!
+//! Their list is asked for when somebody wants it, as servers tell of no change of theirs: from all at once, each for so long. Who does not
+//! answer in time is named as missing. A skill is shown to whom policy lets read its SKILL.md.
+
+use super::Road;
+use bytes::Bytes;
+use gnomon_access::Permit;
+use gnomon_audit::{RecordKind as Recorded, Status};
+use gnomon_lists::{
+    lists::PortalLists,
+    route::{Routed, Within, unknown_method},
+};
+use gnomon_relay::{
+    act::Act,
+    acts::Ending,
+    call::{Call, From},
+    names::{Prefix, exposed_name, shortened},
+    skills::{Skill, skill},
+};
+use gnomon_upstream::{
+    catalogue::Kind,
+    extensions::SKILLS,
+    members::Members,
+    rpc::{INVALID_PARAMS, Outcome, Request, RpcError, quoted},
+};
+use serde_json::{Value, json, value::RawValue};
+use smol_str::{SmolStr, ToSmolStr};
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+
+/// How long a server may take to list its skills.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Most pages, skills and bytes that are read of each server's.
+const PAGES: usize = 20;
+const MOST: usize = 1000;
+const MOST_BYTES: usize = 4 << 20;
+/// Most that are told of what one server's list lacks.
+const MOST_TOLD: usize = 20;
+
+/// What one server lists.
+#[derive(Default)]
+struct Listed {
+    skills: Vec<Skill>,
+    left_out: Vec<Value>,
+    /// How long it may be kept, milliseconds.
+    ttl: Option<u64>,
+}
+
+/// A server that was asked, and what came of it in time.
+type Asked<'a> = (&'a SmolStr, Result<Result<Listed, String>, tokio::time::error::Elapsed>);
+
+impl Road {
+    /// The skills of all servers that a caller may read.
+    pub(super) async fn list_skills(&self, call: &Call, request: &Request) -> Outcome {
+        let act = self.begin(Recorded::List, call, &request.method);
+        let refused = |error: RpcError| (Ending::because(Status::Refused, error.code.to_smolstr()), Outcome::from(error));
+        let (ending, outcome) = match request.members() {
+            Err(error) => refused(error),
+            Ok(params) if params.get("cursor").is_some_and(|cursor| cursor != "null") => {
+                refused(RpcError::new(INVALID_PARAMS, "there is no such `cursor`: all skills come on one page"))
+            }
+            Ok(_) if !self.servers().iter().any(|server| PortalLists::offers(server, SKILLS)) => refused(unknown_method(&request.method)),
+            Ok(params) => (Ending::of(Status::Ok), self.skills_of_all(call, request, &params, &act).await),
+        };
+        act.end(ending, outcome).await
+    }
+
+    async fn skills_of_all(&self, call: &Call, request: &Request, params: &Members<'_>, act: &Act) -> Outcome {
+        let offering = self.servers().iter().enumerate().filter(|(_, server)| PortalLists::offers(server, SKILLS));
+        // Of a server that is hidden as a whole nothing is asked, and nothing told.
+        let known = offering.filter_map(|(place, server)| Some((place, server, self.lists.gate().reach(&call.caller, &server.id)?)));
+        let (mut all, mut missing, mut left_out, mut ttl) = (Vec::new(), Vec::new(), Vec::new(), u64::MAX);
+        let asked: Vec<Waiting<'_, Asked<'_>>> = known
+            .map(|(place, server, permit)| {
+                let listed = self.skills_of(call, request, params, (place, permit), act);
+                Box::pin(async move { (&server.id, tokio::time::timeout(PATIENCE, listed).await) }) as Waiting<'_, Asked<'_>>
+            })
+            .collect();
+        for (server, listed) in all_of(asked).await {
+            match listed {
+                Ok(Ok(listed)) => {
+                    all.extend(listed.skills);
+                    left_out.extend(listed.left_out);
+                    ttl = ttl.min(listed.ttl.unwrap_or(0));
+                }
+                Ok(Err(why)) => missing.push(json!({"server": server, "why": why})),
+                Err(_) => missing.push(json!({"server": server, "why": format!("it has not answered within {PATIENCE:?}")})),
+            }
+        }
+        // Who is back is listed at once.
+        let ttl = if missing.is_empty() && ttl != u64::MAX { ttl } else { 0 };
+        let mut text = Vec::with_capacity(all.iter().map(|skill: &Skill| skill.text.len() + 1).sum::<usize>() + 256);
+        text.extend_from_slice(b"{\"skills\":[");
+        for (index, skill) in all.iter().enumerate() {
+            if index > 0 {
+                text.push(b',');
+            }
+            text.extend_from_slice(&skill.text);
+        }
+        text.push(b']');
+        let notices = [("dev.gnomon/missing", missing), ("dev.gnomon/left-out", left_out)];
+        let notices: serde_json::Map<_, _> =
+            notices.into_iter().filter(|(_, told)| !told.is_empty()).map(|(key, told)| (key.to_owned(), told.into())).collect();
+        if !notices.is_empty() {
+            text.extend_from_slice(format!(",\"_meta\":{}", Value::Object(notices)).as_bytes());
+        }
+        if matches!(call.from, From::Stateless(_)) {
+            text.extend_from_slice(format!(",\"resultType\":\"complete\",\"ttlMs\":{ttl},\"cacheScope\":\"private\"").as_bytes());
+        }
+        text.push(b'}');
+        Outcome::Result(text.into())
+    }
+
+    /// What one server lists, page by page, as far as the caller may read it.
+    async fn skills_of(
+        &self,
+        call: &Call,
+        request: &Request,
+        params: &Members<'_>,
+        (place, permit): (usize, Permit),
+        act: &Act,
+    ) -> Result<Listed, String> {
+        let (mut listed, mut cursor, mut bytes) = (Listed::default(), None::<String>, 0);
+        let server = &self.servers()[place];
+        let shown = (self.lists.prefix() == Prefix::Always).then_some(&*server.id);
+        let view = self.lists.view();
+        let leave = |left_out: &mut Vec<Value>, name: Option<&str>, why: &str| {
+            if left_out.len() < MOST_TOLD {
+                left_out.push(json!({"server": server.id, "name": name.map(shortened), "why": why}));
+            }
+        };
+        for _ in 0..PAGES {
+            let page = params.with(&[("cursor", cursor.as_deref().map(quoted).as_deref())]);
+            let routed = to_server(place, request, page, permit.clone());
+            let (outcome, ending) = self.serve(call, &routed, act).await;
+            let Outcome::Result(result) = outcome else {
+                return Err(format!("it answers with an error ({})", ending.error.unwrap_or_default()));
+            };
+            let members = Members::read(&result).map_err(|_| "its list is no object of distinct members".to_owned())?;
+            let entries: Vec<&RawValue> =
+                members.get("skills").and_then(|json| serde_json::from_str(json).ok()).ok_or("`skills` of its list is no list")?;
+            let ttl = members.get("ttlMs").and_then(|json| json.parse().ok()).unwrap_or(0);
+            listed.ttl = Some(listed.ttl.map_or(ttl, |least: u64| least.min(ttl)));
+            for entry in entries {
+                bytes += entry.get().len();
+                if listed.skills.len() >= MOST || bytes > MOST_BYTES {
+                    leave(&mut listed.left_out, None, "its server's list is longer than what is read of it");
+                    return Ok(listed);
+                }
+                let may = |uri: &str| self.lists.may_read(&call.caller, &view, place, uri).is_allow();
+                match skill(shown, entry.get()) {
+                    Ok(skill) if may(&skill.uri) => listed.skills.push(skill),
+                    Ok(_) => {}
+                    Err(unfit) if unfit.uri.as_deref().is_none_or(may) => leave(&mut listed.left_out, unfit.uri.as_deref(), unfit.why),
+                    Err(_) => {}
+                }
+            }
+            cursor = members.text("nextCursor").map(|cursor| cursor.into_owned());
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(listed)
+    }
+
+    /// What a server answered about one skill, or of a folder of one, as the caller may know it.
+    pub(super) fn of_skill(&self, call: &Call, routed: &Routed, outcome: Outcome) -> (Outcome, Option<Ending>) {
+        let Outcome::Result(result) = &outcome else { return (outcome, None) };
+        let shown = (self.lists.prefix() == Prefix::Always).then_some(&*self.servers()[routed.server].id);
+        let new = match &*routed.method {
+            "skills/get" => one(shown, routed, result),
+            _ => Ok(self.folder(call, routed, result)),
+        };
+        match new {
+            Ok(new) => (Outcome::Result(new.unwrap_or_else(|| result.clone())), None),
+            Err(why) => {
+                let error = RpcError::new(INVALID_PARAMS, format!("the skill {} is not offered: {why}", shortened(&routed.name)));
+                (error.into(), Some(Ending::because(Status::Error, "skill")))
+            }
+        }
+    }
+
+    /// A folder with what the caller may read of it.
+    fn folder(&self, call: &Call, routed: &Routed, result: &Bytes) -> Option<Bytes> {
+        let members = Members::read(result).ok()?;
+        let all: Vec<&RawValue> = serde_json::from_str(members.get("resources")?).ok()?;
+        let (view, server) = (self.lists.view(), &self.servers()[routed.server].id);
+        let shown = all.into_iter().filter_map(|raw| {
+            let entry = Members::read(raw.get().as_bytes()).ok()?;
+            let uri = entry.text("uri")?;
+            self.lists.may_read(&call.caller, &view, routed.server, &uri).is_allow().then_some(())?;
+            Some(match self.lists.prefix() {
+                Prefix::Never => raw.get().to_owned(),
+                Prefix::Always => {
+                    let known = quoted(&exposed_name(Kind::Resource, server, &uri));
+                    String::from_utf8_lossy(&entry.with(&[("uri", Some(&known))])).into_owned()
+                }
+            })
+        });
+        let shown = format!("[{}]", shown.collect::<Vec<_>>().join(","));
+        Some(members.with(&[("resources", Some(&shown))]))
+    }
+}
+
+/// One skill as clients know it. What the server answers must be the one that it was asked for.
+fn one(shown: Option<&str>, routed: &Routed, result: &Bytes) -> Result<Option<Bytes>, &'static str> {
+    let members = Members::read(result).map_err(|_| "its server's answer is no object of distinct members")?;
+    let entry = members.get("skill").ok_or("its server's answer has no `skill`")?;
+    let skill = skill(shown, entry).map_err(|unfit| unfit.why)?;
+    let asked = Members::of(routed.params.as_ref()).ok().and_then(|params| params.text("uri").map(|uri| uri == skill.uri.as_str()));
+    if asked != Some(true) {
+        return Err("its server answers with another");
+    }
+    Ok(Some(members.with(&[("skill", Some(&String::from_utf8_lossy(&skill.text)))])))
+}
+
+fn to_server(server: usize, request: &Request, params: Bytes, permit: Permit) -> Routed {
+    let (method, within) = (SmolStr::new(&request.method), Within::default());
+    let (id, name) = (request.id.clone(), SmolStr::default());
+    Routed { server, id, method, params: Some(params), permit, exposed: None, name, arguments: None, within }
+}
+
+type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What comes of all of these, which go on at the same time.
+async fn all_of<T>(futures: Vec<Waiting<'_, T>>) -> Vec<T> {
+    let mut futures: Vec<(Option<Waiting<'_, T>>, Option<T>)> = futures.into_iter().map(|future| (Some(future), None)).collect();
+    poll_fn(|context| {
+        let mut all = Poll::Ready(());
+        for (future, done) in &mut futures {
+            match future.as_mut().map(|future| future.as_mut().poll(context)) {
+                Some(Poll::Ready(value)) => (*future, *done) = (None, Some(value)),
+                Some(Poll::Pending) => all = Poll::Pending,
+                None => {}
+            }
+        }
+        all
+    })
+    .await;
+    futures.into_iter().filter_map(|(_, done)| done).collect()
+}
