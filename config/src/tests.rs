@@ -235,6 +235,7 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
     let servers = "servers: [{id: docs, url: 'https://docs.example/mcp'}, {id: wiki, url: 'http://wiki.example/mcp'}]\n";
     for (portal, cause) in [
         ("{id: main, servers: [dcos]}", "no server is called `dcos`; did you mean `docs`?"),
+        ("{id: main, servers: [docs], policy: [{allow: {servers: [dcos]}}]}", "no server is called `dcos`; did you mean `docs`?"),
         ("{id: main, servers: [docs, docs]}", "the server `docs` is listed twice; remove one"),
         ("{id: a_b, servers: [docs]}", "`a_b` is not a valid id: use lower-case letters, digits and `-` between them, at most 32"),
         ("{id: main, servers: [docs, wiki], prefix: never}", "`never` is for portals with a single server: names of several would collide"),
