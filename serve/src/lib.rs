@@ -8,11 +8,13 @@
 pub mod apis;
 mod arming;
 pub mod auditing;
+pub mod checking;
 pub mod descriptors;
 mod exporting;
 pub mod portals;
 mod posting;
 pub mod programs;
+mod reloading;
 mod reviewing;
 mod rule_changes;
 mod scoping;
@@ -21,5 +23,5 @@ mod starting;
 mod stopping;
 mod watching;
 
-pub use serve::{Narration, Parts, check_listener, run};
+pub use serve::{Narration, Parts, run};
 pub use watching::Sensors;

@@ -4,25 +4,28 @@
 use crate::{
     arming,
     auditing::Auditing,
+    checking::Serves,
     exporting::Exports,
-    portals::{Portals, Regulated},
+    portals::Portals,
+    reloading::{Regulating, RuleKeeping},
     reviewing::Reviewing,
     rule_changes::RuleChanges,
-    starting::{Core, Scraped},
+    starting::Core,
     stopping::{Phase, Service, Stage, reaches},
     watching::{Sensors, Watching},
 };
 use anyhow::{Context, Result};
-use gnomon_cli::{Complaint, line, options::ledger_in, rule_files};
+use gnomon_cli::{
+    Complaint, line,
+    options::{ServeFlags, ledger_in},
+};
 use gnomon_config::{Config, Jsonl};
-use gnomon_engine::Lint;
-use gnomon_host::switch::Switch as KillSwitch;
-use gnomon_inspect::{Inspector, Sighting};
+use gnomon_inspect::Sighting;
 use gnomon_intercept::serve_metrics;
 use gnomon_ledger::{EventFilter, Reader};
 use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
 use gnomon_portal::Rules;
-use gnomon_record::{Metrics, Recorder, Reload};
+use gnomon_record::Recorder;
 use gnomon_resident::Idle;
 use gnomon_supervise::service;
 use std::{
@@ -30,15 +33,15 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc, watch},
 };
 
-/// How often the clock is looked at while an exception is to end.
-const CLOCK: Duration = Duration::from_secs(10);
+/// How long threads that wait for a file or a system call are waited for at the end: longer would be for ever.
+const LAST: Duration = Duration::from_secs(2);
 /// When everything that happens once has happened: servers were asked for their lists.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// How often what was freed is handed back to the system.
@@ -70,12 +73,13 @@ pub enum Parts {
     Portals,
 }
 
-/// Runs until SIGTERM or SIGINT. `switch` disarms it.
+/// Runs until SIGTERM or SIGINT, by this configuration; it was settled by `flags`, which hold over what is read again too.
 ///
 /// # Errors
 /// Why it could not start, or what broke while it ran.
-pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Narration, serving: Parts) -> Result<()> {
-    if let Parts::Everything(_) = serving {
+pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Narration, serving: Parts) -> Result<()> {
+    let serves = if let Parts::Portals = serving { Serves::Portals } else { Serves::Everything };
+    if serves == Serves::Everything {
         check_listener(config)?;
     }
     // Huge pages would hold four times the memory that is used. Where they cannot be refused they only cost memory.
@@ -85,15 +89,15 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
     // Two streams of lines in one output could not be told apart.
     let narration = if config.events.jsonl == Jsonl::Stdout { Narration::Silent } else { narration };
     let idle = Idle::every(HANDED_BACK);
-    tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.waits()).build()?.block_on(async {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.waits()).build()?;
+    let ended = runtime.block_on(async {
         // There to be watched, so that the first exception acts at once. Where it cannot be made, it acts a little later.
         if let Some(folder) = &config.rules.state_triage {
             let _ = fs::create_dir_all(folder);
         }
         // Before the rules are read, so that no change is missed.
-        let mut changes = RuleChanges::of(&config.rules);
-        let scraped = if let Parts::Portals = serving { Scraped::IfFree } else { Scraped::Surely };
-        let core = Core::open(config, state_dir, scraped).await?;
+        let changes = RuleChanges::of(&config.rules);
+        let core = Core::open(config, state_dir, serves).await?;
         let (proxy, watching, announcement) = match serving {
             Parts::Portals => (None, None, portals_alone(config, &core)),
             Parts::Everything(sensors) => {
@@ -108,9 +112,9 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
                 }
             }
         };
-        let Core { mut read, metrics, recorder, inspector, mut writer, store, descriptors } = core;
+        let Core { read, metrics, recorder, inspector, mut writer, store, descriptors } = core;
         // Before anything is served.
-        let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
+        let _obeying = arming::obey(flags.switch(), inspector.clone(), recorder.clone())?;
         let auditing = match store {
             Some(stored) => Some(Auditing::start(stored, config, state_dir, &recorder).await?),
             None => None,
@@ -129,8 +133,12 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             Some(proxy) => tokio::spawn(proxy.run_until(asked(Phase::Draining), asked(Phase::CutOff))),
             None => tokio::spawn(asked(Phase::Draining)),
         };
-        let reloaded = Arc::new(Notify::new());
-        let regulating = tokio::spawn(regulate(config.clone(), portals.regulated(), recorder.clone(), reloaded.clone()));
+        let (rules_asked, configuration_asked) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let keeping = RuleKeeping { rules: config.rules.clone(), read, inspector: inspector.clone(), recorder: recorder.clone() };
+        let keeping = tokio::spawn(keeping.run(changes, rules_asked.clone()));
+        let (begun, regulated) = (config.clone(), portals.regulated());
+        let regulating = Regulating { begun, flags: flags.clone(), serves, regulated, recorder: recorder.clone() };
+        let regulating = tokio::spawn(regulating.run(configuration_asked.clone()));
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
         let reviewing = Reviewing::start(config.decided(state_dir), ledger_in(state_dir), inspector.clone(), recorder.clone()).await;
@@ -143,13 +151,11 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             tokio::select! {
                 signal = signals.next() => match signal {
                     Asked::Reload => {
-                        reload(config, &mut read, &inspector, recorder.metrics());
-                        reloaded.notify_one();
+                        rules_asked.notify_one();
+                        configuration_asked.notify_one();
                     }
                     Asked::Stop => break None,
                 },
-                () = changes.next() => reload(config, &mut read, &inspector, recorder.metrics()),
-                () = comes(inspector.rules().next_expiry()) => expire(&read, &inspector, recorder.metrics()),
                 ended = &mut serving => break Some(Complaint::own(format!("the proxy ended: {}", ending(ended)))),
                 ended = &mut offering, if !config.portals.is_empty() => {
                     break Some(Complaint::own(format!("a portal ended: {}", ending(ended))));
@@ -191,6 +197,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             service.add(Stage::Roads, "proxy and portals", roads);
         }
         service.add_task(Stage::Helpers, "reviews", reviewing);
+        service.add_task(Stage::Helpers, "rules", keeping);
         service.add_task(Stage::Helpers, "reloads", regulating);
         if let Some(scraping) = scraping {
             service.add_task(Stage::Helpers, "metrics", scraping);
@@ -207,7 +214,10 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         service.add_task(Stage::Readers, "narration", narrating);
         service.stop().await;
         broke.map_or(Ok(()), |complaint| Err(complaint.into()))
-    })
+    });
+    // All that is owed is written. A thread that hangs in a system call ends with the process.
+    runtime.shutdown_timeout(LAST);
+    ended
 }
 
 /// Gives back what only the start needed, once that is over.
@@ -253,77 +263,7 @@ fn scopes(config: &Config) -> String {
         .collect()
 }
 
-/// Puts the rules as they stand on disk into force; the old ones stay when those are bad.
-fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) {
-    // Whoever sent the signal or wrote the file looks at the log, so it says what came of it either way.
-    let loaded = rule_files::RuleText::of(&config.rules).and_then(|now| now.compile(Lint::Skip).map(|rules| (now, rules)));
-    let told = match loaded {
-        Ok((now, rules)) => {
-            *read = now;
-            metrics.rules_replaced(&rules);
-            metrics.rules_reloaded(Reload::Success);
-            let count = rules.rules().len();
-            inspector.replace_rules(Arc::new(rules));
-            let hint = match inspector.rules().warnings().len() {
-                0 => String::new(),
-                warnings => format!("; {warnings} warnings, which `gnomon rules check` shows"),
-            };
-            format!("rules reloaded: {count} are in force; requests that are under way keep theirs{hint}")
-        }
-        Err(complaint) => {
-            metrics.rules_reloaded(Reload::Failure);
-            let next = complaint.next.as_ref().map(|next| format!("\n  next: {next}")).unwrap_or_default();
-            format!("rules not reloaded, those from before stay in force:\n{complaint}{next}")
-        }
-    };
-    let _ = writeln!(io::stderr(), "gnomon: {told}");
-}
-
-/// Puts the portals' policies and log-ins as they stand in the configuration into force, each time that is asked; the old ones
-/// stay where those are bad. An identity provider may be waited for, so nothing else waits for this.
-async fn regulate(begun: Config, regulated: Regulated, recorder: Arc<Recorder>, asked: Arc<Notify>) {
-    if regulated.is_empty() || begun.file.is_none() {
-        return;
-    }
-    let mut in_force = begun.clone();
-    loop {
-        asked.notified().await;
-        let (outcome, told) = match regulated.by(&begun, &in_force).await {
-            Ok((now, told)) => {
-                in_force = now;
-                (Reload::Success, told)
-            }
-            Err(error) => {
-                let told = format!("the configuration was not reloaded, the portals' policies from before stay in force:\n{error:#}");
-                (Reload::Failure, told)
-            }
-        };
-        recorder.metrics().configuration_reloaded(outcome);
-        let _ = writeln!(io::stderr(), "gnomon: {told}");
-    }
-}
-
-/// An exception has ended: the rules in force without it, also where their files are bad by now.
-fn expire(read: &rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) {
-    // They compiled before, and the clock makes no error.
-    let Ok(rules) = read.compile(Lint::Skip) else { return };
-    metrics.rules_replaced(&rules);
-    inspector.replace_rules(Arc::new(rules));
-    let _ = writeln!(io::stderr(), "gnomon: an exception has expired and no longer acts: `gnomon rules list --filters` shows them");
-}
-
-/// Until the clock shows this moment. It is looked at often, as clocks are put right.
-async fn comes(moment: Option<SystemTime>) {
-    let Some(moment) = moment else { return std::future::pending().await };
-    while let Ok(left) = moment.duration_since(SystemTime::now()) {
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left.min(CLOCK)).await;
-    }
-}
-
-/// Records what the ledger detected by itself.
+/// Records what the ledger found by itself.
 async fn record_own(mut detections: mpsc::Receiver<Observation>, recorder: Arc<Recorder>) {
     while let Some(seen) = detections.recv().await {
         let class = UNUSUAL_VOLUME.class;
