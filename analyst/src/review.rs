@@ -239,6 +239,9 @@ impl List {
             Format::Text if known.is_empty() => writeln!(out, "no server waits for a review, and none was decided about")?,
             Format::Text => known.iter().try_for_each(|known| row(&mut out, known))?,
         }
+        if let (Format::Text, Some(stale)) = (self.format.format(), &stale) {
+            stale.differences().iter().try_for_each(|(server, there)| elsewhere(&mut out, server, there.as_ref()))?;
+        }
         end(out, stale)
     }
 }
@@ -280,6 +283,9 @@ impl Show {
                     writeln!(out, "{}", stale.head())?;
                 }
                 row(&mut out, &known)?;
+                for (_, there) in stale.iter().flat_map(|stale| stale.differences()).filter(|(differs, _)| *differs == server) {
+                    elsewhere(&mut out, &server, there.as_ref())?;
+                }
                 for seen in &known.seen {
                     let name = seen.name.as_deref().unwrap_or("-");
                     let path = if seen.path.is_empty() { "(host)" } else { seen.path.as_str() };
@@ -296,6 +302,12 @@ impl Show {
         }
         end(out, stale)
     }
+}
+
+/// What a database that is not the one that this host has read says of a server.
+fn elsewhere(out: &mut impl Write, server: &ReviewedServer, there: Option<&Decision>) -> io::Result<()> {
+    let there = there.map_or_else(|| "nothing was decided".to_owned(), told);
+    writeln!(out, "in the database  {}  {there}", clean(&server.to_string()))
 }
 
 /// Ends a list that may not be what stands now.
@@ -335,9 +347,10 @@ fn decide(
     let server = settle(&server.server, &inventory(&dir)?)?;
     let decision =
         Decision { at_ms: unix_millis(SystemTime::now()), by: caller(), server, state, owner, reason, until_ms: until.map(unix_millis) };
-    runtime()?.block_on(config.load()?.decided(&dir).review(&decision))?;
+    let (decided, runtime) = (config.load()?.decided(&dir), runtime()?);
+    runtime.block_on(decided.review(&decision))?;
     writeln!(io::stdout(), "{}: {}", decision.server, told(&decision))?;
-    Ok(())
+    Ok(runtime.block_on(decisions::heeded(&decided))?)
 }
 
 /// The port, where it was left out.

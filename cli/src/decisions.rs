@@ -4,7 +4,7 @@
 use crate::{complaint::Complaint, when};
 use anyhow::Result;
 use gnomon_kit::unix_millis;
-use gnomon_ledger::{Decided, Decision, Recalled};
+use gnomon_ledger::{Decided, DecidedError, Decision, Recalled, ReviewedServer};
 
 /// The reviews that stand, as far as they could be read.
 pub struct Known {
@@ -20,6 +20,8 @@ pub struct Stale {
     pub as_of_ms: i64,
     why: String,
     unreadable: Vec<usize>,
+    /// How the database's differ, where it is there and is not the one that this host has read.
+    there: Option<Vec<(ReviewedServer, Option<Decision>)>>,
 }
 
 /// Reads them.
@@ -31,12 +33,41 @@ pub async fn known(decided: &Decided) -> Result<Known> {
         Ok(reviews) => return Ok(Known { reviews, stale: None }),
         Err(error) => error,
     };
-    let Ok(Some(Recalled { reviews, as_of, unreadable })) = decided.recalled() else { return Err(error.into()) };
-    let stale = Stale { as_of_ms: unix_millis(as_of), why: error.to_string(), unreadable };
+    let Ok(Some(Recalled { reviews, as_of, unreadable, .. })) = decided.recalled() else { return Err(error.into()) };
+    let there = match error {
+        DecidedError::Contradicted { .. } => decided.reviews_there().await.ok().map(|there| differences(&reviews, there)),
+        _ => None,
+    };
+    let stale = Stale { as_of_ms: unix_millis(as_of), why: error.to_string(), unreadable, there };
     Ok(Known { reviews, stale: Some(stale) })
 }
 
+/// What the database has otherwise; none of a server of which it has nothing.
+fn differences(here: &[Decision], there: Vec<Decision>) -> Vec<(ReviewedServer, Option<Decision>)> {
+    let gone = here.iter().filter(|decision| there.iter().all(|other| other.server != decision.server));
+    let mut found: Vec<_> = gone.map(|decision| (decision.server.clone(), None)).collect();
+    found.extend(there.into_iter().filter(|decision| !here.contains(decision)).map(|decision| (decision.server.clone(), Some(decision))));
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
+    found
+}
+
+/// Says so where what was decided just now is kept in a database that is not the one that this host has read.
+///
+/// # Errors
+/// That, as the end of the command.
+pub async fn heeded(decided: &Decided) -> Result<(), Complaint> {
+    match decided.check_continues().await {
+        Err(error @ DecidedError::Contradicted { .. }) => Err(Complaint::own(format!("it is kept in the database, and {error}"))),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 impl Stale {
+    /// What the database has otherwise, if it is not the one that this host has read; none of a server of which it has nothing.
+    pub fn differences(&self) -> &[(ReviewedServer, Option<Decision>)] {
+        self.there.as_deref().unwrap_or_default()
+    }
+
     /// What goes above them.
     pub fn head(&self) -> String {
         format!("as of {} UTC, when this host read the database of decisions last:", when::show(self.as_of_ms))
@@ -53,6 +84,10 @@ impl Stale {
             [] => String::new(),
             lines => format!("; lines {lines:?} of decisions.cache cannot be read and are left out"),
         };
+        if self.there.is_some() {
+            return Complaint::own(format!("{}{left_out}", self.why))
+                .next("what is shown is what holds on this host, from STATE/decisions.cache");
+        }
         Complaint::own(format!("what was decided since {} UTC is not known: {}{left_out}", when::show(self.as_of_ms), self.why))
             .next("what is shown is from STATE/decisions.cache; mend that, and ask again")
     }

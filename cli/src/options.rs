@@ -4,7 +4,11 @@ use crate::complaint::Complaint;
 use clap::Args;
 use gnomon_config::{Config, Jsonl, Packs, Resolve, Switch};
 use gnomon_host::switch::Switch as KillSwitch;
-use std::{env, fs, net::SocketAddr, path::PathBuf};
+use std::{
+    env, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// Where root's configuration stands.
 const SYSTEM_CONFIG: &str = "/etc/gnomon/gnomon.yml";
@@ -17,7 +21,7 @@ pub fn system_state() -> PathBuf {
 }
 
 /// Which configuration.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct ConfigFlag {
     /// The configuration file [default: /etc/gnomon/gnomon.yml for root, if it exists]
     #[arg(long, env = "GNOMON_CONFIG", hide_env_values = true, value_name = "FILE")]
@@ -52,7 +56,7 @@ impl ConfigFlag {
 }
 
 /// Where CA, ledger and inventory are.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct StateFlag {
     /// Where the certificate authority and the ledger are kept [default: /var/lib/gnomon for root, else ~/.local/state/gnomon]
     #[arg(long, env = "GNOMON_STATE_DIR", hide_env_values = true, value_name = "DIR")]
@@ -79,6 +83,12 @@ impl StateFlag {
         })
     }
 
+    /// The folder that was named for this command alone, which another command would have to be told too.
+    pub fn named(&self) -> Option<&Path> {
+        let told = env::var_os("GNOMON_STATE_DIR");
+        self.state_dir.as_deref().filter(|path| !path.as_os_str().is_empty() && told.as_deref() != Some(path.as_os_str()))
+    }
+
     /// The ledger's database in it.
     ///
     /// # Errors
@@ -89,7 +99,7 @@ impl StateFlag {
 }
 
 /// The ledger's database in a state folder.
-pub fn ledger_in(state_dir: &std::path::Path) -> PathBuf {
+pub fn ledger_in(state_dir: &Path) -> PathBuf {
     state_dir.join("ledger.sqlite")
 }
 
@@ -115,7 +125,7 @@ impl RuleFlags {
 }
 
 /// Where the kill switch is.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct SwitchFlag {
     /// The kill switch: while this file is there, gnomon interferes with nothing
     #[arg(long, env = "GNOMON_DISARM_FILE", hide_env_values = true, value_name = "FILE", default_value = KillSwitch::DEFAULT)]
@@ -130,7 +140,7 @@ impl SwitchFlag {
 }
 
 /// What a running gnomon is told.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ServeFlags {
     #[command(flatten)]
     config: ConfigFlag,
@@ -177,10 +187,21 @@ impl ServeFlags {
     ///
     /// # Errors
     /// When the configuration is bad or there is no state folder.
-    pub fn settle(self) -> Result<(Config, PathBuf), Complaint> {
-        let mut config = self.config.load()?;
+    pub fn settle(&self) -> Result<(Config, PathBuf), Complaint> {
+        self.over(self.config.load()?)
+    }
+
+    /// The same while gnomon runs, with what this file says by now.
+    ///
+    /// # Errors
+    /// As [`ServeFlags::settle`], and when it is not a regular file.
+    pub fn settle_again(&self, file: &Path) -> Result<(Config, PathBuf), Complaint> {
+        self.over(Config::load_again(file)?)
+    }
+
+    fn over(&self, mut config: Config) -> Result<(Config, PathBuf), Complaint> {
         let state_dir = self.state.dir()?;
-        self.rules.apply(&mut config);
+        self.rules.clone().apply(&mut config);
         config.rules.settle(&state_dir);
         if let Some(listen) = self.listen {
             config.proxy.listen = listen;
@@ -188,11 +209,11 @@ impl ServeFlags {
         if let Some(metrics) = self.metrics {
             config.metrics.listen = metrics;
         }
-        if let Some(events) = self.events {
-            config.events.jsonl = Jsonl::named(&events);
+        if let Some(events) = &self.events {
+            config.events.jsonl = Jsonl::named(events);
         }
-        config.proxy.upstream_ca.extend(self.upstream_ca);
-        config.proxy.resolve.extend(self.resolve);
+        config.proxy.upstream_ca.extend(self.upstream_ca.iter().cloned());
+        config.proxy.resolve.extend(self.resolve.iter().cloned());
         Ok((config, state_dir))
     }
 }

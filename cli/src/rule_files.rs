@@ -90,6 +90,11 @@ pub fn sources(rules: &config::Rules) -> Result<Vec<Source>, Complaint> {
     for pack in rules.packs.chosen() {
         sources.extend(pack.files().map(|(name, text)| Source { name, text: text.to_owned(), origin: Origin::Vendor }));
     }
+    // Root reads there too, in a folder that the serving process's user may write.
+    if let Some(folder) = rules.state_triage.as_ref().filter(|folder| folder.is_symlink()) {
+        let wrong = format!("{} is a link, and exceptions in the state folder are not read through one", folder.display());
+        return Err(Complaint::input(wrong).next("make it a folder, or name the other one as rules.triage in the configuration"));
+    }
     sources.extend(own(&places(rules))?);
     Ok(sources)
 }
@@ -230,6 +235,16 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("a.yml"), rustix::fs::Mode::RWXU).unwrap();
         let error = own(&[dir.path().to_owned()]).unwrap_err();
         assert!(error.cause.ends_with("a.yml: no regular file"), "{error}");
+    }
+
+    #[test]
+    fn exceptions_of_the_state_folder_are_not_read_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, folder) = (dir.path().join("elsewhere"), dir.path().join("triage.d"));
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &folder).unwrap();
+        let rules = config::Rules { state_triage: Some(folder), ..config::Config::default().rules };
+        assert!(sources(&rules).unwrap_err().cause.contains("triage.d is a link"));
     }
 
     #[test]

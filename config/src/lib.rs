@@ -67,6 +67,7 @@ use std::{
     fs::File,
     io::{self, Read},
     mem,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -128,7 +129,29 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, one `file:line:column: cause` per line.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = read_bounded(path).map_err(|error| {
+        Self::read_from(path, File::open(path))
+    }
+
+    /// The same while gnomon runs by it: a pipe, which a shell may have meant at the start, would be waited for.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and when it is not a regular file.
+    pub fn load_again(path: &Path) -> Result<Self, ConfigError> {
+        let file = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
+        Self::read_from(
+            path,
+            file.and_then(|file| {
+                if file.metadata()?.is_file() {
+                    Ok(file)
+                } else {
+                    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+                }
+            }),
+        )
+    }
+
+    fn read_from(path: &Path, file: io::Result<File>) -> Result<Self, ConfigError> {
+        let text = file.and_then(read_bounded).map_err(|error| {
             let next = remedy(path, &error).unwrap_or_else(|| "name another with --config".to_owned());
             ConfigError::new(format!("cannot read the configuration {}: {error}", path.display())).next(next)
         })?;
@@ -208,9 +231,9 @@ fn patterns(texts: &[String]) -> HostPatterns {
     HostPatterns::parse(texts.iter().map(String::as_str)).unwrap_or_default()
 }
 
-fn read_bounded(path: &Path) -> io::Result<String> {
+fn read_bounded(file: File) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(raw::MAX_BYTES + 1).read_to_string(&mut text)?;
+    file.take(raw::MAX_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > raw::MAX_BYTES {
         return Err(io::Error::other(format!("it is longer than {} bytes", raw::MAX_BYTES)));
     }

@@ -336,7 +336,13 @@ impl Check<'_> {
         let policy = match &portal.policy {
             None => Policy::default(),
             Some(source) => match Policy::compile(&source.value, &self.file.display().to_string()) {
-                Ok(policy) => policy,
+                Ok(policy) => {
+                    let ids: Vec<&str> = servers.iter().map(|known| known.id.as_str()).collect();
+                    for problem in policy.unknown_servers(&ids) {
+                        self.refuse(source.referenced, problem.to_string());
+                    }
+                    policy
+                }
                 Err(error) => return self.refused(source.referenced, error.to_string()),
             },
         };

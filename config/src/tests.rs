@@ -235,6 +235,7 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
     let servers = "servers: [{id: docs, url: 'https://docs.example/mcp'}, {id: wiki, url: 'http://wiki.example/mcp'}]\n";
     for (portal, cause) in [
         ("{id: main, servers: [dcos]}", "no server is called `dcos`; did you mean `docs`?"),
+        ("{id: main, servers: [docs], policy: [{allow: {servers: [dcos]}}]}", "no server is called `dcos`; did you mean `docs`?"),
         ("{id: main, servers: [docs, docs]}", "the server `docs` is listed twice; remove one"),
         ("{id: a_b, servers: [docs]}", "`a_b` is not a valid id: use lower-case letters, digits and `-` between them, at most 32"),
         ("{id: main, servers: [docs, wiki], prefix: never}", "`never` is for portals with a single server: names of several would collide"),
@@ -421,4 +422,29 @@ fn portals_at_one_address_are_told_apart_by_path_or_host_and_have_the_same_tls()
         let error = refusal(&two(first, second));
         assert!(error.contains(expected) && error.contains("gnomon.yml:4:"), "{first} {second}: {error}");
     }
+}
+
+#[test]
+fn a_policy_that_names_a_server_that_is_not_there_is_told_at_the_line() {
+    let text = "servers: [{id: docs, url: 'https://docs.example/mcp'}]\nportals:\n  - id: main\n    servers: [docs]\n    policy:\n      \
+                - allow: {servers: [docs]}\n      - deny: {servers: [dcos]}\n";
+    let refused = refusal(text);
+    assert!(refused.contains("gnomon.yml:7:") && refused.ends_with("no server is called `dcos`; did you mean `docs`?"), "{refused}");
+    // A pattern may fit none yet, and what another portal offers is there.
+    parse(
+        "servers: [{id: docs, url: 'https://docs.example/mcp'}, {id: b, url: 'https://b.example/mcp'}]\n\
+           portals: [{id: main, servers: [docs], policy: [{allow: {servers: ['x*', b]}}]}]\n",
+    )
+    .unwrap();
+}
+
+#[test]
+fn what_is_read_again_is_a_regular_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Config::load_again(dir.path()).unwrap_err();
+    assert!(error.cause.ends_with("it is not a regular file"), "{error}");
+    let pipe = dir.path().join("gnomon.yml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let error = Config::load_again(&pipe).unwrap_err();
+    assert!(error.cause.ends_with("it is not a regular file"), "{error}");
 }

@@ -45,6 +45,14 @@ pub fn digest(bytes: &[u8]) -> Result<Digest, Complaint> {
 /// # Errors
 /// It cannot be read, is another one, or is no document.
 pub fn imported(id: &str, api: &OpenApi) -> Result<Imported, Complaint> {
+    let (imported, found) = held_to_its_pin(id, api)?;
+    if api.sha256.is_none() {
+        tracing::warn!(server = %id, "its document is not pinned: whoever changes {} decides what is called; write sha256: {found}", api.file.display());
+    }
+    Ok(imported)
+}
+
+fn held_to_its_pin(id: &str, api: &OpenApi) -> Result<(Imported, Digest), Complaint> {
     let of_server = |cause: String| Complaint::input(format!("server `{id}`: {cause}"));
     let bytes = read(&api.file)?;
     let found = digest(&bytes)?;
@@ -53,12 +61,10 @@ pub fn imported(id: &str, api: &OpenApi) -> Result<Imported, Complaint> {
             let cause = format!("{} is not the document that is pinned: its SHA-256 is {found}, not {pinned}", api.file.display());
             return Err(of_server(cause).next("look at what changed in it, then write its SHA-256 into `openapi.sha256`"));
         }
-        Some(_) => {}
-        None => {
-            tracing::warn!(server = %id, "its document is not pinned: whoever changes {} decides what is called; write sha256: {found}", api.file.display())
-        }
+        Some(_) | None => {}
     }
-    import(&bytes, options(id, api.base.as_deref())).map_err(|error| match error {
+    let imported = import(&bytes, options(id, api.base.as_deref()));
+    imported.map(|imported| (imported, found)).map_err(|error| match error {
         ImportError::NoServer | ImportError::NotEncrypted(_) => of_server(error.to_string()).next("add `openapi.base`"),
         error => of_server(format!("{}: {error}", api.file.display())),
     })
@@ -70,7 +76,8 @@ pub fn imported(id: &str, api: &OpenApi) -> Result<Imported, Complaint> {
 /// As [`imported`], or a credential that cannot be read or placed.
 pub fn api(server: &Server, api: &OpenApi, pools: &Arc<ServerPools>) -> Result<Arc<Api>, Complaint> {
     let id = server.id.as_str();
-    let imported = imported(id, api)?;
+    // That it is not pinned was said when the configuration was checked.
+    let (imported, _) = held_to_its_pin(id, api)?;
     let selection = Selection::new(&api.allow, &api.writes);
     for pattern in selection.idle(&imported.operations) {
         tracing::warn!(server = %id, "the pattern `{pattern}` fits no operation");

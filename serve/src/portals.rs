@@ -7,7 +7,7 @@ use crate::{
     programs,
     stopping::{Phase, reaches},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gnomon_access::{Authenticator, Countries};
 use gnomon_audit::Audit;
 use gnomon_cli::line;
@@ -350,19 +350,18 @@ pub struct Regulated {
 }
 
 impl Regulated {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.portals.is_empty()
-    }
-
     /// Puts the policies, labels and log-ins of the configuration as it stands now into force. Answers with that configuration, and
     /// what to tell whoever asked, and what changed. `begun` is what gnomon was started with, `before` what is in force.
     ///
     /// # Errors
-    /// What is wrong with the configuration; everything stays as it was.
-    pub async fn by(&self, begun: &Config, before: &Config) -> Result<(Config, String, Vec<Change>)> {
-        let file = before.file.as_ref().context("there is no configuration file to read again")?;
-        let now = Config::load(file)?;
+    /// What is wrong with the configuration, also that it no longer has a portal that is served; everything stays as it was.
+    pub async fn by(&self, begun: &Config, before: &Config, now: Config) -> Result<(Config, String, Vec<Change>)> {
+        let is_gone = |portal: &&Arc<Portal>| !now.portals.iter().any(|one| portal.id() == one.id.as_str());
+        let gone: Vec<String> = self.portals.iter().filter(is_gone).map(|portal| format!("`{}`", portal.id())).collect();
+        if !gone.is_empty() {
+            let (file, gone) = (now.file.as_deref().unwrap_or(Path::new("it")).display(), gone.join(", "));
+            bail!("{file} has no portal {gone} any more, which is served; to end that, restart gnomon, else put it back");
+        }
         // All that can fail comes before anything changes.
         let mut changes = Vec::with_capacity(self.portals.len());
         for portal in &self.portals {
@@ -380,8 +379,13 @@ impl Regulated {
                 portal.reauthenticate(authenticator).await;
             }
         }
-        let other = if unregulated(begun) == unregulated(&now) { "" } else { "; what else changed in the configuration needs a restart" };
         let changed = of_configuration(before, &now);
+        let is_same = unregulated(begun) == unregulated(&now);
+        if self.portals.is_empty() {
+            let told = if is_same { "nothing of it changed" } else { "what changed in it needs a restart" };
+            return Ok((now, format!("the configuration is good; {told}"), changed));
+        }
+        let other = if is_same { "" } else { "; what else changed in the configuration needs a restart" };
         Ok((now, format!("policies and log-ins of {} reloaded{other}", line::counted(count, "portal")), changed))
     }
 }

@@ -4,27 +4,30 @@
 use crate::{
     arming,
     auditing::Auditing,
-    changes::{By, Change, Changes, of_rules},
+    changes::{By, Changes},
+    checking::Serves,
     exporting::Exports,
     hangup::{self, Hangup},
-    portals::{Portals, Regulated},
+    portals::Portals,
+    reloading::{Regulating, RuleKeeping},
     reviewing::Reviewing,
     rule_changes::RuleChanges,
-    starting::{Core, Scraped},
+    starting::Core,
     stopping::{Phase, Service, Stage, reaches},
     watching::{Sensors, Watching},
 };
 use anyhow::{Context, Result};
-use gnomon_cli::{Complaint, line, options::ledger_in, rule_files};
+use gnomon_cli::{
+    Complaint, line,
+    options::{ServeFlags, ledger_in},
+};
 use gnomon_config::{Config, Jsonl};
-use gnomon_engine::Lint;
-use gnomon_host::switch::Switch as KillSwitch;
-use gnomon_inspect::{Inspector, Sighting};
+use gnomon_inspect::Sighting;
 use gnomon_intercept::serve_metrics;
 use gnomon_ledger::{EventFilter, Reader};
 use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
 use gnomon_portal::Rules;
-use gnomon_record::{Metrics, Recorder, Reload};
+use gnomon_record::Recorder;
 use gnomon_resident::Idle;
 use gnomon_supervise::service;
 use std::{
@@ -32,15 +35,15 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
 
-/// How often the clock is looked at while an exception is to end.
-const CLOCK: Duration = Duration::from_secs(10);
+/// How long threads that wait for a file or a system call are waited for at the end: longer would be for ever.
+const LAST: Duration = Duration::from_secs(2);
 /// When everything that happens once has happened: servers were asked for their lists.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// How often what was freed is handed back to the system.
@@ -72,12 +75,13 @@ pub enum Parts {
     Portals,
 }
 
-/// Runs until SIGTERM or SIGINT. `switch` disarms it.
+/// Runs until SIGTERM or SIGINT, by this configuration; it was settled by `flags`, which hold over what is read again too.
 ///
 /// # Errors
 /// Why it could not start, or what broke while it ran.
-pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Narration, serving: Parts) -> Result<()> {
-    if let Parts::Everything(_) = serving {
+pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Narration, serving: Parts) -> Result<()> {
+    let serves = if let Parts::Portals = serving { Serves::Portals } else { Serves::Everything };
+    if serves == Serves::Everything {
         check_listener(config)?;
     }
     // Huge pages would hold four times the memory that is used. Where they cannot be refused they only cost memory.
@@ -89,15 +93,15 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
     // Before there are other threads, which have it from this one.
     hangup::hold()?;
     let idle = Idle::every(HANDED_BACK);
-    tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.waits()).build()?.block_on(async {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.waits()).build()?;
+    let ended = runtime.block_on(async {
         // There to be watched, so that the first exception acts at once. Where it cannot be made, it acts a little later.
         if let Some(folder) = &config.rules.state_triage {
             let _ = fs::create_dir_all(folder);
         }
         // Before the rules are read, so that no change is missed.
-        let mut changes = RuleChanges::of(&config.rules);
-        let scraped = if let Parts::Portals = serving { Scraped::IfFree } else { Scraped::Surely };
-        let core = Core::open(config, state_dir, scraped).await?;
+        let changes = RuleChanges::of(&config.rules);
+        let core = Core::open(config, state_dir, serves).await?;
         let (proxy, watching, announcement) = match serving {
             Parts::Portals => (None, None, portals_alone(config, &core)),
             Parts::Everything(sensors) => {
@@ -112,9 +116,9 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
                 }
             }
         };
-        let Core { mut read, metrics, recorder, inspector, mut writer, store, descriptors } = core;
+        let Core { read, metrics, recorder, inspector, mut writer, store, descriptors } = core;
         // Before anything is served.
-        let _obeying = arming::obey(switch, inspector.clone(), recorder.clone())?;
+        let _obeying = arming::obey(flags.switch(), inspector.clone(), recorder.clone())?;
         let auditing = match store {
             Some(stored) => Some(Auditing::start(stored, config, state_dir, &recorder).await?),
             None => None,
@@ -135,7 +139,12 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         };
         let (reloaded, asked_for) = watch::channel(By::Nobody);
         let told = Changes::new(auditing.as_ref().map(|auditing| auditing.audit.clone()), recorder.clone());
-        let regulating = tokio::spawn(regulate(config.clone(), portals.regulated(), told.clone(), recorder.clone(), asked_for));
+        let keeping =
+            RuleKeeping { rules: config.rules.clone(), read, inspector: inspector.clone(), recorder: recorder.clone(), told: told.clone() };
+        let keeping = tokio::spawn(keeping.run(changes, asked_for.clone()));
+        let (begun, regulated) = (config.clone(), portals.regulated());
+        let regulating = Regulating { begun, flags: flags.clone(), serves, regulated, recorder: recorder.clone(), told };
+        let regulating = tokio::spawn(regulating.run(asked_for));
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
         let reviewing = Reviewing::start(config.decided(state_dir), ledger_in(state_dir), inspector.clone(), recorder.clone()).await;
@@ -148,13 +157,10 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             tokio::select! {
                 signal = signals.next() => match signal {
                     Asked::Reload(by) => {
-                        told.tell(&by, reload(config, &mut read, &inspector, recorder.metrics()));
                         let _ = reloaded.send(by);
                     }
                     Asked::Stop => break None,
                 },
-                () = changes.next() => told.tell(&By::Files, reload(config, &mut read, &inspector, recorder.metrics())),
-                () = comes(inspector.rules().next_expiry()) => told.tell(&By::Clock, expire(&read, &inspector, recorder.metrics())),
                 ended = &mut serving => break Some(Complaint::own(format!("the proxy ended: {}", ending(ended)))),
                 ended = &mut offering, if !config.portals.is_empty() => {
                     break Some(Complaint::own(format!("a portal ended: {}", ending(ended))));
@@ -196,6 +202,7 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
             service.add(Stage::Roads, "proxy and portals", roads);
         }
         service.add_task(Stage::Helpers, "reviews", reviewing);
+        service.add_task(Stage::Helpers, "rules", keeping);
         service.add_task(Stage::Helpers, "reloads", regulating);
         if let Some(scraping) = scraping {
             service.add_task(Stage::Helpers, "metrics", scraping);
@@ -212,7 +219,10 @@ pub fn run(config: &Config, state_dir: &Path, switch: KillSwitch, narration: Nar
         service.add_task(Stage::Readers, "narration", narrating);
         service.stop().await;
         broke.map_or(Ok(()), |complaint| Err(complaint.into()))
-    })
+    });
+    // All that is owed is written. A thread that hangs in a system call ends with the process.
+    runtime.shutdown_timeout(LAST);
+    ended
 }
 
 /// Gives back what only the start needed, once that is over.
@@ -258,83 +268,7 @@ fn scopes(config: &Config) -> String {
         .collect()
 }
 
-/// Puts the rules as they stand on disk into force; the old ones stay when those are bad.
-fn reload(config: &Config, read: &mut rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) -> Vec<Change> {
-    // Whoever sent the signal or wrote the file looks at the log, so it says what came of it either way.
-    let loaded = rule_files::RuleText::of(&config.rules).and_then(|now| now.compile(Lint::Skip).map(|rules| (now, rules)));
-    let (told, changed) = match loaded {
-        Ok((now, rules)) => {
-            let changed = of_rules((read, &inspector.rules()), (&now, &rules));
-            *read = now;
-            metrics.rules_replaced(&rules);
-            metrics.rules_reloaded(Reload::Success);
-            let count = rules.rules().len();
-            inspector.replace_rules(Arc::new(rules));
-            let hint = match inspector.rules().warnings().len() {
-                0 => String::new(),
-                warnings => format!("; {warnings} warnings, which `gnomon rules check` shows"),
-            };
-            (format!("rules reloaded: {count} are in force; requests that are under way keep theirs{hint}"), changed)
-        }
-        Err(complaint) => {
-            metrics.rules_reloaded(Reload::Failure);
-            let next = complaint.next.as_ref().map(|next| format!("\n  next: {next}")).unwrap_or_default();
-            let failed = Change::failed(&format!("rules were not reloaded: {complaint}"));
-            (format!("rules not reloaded, those from before stay in force:\n{complaint}{next}"), vec![failed])
-        }
-    };
-    let _ = writeln!(io::stderr(), "gnomon: {told}");
-    changed
-}
-
-/// Puts the portals' policies and log-ins as they stand in the configuration into force, each time that is asked; the old ones
-/// stay where those are bad. An identity provider may be waited for, so nothing else waits for this.
-async fn regulate(begun: Config, regulated: Regulated, changes: Changes, recorder: Arc<Recorder>, mut asked: watch::Receiver<By>) {
-    if regulated.is_empty() || begun.file.is_none() {
-        return;
-    }
-    let mut in_force = begun.clone();
-    while asked.changed().await.is_ok() {
-        let by = asked.borrow_and_update().clone();
-        let (outcome, told) = match regulated.by(&begun, &in_force).await {
-            Ok((now, told, changed)) => {
-                changes.tell(&by, changed);
-                in_force = now;
-                (Reload::Success, told)
-            }
-            Err(error) => {
-                changes.tell(&by, vec![Change::failed(&format!("the configuration was not reloaded: {error:#}"))]);
-                let told = format!("the configuration was not reloaded, the portals' policies from before stay in force:\n{error:#}");
-                (Reload::Failure, told)
-            }
-        };
-        recorder.metrics().configuration_reloaded(outcome);
-        let _ = writeln!(io::stderr(), "gnomon: {told}");
-    }
-}
-
-/// An exception has ended: the rules in force without it, also where their files are bad by now.
-fn expire(read: &rule_files::RuleText, inspector: &Inspector, metrics: &Metrics) -> Vec<Change> {
-    // They compiled before, and the clock makes no error.
-    let Ok(rules) = read.compile(Lint::Skip) else { return Vec::new() };
-    metrics.rules_replaced(&rules);
-    inspector.replace_rules(Arc::new(rules));
-    let _ = writeln!(io::stderr(), "gnomon: an exception has expired and no longer acts: `gnomon rules list --filters` shows them");
-    vec![Change::expired()]
-}
-
-/// Until the clock shows this moment. It is looked at often, as clocks are put right.
-async fn comes(moment: Option<SystemTime>) {
-    let Some(moment) = moment else { return std::future::pending().await };
-    while let Ok(left) = moment.duration_since(SystemTime::now()) {
-        if left.is_zero() {
-            return;
-        }
-        tokio::time::sleep(left.min(CLOCK)).await;
-    }
-}
-
-/// Records what the ledger detected by itself.
+/// Records what the ledger found by itself.
 async fn record_own(mut detections: mpsc::Receiver<Observation>, recorder: Arc<Recorder>) {
     while let Some(seen) = detections.recv().await {
         let class = UNUSUAL_VOLUME.class;

@@ -2,12 +2,12 @@
 
 use crate::{
     auditing::Stored,
+    checking::{Checked, Serves, check},
     descriptors::{Descriptors, Listens, UpstreamMetrics},
 };
 use anyhow::{Context as _, Result};
 use gnomon_cli::{Complaint, judging, options::ledger_in, rule_files::RuleText};
 use gnomon_config::{Config, Jsonl, Switch};
-use gnomon_engine::Lint;
 use gnomon_http::server;
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, Secret};
@@ -28,15 +28,6 @@ use tokio::{net::TcpListener, task::spawn_blocking, try_join};
 const GIB: u64 = 1 << 30;
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
-
-/// Whether there must be metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scraped {
-    /// Where they are configured.
-    Surely,
-    /// As far as their address is free: another gnomon on this host may have it.
-    IfFree,
-}
 
 /// What is open and ready, but does not serve yet.
 pub struct Core {
@@ -71,24 +62,22 @@ impl Core {
     ///
     /// # Errors
     /// Rules are bad, an address is taken, or the ledger cannot be written.
-    pub async fn open(config: &Config, state_dir: &Path, scraped: Scraped) -> Result<Self> {
-        let listens = if scraped == Scraped::IfFree { Listens::PortalsAlone } else { Listens::All };
+    pub async fn open(config: &Config, state_dir: &Path, serves: Serves) -> Result<Self> {
+        let listens = if serves == Serves::Portals { Listens::PortalsAlone } else { Listens::All };
         let descriptors = Descriptors::share_out(config, listens);
-        let named = config.rules.clone();
-        let compiling = spawn_blocking(move || {
-            let read = RuleText::of(&named)?;
-            let rules = read.compile(Lint::Skip)?;
-            Ok::<_, Complaint>((read, Arc::new(rules)))
-        });
+        let named = config.clone();
+        let checking = spawn_blocking(move || check(&named, serves));
         // Both take milliseconds, and neither needs the other.
-        let compiled = async { Ok(compiling.await.context("compiling the rules")??) };
-        let ((read, rules), Opened { ledger, writer, store }) = try_join!(compiled, Opened::open(config, state_dir))?;
+        let checked = async { checking.await.context("checking the configuration")? };
+        let (Checked { read, rules }, Opened { ledger, writer, store }) = try_join!(checked, Opened::open(config, state_dir))?;
+        let rules = Arc::new(rules);
         let inspector = Arc::new(judging::inspector(config, rules.clone())?.enforcing(config.rules.mode));
         let metrics = match config.metrics.listen {
             Switch::Off => None,
             Switch::On(address) => match listen(address) {
                 Ok(listener) => Some(listener),
-                Err(error) if scraped == Scraped::IfFree => {
+                // Another gnomon on this host may have it.
+                Err(error) if serves == Serves::Portals => {
                     tracing::warn!("there are no metrics of this one: {error}");
                     None
                 }

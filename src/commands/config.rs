@@ -2,12 +2,9 @@
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use gnomon_cli::{
-    Complaint,
-    options::{ConfigFlag, Format, FormatFlag},
-    rule_files,
-};
-use gnomon_config::{At, schema};
+use gnomon_cli::options::{ConfigFlag, Format, FormatFlag};
+use gnomon_config::schema;
+use gnomon_serve::checking::{self, Serves};
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -49,20 +46,7 @@ impl Config {
                     Some(file) => gnomon_config::Config::load(file)?,
                     None => config.load()?,
                 };
-                let rules = rule_files::load(&config.rules)?;
-                rule_files::catalogue(&config.rules.hosts)?;
-                if let Some(path) = config.proxy.upstream_ca.iter().find(|path| !path.is_file()) {
-                    return Err(Complaint::input(format!("proxy.upstream_ca: there is no file {}", path.display())).into());
-                }
-                for user in &config.proxy.users {
-                    user.password.fetch()?;
-                }
-                for server in &config.servers {
-                    if let At::Api(api) = &server.at {
-                        gnomon_serve::apis::imported(&server.id, api)?;
-                    }
-                }
-                gnomon_serve::check_listener(&config)?;
+                let rules = checking::check(&config, Serves::Everything)?.rules;
                 let name = config.file.map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
                 writeln!(out, "{name}: good, {} rules", rules.rules().len())?;
             }

@@ -13,13 +13,12 @@ pub struct Portal {
 
 impl Portal {
     pub fn run(self) -> Result<()> {
-        let switch = self.serve.switch();
         let (config, state_dir) = self.serve.settle()?;
         if config.portals.is_empty() {
             return Err(Complaint::input("the configuration names no portal")
                 .next("list at least one under `portals`; docs/portal.md begins with the smallest")
                 .into());
         }
-        serve::run(&config, &state_dir, switch, Narration::Silent, Parts::Portals)
+        serve::run(&self.serve, &config, &state_dir, Narration::Silent, Parts::Portals)
     }
 }

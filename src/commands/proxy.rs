@@ -14,8 +14,7 @@ pub struct Proxy {
 
 impl Proxy {
     pub fn run(self) -> Result<()> {
-        let switch = self.serve.switch();
         let (config, state_dir) = self.serve.settle()?;
-        serve::run(&config, &state_dir, switch, Narration::Silent, serve::Parts::Everything(None))
+        serve::run(&self.serve, &config, &state_dir, Narration::Silent, serve::Parts::Everything(None))
     }
 }

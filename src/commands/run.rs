@@ -39,13 +39,12 @@ impl Run {
             None if supervise::can_drop() => return self.supervise(),
             None => None,
         };
-        let switch = self.serve.switch();
         let (config, state_dir) = self.serve.settle()?;
         let narration = match self.format.format() {
             Format::Text => Narration::Lines,
             Format::Json => Narration::Json,
         };
-        serve::run(&config, &state_dir, switch, narration, serve::Parts::Everything(sensors))
+        serve::run(&self.serve, &config, &state_dir, narration, serve::Parts::Everything(sensors))
     }
 
     fn supervise(self) -> Result<()> {

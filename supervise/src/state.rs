@@ -65,6 +65,10 @@ fn give(state_dir: &Path, folder: &Metadata, user: &User) -> Result<io::Result<(
     let ours = entries.is_empty() || entries.iter().any(|entry| OURS.iter().any(|name| entry.file_name() == *name));
     if !folder.is_dir() || !ours || folder.mode() & 0o022 != 0 {
         let _ = lchown(state_dir, Some(folder.uid()), Some(folder.gid()));
+        if folder.is_dir() && ours {
+            let cause = format!("others may write to {} (mode {:o}): it is not handed over", state_dir.display(), folder.mode() & 0o7777);
+            return Err(Complaint::input(cause).next(format!("chmod 0755 {}, or name another with --state-dir", state_dir.display())));
+        }
         let cause = format!("{} is root's or nobody's and does not look like a state folder: it is not handed over", state_dir.display());
         return Err(Complaint::input(cause).next("name an empty folder, or one that does not exist, with --state-dir"));
     }

@@ -73,7 +73,7 @@ impl Show {
             }
             Err(error) => (Err(error.to_string()), None),
         };
-        let telling = Telling::new(&story, rules.as_ref(), verdicts)?.recalling(recalled);
+        let telling = Telling::new(&story, rules.as_ref(), verdicts)?.recalling(recalled).of_folder(self.state.named());
         let mut out = BufWriter::new(io::stdout().lock());
         match format {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&telling.to_json())?)?,

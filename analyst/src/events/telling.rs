@@ -72,6 +72,16 @@ impl<'a> Telling<'a> {
         Self { recalled: recalled.filter(|_| self.verdicts.is_err()), ..self }
     }
 
+    /// With commands that look into this folder, if it is not the one that they would find.
+    #[must_use]
+    pub fn of_folder(mut self, named: Option<&std::path::Path>) -> Self {
+        if let Some(folder) = named {
+            let folder = word(&folder.display().to_string());
+            self.next.iter_mut().for_each(|(command, _)| command.push_str(&format!(" --state-dir {folder}")));
+        }
+        self
+    }
+
     /// For programs.
     pub fn to_json(&self) -> Value {
         let line = |event: &gnomon_ledger::StoredEvent| serde_json::from_str::<Value>(&event.json).unwrap_or(Value::Null);
@@ -270,6 +280,8 @@ mod tests {
         assert_eq!(telling.to_json()["verdicts_recalled"]["verdicts"][0]["verdict"]["kind"], "confirmed");
         let (text, json) = told(Ok(Vec::new()));
         assert!(!text.contains("judged") && text.contains("gnomon triage"), "{text}");
+        let telling = telling.of_folder(Some(std::path::Path::new("/a folder")));
+        assert!(!telling.next.is_empty() && telling.next.iter().all(|(command, _)| command.ends_with(" --state-dir '/a folder'")));
         assert_eq!((&json["verdicts"], &json["verdicts_unread"]), (&json!([]), &Value::Null));
     }
 

@@ -16,7 +16,7 @@ use crate::{
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use file::ExceptionFile;
-use gnomon_cli::{Complaint, line::clean, rule_files::RuleText, runtime};
+use gnomon_cli::{Complaint, decisions, line::clean, rule_files::RuleText, runtime};
 use gnomon_config::Config;
 use gnomon_engine::{FilterStatus, Finding, Lint, Origin, RuleSet, Source, explain};
 use gnomon_kit::unix_millis;
@@ -72,7 +72,9 @@ impl Triage {
     /// Those that the command tells.
     pub fn run(self) -> Result<()> {
         let event = stored::event(&self.chosen.state().ledger()?, &self.event)?;
-        self.decide(&event, &mut io::stdout().lock())
+        self.decide(&event, &mut io::stdout().lock())?;
+        let decided = self.chosen.settle()?.decided(&self.chosen.state().dir()?);
+        Ok(runtime()?.block_on(decisions::heeded(&decided))?)
     }
 
     fn decide(&self, event: &Event, out: &mut impl Write) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::{
     error::CallError,
+    position::{Found, Position},
     schema::{BEGIN, TURN},
 };
 use gnomon_ledger_model::{DecidedBy, DecisionEntry, KeptEntry, Origin, ReadError, Topic};
@@ -155,6 +156,15 @@ pub(crate) async fn newest(mut conn: PgConnection) -> Read<(i64, i64)> {
     let newest = "SELECT (SELECT coalesce(max(number), 0) FROM gnomon.decision), (SELECT version FROM gnomon.meta)";
     let newest = sqlx::query_as(newest).fetch_one(&mut conn).await?;
     Ok((conn, newest))
+}
+
+/// How far the journal goes, with the mark of that entry and of entry `seen`, and the version of the schema.
+pub(crate) async fn position(mut conn: PgConnection, seen: i64) -> Read<(Found, i64)> {
+    let sql = "SELECT meta.journal::text, coalesce(last.number, 0), last.mark::text,
+         (SELECT mark::text FROM gnomon.decision WHERE number = $1), meta.version
+       FROM gnomon.meta LEFT JOIN (SELECT number, mark FROM gnomon.decision ORDER BY number DESC LIMIT 1) last ON true";
+    let (journal, number, mark, mark_then, version) = sqlx::query_as(sql).bind(seen).fetch_one(&mut conn).await?;
+    Ok((conn, (Found { position: Position { journal, number, mark }, mark_then }, version)))
 }
 
 /// Puts an entry in a transaction that is taken back: one that no page has room for, so that a full disk is met.

@@ -7,7 +7,8 @@
 //! [`CALL`] with an error that says whether something may have been kept. A connection on which anything failed is not used again; the next
 //! call makes another. A pooler in front of the server must give a whole session (PgBouncer's `pool_mode = session`). Where a standby takes
 //! over, it must have all that was confirmed (`synchronous_standby_names`), and so must a backup that is restored under gnomons that run: numbers that it
-//! lacks are used anew, and whoever follows has seen them. Tested with PostgreSQL 15.
+//! lacks are used anew. Whoever follows and has seen them is told so ([`PostgresDecisions::look`]). Tested with PostgreSQL 15; 13 is the oldest that has
+//! what the schema needs.
 //!
 //! ```no_run
 //! use gnomon_ledger_model::Decisions as _;
@@ -61,10 +62,12 @@ mod connection;
 mod entries;
 mod error;
 mod password;
+mod position;
 mod schema;
 mod url;
 
 pub use error::{CallError, PostgresOpenError};
+pub use position::{Contradicted, Position};
 pub use url::{PostgresUrl, PostgresUrlError};
 
 use connection::{CONNECT, connect};
@@ -127,6 +130,22 @@ impl PostgresDecisions {
             work(conn).await.map_err(|error| refused(&self.url, error))
         };
         timeout_at(until, anew).await.unwrap_or_else(|_| Err(self.silent()))
+    }
+
+    /// How far the journal goes, and how it contradicts what was `read` of it before. Cheap: to be asked every second.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn look(&mut self, read: Option<&Position>) -> Result<(Position, Option<Contradicted>), ReadError> {
+        let seen = read.map_or(0, |read| read.number);
+        let (mut found, version) = self.ask(|conn| entries::position(conn, seen)).await?;
+        if version != schema::VERSION {
+            // As for `newest`.
+            self.conn = None;
+            found = self.ask(|conn| entries::position(conn, seen)).await?.0;
+        }
+        let contradicted = read.and_then(|read| found.contradicts(read, &self.url));
+        Ok((found.position, contradicted))
     }
 
     /// Tries whether entries would be kept, and keeps none: the server may take no writes, or its disk be full.

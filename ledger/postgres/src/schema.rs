@@ -17,7 +17,8 @@ pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 /// Step n leads from schema n to schema n + 1.
 ///
 /// A subject or a source may be longer than an index takes, so that what is indexed is the start of it.
-const MIGRATIONS: &[&str] = &["CREATE TABLE gnomon.meta (
+const MIGRATIONS: &[&str] = &[
+    "CREATE TABLE gnomon.meta (
        one boolean PRIMARY KEY DEFAULT true CHECK (one),
        application text NOT NULL,
        version bigint NOT NULL,
@@ -38,7 +39,11 @@ const MIGRATIONS: &[&str] = &["CREATE TABLE gnomon.meta (
        digest text COLLATE \"C\"
      );
      CREATE INDEX decision_subject ON gnomon.decision (topic, left(subject, 256), number);
-     CREATE INDEX decision_source ON gnomon.decision (left(source, 256), number) WHERE source IS NOT NULL;"];
+     CREATE INDEX decision_source ON gnomon.decision (left(source, 256), number) WHERE source IS NOT NULL;",
+    // Which journal it is, and which entry: drawn, so that no other has the same (position.rs).
+    "ALTER TABLE gnomon.meta ADD COLUMN journal uuid NOT NULL DEFAULT gen_random_uuid();
+     ALTER TABLE gnomon.decision ADD COLUMN mark uuid NOT NULL DEFAULT gen_random_uuid();",
+];
 
 /// The schema this gnomon writes.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -1,24 +1,24 @@
 //! Whoever heeds decisions while they are made: looks once in a while, holds nobody up, and goes on with what was decided before
-//! where the journal cannot be read.
+//! where the journal cannot be read, or is not the one that was read. Only a person can know which journal is right then: until one says so,
+//! by removing the saved copy, what was read last holds, and denials that are newer in the journal that is there.
 
 use super::{
     Decided, DecidedError, FileError, JournalLocation, Looked,
-    verdicts::{self, Noted, NotedError},
+    cache::{is_gone, note, recall, remembered},
+    verdicts::{Noted, NotedError},
 };
 use crate::Decision;
 use gnomon_kit::Backoff;
 use gnomon_ledger_model::{DecisionError, Decisions, Topic};
-use gnomon_ledger_postgres::{PostgresDecisions, PostgresUrl};
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
-};
+use gnomon_ledger_postgres::{Contradicted, Position, PostgresDecisions, PostgresUrl};
+use gnomon_observe::Review;
+use std::time::{Duration, Instant};
 
 /// The pause after the shared journal could not be read, the first time and at most.
 const PAUSE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+
+/// How often a journal in which somebody decides right now is read before what was read counts.
+const READS: usize = 5;
 
 /// The interval at which a saved copy of the journal is confirmed to be current.
 const NOTED: Duration = Duration::from_secs(60);
@@ -45,8 +45,14 @@ enum Current {
 #[derive(Debug)]
 struct Shared {
     journal: Option<PostgresDecisions>,
-    /// The newest entry that was seen.
-    newest: Option<i64>,
+    /// How far it was read, by this process or the one before.
+    position: Option<Position>,
+    /// The reviews that were read up to there.
+    read: Vec<Decision>,
+    /// True if this process has read them.
+    is_read: bool,
+    /// What was read is not the beginning of what is there.
+    contradiction: Option<Contradiction>,
     pause: Backoff,
     not_before: Option<Instant>,
     /// The time at which the journal was last saved for the next start, or confirmed.
@@ -59,11 +65,33 @@ struct Shared {
     told_of_verdicts: bool,
 }
 
+/// A journal that is not the one that was read.
+#[derive(Debug)]
+struct Contradiction {
+    /// How far that one goes, as its denials were read last.
+    there: Option<Position>,
+    /// True if the saved copy was seen since: then a person removed it where it is gone.
+    is_saved: bool,
+}
+
+/// What a look at the shared journal brought.
+enum News {
+    /// Nothing was decided since.
+    Nothing,
+    /// All reviews.
+    Read(Vec<Decision>),
+    /// What holds while the journal is not the one that was read, if that changed.
+    Held(Option<Vec<Decision>>),
+}
+
 impl Default for Shared {
     fn default() -> Self {
         Self {
             journal: None,
-            newest: None,
+            position: None,
+            read: Vec::new(),
+            is_read: false,
+            contradiction: None,
             pause: PAUSE,
             not_before: None,
             noted: None,
@@ -78,11 +106,12 @@ impl Following {
     /// Begins with the reviews saved when this host last read the journal; [`Self::news`] gives the current ones.
     #[must_use]
     pub fn begin(decided: Decided) -> (Self, Vec<Decision>) {
-        let known = match &decided.place {
-            JournalLocation::Folder => Vec::new(),
+        let (known, position) = match &decided.place {
+            JournalLocation::Folder => (Vec::new(), None),
             JournalLocation::Shared(_) => remembered(&decided.state_dir),
         };
-        (Self { decided, read: None, shared: Shared::default(), imported: Current::No, journal: Current::No }, known)
+        let shared = Shared { position, read: known.clone(), ..Shared::default() };
+        (Self { decided, read: None, shared, imported: Current::No, journal: Current::No }, known)
     }
 
     /// True if the reviews in force are current as far as is known: the last look at files and journal brought no error.
@@ -124,36 +153,31 @@ impl Following {
         if self.shared.not_before.is_some_and(|at| Instant::now() < at) {
             return None;
         }
-        let looked = self.look_at_all(url).await;
-        self.journal = if looked.is_ok() { Current::Yes } else { Current::No };
-        match looked {
+        match self.look_at_all(url).await {
             Ok(news) => {
-                if std::mem::take(&mut self.shared.told) {
+                let is_held = matches!(news, News::Held(_));
+                self.journal = if is_held { Current::No } else { Current::Yes };
+                if std::mem::take(&mut self.shared.told) && !is_held {
                     tracing::info!("the shared journal of decisions is read again");
                 }
                 self.shared.pause.reset();
                 self.shared.not_before = None;
-                let noted = match &news {
-                    Some(news) => recall(&self.decided.state_dir, news),
-                    None if self.shared.noted.is_none_or(|at| at.elapsed() > NOTED) => {
-                        note(&self.decided.state_dir).and_then(|()| verdicts::note(&self.decided.state_dir))
-                    }
-                    None => return None,
-                };
-                self.shared.noted = Some(Instant::now());
-                if let Err(error) = noted {
-                    if news.is_none() {
-                        // Where somebody took it away it is written anew.
-                        self.shared.newest = None;
-                    }
-                    tracing::warn!(%error, "decisions cannot be written down for the next start");
+                self.save(&news);
+                match news {
+                    News::Nothing => None,
+                    News::Read(reviews) => Some(reviews),
+                    News::Held(news) => news,
                 }
-                news
             }
             Err(error) => {
+                self.journal = Current::No;
                 let shared = &mut self.shared;
                 if !std::mem::replace(&mut shared.told, true) {
-                    tracing::error!(%error, "the shared journal of decisions cannot be read; what was decided before stays in force");
+                    if shared.position.is_none() && shared.read.is_empty() {
+                        tracing::error!(%error, "the shared journal of decisions cannot be read, and this host never did: no decision is in force");
+                    } else {
+                        tracing::error!(%error, "the shared journal of decisions cannot be read; what was decided before stays in force");
+                    }
                 }
                 (shared.journal, shared.not_before) = (None, Some(Instant::now() + shared.pause.failed()));
                 // What the files have was not taken in.
@@ -163,27 +187,64 @@ impl Following {
         }
     }
 
-    async fn look_at_all(&mut self, url: &PostgresUrl) -> Result<Option<Vec<Decision>>, DecidedError> {
+    /// For the next start, and for whoever asks while the journal is away.
+    fn save(&mut self, news: &News) {
+        let Shared { position: Some(position), noted, .. } = &self.shared else { return };
+        let saved = match news {
+            News::Read(reviews) => recall(&self.decided.state_dir, reviews, position),
+            News::Nothing if noted.is_none_or(|at| at.elapsed() > NOTED) => note(&self.decided.state_dir, position),
+            News::Nothing | News::Held(_) => return,
+        };
+        self.shared.noted = Some(Instant::now());
+        if let Err(error) = saved {
+            // Where somebody took it away, or changed it, it is written anew.
+            self.shared.is_read &= matches!(news, News::Read(_));
+            tracing::warn!(%error, "decisions cannot be written down for the next start");
+        }
+    }
+
+    async fn look_at_all(&mut self, url: &PostgresUrl) -> Result<News, DecidedError> {
         let mut journal = match self.shared.journal.take() {
             Some(journal) => journal,
             None => PostgresDecisions::open(url.clone()).await?,
         };
+        let (mut there, contradicted) = journal.look(self.shared.position.as_ref()).await?;
+        match contradicted {
+            Some(cause) if !self.is_released() => return self.hold(journal, there, cause).await,
+            Some(_) => {
+                tracing::warn!("decisions.cache was removed: the journal of decisions that is there is followed from now on");
+                self.follow_anew();
+            }
+            None if self.shared.contradiction.is_some() => {
+                tracing::warn!("the journal of decisions is again the one that was read; it is followed from now on");
+                (self.shared.contradiction, self.shared.is_read, self.read) = (None, false, None);
+            }
+            None => {}
+        }
         if self.has_changed() {
             match self.decided.import_into(&mut journal).await {
                 Ok(()) => self.imported = Current::Yes,
                 Err(error @ DecidedError::File(_)) => self.not_imported(&error),
                 Err(error) => return Err(error),
             }
+            there = self.continued(&mut journal, &there).await?;
         }
-        let newest = journal.newest().await?;
-        let news = if self.shared.newest == Some(newest) {
-            None
+        let news = if self.shared.is_read && self.shared.position.as_ref() == Some(&there) {
+            News::Nothing
         } else {
-            let standing = journal.standing(Topic::Review).await?;
-            let reviews = standing.iter().filter_map(|kept| kept.review().transpose()).collect::<Result<_, DecisionError>>();
-            Some(reviews?)
+            let mut reviews = standing(&mut journal).await?;
+            // So that what is saved is what stood there, and neither more nor less.
+            for _ in 0..READS {
+                let now = self.continued(&mut journal, &there).await?;
+                if now == there {
+                    break;
+                }
+                there = now;
+                reviews = standing(&mut journal).await?;
+            }
+            News::Read(reviews)
         };
-        match self.shared.verdicts.catch_up(&mut journal, newest, &self.decided.state_dir).await {
+        match self.shared.verdicts.catch_up(&mut journal, there.number, &self.decided.state_dir).await {
             Ok(()) => self.shared.told_of_verdicts = false,
             Err(NotedError::Journal(error)) => return Err(error),
             // Reviews are in force all the same.
@@ -193,10 +254,52 @@ impl Following {
                 }
             }
         }
-        // What was decided between the two questions is read once more.
-        self.shared.newest = Some(newest);
-        self.shared.journal = Some(journal);
+        if let News::Read(reviews) = &news {
+            self.shared.read.clone_from(reviews);
+        }
+        (self.shared.position, self.shared.is_read, self.shared.journal) = (Some(there), true, Some(journal));
         Ok(news)
+    }
+
+    /// How far the journal goes by now.
+    async fn continued(&self, journal: &mut PostgresDecisions, there: &Position) -> Result<Position, DecidedError> {
+        match journal.look(Some(there)).await? {
+            (now, None) => Ok(now),
+            (_, Some(cause)) => Err(self.decided.contradicted(cause)),
+        }
+    }
+
+    /// True if a person has said that what is there is right.
+    fn is_released(&self) -> bool {
+        self.shared.contradiction.as_ref().is_some_and(|since| since.is_saved) && is_gone(&self.decided.state_dir)
+    }
+
+    fn follow_anew(&mut self) {
+        let shared = &mut self.shared;
+        (shared.contradiction, shared.position, shared.is_read, shared.verdicts) = (None, None, false, Noted::default());
+        self.read = None;
+    }
+
+    /// Keeps what was read in force, and adds denials that are newer in the journal that is there. Nothing is put there or saved of it.
+    async fn hold(&mut self, mut journal: PostgresDecisions, there: Position, cause: Contradicted) -> Result<News, DecidedError> {
+        if self.shared.contradiction.is_none() {
+            let error = self.decided.contradicted(cause);
+            tracing::error!("{error}");
+            let Shared { position, read, .. } = &self.shared;
+            if let (true, Some(position)) = (is_gone(&self.decided.state_dir), position)
+                && let Err(error) = recall(&self.decided.state_dir, read, position)
+            {
+                tracing::warn!(%error, "decisions cannot be written down for the next start; only a restart ends that they are held on to");
+            }
+            self.shared.contradiction = Some(Contradiction { there: None, is_saved: !is_gone(&self.decided.state_dir) });
+        }
+        let is_known = self.shared.contradiction.as_ref().is_some_and(|since| since.there.as_ref() == Some(&there));
+        let news = if is_known { None } else { Some(with_denials(&self.shared.read, standing(&mut journal).await?)) };
+        if let Some(contradiction) = &mut self.shared.contradiction {
+            contradiction.there = Some(there);
+        }
+        self.shared.journal = Some(journal);
+        Ok(News::Held(news))
     }
 
     /// True if files changed, or the journal of this host. Asked before they are read: what changes meanwhile is seen the next time.
@@ -216,78 +319,21 @@ impl Following {
     }
 }
 
-/// The saved copy of the shared journal: a line of JSON for each review.
-fn recalled_in(state_dir: &Path) -> PathBuf {
-    state_dir.join("decisions.cache")
+/// The reviews that stand in a journal.
+async fn standing(journal: &mut PostgresDecisions) -> Result<Vec<Decision>, DecidedError> {
+    let standing = journal.standing(Topic::Review).await?;
+    Ok(standing.iter().filter_map(|kept| kept.review().transpose()).collect::<Result<_, DecisionError>>()?)
 }
 
-/// The reviews of a shared journal as a gnomon of this host last read it.
-#[derive(Debug)]
-pub struct Recalled {
-    /// Of each server.
-    pub reviews: Vec<Decision>,
-    /// The time of that reading, within a minute.
-    pub as_of: SystemTime,
-    /// The numbers of lines that cannot be read, from 1: decisions that are not in force.
-    pub unreadable: Vec<usize>,
-}
-
-/// None where nothing was read yet. A line that cannot be read spoils no other.
-pub(super) fn recalled(state_dir: &Path) -> io::Result<Option<Recalled>> {
-    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(recalled_in(state_dir)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let as_of = file.metadata()?.modified()?;
-    let mut text = Vec::new();
-    (&file).read_to_end(&mut text)?;
-    let (mut reviews, mut unreadable) = (Vec::new(), Vec::new());
-    for (number, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
-        match serde_json::from_slice(line) {
-            Ok(review) => reviews.push(review),
-            Err(_) => unreadable.push(number + 1),
+/// What was read, and what was denied elsewhere since.
+fn with_denials(read: &[Decision], there: Vec<Decision>) -> Vec<Decision> {
+    let mut held = read.to_vec();
+    for denial in there.into_iter().filter(|decision| decision.state == Review::Denied) {
+        match held.iter_mut().find(|decision| decision.server == denial.server) {
+            None => held.push(denial),
+            Some(decision) if decision.at_ms < denial.at_ms => *decision = denial,
+            Some(_) => {}
         }
     }
-    Ok(Some(Recalled { reviews, as_of, unreadable }))
-}
-
-/// The saved reviews for [`Following::begin`]; lines that cannot be read are logged.
-fn remembered(state_dir: &Path) -> Vec<Decision> {
-    match recalled(state_dir) {
-        Ok(None) => Vec::new(),
-        Ok(Some(Recalled { reviews, unreadable, .. })) => {
-            if !unreadable.is_empty() {
-                let (path, kept) = (recalled_in(state_dir), reviews.len());
-                tracing::error!(
-                    "{}: lines {unreadable:?} cannot be read; the {kept} other decisions are in force, and those are not until the shared journal is read",
-                    path.display()
-                );
-            }
-            reviews
-        }
-        Err(error) => {
-            tracing::error!(%error, "earlier decisions cannot be read; none is in force until the shared journal can be read");
-            Vec::new()
-        }
-    }
-}
-
-/// Whole or not at all.
-fn recall(state_dir: &Path, reviews: &[Decision]) -> io::Result<()> {
-    let path = recalled_in(state_dir);
-    let draft = path.with_extension("draft");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW).mode(0o640).open(&draft)?;
-    for review in reviews {
-        serde_json::to_writer(&mut file, review)?;
-        file.write_all(b"\n")?;
-    }
-    file.sync_all()?;
-    fs::rename(draft, path)
-}
-
-/// Confirms that the saved copy is current.
-fn note(state_dir: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(recalled_in(state_dir))?;
-    file.set_modified(SystemTime::now())
+    held
 }

@@ -1,19 +1,21 @@
 //! The decisions of people, as one gnomon keeps them: a journal in a database ([`Decisions`]), and the files that people and their tools
 //! write by hand, which are imported into it.
 
+mod cache;
 mod files;
 mod following;
 mod verdicts;
 
+pub use cache::Recalled;
 pub use files::{FileError, MAX_REVIEWS_BYTES, reviews_in, verdicts_in};
-pub use following::{Following, Recalled};
+pub use following::Following;
 pub use verdicts::RecalledVerdicts;
 
 use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServer, Verdict};
 use files::{Import, Stamp};
 use gnomon_kit::unix_millis;
 use gnomon_ledger_model::{DecisionError, Decisions, MAX_REVIEW_TEXT, StoreError, Topic, import, import_new};
-use gnomon_ledger_postgres::{CallError, PostgresDecisions, PostgresOpenError, PostgresUrl};
+use gnomon_ledger_postgres::{CallError, Contradicted, PostgresDecisions, PostgresOpenError, PostgresUrl};
 use gnomon_ledger_sqlite::SqliteDecisions;
 use std::{
     io,
@@ -46,6 +48,17 @@ pub enum DecidedError {
     /// The journal has what makes no sense, or files could not be taken into it.
     #[error(transparent)]
     Journal(#[from] DecisionError),
+    /// What this host read of the shared journal is not the beginning of what is there.
+    #[error(
+        "{cause}; this host goes on with what it read last, and with denials that are newer there: compare (`gnomon review list`), decide again \
+         what is lost, then remove {} and what is there holds", cache.display()
+    )]
+    Contradicted {
+        /// How it differs.
+        cause: Contradicted,
+        /// What this host read last.
+        cache: PathBuf,
+    },
     /// A text of a decision is too long or would not be one line.
     #[error("the {0} is longer than {MAX_REVIEW_TEXT} bytes or holds control characters")]
     Text(&'static str),
@@ -53,7 +66,11 @@ pub enum DecidedError {
 
 /// The text for a decision that could not be kept.
 fn unkept(error: &StoreError) -> String {
-    let came = if error.was_refused() { "it was not kept" } else { "it may or may not have been kept: `gnomon review show` tells" };
+    let came = if error.was_refused() {
+        "it was not kept"
+    } else {
+        "it may or may not have been kept: `gnomon review show` tells, or `gnomon events show` of a verdict"
+    };
     format!("cannot keep the decision: {error}; {came}")
 }
 
@@ -142,7 +159,29 @@ impl Decided {
         let newest = journal.newest().await;
         journal.close().await?;
         newest?;
-        Ok(())
+        self.check_continues().await
+    }
+
+    /// Checks that what this host read of a shared journal is the beginning of what is there. Where nothing was read, or it is not for this
+    /// user to know, that is so.
+    ///
+    /// # Errors
+    /// [`DecidedError::Contradicted`], or that the journal cannot be read.
+    pub async fn check_continues(&self) -> Result<(), DecidedError> {
+        let JournalLocation::Shared(url) = &self.place else { return Ok(()) };
+        // Before the journal is asked: a gnomon that runs reads on meanwhile.
+        let Some(read) = cache::recalled(&self.state_dir).ok().flatten().and_then(|recalled| recalled.position) else { return Ok(()) };
+        let mut journal = PostgresDecisions::open(url.clone()).await?;
+        let looked = journal.look(Some(&read)).await;
+        Box::new(journal).close().await?;
+        match looked?.1 {
+            Some(cause) => Err(self.contradicted(cause)),
+            None => Ok(()),
+        }
+    }
+
+    fn contradicted(&self, cause: Contradicted) -> DecidedError {
+        DecidedError::Contradicted { cause, cache: cache::recalled_in(&self.state_dir) }
     }
 
     /// Checks that a shared journal would keep a decision at this moment. One in the state folder is for its owner to check.
@@ -157,11 +196,20 @@ impl Decided {
         Ok(tried?)
     }
 
-    /// The current review of each server.
+    /// The current review of each server, as it holds on this host.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or contradicts what this host read of it: then [`Self::recalled`] is what holds.
+    pub async fn reviews(&self) -> Result<Vec<Decision>, DecidedError> {
+        self.check_continues().await?;
+        self.reviews_there().await
+    }
+
+    /// The current review of each server in the journal, whether it holds on this host or not.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn reviews(&self) -> Result<Vec<Decision>, DecidedError> {
+    pub async fn reviews_there(&self) -> Result<Vec<Decision>, DecidedError> {
         let mut journal = self.to_read().await?;
         let standing = journal.standing(Topic::Review).await;
         journal.close().await?;
@@ -177,7 +225,7 @@ impl Decided {
     pub fn recalled(&self) -> io::Result<Option<Recalled>> {
         match self.place {
             JournalLocation::Folder => Ok(None),
-            JournalLocation::Shared(_) => following::recalled(&self.state_dir),
+            JournalLocation::Shared(_) => cache::recalled(&self.state_dir),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Verdicts of a shared journal as this host read them last: a line of JSON for each, oldest first, of the newest so many. For whoever
 //! looks at an event while the journal is away; nothing is judged by them.
 
-use super::DecidedError;
+use super::{DecidedError, cache};
 use crate::Verdict;
 use gnomon_ledger_model::{Decisions, KeptEntry};
 use serde::{Deserialize, Serialize};
@@ -133,7 +133,11 @@ pub(super) fn recalled(state_dir: &Path, event: &str) -> io::Result<Option<Recal
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let as_of = file.metadata()?.modified()?;
+    // Reviews and verdicts are read together.
+    let as_of = match cache::recalled(state_dir) {
+        Ok(Some(reviews)) => reviews.as_of,
+        Ok(None) | Err(_) => file.metadata()?.modified()?,
+    };
     let mut verdicts = Vec::new();
     for line in BufReader::new(file.take(MAX_BYTES)).split(b'\n') {
         // One that is being written, or that somebody spoiled, spoils no other.
@@ -144,15 +148,6 @@ pub(super) fn recalled(state_dir: &Path, event: &str) -> io::Result<Option<Recal
         }
     }
     Ok(Some(RecalledVerdicts { verdicts, as_of }))
-}
-
-/// That what is written down still stands.
-pub(super) fn note(state_dir: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(noted_in(state_dir)) {
-        Ok(file) => file.set_modified(SystemTime::now()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl Metrics {
         registry.register(Box::new(reload_succeeded.clone()))?;
         let decisions_current = IntGauge::new(
             "gnomon_decisions_last_read_successful",
-            "1 while the decisions about servers that are in force are those that were made, as last read; 0 where their database or files cannot be read.",
+            "1 while the decisions about servers that are in force are those that were made, as last read; 0 where their database or files cannot be read, or the database is not the one that was read.",
         )?;
         decisions_current.set(1);
         registry.register(Box::new(decisions_current.clone()))?;

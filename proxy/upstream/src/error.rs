@@ -134,7 +134,9 @@ impl UpstreamError {
             Self::Timeout(_) | Self::Frozen(_) => "upstream_timeout",
             Self::Unauthorized(_) | Self::Unauthenticated(_) => "upstream_unauthorized",
             Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
-            Self::Status(_) | Self::Moved { .. } | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => "upstream_failed",
+            Self::Status(_) | Self::Moved { .. } | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => {
+                "upstream_failed"
+            }
         }
     }
 

@@ -206,6 +206,38 @@ fn a_reload_puts_policy_and_log_ins_in_force_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
+fn what_would_not_start_is_not_reloaded_and_a_stop_is_obeyed_all_the_same() {
+    let (open, allowed) = ("{mode: none}", "[{allow: {servers: [tools]}}]");
+    let mut portal = Alone::start(open, allowed);
+    until("the portal to serve", || portal.answer("").1.contains("done by the server").then_some(()));
+    let good = fs::read_to_string(&portal.config).unwrap();
+    let as_configured = |portal: &Alone, yes: u8| {
+        until("the metric", || scrape(portal.metrics).contains(&format!("gnomon_config_last_reload_successful {yes}\n")).then_some(()));
+    };
+    for (bad, told) in [
+        (format!("{good}rules: {{dirs: [/no/such/folder]}}\n"), "cannot read /no/such/folder"),
+        (String::new(), "has no portal `main` any more, which is served"),
+        (good.replace("allow: {servers: [tools]}", "allow: {servers: [tolls]}"), "no server is called `tolls`; did you mean `tools`?"),
+    ] {
+        fs::write(&portal.config, &bad).unwrap();
+        portal.reload();
+        until("that to be told", || portal.log().contains(told).then_some(()));
+        as_configured(&portal, 0);
+        assert!(portal.answer("").1.contains("done by the server"));
+        fs::write(&portal.config, &good).unwrap();
+        portal.reload();
+        as_configured(&portal, 1);
+    }
+    fs::remove_file(&portal.config).unwrap();
+    assert!(Command::new("mkfifo").arg(&portal.config).status().unwrap().success());
+    portal.reload();
+    until("the pipe to be told of", || portal.log().contains("it is not a regular file").then_some(()));
+    as_configured(&portal, 0);
+    kill(portal.process.id(), Signal::TERM);
+    assert!(portal.process.wait().unwrap().success(), "{}", portal.log());
+}
+
+#[test]
 fn a_stop_is_obeyed_while_a_reload_waits_for_an_identity_provider_that_says_nothing() {
     let allowed = "[{allow: {servers: [tools]}}]";
     let mut portal = Alone::start("{mode: none}", allowed);

@@ -5,6 +5,7 @@ mod authority;
 mod failing;
 mod opening;
 mod relay;
+mod restoring;
 mod sharing;
 mod stage;
 mod texts;

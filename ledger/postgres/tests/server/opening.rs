@@ -17,7 +17,7 @@ async fn twenty_that_start_at_once_end_with_one_schema() {
     }
     let meta: Vec<(i64, i64)> =
         sqlx::query_as("SELECT version, newest FROM gnomon.meta").fetch_all(&mut database.admin().await).await.unwrap();
-    assert_eq!(meta, [(1, 20)]);
+    assert_eq!(meta, [(2, 20)]);
 }
 
 #[tokio::test]
@@ -26,12 +26,12 @@ async fn a_journal_of_a_newer_gnomon_is_refused_also_by_one_that_runs() {
     let mut running = PostgresDecisions::open(database.url()).await.unwrap();
     database.run("UPDATE gnomon.meta SET version = 99").await;
     let error = PostgresDecisions::open(database.url()).await.unwrap_err();
-    assert!(matches!(error, PostgresOpenError::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, PostgresOpenError::Newer { found: 99, known: 2, .. }), "{error}");
     database
         .run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gnomon' AND datname = current_database()")
         .await;
     let error = running.put(&[entry("a", "1")]).await.unwrap_err().to_string();
-    assert!(error.contains("was written by a newer gnomon (schema 99, this one knows 1)"), "{error}");
+    assert!(error.contains("was written by a newer gnomon (schema 99, this one knows 2)"), "{error}");
 }
 
 #[tokio::test]

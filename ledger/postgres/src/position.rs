@@ -1,0 +1,54 @@
+//! How far a journal was read, and whether what was read is still the beginning of what is there.
+//!
+//! A restored backup, a standby that lacked entries, or tables that were made anew look like a journal that lives on: numbers that
+//! were used are used again. So a journal has an id, drawn with its tables, and each entry a mark, drawn as it is put. Who finds the mark
+//! of the last entry that it read under its number finds all entries before it too: marks leave a database only in a copy of it.
+
+use crate::PostgresUrl;
+use thiserror::Error;
+
+/// How far a journal was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The journal, by its id.
+    pub journal: String,
+    /// The number of the newest entry, 0 before the first.
+    pub number: i64,
+    /// The mark of that entry.
+    pub mark: Option<String>,
+}
+
+/// What was read of a journal is not the beginning of what is there now.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the journal of decisions in {at} {how}")]
+pub struct Contradicted {
+    /// The URL, without its password.
+    pub at: String,
+    /// How it differs.
+    pub how: String,
+}
+
+/// What a look finds.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub position: Position,
+    /// The mark of the entry that was read last, if it is there.
+    pub mark_then: Option<String>,
+}
+
+impl Found {
+    /// How this differs from a journal that was read up to there; none where it goes on from it.
+    pub fn contradicts(&self, read: &Position, url: &PostgresUrl) -> Option<Contradicted> {
+        let Position { journal, number, .. } = &self.position;
+        let how = if read.number == 0 || (*journal == read.journal && self.mark_then.is_some() && self.mark_then == read.mark) {
+            return None;
+        } else if *journal != read.journal {
+            format!("is not the one that was read: its tables were made anew ({journal}, it was {})", read.journal)
+        } else if *number < read.number {
+            format!("went back from entry {} to entry {number}, as where a backup was restored", read.number)
+        } else {
+            format!("has another entry {} than the one that was read, as where a backup was restored and decided in", read.number)
+        };
+        Some(Contradicted { at: url.to_string(), how })
+    }
+}
