@@ -5,7 +5,7 @@
 //! `http.server` splits at any white space and ignores the minor version, and looks the method up once it has dropped what it does not
 //! know), so a line counts as a request's by its shape, not by whether it is a valid one, and whatever its shape where it names HTTP.
 
-use crate::{headers::host_of, serve::Speaks};
+use crate::headers::host_of;
 use gnomon_inspect::normal_host;
 
 /// The client preface of HTTP/2 without TLS (RFC 9113 section 3.4).
@@ -14,6 +14,13 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PROXY_HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Longest first line that is waited for, bytes.
 const LONGEST_LINE: usize = 16 << 10;
+
+/// Which HTTP the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http1,
+    Http2,
+}
 
 /// What the first line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

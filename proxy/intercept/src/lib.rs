@@ -18,7 +18,7 @@
 #[macro_use]
 mod through;
 
-mod chained;
+mod asking;
 mod departure;
 mod download;
 mod elsewhere;
@@ -30,13 +30,18 @@ mod headers;
 mod listeners;
 mod options;
 mod paired;
+mod passages;
 mod peek;
 mod places;
 mod proxy;
 mod redirected;
+mod refused;
 mod reply;
+mod route;
+mod rule_addresses;
 mod scrape;
 mod serve;
+mod shared;
 mod splice;
 mod tunnel;
 mod turns;
@@ -44,7 +49,8 @@ mod upgrade;
 mod upload;
 mod watched;
 
-pub use listeners::{AddListenerError, ListenerKey, Namespace, RedirectedListeners};
+pub use listeners::{AddListenerError, ListenerKey, RedirectedListeners};
 pub use options::{ProxyError, ProxyOptions, ProxyUser, Secret};
 pub use proxy::Proxy;
+pub use redirected::Namespace;
 pub use scrape::serve_metrics;

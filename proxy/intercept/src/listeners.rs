@@ -2,11 +2,14 @@
 //! namespaces appear, and go when a namespace is no longer watched: an open listener keeps its
 //! namespace alive.
 
-use crate::{places::Place, proxy::Shared, redirected, turns::Queued};
-use gnomon_http::{
-    NetNs,
-    server::{Admission, UnderWay, accept_until},
+use crate::{
+    places::Place,
+    redirected::{self, Namespace},
+    refused,
+    shared::Shared,
+    turns::Queued,
 };
+use gnomon_http::server::{Admission, UnderWay, accept_until};
 use gnomon_record::FlowOutcome;
 use gnomon_shares::Refused;
 use std::{
@@ -26,15 +29,6 @@ use tokio::{
 
 /// Most listeners at a time: two for each of a few hundred network namespaces.
 const LISTENERS: usize = 1024;
-
-/// Which network namespace a listener is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Namespace {
-    /// The one the proxy dials from: the program's addresses are the proxy's.
-    Own,
-    /// Another: what comes from there goes on from there.
-    Other(NetNs),
-}
 
 /// A listener that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -199,7 +193,7 @@ fn take_on(
         let Ok(stream) = TcpStream::from_std(stream) else { return short(&task) };
         match queued {
             Ok(queued) => queued.serve(redirected::serve(task, stream, client, namespace, (place, dials))).await,
-            Err(_) => redirected::refuse(&task, stream, client, place).await,
+            Err(_) => refused::refuse(&task, stream, client, place).await,
         }
     });
 }

@@ -1,4 +1,4 @@
-//! The listener and what all its connections share.
+//! The listener: bound, served, stopped.
 
 use crate::{
     ProxyError, ProxyOptions, RedirectedListeners,
@@ -6,10 +6,10 @@ use crate::{
     front,
     paired::PairedStreams,
     places::{self, Place, Places},
-    redirected,
-    tunnel::RuleAddresses,
+    refused,
+    rule_addresses::RuleAddresses,
+    shared::Shared,
     turns::Turns,
-    upload::Upload,
 };
 use gnomon_http::{
     AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, Sockets, UpstreamTls,
@@ -39,69 +39,6 @@ pub struct Proxy {
     shared: Arc<Shared>,
     redirected: RedirectedListeners,
     stop: watch::Sender<bool>,
-}
-
-/// What connections share.
-pub(crate) struct Shared {
-    pub options: ProxyOptions,
-    pub inspector: Arc<Inspector>,
-    pub recorder: Arc<Recorder>,
-    pub leaves: LeafCache,
-    pub pools: Pools<Upload>,
-    pub dialer: Dialer,
-    pub paired: PairedStreams,
-    pub rule_addresses: RuleAddresses,
-    /// Of client connections.
-    pub places: Arc<Places>,
-    /// Of redirected connections that are set up.
-    pub turns: Turns,
-    /// Where redirected connections found somebody.
-    pub reached: Reached,
-    /// Names this process in `Via`, to recognise its own requests.
-    pub pseudonym: SmolStr,
-    /// Where the explicit proxy listens.
-    pub address: SocketAddr,
-    /// Of the certificate authority.
-    pub fingerprint: String,
-    owners: OnceLock<Arc<dyn Owners>>,
-    stopping: watch::Receiver<bool>,
-    /// Where tasks run, whichever thread accepted what they are for.
-    runtime: Handle,
-    tasks: Tasks,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    /// Whoever knows whose connections are, if anybody does.
-    pub fn owners(&self) -> Option<&Arc<dyn Owners>> {
-        self.owners.get()
-    }
-
-    /// Whether an address is the explicit proxy's, seen from its own network namespace.
-    pub fn is_own_proxy(&self, address: SocketAddr) -> bool {
-        let (own, asked) = (self.address.ip().to_canonical(), address.ip().to_canonical());
-        self.address.port() == address.port() && (own == asked || own.is_unspecified() && asked.is_loopback())
-    }
-
-    /// Becomes true when the proxy is to stop.
-    pub fn stopping(&self) -> watch::Receiver<bool> {
-        self.stopping.clone()
-    }
-
-    /// Runs a task that ends with the proxy.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.runtime);
-    }
-
-    /// Not part of [`Proxy::run`], which is compiled with whoever calls it: this is the path of every request.
-    fn take_on(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
-        self.spawn(front::serve(self.clone(), stream, client, place));
-    }
 }
 
 impl Proxy {
@@ -212,6 +149,13 @@ impl Proxy {
     }
 }
 
+impl Shared {
+    /// Not part of [`Proxy::run`], which is compiled with whoever calls it: this is the path of every request.
+    fn take_on(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
+        self.spawn(front::serve(self.clone(), stream, client, place));
+    }
+}
+
 impl Admission for Shared {
     type Seat = Arc<Place>;
 
@@ -221,7 +165,7 @@ impl Admission for Shared {
 
     fn turn_away(&self, stream: TcpStream, _: SocketAddr, _: Refused) {
         self.recorder.flow(FlowOutcome::OverShare, Vec::new());
-        redirected::reset(stream);
+        refused::reset(stream);
     }
 
     fn make_room(&self, error: &io::Error) {

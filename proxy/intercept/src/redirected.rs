@@ -11,22 +11,22 @@
 //! as the alternative would be to connect the program to a stranger.
 
 use crate::{
-    Namespace, elsewhere,
-    forward::flow_outcome,
-    front,
-    front::{Asking, Caller},
+    asking::{Asking, Caller, user},
+    elsewhere, front,
     places::Place,
-    proxy::Shared,
+    refused::{judged, meant, over_share, reset},
+    route::flow_outcome,
+    shared::Shared,
     tunnel,
     tunnel::Original,
 };
 use gnomon_engine::Answer;
-use gnomon_http::server::UnderWay;
-use gnomon_inspect::{Connection, Enforcement, Hello, Passage, Passed, Telling};
+use gnomon_http::{NetNs, server::UnderWay};
+use gnomon_inspect::{Enforcement, Hello, Passage, Passed, Telling};
 use gnomon_observe::{Action, Channel};
 use gnomon_record::{FlowOutcome, Missing, Owned};
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -45,6 +45,15 @@ const UNANSWERED: Duration = Duration::from_secs(1);
 const GIVES_UP: Duration = Duration::from_millis(100);
 /// How long a server is dialled for a client that has ended its side.
 const ENDED: Duration = Duration::from_secs(10);
+
+/// Which network namespace a listener is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Namespace {
+    /// The one the proxy dials from: the program's addresses are the proxy's.
+    Own,
+    /// Another: what comes from there goes on from there.
+    Other(NetNs),
+}
 
 /// Serves one connection that arrived at a listener of redirected ones. While `dials` is held nobody else gets its place.
 pub(crate) async fn serve(
@@ -73,7 +82,7 @@ pub(crate) async fn serve(
     };
     let mut asking = Asking { client: from, user: None, owned: Some(Arc::new(owned.clone())), missing: Missing::Outside, place };
     let near = asking.near(netns);
-    let user = front::user(&owned);
+    let user = user(&owned);
     if asking.place.is_of(&user).is_err() {
         // Nothing is carried out on what a scope only observes, so it may as well pass.
         if owned.enforcement == Enforcement::Shadow {
@@ -165,41 +174,6 @@ async fn leaves(client: &TcpStream) {
     }
 }
 
-/// Refuses a connection of a user who has as many as one may, and tells of that user once in a while.
-pub(crate) fn over_share(shared: &Shared, asking: &Asking, client: TcpStream) {
-    let reports = match asking.place.is_to_be_told(FlowOutcome::OverShare) {
-        false => Vec::new(),
-        true => judged(shared, asking).report(Action::Block, FlowOutcome::OverShare.as_str(), Telling::Always),
-    };
-    shared.recorder.flow(FlowOutcome::OverShare, reports);
-    reset(client);
-}
-
-/// The same for one that could not even wait for its turn, of whose user it is to be told.
-pub(crate) async fn refuse(shared: &Shared, client: TcpStream, from: SocketAddr, place: Arc<Place>) {
-    let owned = match shared.owners() {
-        Some(owners) => owners.owner(&client).await.filter(|owned| owned.redirected),
-        None => None,
-    };
-    let outcome = if owned.is_some() { FlowOutcome::OverShare } else { FlowOutcome::Unowned };
-    let reports = owned.map(|owned| {
-        let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), missing: Missing::Outside, place };
-        judged(shared, &asking).report(Action::Block, outcome.as_str(), Telling::Always)
-    });
-    shared.recorder.flow(outcome, reports.unwrap_or_default());
-    reset(client);
-}
-
-/// The connection, with the server that it is for as far as that is known before it says anything.
-fn judged(shared: &Shared, asking: &Asking) -> Connection {
-    let (mut connection, _) = asking.open(&shared.inspector, asking.observe(Channel::Https));
-    if let Some(owned) = asking.owned.as_ref().filter(|owned| owned.redirected) {
-        let original = meant(owned.original);
-        let _ = connection.hello(&original.ip().to_string(), original.port(), &Hello::default());
-    }
-    connection
-}
-
 /// Passes on a connection above its user's share, unread: of a scope that enforces nothing. Refuses it where there is no
 /// room for that either.
 async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut client: TcpStream) {
@@ -237,37 +211,5 @@ async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut c
             let _ = (client.set_zero_linger(), server.set_zero_linger());
         },
         _ = stop.wait_for(|stopping| *stopping) => {}
-    }
-}
-
-/// What the kernel would have connected to (ip(7): the unspecified address is this host).
-fn meant(original: SocketAddr) -> SocketAddr {
-    let ip = match original.ip().to_canonical() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, original.port())
-}
-
-/// Closes with a reset and no end: as close to a refused connection as one that was accepted can come.
-pub(crate) fn reset(client: TcpStream) {
-    let _ = client.set_zero_linger();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_unspecified_address_and_mapped_ones_mean_what_they_mean_to_the_kernel() {
-        for (original, expected) in [
-            ("0.0.0.0:80", "127.0.0.1:80"),
-            ("[::]:80", "[::1]:80"),
-            ("[::ffff:192.0.2.1]:80", "192.0.2.1:80"),
-            ("[2001:db8::1]:80", "[2001:db8::1]:80"),
-        ] {
-            assert_eq!(meant(original.parse().unwrap()), expected.parse().unwrap());
-        }
     }
 }

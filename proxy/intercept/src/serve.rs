@@ -1,14 +1,15 @@
 //! HTTP on the client's side of an intercepted connection.
 
 use crate::{
+    asking::{SILENCE, UNREAD},
     departure::{Departure, Noted, served},
     download::Download,
-    first_bytes::last_line,
-    forward::{BrokenOff, Client, Route, forward},
+    first_bytes::{Speaks, last_line},
+    forward::forward,
     framing::Framed,
-    front::{SILENCE, UNREAD},
-    proxy::Shared,
-    tunnel::{for_any_server, passage_of},
+    passages::{for_any_server, passage_of},
+    route::{BrokenOff, Client, Route},
+    shared::Shared,
 };
 use gnomon_http::{
     MAX_FIELDS, Scheme,
@@ -30,13 +31,6 @@ const STREAMS: u32 = 128;
 const STREAM_WINDOW: u32 = 128 << 10;
 /// Most bytes of a request's headers on HTTP/2.
 const HEADER_LIST: u32 = 64 << 10;
-
-/// Which HTTP the client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Speaks {
-    Http1,
-    Http2,
-}
 
 /// Runs the requests of an HTTP/2 connection as tasks that end with the proxy.
 #[derive(Clone)]

@@ -1,22 +1,19 @@
 //! Inside a CONNECT, or a connection that the kernel redirected: what the client sends first decides
 //! between reading and passing on.
 
+mod chained;
 mod names;
 mod pass;
 mod peek;
 mod plain;
 mod tls;
 
-pub(crate) use names::{RuleAddresses, also_led_to};
-pub(crate) use pass::for_any_server;
-pub(crate) use peek::passage_of;
-
 use crate::{
-    chained,
-    forward::{Toward, flow_outcome},
-    front::Asking,
-    proxy::Shared,
-    serve::Speaks,
+    asking::Asking,
+    first_bytes::Speaks,
+    passages,
+    route::{Toward, flow_outcome},
+    shared::Shared,
 };
 use bytes::{Bytes, BytesMut};
 use gnomon_http::{Alpn, ConnectHead, Destination, Dialer, InvalidDestination, NearEnd, Scheme, UpstreamTcp};
@@ -137,7 +134,7 @@ impl Tunnel {
                 Ok(Ok(first)) => first,
                 Ok(Err(_)) | Err(_) => First::Gone,
             },
-            Ok(Ok(Spoke::Server)) => First::Unread(peek::server_first(&tunnel.heard)),
+            Ok(Ok(Spoke::Server)) => First::Unread(passages::server_first(&tunnel.heard)),
             Ok(Ok(Spoke::Nobody(error))) => First::Unreachable(error),
             Ok(Err(_)) | Err(_) => First::Gone,
         };

@@ -1,6 +1,6 @@
 //! WebSocket and other protocols that an HTTP/1.1 connection turns into: passed on unread.
 
-use crate::{download::Download, forward::Route, reply};
+use crate::{download::Download, reply, route::Route};
 use gnomon_http::UpstreamBody;
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};

@@ -1,13 +1,11 @@
 //! Passing on what is not read, after the judge was asked.
 
-use super::{
-    Tunnel,
-    peek::{line_goes_on, passage_of},
-};
+use super::Tunnel;
 use crate::{
     first_bytes::Line,
-    forward::flow_outcome,
+    passages::{for_any_server, line_goes_on, passage_of},
     reply,
+    route::flow_outcome,
     splice::{Said, Spliced, splice, splice_watching},
 };
 use gnomon_http::{DialError, UpstreamTcp};
@@ -38,11 +36,6 @@ impl Words {
             _ => Self::None,
         }
     }
-}
-
-/// What is asked of another proxy may be for any server.
-pub(crate) fn for_any_server(connection: Connection, passage: Passage) -> Connection {
-    if matches!(passage, Passage::OtherProxy | Passage::OtherProxyOdd) { connection.to_any_server() } else { connection }
 }
 
 impl Tunnel {

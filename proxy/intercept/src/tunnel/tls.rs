@@ -2,17 +2,18 @@
 
 use super::{
     Tunnel,
-    pass::{Words, for_any_server},
-    peek::{CLIENT_SPEAKS, LINE_GOES_ON, Spoke, either, line_goes_on, passage_of, server_first},
+    pass::Words,
+    peek::{CLIENT_SPEAKS, LINE_GOES_ON, Spoke, either},
 };
 use crate::{
-    first_bytes::{Line, first_line, last_line},
-    forward::{Client, Route, Toward, flow_outcome},
+    asking::SILENCE,
+    first_bytes::{Line, Speaks, first_line, last_line},
     framing::Twice,
-    front::SILENCE,
+    passages::{for_any_server, line_goes_on, passage_of, server_first},
     peek::Peeked,
     reply,
-    serve::{Speaks, serve as serve_http},
+    route::{Client, Route, Toward, flow_outcome},
+    serve::serve as serve_http,
     splice::{Said, splice, splice_watching},
 };
 use bytes::BytesMut;

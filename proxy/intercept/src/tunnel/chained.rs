@@ -6,7 +6,8 @@
 //! where an answer of the other proxy ends, the rest of the connection is not read, and passes only if the judge lets
 //! it ([`Passage::OtherProxy`]).
 
-use crate::{first_bytes::asks_for_a_tunnel, tunnel::Tunnel};
+use super::Tunnel;
+use crate::first_bytes::asks_for_a_tunnel;
 use bytes::{Buf as _, Bytes, BytesMut};
 use gnomon_http::{ConnectHead, ConnectOutcome, ConnectRequest, MAX_CONNECT_HEAD};
 use gnomon_inspect::Passage;

@@ -1,0 +1,76 @@
+//! What all connections of a proxy share.
+
+use crate::{
+    ProxyOptions, elsewhere::Reached, paired::PairedStreams, places::Places, rule_addresses::RuleAddresses, turns::Turns, upload::Upload,
+};
+use gnomon_http::{Dialer, Pools, server::Tasks};
+use gnomon_inspect::Inspector;
+use gnomon_record::{Owners, Recorder};
+use gnomon_tls::LeafCache;
+use smol_str::SmolStr;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+use tokio::{runtime::Handle, sync::watch};
+
+/// What connections share.
+pub(crate) struct Shared {
+    pub options: ProxyOptions,
+    pub inspector: Arc<Inspector>,
+    pub recorder: Arc<Recorder>,
+    pub leaves: LeafCache,
+    pub pools: Pools<Upload>,
+    pub dialer: Dialer,
+    pub paired: PairedStreams,
+    pub rule_addresses: RuleAddresses,
+    /// Of client connections.
+    pub places: Arc<Places>,
+    /// Of redirected connections that are set up.
+    pub turns: Turns,
+    /// Where redirected connections found somebody.
+    pub reached: Reached,
+    /// Names this process in `Via`, to recognise its own requests.
+    pub pseudonym: SmolStr,
+    /// Where the explicit proxy listens.
+    pub address: SocketAddr,
+    /// Of the certificate authority.
+    pub fingerprint: String,
+    /// Set once the kernel half is there.
+    pub owners: OnceLock<Arc<dyn Owners>>,
+    /// Turns true when the proxy is to stop.
+    pub stopping: watch::Receiver<bool>,
+    /// Where tasks run, whichever thread accepted what they are for.
+    pub runtime: Handle,
+    /// Those of connections.
+    pub tasks: Tasks,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Whoever knows whose connections are, if anybody does.
+    pub fn owners(&self) -> Option<&Arc<dyn Owners>> {
+        self.owners.get()
+    }
+
+    /// Whether an address is the explicit proxy's, seen from its own network namespace.
+    pub fn is_own_proxy(&self, address: SocketAddr) -> bool {
+        let (own, asked) = (self.address.ip().to_canonical(), address.ip().to_canonical());
+        self.address.port() == address.port() && (own == asked || own.is_unspecified() && asked.is_loopback())
+    }
+
+    /// Becomes true when the proxy is to stop.
+    pub fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.clone()
+    }
+
+    /// Runs a task that ends with the proxy.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+}
