@@ -10,8 +10,7 @@ use http::uri::Authority;
 use tokio::io::Interest;
 use tokio::runtime::Handle;
 
-use crate::destination::PoolKey;
-use crate::pool::LaneKey;
+use crate::destination::{LaneKey, PoolKey};
 use crate::upstream::UpstreamTlsError;
 use crate::{Alpn, Destination, DialError, Dialer, Scheme, SendError, UpstreamStream, UpstreamTcp, UpstreamTls};
 

@@ -48,6 +48,14 @@ pub(crate) struct PoolKey {
     pub(crate) through: Option<ConnectHead>,
 }
 
+/// Which connections may carry a request: those of one lane.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LaneKey {
+    pub(crate) key: PoolKey,
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: Authority,
+}
+
 /// Where a request goes, over which protocol, and on whose behalf: the pool key. Made once per
 /// client connection, so that sending a request formats nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -1,5 +1,9 @@
 //! The connections that requests to one destination go over, and the requests that wait for one.
 
+mod connection;
+
+pub use connection::{HTTP1_BUFFER, MAX_FIELDS};
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -7,13 +11,14 @@ use std::time::Instant;
 use hyper::client::conn::http2;
 use tokio::sync::oneshot;
 
+use super::Inner;
 use super::body::{Outgoing, RequestBody};
-use super::connection::{self, Carrier};
 use super::keeping::{Asks, Keeping};
-use super::{Inner, LaneKey};
 use crate::budget::Idle;
+use crate::destination::LaneKey;
 use crate::tcp::HeldUp;
 use crate::{Alpn, SendError};
+use connection::Carrier;
 
 /// Requests that are counted upon to fit an HTTP/2 connection, until its server says otherwise.
 const EXPECTED_STREAMS: usize = 32;

@@ -10,9 +10,9 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::runtime::Handle;
 
-use super::Inner;
-use super::body::{Lease, Outgoing, RequestBody, UpstreamBody};
-use super::lane::Lane;
+use super::super::Inner;
+use super::super::body::{Lease, Outgoing, RequestBody, UpstreamBody};
+use super::Lane;
 use crate::connector::connect;
 use crate::ending::{Ending, Serves};
 use crate::{Alpn, SendError};
