@@ -1,12 +1,6 @@
 //! What a server says until it has answered one request.
 
-use crate::{
-    endpoint::Reply,
-    error::UpstreamError,
-    events::EventReader,
-    legacy::LegacySession,
-    pipe::{Heard, Pipe},
-};
+use crate::{asked::Asked, endpoint::Reply, error::UpstreamError, events::EventReader};
 use bytes::Bytes;
 use gnomon_catalogue::rpc::{Id, Message, Outcome};
 use smol_str::SmolStr;
@@ -51,6 +45,30 @@ pub enum Said {
     },
 }
 
+/// What comes of a request over a shared line, as far as it came.
+pub(crate) type Heard = Result<Said, UpstreamError>;
+
+/// A line that all requests to a server share.
+pub(crate) trait SharedLine: Send + Sync {
+    /// What the server asks over it.
+    fn asked(&self) -> &Asked;
+    /// A request is given up, as the server has been silent for too long.
+    fn fell_silent(&self);
+    /// Nobody waits for this answer any more.
+    fn take_back(&self, id: &Id);
+}
+
+/// A session whose streams are taken up again where they break off.
+pub(crate) trait Resumes: Send + Sync {
+    /// What the server asks in it.
+    fn asked(&self) -> &Asked;
+    /// The stream after the event `last`; an error when the server does not give it back.
+    fn resume<'s>(&'s self, last: Option<&'s str>) -> Resumed<'s>;
+}
+
+/// A stream that is being taken up again.
+pub(crate) type Resumed<'s> = Pin<Box<dyn Future<Output = Result<EventReader, UpstreamError>> + Send + 's>>;
+
 /// A request under way.
 pub struct Conversation {
     id: Id,
@@ -59,7 +77,7 @@ pub struct Conversation {
 
 enum Source {
     Http(Box<Stream>),
-    Pipe { said: mpsc::Receiver<Heard>, patience: Duration, line: Weak<Pipe>, undo: Option<TakenBack> },
+    Pipe { said: mpsc::Receiver<Heard>, patience: Duration, line: Weak<dyn SharedLine>, undo: Option<TakenBack> },
     Beside(Box<Beside>),
 }
 
@@ -104,14 +122,14 @@ impl Way {
 
 /// A request on a shared line that is taken back when nobody waits for its answer any more.
 struct TakenBack {
-    pipe: Weak<Pipe>,
+    line: Weak<dyn SharedLine>,
     id: Option<Id>,
 }
 
 impl Drop for TakenBack {
     fn drop(&mut self) {
-        if let Some((pipe, id)) = self.pipe.upgrade().zip(self.id.take()) {
-            pipe.take_back(&id);
+        if let Some((line, id)) = self.line.upgrade().zip(self.id.take()) {
+            line.take_back(&id);
         }
     }
 }
@@ -120,7 +138,7 @@ struct Stream {
     /// None while it is interrupted.
     events: Option<EventReader>,
     /// Who takes it up again.
-    session: Option<Arc<LegacySession>>,
+    session: Option<Arc<dyn Resumes>>,
     last: Option<SmolStr>,
     retry: Duration,
     attempts: u32,
@@ -131,7 +149,7 @@ impl Answer {
     ///
     /// # Errors
     /// When it is no answer to that request.
-    pub fn read(reply: Reply, id: &Id, session: Option<Arc<LegacySession>>) -> Result<Self, UpstreamError> {
+    pub(crate) fn read(reply: Reply, id: &Id, session: Option<Arc<dyn Resumes>>) -> Result<Self, UpstreamError> {
         match reply {
             Reply::Accepted => Err(UpstreamError::Protocol("it accepted a request as if it were a notification".to_owned())),
             Reply::Json(text) => whole(&text, id).map(Self::Done),
@@ -170,8 +188,8 @@ fn whole(text: &Bytes, id: &Id) -> Result<Outcome, UpstreamError> {
 impl Conversation {
     /// Over a shared line, whose reader sends what concerns the request `id`. The server may be silent for `patience`.
     #[must_use]
-    pub(crate) fn over_pipe(id: Id, said: mpsc::Receiver<Heard>, patience: Duration, line: &Arc<Pipe>) -> Self {
-        Self { id, source: Source::Pipe { said, patience, line: Arc::downgrade(line), undo: None } }
+    pub(crate) fn over_pipe(id: Id, said: mpsc::Receiver<Heard>, patience: Duration, line: Weak<dyn SharedLine>) -> Self {
+        Self { id, source: Source::Pipe { said, patience, line, undo: None } }
     }
 
     /// With an answer that is still coming, while more of what its server says comes elsewhere.
@@ -185,9 +203,9 @@ impl Conversation {
 
     /// Takes the request back if this is dropped before its answer. Over HTTP the connection says so by itself.
     #[must_use]
-    pub fn taken_back_on(mut self, line: &Arc<Pipe>) -> Self {
-        if let Source::Pipe { undo, .. } = &mut self.source {
-            *undo = Some(TakenBack { pipe: Arc::downgrade(line), id: Some(self.id.clone()) });
+    pub fn taken_back(mut self) -> Self {
+        if let Source::Pipe { undo, line, .. } = &mut self.source {
+            *undo = Some(TakenBack { line: line.clone(), id: Some(self.id.clone()) });
         }
         self
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     asked::Asked,
-    conversation::{Answer, Conversation},
+    conversation::{Answer, Conversation, Resumed, Resumes},
     endpoint::{Endpoint, Posted, SESSION, VERSION},
     era,
     error::UpstreamError,
@@ -299,11 +299,6 @@ impl LegacySession {
         Conversation::beside(id, answer, aside)
     }
 
-    /// What the server asks in it.
-    pub(crate) fn asked(&self) -> &Arc<Asked> {
-        &self.asked
-    }
-
     /// Sends a notification.
     ///
     /// # Errors
@@ -353,17 +348,6 @@ impl LegacySession {
         }
     }
 
-    /// Takes up a stream after the event `last`.
-    ///
-    /// # Errors
-    /// When the server does not give it back.
-    pub async fn resume(&self, last: Option<&str>) -> Result<EventReader, UpstreamError> {
-        match &self.line {
-            Line::Http(endpoint) => endpoint.listen(self.headers(), last).await,
-            Line::Pipe(_) => Err(UpstreamError::Aborted),
-        }
-    }
-
     /// Ends the session. Its server is waited for no longer than a second.
     pub async fn close(&self) {
         match &self.line {
@@ -410,6 +394,21 @@ impl LegacySession {
             headers.insert(VERSION, version);
         }
         headers
+    }
+}
+
+impl Resumes for LegacySession {
+    fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    fn resume<'s>(&'s self, last: Option<&'s str>) -> Resumed<'s> {
+        Box::pin(async move {
+            match &self.line {
+                Line::Http(endpoint) => endpoint.listen(self.headers(), last).await,
+                Line::Pipe(_) => Err(UpstreamError::Aborted),
+            }
+        })
     }
 }
 

@@ -82,7 +82,7 @@ impl ModernPeer {
     /// When it could not be sent or was not answered.
     pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>, mirrored: HeaderMap) -> Result<Answer, UpstreamError> {
         match &self.line {
-            ModernLine::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?.taken_back_on(pipe))),
+            ModernLine::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?.taken_back())),
             ModernLine::Api(api) => api.answer(method, params).await.map(Answer::Done),
             ModernLine::Http(endpoint) => {
                 let mut headers = mirrored;

@@ -3,7 +3,7 @@
 
 use crate::{
     asked::Asked,
-    conversation::{Conversation, Said},
+    conversation::{Conversation, Heard, Said, SharedLine},
     error::UpstreamError,
 };
 use bytes::Bytes;
@@ -48,9 +48,6 @@ pub struct Pipe {
     told: AtomicBool,
     patience: Duration,
 }
-
-/// What comes of a request, as far as it came.
-pub(crate) type Heard = Result<Said, UpstreamError>;
 
 /// Whether the line is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +119,8 @@ impl Pipe {
         self.send(rpc::request(id, method, params.as_deref())).await?;
         // A subscription is silent while nothing changes.
         let patience = if owed == Owed::Soon { self.patience } else { Duration::MAX };
-        Ok(Conversation::over_pipe(id.clone(), heard, patience, self))
+        let line: Arc<dyn SharedLine> = self.clone();
+        Ok(Conversation::over_pipe(id.clone(), heard, patience, Arc::downgrade(&line)))
     }
 
     /// Sends a message that wants no answer.
@@ -231,11 +229,6 @@ impl Pipe {
         &self.asked
     }
 
-    /// A request is given up, as the server has been silent for too long.
-    pub(crate) fn fell_silent(&self) {
-        self.silent.store(true, Ordering::Release);
-    }
-
     /// Whether the server owes an answer, and waits for none itself.
     #[must_use]
     pub fn owes(&self) -> bool {
@@ -268,13 +261,6 @@ impl Pipe {
         }
     }
 
-    /// Nobody waits for this answer any more: the server is told, unless the line is busy.
-    pub fn take_back(&self, id: &Id) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        let params = format!("{{\"requestId\":{},\"reason\":\"nobody waits for the answer any more\"}}", id.json());
-        self.try_send(rpc::notification("notifications/cancelled", Some(params.as_bytes())));
-    }
-
     /// Sends what is not waited for, unless the line is busy.
     fn try_send(&self, text: Bytes) {
         if let Ok(room) = self.unwritten.clone().try_acquire_many_owned(units(&text)) {
@@ -289,6 +275,23 @@ impl Pipe {
     pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
         self.asked.settled(id);
         self.send(rpc::response(Some(id), outcome)).await
+    }
+}
+
+impl SharedLine for Pipe {
+    fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    fn fell_silent(&self) {
+        self.silent.store(true, Ordering::Release);
+    }
+
+    /// The server is told, unless the line is busy.
+    fn take_back(&self, id: &Id) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let params = format!("{{\"requestId\":{},\"reason\":\"nobody waits for the answer any more\"}}", id.json());
+        self.try_send(rpc::notification("notifications/cancelled", Some(params.as_bytes())));
     }
 }
 

@@ -21,7 +21,6 @@ use crate::{
     legacy::{Client, LegacySession, Line as Way},
     modern::{ModernLine, ModernPeer},
     pipe::Pipe,
-    server::OWN,
 };
 use gnomon_confine::{Layer, Missing, Report, Weight};
 use instance::{Activity, Instance};
@@ -46,6 +45,7 @@ use tokio::{
 };
 
 pub use layers::ServerLayers;
+pub(crate) use starts::OWN;
 
 /// How long confining the program may take: its file is hashed.
 const CONFINED_WITHIN: Duration = Duration::from_secs(20);

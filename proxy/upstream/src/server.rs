@@ -11,7 +11,6 @@ mod sync;
 
 pub use granted::Granting;
 pub use sync::Change;
-pub(crate) use sync::OWN;
 
 use crate::{
     era::Era,

@@ -3,7 +3,7 @@
 //! Whoever has it end waits before it is started for them again, and nobody else does: one session that ends its own process costs
 //! the others nothing. All of them together have a bound as well, which gnomon's own process is above: it shows what there is.
 
-use crate::{error::UpstreamError, server::OWN};
+use crate::error::UpstreamError;
 use gnomon_kit::Backoff;
 use smol_str::SmolStr;
 use std::{
@@ -24,6 +24,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const MOST_OF_ALL: usize = 30;
 /// Most owners that are remembered.
 const MOST_OWNERS: usize = 1024;
+/// Whose fault it is where a program ends that is run for gnomon itself, or for everybody.
+pub(crate) const OWN: &str = "";
 
 /// How starts went lately.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@
 use super::{
     granted::Granted,
     own::{Own, described},
-    sync::{Change, add, offered},
+    sync::{Change, LOOK_PATIENCE, add, offered},
 };
 use crate::{
     conversation::{Answer, Conversation, Said},
@@ -32,8 +32,6 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 /// How often a server is looked at while nothing is amiss.
 const LOOK: Duration = Duration::from_secs(12);
-/// How long it may take to answer that.
-pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the lists of a server are fetched that does not say when they change.
 const REFRESH: Duration = Duration::from_secs(120);
 /// How long after fetching lists that have changed they are fetched again, however often the server says so in between.

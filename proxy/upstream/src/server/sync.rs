@@ -1,6 +1,6 @@
 //! Keeps one server's lists and presence true.
 
-use super::{look::LOOK_PATIENCE, own::Own};
+use super::own::Own;
 use crate::{
     api::Api,
     era::Era,
@@ -8,6 +8,7 @@ use crate::{
     legacy::ServerFace,
     modern::ModernPeer,
     oversight::{News, Oversight},
+    program::OWN,
     server::{Presence, Upstream},
 };
 use bytes::Bytes;
@@ -27,6 +28,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long it may take to answer while it is looked whether it is there.
+pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long fetching one page may take.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
 /// How long it may take to fetch the pages of a list after the first.
@@ -37,9 +40,6 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(15);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before a server that is gone is tried again, at first and at most.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
-
-/// Whose fault it is where a program ends that is run for gnomon itself, or for everybody.
-pub(crate) const OWN: &str = "";
 
 /// Something about a server's offer changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
