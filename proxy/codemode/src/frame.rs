@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::limits::{Limit, Limits};
 use crate::outcome::Severity;
 
+/// Characters of an error's text that leave the sandbox.
+pub const MAX_MESSAGE: usize = 4_000;
+
 /// Room for what surrounds the texts in a frame.
 const ENVELOPE: usize = 512;
 
@@ -112,7 +115,7 @@ pub enum Malformed {
 
 /// The longest frame that a worker may send.
 pub(crate) fn longest_from_worker(limits: &Limits) -> usize {
-    limits.arguments.max(limits.result).max(limits.logs).max(crate::worker::MAX_MESSAGE * 4) + ENVELOPE
+    limits.arguments.max(limits.result).max(limits.logs).max(MAX_MESSAGE * 4) + ENVELOPE
 }
 
 /// The longest frame that a parent sends.

@@ -2,6 +2,7 @@
 
 mod execution;
 mod session;
+mod sockets;
 mod worker;
 mod zygote;
 

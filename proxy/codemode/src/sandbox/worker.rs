@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::net::{UnixDatagram, UnixStream};
 use tokio::time::timeout;
 
-use super::zygote::when;
+use super::sockets::when;
 use crate::pair;
 use crate::zygote::{MAX_CONTROL, Report};
 

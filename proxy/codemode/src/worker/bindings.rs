@@ -9,7 +9,7 @@ use std::time::Instant;
 use rquickjs::{Ctx, Exception, Function, Object, Persistent};
 
 use super::channel::Channel;
-use super::engine::options;
+use super::options::options;
 use crate::frame::FromWorker;
 use crate::limits::{Limit, Limits};
 use crate::names::MAX_NAME;

@@ -13,7 +13,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rquickjs::context::{EvalOptions, intrinsic};
+use rquickjs::context::intrinsic;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Exception, Function, Promise, Runtime};
 
@@ -21,6 +21,7 @@ use super::bindings::{Bindings, Outbox, milliseconds};
 use super::channel::Channel;
 use super::clock::Clock;
 use super::normalise::{expression, program, unwrapped};
+use super::options::options;
 use super::positions::{Placed, spot};
 use super::told::{blamed, is_too_deep, tidy, unrun};
 use crate::frame::{Answer, End, FromWorker, ToWorker, message};
@@ -274,14 +275,6 @@ impl Ended {
             _ => Self::Thrown(told(&text)),
         }
     }
-}
-
-pub fn options() -> EvalOptions {
-    let mut options = EvalOptions::default();
-    options.global = true;
-    options.strict = true;
-    options.filename = Some("script".to_owned());
-    options
 }
 
 /// What the engine threw outside of the prelude's reach: code that does not compile, memory that ran out.

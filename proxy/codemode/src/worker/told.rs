@@ -1,7 +1,7 @@
 //! What a model is told of an error: the engine's words, where it was in what the model wrote, and what to do next.
 
-use super::MAX_MESSAGE;
 use super::positions::Positions;
+use crate::frame::MAX_MESSAGE;
 use crate::limits::{Limit, Limits};
 
 /// What the engine says of its stack, in an error that can be caught.

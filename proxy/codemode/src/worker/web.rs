@@ -17,7 +17,7 @@ pub fn furnish(ctx: &Ctx<'_>) -> Result<(), rquickjs::Error> {
     native.set("random", Function::new(ctx.clone(), random)?)?;
     native.set("url", Function::new(ctx.clone(), |text: String, base: String, based: bool| url(&text, based.then_some(base.as_str())))?)?;
     native.set("urlWith", Function::new(ctx.clone(), |text: String, part: String, value: String| changed(&text, &part, &value))?)?;
-    let mut named = super::engine::options();
+    let mut named = super::options::options();
     named.filename = Some("web".to_owned());
     let begin: Function<'_> = ctx.eval_with_options(WEB, named)?;
     begin.call((native,))

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::layers::{Layers, State};
 use crate::pair;
 use crate::sys::{self, Alone, Forked};
+pub use crate::worker::Rehearsal;
 use crate::worker::{self, Engine};
 use confine::Footprint;
 use fair::Share;
@@ -69,11 +70,6 @@ pub(crate) enum Report {
     /// It ended with a status.
     Exited(i32),
 }
-
-/// What a test's worker does in place of running code: it sees the code and the socket after all confinement. Answers whether it
-/// took the code for its own.
-#[doc(hidden)]
-pub type Rehearsal = fn(&str, &UnixStream) -> bool;
 
 /// Is a zygote until its parent closes the control socket, which is standard input.
 ///
