@@ -60,6 +60,7 @@
 mod connection;
 mod entries;
 mod error;
+mod identifier;
 mod password;
 mod schema;
 mod url;
