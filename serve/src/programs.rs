@@ -221,7 +221,7 @@ fn account(id: &str, program: &Configured) -> Result<Option<Account>, Complaint>
     if account.uid == 0 {
         tracing::warn!(server = %id, "runs as root, as its `user` says");
     } else if !supervise::can_drop() {
-        return Err(wrong("this root may become nobody else".to_owned(), "`user: root` runs it as root all the same"));
+        return Err(wrong("root cannot become another user here".to_owned(), "`user: root` runs it as root all the same"));
     }
     Ok(Some(account))
 }

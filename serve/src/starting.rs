@@ -89,7 +89,7 @@ impl Core {
             Switch::On(address) => match listen(address) {
                 Ok(listener) => Some(listener),
                 Err(error) if scraped == Scraped::IfFree => {
-                    tracing::warn!("there are no metrics of this one: {error}");
+                    tracing::warn!("metrics of this gnomon are not served: {error}");
                     None
                 }
                 Err(error) => return Err(error.into()),

@@ -81,7 +81,7 @@ fn decisions(config: &Config, dir: &Path) -> Result<Check> {
         Ok(Ok(())) if config.state.is_some() => check(CheckStatus::Ok, format!("{journal} can be read and written"), None),
         Ok(Ok(())) => check(CheckStatus::Ok, format!("{journal} can be read"), None),
         Ok(Err(error)) => {
-            let next = "mend that; until then what was decided stays in force, and nobody can decide";
+            let next = "fix that; until then earlier decisions stay in force, and no new ones can be made";
             check(CheckStatus::Fail, format!("{journal} can be read and not written: {error}"), Some(next.to_owned()))
         }
         Err(error) => {

@@ -284,7 +284,7 @@ impl Page {
     pub fn read(kind: Kind, result: &[u8], known: &HashMap<SmolStr, Arc<Entry>>) -> Result<Self, String> {
         let members = Members::read(result).map_err(|error| error.to_string())?;
         let list = members.get(kind.key()).ok_or_else(|| format!("`{}` is missing", kind.key()))?;
-        let list: Vec<&RawValue> = serde_json::from_str(list).map_err(|_| format!("`{}` is no list", kind.key()))?;
+        let list: Vec<&RawValue> = serde_json::from_str(list).map_err(|_| format!("`{}` is not a list", kind.key()))?;
         let mut page = Self { entries: Vec::new(), left_out: Vec::new(), next: None };
         for raw in list {
             match Entry::read(kind, raw, known) {

@@ -91,14 +91,14 @@ fn collect(schema: &Value, path: &mut Vec<SmolStr>, found: &mut Vec<Mirrored>) -
         }
         path.push(SmolStr::new(name));
         if let Some(header) = property.get("x-mcp-header") {
-            let header = header.as_str().filter(|header| !header.is_empty()).ok_or_else(|| refused("is no name"))?;
+            let header = header.as_str().filter(|header| !header.is_empty()).ok_or_else(|| refused("is not a name"))?;
             let header = HeaderName::from_bytes(format!("{PARAM_PREFIX}{header}").as_bytes());
             let header = header.map_err(|_| refused("has characters that no header's name may have"))?;
             if !matches!(property.get("type").and_then(Value::as_str), Some("string" | "integer" | "boolean")) {
-                return Err(refused("stands at what is no string, integer or boolean"));
+                return Err(refused("is at a parameter that is not a string, integer or boolean"));
             }
             if found.iter().any(|other| other.header == header) {
-                return Err(refused("stands at another property as well"));
+                return Err(refused("is at another property as well"));
             }
             if found.len() == MOST {
                 return Err(refused("is one too many"));

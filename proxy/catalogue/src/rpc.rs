@@ -88,7 +88,7 @@ impl Request {
     pub fn members(&self) -> Result<Members<'_>, RpcError> {
         match &self.params {
             None => Ok(Members::default()),
-            Some(object) => object.members().ok_or_else(|| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`")),
+            Some(object) => object.members().ok_or_else(|| RpcError::new(INVALID_PARAMS, "a member is listed twice in `params`")),
         }
     }
 }
@@ -260,7 +260,7 @@ fn unreadable(error: &serde_json::Error) -> RpcError {
     match error.classify() {
         serde_json::error::Category::Data => {
             let duplicate = error.to_string().contains("duplicate field");
-            let why = if duplicate { "a member stands twice in the message" } else { "not a JSON-RPC message" };
+            let why = if duplicate { "a member is listed twice in the message" } else { "not a JSON-RPC message" };
             RpcError::new(INVALID_REQUEST, why)
         }
         _ => RpcError::new(PARSE_ERROR, "the body is not JSON"),
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn a_member_that_stands_twice_is_refused() {
         let error = read(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"tools/call"}"#).unwrap_err();
-        assert_eq!((error.code, error.message.as_str()), (INVALID_REQUEST, "a member stands twice in the message"));
+        assert_eq!((error.code, error.message.as_str()), (INVALID_REQUEST, "a member is listed twice in the message"));
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn tell_odd(route: &Route, over: Result<(), hyper::Error>, said: &[u8]) {
     let foreign = if route.destination.scheme() == Scheme::Https { Passage::ForeignInTls } else { Passage::Foreign };
     let passage = passage_of(last_line(said), said, foreign).unwrap_or(Passage::RequestLineOdd);
     let text =
-        "what came is no request that gnomon reads, on a connection that HTTP was spoken on: it was answered with 400 and not passed on";
+        "what came on this HTTP connection is not a request that gnomon can read: it was answered with 400 and not passed on";
     let connection = for_any_server(route.connection.clone(), passage);
     route.shared.recorder.report(connection.cannot_pass(passage, text, FlowOutcome::Refused.as_str()));
 }

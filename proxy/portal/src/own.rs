@@ -102,7 +102,7 @@ async fn told_of(lists: &PortalLists, caller: &Caller, query: &str) -> (Outcome,
     let syntax = syntax::Config::new().case_insensitive(true).nest_limit(64);
     let pattern = match Regex::builder().configure(config).syntax(syntax).build(query) {
         Ok(pattern) => pattern,
-        Err(error) => return (Outcome::failed_tool(&format!("`query` is no regular expression that can be used: {error}")), invalid()),
+        Err(error) => return (Outcome::failed_tool(&format!("`query` is not a regular expression that can be used: {error}")), invalid()),
     };
     lists.settled().await;
     let view = lists.view();

@@ -180,7 +180,7 @@ fn whole(text: &Bytes, id: &Id) -> Result<Outcome, UpstreamError> {
     match Message::read(text) {
         Ok(Message::Response(response)) if response.id.as_ref().is_none_or(|other| other == id) => Ok(response.outcome),
         Ok(Message::Response(_)) => Err(UpstreamError::Protocol("it answers another request".to_owned())),
-        Ok(_) => Err(UpstreamError::Protocol("it is no answer".to_owned())),
+        Ok(_) => Err(UpstreamError::Protocol("it is not an answer".to_owned())),
         Err(error) => Err(UpstreamError::Protocol(error.message)),
     }
 }

@@ -158,7 +158,7 @@ impl Pipe {
                     Ok(()) => {}
                 }
             }
-            Err(error) => tracing::debug!("a server wrote what is no message: {}", error.message),
+            Err(error) => tracing::debug!("a server wrote what is not a message: {}", error.message),
         }
     }
 

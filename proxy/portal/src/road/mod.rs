@@ -133,7 +133,7 @@ impl Road {
             Err(NotRouted { error, line }) => {
                 act.names(|| asked_for(request));
                 act.decided_by(line.as_deref());
-                let why = if line.is_some() { "policy does not allow it" } else { "there is no such thing, or policy shows none" };
+                let why = if line.is_some() { "policy does not allow it" } else { "it does not exist, or policy hides it" };
                 self.turned_down(call, self.lists.named_server(&call.caller, request), request, (error.code, why));
                 let ending = Ending::because(Status::Refused, error.code.to_smolstr());
                 return act.end(ending, in_era(&call.from, error).into()).await;

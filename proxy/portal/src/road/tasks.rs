@@ -79,7 +79,7 @@ impl Road {
                     act.is_of_task(&id.into());
                 }
                 act.decided_by(line.as_deref());
-                self.turned_down(call, None, request, (error.code, "there is no such task of theirs"));
+                self.turned_down(call, None, request, (error.code, "they have no such task"));
                 act.end(Ending::because(Status::Refused, error.code.to_smolstr()), error.into()).await
             }
         }

@@ -171,14 +171,14 @@ impl Api {
             return Ok(RpcError::new(METHOD_NOT_FOUND, "an API has tools and nothing else").into());
         }
         let wrong = |text: &str| Ok(RpcError::new(INVALID_PARAMS, text).into());
-        let Ok(members) = Members::of(params) else { return wrong("a member stands twice in `params`") };
+        let Ok(members) = Members::of(params) else { return wrong("a member is listed twice in `params`") };
         let Some(operation) = members.text("name").and_then(|name| self.operations.get(&*name)) else {
             return wrong("there is no such operation");
         };
         let arguments: Map<String, Value> = match members.get("arguments").map(serde_json::from_str) {
             None => Map::new(),
             Some(Ok(arguments)) => arguments,
-            Some(Err(_)) => return wrong("`arguments` is no object"),
+            Some(Err(_)) => return wrong("`arguments` is not an object"),
         };
         self.call(operation, &arguments).await
     }
