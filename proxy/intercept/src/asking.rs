@@ -1,6 +1,6 @@
 //! Whose a connection is, as far as that is known, and what follows from it.
 
-use crate::places::Place;
+use crate::client_seats::ClientSeat;
 use gnomon_engine::Answer;
 use gnomon_http::{HostUser, NearEnd, NetNs};
 use gnomon_inspect::{Connection, Enforcement, Inspector};
@@ -9,27 +9,27 @@ use gnomon_record::{Missing, Owned};
 use smol_str::SmolStr;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-/// How long a connection may take for a request's head, the time before it included, as long as nobody needs its place.
+/// How long a connection may take for a request's head, the time before it included, as long as nobody needs its seat.
 pub(crate) const SILENCE: Duration = Duration::from_secs(120);
 /// How long a client may take nothing of what it is answered, while the server's side is held open for it.
 pub(crate) const UNREAD: Duration = Duration::from_secs(300);
 
-/// Who is asking.
+/// A client's connection with the user, the owner and the seat that it has.
 #[derive(Clone, Debug)]
 pub(crate) struct Asking {
     pub client: SocketAddr,
     /// The user, where the proxy knows one.
     pub user: Option<SmolStr>,
-    /// Whose connection it is, where the kernel half tells.
+    /// The owner of the connection, where the kernel half tells.
     pub owned: Option<Arc<Owned>>,
-    /// Why it does not, where it does not.
+    /// The reason that there is no owner.
     pub missing: Missing,
-    /// Of the connection, which keeps it to its end, whatever becomes of it.
-    pub place: Arc<Place>,
+    /// The connection's seat, which it keeps to its end.
+    pub seat: Arc<ClientSeat>,
 }
 
 impl Asking {
-    /// On whose behalf upstream connections are kept.
+    /// The principal for whom upstream connections are kept.
     pub fn principal(&self) -> Arc<str> {
         match &self.user {
             Some(user) => Arc::from(user.as_str()),
@@ -53,7 +53,7 @@ impl Asking {
         Connection::open_under(inspector, seen, enforcement)
     }
 
-    /// What is known of the connection before it says anything.
+    /// The observation of the connection before its client sends anything.
     pub fn observe(&self, channel: Channel) -> Observation {
         let (mut seen, correlation) = match &self.owned {
             Some(owned) => (owned.seen.clone(), Correlation::Owner),
@@ -80,7 +80,7 @@ impl Asking {
     }
 }
 
-/// Whose places a connection takes: those of what is only observed are apart from those of what rules act upon.
+/// The user whose seats a connection takes: those of scopes that only observe are apart from those of scopes that enforce.
 pub(crate) fn user(owned: &Owned) -> String {
     match owned.enforcement {
         Enforcement::Enforce => owned.uid.to_string(),
@@ -88,11 +88,11 @@ pub(crate) fn user(owned: &Owned) -> String {
     }
 }
 
-/// Who connected, as far as that is known before they say anything.
+/// The client, as far as it is known before it sends anything.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub client: SocketAddr,
     pub owned: Option<Arc<Owned>>,
     pub missing: Missing,
-    pub place: Arc<Place>,
+    pub seat: Arc<ClientSeat>,
 }

@@ -4,7 +4,7 @@
 //! what they do. So the client is served on, its call is not cancelled, and the server sees the same end ([`ClientEnd`]). A reset can
 //! only mean that it has gone: the library reads it, and drops the request, which cancels it at the server.
 
-use crate::places::Place;
+use crate::client_seats::ClientSeat;
 use gnomon_http::{ClientEnd, server::until_stopped};
 use std::{
     io,
@@ -46,7 +46,7 @@ impl Departure {
         self.last.get().map(Vec::as_slice)
     }
 
-    /// The same, for whoever answers the client.
+    /// The client's end, for what answers it.
     pub fn end(&self) -> Arc<ClientEnd> {
         self.end.clone()
     }
@@ -164,7 +164,7 @@ pub(crate) struct Noted<T> {
     requests: Tells,
 }
 
-/// Where its requests end; says at its own end what came last.
+/// A reader of where requests end, which tells at its own end what came last.
 struct Tells {
     requests: Requests,
     to: Arc<Departure>,
@@ -233,12 +233,12 @@ async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, f
     .await
 }
 
-/// The same, and `finish` is called too once the proxy is to stop, or others need the place of a connection that says nothing. None: it
+/// The same, and `finish` is called too once the proxy is to stop, or others need the seat of a connection that says nothing. None: it
 /// gave that up.
 pub(crate) async fn served<C: Future>(
     mut connection: Pin<&mut C>,
     departure: &Departure,
-    (stop, place): (&mut watch::Receiver<bool>, &Place),
+    (stop, seat): (&mut watch::Receiver<bool>, &ClientSeat),
     finish: impl Fn(Pin<&mut C>),
 ) -> Option<C::Output> {
     let mut over = None;
@@ -247,7 +247,7 @@ pub(crate) async fn served<C: Future>(
         tokio::select! {
             biased;
             _ = until_stopped(until, stop) => false,
-            () = place.is_needed() => true,
+            () = seat.is_needed() => true,
         }
     };
     if over.is_some() {
@@ -255,7 +255,7 @@ pub(crate) async fn served<C: Future>(
     }
     finish(connection.as_mut());
     let rest = pin!(driven(connection, departure, |_| {}));
-    if needed { place.seated().gives_up(rest).await } else { Some(rest.await) }
+    if needed { seat.seated().gives_up(rest).await } else { Some(rest.await) }
 }
 
 #[cfg(test)]

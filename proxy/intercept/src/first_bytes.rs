@@ -22,20 +22,20 @@ pub(crate) enum Speaks {
     Http2,
 }
 
-/// What the first line says.
+/// The classification of a first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// It is HTTP, which is read.
+    /// HTTP, which is read.
     Http(Speaks),
-    /// It names HTTP, in a way that is not read and that some servers would understand.
+    /// A line that names HTTP in a way that is not read and that some servers would understand.
     Odd,
-    /// It may be a request's, and is longer than is read.
+    /// A line that may be a request's, and is longer than is read.
     Long,
-    /// It may become either.
+    /// A line that is not complete, and may become HTTP or not.
     Maybe,
-    /// It is not a request's by its shape, but is not over: it may yet name HTTP.
+    /// A line that is not a request's by its shape, but is not complete: it may yet name HTTP.
     Strange,
-    /// It is not HTTP.
+    /// A line of another protocol.
     Foreign,
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn first_line(bytes: &[u8]) -> Line {
     }
 }
 
-/// The same, where nothing follows.
+/// Reads the first line, where nothing follows.
 pub(crate) fn last_line(bytes: &[u8]) -> Line {
     match first_line(bytes) {
         Line::Maybe if names_http(bytes) || asks_for_a_path(bytes) => Line::Odd,

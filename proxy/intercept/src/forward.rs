@@ -175,7 +175,7 @@ fn read_out(route: &Route, version: Version, rest: Option<Incoming>) {
     });
 }
 
-/// Why a request could be read in two ways, if it could.
+/// The reason that a request could be read in two ways, if it could.
 fn ambiguous<B>(route: &Route, request: &Request<B>) -> Option<&'static str> {
     let chunks = request.version() == Version::HTTP_11 && request.headers().contains_key(header::TRANSFER_ENCODING);
     if chunks && route.twice.seen() {
@@ -232,7 +232,7 @@ fn authority(route: &Route, toward: Toward, request: &Request<Incoming>) -> Auth
     if agrees { Authority::Agrees } else { Authority::Differs }
 }
 
-/// What came of holding a request back.
+/// The result of holding a request back.
 enum Held {
     Open { ready: VecDeque<Bytes>, rest: Option<Incoming> },
     Refused { refusal: Box<Refusal>, rest: Option<Incoming> },
@@ -240,7 +240,7 @@ enum Held {
     Broken,
 }
 
-/// How long the next piece of a held body may take: a client that stalls must not keep its place.
+/// How long the next piece of a held body may take: a client that stalls must not keep its seat.
 const BODY_STALL: Duration = Duration::from_secs(60);
 
 async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<http_body::Frame<B::Data>, B::Error>> {

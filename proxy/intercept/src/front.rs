@@ -2,12 +2,12 @@
 
 use crate::{
     asking::{Asking, Caller, SILENCE, UNREAD, user},
+    client_seats::ClientSeat,
     departure::{Departure, Noted, served},
     download::Download,
     forward::forward,
     framing::{Framed, Twice},
     headers::ambiguous_host,
-    places::Place,
     refused, reply,
     route::{Client, Route, Toward},
     shared::Shared,
@@ -30,7 +30,7 @@ use subtle::ConstantTimeEq;
 use tokio::{net::TcpStream, time::sleep};
 
 /// Serves one accepted connection.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, seat: Arc<ClientSeat>) {
     let owned = match shared.owners() {
         Some(owners) => owners.owner(&stream).await.inspect(|owned| owners.served(owned.cookie)),
         None => None,
@@ -40,12 +40,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
         _ => Missing::Outside,
     };
     if missing == Missing::Lost {
-        return lost(&shared, Asking { client, user: None, owned: None, missing, place }, stream);
+        return lost(&shared, Asking { client, user: None, owned: None, missing, seat }, stream);
     }
     if let Some(owned) = &owned
-        && place.is_of_in_time(&user(owned)).await.is_err()
+        && seat.is_of_in_time(&user(owned)).await.is_err()
     {
-        let asking = Asking { client, user: None, owned: Some(Arc::new(owned.clone())), missing, place };
+        let asking = Asking { client, user: None, owned: Some(Arc::new(owned.clone())), missing, seat };
         return refused::over_share(&shared, &asking, stream);
     }
     let mut stop = shared.stopping();
@@ -57,24 +57,24 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
             _ = stop.wait_for(|stopping| *stopping) => false,
         }
     };
-    match place.until_needed(speaks).await {
-        Some(true) => place.takes_a_step(),
+    match seat.until_needed(speaks).await {
+        Some(true) => seat.takes_a_step(),
         Some(false) => return shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         None => {
-            if place.gave_up() {
+            if seat.gave_up() {
                 shared.recorder.flow(FlowOutcome::Silent, Vec::new());
             }
             return refused::reset(stream);
         }
     }
-    serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), missing, place }).await;
+    serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), missing, seat }).await;
 }
 
 /// Refuses a connection of a program of this host that may be anybody's: as whom it would go on is not known, nor what rules would say
 /// of it. Told once in a while, and counted each time.
 fn lost(shared: &Shared, asking: Asking, stream: TcpStream) {
     let outcome = FlowOutcome::Unowned;
-    let reports = match asking.place.is_to_be_told(outcome) {
+    let reports = match asking.seat.is_to_be_told(outcome) {
         false => Vec::new(),
         true => {
             let seen = asking.observe(Channel::Http);
@@ -85,17 +85,17 @@ fn lost(shared: &Shared, asking: Asking, stream: TcpStream) {
     refused::reset(stream);
 }
 
-/// The same, where it is known whose it is, or that it is not known.
+/// Serves one connection whose owner is known, or known not to be known.
 pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: Caller) {
     let mut stop = shared.stopping();
-    let (timeout, place, recorder) = (shared.options.hello_timeout, caller.place.clone(), shared.recorder.clone());
+    let (timeout, seat, recorder) = (shared.options.hello_timeout, caller.seat.clone(), shared.recorder.clone());
     let (stream, twice) = Framed::new(Stalled::after(UNREAD, stream));
     let departure = Arc::<Departure>::default();
     let of_requests = departure.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (shared, caller, twice, departure) = (shared.clone(), caller.clone(), twice.clone(), of_requests.clone());
         // Who asks for a tunnel has asked for nothing yet: that is what is inside of it.
-        let under_way = (request.method() != Method::CONNECT).then(|| caller.place.begin());
+        let under_way = (request.method() != Method::CONNECT).then(|| caller.seat.begin());
         async move {
             let answer = front(&shared, caller, (twice, departure), request).await;
             Ok::<_, Infallible>(answer.map(|body| Answered::new(body, under_way)))
@@ -105,8 +105,8 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     builder.max_headers(MAX_FIELDS);
     let io = TokioIo::new(Noted::new(stream, departure.clone()));
     let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    let _ = served(connection, &departure, (&mut stop, &place), |connection| connection.graceful_shutdown()).await;
-    if place.gave_up() {
+    let _ = served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await;
+    if seat.gave_up() {
         recorder.flow(FlowOutcome::Silent, Vec::new());
     }
 }
@@ -131,12 +131,12 @@ async fn front(
     };
     // The kernel's word on whose it is stands above the name.
     if let (Some(user), None) = (&user, &caller.owned)
-        && caller.place.is_of_in_time(user).await.is_err()
+        && caller.seat.is_of_in_time(user).await.is_err()
     {
         shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
         return reply::failure(StatusCode::TOO_MANY_REQUESTS, "this user has as many connections through this proxy as one may have");
     }
-    let asking = Asking { client: caller.client, user, owned: caller.owned, missing: caller.missing, place: caller.place };
+    let asking = Asking { client: caller.client, user, owned: caller.owned, missing: caller.missing, seat: caller.seat };
     if request.method() == Method::CONNECT {
         return connect(shared, asking, request);
     }
@@ -187,7 +187,7 @@ fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> 
     let Some((host, port)) = target.filter(|(host, port)| !host.is_empty() && *port != 0) else {
         return reply::failure(StatusCode::BAD_REQUEST, "CONNECT needs host:port");
     };
-    asking.place.takes_a_step();
+    asking.seat.takes_a_step();
     let on_upgrade = hyper::upgrade::on(request);
     let task = shared.clone();
     shared.spawn(async move {
@@ -251,7 +251,7 @@ async fn plain(
         sni: None,
         alpn: None,
         problem: None,
-        place: asking.place.clone(),
+        seat: asking.seat.clone(),
         twice,
         departure: Some(departure),
     };

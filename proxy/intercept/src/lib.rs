@@ -19,6 +19,7 @@
 mod through;
 
 mod asking;
+mod client_seats;
 mod departure;
 mod download;
 mod elsewhere;
@@ -32,7 +33,6 @@ mod options;
 mod paired;
 mod passages;
 mod peek;
-mod places;
 mod proxy;
 mod redirected;
 mod refused;

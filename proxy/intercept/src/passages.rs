@@ -28,7 +28,7 @@ pub(crate) fn server_first(heard: &[u8]) -> Passage {
     if server_says_http(heard) { Passage::ServerFirstHttp } else { Passage::ServerFirst }
 }
 
-/// What is asked of another proxy may be for any server.
+/// Marks a connection as being for any server, where another proxy is asked.
 pub(crate) fn for_any_server(connection: Connection, passage: Passage) -> Connection {
     if matches!(passage, Passage::OtherProxy | Passage::OtherProxyOdd) { connection.to_any_server() } else { connection }
 }

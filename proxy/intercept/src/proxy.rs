@@ -2,10 +2,10 @@
 
 use crate::{
     ProxyError, ProxyOptions, RedirectedListeners,
+    client_seats::{self, ClientSeat, ClientSeats},
     elsewhere::Reached,
     front,
     paired::PairedStreams,
-    places::{self, Place, Places},
     refused,
     rule_addresses::RuleAddresses,
     shared::Shared,
@@ -80,7 +80,7 @@ impl Proxy {
             dialer,
             paired: PairedStreams::new(),
             rule_addresses: RuleAddresses::default(),
-            places: Places::new(options.max_connections, options.max_connections_per_user),
+            seats: ClientSeats::new(options.max_connections, options.max_connections_per_user),
             turns: Turns::new(options.max_connections, options.max_connections_per_user),
             reached: Reached::new(),
             pseudonym: SmolStr::new(format!("gnomon-{}", &uuid::Uuid::now_v7().as_hyphenated().to_string()[24..])),
@@ -105,7 +105,7 @@ impl Proxy {
         self
     }
 
-    /// Has `sockets` open those that connect from other network namespaces. Only the first call counts.
+    /// Sets what opens the sockets of connections from other network namespaces. Only the first call counts.
     #[must_use]
     pub fn sockets(self, sockets: Arc<dyn Sockets>) -> Self {
         self.shared.dialer.open_with(sockets);
@@ -118,7 +118,7 @@ impl Proxy {
         self.redirected.clone()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -139,7 +139,7 @@ impl Proxy {
             let duties = duties.clone();
             async move { duties.attend().await }
         });
-        accept_until(self.listener, &*shared, shutdown, |stream, client, place| shared.take_on(stream, client, place)).await;
+        accept_until(self.listener, &*shared, shutdown, |stream, client, seat| shared.take_on(stream, client, seat)).await;
         let _ = self.stop.send(true);
         drain(shared.options.drain, shared.tasks.rest(), hurry).await;
         duties.stopping();
@@ -150,17 +150,17 @@ impl Proxy {
 }
 
 impl Shared {
-    /// Not part of [`Proxy::run`], which is compiled with whoever calls it: this is the path of every request.
-    fn take_on(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
-        self.spawn(front::serve(self.clone(), stream, client, place));
+    /// Serves an accepted connection. Not part of [`Proxy::run`], which is compiled with its caller: this is the path of every request.
+    fn take_on(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, seat: Arc<ClientSeat>) {
+        self.spawn(front::serve(self.clone(), stream, client, seat));
     }
 }
 
 impl Admission for Shared {
-    type Seat = Arc<Place>;
+    type Seat = Arc<ClientSeat>;
 
-    async fn admit(&self, _: &TcpStream, client: SocketAddr) -> Result<Arc<Place>, Refused> {
-        self.places.admit(client).await
+    async fn admit(&self, _: &TcpStream, client: SocketAddr) -> Result<Arc<ClientSeat>, Refused> {
+        self.seats.admit(client).await
     }
 
     fn turn_away(&self, stream: TcpStream, _: SocketAddr, _: Refused) {
@@ -169,6 +169,6 @@ impl Admission for Shared {
     }
 
     fn make_room(&self, error: &io::Error) {
-        places::make_room(&self.places, &self.options.upstreams, error);
+        client_seats::make_room(&self.seats, &self.options.upstreams, error);
     }
 }

@@ -12,8 +12,8 @@
 
 use crate::{
     asking::{Asking, Caller, user},
+    client_seats::ClientSeat,
     elsewhere, front,
-    places::Place,
     refused::{judged, meant, over_share, reset},
     route::flow_outcome,
     shared::Shared,
@@ -55,13 +55,13 @@ pub enum Namespace {
     Other(NetNs),
 }
 
-/// Serves one connection that arrived at a listener of redirected ones. While `dials` is held nobody else gets its place.
+/// Serves one connection that arrived at a listener of redirected ones. While `dials` is held nobody else gets its seat.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     client: TcpStream,
     from: SocketAddr,
     namespace: Namespace,
-    (place, dials): (Arc<Place>, UnderWay),
+    (seat, dials): (Arc<ClientSeat>, UnderWay),
 ) {
     let owners = shared.owners();
     let owned = match owners {
@@ -80,15 +80,15 @@ pub(crate) async fn serve(
         Namespace::Own => None,
         Namespace::Other(netns) => Some(netns),
     };
-    let mut asking = Asking { client: from, user: None, owned: Some(Arc::new(owned.clone())), missing: Missing::Outside, place };
+    let mut asking = Asking { client: from, user: None, owned: Some(Arc::new(owned.clone())), missing: Missing::Outside, seat };
     let near = asking.near(netns);
     let user = user(&owned);
-    if asking.place.is_of(&user).is_err() {
+    if asking.seat.is_of(&user).is_err() {
         // Nothing is carried out on what a scope only observes, so it may as well pass.
         if owned.enforcement == Enforcement::Shadow {
             return pass_beyond(&shared, &asking, Original { address: original, near }, client).await;
         }
-        if asking.place.is_of_in_time(&user).await.is_err() {
+        if asking.seat.is_of_in_time(&user).await.is_err() {
             return over_share(&shared, &asking, client);
         }
     }
@@ -99,7 +99,7 @@ pub(crate) async fn serve(
         front::serve_owned(
             shared,
             client,
-            Caller { client: from, owned: Some(Arc::new(owned)), missing: Missing::Outside, place: asking.place },
+            Caller { client: from, owned: Some(Arc::new(owned)), missing: Missing::Outside, seat: asking.seat },
         )
         .await;
         return;
@@ -177,11 +177,11 @@ async fn leaves(client: &TcpStream) {
 /// Passes on a connection above its user's share, unread: of a scope that enforces nothing. Refuses it where there is no
 /// room for that either.
 async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut client: TcpStream) {
-    let Some(_beyond) = asking.place.beyond() else { return over_share(shared, asking, client) };
+    let Some(_beyond) = asking.seat.beyond() else { return over_share(shared, asking, client) };
     let mut reports = match judged(shared, asking).pass(Passage::BeyondShare, FlowOutcome::BeyondShare.as_str()) {
         // Of what no rule found, one is told in a while; each is counted.
         Passed::Go(mut reports) => {
-            let told = asking.place.is_to_be_told(FlowOutcome::BeyondShare);
+            let told = asking.seat.is_to_be_told(FlowOutcome::BeyondShare);
             reports.retain(|report| told || report.rule.is_some());
             reports
         }
@@ -196,7 +196,7 @@ async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut c
         Ok(server) => server,
         Err(error) => {
             let outcome = flow_outcome(&error.into());
-            if outcome == FlowOutcome::OutOfReach && asking.place.is_to_be_told(outcome) {
+            if outcome == FlowOutcome::OutOfReach && asking.seat.is_to_be_told(outcome) {
                 reports.extend(judged(shared, asking).report(Action::Allow, outcome.as_str(), Telling::Always));
             }
             shared.recorder.flow(outcome, reports);

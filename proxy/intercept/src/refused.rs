@@ -1,6 +1,6 @@
 //! Connections that are refused before a word of them is read: whose user has as many as one may.
 
-use crate::{asking::Asking, places::Place, shared::Shared};
+use crate::{asking::Asking, client_seats::ClientSeat, shared::Shared};
 use gnomon_inspect::{Connection, Hello, Telling};
 use gnomon_observe::{Action, Channel};
 use gnomon_record::{FlowOutcome, Missing};
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 /// Refuses a connection of a user who has as many as one may, and tells of that user once in a while.
 pub(crate) fn over_share(shared: &Shared, asking: &Asking, client: TcpStream) {
-    let reports = match asking.place.is_to_be_told(FlowOutcome::OverShare) {
+    let reports = match asking.seat.is_to_be_told(FlowOutcome::OverShare) {
         false => Vec::new(),
         true => judged(shared, asking).report(Action::Block, FlowOutcome::OverShare.as_str(), Telling::Always),
     };
@@ -20,15 +20,15 @@ pub(crate) fn over_share(shared: &Shared, asking: &Asking, client: TcpStream) {
     reset(client);
 }
 
-/// The same for one that could not even wait for its turn, of whose user it is to be told.
-pub(crate) async fn refuse(shared: &Shared, client: TcpStream, from: SocketAddr, place: Arc<Place>) {
+/// Refuses a connection that could not even wait for its turn, and reports its user.
+pub(crate) async fn refuse(shared: &Shared, client: TcpStream, from: SocketAddr, seat: Arc<ClientSeat>) {
     let owned = match shared.owners() {
         Some(owners) => owners.owner(&client).await.filter(|owned| owned.redirected),
         None => None,
     };
     let outcome = if owned.is_some() { FlowOutcome::OverShare } else { FlowOutcome::Unowned };
     let reports = owned.map(|owned| {
-        let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), missing: Missing::Outside, place };
+        let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), missing: Missing::Outside, seat };
         judged(shared, &asking).report(Action::Block, outcome.as_str(), Telling::Always)
     });
     shared.recorder.flow(outcome, reports.unwrap_or_default());
@@ -45,7 +45,7 @@ pub(crate) fn judged(shared: &Shared, asking: &Asking) -> Connection {
     connection
 }
 
-/// What the kernel would have connected to (ip(7): the unspecified address is this host).
+/// The address that the kernel would have connected to (ip(7): the unspecified address is this host).
 pub(crate) fn meant(original: SocketAddr) -> SocketAddr {
     let ip = match original.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -2,10 +2,10 @@
 
 use crate::{
     asking::Asking,
+    client_seats::ClientSeat,
     departure::Departure,
     framing::Twice,
     headers::{remove_hop_headers, remove_hop_headers_to_a_proxy},
-    places::Place,
     shared::Shared,
 };
 use gnomon_http::{Destination, DialError, SendError};
@@ -15,21 +15,21 @@ use http::{HeaderMap, Request, Version, uri};
 use smol_str::SmolStr;
 use std::sync::Arc;
 
-/// Where the requests of a connection go.
+/// The destination of a connection's requests.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub shared: Arc<Shared>,
-    /// Of the client's connection.
-    pub place: Arc<Place>,
+    /// The seat of the client's connection.
+    pub seat: Arc<ClientSeat>,
     pub connection: Connection,
     pub destination: Destination,
     pub toward: Toward,
     pub client: Client,
     /// The server name of the ClientHello.
     pub sni: Option<SmolStr>,
-    /// What ALPN chose between client and proxy.
+    /// The protocol that ALPN chose between client and proxy.
     pub alpn: Option<&'static str>,
-    /// Why the server cannot be reached, known before the first request.
+    /// The error of reaching the server, known before the first request.
     pub problem: Option<SendError>,
     /// Whether a request on this connection said twice where it ends.
     pub twice: Twice,
@@ -40,9 +40,9 @@ pub(crate) struct Route {
 /// Whether a client knows that it speaks to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// It does: what goes wrong is told in an answer of ours.
+    /// A client that does: errors are told in an answer of ours.
     Knows,
-    /// It was redirected. A server that breaks off breaks off: words of ours it would take for the server's.
+    /// A redirected client. A server that breaks off breaks off: it would take words of ours for the server's.
     Unaware,
 }
 
@@ -52,12 +52,12 @@ impl Client {
     }
 }
 
-/// In place of an answer, and marks one that is not given: the connection, or over HTTP/2 the stream, ends without it.
+/// Marks an answer that is not given: the connection, or over HTTP/2 the stream, ends without it.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the server gave no answer")]
 pub(crate) struct BrokenOff;
 
-/// What is at the other end.
+/// The kind of server at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Toward {
     Server,

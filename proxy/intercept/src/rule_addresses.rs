@@ -29,11 +29,11 @@ const BELIEVED: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct RuleAddresses {
     known: Cache<(SmolStr, u16), Addresses>,
-    /// It was told that some are not looked up, since that last was so.
+    /// True once it was logged that some names are not looked up.
     told: AtomicBool,
 }
 
-/// Of one name, and since when they are known.
+/// The addresses of one name, and since when they are known.
 type Addresses = (Arc<[IpAddr]>, Instant);
 
 impl Default for RuleAddresses {
@@ -56,7 +56,7 @@ impl RuleAddresses {
         connection
     }
 
-    /// Those of the names that lead to this address, each with the port that it is asked for with there.
+    /// The names that lead to this address, each with the port that it is asked for with there.
     async fn leading_to(&self, dialer: &Dialer, names: &[SmolStr], address: SocketAddr) -> Vec<(SmolStr, u16)> {
         let (ip, port) = (address.ip().to_canonical(), address.port());
         // Names that are looked up keep their port; those that are written down may have another.
@@ -93,7 +93,7 @@ impl RuleAddresses {
         leading
     }
 
-    /// Says once of names that are too many which of them count.
+    /// Logs once, where names are too many, which of them count.
     fn tell(&self, asked: &Asked) {
         match asked.last() {
             None => self.told.store(false, Ordering::Relaxed),
@@ -115,7 +115,7 @@ enum Asked {
 }
 
 impl Asked {
-    /// Of rules first: who wrote one of them names few. Both are in order of the alphabet, so that it is known which count.
+    /// The names of rules first, as their authors name few. Both are in order of the alphabet, so that it is known which count.
     fn of(rules: &NamedServers, denied: &[SmolStr]) -> Self {
         let mut all = rules.iter().chain(denied.iter().filter(|name| !rules.contains(*name))).cloned();
         let names = all.by_ref().take(RULE_NAMES).collect();

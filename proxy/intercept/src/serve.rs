@@ -53,7 +53,7 @@ where
     let route = Arc::new(Route { twice, departure: departure.clone(), ..route });
     let of_requests = route.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (route, under_way) = (route.clone(), route.place.begin());
+        let (route, under_way) = (route.clone(), route.seat.begin());
         async move {
             let answer: Response<Download> = forward(&route, request).await;
             let broken_off = answer.extensions().get::<BrokenOff>().is_some();
@@ -61,8 +61,8 @@ where
         }
     });
     let mut stop = shared.stopping();
-    let place = of_requests.place.clone();
-    place.is_served();
+    let seat = of_requests.seat.clone();
+    seat.is_served();
     match speaks {
         Speaks::Http1 => {
             let departure = departure.unwrap_or_default();
@@ -71,7 +71,7 @@ where
             builder.max_headers(MAX_FIELDS);
             let over = {
                 let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-                served(connection, &departure, (&mut stop, &place), |connection| connection.graceful_shutdown()).await
+                served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await
             };
             if let Some(over) = over {
                 tell_odd(&of_requests, over, departure.last_line().unwrap_or_default());
@@ -88,10 +88,10 @@ where
                 .max_header_list_size(HEADER_LIST)
                 .keep_alive_interval(Some(Duration::from_secs(60)));
             let connection = builder.serve_connection(TokioIo::new(io.into_inner()), service);
-            place.seated().driven(connection, &mut stop, |connection| connection.graceful_shutdown()).await;
+            seat.seated().driven(connection, &mut stop, |connection| connection.graceful_shutdown()).await;
         }
     }
-    if place.gave_up() {
+    if seat.gave_up() {
         shared.recorder.flow(FlowOutcome::Silent, Vec::new());
     }
 }
@@ -105,8 +105,7 @@ fn tell_odd(route: &Route, over: Result<(), hyper::Error>, said: &[u8]) {
     }
     let foreign = if route.destination.scheme() == Scheme::Https { Passage::ForeignInTls } else { Passage::Foreign };
     let passage = passage_of(last_line(said), said, foreign).unwrap_or(Passage::RequestLineOdd);
-    let text =
-        "what came on this HTTP connection is not a request that gnomon can read: it was answered with 400 and not passed on";
+    let text = "what came on this HTTP connection is not a request that gnomon can read: it was answered with 400 and not passed on";
     let connection = for_any_server(route.connection.clone(), passage);
     route.shared.recorder.report(connection.cannot_pass(passage, text, FlowOutcome::Refused.as_str()));
 }

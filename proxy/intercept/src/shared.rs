@@ -1,7 +1,8 @@
 //! What all connections of a proxy share.
 
 use crate::{
-    ProxyOptions, elsewhere::Reached, paired::PairedStreams, places::Places, rule_addresses::RuleAddresses, turns::Turns, upload::Upload,
+    ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, paired::PairedStreams, rule_addresses::RuleAddresses, turns::Turns,
+    upload::Upload,
 };
 use gnomon_http::{Dialer, Pools, server::Tasks};
 use gnomon_inspect::Inspector;
@@ -14,7 +15,7 @@ use std::{
 };
 use tokio::{runtime::Handle, sync::watch};
 
-/// What connections share.
+/// The parts that connections share.
 pub(crate) struct Shared {
     pub options: ProxyOptions,
     pub inspector: Arc<Inspector>,
@@ -24,25 +25,25 @@ pub(crate) struct Shared {
     pub dialer: Dialer,
     pub paired: PairedStreams,
     pub rule_addresses: RuleAddresses,
-    /// Of client connections.
-    pub places: Arc<Places>,
-    /// Of redirected connections that are set up.
+    /// The seats of client connections.
+    pub seats: Arc<ClientSeats>,
+    /// The turns of redirected connections that are set up.
     pub turns: Turns,
-    /// Where redirected connections found somebody.
+    /// The addresses at which redirected connections found a server.
     pub reached: Reached,
     /// Names this process in `Via`, to recognise its own requests.
     pub pseudonym: SmolStr,
-    /// Where the explicit proxy listens.
+    /// The address of the explicit proxy's listener.
     pub address: SocketAddr,
-    /// Of the certificate authority.
+    /// The fingerprint of the certificate authority.
     pub fingerprint: String,
     /// Set once the kernel half is there.
     pub owners: OnceLock<Arc<dyn Owners>>,
     /// Turns true when the proxy is to stop.
     pub stopping: watch::Receiver<bool>,
-    /// Where tasks run, whichever thread accepted what they are for.
+    /// The runtime of tasks, whichever thread accepted what they are for.
     pub runtime: Handle,
-    /// Those of connections.
+    /// The tasks of connections.
     pub tasks: Tasks,
 }
 

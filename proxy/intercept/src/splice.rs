@@ -14,7 +14,7 @@ use tokio::{
 /// Bytes per direction of a connection that is passed on.
 const COPY: usize = 32 << 10;
 
-/// What was said already and is not passed on yet.
+/// Bytes that were read already and are not passed on yet.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub client: Bytes,
@@ -26,7 +26,7 @@ pub(crate) struct Said {
 pub(crate) enum Spliced {
     /// Both sides are done, or the proxy stops.
     Over,
-    /// One side broke off: the other is to see that, and not an end.
+    /// One side broke off: the other side sees a reset, and not an end.
     Broken,
     /// The client completed a line that must not leave.
     Refused,

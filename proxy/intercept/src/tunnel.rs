@@ -28,11 +28,11 @@ use std::{
 };
 use tokio::{net::TcpStream, time::timeout};
 
-/// Where a redirected program wanted to go.
+/// The original destination of a redirected program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Original {
     pub address: SocketAddr,
-    /// From where and as whom it would have connected.
+    /// The namespace and user it would have connected from.
     pub near: NearEnd,
 }
 
@@ -43,13 +43,13 @@ pub(crate) struct Tunnel {
     host: String,
     port: u16,
     pub(crate) client: TcpStream,
-    /// What the client said that is not passed on yet.
+    /// Bytes of the client that are not passed on yet.
     pub(crate) seen: Bytes,
-    /// What the server said that is not passed on yet.
+    /// Bytes of the server that are not passed on yet.
     heard: BytesMut,
     /// The address that a redirected program asked for: the connection goes there and nowhere else.
     original: Option<SocketAddr>,
-    /// From where connections are made, and as whom.
+    /// The namespace and user that connections are made from.
     near: NearEnd,
     /// How the proxy at `original` was asked for the tunnel to `host`, if there is one.
     through: Option<ConnectHead>,
@@ -63,17 +63,17 @@ pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, por
     // As it is dialled, so it is judged.
     let host = gnomon_kit::address(&host).map_or(host, |address| address.to_string());
     let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early, heard, original: None, near, through: None, server: None };
-    let (place, recorder) = (tunnel.asking.place.clone(), tunnel.shared.recorder.clone());
+    let (seat, recorder) = (tunnel.asking.seat.clone(), tunnel.shared.recorder.clone());
     let leads = async move {
         let first = match timeout(tunnel.shared.options.hello_timeout, tunnel.peek()).await {
             Ok(Ok(first)) => first,
             Ok(Err(_)) | Err(_) => First::Gone,
         };
-        tunnel.asking.place.takes_a_step();
+        tunnel.asking.seat.takes_a_step();
         tunnel.take(first).await;
     };
     // Neither the tunnel nor a handshake in it is a request.
-    if place.until_needed(leads).await.is_none() && place.gave_up() {
+    if seat.until_needed(leads).await.is_none() && seat.gave_up() {
         recorder.flow(FlowOutcome::Silent, Vec::new());
     }
 }
@@ -104,7 +104,7 @@ impl Tunnel {
         seen
     }
 
-    /// What is inside of the tunnel that the proxy at `original` opened.
+    /// The tunnel inside of the one that the proxy at `original` opened.
     pub(crate) fn within(self, head: ConnectHead, host: String, port: u16) -> Self {
         Self { host, port, through: Some(head), ..self }
     }
@@ -150,7 +150,7 @@ impl Tunnel {
             First::Http(speaks) => self.http(speaks, Toward::Server).await,
             First::ToProxy => self.http(Speaks::Http1, Toward::Proxy).await,
             First::Connect => {
-                let _asks = self.asking.place.begin();
+                let _asks = self.asking.seat.begin();
                 if let Some(tunnel) = self.may_ask().await {
                     chained::serve(tunnel).await;
                 }

@@ -11,10 +11,10 @@ use tokio::io::copy_bidirectional;
 pub(crate) fn join(route: &Route, client: OnUpgrade, response: &mut Response<UpstreamBody>) -> Response<Download> {
     let server = hyper::upgrade::on(&mut *response);
     let mut stop = route.shared.stopping();
-    let (place, under_way) = (route.place.clone(), route.place.begin());
+    let (seat, under_way) = (route.seat.clone(), route.seat.begin());
     route.shared.spawn(async move {
-        // Its place is taken until it ends.
-        let _place = (place, under_way);
+        // Its seat is taken until it ends.
+        let _place = (seat, under_way);
         let Ok((client, server)) = tokio::try_join!(client, server) else { return };
         let (mut client, mut server): (TokioIo<Upgraded>, TokioIo<Upgraded>) = (TokioIo::new(client), TokioIo::new(server));
         tokio::select! {

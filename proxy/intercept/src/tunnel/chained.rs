@@ -25,10 +25,10 @@ const ASKS_AGAIN: Duration = Duration::from_secs(300);
 /// Longest page that comes with a refusal, bytes.
 const MAX_PAGE: u64 = 1 << 20;
 
-/// What a program asks of the other proxy.
+/// A program's request to the other proxy.
 enum Asked {
     Tunnel(ConnectHead, String, u16),
-    /// Something else, which passes as it is.
+    /// Any other request, which passes unchanged.
     Other,
     Gone,
 }

@@ -18,12 +18,12 @@ use tokio::io::AsyncWriteExt;
 /// A fatal alert `access_denied` (RFC 8446 section 6.2) in a record of TLS 1.2's version.
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
-/// What was refused speaks this, so this is what it is told in.
+/// The protocol in which a client is told of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Words {
     Http,
     TlsAlert,
-    /// It would not understand a word of ours.
+    /// None: it would not understand a word of ours.
     None,
 }
 
@@ -64,10 +64,10 @@ impl Tunnel {
         self.shared.recorder.flow(outcome, reports);
     }
 
-    /// The same where its server is known by more than that.
+    /// Passes on a connection whose server is known by more than its address, if the judge lets it.
     pub(super) async fn pass_judged(self, connection: &Connection, passage: Passage) {
         // What it says further is not read, so nobody can tell whether it rests.
-        let _passes = self.asking.place.begin();
+        let _passes = self.asking.seat.begin();
         let outcome = FlowOutcome::of(passage);
         match connection.pass(passage, outcome.as_str()) {
             Passed::Go(reports) => {

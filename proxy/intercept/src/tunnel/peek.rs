@@ -22,7 +22,7 @@ pub(super) const PEEK: usize = 80 << 10;
 /// How long the rest of a first line is waited for before its beginning is passed on, as the client may wait for an answer to it.
 pub(super) const LINE_GOES_ON: Duration = Duration::from_secs(1);
 
-/// What the client said first.
+/// The first bytes of a client, classified.
 pub(super) enum First {
     Tls(Box<ClientHello>),
     Http(Speaks),
@@ -30,16 +30,16 @@ pub(super) enum First {
     ToProxy,
     /// A request for a tunnel, to another proxy.
     Connect,
-    /// What is not read.
+    /// Something that is not read.
     Unread(Passage),
-    /// Nothing, and it has ended its side.
+    /// No bytes, and the client has ended its side.
     Nothing,
-    /// Nothing yet, and the server cannot be reached.
+    /// No bytes yet, and the server cannot be reached.
     Unreachable(SendError),
     Gone,
 }
 
-/// Who said something.
+/// The side that sent something.
 pub(super) enum Spoke {
     Client(usize),
     Server,

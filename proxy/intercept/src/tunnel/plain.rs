@@ -55,7 +55,7 @@ impl Tunnel {
             sni: None,
             alpn: None,
             problem: None,
-            place: self.asking.place.clone(),
+            seat: self.asking.seat.clone(),
             twice: Twice::default(),
             departure: None,
             shared: self.shared.clone(),

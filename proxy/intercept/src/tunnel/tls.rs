@@ -110,7 +110,7 @@ impl Tunnel {
         let accepted = timeout(self.shared.options.hello_timeout, TlsAcceptor::from(config).accept(client)).await;
         let stream = match accepted {
             Ok(Ok(stream)) => {
-                self.asking.place.takes_a_step();
+                self.asking.seat.takes_a_step();
                 stream
             }
             Ok(Err(error)) => {
@@ -137,7 +137,7 @@ impl Tunnel {
             },
             problem,
             departure: None,
-            place: self.asking.place.clone(),
+            seat: self.asking.seat.clone(),
             twice: Twice::default(),
             shared: self.shared,
         };
@@ -219,7 +219,7 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
         }
         Ok(Inside::Gone) | Err(_) => return route.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
     };
-    let _passes = route.place.begin();
+    let _passes = route.seat.begin();
     let outcome = FlowOutcome::of(passage);
     let reports = match for_any_server(route.connection.clone(), passage).pass(passage, outcome.as_str()) {
         Passed::Go(reports) => reports,
@@ -268,11 +268,11 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
     }
 }
 
-/// What was said first inside of TLS.
+/// The first bytes inside of TLS, classified.
 enum Inside {
     Http(Speaks),
     Unread(Passage),
-    /// It ended before it said anything.
+    /// The client ended before it sent anything.
     Silent,
     Gone,
 }
