@@ -59,7 +59,7 @@ pub(crate) struct HandOver {
 }
 
 impl HandOver {
-    /// Within a tokio runtime a timer closes what nobody takes; outside, the next offer does.
+    /// Offers a connection. Within a tokio runtime a timer closes what nobody takes; outside, the next offer does.
     pub(crate) fn put(&self, dest: &Destination, stream: UpstreamStream) {
         let offer = Offer {
             key: dest.key().clone(),

@@ -21,7 +21,7 @@ where
 {
 }
 
-/// What is given back when dropped.
+/// A hold on a connection, given back when dropped.
 pub(crate) trait Lease: Send + Sync {}
 
 /// The body of an upstream's answer. As long as it is there, its connection or its stream carries nothing else.

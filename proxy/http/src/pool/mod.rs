@@ -57,7 +57,7 @@ const SHARDS: usize = 16;
 const RETRIES: usize = 3;
 /// How often it is looked for connections that are idle too long, as a part of that time.
 const LOOKS: u32 = 4;
-/// The same, at least.
+/// The shortest interval of looking for them.
 const LOOK_AT_LEAST: Duration = Duration::from_millis(50);
 /// Most servers that are remembered for closing connections.
 const MOST_REMEMBERED: usize = 1024;
