@@ -8,7 +8,7 @@ use gnomon_shares::{Bounds, Refused, Share, Shares};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// One caller alone has at most so many times the places that are left.
+/// A caller alone has at most so many times the places that are left.
 const TIMES_FREE: usize = 3;
 /// The part of the workers that is there for searches besides.
 const SEARCHES: usize = 8;
@@ -26,7 +26,7 @@ pub(super) fn searches_beside(executions: usize) -> usize {
 }
 
 impl Turns {
-    /// So many at the same time, and so many that wait for so long.
+    /// Turns for so many at the same time, and so many that wait for so long.
     pub fn of(places: usize, waiting: usize, patience: Duration) -> Self {
         let shares = |all| Shares::new(Bounds { all, each: all, times_free: TIMES_FREE });
         Self { places: shares(places), waiting: shares(waiting), patience }

@@ -80,7 +80,7 @@ fn url(text: &str, base: Option<&str>) -> String {
     parsed.map(|url| parts(&url)).unwrap_or_default()
 }
 
-/// Those of a URL with one of them changed; nothing if that is not possible, and nothing happens then.
+/// The parts of a URL with one of them changed; an empty text where that is not possible, and nothing happens then.
 fn changed(text: &str, part: &str, value: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return String::new() };
     let done = match part {
