@@ -18,7 +18,7 @@ pub(crate) fn complete(outcome: Outcome) -> Outcome {
     }
 }
 
-/// What a client is told of a call that failed, and how the audit has it.
+/// The answer to a call that failed, and its form in the audit.
 pub(crate) fn refused(routed: &Routed, error: &CallError, server: &str) -> (Outcome, Ending) {
     let ending = match error {
         CallError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },

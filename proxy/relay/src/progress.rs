@@ -53,7 +53,7 @@ impl Reported {
         Some(Reporting { to: self, at: server.clone(), token })
     }
 
-    /// Those of the calls at this server.
+    /// The tokens of the calls at this server.
     pub fn at(&self, server: &SmolStr) -> Vec<Id> {
         self.list().iter().filter(|(at, _)| at == server).map(|(_, token)| token.clone()).collect()
     }
@@ -75,7 +75,7 @@ impl Drop for Reporting<'_> {
     }
 }
 
-/// What is said of the progress of the call that has these parameters.
+/// The progress of the call that has these parameters.
 pub(crate) fn of_call(params: Option<&Bytes>, notification: &Notification) -> Option<Notification> {
     told_of(notification, token(params).as_slice())
 }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 pub struct Amount {
     /// Things.
     pub count: usize,
-    /// What they take together.
+    /// The bytes they take together.
     pub bytes: usize,
 }
 
@@ -30,12 +30,12 @@ impl Shares {
         Self { most, all: Amount::default(), owners: HashMap::new() }
     }
 
-    /// What is taken.
+    /// The amount taken.
     pub fn all(&self) -> Amount {
         self.all
     }
 
-    /// Somebody takes one more.
+    /// Adds one for this owner.
     pub fn add(&mut self, owner: &SmolStr, bytes: usize) {
         for amount in [&mut self.all, self.owners.entry(owner.clone()).or_default()] {
             amount.count += 1;
@@ -43,7 +43,7 @@ impl Shares {
         }
     }
 
-    /// Somebody gives one back.
+    /// Removes one of this owner.
     pub fn remove(&mut self, owner: &SmolStr, bytes: usize) {
         let Some(own) = self.owners.get_mut(owner) else { return };
         for amount in [&mut self.all, own] {
@@ -55,7 +55,7 @@ impl Shares {
         }
     }
 
-    /// Who must give way, if there is too much: whoever has most of what there is too much of.
+    /// The owner who must give way, if there is too much: the one with most of what there is too much of.
     pub fn too_much(&self) -> Option<SmolStr> {
         let measure: fn(&Amount) -> usize = if self.all.count > self.most.count {
             |amount| amount.count
@@ -80,7 +80,7 @@ pub fn owner(caller: &Caller) -> SmolStr {
     }
 }
 
-/// Whose a task is that is begun or asked for within a session: who is proven to ask, else the kernel's user, else the session.
+/// The owner of a task that is begun or asked for within a session: who is proven to ask, else the kernel's user, else the session.
 pub fn task_owner(caller: &Caller, session: &str) -> SmolStr {
     let nobody = caller.method == AuthMethod::None && caller.process.as_ref().is_none_or(|process| process.user.is_none());
     if nobody { format_smolstr!("session {session}") } else { owner(caller) }

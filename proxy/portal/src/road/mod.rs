@@ -59,7 +59,7 @@ use std::{
 /// How long a client may take to answer a question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// What a server is asked, and how it ends.
+/// A server's answer to a request, and how it ends.
 pub(crate) type Served<'a> = Pin<Box<dyn Future<Output = (Outcome, Ending)> + Send + 'a>>;
 
 /// How far a conversation went.
@@ -80,12 +80,12 @@ pub(crate) struct Road {
 }
 
 impl Road {
-    /// To the servers of these lists.
+    /// The road to the servers of these lists.
     pub fn new(lists: Arc<PortalLists>, acts: Option<Arc<Acts>>, metrics: Option<PortalMetrics>, rules: Option<Rules>) -> Self {
         Self { lists, acts, metrics, rules, shared: SharedSessions::new(), parked: Parked::new() }
     }
 
-    /// What may be asked for.
+    /// The lists.
     pub fn lists(&self) -> &Arc<PortalLists> {
         &self.lists
     }
@@ -104,7 +104,7 @@ impl Road {
         Act::begin(self.acts.as_ref(), kind, call, method)
     }
 
-    /// Whom messages for a caller are charged to.
+    /// The share that messages for a caller are charged to.
     pub fn recipient(&self, caller: &Caller) -> Recipient {
         Recipient::of(caller, self.metrics.clone())
     }
@@ -281,7 +281,7 @@ impl Road {
         Ok(outcome)
     }
 
-    /// One request within a session, with the server's questions passed to the client.
+    /// Makes one request within a session, with the server's questions passed to the client.
     async fn converse(
         &self,
         call: &Call,
@@ -494,7 +494,7 @@ fn knows_no_call(routed: &Routed, outcome: &Outcome) -> bool {
         && outcome.code().is_some_and(|code| [METHOD_NOT_FOUND, UNSUPPORTED_VERSION].map(i64::from).contains(&code))
 }
 
-/// Why an operation of a document is not called, if it is not: policy allows it, and the configuration does not offer it here.
+/// The reason that an operation of a document is not called, if it is not: policy allows it, and the configuration does not offer it here.
 fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
     match routed.exposed.as_ref()?.entry.listed() {
         Listed::Everywhere => None,
@@ -507,13 +507,13 @@ fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
     }
 }
 
-/// What a request asked for, as its client wrote it.
+/// The name that a request asked for, as its client wrote it.
 fn asked_for(request: &Request) -> SmolStr {
     let Ok(members) = request.members() else { return SmolStr::default() };
     members.text("name").or_else(|| members.text("uri")).map(|text| shortened(&text).into()).unwrap_or_default()
 }
 
-/// Since 2026-07-28 a resource that is not there is a wrong parameter.
+/// The error in the caller's era: since 2026-07-28 a resource that does not exist is a wrong parameter.
 fn in_era(from: &From, error: RpcError) -> RpcError {
     match from {
         From::Stateless(_) if error.code == -32002 => RpcError { code: INVALID_PARAMS, ..error },
