@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 const MOST: usize = 64;
 /// Deepest annotated property.
 const DEEPEST: usize = 8;
-/// What `Mcp-Param-*` headers begin with.
+/// The prefix of `Mcp-Param-*` headers.
 pub const PARAM_PREFIX: &str = "mcp-param-";
 
 /// A tool's argument that is mirrored in a header (`x-mcp-header`).
@@ -21,7 +21,7 @@ pub struct Mirrored {
     path: Vec<SmolStr>,
 }
 
-/// What disagrees. The text is fit for the client's eyes.
+/// A header and an argument that disagree. The text is fit for the client's eyes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch(pub String);
 
@@ -74,7 +74,7 @@ pub fn annotations(schema: &Value) -> Result<Vec<Mirrored>, Unusable> {
     Ok(found)
 }
 
-/// What a tool's `x-mcp-header` may not be.
+/// An error of a tool's `x-mcp-header`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`x-mcp-header` of `{property}` {why}")]
 pub struct Unusable {

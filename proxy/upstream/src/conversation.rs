@@ -20,13 +20,13 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// The answer to a request, or the way there.
 pub enum Answer {
-    /// At once.
+    /// The answer, at once.
     Done(Outcome),
     /// The server has more to say first.
     Going(Conversation),
 }
 
-/// One thing that is said before the answer, or the answer.
+/// A message before the answer, or the answer.
 #[derive(Debug)]
 pub enum Said {
     /// A notification, or a request of the server's own.
@@ -50,17 +50,17 @@ pub(crate) type Heard = Result<Said, UpstreamError>;
 
 /// A line that all requests to a server share.
 pub(crate) trait SharedLine: Send + Sync {
-    /// What the server asks over it.
+    /// The server's questions over it.
     fn asked(&self) -> &Asked;
     /// A request is given up, as the server has been silent for too long.
     fn fell_silent(&self);
-    /// Nobody waits for this answer any more.
+    /// Cancels a request for whose answer nobody waits any more.
     fn take_back(&self, id: &Id);
 }
 
 /// A session whose streams are taken up again where they break off.
 pub(crate) trait Resumes: Send + Sync {
-    /// What the server asks in it.
+    /// The server's questions in it.
     fn asked(&self) -> &Asked;
     /// The stream after the event `last`; an error when the server does not give it back.
     fn resume<'s>(&'s self, last: Option<&'s str>) -> Resumed<'s>;
@@ -96,7 +96,7 @@ enum Way {
 }
 
 impl Beside {
-    /// As [`Conversation::next`]; what was heard elsewhere comes first, as it was said before.
+    /// As [`Conversation::next`]; messages that were heard elsewhere come first, as they were sent before.
     async fn next(&mut self) -> Result<Said, UpstreamError> {
         tokio::select! {
             biased;
@@ -137,7 +137,7 @@ impl Drop for TakenBack {
 struct Stream {
     /// None while it is interrupted.
     events: Option<EventReader>,
-    /// Who takes it up again.
+    /// The session that resumes it.
     session: Option<Arc<dyn Resumes>>,
     last: Option<SmolStr>,
     retry: Duration,
@@ -186,13 +186,13 @@ fn whole(text: &Bytes, id: &Id) -> Result<Outcome, UpstreamError> {
 }
 
 impl Conversation {
-    /// Over a shared line, whose reader sends what concerns the request `id`. The server may be silent for `patience`.
+    /// A request over a shared line, whose reader sends what concerns the request `id`. The server may be silent for `patience`.
     #[must_use]
     pub(crate) fn over_pipe(id: Id, said: mpsc::Receiver<Heard>, patience: Duration, line: Weak<dyn SharedLine>) -> Self {
         Self { id, source: Source::Pipe { said, patience, line, undo: None } }
     }
 
-    /// With an answer that is still coming, while more of what its server says comes elsewhere.
+    /// A request whose answer is still coming, while more messages of its server come elsewhere.
     pub(crate) fn beside(
         id: Id,
         answer: impl Future<Output = Result<Answer, UpstreamError>> + Send + 'static,
@@ -216,7 +216,7 @@ impl Conversation {
         &self.id
     }
 
-    /// What comes next. Not to be called after the answer.
+    /// The next message. Not to be called after the answer.
     ///
     /// # Errors
     /// When the server falls silent, breaks off, or breaks the protocol.

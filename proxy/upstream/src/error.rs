@@ -4,10 +4,10 @@ use gnomon_catalogue::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use gnomon_http::{DialError, SendError};
 use std::{fmt, time::Duration};
 
-/// Why a server cannot be connected to.
+/// The reason that a server cannot be connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unconnected {
-    /// Nobody listens at its address.
+    /// No listener at its address.
     Refused,
     /// Its name has no address.
     Name,
@@ -17,7 +17,7 @@ pub enum Unconnected {
     Time,
     /// Its address is one that gnomon does not connect to.
     Forbidden,
-    /// Something else on the way.
+    /// Another error on the way.
     Other,
 }
 
@@ -34,56 +34,56 @@ impl fmt::Display for Unconnected {
     }
 }
 
-/// Why a server gave no answer.
+/// The reason that a server gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamError {
-    /// Nobody listens there, or not for us.
+    /// No connection could be made.
     #[error("it cannot be reached{why}")]
     Unreachable {
-        /// Why.
+        /// The reason.
         why: Unconnected,
-        /// For the log only: it may name addresses.
+        /// The error for the log only: it may name addresses.
         detail: String,
     },
-    /// It took the connection and closed it again.
+    /// The server accepted the connection and closed it again.
     #[error("it closed the connection without an answer")]
     Dropped {
-        /// For the log only.
+        /// The error, for the log only.
         detail: String,
     },
-    /// It is a program that was not started; why, in words for clients.
+    /// The server is a program that was not started; the reason in words for clients.
     #[error("{0}")]
     NotStarted(String),
-    /// It was found to be gone, and is not asked again before it is back.
+    /// The server was found to be gone, and is not asked again before it is back.
     #[error("it has been unreachable for {}; it is tried again in the background", lasted(*.0))]
     Down(Duration),
-    /// It took too long.
+    /// The server took too long.
     #[error("it gave no answer within {0:?}")]
     Timeout(Duration),
-    /// It forgot the session.
+    /// The server forgot the session.
     #[error("it ended the session")]
     SessionGone,
-    /// It wants other credentials than it got.
+    /// The server does not accept the credentials.
     #[error("it refused the credentials that gnomon holds for it (HTTP {0})")]
     Unauthorized(u16),
-    /// It answers something that is not MCP.
+    /// The server answers with a status that is not MCP's.
     #[error("it answered HTTP {0}")]
     Status(u16),
-    /// It breaks the protocol.
+    /// The server breaks the protocol.
     #[error("its answer cannot be used: {0}")]
     Protocol(String),
-    /// It sent more than may be held.
+    /// The server sent more than may be held.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
-    /// It broke off.
+    /// The server broke off.
     #[error("it broke off its answer")]
     Aborted,
-    /// It is an answer after all: an error of its own.
+    /// The server answered with an error of its own.
     #[error("it answered with an error")]
     Rpc(Outcome),
 }
 
-/// For how long, in words.
+/// A span of time in words.
 fn lasted(time: Duration) -> String {
     match time.as_secs() {
         0 => "less than a second".to_owned(),
@@ -92,7 +92,7 @@ fn lasted(time: Duration) -> String {
 }
 
 impl UpstreamError {
-    /// What the client is told; `server` is the id by which it knows it.
+    /// The answer to the client; `server` is the id by which it knows the server.
     #[must_use]
     pub fn outcome(&self, server: &str) -> Outcome {
         match self {
@@ -115,7 +115,7 @@ impl UpstreamError {
         }
     }
 
-    /// Why, in a word for metrics, for the log, and for whoever tells one reason from another: of a fixed set.
+    /// The reason as a word of a fixed set, for metrics, for the log, and for telling reasons apart.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -139,7 +139,7 @@ impl UpstreamError {
         }
     }
 
-    /// What only the log may say of it: it may name addresses.
+    /// The part of the error for the log only: it may name addresses.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         match self {

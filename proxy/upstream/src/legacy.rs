@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 /// How long a server may take to be told that a session is over.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Who opens a session, as the server is told.
+/// The client of a session, as the server is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
     /// `clientInfo`, JSON.
@@ -73,7 +73,7 @@ fn brief_capabilities(capabilities: Bytes) -> Bytes {
 }
 
 impl Client {
-    /// By what it says of itself, at most 6 KiB of it: thousands may be kept.
+    /// A client by its description of itself, at most 6 KiB of it: thousands may be kept.
     #[must_use]
     pub fn new(info: Bytes, capabilities: Bytes, version: SmolStr) -> Self {
         let (info, capabilities) = (brief_info(info), brief_capabilities(capabilities));
@@ -116,16 +116,16 @@ impl Client {
     }
 }
 
-/// What a server is told that asks a client for what it has not declared.
+/// The error for a server that asks a client for a capability it has not declared.
 #[must_use]
 pub fn undeclared(capability: &str) -> RpcError {
     RpcError::new(METHOD_NOT_FOUND, format!("the client has not declared `{capability}`, so it cannot be asked for that"))
 }
 
-/// What a server says of itself; JSON texts.
+/// A server's description of itself; JSON texts.
 #[derive(Clone, Debug, Default)]
 pub struct ServerFace {
-    /// Its capabilities.
+    /// The server's capabilities.
     pub capabilities: Bytes,
     /// Name and version.
     pub info: Option<Bytes>,
@@ -139,7 +139,7 @@ const INSTRUCTIONS: usize = 4096;
 const FACE: usize = 16 << 10;
 
 impl ServerFace {
-    /// By what it says, up to its bounds: each session with a server keeps it.
+    /// The description in the server's words, up to its bounds: each session with a server keeps it.
     pub(crate) fn of(capabilities: Option<&str>, info: Option<&str>, instructions: Option<Cow<'_, str>>) -> Self {
         let copied = |json: &str| Bytes::copy_from_slice(json.as_bytes());
         let capabilities = match capabilities {
@@ -158,9 +158,9 @@ impl ServerFace {
 
 /// How messages of a session travel.
 pub enum Line {
-    /// Each request by itself.
+    /// HTTP, with each request by itself.
     Http(Arc<Endpoint>),
-    /// All on one line.
+    /// A shared line.
     Pipe(Arc<Pipe>),
 }
 
@@ -169,11 +169,11 @@ pub enum Line {
 pub enum Speaks {
     /// On a stream that is opened for it.
     OnRequest,
-    /// All it says comes on one line.
+    /// On the one line, at any time.
     Always,
 }
 
-/// Within what a server's ids of tasks tell them apart.
+/// The range within which a server's ids of tasks are distinct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The server: it knows of no sessions.
@@ -191,11 +191,11 @@ pub struct LegacySession {
     number: u64,
     asked: Arc<Asked>,
     counted: OnceLock<Counted>,
-    /// What the server said of itself.
+    /// The server's description of itself.
     pub face: ServerFace,
 }
 
-/// One of those that are counted as long as they are there.
+/// A session that is counted as long as it is there.
 struct Counted(IntGauge);
 
 impl Drop for Counted {
@@ -245,7 +245,7 @@ impl LegacySession {
         Ok(opened)
     }
 
-    /// Is counted there for as long as it is kept.
+    /// Counts the session there for as long as it is kept.
     pub(crate) fn counts_in(&self, open: IntGauge) {
         open.inc();
         let _ = self.counted.set(Counted(open));
@@ -260,7 +260,7 @@ impl LegacySession {
         }
     }
 
-    /// What its server can tell from other sessions.
+    /// The range within which its server tells sessions and tasks apart.
     #[must_use]
     pub fn scope(&self) -> Scope {
         match (&self.line, &self.session) {
@@ -323,7 +323,7 @@ impl LegacySession {
         }
     }
 
-    /// What the server says unasked, until it has no more to say.
+    /// The server's unsolicited messages, until it has no more.
     ///
     /// # Errors
     /// When the server offers no such stream.
@@ -331,7 +331,7 @@ impl LegacySession {
         self.listen_after(None).await
     }
 
-    /// The same, from an event on that was heard last.
+    /// The server's unsolicited messages after the event that was heard last.
     ///
     /// # Errors
     /// As [`LegacySession::listen`].
@@ -412,7 +412,7 @@ impl Resumes for LegacySession {
     }
 }
 
-/// What a server says unasked.
+/// The unsolicited messages of a server.
 pub struct Listening(Source);
 
 enum Source {

@@ -23,9 +23,9 @@ use std::sync::{
 
 /// How requests travel.
 pub enum ModernLine {
-    /// Each by itself.
+    /// HTTP, with each request by itself.
     Http(Arc<Endpoint>),
-    /// All on one line.
+    /// A shared line.
     Pipe(Arc<Pipe>),
     /// None: each becomes a request of an API.
     Api(Arc<Api>),
@@ -35,7 +35,7 @@ pub enum ModernLine {
 pub struct ModernPeer {
     line: ModernLine,
     next: AtomicU64,
-    /// What it said of itself.
+    /// The server's description of itself.
     pub face: ServerFace,
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::TrySendErr
 
 /// Most messages that wait to be written, and most that wait for one reader.
 const QUEUE: usize = 64;
-/// What is counted as one of those that wait, bytes, and how many may: of one message that is longer, it alone.
+/// The unit in which waiting messages are counted, bytes, and how many units may wait: a longer message waits alone.
 const UNIT: usize = 1 << 10;
 const MOST_UNWRITTEN: u32 = 8 << 10;
 /// Most requests under way.
@@ -44,7 +44,7 @@ pub struct Pipe {
     asked: Arc<Asked>,
     /// A request was given up for its silence, and nothing was heard since.
     silent: AtomicBool,
-    /// It was told that answers come under ids that no request has.
+    /// True once it was logged that answers come under ids that no request has.
     told: AtomicBool,
     patience: Duration,
 }
@@ -57,7 +57,7 @@ enum Line {
 }
 
 struct Waiting {
-    /// Its last place is for the answer.
+    /// The channel to whoever waits; its last place is for the answer.
     said: mpsc::Sender<Heard>,
     /// The client's own progress token, JSON.
     token: Option<String>,
@@ -68,7 +68,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owed {
     Soon,
-    /// At the end of all: it is a subscription.
+    /// At the end, as for a subscription.
     Sometime,
 }
 
@@ -203,12 +203,12 @@ impl Pipe {
         }
     }
 
-    /// What the server says unasked. Only the first caller gets it.
+    /// The server's unsolicited messages. Only the first caller gets them.
     pub fn listen(&self) -> Option<mpsc::Receiver<Message>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The same; who listened before no longer does.
+    /// The server's unsolicited messages, taken over from an earlier listener.
     pub fn listen_instead(&self) -> mpsc::Receiver<Message> {
         self.listen().unwrap_or_else(|| {
             let (unasked, heard) = mpsc::channel(QUEUE);
@@ -224,7 +224,7 @@ impl Pipe {
         waiting.values().any(|waiting| waiting.owed == Owed::Soon && !waiting.said.is_closed())
     }
 
-    /// What the server asks.
+    /// The server's questions.
     pub(crate) fn asked(&self) -> &Arc<Asked> {
         &self.asked
     }
@@ -247,13 +247,13 @@ impl Pipe {
         *self.open.borrow() == Line::Gone
     }
 
-    /// Until it is down.
+    /// Waits until the line is down.
     pub async fn closed(&self) {
         // The sender is ours, so this ends only with the line.
         let _ = self.open.subscribe().wait_for(|line| *line == Line::Gone).await;
     }
 
-    /// Until it is down, or nobody uses it any more.
+    /// Waits until the line is down, or nobody uses it any more.
     pub fn ended(&self) -> impl Future<Output = ()> + use<> {
         let mut open = self.open.subscribe();
         async move {

@@ -12,7 +12,7 @@ const PATTERN: u64 = 100;
 /// How often what applies to the same value is looked at again to know what is left over (`unevaluated…`).
 const AGAIN: u64 = 3;
 
-/// To what a subschema applies.
+/// The value to which a subschema applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Edge {
     /// The same value.

@@ -41,13 +41,13 @@ const PAGE: (usize, usize) = (256, 256 << 10);
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("gnomon/", env!("CARGO_PKG_VERSION")));
 const PLAIN: HeaderValue = HeaderValue::from_static("identity");
 
-/// What an API is made of.
+/// Options of an API.
 pub struct ApiOptions {
     /// The server's id.
     pub id: SmolStr,
-    /// Its document.
+    /// The API's document.
     pub imported: Imported,
-    /// What is offered of it.
+    /// The operations that are offered.
     pub selection: Selection,
     /// Headers that every request carries.
     pub headers: HeaderMap,
@@ -55,19 +55,19 @@ pub struct ApiOptions {
     pub secrets: Vec<(String, String)>,
 }
 
-/// Why a document cannot be served.
+/// An error of serving a document.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidApi {
     /// The document has no such scheme.
     #[error("the document has no security scheme `{0}`; it has: {1}")]
     Scheme(String, String),
-    /// It has, but no secret can be put there.
+    /// The scheme exists, but no secret can be sent that way.
     #[error("the security scheme `{0}` takes no secret: {1}")]
     Unsupported(String, SmolStr),
     /// The secret cannot stand where it belongs.
     #[error("the secret for the security scheme `{0}` cannot be sent there")]
     Secret(String),
-    /// No request can go to its base.
+    /// The base is not a valid URL for requests.
     #[error("its base cannot be called: {0}")]
     Base(#[from] crate::endpoint::InvalidUrl),
 }
@@ -75,7 +75,7 @@ pub enum InvalidApi {
 /// An API.
 pub struct Api {
     endpoint: Endpoint,
-    /// What every path begins with.
+    /// The beginning of every path.
     base: String,
     title: String,
     operations: HashMap<SmolStr, Operation>,
@@ -118,18 +118,18 @@ impl Api {
         })
     }
 
-    /// Where it is.
+    /// The endpoint.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// What it says of itself.
+    /// The API's description of itself.
     pub(crate) fn face(&self) -> ServerFace {
         let info = json!({"name": self.title, "version": "openapi"});
         ServerFace { capabilities: Bytes::from_static(b"{\"tools\":{}}"), info: Some(Bytes::from(info.to_string())), instructions: None }
     }
 
-    /// Its tools, as far as the rules let them be offered: one that they refuse costs no other.
+    /// The tools, as far as the rules let them be offered: one that they refuse costs no other.
     pub(crate) async fn judged(&self, id: &SmolStr, over: &impl Oversight) -> Vec<Arc<Entry>> {
         if !over.judges() {
             return self.entries.clone();

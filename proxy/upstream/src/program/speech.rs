@@ -9,9 +9,9 @@ use tokio::io::AsyncRead;
 pub(super) const SHOWN: usize = 2048;
 /// Lines that may come at once.
 const BURST: u32 = 200;
-/// And in a second.
+/// The most lines in a second.
 const RATE: u32 = 20;
-/// What stands where a secret stood.
+/// The text in place of a secret.
 const INSTEAD: &str = "[secret]";
 
 /// Turns lines into what may be seen.

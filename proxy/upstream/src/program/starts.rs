@@ -13,26 +13,26 @@ use std::{
 
 /// Whoever lives shorter is taken for one that ended at its start.
 const STEADY: Duration = Duration::from_secs(30);
-/// So many of those in a row, and it is left alone for a while.
+/// So many failures in a row, and it is not started for a while.
 const MOST: u32 = 5;
 /// How long.
 const WHILE: Duration = Duration::from_secs(60);
 /// The wait after the second failure, which grows with the next ones.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// So many of all owners within [`WHILE`], and nobody has it started for a while.
+/// So many failures of all owners within [`WHILE`], and it is started for nobody for a while.
 const MOST_OF_ALL: usize = 30;
 /// Most owners that are remembered.
 const MOST_OWNERS: usize = 1024;
-/// Whose fault it is where a program ends that is run for gnomon itself, or for everybody.
+/// The owner of a process that is run for gnomon itself, or for everybody.
 pub(crate) const OWN: &str = "";
 
 /// How starts went lately.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
-    /// By whose they were.
+    /// The failures of each owner.
     owners: HashMap<SmolStr, Pace>,
-    /// When processes ended at their start, whosever they were.
+    /// The times at which processes ended at their start, of all owners.
     all: VecDeque<Instant>,
     /// The program itself was refused, which is nobody's fault.
     refused: Pace,
@@ -71,7 +71,7 @@ impl Starts {
         }
     }
 
-    /// This owner's ended by itself after so long.
+    /// Notes that this owner's process ended by itself after so long.
     pub(super) fn ended(&mut self, owner: &SmolStr, now: Instant, lived: Duration) {
         if lived >= STEADY {
             self.owners.remove(owner);
@@ -93,12 +93,12 @@ impl Starts {
         });
     }
 
-    /// It was not started at all.
+    /// Notes that it could not be started.
     pub(super) fn refused(&mut self, now: Instant, why: &str) {
         self.refused.note(now, |_| why.to_owned());
     }
 
-    /// It was.
+    /// Notes that it was started.
     pub(super) fn begun(&mut self) {
         self.refused = Pace::default();
     }

@@ -37,18 +37,18 @@ const REFRESH: Duration = Duration::from_secs(120);
 /// How long after fetching lists that have changed they are fetched again, however often the server says so in between.
 const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
 
-/// Where a server says what changes.
+/// The stream on which a server announces changes.
 pub(super) enum Watching {
     Session(Listening),
     Subscription(Conversation),
     /// A subscription on a shared line, where what is told stands among the rest.
     Line(Conversation, mpsc::Receiver<Message>),
-    /// It does not.
+    /// It does not announce any.
     Not,
 }
 
 impl<H: Oversight> Upstream<H> {
-    /// It is down. Told once, however often it is found, and once more where it is down for another reason.
+    /// Notes that it is down. Reported once, however often it is found, and once more where the reason changes.
     pub(super) fn gone(&self, why: UpstreamError) {
         let (mut news, told) = (true, why.clone());
         let changed = self.presence.send_if_modified(|presence| match presence {
@@ -75,7 +75,7 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// It is there.
+    /// Notes that it is there.
     pub(super) fn here(&self, present: Presence) {
         let was_there = self.presence.send_replace(present).is_up();
         if !was_there {
@@ -220,7 +220,7 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// Of which of these resources a server of the stateless era agrees to tell.
+    /// Records which of these resources a server of the stateless era agrees to watch.
     pub(super) fn acknowledged(&self, watched: &BTreeSet<SmolStr>, params: Option<&Bytes>) {
         let members = Members::of(params).unwrap_or_default();
         // One that does not say what it agrees to refuses nothing.

@@ -41,23 +41,23 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before a server that is gone is tried again, at first and at most.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 
-/// Something about a server's offer changed.
+/// A change of a server's offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Its list of this kind.
+    /// The list of this kind changed.
     List(Kind),
     /// The content of a resource; its own URI.
     Resource(SmolStr),
-    /// It came or went.
+    /// The server came or went.
     Presence,
 }
 
-/// What fetching a list showed.
+/// The result of fetching a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fetched {
-    /// It is as it was.
+    /// Unchanged.
     Same,
-    /// It changed, which was told.
+    /// Changed, which was reported.
     Changed,
 }
 
@@ -136,7 +136,7 @@ impl<H: Oversight> Upstream<H> {
         })
     }
 
-    /// What a document describes is listed once: it does not change while gnomon runs.
+    /// Lists the operations of a document once: it does not change while gnomon runs.
     async fn offer(&self, api: &Arc<Api>) {
         let entries = api.judged(&self.id, &self.held).await;
         self.lists.store(Arc::new(self.lists.load().with(Kind::Tool, entries.into())));
@@ -148,7 +148,7 @@ impl<H: Oversight> Upstream<H> {
         self.tell(Change::List(Kind::Tool));
     }
 
-    /// What it says of itself, before the rules as its lists are: instructions that they refuse are not passed on.
+    /// The server's description of itself, judged like its lists: instructions that rules refuse are not passed on.
     pub(super) fn present(&self, own: &Own) -> Presence {
         let presence = own.presence();
         let Presence::Up { era, face } = &presence else { return presence };
