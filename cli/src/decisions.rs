@@ -8,7 +8,7 @@ use gnomon_ledger::{Decided, Decision, Recalled};
 
 /// The reviews that stand, as far as they could be read.
 pub struct Known {
-    /// As they stand, or stood.
+    /// The reviews as they are, or were.
     pub reviews: Vec<Decision>,
     /// None where they are what stands now.
     pub stale: Option<Stale>,
@@ -16,7 +16,7 @@ pub struct Known {
 
 /// Reviews are those that stood some time ago.
 pub struct Stale {
-    /// When they stood: milliseconds since 1970.
+    /// The time as of which they are: milliseconds since 1970.
     pub as_of_ms: i64,
     why: String,
     unreadable: Vec<usize>,
@@ -37,12 +37,12 @@ pub async fn known(decided: &Decided) -> Result<Known> {
 }
 
 impl Stale {
-    /// What goes above them.
+    /// The line above them.
     pub fn head(&self) -> String {
         format!("as of {} UTC, when this host read the database of decisions last:", when::show(self.as_of_ms))
     }
 
-    /// What goes before what was judged by them.
+    /// The note before what was judged by them.
     pub fn note(&self) -> String {
         format!("judged by what was decided until {} UTC, when this host read the database of decisions last", when::show(self.as_of_ms))
     }

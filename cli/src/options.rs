@@ -6,12 +6,12 @@ use gnomon_config::{Config, Jsonl, Packs, Resolve, Switch};
 use gnomon_host::switch::Switch as KillSwitch;
 use std::{env, fs, net::SocketAddr, path::PathBuf};
 
-/// Where root's configuration stands.
+/// The path of root's configuration.
 const SYSTEM_CONFIG: &str = "/etc/gnomon/gnomon.yml";
-/// Where root's state is kept.
+/// The folder of root's state.
 const SYSTEM_STATE: &str = "/var/lib/gnomon";
 
-/// Where the state of a gnomon that runs as root is.
+/// The state folder of a gnomon that runs as root.
 pub fn system_state() -> PathBuf {
     SYSTEM_STATE.into()
 }
@@ -129,7 +129,7 @@ impl SwitchFlag {
     }
 }
 
-/// What a running gnomon is told.
+/// The options of a running gnomon.
 #[derive(Args, Debug)]
 pub struct ServeFlags {
     #[command(flatten)]
@@ -163,7 +163,7 @@ impl ServeFlags {
         self.switch.switch()
     }
 
-    /// What root's defaults stand for, in the variables that say the same to a process that is not root any more.
+    /// Root's defaults as the variables that mean the same to a process that is not root any more.
     ///
     /// # Errors
     /// There is no state folder.

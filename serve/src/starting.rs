@@ -32,25 +32,25 @@ const DAY: u64 = 24 * 60 * 60;
 /// Whether there must be metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scraped {
-    /// Where they are configured.
+    /// Always, as they are configured.
     Surely,
-    /// As far as their address is free: another gnomon on this host may have it.
+    /// If their address is free: another gnomon on this host may have it.
     IfFree,
 }
 
-/// What is open and ready, but does not serve yet.
+/// The parts that are open and ready, but do not serve yet.
 pub struct Core {
     pub read: RuleText,
     pub metrics: Option<TcpListener>,
     pub recorder: Arc<Recorder>,
     pub inspector: Arc<Inspector>,
     pub writer: Writer,
-    /// What the audit of portals is kept in.
+    /// The store of the portals' audit.
     pub store: Option<Stored>,
     pub descriptors: Descriptors,
 }
 
-/// What is written to, open.
+/// The open files and databases.
 struct Opened {
     ledger: Ledger,
     writer: Writer,
@@ -134,7 +134,7 @@ impl Core {
         Ok((proxy, announcement))
     }
 
-    /// Where metrics are.
+    /// The address of the metrics.
     pub fn scraped_at(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
@@ -187,7 +187,7 @@ fn ledger_options(config: &Config, state_dir: &Path) -> LedgerOptions {
     options
 }
 
-/// What a person needs to know to use it, and what it does not do.
+/// The announcement for a person: how to use it, and what it does not do.
 fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&str, Provenance), rules: usize) -> String {
     let (fingerprint, provenance) = key;
     let made = match provenance {

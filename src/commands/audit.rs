@@ -156,7 +156,7 @@ pub fn write(told: &VecDeque<Told>, format: Format) -> Result<()> {
     Ok(())
 }
 
-/// One record on one line, for people.
+/// A record on one line, for people.
 fn line(record: &Record) -> String {
     let user = record.user_email.as_ref().or(record.user_name.as_ref()).or(record.user_id.as_ref());
     let what = record.tool.as_ref().or(record.prompt.as_ref()).or(record.resource.as_ref()).or(record.method.as_ref());

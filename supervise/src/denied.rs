@@ -37,7 +37,7 @@ fn first_closed(path: &Path) -> PathBuf {
     closed.unwrap_or(path).to_owned()
 }
 
-/// For a shell.
+/// The path, quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);

@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-/// What tells a state folder of ours.
+/// The files that tell a state folder of ours.
 const OURS: [&str; 2] = ["ca.key", "ledger.sqlite"];
 
 /// How deep folders of the state folder are handed over.

@@ -85,7 +85,7 @@ fn is_mapped(map: &str, number: u32) -> bool {
     map.lines().any(reach)
 }
 
-/// Whose processes run now.
+/// The users whose processes run now.
 fn busy() -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut users: Vec<u32> = processes

@@ -196,13 +196,13 @@ impl Target {
         Ok(Self { file, text, config })
     }
 
-    /// Where it is.
+    /// The path.
     fn file(&self) -> Result<&Path, Complaint> {
         let next = "name it with --config";
         self.file.as_deref().ok_or_else(|| Complaint::usage("there is no configuration to add the server to").next(next))
     }
 
-    /// What it would say with this entry. Where the entry can only be added by hand it stands alone, beside what is global.
+    /// The configuration with this entry. Where the entry can only be added by hand it is alone, beside what is global.
     fn with(&self, entry: &str) -> Result<Configuration> {
         let file = self.file.clone().unwrap_or_else(|| PathBuf::from("gnomon.yml"));
         let text = registering::with_entry(&self.text, entry).unwrap_or_else(|| format!("servers:\n{entry}"));
@@ -227,9 +227,9 @@ impl Target {
     }
 }
 
-/// What was done.
+/// The result.
 enum Done {
-    /// Nothing, as was asked.
+    /// Nothing was changed, as was asked.
     Nothing,
     /// The entry is in the file.
     Added(PathBuf),
@@ -246,7 +246,7 @@ impl Done {
         }
     }
 
-    /// In words; `before` is what was done even where the entry is to be added by hand.
+    /// The result in words; `before` is what was done even where the entry is to be added by hand.
     fn text(&self, entry: &str, before: &str) -> String {
         match self {
             Self::Added(path) => format!("\nadded to {}:\n\n{entry}", path.display()),

@@ -81,7 +81,7 @@ fn package_of(script: &Path) -> Option<&Path> {
     script.ancestors().skip(1).take(4).find(|folder| SIGNS.iter().any(|sign| folder.join(sign).exists()))
 }
 
-/// What a program is best called by: its file's name, or its folder's where that says nothing.
+/// A name for a program: its file's name, or its folder's where that says nothing.
 fn name_of(program: &Path) -> String {
     const COMMON: [&str; 8] = ["index", "main", "server", "dist", "build", "src", "bin", "lib"];
     let stem = program.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();

@@ -26,7 +26,7 @@ impl Add {
     }
 }
 
-/// What a host is best called by: its first label that says something, or the host where that is an address.
+/// A name for a host: its first label that says something, or the host where that is an address.
 fn name_of(host: &str) -> &str {
     if host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok() {
         return host;
