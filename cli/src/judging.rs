@@ -41,7 +41,7 @@ pub fn decided(config: &Config, state_dir: Option<&Path>) -> Result<Known> {
     Ok(known.map_err(|error| Complaint::input(error.to_string()).next(next))?)
 }
 
-/// The same for recordings: with these reviews, as they hold now.
+/// The inspector for recordings: with these reviews, as they hold now.
 ///
 /// # Errors
 /// A catalogue is bad.

@@ -212,7 +212,7 @@ impl SensorKeeper {
         }
     }
 
-    /// It ends by itself when its link is closed, but for one that would stay for scopes that fail closed: there is nobody who
+    /// Ends the sensor. It ends by itself when its link is closed, but for one that would stay for scopes that fail closed: there is nobody who
     /// could serve them again.
     pub fn stop(self) {
         if let State::Running { mut sensor, ended: None, .. } = self.state

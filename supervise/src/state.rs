@@ -71,7 +71,7 @@ fn give(state_dir: &Path, folder: &Metadata, user: &User) -> Result<io::Result<(
     Ok(hand(state_dir, entries, &owned, user, DEEPEST))
 }
 
-/// What is in a folder that is root's now, and then the folder itself. Folders in it change hands where they were the same
+/// Hands over the content of a folder that is root's now, and then the folder itself. Folders in it change hands where they were the same
 /// nobody's; those of root's are for root.
 fn hand(folder: &Path, entries: Vec<DirEntry>, owned: &[u32], user: &User, depth: usize) -> io::Result<()> {
     for (path, found) in entries.into_iter().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?))) {

@@ -16,7 +16,7 @@ pub enum Reason {
     Shape,
     /// Its schema costs more than its bound.
     Cost,
-    /// It is too large, or beyond what is kept of a list.
+    /// The entry is too large, or beyond what is kept of a list.
     Size,
     /// Another entry has its name.
     Duplicate,

@@ -67,7 +67,7 @@ pub trait Host: Sync {
     /// A text for the model; the script sees it as a thrown `ToolError`.
     fn call(&self, asked: Asked<'_>, arguments: &Raw) -> impl Future<Output = Result<Box<Raw>, String>> + Send;
 
-    /// What to tell a script that calls a name which is not among [`Program::names`], in place of the nearest one.
+    /// The text for a script that calls a name which is not among [`Program::names`], in place of the nearest one.
     fn unknown(&self, _name: &str) -> Option<String> {
         None
     }

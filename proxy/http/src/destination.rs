@@ -56,7 +56,7 @@ pub(crate) struct LaneKey {
     pub(crate) authority: Authority,
 }
 
-/// Where a request goes, over which protocol, and on whose behalf: the pool key. Made once per
+/// The server of a request, with the protocol and the principal: the pool key. Made once per
 /// client connection, so that sending a request formats nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Destination {
@@ -123,7 +123,7 @@ impl Destination {
         self
     }
 
-    /// The same destination, but what it reaches is another proxy: a request whose URI names a server is sent with all of it
+    /// The same destination, as another proxy: a request whose URI names a server is sent with all of it
     /// (absolute form, RFC 9112 section 3.2.2).
     #[must_use]
     pub fn to_a_proxy(mut self) -> Self {

@@ -266,7 +266,7 @@ impl Dialer {
         timeout(limit, self.resolve(host, port)).await.unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
     }
 
-    /// The same for whoever can do without: within this time, and at once where a name was not found a few seconds ago.
+    /// The addresses for a caller who can do without: within this time, and at once where a name was not found a few seconds ago.
     ///
     /// # Errors
     /// [`DialError::Resolve`].

@@ -84,7 +84,7 @@ impl Lookups {
         }
     }
 
-    /// The same within this time, which is waited for once in a few seconds where there is no answer.
+    /// The addresses within this time, which is waited for once in a few seconds where there is no answer.
     pub(crate) async fn addresses_within(
         self: &Arc<Self>,
         patience: Duration,

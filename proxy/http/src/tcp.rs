@@ -18,7 +18,7 @@ use rustix::net::sockopt::set_tcp_quickack;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What comes so long after the bytes before it may have waited for their acknowledgement: the kernel holds one back for 40 ms or
+/// Bytes that come so long after those before them may have waited for their acknowledgement: the kernel holds one back for 40 ms or
 /// more (`TCP_DELACK_MIN`), some of which is over before we look.
 const HELD_UP: Duration = Duration::from_millis(30);
 

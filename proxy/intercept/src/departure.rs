@@ -52,7 +52,7 @@ impl Departure {
     }
 }
 
-/// Where the requests of a connection end (RFC 9112 section 6.3): an end in the middle of one is a request that broke off. The library
+/// A scanner for the ends of a connection's requests (RFC 9112 section 6.3): an end in the middle of one is a request that broke off. The library
 /// reads on as soon as it has a request, so whoever handles that one cannot tell.
 #[derive(Debug, Default)]
 struct Requests {
@@ -80,7 +80,7 @@ enum At {
 
 /// Most bytes of a line that matter: a header with a length, or the size of a chunk.
 const LINE: usize = 64;
-/// The same of a first line, which may have to be told.
+/// The longest first line that is kept, which may have to be reported.
 const FIRST_LINE: usize = 16 << 10;
 
 impl Requests {

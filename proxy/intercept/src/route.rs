@@ -66,7 +66,7 @@ pub(crate) enum Toward {
 }
 
 impl Toward {
-    /// What a request is for. Where the connection's first request was for its server, a later one may be for what a proxy alone can
+    /// The other end that a request is for. Where the connection's first request was for its server, a later one may be for what a proxy alone can
     /// fetch; over TLS the name in the handshake says what is at the other end.
     pub fn of<B>(route: &Route, request: &Request<B>) -> Self {
         let fetched_otherwise = request.uri().scheme().is_some_and(|scheme| ![uri::Scheme::HTTP, uri::Scheme::HTTPS].contains(scheme));

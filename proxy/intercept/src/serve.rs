@@ -96,7 +96,7 @@ where
     }
 }
 
-/// What hyper answered with 400 reached no server; but as some would have read it, or it is no request at all, it is told of as it is at
+/// Reports bytes that hyper answered with 400. They reached no server; but some would have read them, so they are reported as at
 /// the beginning of a connection. There it may pass; here the server's connection is others' as well.
 fn tell_odd(route: &Route, over: Result<(), hyper::Error>, said: &[u8]) {
     let Err(error) = over else { return };

@@ -94,7 +94,7 @@ pub(crate) async fn serve_original(
 }
 
 impl Tunnel {
-    /// What is known of the connection before it says anything. Where the client asks for an address, that is what it chose.
+    /// The observation of the connection before its client sends anything. Where the client asks for an address, that is the destination.
     fn observe(&self, channel: Channel) -> Observation {
         let mut seen = self.asking.observe(channel);
         if self.original.is_none() && self.host.parse::<IpAddr>().is_ok() {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// The most entries that one list names.
 const MOST_TOLD: usize = 20;
 
-/// What is told of what each server's list lacks, by the first of it and its number: a few of each, however much one lacks, and
+/// The notices of what each server's list lacks, by the first of it and its number: a few of each, however much one lacks, and
 /// how many more there are.
 fn told(of_servers: Vec<(Vec<Value>, usize)>) -> Vec<Value> {
     let all: usize = of_servers.iter().map(|(_, count)| count).sum();

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 pub struct Sight {
     lists: Arc<PortalLists>,
     caller: Arc<Caller>,
-    /// Of what it saw last: whoever does not read what they are told keeps none of it in memory.
+    /// The view it saw last: a listener that does not read keeps none of it in memory.
     view: Weak<View>,
     policy: Weak<Policy>,
     seen: Box<[[bool; 4]]>,

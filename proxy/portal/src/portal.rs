@@ -127,7 +127,7 @@ impl Portal {
         self.lists.regulate(policy, labels);
     }
 
-    /// Has callers prove who they are in another way, from the next request on; streams that wait for news end where their callers
+    /// Replaces the authenticator, from the next request on; streams that wait for news end where their callers
     /// cannot. It has the providers' keys first, if it can.
     pub async fn reauthenticate(&self, authenticator: Arc<Authenticator>) {
         self.log_in.replace(authenticator).await;

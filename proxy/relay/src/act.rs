@@ -92,7 +92,7 @@ impl Act {
         }
     }
 
-    /// It is about to leave for its server: where that waits for the audit, a record of its beginning is made durable.
+    /// Notes that it is about to leave for its server: where that waits for the audit, a record of its beginning is made durable.
     ///
     /// # Errors
     /// When that record cannot be written: the call must not leave.
@@ -104,7 +104,7 @@ impl Act {
         Ok(())
     }
 
-    /// Its server knows the session no longer, and it leaves once more: with a beginning of its own, and counted.
+    /// Notes that it leaves once more, as its server forgot the session: with a beginning of its own, and counted.
     ///
     /// # Errors
     /// As [`leaves`](Self::leaves).

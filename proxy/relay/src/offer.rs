@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 /// Whether clients may, or must, use Code Mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CodeMode {
-    /// Nobody.
+    /// Offered to nobody.
     Off,
     /// Whoever asks for it with `?codemode=search_and_execute`.
     #[default]

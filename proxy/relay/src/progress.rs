@@ -19,7 +19,7 @@ pub fn token(params: Option<&Bytes>) -> Option<Id> {
     Id::of_json(meta.get("progressToken")?.as_bytes())
 }
 
-/// What is said of one of these tokens, with that as its sender wrote it; none where it is of no such token.
+/// The progress of one of these tokens, with the token as its sender wrote it; none where it is of another.
 pub fn told_of(notification: &Notification, tokens: &[Id]) -> Option<Notification> {
     let params = Members::of(notification.params.as_ref()).ok()?;
     let said = Id::of_json(params.get("progressToken")?.as_bytes())?;

@@ -83,7 +83,7 @@ impl Questions {
         self.table().open.remove(&id.json().parse().ok()?)
     }
 
-    /// Nobody waits for the answer any more to what a server calls this: what its client calls it.
+    /// Drops the question that a server knows by this id, as nobody waits for its answer: the id its client knows it by.
     fn drop_of(&self, server: &SmolStr, within: Scope, id: &Id) -> Option<Id> {
         let mut table = self.table();
         let is = |asked: &Asked| matches!(asked, Asked::Server(asker) if asker.is(server, within) && asker.id == *id);

@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_OF_LIST: Duration = Duration::from_millis(300);
 
 static ROOM: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
-/// As much again for what waits to be sent to clients.
+/// The room for messages that wait to be sent to clients: as much again.
 static UNSENT: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
 
 /// The room of all portals of this process.

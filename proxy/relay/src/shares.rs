@@ -68,7 +68,7 @@ impl Shares {
     }
 }
 
-/// Whose share something counts against: who it is as far as it is proven; without any log-in the user that the program runs as,
+/// The owner of the share that something counts against: who it is as far as it is proven; without any log-in the user that the program runs as,
 /// as the kernel attests it, else where the connection comes from.
 pub fn owner(caller: &Caller) -> SmolStr {
     if caller.method != AuthMethod::None {

@@ -51,7 +51,7 @@ pub struct Made {
 pub enum Owned {
     /// The owner's for sure.
     Surely(Made),
-    /// It is, if its server tells sessions apart: another was given the same id later, in another session. Then it was created when
+    /// The owner's, if its server tells sessions apart: another was given the same id later, in another session. Then it was created when
     /// it was, and the other's at another time.
     IfOfThatTime(Made),
 }
@@ -102,7 +102,7 @@ impl Tasks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody's call of a tool began a task. Whoever had one of that id in the same session has it no longer.
+    /// Keeps a task that a call of a tool began. An earlier owner of that id in the same session loses it.
     pub fn keep(&self, id: SmolStr, made: Made) {
         let mut table = self.table();
         let table = &mut *table;
@@ -126,7 +126,7 @@ impl Tasks {
         }
     }
 
-    /// What a task came of, for its owner, who asks for it within this session: the task that began there, else the one that has the
+    /// The call that began a task, for its owner, who asks for it within this session: the task that began there, else the one that has the
     /// id since last of all.
     pub fn within(&self, owner: &SmolStr, id: &str, scope: Scope) -> Option<Owned> {
         let mut table = self.table();
@@ -149,7 +149,7 @@ impl Tasks {
         })
     }
 
-    /// The same where it is not known yet in which session the owner asks.
+    /// The call that began a task, where it is not known yet in which session the owner asks.
     pub fn of(&self, owner: &SmolStr, id: &str) -> Option<Made> {
         self.table().known.get(id)?.iter().rfind(|made| made.owner == *owner).cloned()
     }

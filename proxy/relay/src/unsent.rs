@@ -26,7 +26,7 @@ const TOLD_AGAIN: Duration = Duration::from_secs(10);
 /// The length from which an answer is not copied on its way, so its room goes with it, bytes.
 pub const LARGE: usize = 64 << 10;
 
-/// What a list comes to where there is no room for it. It is known by its place in memory, as no answer of a server's is.
+/// The body in place of a list for which there is no room. It is known by its place in memory, as no answer of a server's is.
 static NO_LIST: LazyLock<Bytes> = LazyLock::new(|| match RpcError::new(INTERNAL_ERROR, CallError::NoRoom.to_string()).into() {
     Outcome::Result(text) | Outcome::Error(text) => text,
 });

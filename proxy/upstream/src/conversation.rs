@@ -45,7 +45,7 @@ pub enum Said {
     },
 }
 
-/// What comes of a request over a shared line, as far as it came.
+/// A message for a request over a shared line, or its failure.
 pub(crate) type Heard = Result<Said, UpstreamError>;
 
 /// A line that all requests to a server share.

@@ -290,7 +290,7 @@ impl LegacySession {
         }
     }
 
-    /// The same where more of what the server says meanwhile comes `aside`, as on the session's own stream: it is heard from the
+    /// Makes a request of which more messages come `aside`, as on the session's own stream: it is heard from the
     /// first moment on.
     #[must_use]
     pub fn converse(self: &Arc<Self>, id: Id, method: SmolStr, params: Option<Bytes>, aside: mpsc::Receiver<Message>) -> Conversation {

@@ -54,8 +54,8 @@ impl Oversight for () {
 /// Whether gnomon was told something new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// It was.
+    /// Something new.
     Some,
-    /// What it had been told before.
+    /// Nothing but what it had been told before.
     None,
 }

@@ -165,7 +165,7 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// Somebody heard it say this: if that is that a list changed, it is fetched, however often and to whomever it is said, and
+    /// Notes a notification of the server: if it says that a list changed, it is fetched, however often and to whomever it is said, and
     /// whoever holds it is told. Whether it was.
     pub fn tells_of_lists(&self, method: &str) -> bool {
         let kinds = Kind::changed_by(method);

@@ -233,7 +233,7 @@ impl<'a> Count<'a> {
         self.parts(schema, value, times, nesting + 1)
     }
 
-    /// What applies to parts: by name where it says so, else to all of them.
+    /// Adds the subschemas that apply to parts: by name where it says so, else to all of them.
     fn parts(&mut self, schema: &'a Value, value: &Value, times: u64, nesting: usize) -> Option<()> {
         let Value::Object(keywords) = schema else { return Some(()) };
         match value {

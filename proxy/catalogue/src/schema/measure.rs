@@ -113,7 +113,7 @@ impl<'a> Walk<'a> {
         Ok(unfolded)
     }
 
-    /// What applies to one and the same value.
+    /// Unfolds the subschemas that apply to one and the same value.
     fn at_one(&mut self, schema: &'a Value, depth: usize) -> Result<(u64, usize), SmolStr> {
         Self::too_deep(depth)?;
         let key: *const Value = schema;

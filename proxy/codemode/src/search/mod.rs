@@ -38,7 +38,7 @@ const MAX_TEXT: usize = 8 << 10;
 /// Parameters of a tool that are indexed.
 const MAX_PARAMETERS: usize = 256;
 
-/// What a word is worth where it stands.
+/// The weight of a word by where it is.
 const NAME: f32 = 4.0;
 const SUMMARY: f32 = 2.0;
 const PARAMETER: f32 = 1.0;
@@ -48,7 +48,7 @@ const DESCRIPTION: f32 = 0.3;
 const SATURATION: f32 = 1.2;
 const LENGTH: f32 = 0.75;
 
-/// What a beginning of a word is worth beside the word, and what stands for a word.
+/// The weight of a beginning of a word beside the word, and of a synonym.
 const COMPLETION: f32 = 0.5;
 const ALTERNATIVE: f32 = 0.8;
 

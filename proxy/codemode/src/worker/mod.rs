@@ -21,7 +21,7 @@ use channel::Channel;
 pub use engine::Engine;
 pub use normalise::{Unreadable, normalise};
 
-/// What a test's worker does in place of running code: it sees the code and the socket after all confinement. Answers whether it
+/// The act of a test's worker in place of running code: it sees the code and the socket after all confinement. Answers whether it
 /// took the code for its own.
 #[doc(hidden)]
 pub type Rehearsal = fn(&str, &UnixStream) -> bool;

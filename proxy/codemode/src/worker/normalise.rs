@@ -255,7 +255,7 @@ fn shape(code: &str, program: &Program<'_>) -> Result<Placed, Unreadable> {
     Ok(body.end(result, None))
 }
 
-/// What stands after a default export: hoisted functions that it uses, most likely. They go before it, where they mean the same.
+/// The code after a default export: hoisted functions that it uses, most likely. They go before it, where they mean the same.
 fn rest(program: &Program<'_>, export: Span) -> Option<Span> {
     let last = program.body.last()?.span();
     (last.start > export.start).then(|| Span::new(export.end, last.end))

@@ -2,7 +2,7 @@
 
 use rquickjs::context::EvalOptions;
 
-/// Those of a script: in the global scope, in strict mode.
+/// The options of a script: global scope, strict mode.
 pub fn options() -> EvalOptions {
     let mut options = EvalOptions::default();
     options.global = true;

@@ -135,7 +135,7 @@ pub fn is_too_deep(text: &str) -> bool {
     text.starts_with(TOO_DEEP)
 }
 
-/// What is wrong with a program that called nothing and whose result is `json`, if it did nothing at all: its result is code that
+/// The mistake of a program that called nothing and whose result is `json`, if it did nothing at all: its result is code that
 /// nothing ran, or `code` was data.
 pub fn unrun(json: &str, code: &str) -> Option<&'static str> {
     if code.starts_with(['{', '"']) && serde_json::from_str::<serde_json::Value>(code).is_ok() {

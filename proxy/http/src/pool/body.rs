@@ -77,7 +77,7 @@ impl<B> Outgoing<B> {
         Self { body, lease: None, sending: None }
     }
 
-    /// Its connection is told once all of it is on its way.
+    /// Tells its connection once all of it is on its way.
     pub(crate) fn tell(&mut self, sending: Option<Sending>) {
         self.sending = sending;
     }

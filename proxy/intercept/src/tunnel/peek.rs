@@ -133,7 +133,7 @@ impl Tunnel {
     }
 }
 
-/// Who of the two speaks first. An end counts as well, and the server's failing to be read.
+/// The side that speaks first. An end counts as well, and an error of reading from the server.
 pub(super) async fn either<C, S>(client: &mut C, buffer: &mut BytesMut, server: &mut S, heard: &mut BytesMut) -> io::Result<Spoke>
 where
     C: AsyncRead + Unpin,

@@ -186,7 +186,7 @@ enum Far {
     Unreachable(SendError),
 }
 
-/// What is inside of TLS for which no protocol was agreed on: HTTP is served, the rest asks the judge, by the name `foreign` where it is
+/// Serves what is inside of TLS for which no protocol was agreed on: HTTP is served, the rest asks the judge, by the name `foreign` where it is
 /// no HTTP.
 async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Passage) {
     let (mut seen, mut heard) = (BytesMut::new(), BytesMut::new());

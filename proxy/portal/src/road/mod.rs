@@ -163,7 +163,7 @@ impl Road {
         act.end(ending, outcome).await
     }
 
-    /// Has a server answer. Boxed: a script's call stands within its client's, and the compiler follows futures so far and no further.
+    /// Gets a server's answer. Boxed: a script's call is within its client's, and the compiler follows futures so far and no further.
     pub fn serve<'a>(&'a self, call: &'a Call, routed: &'a Routed, act: &'a Act) -> Served<'a> {
         Box::pin(self.asked_of_server(call, routed, act))
     }
