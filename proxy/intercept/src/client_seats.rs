@@ -1,4 +1,4 @@
-//! ClientSeats for client connections: so many in all, so many for each user, and none kept from others by saying nothing.
+//! Seats for client connections: so many in all, so many for each user, and none kept from others by saying nothing.
 //!
 //! A connection keeps its seat to its end, whatever becomes of it: a tunnel, a WebSocket. A user is the one that the kernel
 //! half names, else the name that the client authenticates with; without either it is the source address, and 127.0.0.1

@@ -54,7 +54,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Whoever knows whose connections are, if anybody does.
+    /// The lookup of connections' owners, if there is one.
     pub fn owners(&self) -> Option<&Arc<dyn Owners>> {
         self.owners.get()
     }
