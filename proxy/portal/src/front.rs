@@ -474,7 +474,7 @@ async fn read<B: Body<Data = Bytes>>(portal: &Portal, body: B, caller: &Caller, 
 
 /// The answer to whoever has too much under way already.
 fn no_room(portal: &Portal, caller: &Caller) -> Response<Outflow> {
-    /// When it was last logged: a flood of requests is not one of lines.
+    /// When it was last logged, so that a flood of requests does not flood the log.
     static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {

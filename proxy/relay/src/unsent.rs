@@ -111,7 +111,7 @@ impl Recipient {
     }
 
     fn told_if_none<T>(&self, taken: Result<T, Refused>) -> Option<T> {
-        /// When it was last logged: a flood of messages is not one of lines.
+        /// When it was last logged, so that a flood of messages does not flood the log.
         static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
         if let Ok(taken) = taken {
             return Some(taken);
