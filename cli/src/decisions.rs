@@ -54,7 +54,7 @@ impl Stale {
             lines => format!("; lines {lines:?} of decisions.cache cannot be read and are left out"),
         };
         Complaint::own(format!("what was decided since {} UTC is not known: {}{left_out}", when::show(self.as_of_ms), self.why))
-            .next("what is shown is from STATE/decisions.cache; mend that, and ask again")
+            .next("what is shown is from STATE/decisions.cache; fix that, and ask again")
     }
 }
 

@@ -75,7 +75,7 @@ impl StateFlag {
         }
         let base = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
         base.map(|base| base.join("gnomon")).ok_or_else(|| {
-            Complaint::usage("no place for the state: neither XDG_STATE_HOME nor HOME is set").next("name one with --state-dir")
+            Complaint::usage("no folder for the state: neither XDG_STATE_HOME nor HOME is set").next("name one with --state-dir")
         })
     }
 

@@ -152,7 +152,7 @@ fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Co
     if !kind.is_dir() {
         // Opening a pipe or a device waits for somebody else. One that is named itself is meant (`<(…)` of a shell).
         if depth > 0 && !kind.is_file() {
-            return Err(Complaint::input(format!("{}: no regular file", path.display())).next("take it out of the folder of rules"));
+            return Err(Complaint::input(format!("{}: not a regular file", path.display())).next("take it out of the folder of rules"));
         }
         files.push(path.to_owned());
         if files.len() > MAX_FILES {
@@ -229,7 +229,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("a.yml"), rustix::fs::Mode::RWXU).unwrap();
         let error = own(&[dir.path().to_owned()]).unwrap_err();
-        assert!(error.cause.ends_with("a.yml: no regular file"), "{error}");
+        assert!(error.cause.ends_with("a.yml: not a regular file"), "{error}");
     }
 
     #[test]

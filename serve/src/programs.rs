@@ -82,7 +82,7 @@ pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> 
     warn(id, program);
     let mut command = program.command.clone();
     let first = command.first().cloned().unwrap_or_default();
-    let found = found(&first).ok_or_else(|| wrong(format!("`{first}` is not there")).next("name the program by its whole path"))?;
+    let found = found(&first).ok_or_else(|| wrong(format!("`{first}` does not exist")).next("name the program by its whole path"))?;
     let in_utf8 = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| wrong(format!("{} is not UTF-8", path.display())));
     if let Some(first) = command.first_mut() {
         *first = in_utf8(&found)?;

@@ -223,7 +223,7 @@ impl Verify {
         if report.is_sound() {
             return Ok(());
         }
-        Err(Complaint::input("the audit does not stand as it was written")
+        Err(Complaint::input("the audit is not as it was written")
             .next("keep this database and the checkpoints as they are; docs/audit.md says what each finding means")
             .into())
     }
@@ -236,7 +236,7 @@ fn public_key(text: &str) -> Result<PublicKey, Complaint> {
     let path = Path::new(text);
     let next = "give the 44 characters that `gnomon audit key` printed, or a file that holds them";
     let held = std::fs::read_to_string(path).map_err(|error| Complaint::unreadable("the key", path, &error, next))?;
-    PublicKey::parse(&held).ok_or_else(|| Complaint::input(format!("{text} holds no public key of an audit")).next(next))
+    PublicKey::parse(&held).ok_or_else(|| Complaint::input(format!("{text} does not contain a public key of an audit")).next(next))
 }
 
 /// The checkpoints of a file: lines of their own, or within the events that carry them.

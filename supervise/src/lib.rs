@@ -107,7 +107,7 @@ pub struct Plan {
 pub fn run(plan: &Plan) -> Result<u8> {
     let state_dir = std::path::absolute(&plan.state_dir).unwrap_or_else(|_| plan.state_dir.clone());
     let user = user::serving(&state_dir).ok_or_else(|| {
-        Complaint::own("there is no user gnomon, and all numbers that would do instead are taken")
+        Complaint::own("there is no user gnomon, and all user numbers in its place are taken")
             .next("make one: useradd --system --no-create-home --shell /usr/sbin/nologin gnomon")
     })?;
     state::hand_over(&state_dir, &user)?;

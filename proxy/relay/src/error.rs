@@ -27,7 +27,7 @@ pub enum CallError {
     #[error(transparent)]
     NotTakenUp(#[from] NotTakenUp),
     /// The server asks for input, and the call cannot be kept until the client has it.
-    #[error("the call cannot be kept until there is the input that is asked for")]
+    #[error("the call cannot be kept while its server waits for the input that it asks for")]
     NotKept,
     /// The server says more than the client reads.
     #[error("what the caller has not read yet takes all room that there is for it: read it, or ask for less")]

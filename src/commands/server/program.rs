@@ -17,7 +17,7 @@ impl Add {
         let target = Target::of(&self.config)?;
         let first = self.command.first().map(String::as_str).unwrap_or_default();
         let found = programs::found(first).ok_or_else(|| {
-            Complaint::usage(format!("`{first}` is not there")).next("name the program by its whole path; it comes first behind --command")
+            Complaint::usage(format!("`{first}` does not exist")).next("name the program by its whole path; it comes first behind --command")
         })?;
         let found = std::path::absolute(&found)?;
         let script = self.command.iter().skip(1).find_map(|word| script(word));

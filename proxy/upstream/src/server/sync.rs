@@ -270,11 +270,11 @@ impl<H: Oversight> Upstream<H> {
         let mut listing = Page::joined(kind, pages);
         if cursor.is_some() {
             let end = match broke_off {
-                true => format!("not told to its end within {PAGES_PATIENCE:?}"),
+                true => format!("not complete within {PAGES_PATIENCE:?}"),
                 false => format!("longer than {MAX_ENTRIES} entries, {MAX_PAGES} pages or {} bytes", kind.most_bytes()),
             };
             if broke_off && old.of(kind).len() > listing.entries.len() {
-                tracing::warn!(server = %self.id, "{} is {end}: what it was before stays", kind.method());
+                tracing::warn!(server = %self.id, "{} is {end}: the list from before stays", kind.method());
                 return Ok(Fetched::Same);
             }
             let why = format_smolstr!("its list is {end}");
