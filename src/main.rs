@@ -163,7 +163,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
 }
 
-/// What went wrong, why, and what to do next: one line each.
+/// Prints an error: its cause, and the next step, one line each.
 fn tell(error: &anyhow::Error) -> ExitCode {
     // Standard error may be gone too; the exit code still tells.
     use io::Write;

@@ -4,7 +4,7 @@
 use std::{io, path::Path, process::ExitCode};
 use thiserror::Error;
 
-/// Whose fault it was, as scripts see it. The numbers are documented in `docs/exit-codes.md`.
+/// The cause of a failure, as scripts see it. The numbers are documented in `docs/exit-codes.md`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
     /// gnomon or the system it runs on failed: exit code 1.
@@ -18,7 +18,7 @@ pub enum Fault {
     NotStarted,
     /// The program of `gnomon exec` cannot be executed: exit code 126, as of shells.
     NotExecutable,
-    /// There is no such program: exit code 127, as of shells.
+    /// No such program: exit code 127, as of shells.
     NotFound,
 }
 
@@ -39,11 +39,11 @@ impl From<Fault> for ExitCode {
 #[derive(Debug, Error)]
 #[error("{cause}")]
 pub struct Complaint {
-    /// Whose fault it was.
+    /// The kind of fault.
     pub fault: Fault,
-    /// What is wrong. It may hold several lines where several things are wrong.
+    /// The cause. It may have several lines where several things are wrong.
     pub cause: String,
-    /// What to do about it, where that is not plain from the cause.
+    /// The next step, where it is not plain from the cause.
     pub next: Option<String>,
 }
 
@@ -63,12 +63,12 @@ impl Complaint {
         Self { fault: Fault::Usage, cause: cause.to_string(), next: None }
     }
 
-    /// Something failed that is neither's fault.
+    /// A failure of gnomon itself or of the system.
     pub fn own(cause: impl ToString) -> Self {
         Self { fault: Fault::Own, cause: cause.to_string(), next: None }
     }
 
-    /// And what to do about it.
+    /// Adds the next step.
     pub fn next(mut self, step: impl Into<String>) -> Self {
         self.next = Some(step.into());
         self

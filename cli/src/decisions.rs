@@ -8,7 +8,7 @@ use gnomon_ledger::{Decided, DecidedError, Decision, Recalled, ReviewedServer};
 
 /// The reviews that stand, as far as they could be read.
 pub struct Known {
-    /// As they stand, or stood.
+    /// The reviews as they are, or were.
     pub reviews: Vec<Decision>,
     /// None where they are what stands now.
     pub stale: Option<Stale>,
@@ -16,7 +16,7 @@ pub struct Known {
 
 /// Reviews are those that stood some time ago.
 pub struct Stale {
-    /// When they stood: milliseconds since 1970.
+    /// The time as of which they are: milliseconds since 1970.
     pub as_of_ms: i64,
     why: String,
     unreadable: Vec<usize>,
@@ -73,7 +73,7 @@ impl Stale {
         format!("as of {} UTC, when this host read the database of decisions last:", when::show(self.as_of_ms))
     }
 
-    /// What goes before what was judged by them.
+    /// The note before what was judged by them.
     pub fn note(&self) -> String {
         format!("judged by what was decided until {} UTC, when this host read the database of decisions last", when::show(self.as_of_ms))
     }
@@ -89,7 +89,7 @@ impl Stale {
                 .next("what is shown is what holds on this host, from STATE/decisions.cache");
         }
         Complaint::own(format!("what was decided since {} UTC is not known: {}{left_out}", when::show(self.as_of_ms), self.why))
-            .next("what is shown is from STATE/decisions.cache; mend that, and ask again")
+            .next("what is shown is from STATE/decisions.cache; fix that, and ask again")
     }
 }
 

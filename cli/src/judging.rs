@@ -41,7 +41,7 @@ pub fn decided(config: &Config, state_dir: Option<&Path>) -> Result<Known> {
     Ok(known.map_err(|error| Complaint::input(error.to_string()).next(next))?)
 }
 
-/// The same for recordings: with these reviews, as they hold now.
+/// The inspector for recordings: with these reviews, as they hold now.
 ///
 /// # Errors
 /// A catalogue is bad.
@@ -51,7 +51,7 @@ pub fn of_recordings(config: &Config, rules: RuleSet, decided: &Known) -> Result
     Ok(Arc::new(inspector))
 }
 
-/// What holds of these decisions at this moment.
+/// The reviews that these decisions make at this moment.
 pub fn reviews<'d>(decisions: impl IntoIterator<Item = &'d Decision>, now_ms: i64) -> Reviews {
     decisions.into_iter().map(|decision| (decision.server.host.clone(), decision.server.port, decision.state_at(now_ms))).collect()
 }

@@ -76,7 +76,7 @@ pub fn of(event: &Event) -> String {
     line
 }
 
-/// What a program says of itself, in quotation marks that it cannot end.
+/// A program's claim about itself, in quotation marks that it cannot end.
 fn claimed(name: &str) -> String {
     let mut shown: String =
         name.chars().take(MAX_CLAIM).map(|c| if matches!(c, '"' | '\u{201c}'..='\u{201f}') { '\'' } else { c }).collect();

@@ -10,12 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where root's configuration stands.
+/// The path of root's configuration.
 const SYSTEM_CONFIG: &str = "/etc/gnomon/gnomon.yml";
-/// Where root's state is kept.
+/// The folder of root's state.
 const SYSTEM_STATE: &str = "/var/lib/gnomon";
 
-/// Where the state of a gnomon that runs as root is.
+/// The state folder of a gnomon that runs as root.
 pub fn system_state() -> PathBuf {
     SYSTEM_STATE.into()
 }
@@ -79,7 +79,7 @@ impl StateFlag {
         }
         let base = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
         base.map(|base| base.join("gnomon")).ok_or_else(|| {
-            Complaint::usage("no place for the state: neither XDG_STATE_HOME nor HOME is set").next("name one with --state-dir")
+            Complaint::usage("no folder for the state: neither XDG_STATE_HOME nor HOME is set").next("name one with --state-dir")
         })
     }
 
@@ -173,7 +173,7 @@ impl ServeFlags {
         self.switch.switch()
     }
 
-    /// What root's defaults stand for, in the variables that say the same to a process that is not root any more.
+    /// Root's defaults as the variables that mean the same to a process that is not root any more.
     ///
     /// # Errors
     /// There is no state folder.

@@ -22,9 +22,9 @@ const MAX_FILES: usize = 20_000;
 /// Rules as they were read, so that they can be compiled again when an exception has ended, whatever became of the files.
 #[derive(Clone, Debug)]
 pub struct RuleText {
-    /// Those that ship, then the administrator's.
+    /// The rules that ship, then the administrator's.
     pub sources: Vec<Source>,
-    /// What changes single rules without their text.
+    /// The changes of single rules without their text.
     pub overrides: Option<Source>,
 }
 
@@ -37,7 +37,7 @@ impl RuleText {
         Ok(Self { sources: sources(rules)?, overrides: overrides(rules)? })
     }
 
-    /// As they would be with these folders and files of rules, in place of files that have a rule of the same id.
+    /// The rules with these folders and files in place of files that have a rule of the same id.
     ///
     /// # Errors
     /// When a file cannot be read or a rule of it is bad.
@@ -134,7 +134,7 @@ fn places(rules: &config::Rules) -> Vec<PathBuf> {
     rules.dirs.iter().chain(triage).cloned().collect()
 }
 
-/// What to look at to learn that rules are others than before.
+/// The paths to look at to learn that rules changed.
 pub fn watched(rules: &config::Rules) -> Vec<PathBuf> {
     rules.dirs.iter().chain(&rules.overrides).chain(&rules.triage).chain(&rules.state_triage).cloned().collect()
 }
@@ -157,7 +157,7 @@ fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Co
     if !kind.is_dir() {
         // Opening a pipe or a device waits for somebody else. One that is named itself is meant (`<(…)` of a shell).
         if depth > 0 && !kind.is_file() {
-            return Err(Complaint::input(format!("{}: no regular file", path.display())).next("take it out of the folder of rules"));
+            return Err(Complaint::input(format!("{}: not a regular file", path.display())).next("take it out of the folder of rules"));
         }
         files.push(path.to_owned());
         if files.len() > MAX_FILES {
@@ -234,7 +234,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("a.yml"), rustix::fs::Mode::RWXU).unwrap();
         let error = own(&[dir.path().to_owned()]).unwrap_err();
-        assert!(error.cause.ends_with("a.yml: no regular file"), "{error}");
+        assert!(error.cause.ends_with("a.yml: not a regular file"), "{error}");
     }
 
     #[test]

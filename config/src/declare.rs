@@ -7,7 +7,7 @@
 
 use crate::{
     Check,
-    keys::{Key, Shape},
+    key::{Key, Shape},
 };
 use serde_json::Value;
 use serde_saphyr::Spanned;
@@ -193,7 +193,7 @@ macro_rules! section {
                 shown.into()
             }
 
-            fn declare(table: &mut Vec<crate::keys::Key>) {
+            fn declare(table: &mut Vec<crate::key::Key>) {
                 $(
                     let default = crate::declare::said_or_shown!($form, $type, [$($said)?] $($default)?);
                     crate::declare::declare::<$form>(concat!($at, stringify!($key)), default, &[$($sample)?], &[$($doc),*], table);
@@ -234,7 +234,7 @@ macro_rules! mapping {
         }
 
         impl crate::declare::Mapping for $source {
-            fn declare(table: &mut Vec<crate::keys::Key>) {
+            fn declare(table: &mut Vec<crate::key::Key>) {
                 $(
                     let default = crate::declare::said_or_shown_or_needed!($form, $($type = $default)?, $($said)?);
                     crate::declare::declare::<$form>(concat!($at, stringify!($key)), default, &[$($sample)?], &[$($doc),*], table);

@@ -1,11 +1,12 @@
 //! The `events` section: where events are kept and sent, and for how long.
 
 use crate::{
-    Otlp, Syslog,
-    declare::{One, Part, section},
+    Check, Otlp, Syslog,
+    declare::{Form, One, Part, section},
     exports::{OtlpSource, SyslogSource},
     forms::{EventFile, Number},
 };
+use serde_json::Value;
 use std::path::PathBuf;
 
 section! {
@@ -52,6 +53,24 @@ impl Jsonl {
             "off" => Jsonl::Off,
             "-" => Jsonl::Stdout,
             path => Jsonl::File(path.into()),
+        }
+    }
+}
+
+impl Form<Jsonl> for EventFile {
+    fn read(source: Self::Source, default: Jsonl, check: &mut Check<'_>) -> Option<Jsonl> {
+        Some(match source.map(|text| Jsonl::named(&text.value)) {
+            Some(Jsonl::File(path)) => Jsonl::File(check.dir.join(path)),
+            Some(other) => other,
+            None => default,
+        })
+    }
+
+    fn show(value: &Jsonl) -> Value {
+        match value {
+            Jsonl::Off => "off".into(),
+            Jsonl::Stdout => "-".into(),
+            Jsonl::File(path) => path.display().to_string().into(),
         }
     }
 }

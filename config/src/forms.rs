@@ -1,9 +1,9 @@
 //! The notation of plain values: numbers within bounds, words, addresses, paths, texts, lists of those.
 
 use crate::{
-    Check, Jsonl, Packs, Switch,
+    Check,
     declare::{Form, Written},
-    keys::Shape,
+    key::Shape,
     raw::Names,
 };
 use gnomon_access::yaml::hint;
@@ -110,7 +110,7 @@ macro_rules! written {
             pub(crate) struct $name;
             impl crate::declare::Written for $name {
                 type Source = $source;
-                const SHAPE: crate::keys::Shape = $shape;
+                const SHAPE: crate::key::Shape = $shape;
             }
         )*
     };
@@ -162,17 +162,6 @@ impl Form<SocketAddr> for Address {
     }
 }
 
-impl Form<Switch<SocketAddr>> for Address {
-    fn read(source: Self::Source, default: Switch<SocketAddr>, check: &mut Check<'_>) -> Option<Switch<SocketAddr>> {
-        let Some(text) = source else { return Some(default) };
-        check.parsed(&text, &format!("an address with a port, as {default}, or off"))
-    }
-
-    fn show(value: &Switch<SocketAddr>) -> Value {
-        value.to_string().into()
-    }
-}
-
 impl Form<Option<PathBuf>> for FilePath {
     fn read(source: Self::Source, default: Option<PathBuf>, check: &mut Check<'_>) -> Option<Option<PathBuf>> {
         Some(source.map(|path| check.dir.join(path)).or(default))
@@ -213,24 +202,6 @@ impl Form<Option<PostgresUrl>> for Database {
     }
 }
 
-impl Form<Jsonl> for EventFile {
-    fn read(source: Self::Source, default: Jsonl, check: &mut Check<'_>) -> Option<Jsonl> {
-        Some(match source.map(|text| Jsonl::named(&text.value)) {
-            Some(Jsonl::File(path)) => Jsonl::File(check.dir.join(path)),
-            Some(other) => other,
-            None => default,
-        })
-    }
-
-    fn show(value: &Jsonl) -> Value {
-        match value {
-            Jsonl::Off => "off".into(),
-            Jsonl::Stdout => "-".into(),
-            Jsonl::File(path) => path.display().to_string().into(),
-        }
-    }
-}
-
 impl Form<Vec<String>> for Hosts {
     fn read(source: Self::Source, _: Vec<String>, check: &mut Check<'_>) -> Option<Vec<String>> {
         let is_one = |text: &Spanned<String>, check: &mut Check<'_>| check.parsed::<gnomon_inspect::HostPattern>(text, "").is_some();
@@ -239,24 +210,5 @@ impl Form<Vec<String>> for Hosts {
 
     fn show(value: &Vec<String>) -> Value {
         json!(value)
-    }
-}
-
-impl Form<Packs> for PackNames {
-    fn read(source: Self::Source, default: Packs, check: &mut Check<'_>) -> Option<Packs> {
-        let Some(names) = source else { return Some(default) };
-        match names.value.0.join(",").parse() {
-            Ok(packs) => Some(packs),
-            Err(_) if names.value.0.is_empty() => Some(Packs::None),
-            Err(cause) => check.refused(names.referenced, cause),
-        }
-    }
-
-    fn show(value: &Packs) -> Value {
-        match value {
-            Packs::Builtin => "builtin".into(),
-            Packs::None => "none".into(),
-            Packs::Named(names) => json!(names),
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Labels of tools and prompts: other names, other descriptions, or hidden.
 
-use crate::{Check, raw, servers::Server};
+use crate::{Check, raw};
 use gnomon_access::yaml::hint;
 use gnomon_portal::{LONGEST_ALIAS, Label, Labels};
 use serde_json::{Map, Value, json};
@@ -50,17 +50,16 @@ impl Check<'_> {
         known
     }
 
-    /// The labels of a portal, laid over those of the servers' own entries.
-    pub(crate) fn overrides(
+    /// The labels of a portal, laid over those of the servers' own entries, which come by id.
+    pub(crate) fn overrides<'s>(
         &mut self,
         overrides: BTreeMap<String, Spanned<raw::Labels>>,
         offered: &[String],
-        servers: &[Server],
+        servers: impl Iterator<Item = (&'s str, &'s Labels)>,
     ) -> HashMap<SmolStr, Labels> {
         let mut all: HashMap<SmolStr, Labels> = servers
-            .iter()
-            .filter(|server| offered.contains(&server.id) && server.labels != Labels::default())
-            .map(|server| (SmolStr::new(&server.id), server.labels.clone()))
+            .filter(|(id, labels)| offered.iter().any(|offered| offered == id) && **labels != Labels::default())
+            .map(|(id, labels)| (SmolStr::new(id), labels.clone()))
             .collect();
         for (id, Spanned { referenced: place, value: labels, .. }) in overrides {
             if !offered.contains(&id) {

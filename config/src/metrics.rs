@@ -1,9 +1,11 @@
 //! The `metrics` section: where metrics are served.
 
 use crate::{
-    declare::section,
+    Check,
+    declare::{Form, section},
     forms::{Address, loopback},
 };
+use serde_json::Value;
 use std::{fmt, net::SocketAddr, str::FromStr};
 
 section! {
@@ -36,5 +38,16 @@ impl<T: fmt::Display> fmt::Display for Switch<T> {
             Switch::Off => f.write_str("off"),
             Switch::On(value) => value.fmt(f),
         }
+    }
+}
+
+impl Form<Switch<SocketAddr>> for Address {
+    fn read(source: Self::Source, default: Switch<SocketAddr>, check: &mut Check<'_>) -> Option<Switch<SocketAddr>> {
+        let Some(text) = source else { return Some(default) };
+        check.parsed(&text, &format!("an address with a port, as {default}, or off"))
+    }
+
+    fn show(value: &Switch<SocketAddr>) -> Value {
+        value.to_string().into()
     }
 }

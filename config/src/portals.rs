@@ -318,7 +318,7 @@ impl Check<'_> {
             }
             offered.push(server.value);
         }
-        let labels = self.overrides(portal.overrides, &offered, servers);
+        let labels = self.overrides(portal.overrides, &offered, servers.iter().map(|server| (server.id.as_str(), &server.labels)));
         let said = portal.prefix.as_ref().map(|word| word.referenced);
         let prefix = PortalSource::prefix(portal.prefix, self)?;
         if let Some(said) = said.filter(|_| prefix == Prefix::Never && offered.len() != 1) {

@@ -1,12 +1,14 @@
 //! The `rules` section: the rules that are loaded, and their enforcement.
 
 use crate::{
-    declare::section,
+    Check,
+    declare::{Form, section},
     forms::{FilePath, FilePaths, PackNames, Word, words},
 };
 use gnomon_access::yaml::hint;
 use gnomon_inspect::Enforcement;
 use gnomon_packs::{Enablement, Pack, packs};
+use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     str::FromStr,
@@ -100,5 +102,24 @@ impl FromStr for Packs {
             }
         }
         Ok(Packs::Named(names))
+    }
+}
+
+impl Form<Packs> for PackNames {
+    fn read(source: Self::Source, default: Packs, check: &mut Check<'_>) -> Option<Packs> {
+        let Some(names) = source else { return Some(default) };
+        match names.value.0.join(",").parse() {
+            Ok(packs) => Some(packs),
+            Err(_) if names.value.0.is_empty() => Some(Packs::None),
+            Err(cause) => check.refused(names.referenced, cause),
+        }
+    }
+
+    fn show(value: &Packs) -> Value {
+        match value {
+            Packs::Builtin => "builtin".into(),
+            Packs::None => "none".into(),
+            Packs::Named(names) => json!(names),
+        }
     }
 }

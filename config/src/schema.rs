@@ -2,8 +2,8 @@
 
 use crate::{
     keys::{KEYS, Key, Shape},
-    programs::UNPINNED,
     scopes::MAX_PORTS,
+    servers::programs::UNPINNED,
 };
 use serde_json::{Value, json};
 

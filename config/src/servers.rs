@@ -1,5 +1,7 @@
 //! The MCP servers that portals offer: where they are, and what proves to them who we are.
 
+pub mod programs;
+
 use crate::{
     Check, ConfigError, NamedSecret, OpenApi, SecretRef,
     declare::{Form, Many, Maybe, One, Part, mapping},
@@ -7,13 +9,13 @@ use crate::{
     keys::Shape,
     labels,
     openapi::OpenApiSource,
-    programs::{Limits, Program, ProgramSource},
     raw,
 };
 use gnomon_confine::{Demand, Network};
 use gnomon_portal::Labels;
 use gnomon_upstream::Transport;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
+use programs::{Limits, Program, ProgramSource};
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use std::collections::{BTreeMap, HashSet};

@@ -1,8 +1,12 @@
 //! The two ends of the ledger: a handle that everyone clones, and the writer that the command owns.
 
 use crate::{
-    DropCounts, Event, FirstSeen, LedgerCounts, LedgerError, LedgerOptions, Recorded, jsonl::Jsonl, lock::WriterLock, options::JsonlTarget,
-    queue::Queue, writer,
+    DropCounts, Event, LedgerCounts, LedgerError, LedgerOptions, Recorded,
+    jsonl::Jsonl,
+    lock::WriterLock,
+    options::JsonlTarget,
+    queue::Queue,
+    writer::{self, Progress},
 };
 use gnomon_ledger_model::Keep;
 use gnomon_ledger_sqlite::{MIN_DATABASE_BYTES, SqliteStore};
@@ -18,17 +22,6 @@ const UNUSUAL_WAITING: usize = 64;
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 #[error("the ledger's writer has stopped")]
 pub struct Closed;
-
-/// The progress of the writer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Progress {
-    /// Events that are durable or lost for good.
-    pub(crate) settled: u64,
-    /// Events that are durable.
-    pub(crate) acknowledged: u64,
-    /// The additions to the inventory.
-    pub(crate) first_seen: FirstSeen,
-}
 
 /// A handle for recording; clones are cheap and share one queue.
 #[derive(Clone)]

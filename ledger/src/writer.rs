@@ -5,7 +5,6 @@
 use crate::{
     DropReason, FirstSeen,
     jsonl::Jsonl,
-    ledger::Progress,
     lock::WriterLock,
     options::MAX_COMMIT_EVERY,
     queue::{Queue, Taken},
@@ -28,6 +27,17 @@ const COOLS_DOWN: Duration = Duration::from_secs(5);
 
 /// The interval at which a lasting failure is logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// The progress of the writer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// Events that are durable or lost for good.
+    pub(crate) settled: u64,
+    /// Events that are durable.
+    pub(crate) acknowledged: u64,
+    /// The additions to the inventory.
+    pub(crate) first_seen: FirstSeen,
+}
 
 pub(crate) struct Task {
     queue: Arc<Queue>,

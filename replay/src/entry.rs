@@ -1,6 +1,6 @@
 //! One HAR entry as an exchange that can be judged, or the reason why it cannot.
 
-use super::har::{Body, Entry, Header, Response};
+use super::har_entry::{Body, Entry, Header, Response};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gnomon_inspect::normal_host;
 use gnomon_observe::Channel;

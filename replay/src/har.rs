@@ -4,13 +4,10 @@
 //! entry is dropped before the next is read. Exporters leave out and add what they like: every
 //! member may be missing or null, and unknown ones are skipped.
 
-use super::{Recorded, Replay, drive, entry, metered::Budget};
+use super::{Recorded, Replay, drive, entry, har_entry::Entry, metered::Budget};
 use anyhow::Result;
 use gnomon_cli::{Complaint, when};
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{
     fmt,
     io::Read,
@@ -19,58 +16,6 @@ use std::{
 
 /// Longest entry, bytes of the file, bodies included.
 pub const MAX_ENTRY: u64 = 64 << 20;
-
-/// One exchange.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Entry {
-    pub started_date_time: Option<String>,
-    /// Milliseconds.
-    pub time: Option<f64>,
-    pub request: Option<Request>,
-    pub response: Option<Response>,
-    #[serde(rename = "serverIPAddress")]
-    pub server_ip_address: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Request {
-    pub method: Option<String>,
-    pub url: Option<String>,
-    pub http_version: Option<String>,
-    pub headers: Option<Vec<Header>>,
-    pub post_data: Option<Body>,
-    /// -1 where unknown.
-    pub body_size: Option<f64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Response {
-    /// 0 where no answer came.
-    pub status: Option<f64>,
-    pub headers: Option<Vec<Header>>,
-    pub content: Option<Body>,
-}
-
-/// `postData` or `content`. The text is decoded of content codings already.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Body {
-    pub text: Option<String>,
-    /// `base64`, or nothing.
-    pub encoding: Option<String>,
-    /// Bytes, where known.
-    pub size: Option<f64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Header {
-    pub name: Option<String>,
-    pub value: Option<String>,
-}
 
 /// Judges every entry of a HAR.
 pub fn replay(replay: &mut Replay<'_>, file: &str, reader: impl Read, budget: &Budget) -> Result<()> {

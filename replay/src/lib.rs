@@ -10,6 +10,7 @@ mod drive;
 mod entry;
 mod events;
 mod har;
+mod har_entry;
 mod metered;
 mod pcap;
 mod summary;

@@ -1,26 +1,11 @@
 //! The features of this kernel, found by trying.
 
-use std::io;
 use std::path::Path;
 
-use aya::programs::ProgramError;
 use gnomon_sensor_abi::Program;
 
-use crate::SensorError;
 use crate::loader::{Loader, Options};
-
-/// The status of a feature here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It works.
-    Ok,
-    /// This kernel does not have it.
-    Unsupported(String),
-    /// The kernel has it, but it failed: mostly a missing capability.
-    Broken(String),
-    /// There is nothing to do, as what it builds upon is missing.
-    NotApplicable,
-}
+use crate::status::Status;
 
 /// A feature that the sensor can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,42 +78,5 @@ fn cgroup2(path: &Path) -> Status {
         Status::Ok
     } else {
         Status::Unsupported(format!("{} is not a cgroup of a cgroup2 hierarchy", path.display()))
-    }
-}
-
-/// Tells what a kernel lacks from what it refuses.
-pub(crate) fn status(error: &ProgramError) -> Status {
-    let text = match error {
-        // The verifier's log is for us, not for the reader; its last line says what it was about.
-        ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            // Behind that come statistics.
-            let statistics = ["processed ", "verification time ", "stack depth "];
-            let telling = |line: &&str| !line.is_empty() && !statistics.iter().any(|begin| line.starts_with(begin));
-            let said = log.lines().rev().find(telling).unwrap_or_default();
-            let helper = ["unknown func ", "invalid func ", "cannot use helper "].iter().any(|refusal| log.contains(refusal));
-            let lacking = helper || (log.trim().is_empty() && io_error.raw_os_error() == Some(libc::EINVAL));
-            let text = format!("{io_error}: {said}");
-            return if lacking { Status::Unsupported(text) } else { Status::Broken(text) };
-        }
-        other => other.to_string(),
-    };
-    match error {
-        ProgramError::SyscallError(error) => system(&error.io_error, text),
-        _ => Status::Broken(text),
-    }
-}
-
-/// The same for a failed system call.
-pub(crate) fn system(error: &io::Error, text: String) -> Status {
-    match error.raw_os_error() {
-        Some(libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::ENOSYS) => Status::Unsupported(text),
-        _ => Status::Broken(text),
-    }
-}
-
-impl From<&SensorError> for Status {
-    fn from(error: &SensorError) -> Self {
-        Self::Broken(error.to_string())
     }
 }

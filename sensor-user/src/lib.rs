@@ -32,6 +32,7 @@
 
 mod attach;
 mod attached;
+mod bytes;
 mod counters;
 mod error;
 mod execs;
@@ -47,13 +48,14 @@ mod record;
 mod ring;
 mod scope;
 mod sensor;
+mod status;
 
 pub use attached::{Attached, Beside, Overridden, attached, overridden_by_ours};
 pub use counters::Counters;
 pub use error::SensorError;
 pub use execs::Execs;
 pub use failed::Failed;
-pub use features::{Feature, Features, Status};
+pub use features::{Feature, Features};
 pub use gnomon_sensor_abi::{Outcome, Program, Reason};
 pub use heartbeat::{Heartbeat, PERIOD, STALE};
 pub use loader::{Loader, OWNERS, Options};
@@ -62,3 +64,4 @@ pub use record::{Close, Connect, Decision, End, Hello, Malformed, Record};
 pub use ring::Ring;
 pub use scope::{CgroupId, Fail, Mode, PortList, Ports, Quic, Redirect, Scope, Scopes, TooManyPorts};
 pub use sensor::{HandedOver, Sensor};
+pub use status::Status;

@@ -18,10 +18,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::attach::{Hook, hook, to_cgroup, to_tracepoint};
 use crate::attached::{Overridden, overridden};
-use crate::features::{Status, status, system};
 use crate::memory::page;
 use crate::scope::{Mode, Scope};
 use crate::sensor::{Sensor, Table};
+use crate::status::{Status, status, system};
 use crate::{SensorError, object};
 
 /// The number of owners kept by default for the proxy to ask for, about 250 bytes each: a queue of connections that wait to be accepted

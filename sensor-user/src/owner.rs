@@ -128,5 +128,5 @@ pub fn owner_of(socket: BorrowedFd<'_>) -> io::Result<Option<Owner>> {
     if length as usize != SIZE {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel half answered with another size"));
     }
-    Ok(crate::record::read::<abi::Owner>(&bytes).as_ref().and_then(Owner::new))
+    Ok(crate::bytes::read::<abi::Owner>(&bytes).as_ref().and_then(Owner::new))
 }

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use aya::Pod;
 use gnomon_sensor_abi::{self as abi, Reason, decision, end, kind};
 
+use crate::bytes::read;
 use crate::owner::{Owner, address};
 
 /// The decision on a `connect()`.
@@ -172,14 +172,6 @@ impl Close {
             end,
         })
     }
-}
-
-/// The type that the bytes begin with; none when they are too few.
-pub(crate) fn read<T: Pod>(bytes: &[u8]) -> Option<T> {
-    let bytes = bytes.get(..size_of::<T>())?;
-    // SAFETY: there are as many bytes as the type has, any bytes make a valid value of a `Pod` type, and
-    // the read asks for no alignment.
-    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 #[cfg(test)]

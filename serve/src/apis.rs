@@ -11,7 +11,7 @@ use std::{fs::File, io::Read, path::Path, sync::Arc};
 /// Longest name of a tool as clients see it, bytes: some take no more.
 const LONGEST_NAME: usize = 64;
 
-/// What an import goes by for the server of this id.
+/// The options of an import for the server of this id.
 pub fn options<'a>(id: &str, base: Option<&'a str>) -> Options<'a> {
     Options { longest_name: LONGEST_NAME - id.len() - 1, base, here: None }
 }

@@ -32,7 +32,7 @@ pub fn key_in(state_dir: &Path) -> PathBuf {
     state_dir.join("audit.key")
 }
 
-/// What keeps how many of its records were lost and not told of.
+/// The file that keeps how many of its records were lost and not yet reported.
 fn losses_in(state_dir: &Path) -> PathBuf {
     state_dir.join("audit.lost")
 }
@@ -45,7 +45,7 @@ pub struct Auditing {
     counting: JoinHandle<()>,
 }
 
-/// What an audit is kept in, and the key that signs it.
+/// The store of an audit, and the key that signs it.
 pub struct Stored {
     store: SqliteStore,
     key: SigningKey,
@@ -117,7 +117,7 @@ impl Sink for EventSink {
     }
 }
 
-/// What the audit counts, for metrics.
+/// The audit's counters, for metrics.
 pub struct AuditCounters {
     records: IntCounterVec,
     checkpoints: IntCounter,
@@ -125,7 +125,7 @@ pub struct AuditCounters {
 }
 
 impl AuditCounters {
-    /// At 0.
+    /// Registers the counters at 0.
     ///
     /// # Errors
     /// When a metric's name is taken.

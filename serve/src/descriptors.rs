@@ -10,20 +10,20 @@ use prometheus::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
 
-/// As many as are asked for where the hard limit has no end.
+/// The descriptors that are asked for where the hard limit has no end.
 const WANTED: u64 = 1 << 20;
-/// For the ledger, the audit, metrics and their scrapers, listeners, programs: whatever the limit.
+/// The reserve for the ledger, the audit, metrics and their scrapers, listeners, programs: whatever the limit.
 const RESERVED: usize = 64;
-/// Of the limit one in so many is reserved, if that is more.
+/// The part of the limit that is reserved, one in so many, if that is more.
 const RESERVED_PART: usize = 16;
-/// One in so many is for name lookups, which hold up to two each.
+/// The part for name lookups, one in so many; they hold up to two each.
 const LOOKUPS_PART: usize = 16;
 /// Most connections to upstreams, whatever the limit.
 const MOST_UPSTREAMS: usize = 16_384;
 /// Most of them without a request.
 const MOST_IDLE: usize = 1024;
 
-/// What listens for clients.
+/// The listeners for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listens {
     /// The proxy and the portals.
@@ -32,7 +32,7 @@ pub enum Listens {
     PortalsAlone,
 }
 
-/// Who may have how many.
+/// The shares of descriptors.
 #[derive(Clone, Debug)]
 pub struct Descriptors {
     /// Client connections, for each listener.
@@ -88,7 +88,7 @@ fn above(asked: &[(String, usize)], clients: usize) -> impl Iterator<Item = &str
     asked.iter().filter(move |(_, most)| *most > clients).map(|(key, _)| key.as_str())
 }
 
-/// What is told of connections to upstreams, read when it is asked for.
+/// Metrics of connections to upstreams, read when they are asked for.
 pub struct UpstreamMetrics {
     budget: Arc<UpstreamBudget>,
     connections: IntGaugeVec,
@@ -98,7 +98,7 @@ pub struct UpstreamMetrics {
 }
 
 impl UpstreamMetrics {
-    /// Has them told with the rest.
+    /// Registers them with the rest.
     ///
     /// # Errors
     /// When the registry refuses a name, which is a mistake in this file.

@@ -9,7 +9,7 @@ use gnomon_http::UpstreamTls;
 use prometheus::Registry;
 use std::path::Path;
 
-/// What is sent where, while gnomon runs.
+/// The exports of events, while gnomon runs.
 #[derive(Default)]
 pub struct Exports {
     running: Vec<Exporter>,

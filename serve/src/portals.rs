@@ -34,9 +34,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub struct Portals {
     listening: Vec<Listening>,
     regulated: Regulated,
-    /// What is run on this host for all of them.
+    /// The programs that run on this host for all of them.
     programs: HashMap<String, Arc<Program>>,
-    /// Who serves; none where nothing is to be served.
+    /// The threads that serve; none where nothing is to be served.
     crew: Option<Arc<Crew>>,
     announcement: String,
 }
@@ -97,7 +97,7 @@ impl Portals {
         Ok(Self { listening: listeners, regulated, programs: run.programs, crew: Some(Arc::new(crew)), announcement })
     }
 
-    /// What a person needs to know to use them.
+    /// The text that tells a person how to use them.
     pub fn announcement(&self) -> &str {
         &self.announcement
     }
@@ -172,7 +172,7 @@ pub struct Reaching {
 }
 
 impl Reaching {
-    /// For the servers that portals of this configuration offer, within a budget of connections and of lookups at a time.
+    /// The reach of servers that portals of this configuration offer, within a budget of connections and of lookups at a time.
     ///
     /// # Errors
     /// A secret or a document cannot be read, or a program is not there.
@@ -261,7 +261,7 @@ fn programs_of(
     offered.into_iter().map(|(id, program)| Ok((id.clone(), programs::program(config, id, program, &host)?))).collect()
 }
 
-/// What runs Code Mode, where some portal offers it. Its process is started when it is first used.
+/// The works of Code Mode, where some portal offers it. Its process is started when it is first used.
 fn code_mode(config: &Config, rules: &Rules) -> Result<Option<Arc<CodeModeWorks>>> {
     if config.portals.iter().all(|portal| portal.code_mode == CodeMode::Off) {
         return Ok(None);
@@ -284,7 +284,7 @@ pub fn pools(config: &Config, budget: Arc<UpstreamBudget>, lookups: usize) -> Re
     Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), PoolOptions::default())))
 }
 
-/// Who callers of a portal are.
+/// The authenticator of a portal.
 fn authenticator(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>) -> Result<Arc<Authenticator>> {
     let authenticator = Authenticator::new((*portal.auth).clone(), Arc::new(Fetcher::new(pools.clone())));
     Ok(Arc::new(match &config.countries {
@@ -293,7 +293,7 @@ fn authenticator(config: &Config, portal: &config::Portal, pools: &Arc<ServerPoo
     }))
 }
 
-/// What all portals have in common.
+/// The parts that all portals have in common.
 #[derive(Clone, Copy)]
 struct Shared<'a> {
     rules: &'a Rules,
@@ -336,7 +336,7 @@ fn portal_of(
     }))
 }
 
-/// What records who did what.
+/// The recorder of acts.
 fn acts(config: &Config, portal: &config::Portal, audit: &Audit, rules: &Rules) -> Result<Arc<Acts>> {
     let acts = Acts::new(audit.clone(), config.audit.writes, portal.id.as_str().into())?;
     Ok(Arc::new(acts.with(portal.record).among(rules.recorder.duties().clone())))
@@ -390,7 +390,7 @@ impl Regulated {
     }
 }
 
-/// What a reload leaves as it is.
+/// The configuration that a reload leaves unchanged.
 fn unregulated(config: &Config) -> Value {
     let mut shown = config.to_json();
     shown["countries"] = Value::Null;

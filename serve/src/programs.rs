@@ -28,21 +28,21 @@ use std::{
 
 /// Numbers of users that belong to nobody (systemd's range for `DynamicUser=`).
 const OWN_USERS: std::ops::Range<u32> = 61184..65520;
-/// Where root's servers have their folders whose users cannot pass through the state folder.
+/// The folder for root's servers whose users cannot pass through the state folder.
 const PASSABLE: &str = "/run/gnomon-servers";
-/// Where a program looks for others, after its own folder.
+/// The search path of a program, after its own folder.
 const SEARCHED: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;
 
-/// What programs have in common.
+/// The parts that programs have in common.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// The state folder.
     pub state_dir: PathBuf,
     /// The cgroup below which each instance gets one of its own, where there is one.
     pub group: Option<PathBuf>,
-    /// Where it is told what confines them.
+    /// The metrics of what confines them.
     pub layers: ServerLayers,
 }
 
@@ -73,7 +73,7 @@ fn own_cgroup() -> Result<PathBuf> {
     Ok(fs::read_link(format!("/proc/self/fd/{}", own.directory().as_raw_fd()))?)
 }
 
-/// What runs the program of a server.
+/// The runner of a server's program.
 ///
 /// # Errors
 /// It is not there, a secret cannot be read, or it cannot be run as whom it is to be.
@@ -82,7 +82,7 @@ pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> 
     warn(id, program);
     let mut command = program.command.clone();
     let first = command.first().cloned().unwrap_or_default();
-    let found = found(&first).ok_or_else(|| wrong(format!("`{first}` is not there")).next("name the program by its whole path"))?;
+    let found = found(&first).ok_or_else(|| wrong(format!("`{first}` does not exist")).next("name the program by its whole path"))?;
     let in_utf8 = |path: &Path| path.to_str().map(str::to_owned).ok_or_else(|| wrong(format!("{} is not UTF-8", path.display())));
     if let Some(first) = command.first_mut() {
         *first = in_utf8(&found)?;
@@ -167,7 +167,7 @@ pub fn found(program: &str) -> Option<PathBuf> {
     env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(program)).find(is_there)
 }
 
-/// What no server may read: what gnomon knows and writes, and where its secrets are.
+/// Paths that no server may read: what gnomon knows and writes, and its secrets.
 fn hidden(config: &Config, state_dir: &Path) -> Vec<PathBuf> {
     let mut hidden = vec![state_dir.to_owned()];
     hidden.extend(config.file.clone());
@@ -185,7 +185,7 @@ fn hidden(config: &Config, state_dir: &Path) -> Vec<PathBuf> {
     hidden.into_iter().filter_map(|path| std::path::absolute(path).ok()).collect()
 }
 
-/// Where programs have their folders: in the state folder, unless they are users who cannot pass through that.
+/// The folder of programs' folders: in the state folder, unless they are users who cannot pass through that.
 fn homes(state_dir: &Path, account: Option<Account>) -> PathBuf {
     let open_to_others = |folder: &Path| folder.metadata().map_or(true, |found| found.mode() & 0o001 != 0);
     if account.is_none_or(|account| account.uid == 0) || state_dir.ancestors().all(open_to_others) {
@@ -224,7 +224,7 @@ pub fn account(id: &str, program: &Configured) -> Result<Option<Account>, Compla
     if account.uid == 0 {
         tracing::warn!(server = %id, "runs as root, as its `user` says");
     } else if !supervise::can_drop() {
-        return Err(wrong("this root may become nobody else".to_owned(), "`user: root` runs it as root all the same"));
+        return Err(wrong("root cannot become another user here".to_owned(), "`user: root` runs it as root all the same"));
     }
     Ok(Some(account))
 }

@@ -23,10 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often is looked without notice.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// What tells a file from what it was: device, inode, size, and when it was written and renamed.
+/// The properties that tell a changed file: device, inode, size, and when it was written and renamed.
 type Mark = (u64, u64, u64, i64, i64, i64, i64);
 
-/// All files of rules as they stand; equal where nothing changed.
+/// The files of rules; equal where nothing changed.
 type Stand = BTreeMap<PathBuf, Option<Mark>>;
 
 /// Changes of rule files, from when it was made.

@@ -29,7 +29,7 @@ pub fn redirecting(scopes: &[Scope]) -> Vec<u32> {
     numbered(scopes).filter(|(_, scope)| matches!(scope.mode, Mode::Intercept | Mode::Enforce)).map(|(number, _)| number).collect()
 }
 
-/// From 1, as 0 is whatever has no scope.
+/// Scopes with their numbers from 1, as 0 means no scope.
 fn numbered(scopes: &[Scope]) -> impl Iterator<Item = (u32, &Scope)> {
     (1..).zip(scopes)
 }
@@ -78,7 +78,7 @@ pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
     }
 }
 
-/// The same thing is said once.
+/// Logs a text, unless it was the last one.
 fn tell(said: &mut Option<String>, what: String) {
     if said.as_ref() != Some(&what) {
         let _ = writeln!(io::stderr(), "gnomon: {what}");

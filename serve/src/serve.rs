@@ -49,14 +49,14 @@ const SETTLED_AFTER: Duration = Duration::from_secs(2);
 /// How often what was freed is handed back to the system.
 const HANDED_BACK: Duration = Duration::from_secs(5);
 
-/// What is seen without a sensor.
+/// The coverage without a sensor.
 const PROXY_ALONE: &str =
     "  scope     sees what clients send through this proxy, and nothing else on this host; nothing is redirected to it\n";
-/// What is seen with one.
+/// The coverage with a sensor.
 const WITH_SENSOR: &str = "  scope     sees what clients send through this proxy, and which programs make TLS connections to which hosts;\n\
                          \x20           `gnomon exec -- COMMAND` sends a program's connections through the proxy; nothing else is redirected but by scopes\n";
 
-/// What is written to standard output while gnomon runs.
+/// The text on standard output while gnomon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Narration {
     /// Nothing.
@@ -67,7 +67,7 @@ pub enum Narration {
     Json,
 }
 
-/// What serves.
+/// The parts that serve.
 pub enum Parts {
     /// The inline proxy and the portals; links to sensors come from here, if there are to be any.
     Everything(Option<Sensors>),
@@ -250,7 +250,7 @@ pub fn check_listener(config: &Config) -> Result<(), Complaint> {
     .next("listen on 127.0.0.1, or list users with passwords under proxy.users in the configuration"))
 }
 
-/// What a person needs to know of a gnomon that serves portals alone; they follow.
+/// The announcement of a gnomon that serves portals alone; they follow.
 fn portals_alone(config: &Config, core: &Core) -> String {
     let count = |number: usize, what| line::counted(u64::try_from(number).unwrap_or(u64::MAX), what);
     let (portals, rules) = (count(config.portals.len(), "portal"), count(core.inspector.rules().rules().len(), "rule"));
@@ -258,7 +258,7 @@ fn portals_alone(config: &Config, core: &Core) -> String {
     format!("gnomon {}: {portals}, {rules}\n  metrics   {scrape}\n", env!("CARGO_PKG_VERSION"))
 }
 
-/// What the configuration says of scopes, a line each.
+/// The configured scopes, a line each.
 fn scopes(config: &Config) -> String {
     config
         .sensor
@@ -297,7 +297,7 @@ async fn narrate(ledger: PathBuf, narration: Narration) -> Result<()> {
     }
 }
 
-/// What a signal asks for.
+/// The request of a signal.
 enum Asked {
     /// By whoever sent the signal.
     Reload(By),

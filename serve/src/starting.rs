@@ -36,12 +36,12 @@ pub struct Core {
     pub recorder: Arc<Recorder>,
     pub inspector: Arc<Inspector>,
     pub writer: Writer,
-    /// What the audit of portals is kept in.
+    /// The store of the portals' audit.
     pub store: Option<Stored>,
     pub descriptors: Descriptors,
 }
 
-/// What is written to, open.
+/// The open files and databases.
 struct Opened {
     ledger: Ledger,
     writer: Writer,
@@ -123,7 +123,7 @@ impl Core {
         Ok((proxy, announcement))
     }
 
-    /// Where metrics are.
+    /// The address of the metrics.
     pub fn scraped_at(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
@@ -176,7 +176,7 @@ fn ledger_options(config: &Config, state_dir: &Path) -> LedgerOptions {
     options
 }
 
-/// What a person needs to know to use it, and what it does not do.
+/// The announcement for a person: how to use it, and what it does not do.
 fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&str, Provenance), rules: usize) -> String {
     let (fingerprint, provenance) = key;
     let made = match provenance {

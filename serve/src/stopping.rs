@@ -14,7 +14,7 @@ const JOIN: Duration = Duration::from_secs(10);
 pub enum Phase {
     /// None was asked for.
     Serving,
-    /// Nothing new is accepted; what is under way may finish, for as long as each road allows.
+    /// Nothing new is accepted; what is under way may finish, for as long as each part allows.
     Draining,
     /// What is under way is cut off.
     CutOff,
@@ -25,12 +25,12 @@ pub async fn reaches(mut stop: watch::Receiver<Phase>, phase: Phase) {
     let _ = stop.wait_for(|now| *now >= phase).await;
 }
 
-/// What is stopped, in this order.
+/// A stage of a stop, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// What accepts work and does it: proxy and portals.
+    /// The parts that accept work and do it: proxy and portals.
     Roads,
-    /// What goes on beside the work: metrics, reviews, reloads.
+    /// The tasks beside the work: metrics, reviews, reloads.
     Helpers,
     /// What the work still owes is recorded.
     Duties,
@@ -38,7 +38,7 @@ pub enum Stage {
     Audit,
     /// The ledger; the audit's checkpoint is an event, too.
     Ledger,
-    /// What reads the ledger: collectors, the terminal.
+    /// The readers of the ledger: collectors, the terminal.
     Readers,
 }
 

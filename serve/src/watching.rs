@@ -27,15 +27,15 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Where links to sensors come from.
+/// The source of links to sensors.
 pub enum Sensors {
-    /// From the supervisor.
+    /// The supervisor.
     Handed(Handed),
-    /// From the socket at this path.
+    /// The socket at this path.
     Listening(PathBuf),
 }
 
-/// What watches the sensors.
+/// The watch over sensors.
 pub struct Watching {
     watch: Arc<Watch>,
     joining: JoinHandle<()>,
@@ -81,12 +81,12 @@ impl Watching {
         Ok((proxy.owners(watch.clone()).sockets(watch.clone()), Self { watch, joining, scoping }))
     }
 
-    /// What knows whose a connection is.
+    /// The lookup of connections' owners.
     pub fn owners(&self) -> Arc<dyn Owners> {
         self.watch.clone()
     }
 
-    /// For the way out: nothing more is redirected, and no other sensor is joined.
+    /// Ends the watch: nothing more is redirected, and no other sensor is joined.
     pub fn let_go(&self) {
         self.watch.let_go();
         self.joining.abort();
@@ -155,7 +155,7 @@ async fn join_again_and_again(watch: Arc<Watch>, listeners: RedirectedListeners,
     }
 }
 
-/// Only root's sensor is believed: what it says is what events say of processes.
+/// Connects to a sensor, if it is root's: events say of processes what it says.
 fn connect(socket: &Path) -> Result<ProxyEnd> {
     let link = ProxyEnd::connect(socket, CONNECTS)?;
     let peer = link.peer()?;

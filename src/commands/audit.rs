@@ -156,7 +156,7 @@ pub fn write(told: &VecDeque<Told>, format: Format) -> Result<()> {
     Ok(())
 }
 
-/// One record on one line, for people.
+/// A record on one line, for people.
 fn line(record: &Record) -> String {
     let user = record.user_email.as_ref().or(record.user_name.as_ref()).or(record.user_id.as_ref());
     let what = record.tool.as_ref().or(record.prompt.as_ref()).or(record.resource.as_ref()).or(record.method.as_ref());
@@ -223,7 +223,7 @@ impl Verify {
         if report.is_sound() {
             return Ok(());
         }
-        Err(Complaint::input("the audit does not stand as it was written")
+        Err(Complaint::input("the audit is not as it was written")
             .next("keep this database and the checkpoints as they are; docs/audit.md says what each finding means")
             .into())
     }
@@ -236,7 +236,7 @@ fn public_key(text: &str) -> Result<PublicKey, Complaint> {
     let path = Path::new(text);
     let next = "give the 44 characters that `gnomon audit key` printed, or a file that holds them";
     let held = std::fs::read_to_string(path).map_err(|error| Complaint::unreadable("the key", path, &error, next))?;
-    PublicKey::parse(&held).ok_or_else(|| Complaint::input(format!("{text} holds no public key of an audit")).next(next))
+    PublicKey::parse(&held).ok_or_else(|| Complaint::input(format!("{text} does not contain a public key of an audit")).next(next))
 }
 
 /// The checkpoints of a file: lines of their own, or within the events that carry them.

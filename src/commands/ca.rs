@@ -20,9 +20,9 @@ pub enum Ca {
     /// Take an authority of your fleet's instead of one of this host's own: an intermediate, with its key
     Import(Import),
     /// Make this system trust it (needs root)
-    Install(Place),
+    Install(StateFolder),
     /// Make this system forget it (needs root)
-    Uninstall(Place),
+    Uninstall(StateFolder),
     /// Show the certificate and whether this system trusts it
     Status(Status),
 }
@@ -52,7 +52,7 @@ pub struct Import {
 }
 
 #[derive(Args)]
-pub struct Place {
+pub struct StateFolder {
     #[command(flatten)]
     state: StateFlag,
 }
@@ -75,7 +75,7 @@ impl Ca {
                 fs::write(&path, made(&state)?.pem()).with_context(|| format!("cannot write {}", path.display()))?;
             }
             Self::Import(import) => import.run(&mut out)?,
-            Self::Install(Place { state }) => {
+            Self::Install(StateFolder { state }) => {
                 let ca = made(&state)?;
                 if ca.is_intermediate() {
                     let cause = format!("{} is an intermediate authority, which programs do not trust by itself", ca.subject());
@@ -88,7 +88,7 @@ impl Ca {
                     "Programs that are running keep what they read at their start; Node.js, Python and Java may need more: docs/configuration.md"
                 )?;
             }
-            Self::Uninstall(Place { .. }) => {
+            Self::Uninstall(StateFolder { .. }) => {
                 store.uninstall()?;
                 writeln!(out, "this system does not trust gnomon's certificate authority any more")?;
             }

@@ -26,17 +26,17 @@ pub struct Disarm {
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     #[command(flatten)]
-    place: Place,
+    flags: SwitchFlags,
 }
 
 #[derive(Args)]
 pub struct Arm {
     #[command(flatten)]
-    place: Place,
+    flags: SwitchFlags,
 }
 
 #[derive(Args)]
-struct Place {
+struct SwitchFlags {
     #[command(flatten)]
     switch: SwitchFlag,
     /// The socket of the running gnomon, beside which it says what holds
@@ -46,7 +46,7 @@ struct Place {
 
 impl Disarm {
     pub fn run(self) -> Result<()> {
-        let switch = self.place.switch.switch();
+        let switch = self.flags.switch.switch();
         let reason = match (self.reason.trim(), who()) {
             ("", who) => format!("by {who}"),
             (reason, who) => format!("{reason} (by {who})"),
@@ -54,32 +54,32 @@ impl Disarm {
         switch.disarm(&reason).map_err(|error| failed("disarm", &switch, &error))?;
         let path = switch.path().display();
         writeln!(io::stdout(), "disarmed: {path} is there. Nothing is redirected or refused any more; `gnomon arm` takes it back")?;
-        confirm(&self.place, Wanted::Disarmed)
+        confirm(&self.flags, SwitchPosition::Disarmed)
     }
 }
 
 impl Arm {
     pub fn run(self) -> Result<()> {
-        let switch = self.place.switch.switch();
+        let switch = self.flags.switch.switch();
         switch.arm().map_err(|error| failed("arm", &switch, &error))?;
         writeln!(io::stdout(), "armed: rules and scopes hold again")?;
-        confirm(&self.place, Wanted::Armed)
+        confirm(&self.flags, SwitchPosition::Armed)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
+enum SwitchPosition {
     Armed,
     Disarmed,
 }
 
 /// Whether the sensor that runs obeys; a switch that nobody has heard of is no switch.
-fn confirm(place: &Place, wanted: Wanted) -> Result<()> {
-    let Some(folder) = place.exec_socket.parent() else { return Ok(()) };
+fn confirm(flags: &SwitchFlags, position: SwitchPosition) -> Result<()> {
+    let Some(folder) = flags.exec_socket.parent() else { return Ok(()) };
     let start = Instant::now();
     loop {
         match Status::read(folder) {
-            Ok(Some(status)) if status.armed == (wanted == Wanted::Armed) => {
+            Ok(Some(status)) if status.armed == (position == SwitchPosition::Armed) => {
                 writeln!(io::stdout(), "the sensor obeys")?;
                 return Ok(());
             }

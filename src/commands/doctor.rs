@@ -15,7 +15,7 @@ use gnomon_host::{
 };
 use gnomon_ledger::journal_in;
 use gnomon_sensor::{Features, Status};
-use gnomon_supervise::Place;
+use gnomon_supervise::SensorCoverage;
 use std::{
     fs,
     io::{self, BufWriter, Write},
@@ -31,8 +31,8 @@ pub struct Doctor {
     #[command(flatten)]
     format: FormatFlag,
     /// Which connections the kernel half sees, as gnomon is started with: `host` (all), `off`, or those below the cgroup with this folder [default: host]
-    #[arg(long, env = "GNOMON_SENSOR", hide_env_values = true, value_name = "WHERE", value_parser = str::parse::<Place>)]
-    sensor: Option<Place>,
+    #[arg(long, env = "GNOMON_SENSOR", hide_env_values = true, value_name = "WHERE", value_parser = str::parse::<SensorCoverage>)]
+    sensor: Option<SensorCoverage>,
 }
 
 impl Doctor {
@@ -45,9 +45,9 @@ impl Doctor {
         // Without a place for the state there is no authority either.
         options.authority = self.state.dir().ok().map(|dir| dir.join("ca.pem")).filter(|path| path.exists());
         match (self.sensor.unwrap_or_default(), Hierarchy::find()) {
-            (Place::Below(folder), _) => ask_the_kernel(&mut options, &folder),
-            (Place::Host, Ok(hierarchy)) => ask_the_kernel(&mut options, hierarchy.mount()),
-            (Place::Off, _) | (_, Err(_)) => {}
+            (SensorCoverage::Below(folder), _) => ask_the_kernel(&mut options, &folder),
+            (SensorCoverage::Host, Ok(hierarchy)) => ask_the_kernel(&mut options, hierarchy.mount()),
+            (SensorCoverage::Off, _) | (_, Err(_)) => {}
         }
         let mut checks = examine(&options);
         checks.extend(config.sensor.scopes.iter().map(scope));
@@ -81,7 +81,7 @@ fn decisions(config: &Config, dir: &Path) -> Result<Check> {
         Ok(Ok(())) if config.state.is_some() => check(CheckStatus::Ok, format!("{journal} can be read and written"), None),
         Ok(Ok(())) => check(CheckStatus::Ok, format!("{journal} can be read"), None),
         Ok(Err(error)) => {
-            let next = "mend that; until then what was decided stays in force, and nobody can decide";
+            let next = "fix that; until then earlier decisions stay in force, and no new ones can be made";
             check(CheckStatus::Fail, format!("{journal} can be read and not written: {error}"), Some(next.to_owned()))
         }
         Err(error) => {

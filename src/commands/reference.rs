@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use std::{collections::BTreeSet, fs, path::Path};
 
-    /// What a literal in the code registers: `"gnomon_..."` as the first argument of whatever makes a metric.
+    /// The names that literals in the code register: `"gnomon_..."` as the first argument of whatever makes a metric.
     fn registered(folder: &Path, found: &mut BTreeSet<String>) {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();

@@ -110,7 +110,7 @@ impl Replay {
         }
     }
 
-    /// The same recordings by the other rules, silently.
+    /// Judges the same recordings by the other rules, silently.
     fn compare(&self, bypass: HostPatterns, before: (&Outcomes, &Arc<Inspector>), other: &Arc<Inspector>) -> Result<()> {
         let mut outcomes = Outcomes::default();
         let mut emit = |event: &Observation| -> Result<()> {

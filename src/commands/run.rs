@@ -5,10 +5,10 @@ use anyhow::Result;
 use clap::Args;
 use gnomon_cli::options::{Format, FormatFlag, ServeFlags};
 use gnomon_serve::{self as serve, Narration, Sensors};
-use gnomon_supervise::{self as supervise, Place, Plan, Serving};
+use gnomon_supervise::{self as supervise, Plan, SensorCoverage, Serving};
 use std::{env, path::PathBuf, process};
 
-/// Where `gnomon exec` looks for a running gnomon.
+/// The socket on which `gnomon exec` looks for a running gnomon.
 pub const EXEC_SOCKET: &str = "/run/gnomon/exec.sock";
 
 #[derive(Args)]
@@ -18,8 +18,8 @@ pub struct Run {
     #[command(flatten)]
     format: FormatFlag,
     /// Which connections the kernel half sees: `host` (all), `off`, or those below the cgroup with this folder; needs root [default: host]
-    #[arg(long, env = "GNOMON_SENSOR", hide_env_values = true, value_name = "WHERE", value_parser = str::parse::<Place>)]
-    sensor: Option<Place>,
+    #[arg(long, env = "GNOMON_SENSOR", hide_env_values = true, value_name = "WHERE", value_parser = str::parse::<SensorCoverage>)]
+    sensor: Option<SensorCoverage>,
     /// The socket where `gnomon exec` joins; its folder must be root's alone
     #[arg(long, value_name = "PATH", default_value = EXEC_SOCKET)]
     exec_socket: PathBuf,

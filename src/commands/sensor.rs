@@ -107,7 +107,7 @@ impl Sensor {
         }
         arguments.extend(["--disarm-file".into(), options.switch.path().into()]);
         let fixed = arguments.len();
-        while let Some(link) = standing.next(stop.as_fd(), options.alive).context("nobody can be waited for")? {
+        while let Some(link) = standing.next(stop.as_fd(), options.alive).context("cannot wait for the serving process")? {
             // As the configuration stands now, which is when the serving half has read it.
             arguments.truncate(fixed);
             arguments.extend(["--max-cpu".into(), self.max_cpu().to_string().into()]);

@@ -34,11 +34,11 @@ pub struct Status {
     format: FormatFlag,
 }
 
-/// What is recorded, and what never is: the same on every machine, and tested elsewhere.
+/// The records that are kept, and those that never are: the same on every machine, and tested elsewhere.
 const KEPT: &str = "who called which MCP server and tool, when, from which program; which programs connect to known hosts";
 const NEVER: &str = "bodies, arguments of tools and answers (unless a portal records them in its audit), passwords, tokens, cookies, queries of requests' URLs";
 
-/// What holds of the kill switch.
+/// The position of the kill switch.
 enum KillSwitch {
     Armed,
     Disarmed(String),
@@ -46,7 +46,7 @@ enum KillSwitch {
 }
 
 impl KillSwitch {
-    /// What the sensor obeys, also where people may not look into the folder of the file.
+    /// The position that the sensor obeys, also where people may not look into the folder of the file.
     fn of(running: Option<&status::Status>, looked: io::Result<Arming>) -> Self {
         match (running, looked) {
             (Some(running), _) if running.armed => Self::Armed,
@@ -58,7 +58,7 @@ impl KillSwitch {
     }
 }
 
-/// All that there is to say.
+/// All facts of the status.
 struct Found {
     running: Option<status::Status>,
     switch: KillSwitch,
@@ -171,7 +171,7 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
-/// In the time of this machine, where that can be told.
+/// The time in the zone of this machine, where that is known.
 fn when(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     let time = time.map(|time| time.to_offset(UtcOffset::UTC)).and_then(|time| time.format(&Rfc3339).ok());

@@ -30,7 +30,7 @@ impl Own {
         Ok(own)
     }
 
-    /// Its folder.
+    /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What root can do so that this process, if it serves as a user of its own, can read the file or folder. None where
+/// A command of root's so that this process, if it serves as a user of its own, can read the file or folder. None where
 /// rights are not what is missing.
 pub fn command_for(path: &Path, error: &io::Error) -> Option<String> {
     let user = crate::became()?;
@@ -37,7 +37,7 @@ fn first_closed(path: &Path) -> PathBuf {
     closed.unwrap_or(path).to_owned()
 }
 
-/// For a shell.
+/// The path, quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);

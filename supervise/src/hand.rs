@@ -25,7 +25,7 @@ pub struct Giver(OwnedFd);
 #[derive(Debug)]
 pub struct Handed(OwnedFd);
 
-/// Both ends, closed on exec.
+/// Makes both ends, closed on exec.
 pub fn pair() -> Result<(Giver, OwnedFd)> {
     let ends = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
     let (ours, theirs) = ends.context("making a pair of sockets")?;
@@ -50,7 +50,7 @@ impl Giver {
 }
 
 impl Handed {
-    /// What comes by this socket.
+    /// The receiving end of this socket.
     pub fn new(socket: OwnedFd) -> Self {
         Self(socket)
     }

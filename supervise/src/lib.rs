@@ -56,19 +56,19 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Signals, and a descriptor that can be read when there are some.
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
-/// Where the kernel half looks.
+/// The part of the host that the kernel half looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Place {
-    /// At the whole host.
+pub enum SensorCoverage {
+    /// The whole host.
     #[default]
     Host,
-    /// Nowhere.
+    /// No part.
     Off,
     /// Below the cgroup with this folder.
     Below(PathBuf),
 }
 
-impl FromStr for Place {
+impl FromStr for SensorCoverage {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -81,20 +81,20 @@ impl FromStr for Place {
     }
 }
 
-/// What the parts are started with.
+/// The options of the parts.
 #[derive(Debug)]
 pub struct Plan {
     /// The arguments of this process, which the serving process gets as well.
     pub arguments: Vec<OsString>,
-    /// What the serving process, which is not root, would take for something else.
+    /// Variables of the serving process, which has other defaults as it is not root.
     pub environment: Vec<(&'static str, PathBuf)>,
-    /// Where the serving process keeps what it keeps.
+    /// The state folder of the serving process.
     pub state_dir: PathBuf,
-    /// Where the kernel half looks.
-    pub sensor: Place,
-    /// Where `gnomon exec` joins.
+    /// The part of the host that the kernel half looks at.
+    pub sensor: SensorCoverage,
+    /// The socket that `gnomon exec` joins.
     pub exec_socket: PathBuf,
-    /// What the sensor may take of the processor, in percent of one core.
+    /// The bound on the sensor's processor time, in percent of one core.
     pub max_cpu: u32,
     /// The kill switch, which each part obeys by itself.
     pub switch: Switch,
@@ -107,7 +107,7 @@ pub struct Plan {
 pub fn run(plan: &Plan) -> Result<u8> {
     let state_dir = std::path::absolute(&plan.state_dir).unwrap_or_else(|_| plan.state_dir.clone());
     let user = user::serving(&state_dir).ok_or_else(|| {
-        Complaint::own("there is no user gnomon, and all numbers that would do instead are taken")
+        Complaint::own("there is no user gnomon, and all user numbers in its place are taken")
             .next("make one: useradd --system --no-create-home --shell /usr/sbin/nologin gnomon")
     })?;
     state::hand_over(&state_dir, &user)?;
@@ -116,7 +116,7 @@ pub fn run(plan: &Plan) -> Result<u8> {
     let mut signals = Signals::with_pipe(woken, wake, SignalOnly, [SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("listening for signals")?;
     // Left when this ends, after the parts have.
     let own = match plan.sensor {
-        Place::Off => None,
+        SensorCoverage::Off => None,
         _ => or_without("no cgroup can be made for gnomon itself", cgroup::Own::enter()),
     };
     let (mut sensor, links) = match &own {
@@ -164,7 +164,7 @@ fn oversee(signals: &mut Signals, serving: &mut Part, mut sensor: Option<&mut Se
     }
 }
 
-/// Until there are signals, or it is time to look again.
+/// Waits until there are signals, or it is time to look again.
 fn wait(signals: &Signals, look_again: Option<Instant>) {
     let left = look_again.map(|at| at.saturating_duration_since(Instant::now()));
     let left = left.and_then(|left| Timespec::try_from(left).ok());
@@ -183,7 +183,7 @@ fn within<T>(time: Duration, mut look: impl FnMut() -> io::Result<Option<T>>) ->
     }
 }
 
-/// What a shell would say.
+/// The exit code of a shell.
 fn code(status: ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt as _;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));

@@ -58,7 +58,7 @@ impl Part {
         self.0.try_wait()
     }
 
-    /// Its number, which is its own until [`Part::ended`] has said so.
+    /// The process's number, which is its own until [`Part::ended`] has said so.
     pub fn pid(&self) -> Result<Pid> {
         i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).context("a process without a number")
     }
@@ -70,14 +70,14 @@ impl Part {
     }
 }
 
-/// Where the serving process gets its links to sensors.
+/// The source of the serving process's links to sensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Given {
     Stdin,
     None,
 }
 
-/// What the serving process is told by the one that started it: `UID:GID:PARENT:SENSORS:NAME`.
+/// The argument of the serving process, from the one that started it: `UID:GID:PARENT:SENSORS:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serving {
     user: User,
@@ -85,7 +85,7 @@ pub struct Serving {
     sensors: Given,
 }
 
-/// Whom this process became.
+/// The user this process became.
 static BECAME: OnceLock<User> = OnceLock::new();
 
 /// The user that this process became for good, if it is the one that serves.

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use gnomon_confine::{Account, give_up, take_up, unbind};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// What becoming another user and handing over a folder take.
+/// The capabilities for becoming another user and handing over a folder.
 const NEEDED: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::SETPCAP).union(CapabilitySet::CHOWN);
 
 /// Whether this process is root and may become somebody else: in some containers root may not.

@@ -1,6 +1,6 @@
 //! Keeps a sensor: starts it, and starts it again after it was killed, more and more slowly.
 
-use super::{FOLLOWS_WITHIN, Place, Plan, hand::Giver, part::Part, say, within};
+use super::{FOLLOWS_WITHIN, Plan, SensorCoverage, hand::Giver, part::Part, say, within};
 use anyhow::{Context as _, Result, bail};
 use gnomon_kit::Backoff;
 use gnomon_link::{ProxyEnd, SensorEnd};
@@ -31,7 +31,7 @@ const IN_ORDER: Duration = Duration::from_secs(10);
 /// refuses in its stead before it ends it. One that stays and is killed is started again, as nobody else would.
 pub struct Sensors {
     closed: Closed,
-    /// One that stays, and that the next one is to end.
+    /// A sensor that stays, and that the next one is to end.
     relieved: Option<(Part, Instant)>,
 }
 
@@ -150,9 +150,9 @@ enum State {
         since: Instant,
         ended: Option<ExitStatus>,
     },
-    /// To be started then.
+    /// Started at that moment.
     Pausing(Instant),
-    /// Not to be started any more.
+    /// Not started any more.
     Over,
 }
 
@@ -168,7 +168,7 @@ impl SensorKeeper {
     /// A keeper whose sensor is to be started at once.
     pub fn new(plan: &Plan, own_cgroup: &Path, state_dir: &Path, giver: Giver) -> Self {
         let mut arguments: Vec<OsString> = vec!["sensor".into(), "--own-cgroup".into(), own_cgroup.into()];
-        if let Place::Below(folder) = &plan.sensor {
+        if let SensorCoverage::Below(folder) = &plan.sensor {
             arguments.extend(["--cgroup".into(), folder.into()]);
         }
         arguments.extend(["--exec-socket".into(), (&plan.exec_socket).into(), "--authority".into(), state_dir.join("ca.pem").into()]);
@@ -212,7 +212,7 @@ impl SensorKeeper {
         }
     }
 
-    /// It ends by itself when its link is closed, but for one that would stay for scopes that fail closed: there is nobody who
+    /// Ends the sensor. It ends by itself when its link is closed, but for one that would stay for scopes that fail closed: there is nobody who
     /// could serve them again.
     pub fn stop(self) {
         if let State::Running { mut sensor, ended: None, .. } = self.state

@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-/// What tells a state folder of ours.
+/// The files that tell a state folder of ours.
 const OURS: [&str; 2] = ["ca.key", "ledger.sqlite"];
 
 /// How deep folders of the state folder are handed over.
@@ -49,7 +49,7 @@ pub fn hand_over(state_dir: &Path, user: &User) -> Result<(), Complaint> {
     }
     match state_dir.ancestors().skip(1).find(|above| above.metadata().is_ok_and(|found| !can_pass(&found, user))) {
         None => Ok(()),
-        Some(closed) => Err(Complaint::input(format!("{} is closed to {user}, as whom gnomon serves", closed.display()))
+        Some(closed) => Err(Complaint::input(format!("{} cannot be entered by {user}, as whom gnomon serves", closed.display()))
             .next("name a state folder that this user can reach with --state-dir")),
     }
 }
@@ -75,7 +75,7 @@ fn give(state_dir: &Path, folder: &Metadata, user: &User) -> Result<io::Result<(
     Ok(hand(state_dir, entries, &owned, user, DEEPEST))
 }
 
-/// What is in a folder that is root's now, and then the folder itself. Folders in it change hands where they were the same
+/// Hands over the content of a folder that is root's now, and then the folder itself. Folders in it change hands where they were the same
 /// nobody's; those of root's are for root.
 fn hand(folder: &Path, entries: Vec<DirEntry>, owned: &[u32], user: &User, depth: usize) -> io::Result<()> {
     for (path, found) in entries.into_iter().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?))) {

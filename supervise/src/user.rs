@@ -5,7 +5,7 @@ use std::{fmt, fs, ops::RangeInclusive, os::unix::fs::MetadataExt as _, path::Pa
 
 /// The account made for it.
 const OURS: &str = "gnomon";
-/// Where there is none: a number that no account has and nothing runs as, so that what belongs to it is nobody's but ours. Systems
+/// User numbers where there is no user `gnomon`: a number that no account has and nothing runs as, so that what belongs to it is nobody's but ours. Systems
 /// give none of these to anybody (Debian Policy 9.2.2; systemd's UIDS-GIDS: unused from 65536 to 524287, and subordinate users
 /// begin at 100000), the second range for user namespaces that end at 65535. The first one that is free is taken.
 const NUMBERS: [RangeInclusive<u32>; 2] = [70_866..=70_881, 64_866..=64_881];
@@ -85,7 +85,7 @@ fn is_mapped(map: &str, number: u32) -> bool {
     map.lines().any(reach)
 }
 
-/// Whose processes run now.
+/// The users whose processes run now.
 fn busy() -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut users: Vec<u32> = processes

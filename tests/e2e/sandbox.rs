@@ -1,7 +1,7 @@
 //! Code Mode's sandbox in the product's own zygote: its allocator, its start, its size. What the sandbox holds against is tested in
 //! its crate.
 
-use gnomon_codemode::{Asked, Execution, Host, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig, State};
+use gnomon_codemode::{Asked, Execution, Host, LayerState, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
 
 struct Nothing;
 
@@ -19,7 +19,7 @@ async fn run(sandbox: &Sandbox, code: &str) -> Execution {
 async fn the_products_zygote_runs_programs_and_survives_what_they_do() {
     let sandbox = Sandbox::start(SandboxConfig::new(env!("CARGO_BIN_EXE_gnomon"), ["sandbox-zygote"])).await.unwrap();
     let layers = sandbox.layers().await.unwrap();
-    assert_eq!((layers.seccomp, layers.capabilities), (State::Enforced, State::Enforced));
+    assert_eq!((layers.seccomp, layers.capabilities), (LayerState::Enforced, LayerState::Enforced));
     for code in [
         "async () => 7",
         "const n: number = await codemode.echo(7);\nn",

@@ -83,7 +83,7 @@ impl Show {
         match telling.verdicts {
             Ok(_) => Ok(()),
             Err(why) => Err(Complaint::own(format!("whether anybody judged the event is not known: {why}"))
-                .next("mend that, and ask again before judging it; what is shown beside that is whole")
+                .next("fix that, and ask again before judging it; everything else that is shown is complete")
                 .into()),
         }
     }

@@ -13,7 +13,9 @@
 mod backoff;
 mod counts;
 mod cursor;
+mod delivery;
 mod endpoint;
+mod error;
 mod exporter;
 mod otlp;
 mod post;
@@ -23,13 +25,15 @@ mod trust;
 
 pub use counts::ExportMetrics;
 pub use cursor::{Cursor, CursorError};
+pub use delivery::Delivery;
 pub use endpoint::{EndpointError, OtlpEndpoint, SyslogEndpoint, SyslogEndpointError};
+pub use error::{SetupError, TrustError};
 pub use exporter::{ExportError, Exporter, ExporterOptions};
 pub use otlp::{MAX_HEADERS, OtlpOptions, OtlpSink};
 pub use post::{Answer, NoAnswer, Post, Posted};
-pub use sink::{Delivery, SetupError, Sink};
+pub use sink::Sink;
 pub use syslog::{SyslogOptions, SyslogSink};
-pub use trust::{TrustError, roots};
+pub use trust::roots;
 
 /// Most events of one batch.
 pub const MAX_BATCH: usize = 128;

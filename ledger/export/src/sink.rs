@@ -1,48 +1,8 @@
-//! Sinks of events, and their answers.
+//! Sinks of events.
 
-use crate::{OtlpSink, SyslogSink, trust::TrustError};
+use crate::{Delivery, OtlpSink, SyslogSink};
 use gnomon_ledger::StoredEvent;
 use std::time::Duration;
-use thiserror::Error;
-
-/// A sink that cannot be set up.
-#[derive(Debug, Error)]
-pub enum SetupError {
-    /// Its authorities cannot be read.
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    /// A header's name or value is none.
-    #[error("`{0}` is not a header's name, or its value cannot be sent in a header")]
-    Header(String),
-    /// TLS cannot verify a server of such a name.
-    #[error("`{0}` is not a name that TLS can verify")]
-    Name(String),
-    /// TLS could not be set up.
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
-}
-
-/// The result of sending a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// The sink has it, but for so many events, which it will never take.
-    Accepted {
-        /// The number of events refused.
-        rejected: u64,
-    },
-    /// The sink refuses it for what is in it; sending the same again is of no use.
-    Refused {
-        /// The receiver's text.
-        why: String,
-    },
-    /// It may or may not have arrived, or will be taken later: send it again.
-    Failed {
-        /// The failure.
-        why: String,
-        /// Not before this long.
-        after: Option<Duration>,
-    },
-}
 
 /// A receiver of events.
 #[derive(Debug)]

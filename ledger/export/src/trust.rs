@@ -1,18 +1,8 @@
 //! TLS roots: Mozilla's, the system's, and PEM files of the organisation.
 
+use crate::TrustError;
 use rustls::{ClientConfig, RootCertStore};
 use std::{path::PathBuf, sync::Arc};
-use thiserror::Error;
-
-/// Authorities that cannot be used.
-#[derive(Debug, Error)]
-#[error("the authorities in {} cannot be used: {cause}", path.display())]
-pub struct TrustError {
-    /// The file.
-    pub path: PathBuf,
-    /// The reason.
-    pub cause: String,
-}
 
 /// The authorities that receivers are verified by: the public ones, and those in these PEM files.
 ///

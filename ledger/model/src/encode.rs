@@ -1,11 +1,15 @@
 //! Events to lines of JSON, each written once; file and database get the same bytes.
 
-use crate::{MAX_EVENT_BYTES, ids::Ids};
+use crate::ids::Ids;
 use gnomon_observe::{Field, FieldRef, Lookup, Observation, SCHEMA_VERSION, Value};
 use smol_str::SmolStr;
 use std::{cell::RefCell, fmt::Write};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+/// The longest event line in bytes. Longer events are shortened (long texts and lists are cut and
+/// `gnomon.truncated` says `event`) rather than dropped, so that nobody hides by being verbose.
+pub const MAX_EVENT_BYTES: usize = 256 << 10;
 
 /// In an event that is too long, texts are cut to this many bytes …
 const CUT_TEXT: usize = 512;

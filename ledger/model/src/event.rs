@@ -5,10 +5,6 @@ use gnomon_kit::unix_millis;
 use gnomon_observe::Observation;
 use std::time::SystemTime;
 
-/// The longest event line in bytes. Longer events are shortened (long texts and lists are cut and
-/// `gnomon.truncated` says `event`) rather than dropped, so that nobody hides by being verbose.
-pub const MAX_EVENT_BYTES: usize = 256 << 10;
-
 /// An event: an [`Observation`] whose outcome fields are set, and its time.
 ///
 /// What is absent is filled in: `@timestamp` (from the moment given here), `event.id` (a new UUID
@@ -45,7 +41,7 @@ impl Event {
     }
 
     /// Fills in what is absent, writes the event's line with its line feed and hands both to `take`. An event that is longer
-    /// than [`MAX_EVENT_BYTES`] is shortened; `None` if that does not help.
+    /// than [`MAX_EVENT_BYTES`](crate::MAX_EVENT_BYTES) is shortened; `None` if that does not help.
     pub fn with_line<T>(mut self, take: impl FnOnce(&Observation, &[u8]) -> T) -> Option<T> {
         encode::with_line(&mut self.observation, self.at_ms, take)
     }

@@ -6,6 +6,9 @@ use smol_str::SmolStr;
 use std::time::SystemTime;
 use uuid::{Builder, Uuid};
 
+/// The shortest prefix of an id that is looked for: a minute's worth of ids.
+pub const MIN_ID_PREFIX: usize = 8;
+
 const RANDOM_PER_ID: usize = 10;
 const POOL: usize = RANDOM_PER_ID * 128;
 

@@ -41,11 +41,12 @@ pub use condition::{Comparison, Condition, ConditionError, Operand};
 pub use daily::{DailyIncident, DailyIncidents, MAX_DAILY, MAX_DAILY_NAMES, RuleCount};
 pub use decisions::{DecisionEntry, DecisionError, Decisions, KeptEntry, Origin, ReviewEntry, Topic, Withdrawal, import, import_new};
 pub use deltas::{About, Deltas, IncidentDelta, ServerDelta, ServerKey};
+pub use encode::MAX_EVENT_BYTES;
 pub use error::{Cause, OpenError, ReadError, StoreError};
-pub use event::{Event, MAX_EVENT_BYTES};
+pub use event::Event;
 pub use filter::{EventFilter, IncidentRecord, MAX_PAGE, Order, StoredEvent};
 pub use group::{Group, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Row};
-pub use ids::Ids;
+pub use ids::{Ids, MIN_ID_PREFIX};
 pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, IncidentRole, Incidents, NEWS_CAPACITY, News};
 pub use inventory::{
     FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, NewName, ServerRecord, ServerStatus,
@@ -55,8 +56,7 @@ pub use questions::{Found, Questions};
 pub use reviews::{DecidedBy, Decision, MAX_REVIEW_TEXT, NamedServer, NoServer, ReviewedServer, conditions_on};
 pub use store::{Asked, Keep, LedgerReader, Store, Stored};
 pub use story::{
-    IdPrefix, MIN_ID_PREFIX, More, NEAR_EVENTS, Names, OUTCOME_EVENTS, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS,
-    Story,
+    IdPrefix, More, NEAR_EVENTS, Names, OUTCOME_EVENTS, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, Story,
 };
 pub use usage::{DayUsage, MAX_REPORT_NAMES, Tally, Usage};
 pub use verdict::{Verdict, VerdictKind};

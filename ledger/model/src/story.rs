@@ -4,7 +4,7 @@
 //! Bounded in time and number: a story is read by a person. What belongs together by its names may
 //! stand far apart in a busy ledger; [`Story::more`] says that there is more.
 
-use crate::{ReadError, ServerRecord, StoredEvent};
+use crate::{MIN_ID_PREFIX, ReadError, ServerRecord, StoredEvent};
 use serde_json::{Map, Value};
 
 /// The time before the event, milliseconds, in which other events of the same client are part of its story.
@@ -13,8 +13,6 @@ pub const STORY_BEFORE_MS: i64 = 60_000;
 pub const STORY_AFTER_MS: i64 = 600_000;
 /// Most events on each side of it.
 pub const STORY_EVENTS: usize = 50;
-/// The shortest prefix of an id that is looked for: a minute's worth of ids.
-pub const MIN_ID_PREFIX: usize = 8;
 
 /// Events by their names.
 #[derive(Debug, Clone)]

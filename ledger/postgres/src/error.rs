@@ -1,6 +1,6 @@
 //! Why the journal could not be opened, written or read, each with the next step. None of these texts has a password in it.
 
-use crate::{PostgresUrl, schema};
+use crate::{PostgresUrl, identifier};
 use gnomon_ledger_model::Cause;
 use sqlx::{Error, postgres::PgDatabaseError};
 use std::io;
@@ -164,7 +164,10 @@ pub(crate) fn unreachable(url: &PostgresUrl, source: Error) -> PostgresOpenError
                 "look at the password (in the URL, PGPASSWORD or a passfile), and at the server's pg_hba.conf".to_owned()
             }
             Some("3D000") => {
-                format!("let an administrator run: CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0", schema::quoted(url.database()))
+                format!(
+                    "let an administrator run: CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0",
+                    identifier::quoted(url.database())
+                )
             }
             Some("53300") => "the server has no connection left: raise its max_connections, or end some".to_owned(),
             _ => "the server's log may say more".to_owned(),

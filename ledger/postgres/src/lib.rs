@@ -61,6 +61,7 @@
 mod connection;
 mod entries;
 mod error;
+mod identifier;
 mod password;
 mod position;
 mod schema;

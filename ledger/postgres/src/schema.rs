@@ -3,6 +3,7 @@
 use crate::{
     PostgresUrl,
     error::{PostgresOpenError, is_forbidden, said},
+    identifier::quoted,
 };
 use sqlx::{AssertSqlSafe, Error, PgConnection};
 
@@ -47,11 +48,6 @@ const MIGRATIONS: &[&str] = &[
 
 /// The schema this gnomon writes.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
-
-/// A quoted SQL identifier.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 /// The state of the schema in a database.
 #[derive(Debug, PartialEq, Eq)]

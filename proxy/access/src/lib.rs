@@ -25,6 +25,7 @@ mod asked;
 mod auth;
 mod caller;
 mod glob;
+mod line_ref;
 mod permit;
 mod policy;
 mod uri;
@@ -40,8 +41,9 @@ pub use auth::{
 };
 pub use caller::{AuthMethod, Caller, Device, MAX_NAMES, Names, Peer, Process};
 pub use glob::{Flavour, Glob};
+pub use line_ref::LineRef;
 pub use permit::{Obligations, Permit, RefusedByRule};
 pub use policy::{
-    Decision, Explained, Explanation, Finding, LineRef, MAX_ENTRIES, MAX_POLICY_BYTES, MAX_VALUES, MAX_WHEN, MAX_WHEN_TEXT,
-    MAX_WHEN_VALUES, Policy, PolicyError, PolicySource, Problem,
+    Decision, Explained, Explanation, Finding, MAX_ENTRIES, MAX_POLICY_BYTES, MAX_VALUES, MAX_WHEN, MAX_WHEN_TEXT, MAX_WHEN_VALUES, Policy,
+    PolicyError, PolicySource, Problem,
 };

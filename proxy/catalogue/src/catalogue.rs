@@ -29,37 +29,37 @@ pub const MAX_ENTRY_BYTES: usize = 256 << 10;
 /// Longest text of a schema that is not measured, where it has no references: it cannot unfold.
 const UNMEASURED: usize = 8 << 10;
 
-/// Who wrote an entry, and where it is listed.
+/// The author of an entry, and with an operation of a document its listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Its server lists it, so everything does.
+    /// The server itself, so it is on all lists.
     Server,
     /// A document describes it: what it says of results is no promise.
     Document(Listed),
 }
 
-/// Where an operation of a document is listed.
+/// The lists that an operation of a document is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {
     /// Everywhere.
     Everywhere,
-    /// On no list, as there may be thousands: for whoever searches.
+    /// None, as there may be thousands: it is found by search.
     Searchable,
-    /// Nowhere; whoever calls it is told why.
+    /// None, and it cannot be called; the text says why.
     Nowhere(SmolStr),
 }
 
-/// One entry.
+/// An entry of a list.
 pub struct Entry {
     /// The server's own name for it, or its URI.
     pub name: SmolStr,
-    /// As the server wrote it, JSON.
+    /// The entry as the server wrote it, JSON.
     pub text: Bytes,
-    /// Of a tool.
+    /// The hints of a tool.
     pub hints: Hints,
-    /// Who wrote it.
+    /// The author.
     pub origin: Origin,
-    /// In fewer words, where it is one of very many, JSON.
+    /// A shorter form where it is one of very many, JSON.
     pub brief: Option<Bytes>,
     /// Which clients can read it.
     pub fits: Fits,
@@ -76,10 +76,10 @@ impl std::fmt::Debug for Entry {
 
 /// How values are held against one of a tool's schemas.
 enum Check {
-    /// Not at all: there is none, or it refers to what is elsewhere.
+    /// Not checked: there is no schema, or it refers to other documents.
     Nothing,
     By(Arc<Checker>),
-    /// It costs more than its bound.
+    /// The schema costs more than its bound.
     TooCostly(SmolStr),
 }
 
@@ -126,7 +126,7 @@ impl Entry {
         Self { fits, ..Self::new(name, text, hints, Origin::Document(listed), Some(brief)) }
     }
 
-    /// Where it is listed.
+    /// The lists that it is on.
     #[must_use]
     pub fn listed(&self) -> &Listed {
         match &self.origin {
@@ -159,7 +159,7 @@ impl Entry {
         })
     }
 
-    /// Why clients of the stateless era may not use the tool, if so: it says wrongly which arguments headers mirror.
+    /// The reason that clients of the stateless era may not use the tool, if so: its `x-mcp-header` is invalid.
     #[must_use]
     pub fn unusable(&self) -> Option<Unusable> {
         // Most tools have none.
@@ -184,7 +184,7 @@ impl Entry {
         Err(RpcError::new(crate::rpc::INVALID_PARAMS, why))
     }
 
-    /// What is wrong with a result's `structuredContent` by the tool's output schema, if anything.
+    /// The error of a result's `structuredContent` by the tool's output schema, if there is one.
     pub async fn wrong_output(&self, structured: &Value) -> Option<String> {
         match self.check(&self.output, "outputSchema") {
             Check::By(checker) => match checker.check(structured).await {
@@ -214,7 +214,7 @@ fn affordable(schema: Option<&str>) -> Result<(), SmolStr> {
     Measure::of(&schema).map(drop)
 }
 
-/// What one server offers.
+/// The lists of one server.
 #[derive(Debug, Default, Clone)]
 pub struct Lists {
     entries: [Vec<Arc<Entry>>; 4],
@@ -230,13 +230,13 @@ impl Lists {
         &self.entries[kind as usize]
     }
 
-    /// What of a kind its server lists and is not offered.
+    /// The entries of a kind that its server lists and that are not offered.
     #[must_use]
     pub fn left_out(&self, kind: Kind) -> &[LeftOut] {
         &self.left_out[kind as usize]
     }
 
-    /// With another list of one kind.
+    /// The lists with another list of one kind.
     #[must_use]
     pub fn with(&self, kind: Kind, Listing { entries, left_out }: Listing) -> Self {
         let mut lists = self.clone();
@@ -256,9 +256,9 @@ impl Lists {
 /// A server's list of one kind.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// What is offered of it.
+    /// The entries that are offered.
     pub entries: Vec<Arc<Entry>>,
-    /// What is not.
+    /// The entries that are not.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -268,13 +268,13 @@ impl From<Vec<Arc<Entry>>> for Listing {
     }
 }
 
-/// One page of a list.
+/// A page of a list.
 pub struct Page {
-    /// Its entries, as far as clients can read them.
+    /// The page's entries, as far as clients can read them.
     pub entries: Vec<Arc<Entry>>,
     /// The others.
     pub left_out: Vec<LeftOut>,
-    /// Where the next page begins.
+    /// The cursor of the next page.
     pub next: Option<String>,
 }
 
@@ -286,7 +286,7 @@ impl Page {
     pub fn read(kind: Kind, result: &[u8], known: &HashMap<SmolStr, Arc<Entry>>) -> Result<Self, String> {
         let members = Members::read(result).map_err(|error| error.to_string())?;
         let list = members.get(kind.key()).ok_or_else(|| format!("`{}` is missing", kind.key()))?;
-        let list: Vec<&RawValue> = serde_json::from_str(list).map_err(|_| format!("`{}` is no list", kind.key()))?;
+        let list: Vec<&RawValue> = serde_json::from_str(list).map_err(|_| format!("`{}` is not a list", kind.key()))?;
         let mut page = Self { entries: Vec::new(), left_out: Vec::new(), next: None };
         for raw in list {
             match Entry::read(kind, raw, known) {

@@ -2,7 +2,7 @@
 
 use gnomon_access::Capability;
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Can be called.
@@ -16,7 +16,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Tool, Self::Prompt, Self::Resource, Self::Template];
 
     /// The method that lists them.
@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// As policy knows it.
+    /// The kind in policy.
     #[must_use]
     pub fn asked(self) -> Capability {
         match self {
@@ -82,7 +82,7 @@ impl Kind {
         }
     }
 
-    /// One of them, in words.
+    /// The word for an entry of this kind.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

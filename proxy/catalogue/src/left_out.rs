@@ -4,12 +4,12 @@ use crate::{kind::Kind, naming::is_hidden};
 use smol_str::SmolStr;
 use std::collections::HashSet;
 
-/// Most that are logged one by one each time a list changes.
+/// The most entries that are logged one by one each time a list changes.
 const MOST_LOGGED: usize = 20;
 /// Longest name that is kept of one, characters.
 const LONGEST_NAME: usize = 120;
 
-/// Why an entry is left out.
+/// The reason that an entry is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// Clients could not read it, and with it the whole list.
@@ -18,11 +18,11 @@ pub enum Reason {
     Name,
     /// Its schema costs more than its bound.
     Cost,
-    /// It is too large, or beyond what is kept of a list.
+    /// The entry is too large, or beyond what is kept of a list.
     Size,
     /// Another entry has its name.
     Duplicate,
-    /// It says wrongly which arguments headers mirror.
+    /// Its `x-mcp-header` is invalid.
     Headers,
 }
 
@@ -30,7 +30,7 @@ impl Reason {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Shape, Self::Name, Self::Cost, Self::Size, Self::Duplicate, Self::Headers];
 
-    /// As metrics name it.
+    /// The reason's word in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -47,11 +47,11 @@ impl Reason {
 /// An entry that is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeftOut {
-    /// Its name or URI, shortened; none where it has none.
+    /// The entry's name or URI, shortened; none where it has none.
     pub name: Option<SmolStr>,
-    /// Why, as a word.
+    /// The reason as a word.
     pub reason: Reason,
-    /// Why, in words for people.
+    /// The reason in words for people.
     pub why: SmolStr,
 }
 

@@ -66,7 +66,7 @@ impl<'a> Members<'a> {
         self.get(name).and_then(|json| serde_json::from_str(json).ok())
     }
 
-    /// Its members' names and JSON texts.
+    /// The names and JSON texts of its members.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.0.iter().map(|(key, value)| (&*key.0, *value))
     }
@@ -119,14 +119,14 @@ pub(crate) fn from_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, ser
 #[derive(Clone, Debug)]
 pub struct Object {
     text: Bytes,
-    /// Where its members are, once they were looked for; none where they cannot be read.
+    /// The positions of its members, once they were looked for; none where they cannot be read.
     places: OnceLock<Option<Vec<Place>>>,
 }
 
 /// A member.
 #[derive(Clone, Debug)]
 struct Place {
-    /// Its name where that stands in the text as it is, without the quotes; else the name itself.
+    /// The name's position where it is in the text without escapes, without the quotes; else the name itself.
     key: Result<Range<usize>, Box<str>>,
     value: Range<usize>,
 }
@@ -138,13 +138,13 @@ impl Object {
         Self { text, places: OnceLock::new() }
     }
 
-    /// As it came.
+    /// The text as it came.
     #[must_use]
     pub fn text(&self) -> &Bytes {
         &self.text
     }
 
-    /// Its members; none where [`Members::read`] has none.
+    /// The members; none where [`Members::read`] has none.
     #[must_use]
     pub fn members(&self) -> Option<Members<'_>> {
         let text = std::str::from_utf8(&self.text).ok()?;
@@ -165,7 +165,7 @@ impl Object {
 }
 
 impl<'a> Members<'a> {
-    /// Where they are in the text that they were read from.
+    /// The positions of members in the text that they were read from.
     fn places(&self, text: &'a str) -> Vec<Place> {
         let range = |part: &str| {
             let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());

@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 const MOST: usize = 64;
 /// Deepest annotated property.
 const DEEPEST: usize = 8;
-/// What `Mcp-Param-*` headers begin with.
+/// The prefix of `Mcp-Param-*` headers.
 pub const PARAM_PREFIX: &str = "mcp-param-";
 
 /// A tool's argument that is mirrored in a header (`x-mcp-header`).
@@ -21,7 +21,7 @@ pub struct Mirrored {
     path: Vec<SmolStr>,
 }
 
-/// What disagrees. The text is fit for the client's eyes.
+/// A header and an argument that disagree. The text is fit for the client's eyes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch(pub String);
 
@@ -74,7 +74,7 @@ pub fn annotations(schema: &Value) -> Result<Vec<Mirrored>, Unusable> {
     Ok(found)
 }
 
-/// What a tool's `x-mcp-header` may not be.
+/// An error of a tool's `x-mcp-header`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`x-mcp-header` of `{property}` {why}")]
 pub struct Unusable {
@@ -91,14 +91,14 @@ fn collect(schema: &Value, path: &mut Vec<SmolStr>, found: &mut Vec<Mirrored>) -
         }
         path.push(SmolStr::new(name));
         if let Some(header) = property.get("x-mcp-header") {
-            let header = header.as_str().filter(|header| !header.is_empty()).ok_or_else(|| refused("is no name"))?;
+            let header = header.as_str().filter(|header| !header.is_empty()).ok_or_else(|| refused("is not a name"))?;
             let header = HeaderName::from_bytes(format!("{PARAM_PREFIX}{header}").as_bytes());
             let header = header.map_err(|_| refused("has characters that no header's name may have"))?;
             if !matches!(property.get("type").and_then(Value::as_str), Some("string" | "integer" | "boolean")) {
-                return Err(refused("stands at what is no string, integer or boolean"));
+                return Err(refused("is at a parameter that is not a string, integer or boolean"));
             }
             if found.iter().any(|other| other.header == header) {
-                return Err(refused("stands at another property as well"));
+                return Err(refused("is at another property as well"));
             }
             if found.len() == MOST {
                 return Err(refused("is one too many"));

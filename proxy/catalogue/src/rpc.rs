@@ -41,23 +41,23 @@ impl Id {
     }
 }
 
-/// One message.
+/// A message.
 #[derive(Clone, Debug)]
 pub enum Message {
     /// Wants an answer.
     Request(Request),
     /// Wants none.
     Notification(Notification),
-    /// Is one.
+    /// A response.
     Response(Response),
 }
 
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Its id.
+    /// The request's id.
     pub id: Id,
-    /// What is asked for.
+    /// The method.
     pub method: SmolStr,
     params: Option<Object>,
 }
@@ -69,7 +69,7 @@ impl Request {
         Self { id, method, params: params.map(Object::new) }
     }
 
-    /// The same with other parameters.
+    /// The request with other parameters.
     #[must_use]
     pub fn with(&self, params: Bytes) -> Self {
         Self::new(self.id.clone(), self.method.clone(), Some(params))
@@ -81,14 +81,14 @@ impl Request {
         self.params.as_ref().map(Object::text)
     }
 
-    /// Its parameters, member by member; they may be missing.
+    /// The parameters, member by member; they may be missing.
     ///
     /// # Errors
     /// [`INVALID_PARAMS`], fit for the client's eyes.
     pub fn members(&self) -> Result<Members<'_>, RpcError> {
         match &self.params {
             None => Ok(Members::default()),
-            Some(object) => object.members().ok_or_else(|| RpcError::new(INVALID_PARAMS, "a member stands twice in `params`")),
+            Some(object) => object.members().ok_or_else(|| RpcError::new(INVALID_PARAMS, "a member is listed twice in `params`")),
         }
     }
 }
@@ -96,7 +96,7 @@ impl Request {
 /// A notification.
 #[derive(Clone, Debug)]
 pub struct Notification {
-    /// What happened.
+    /// The method.
     pub method: SmolStr,
     /// JSON text.
     pub params: Option<Bytes>,
@@ -107,11 +107,11 @@ pub struct Notification {
 pub struct Response {
     /// The request's id; none where the peer could not read it.
     pub id: Option<Id>,
-    /// What came of it.
+    /// The result or the error.
     pub outcome: Outcome,
 }
 
-/// What came of a request: JSON text either way.
+/// The outcome of a request: a result or an error, JSON text either way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// `result`.
@@ -125,7 +125,7 @@ pub enum Outcome {
 pub struct RpcError {
     /// The code (JSON-RPC 2.0 section 5.1, MCP 2026-07-28).
     pub code: i32,
-    /// One line.
+    /// The text, one line.
     pub message: String,
     /// Whatever else the client can use.
     pub data: Option<serde_json::Value>,
@@ -133,13 +133,13 @@ pub struct RpcError {
 
 /// The bytes are no JSON.
 pub const PARSE_ERROR: i32 = -32700;
-/// They are JSON, but no message that may come here.
+/// JSON-RPC 2.0 "Invalid Request": JSON, but not a message that may come here.
 pub const INVALID_REQUEST: i32 = -32600;
-/// Nobody here knows the method.
+/// JSON-RPC 2.0 "Method not found".
 pub const METHOD_NOT_FOUND: i32 = -32601;
 /// The parameters do not fit.
 pub const INVALID_PARAMS: i32 = -32602;
-/// It is our or the server's fault.
+/// JSON-RPC 2.0 "Internal error": our or the server's fault.
 pub const INTERNAL_ERROR: i32 = -32603;
 /// A mirrored header says something else than the body (MCP 2026-07-28).
 pub const HEADER_MISMATCH: i32 = -32020;
@@ -154,7 +154,7 @@ impl RpcError {
         Self { code, message: message.into(), data: None }
     }
 
-    /// With data.
+    /// The error with data.
     #[must_use]
     pub fn with(mut self, data: serde_json::Value) -> Self {
         self.data = Some(data);
@@ -260,7 +260,7 @@ fn unreadable(error: &serde_json::Error) -> RpcError {
     match error.classify() {
         serde_json::error::Category::Data => {
             let duplicate = error.to_string().contains("duplicate field");
-            let why = if duplicate { "a member stands twice in the message" } else { "not a JSON-RPC message" };
+            let why = if duplicate { "a member is listed twice in the message" } else { "not a JSON-RPC message" };
             RpcError::new(INVALID_REQUEST, why)
         }
         _ => RpcError::new(PARSE_ERROR, "the body is not JSON"),
@@ -301,7 +301,7 @@ pub fn response(id: Option<&Id>, outcome: &Outcome) -> Bytes {
     text.into()
 }
 
-/// The same in pieces, with the payload as it is: a large one is not copied.
+/// The response in pieces, with the payload as it is: a large one is not copied.
 #[must_use]
 pub fn response_pieces(id: Option<&Id>, outcome: &Outcome) -> [Bytes; 3] {
     let (key, payload): (&[u8], _) = match outcome {
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn a_member_that_stands_twice_is_refused() {
         let error = read(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"tools/call"}"#).unwrap_err();
-        assert_eq!((error.code, error.message.as_str()), (INVALID_REQUEST, "a member stands twice in the message"));
+        assert_eq!((error.code, error.message.as_str()), (INVALID_REQUEST, "a member is listed twice in the message"));
     }
 
     #[test]

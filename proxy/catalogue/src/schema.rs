@@ -28,14 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const BACKTRACKS: usize = 10_000;
 const PROGRAM: usize = 256 << 10;
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It fits.
+    /// The value fits.
     Fits,
-    /// It does not: where, and which rule it breaks; never the value.
+    /// The value does not fit: the position, and the rule it breaks; never the value.
     Differs(String),
-    /// It was not found out within the bounds; why.
+    /// Not decided within the bounds; the reason.
     Unknown(&'static str),
 }
 

@@ -14,9 +14,9 @@ pub(crate) const MAX_DEPTH: usize = 100;
 /// Which clients can read an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fits {
-    /// Those of both eras.
+    /// The shapes of both eras.
     Both,
-    /// Those of the stateless era only, which lets schemas be more.
+    /// The shapes of the stateless era only, which lets schemas be more.
     Stateless,
 }
 
@@ -207,7 +207,7 @@ fn list<'a>(members: &Members<'a>, name: &str) -> Result<Vec<&'a RawValue>, Smol
     }
 }
 
-/// Some clients hold URIs to RFC 3986: without a scheme they read none of the list.
+/// True if a URI has a scheme: some clients hold URIs to RFC 3986, and without a scheme they read none of the list.
 fn has_scheme(uri: &str) -> bool {
     let Some((scheme, _)) = uri.split_once(':') else { return false };
     scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
@@ -236,7 +236,7 @@ fn like(text: &str, pattern: &str) -> bool {
     text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(fits)
 }
 
-/// What no parser of a client takes: deep nesting, and halves of surrogate pairs, which are no characters.
+/// Checks for what no parser of a client takes: deep nesting, and halves of surrogate pairs.
 fn readable(text: &str) -> Result<(), SmolStr> {
     let bytes = text.as_bytes();
     let (mut depth, mut in_text, mut at) = (0usize, false, 0);

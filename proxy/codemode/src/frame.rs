@@ -9,34 +9,37 @@ use serde::{Deserialize, Serialize};
 use crate::limits::{Limit, Limits};
 use crate::outcome::Severity;
 
+/// Characters of an error's text that leave the sandbox.
+pub const MAX_MESSAGE: usize = 4_000;
+
 /// Room for what surrounds the texts in a frame.
 const ENVELOPE: usize = 512;
 
-/// What a worker may say.
+/// A message of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromWorker<'a> {
     /// The code is not one expression, so it is read as TypeScript; only ever the first frame. Dying before [`Self::Read`] is
     /// dying of what the code is like.
     Reading,
-    /// That is done.
+    /// The code was read.
     Read,
     /// A line of the console.
     Log {
         /// Which function wrote it.
         severity: Severity,
-        /// Its text.
+        /// The text.
         text: &'a str,
     },
     /// A host call.
     Call {
         /// Counts up from one.
         id: u32,
-        /// What is called.
+        /// The name that is called.
         name: &'a str,
         /// JSON, as the worker says.
         arguments: &'a str,
     },
-    /// Nothing more can be done before an answer comes; the clock of the sandbox stands from here.
+    /// The worker can do nothing before an answer comes; the clock of the sandbox stops from here.
     Wait,
     /// The end.
     Done {
@@ -63,7 +66,7 @@ pub enum End<'a> {
     Limit(Limit),
 }
 
-/// What a parent says.
+/// A message to a worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ToWorker<'a> {
     /// The first frame.
@@ -76,9 +79,9 @@ pub enum ToWorker<'a> {
     },
     /// The answer to a call.
     Answer {
-        /// Of this number.
+        /// The number of the call.
         id: u32,
-        /// What came of it.
+        /// The answer.
         #[serde(borrow)]
         answer: Answer<'a>,
     },
@@ -86,14 +89,14 @@ pub enum ToWorker<'a> {
     Tick,
 }
 
-/// What came of a call.
+/// The answer to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer<'a> {
     /// JSON.
     Value(&'a str),
     /// The tool, or whoever stands before it, refused.
     Failed(&'a str),
-    /// There is no such name.
+    /// No such name.
     Unknown(&'a str),
     /// A bound, with its text.
     Limit(&'a str),
@@ -102,17 +105,17 @@ pub enum Answer<'a> {
 /// A frame that is not in the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// It says to be longer than any frame can be.
+    /// Its stated length is more than any frame may have.
     #[error("a frame is longer than it may be")]
     TooLong,
-    /// It is no message, or a message and more.
+    /// It is not a message, or a message and more.
     #[error("a frame is not a message")]
     NoMessage,
 }
 
 /// The longest frame that a worker may send.
 pub(crate) fn longest_from_worker(limits: &Limits) -> usize {
-    limits.arguments.max(limits.result).max(limits.logs).max(crate::worker::MAX_MESSAGE * 4) + ENVELOPE
+    limits.arguments.max(limits.result).max(limits.logs).max(MAX_MESSAGE * 4) + ENVELOPE
 }
 
 /// The longest frame that a parent sends.
@@ -142,7 +145,7 @@ fn split(bytes: &[u8], longest: usize) -> Result<Option<(&[u8], usize)>, Malform
     Ok(rest.get(..length).map(|payload| (payload, head.len() + length)))
 }
 
-/// What a head says, if it may.
+/// The length in a head, if it is within bounds.
 pub(crate) fn length(head: [u8; 4], longest: usize) -> Result<usize, Malformed> {
     usize::try_from(u32::from_le_bytes(head)).ok().filter(|length| *length <= longest).ok_or(Malformed::TooLong)
 }

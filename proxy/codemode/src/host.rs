@@ -10,7 +10,7 @@ use crate::{Names, Raw};
 /// program has the first five; a host that does not offer one refuses it.
 pub const RESERVED: [&str; 7] = ["tools", "search", "describe", "result", "withMeta", "then", "toJSON"];
 
-/// What is run.
+/// A program to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Program<'a> {
     /// JavaScript or TypeScript as the model wrote it; the usual shapes are accepted (see the crate's README).
@@ -19,7 +19,7 @@ pub struct Program<'a> {
     pub names: &'a Names,
 }
 
-/// What a script asks for.
+/// A script's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked<'a> {
     /// `codemode.<name>(arguments)`, of a name in [`Program::names`]. The arguments are what was passed, `{}` if nothing was.
@@ -38,7 +38,7 @@ pub enum Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    /// What a name on `codemode` stands for.
+    /// The meaning of a name on `codemode`.
     pub(crate) fn from_name(name: &str, names: &'a Names) -> Option<Self> {
         match name {
             "tools" => Some(Self::Tools),
@@ -67,7 +67,7 @@ pub trait Host: Sync {
     /// A text for the model; the script sees it as a thrown `ToolError`.
     fn call(&self, asked: Asked<'_>, arguments: &Raw) -> impl Future<Output = Result<Box<Raw>, String>> + Send;
 
-    /// What to tell a script that calls a name which is not among [`Program::names`], in place of the nearest one.
+    /// The text for a script that calls a name which is not among [`Program::names`], in place of the nearest one.
     fn unknown(&self, _name: &str) -> Option<String> {
         None
     }

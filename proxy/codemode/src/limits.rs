@@ -38,11 +38,11 @@ pub struct Limits {
     pub in_flight: u32,
     /// Arguments of one host call, as JSON.
     pub arguments: usize,
-    /// What one tool may answer, as JSON. Answers to [reserved names](crate::RESERVED) may be [`MAX_CATALOGUE`] long.
+    /// The longest answer of one tool, as JSON. Answers to [reserved names](crate::RESERVED) may be [`MAX_CATALOGUE`] long.
     pub answer: usize,
     /// The script's own result, as JSON.
     pub result: usize,
-    /// What the console takes; the rest is cut and the execution says so.
+    /// The longest console output; the rest is cut and the execution says so.
     pub logs: usize,
     /// The code as the model wrote it.
     pub code: usize,
@@ -93,7 +93,7 @@ pub enum Limit {
 }
 
 impl Limits {
-    /// These, as far as a worker can hold them: its address space, its stack and the longest frame set bounds of their own.
+    /// The limits as far as a worker can hold them: its address space, its stack and the longest frame set bounds of their own.
     pub(crate) fn held(&self) -> Self {
         Self {
             sandbox_time: self.sandbox_time.min(MAX_TIME),
@@ -112,7 +112,7 @@ impl Limits {
 }
 
 impl Limit {
-    /// Its name in metrics and events.
+    /// The name in metrics and events.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -129,7 +129,7 @@ impl Limit {
         }
     }
 
-    /// What the model is told: what happened, and what to do differently.
+    /// The text for the model: what happened, and what to do differently.
     #[must_use]
     pub fn text(self, limits: &Limits) -> String {
         match self {

@@ -7,12 +7,12 @@ use smol_str::SmolStr;
 
 use crate::{Limit, Raw};
 
-/// One execution, ended. Its process is gone.
+/// An execution that has ended. Its process is gone.
 #[derive(Debug)]
 pub struct Execution {
     /// How it ended.
     pub outcome: Outcome,
-    /// What it wrote to its console, in order, within [`Limits::logs`](crate::Limits::logs).
+    /// The console output, in order, within [`Limits::logs`](crate::Limits::logs).
     pub logs: Vec<Line>,
     /// Whether it wrote more than that.
     pub truncated: bool,
@@ -24,7 +24,7 @@ pub struct Execution {
     pub is_undefined: bool,
     /// How long the script was what was waited for, as measured here.
     pub sandbox_time: Duration,
-    /// From the worker's start to its end.
+    /// The time from the worker's start to its end.
     pub wall_time: Duration,
 }
 
@@ -35,18 +35,18 @@ pub struct Called {
     pub id: u32,
     /// The tool's name on `codemode`.
     pub tool: SmolStr,
-    /// What came of it.
+    /// The end of the call.
     pub end: CallEnd,
 }
 
-/// What came of a call.
+/// The end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallEnd {
     /// The tool answered.
     Answered,
-    /// It failed, or was refused.
+    /// Failed, or refused.
     Failed,
-    /// It had not answered when the script ended: it may have done what it does.
+    /// Not answered when the script ended: it may have taken effect.
     Unanswered,
 }
 
@@ -60,7 +60,7 @@ pub enum Outcome {
         /// Name, text and place of the error, at most 4,000 characters. Written by the script: never trust it.
         message: String,
     },
-    /// It needed more than it may take; [`Limit::text`] is for the model.
+    /// The script reached a limit; [`Limit::text`] is for the model.
     Limit(Limit),
     /// The worker ended while it read the code, of which nothing had run: a compiler gave up, or ran out of memory.
     Unreadable,
@@ -71,23 +71,23 @@ pub enum Outcome {
     Lost,
 }
 
-/// What a worker did that no script can make it do.
+/// An act of a worker that no script can make it do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Violation {
-    /// It died by this signal. 31 (`SIGSYS`) is a system call outside of its list; an `abort` of the engine ends in one too.
+    /// Death by this signal. 31 (`SIGSYS`) is a system call outside of its list; an `abort` of the engine ends in one too.
     Signal(i32),
-    /// It ended by itself with this status without an answer.
+    /// An end by itself with this status, without an answer.
     Exit(i32),
-    /// It said something that is not in the protocol, or more than it may say.
+    /// A message that is not in the protocol, or longer than allowed.
     Protocol(&'static str),
 }
 
-/// One line of the console.
+/// A line of the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// Which function of the console wrote it.
     pub severity: Severity,
-    /// Its text. Written by the script: never trust it.
+    /// The text. Written by the script: never trust it.
     pub text: String,
 }
 

@@ -10,7 +10,7 @@ use rustix::net::{
     SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-/// As many descriptors as one message carries.
+/// The most descriptors that one message carries.
 const MOST: usize = 2;
 
 /// Two connected sockets, neither of which survives an `exec`.
@@ -31,7 +31,7 @@ pub fn send(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> 
     }
 }
 
-/// One message: how many bytes of `into` it filled, none at the end, and its descriptors.
+/// Receives one message: how many bytes of `into` it filled, none at the end, and its descriptors.
 pub fn receive(socket: impl AsFd, into: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -12,7 +12,7 @@ use rquickjs::allocator::{Allocator, RustAllocator};
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
 
-/// Who one is after a fork.
+/// The process after a fork: parent or child.
 pub enum Forked {
     /// The new process.
     Child,
@@ -107,7 +107,7 @@ pub fn die_of_segv() {
     unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
 }
 
-/// What the engine's allocations have come to.
+/// The sum of the engine's allocations.
 #[derive(Debug, Default)]
 pub struct Heap {
     used: Cell<usize>,

@@ -5,7 +5,7 @@
 //! are those that its integrity hash was made of is checked by whoever installed it (`npm ci`, `uv sync --frozen`), not
 //! here: keep the folder out of other users' reach.
 
-use crate::plan::Package;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
     fs::{self, File},
@@ -15,6 +15,17 @@ use std::{
 
 /// Longest lock file, bytes.
 const LONGEST: u64 = 64 << 20;
+
+/// A package of a registry, as a lock file names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// With its scope, if it has one.
+    pub name: String,
+    /// Exactly.
+    pub version: String,
+    /// The lock file.
+    pub lockfile: PathBuf,
+}
 
 /// The package manager of a lock file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Files that must be as they were when somebody looked at them.
 
-use crate::{LaunchError, plan::Pins};
+use crate::{LaunchError, lockfile::Package};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
+    collections::BTreeMap,
     fmt,
     fs::{File, OpenOptions},
     io::{self, Read},
@@ -78,6 +79,25 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+}
+
+/// The digests that must match. Verified anew before each start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pins {
+    /// The executable file.
+    pub program: Option<Digest>,
+    /// Further files by their whole path: a script, a module.
+    pub files: BTreeMap<PathBuf, Digest>,
+    /// A package that a launcher runs.
+    pub package: Option<Package>,
+}
+
+impl Pins {
+    /// True if nothing is pinned.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.program.is_none() && self.files.is_empty() && self.package.is_none()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The command to run, and its confinement. It travels as JSON in one argument, so it holds no secret: those are in the environment.
 
-use crate::pin::Digest;
+use crate::pin::Pins;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 /// The plan of a run: command, digests, access, limits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,36 +34,6 @@ pub struct Plan {
     pub demand: Demand,
     /// The time it may take to end when asked to, in milliseconds.
     pub grace_ms: u64,
-}
-
-/// The digests that must match. Verified anew before each start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pins {
-    /// The executable file.
-    pub program: Option<Digest>,
-    /// Further files by their whole path: a script, a module.
-    pub files: BTreeMap<PathBuf, Digest>,
-    /// A package that a launcher runs.
-    pub package: Option<Package>,
-}
-
-impl Pins {
-    /// True if nothing is pinned.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.program.is_none() && self.files.is_empty() && self.package.is_none()
-    }
-}
-
-/// A package of a registry, as a lock file names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Package {
-    /// With its scope, if it has one.
-    pub name: String,
-    /// Exactly.
-    pub version: String,
-    /// The lock file.
-    pub lockfile: PathBuf,
 }
 
 /// The network that the program may use, besides the descriptors that it was started with.

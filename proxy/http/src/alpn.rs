@@ -38,7 +38,7 @@ impl AlpnCache {
         Self { chosen: Cache::new(capacity), ttl }
     }
 
-    /// What this upstream chose, if it was asked within the TTL. Host names compare as given:
+    /// The protocol that this upstream chose, if it was asked within the TTL. Host names compare as given:
     /// callers pass lower case.
     #[must_use]
     pub fn get(&self, host: &str, port: u16) -> Option<Alpn> {

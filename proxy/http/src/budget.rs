@@ -19,7 +19,7 @@ use crate::windows::{Ahead, Windows};
 const TIMES_FREE: usize = 1;
 /// How long a dial waits for an idle connection to be closed in its favour.
 const CLOSES: Duration = Duration::from_millis(500);
-/// Of the idle connections one in so many is closed at a time, as finding them takes a look at all.
+/// One in so many idle connections is closed at a time, as finding them takes a look at all.
 const CLOSED_AT_ONCE: usize = 16;
 /// Connections without a request where nobody sets a bound.
 const MOST_IDLE: usize = 1024;
@@ -36,14 +36,14 @@ pub struct UpstreamBudget {
     pools: Mutex<Vec<Weak<dyn Reclaim>>>,
 }
 
-/// What an [`UpstreamBudget`] stands at.
+/// The counters of an [`UpstreamBudget`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamCounts {
     /// Connections that are open or being opened.
     pub open: usize,
     /// How many there may be.
     pub most: usize,
-    /// Of the open ones, those that carry no request.
+    /// The open ones that carry no request.
     pub idle: usize,
     /// How many of those there may be.
     pub most_idle: usize,
@@ -53,10 +53,10 @@ pub struct UpstreamCounts {
     pub closed: u64,
 }
 
-/// Since when a connection is idle, and whose it is.
+/// The moment since when a connection is idle, and its principal.
 pub(crate) type Idle = (std::time::Instant, Arc<str>);
 
-/// Somebody who keeps idle connections.
+/// A keeper of idle connections.
 pub(crate) trait Reclaim: Send + Sync {
     /// Adds the idle connections.
     fn idle(&self, found: &mut Vec<Idle>);
@@ -65,13 +65,13 @@ pub(crate) trait Reclaim: Send + Sync {
 }
 
 impl UpstreamBudget {
-    /// So many connections at a time, and of them so many without a request.
+    /// A budget of so many connections at a time, and of so many without a request among them.
     #[must_use]
     pub fn new(connections: usize, idle: usize) -> Arc<Self> {
         Self::with(Bounds { all: connections, each: connections, times_free: TIMES_FREE }, idle)
     }
 
-    /// As many connections as the system lets us have; of them at most 1,024 without a request.
+    /// A budget without a bound of its own; at most 1,024 connections are without a request.
     #[must_use]
     pub fn unbounded() -> Arc<Self> {
         Self::with(Bounds::NONE, MOST_IDLE)
@@ -89,7 +89,7 @@ impl UpstreamBudget {
         })
     }
 
-    /// What it stands at.
+    /// The current counts.
     #[must_use]
     pub fn counts(&self) -> UpstreamCounts {
         UpstreamCounts {
@@ -138,14 +138,14 @@ impl UpstreamBudget {
         self.ahead.grant(principal)
     }
 
-    /// These keep idle connections, which may be closed for others.
+    /// Registers pools whose idle connections may be closed for others.
     pub(crate) fn keeps(&self, pools: Weak<dyn Reclaim>) {
         let mut all = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|pools| pools.strong_count() > 0);
         all.push(pools);
     }
 
-    /// So many more connections carry no request, or so many fewer. Must be called where the caller's own locks are not held.
+    /// Counts so many more connections without a request, or so many fewer. Must be called where the caller's own locks are not held.
     pub(crate) fn idle_changed(&self, by: i64) {
         let idle = self.idle.fetch_add(by, Ordering::Relaxed).saturating_add(by);
         if by > 0 && usize::try_from(idle).is_ok_and(|idle| idle > self.most_idle) {
@@ -178,7 +178,7 @@ impl UpstreamBudget {
     }
 }
 
-/// Whose idle connections are to be closed.
+/// The principals whose idle connections are to be closed.
 #[derive(Clone, Copy)]
 enum Whose<'a> {
     This(&'a str),

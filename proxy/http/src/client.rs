@@ -39,16 +39,16 @@ pub struct Bounds {
     pub patience: Duration,
 }
 
-/// Why there is no answer. The texts name neither the request nor what is secret in it.
+/// An error of a request. The texts name neither the request nor what is secret in it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClientError {
     /// The request's URI names no scheme that can be asked.
     #[error("neither http:// nor https://")]
     Scheme,
-    /// It names no host that can be.
+    /// The URL's host is not a valid one.
     #[error(transparent)]
     Destination(#[from] InvalidDestination),
-    /// Nobody answered.
+    /// No answer came.
     #[error(transparent)]
     Send(#[from] SendError),
     /// The answer broke off.
@@ -57,19 +57,19 @@ pub enum ClientError {
     /// The answer is larger than is read.
     #[error("larger than {0} bytes")]
     TooLarge(usize),
-    /// It took too long.
+    /// The request took too long.
     #[error("no answer within {0:?}")]
     Late(Duration),
 }
 
 impl Client {
-    /// One with these connections. It takes what servers prefer of HTTP/2 and HTTP/1.1.
+    /// A client with these connections. It uses the one of HTTP/2 and HTTP/1.1 that servers prefer.
     #[must_use]
     pub fn new(pools: Arc<Pools<Full<Bytes>>>, principal: &str) -> Self {
         Self { pools, principal: principal.into(), offered: &[Alpn::H2, Alpn::Http11] }
     }
 
-    /// One for a server that is asked one thing after the other, with a connection of its own that is kept, over HTTP/1.1.
+    /// A client for a server that gets one request after the other, over HTTP/1.1 and a connection of its own that is kept.
     #[must_use]
     pub fn alone(dialer: Dialer, tls: UpstreamTls, principal: &str) -> Self {
         let options = PoolOptions { idle_timeout: IDLE, idle_per_destination: 1 };
@@ -112,19 +112,19 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What it says of the request.
+    /// The status of the answer.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    /// Its headers.
+    /// The headers of the answer.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
-    /// Where a redirection leads, printable and not too long.
+    /// The target of a redirection, printable and not too long.
     #[must_use]
     pub fn leads_to(&self) -> Option<String> {
         let place = self.headers().get(LOCATION).filter(|_| self.status().is_redirection())?;
@@ -137,7 +137,7 @@ impl Answer {
         self.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
     }
 
-    /// All of its body.
+    /// Reads the whole body.
     ///
     /// # Errors
     /// [`ClientError::BrokeOff`], [`ClientError::TooLarge`], [`ClientError::Late`].

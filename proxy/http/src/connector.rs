@@ -10,8 +10,7 @@ use http::uri::Authority;
 use tokio::io::Interest;
 use tokio::runtime::Handle;
 
-use crate::destination::PoolKey;
-use crate::pool::LaneKey;
+use crate::destination::{LaneKey, PoolKey};
 use crate::upstream::UpstreamTlsError;
 use crate::{Alpn, Destination, DialError, Dialer, Scheme, SendError, UpstreamStream, UpstreamTcp, UpstreamTls};
 
@@ -60,7 +59,7 @@ pub(crate) struct HandOver {
 }
 
 impl HandOver {
-    /// Within a tokio runtime a timer closes what nobody takes; outside, the next offer does.
+    /// Offers a connection. Within a tokio runtime a timer closes what nobody takes; outside, the next offer does.
     pub(crate) fn put(&self, dest: &Destination, stream: UpstreamStream) {
         let offer = Offer {
             key: dest.key().clone(),

@@ -10,12 +10,12 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::{Alpn, ConnectHead, NearEnd, NetNs, SendError};
 use gnomon_kit::unbracketed;
 
-/// With or without TLS.
+/// The scheme of a request: with or without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// With TLS, verified.
     Https,
-    /// Without.
+    /// Without TLS.
     Http,
 }
 
@@ -35,20 +35,28 @@ impl Scheme {
     }
 }
 
-/// What decides which connections may carry a request.
+/// The properties of a destination that decide which connections may carry a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PoolKey {
     pub(crate) alpn: Alpn,
     pub(crate) principal: Arc<str>,
-    /// Where to connect, whatever the host resolves to.
+    /// The address to connect to, whatever the host resolves to.
     pub(crate) address: Option<SocketAddr>,
-    /// From where to connect, and as whom.
+    /// The namespace to connect from, and the user to connect as.
     pub(crate) near: NearEnd,
-    /// What the proxy at `address` is asked for a tunnel with.
+    /// The head that asks the proxy at `address` for a tunnel.
     pub(crate) through: Option<ConnectHead>,
 }
 
-/// Where a request goes, over which protocol, and on whose behalf: the pool key. Made once per
+/// Which connections may carry a request: those of one lane.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LaneKey {
+    pub(crate) key: PoolKey,
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: Authority,
+}
+
+/// The server of a request, with the protocol and the principal: the pool key. Made once per
 /// client connection, so that sending a request formats nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Destination {
@@ -56,7 +64,7 @@ pub struct Destination {
     host: SmolStr,
     port: u16,
     authority: Authority,
-    /// What it reaches is another proxy, which requests name their servers to.
+    /// True if the other end is another proxy, to which requests name their servers.
     to_a_proxy: bool,
     key: PoolKey,
 }
@@ -108,14 +116,14 @@ impl Destination {
         self
     }
 
-    /// The same destination, but reached from there, and as that user.
+    /// The same destination, reached from this namespace and as this user.
     #[must_use]
     pub fn from(mut self, near: NearEnd) -> Self {
         self.key.near = near;
         self
     }
 
-    /// The same destination, but what it reaches is another proxy: a request whose URI names a server is sent with all of it
+    /// The same destination, as another proxy: a request whose URI names a server is sent with all of it
     /// (absolute form, RFC 9112 section 3.2.2).
     #[must_use]
     pub fn to_a_proxy(mut self) -> Self {
@@ -140,7 +148,7 @@ impl Destination {
         self.key.address
     }
 
-    /// With or without TLS.
+    /// The scheme.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
@@ -164,7 +172,7 @@ impl Destination {
         self.key.alpn
     }
 
-    /// On whose behalf.
+    /// The principal for whom connections are kept.
     #[must_use]
     pub fn principal(&self) -> &str {
         &self.key.principal
@@ -184,7 +192,7 @@ impl Destination {
         &self.authority
     }
 
-    /// Whose choice of protocol is remembered: servers at fixed addresses of one name may differ.
+    /// The key under which the choice of protocol is remembered: servers at fixed addresses of one name may differ.
     pub(crate) fn alpn_host(&self) -> SmolStr {
         match (self.key.address, self.key.near.netns) {
             (Some(address), None) => format_smolstr!("{}@{address}", self.host),

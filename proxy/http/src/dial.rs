@@ -36,7 +36,7 @@ pub struct DialOptions {
     pub resolve: Vec<ResolveOverride>,
     /// The time for resolving and connecting together. 10 s by default.
     pub connect_timeout: Duration,
-    /// What is never dialled. None where an operator alone names the servers, whose addresses may be any.
+    /// The addresses that are never dialled. None where an operator alone names the servers, whose addresses may be any.
     pub forbidden: Option<ForbiddenAddresses>,
     /// How many connections there may be, with those of other dialers that share it. Unbounded by default.
     pub budget: Arc<UpstreamBudget>,
@@ -61,29 +61,29 @@ impl Default for DialOptions {
 pub struct Dialer {
     options: Arc<DialOptions>,
     lookups: Arc<Lookups>,
-    from: Place,
-    /// On whose behalf.
+    from: DialOrigin,
+    /// The principal for whom connections are made.
     principal: Arc<str>,
-    /// In place of the options' time for resolving and connecting.
+    /// The time for resolving and connecting, in place of the options'.
     patience: Option<Duration>,
 }
 
-/// Where connections are made from.
+/// The namespace and user that connections are made from, and for whom.
 #[derive(Clone, Default)]
-struct Place {
+struct DialOrigin {
     near: NearEnd,
     sockets: Arc<OnceLock<Arc<dyn Sockets>>>,
-    /// When the first server was asked.
+    /// Set to the moment when the first server was asked.
     asked: Option<Arc<OnceLock<Instant>>>,
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for DialOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("near", &self.near).finish_non_exhaustive()
+        f.debug_struct("DialOrigin").field("near", &self.near).finish_non_exhaustive()
     }
 }
 
-/// Why there is no connection. The texts are fit for a client's eyes.
+/// An error of dialling. The texts are fit for a client's eyes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
     /// The name has no address, or is no name.
@@ -91,13 +91,13 @@ pub enum DialError {
     Resolve {
         /// The name as asked for.
         host: SmolStr,
-        /// What the resolver says.
+        /// The resolver's error.
         cause: String,
     },
     /// The upstream answered with a reset.
     #[error("connection refused by {0}")]
     Refused(SocketAddr),
-    /// No answer in time.
+    /// No answer came in time.
     #[error("no connection to {host} port {port} within {limit:?}")]
     Timeout {
         /// The name as asked for.
@@ -114,15 +114,15 @@ pub enum DialError {
         host: SmolStr,
         /// The first address that was refused.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         reason: ForbiddenReason,
     },
-    /// Nobody opens sockets for us in that network namespace, or as that user.
+    /// No sensor opens sockets in that network namespace, or as that user.
     #[error("cannot connect to {address} from the program's network namespace as its user: {cause}")]
     OutOfReach {
         /// The address that was asked for.
         address: SocketAddr,
-        /// Why not.
+        /// The reason.
         cause: String,
     },
     /// Another proxy on the way does not open a tunnel.
@@ -130,10 +130,10 @@ pub enum DialError {
     Proxy {
         /// The proxy.
         address: SocketAddr,
-        /// Its status, or what went wrong with it.
+        /// The proxy's status, or the error.
         cause: String,
     },
-    /// There are as many connections as there can be, and whoever this one is for has its share of them.
+    /// The budget of connections is used up, or the principal's share of it.
     #[error("no connection to {host}: gnomon has {open} connections open, of at most {most}, and {refused}; try again later")]
     Short {
         /// The name as asked for.
@@ -142,7 +142,7 @@ pub enum DialError {
         open: usize,
         /// How many there may be.
         most: usize,
-        /// What the bound is.
+        /// The bound that was reached.
         refused: gnomon_shares::Refused,
     },
     /// The network says no.
@@ -168,7 +168,7 @@ impl Dialer {
     #[must_use]
     pub fn new(options: DialOptions) -> Self {
         let lookups = Lookups::new(options.lookups);
-        Self { options: Arc::new(options), lookups, from: Place::default(), principal: Arc::from(""), patience: None }
+        Self { options: Arc::new(options), lookups, from: DialOrigin::default(), principal: Arc::from(""), patience: None }
     }
 
     /// A dialer like this one whose connections and lookups are this principal's.
@@ -186,7 +186,7 @@ impl Dialer {
     /// A dialer like this one that notes when it asked the first server: not before it has a socket, which others may have to open.
     #[must_use]
     pub fn noting(&self, asked: Arc<OnceLock<Instant>>) -> Self {
-        Self { from: Place { asked: Some(asked), ..self.from.clone() }, ..self.clone() }
+        Self { from: DialOrigin { asked: Some(asked), ..self.from.clone() }, ..self.clone() }
     }
 
     fn limit(&self) -> Duration {
@@ -197,7 +197,7 @@ impl Dialer {
         &self.options.budget
     }
 
-    /// Has sockets of other network namespaces and users opened by this, for all clones. Only the first call counts.
+    /// Sets what opens the sockets of other network namespaces and users, for all clones. Only the first call counts.
     pub fn open_with(&self, sockets: Arc<dyn Sockets>) {
         let _ = self.from.sockets.set(sockets);
     }
@@ -205,7 +205,7 @@ impl Dialer {
     /// A dialer like this one that connects from there, and as that user. Names are resolved as ever.
     #[must_use]
     pub fn from(&self, near: NearEnd) -> Self {
-        Self { from: Place { near, ..self.from.clone() }, ..self.clone() }
+        Self { from: DialOrigin { near, ..self.from.clone() }, ..self.clone() }
     }
 
     /// Connects to `host` (a name, an IPv4 address, or an IPv6 address with or without brackets).
@@ -266,7 +266,7 @@ impl Dialer {
         timeout(limit, self.resolve(host, port)).await.unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
     }
 
-    /// The same for whoever can do without: within this time, and at once where a name was not found a few seconds ago.
+    /// The addresses for a caller who can do without: within this time, and at once where a name was not found a few seconds ago.
     ///
     /// # Errors
     /// [`DialError::Resolve`].
@@ -383,7 +383,7 @@ impl Dialer {
     }
 }
 
-async fn connect_one(from: Place, address: SocketAddr, place: Share) -> Result<UpstreamTcp, DialError> {
+async fn connect_one(from: DialOrigin, address: SocketAddr, place: Share) -> Result<UpstreamTcp, DialError> {
     // Where nobody opens sockets for us, nobody tells us users either whose filters differ from ours.
     let socket = match (from.near, from.sockets.get()) {
         (NearEnd { netns: None, user: None }, _) | (NearEnd { netns: None, .. }, None) => None,
@@ -408,7 +408,7 @@ async fn connect_one(from: Place, address: SocketAddr, place: Share) -> Result<U
     })
 }
 
-impl Place {
+impl DialOrigin {
     async fn socket(&self, address: SocketAddr) -> Result<TcpSocket, DialError> {
         let out_of_reach = |cause: String| DialError::OutOfReach { address, cause };
         let family = if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 };

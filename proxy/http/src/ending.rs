@@ -21,7 +21,7 @@ pub struct ClientEnd {
     ended: AtomicBool,
     /// Whether it has asked anything.
     asked: AtomicBool,
-    /// Of the connection that answers.
+    /// The waker of the connection that answers.
     waker: AtomicWaker,
 }
 
@@ -49,18 +49,18 @@ impl ClientEnd {
     }
 }
 
-/// Whom a connection serves at the moment.
+/// The client that a connection serves at the moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Serves(Arc<Mutex<Served>>);
 
 #[derive(Debug, Default)]
 enum Served {
-    /// Nobody, or somebody whose end is not told.
+    /// No client, or one whose end is not passed on.
     #[default]
     Nobody,
     /// `sent`: the library has all of its request.
     Client { end: Arc<ClientEnd>, sent: bool },
-    /// Somebody whose end was passed on.
+    /// A client whose end was passed on.
     Ended,
 }
 
@@ -87,7 +87,7 @@ impl Serves {
         sending
     }
 
-    /// Its answer is over: whether the connection can carry another one.
+    /// Ends the service of a client; true if the connection can carry another request.
     pub(crate) fn is_over(&self) -> bool {
         let mut state = self.state();
         if matches!(*state, Served::Ended) {
@@ -103,7 +103,7 @@ impl Serves {
 pub(crate) struct Ending<S> {
     inner: S,
     serves: Serves,
-    /// Something was to be written that may not be flushed yet.
+    /// True if written bytes may not be flushed yet.
     unflushed: bool,
 }
 

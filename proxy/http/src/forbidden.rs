@@ -12,11 +12,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 /// addresses always are; the listeners are what the process knows about itself.
 #[derive(Debug, Clone, Default)]
 pub struct ForbiddenAddresses {
-    /// Where this process listens, as bound. A wildcard stands for every local address.
+    /// The addresses of this process's listeners, as bound. A wildcard means every local address.
     pub own_listeners: Vec<SocketAddr>,
 }
 
-/// Why an address is refused.
+/// The reason that an address is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForbiddenReason {
     /// One of our own listeners: the request would go round in circles.
@@ -56,7 +56,7 @@ const METADATA_V6: [Ipv6Addr; 2] = [
 ];
 
 impl ForbiddenAddresses {
-    /// Why `address` must not be dialled, or `None` if it may be.
+    /// The reason that `address` must not be dialled, or `None` if it may be.
     #[must_use]
     pub fn check(&self, address: SocketAddr) -> Option<ForbiddenReason> {
         let ip = address.ip().to_canonical();

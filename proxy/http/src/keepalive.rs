@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(60);
 /// busy one.
 const PROBES: u32 = 15;
 
-/// Has a connection probed while it is idle.
+/// Turns on probes of a connection while it is idle.
 ///
 /// # Errors
 /// What `setsockopt(2)` says.

@@ -53,7 +53,7 @@ pub use destination::{Destination, InvalidDestination, Scheme};
 pub use dial::{DialError, DialOptions, Dialer, MAX_LOOKUPS};
 pub use ending::ClientEnd;
 pub use forbidden::{ForbiddenAddresses, ForbiddenReason};
-pub use gnomon_tls::{Alpn, CertificateAuthority, ClientCertificates, LeafName, Shown, served};
+pub use gnomon_tls::Alpn;
 pub use gnomon_wire::connect::ConnectOutcome;
 pub use netns::{HostUser, IpFamily, NearEnd, NetNs, Sockets};
 pub use parent::{ConnectAnswer, ConnectHead, ConnectRequest, MAX_CONNECT_HEAD};

@@ -32,7 +32,7 @@ const SILENT: Duration = Duration::from_secs(5);
 /// How long a new answer is waited for where there is an old one.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the system says: addresses, or why there are none.
+/// The system's answer: addresses, or the error.
 type Answer = Result<Arc<[IpAddr]>, Arc<str>>;
 
 /// Asks for a name's addresses, and blocks until there is an answer.
@@ -54,7 +54,7 @@ pub(crate) struct Lookups {
 }
 
 impl Lookups {
-    /// At most so many at a time.
+    /// Lookups of which at most so many are made at a time.
     pub(crate) fn new(most: usize) -> Arc<Self> {
         Self::asking(most, system)
     }
@@ -84,7 +84,7 @@ impl Lookups {
         }
     }
 
-    /// The same within this time, which is waited for once in a few seconds where there is no answer.
+    /// The addresses within this time, which is waited for once in a few seconds where there is no answer.
     pub(crate) async fn addresses_within(
         self: &Arc<Self>,
         patience: Duration,

@@ -23,7 +23,7 @@ pub struct HostUser {
     pub gid: u32,
 }
 
-/// From where a connection is made, and as whom. By default from our own namespace, as ourselves.
+/// The network namespace that a connection is made from, and the user. By default our own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct NearEnd {
     /// None: our own namespace.

@@ -28,12 +28,12 @@ impl fmt::Debug for ConnectHead {
     }
 }
 
-/// What bytes say about a request for a tunnel.
+/// A request for a tunnel as far as it was read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ConnectRequest {
-    /// It is there.
+    /// The whole head was read.
     Whole {
-        /// To be sent on.
+        /// The head, to be sent on.
         head: ConnectHead,
         /// Host that is asked for, without brackets.
         host: String,
@@ -42,14 +42,14 @@ pub enum ConnectRequest {
     },
     /// More bytes are needed.
     Partial,
-    /// It is another request, or none, or longer than [`MAX_CONNECT_HEAD`].
+    /// Another request, something that is not a request, or one longer than [`MAX_CONNECT_HEAD`].
     Other,
 }
 
-/// What the other proxy says.
+/// The other proxy's answer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConnectAnswer {
-    /// All of the head, as it came.
+    /// The whole head, as it came.
     pub head: Vec<u8>,
     /// The status and what follows the head.
     pub outcome: ConnectOutcome,

@@ -7,18 +7,18 @@ use std::str::FromStr;
 
 use smol_str::SmolStr;
 
-/// One override of name resolution.
+/// An override of name resolution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolveOverride {
     /// The host name or address as clients ask for it, in lower case, without brackets.
     pub host: SmolStr,
     /// The port as clients ask for it.
     pub port: u16,
-    /// Where to connect instead. Still subject to [`ForbiddenAddresses`](crate::ForbiddenAddresses).
+    /// The address to connect to instead. Still subject to [`ForbiddenAddresses`](crate::ForbiddenAddresses).
     pub address: SocketAddr,
 }
 
-/// Why an override could not be read. The text names the part at fault.
+/// An error of reading an override. The text names the part at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidResolve {
     /// Too few or too many parts.

@@ -6,13 +6,13 @@ use h2::Reason;
 
 use crate::{AbortBody, DialError, UpstreamTlsError};
 
-/// Why there is no response. The texts are fit for a client's eyes.
+/// An error of sending a request. The texts are fit for a client's eyes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// No TCP connection.
+    /// No TCP connection was made.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// No TLS connection; a failed verification comes with its reason.
+    /// No TLS connection was made; a failed verification comes with its reason.
     #[error(transparent)]
     Tls(#[from] UpstreamTlsError),
     /// The upstream no longer speaks the protocol that the destination names. The remembered choice
@@ -29,7 +29,7 @@ pub enum SendError {
     /// The request body failed for another reason, mostly because the client went away.
     #[error("request body ended early")]
     RequestBody,
-    /// Anything else, in the HTTP library's words.
+    /// Any other error, in the HTTP library's words.
     #[error("upstream request failed: {0}")]
     Other(String),
 }

@@ -21,7 +21,7 @@ pub enum UpstreamStream {
 }
 
 impl UpstreamStream {
-    /// What the upstream chose. `None` without TLS.
+    /// The protocol that the upstream chose. `None` without TLS.
     #[must_use]
     pub fn alpn(&self) -> Alpn {
         match self {
@@ -30,7 +30,7 @@ impl UpstreamStream {
         }
     }
 
-    /// Where an answer is held up, it is remembered here.
+    /// Remembers here that an answer is held up.
     pub(crate) fn remember_in(&mut self, held_up: HeldUp) {
         match self {
             Self::Plain(tcp) => tcp.remember_in(held_up),

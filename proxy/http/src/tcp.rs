@@ -18,7 +18,7 @@ use rustix::net::sockopt::set_tcp_quickack;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What comes so long after the bytes before it may have waited for their acknowledgement: the kernel holds one back for 40 ms or
+/// Bytes that come so long after those before them may have waited for their acknowledgement: the kernel holds one back for 40 ms or
 /// more (`TCP_DELACK_MIN`), some of which is over before we look.
 const HELD_UP: Duration = Duration::from_millis(30);
 
@@ -26,12 +26,12 @@ const HELD_UP: Duration = Duration::from_millis(30);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeldUp(Arc<AtomicBool>);
 
-/// What came since something was said.
+/// The bytes that came since a request was sent.
 #[derive(Clone, Copy, Debug)]
 enum Heard {
     Nothing,
     Bytes,
-    /// And nothing more, since then.
+    /// No more bytes, since then.
     Waiting(Instant),
 }
 
@@ -51,7 +51,7 @@ impl UpstreamTcp {
         Self { tcp, heard: Heard::Nothing, held_up: HeldUp::default(), _place: place }
     }
 
-    /// What is seen of the server is remembered here.
+    /// Remembers here what is seen of the server.
     pub(crate) fn remember_in(&mut self, held_up: HeldUp) {
         self.held_up = held_up;
     }
@@ -66,7 +66,7 @@ impl UpstreamTcp {
         self.heard = Heard::Bytes;
     }
 
-    /// Nothing is there to be read.
+    /// Notes that nothing is there to be read.
     fn waits(&mut self) {
         if !matches!(self.heard, Heard::Bytes) {
             return;

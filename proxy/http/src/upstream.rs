@@ -41,12 +41,12 @@ struct Shared {
     configs: OnceLock<Configs>,
 }
 
-/// Whom to trust.
+/// The authorities that are trusted.
 #[derive(Debug)]
 enum Trusted {
     /// The Mozilla roots, the system's, and these.
     Public(Vec<TrustAnchor<'static>>),
-    /// Exactly these.
+    /// These only.
     Only(RootCertStore),
 }
 
@@ -59,7 +59,7 @@ struct Configs {
     h1_then_h2: Arc<ClientConfig>,
 }
 
-/// Why upstream TLS could not be set up.
+/// An error of setting up upstream TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsSetupError {
     /// An extra CA file could not be read.
@@ -67,7 +67,7 @@ pub enum TlsSetupError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         cause: String,
     },
     /// An extra CA file has no certificate in it.
@@ -80,7 +80,7 @@ pub enum TlsSetupError {
         path: PathBuf,
         /// Which certificate of the file, from 1.
         index: usize,
-        /// What is wrong with it.
+        /// The error.
         cause: String,
     },
     /// The TLS library refuses its own defaults.
@@ -88,22 +88,22 @@ pub enum TlsSetupError {
     Library(#[from] rustls::Error),
 }
 
-/// Why there is no TLS connection. The texts are fit for a client's eyes.
+/// An error of making a TLS connection. The texts are fit for a client's eyes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamTlsError {
-    /// What was asked for can be in no certificate.
+    /// The name that was asked for cannot be in any certificate.
     #[error("`{0}` is not a valid server name")]
     InvalidName(String),
     /// The certificate does not prove that this is the server.
     #[error("upstream certificate not accepted: {reason}")]
     Certificate {
-        /// Why, in plain words: "expired 2024-01-01", "unknown issuer", "not valid for name x".
+        /// The reason in plain words: "expired 2024-01-01", "unknown issuer", "not valid for name x".
         reason: String,
     },
     /// The upstream speaks none of the protocols offered, or another one than asked for.
     #[error("upstream does not speak the application protocol that was offered")]
     Protocol,
-    /// No handshake in time.
+    /// The handshake did not end in time.
     #[error("TLS handshake with upstream took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Timeout,
     /// The upstream ended the handshake, or broke the protocol.

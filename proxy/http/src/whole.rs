@@ -11,17 +11,17 @@ const MOST_AHEAD: u64 = 1 << 20;
 pub struct Whole {
     first: Option<Bytes>,
     rest: BytesMut,
-    /// What is set aside once there is a second piece.
+    /// The capacity that is set aside once there is a second piece.
     ahead: usize,
     most: usize,
 }
 
-/// More came than is taken.
+/// The body is larger than the bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooLarge;
 
 impl Whole {
-    /// Nothing yet of a body with this hint, of which at most `most` bytes are taken.
+    /// An empty body with this size hint, of which at most `most` bytes are taken.
     pub fn new(hint: &SizeHint, most: usize) -> Self {
         let ahead = usize::try_from(hint.lower().min(MOST_AHEAD)).unwrap_or(0).min(most);
         Self { first: None, rest: BytesMut::new(), ahead, most }
@@ -59,7 +59,7 @@ impl Whole {
         self.len() == 0
     }
 
-    /// All of it.
+    /// The whole body.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         self.first.unwrap_or_else(|| self.rest.freeze())

@@ -23,7 +23,7 @@ const MOST_STREAMS: u64 = 32;
 /// Fewest, where few bytes are left. A connection holds 256 KiB then, less than one of HTTP/1.1 may.
 const FEWEST_STREAMS: u64 = 4;
 
-/// What is granted of each principal's bytes.
+/// The bytes granted to each principal.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     granted: Mutex<Granted>,
@@ -35,10 +35,10 @@ struct Granted {
     by: HashMap<Arc<str>, u64>,
 }
 
-/// What one connection may hold. It is given back when this is dropped.
+/// The windows of one connection. They are given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Windows {
-    /// Of each stream, bytes.
+    /// The window of each stream, bytes.
     pub(crate) stream: u32,
     /// Most streams.
     pub(crate) streams: u32,
@@ -67,7 +67,7 @@ impl Ahead {
 }
 
 impl Windows {
-    /// Of the connection, bytes: the sum of its streams'.
+    /// The window of the connection, bytes: the sum of its streams'.
     pub(crate) const fn connection(&self) -> u32 {
         self.stream * self.streams
     }

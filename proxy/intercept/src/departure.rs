@@ -4,7 +4,7 @@
 //! what they do. So the client is served on, its call is not cancelled, and the server sees the same end ([`ClientEnd`]). A reset can
 //! only mean that it has gone: the library reads it, and drops the request, which cancels it at the server.
 
-use crate::{leaving::Activity, places::Place};
+use crate::{client_seats::ClientSeat, leaving::Activity};
 use gnomon_http::{ClientEnd, server::until_stopped};
 use std::{
     io,
@@ -47,13 +47,13 @@ impl Departure {
         self.last.get().map(Vec::as_slice)
     }
 
-    /// The same, for whoever answers the client.
+    /// The client's end, for what answers it.
     pub fn end(&self) -> Arc<ClientEnd> {
         self.end.clone()
     }
 }
 
-/// Where the requests of a connection end (RFC 9112 section 6.3): an end in the middle of one is a request that broke off. The library
+/// A scanner for the ends of a connection's requests (RFC 9112 section 6.3): an end in the middle of one is a request that broke off. The library
 /// reads on as soon as it has a request, so whoever handles that one cannot tell.
 #[derive(Debug, Default)]
 struct Requests {
@@ -81,7 +81,7 @@ enum At {
 
 /// Most bytes of a line that matter: a header with a length, or the size of a chunk.
 const LINE: usize = 64;
-/// The same of a first line, which may have to be told.
+/// The longest first line that is kept, which may have to be reported.
 const FIRST_LINE: usize = 16 << 10;
 
 impl Requests {
@@ -165,7 +165,7 @@ pub(crate) struct Noted<T> {
     requests: Tells,
 }
 
-/// Where its requests end; says at its own end what came last.
+/// A reader of where requests end, which tells at its own end what came last.
 struct Tells {
     requests: Requests,
     to: Arc<Departure>,
@@ -257,15 +257,15 @@ async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, f
     .await
 }
 
-/// The same, and `finish` is called too once the proxy is to stop, or others need the place of a connection that says nothing. None: it
+/// The same, and `finish` is called too once the proxy is to stop, or others need the seat of a connection that says nothing. None: it
 /// gave that up, or its client has ended its side and nothing comes for it ([`Activity::is_over`]).
 pub(crate) async fn served<C: Future>(
     mut connection: Pin<&mut C>,
     departure: &Departure,
-    (stop, place): (&mut watch::Receiver<bool>, &Place),
+    (stop, seat): (&mut watch::Receiver<bool>, &ClientSeat),
     finish: impl Fn(Pin<&mut C>),
 ) -> Option<C::Output> {
-    let mut left = pin!(departure.activity.is_over(place));
+    let mut left = pin!(departure.activity.is_over(seat));
     let mut over = None;
     let needed = {
         let until = pin!(async { over = Some(driven(connection.as_mut(), departure, &finish).await) });
@@ -274,7 +274,7 @@ pub(crate) async fn served<C: Future>(
             _ = until_stopped(until, stop) => false,
             // First, as it is needed by then.
             () = left.as_mut() => return None,
-            () = place.is_needed() => true,
+            () = seat.is_needed() => true,
         }
     };
     if over.is_some() {
@@ -282,7 +282,7 @@ pub(crate) async fn served<C: Future>(
     }
     finish(connection.as_mut());
     let rest = pin!(driven(connection, departure, |_| {}));
-    let rest = async { if needed { place.seated().gives_up(rest).await } else { Some(rest.await) } };
+    let rest = async { if needed { seat.seated().gives_up(rest).await } else { Some(rest.await) } };
     tokio::select! {
         over = rest => over,
         () = left => None,

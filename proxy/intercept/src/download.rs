@@ -38,12 +38,12 @@ struct Passing {
     pairing: Option<Pairing>,
 }
 
-/// What is done with the body as it passes.
+/// The treatment of the body as it passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Chunks pass; the exchange sees them.
     Watch,
-    /// Only what the exchange lets through passes.
+    /// Passes only what the exchange lets through.
     FilterEvents,
 }
 

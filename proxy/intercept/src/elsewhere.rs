@@ -31,22 +31,22 @@ const LOOK: usize = 17 << 10;
 
 /// How long an address is refused where nobody was ever found: long enough for a program that tries its addresses again.
 const NOBODY: Duration = Duration::from_secs(30);
-/// And where somebody was, as a service that is started again is back soon.
+/// How long an address is refused where somebody was found before, as a service that is started again is back soon.
 const NOBODY_FOR_NOW: Duration = Duration::from_secs(1);
 /// Most addresses that are remembered.
 const REMEMBERED: usize = 8192;
 
-/// Where somebody was reached.
+/// The addresses at which a server was reached.
 #[derive(Debug)]
 pub(crate) struct Reached(Cache<(u64, SocketAddr), ()>);
 
 impl Reached {
-    /// Nowhere yet.
+    /// No addresses yet.
     pub fn new() -> Self {
         Self(Cache::new(REMEMBERED))
     }
 
-    /// Somebody was, from that network namespace.
+    /// Notes that a server was reached at this address, from that network namespace.
     pub fn keep(&self, netns: u64, address: SocketAddr) {
         if self.0.get(&(netns, address)).is_none() {
             self.0.insert((netns, address), ());
@@ -59,11 +59,11 @@ impl Reached {
     }
 }
 
-/// What became of dialling.
+/// The result of dialling.
 pub(crate) struct Dialled {
     /// The server, and the address that it was reached at.
     pub connected: Option<(UpstreamTcp, SocketAddr)>,
-    /// Why the address that the program asked for cannot be reached, where that is known.
+    /// The error of the address that the program asked for, where that is known.
     pub failure: Option<DialError>,
 }
 
@@ -137,7 +137,7 @@ async fn name(client: &TcpStream) -> Option<String> {
     }
 }
 
-/// What first bytes say about a name.
+/// The name in the first bytes, if there is one.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     Name(String),

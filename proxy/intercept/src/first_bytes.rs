@@ -5,7 +5,7 @@
 //! `http.server` splits at any white space and ignores the minor version, and looks the method up once it has dropped what it does not
 //! know), so a line counts as a request's by its shape, not by whether it is a valid one, and whatever its shape where it names HTTP.
 
-use crate::{headers::host_of, serve::Speaks};
+use crate::headers::host_of;
 use gnomon_inspect::normal_host;
 
 /// The client preface of HTTP/2 without TLS (RFC 9113 section 3.4).
@@ -15,20 +15,27 @@ const PROXY_HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Longest first line that is waited for, bytes.
 const LONGEST_LINE: usize = 16 << 10;
 
-/// What the first line says.
+/// Which HTTP the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    Http1,
+    Http2,
+}
+
+/// The classification of a first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// It is HTTP, which is read.
+    /// HTTP, which is read.
     Http(Speaks),
-    /// It names HTTP, in a way that is not read and that some servers would understand.
+    /// A line that names HTTP in a way that is not read and that some servers would understand.
     Odd,
-    /// It may be a request's, and is longer than is read.
+    /// A line that may be a request's, and is longer than is read.
     Long,
-    /// It may become either.
+    /// A line that is not complete, and may become HTTP or not.
     Maybe,
-    /// It is not a request's by its shape, but is not over: it may yet name HTTP.
+    /// A line that is not a request's by its shape, but is not complete: it may yet name HTTP.
     Strange,
-    /// It is not HTTP.
+    /// A line of another protocol.
     Foreign,
 }
 
@@ -80,7 +87,7 @@ pub(crate) fn first_line(bytes: &[u8]) -> Line {
     }
 }
 
-/// The same, where nothing follows.
+/// Reads the first line, where nothing follows.
 pub(crate) fn last_line(bytes: &[u8]) -> Line {
     match first_line(bytes) {
         Line::Maybe if names_http(bytes) || asks_for_a_path(bytes) => Line::Odd,

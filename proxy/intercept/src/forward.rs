@@ -1,74 +1,28 @@
 //! One request: judged, sent on or answered, and its answer judged in turn.
 
 use crate::{
-    departure::Departure,
     download::{Download, Mode},
-    framing::Twice,
-    front::Asking,
-    headers::{ambiguous_host, asks_for_websocket, host_of, names, remove_hop_headers, remove_hop_headers_to_a_proxy},
-    places::Place,
-    proxy::Shared,
-    reply, upgrade,
+    headers::{ambiguous_host, asks_for_websocket, host_of, names},
+    reply,
+    route::{BrokenOff, Client, Route, Toward},
+    upgrade,
     upload::{Last, Upload, judge_chunk},
     watched::{Leg, Watched},
 };
 use bytes::Bytes;
-use gnomon_http::{Destination, DialError, SendError, UpstreamBody};
+use gnomon_http::{DialError, SendError, UpstreamBody};
 use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Passage, Refusal, ResponsePlan, normal_host, says_events};
 use gnomon_observe::Field;
 use gnomon_record::FlowOutcome;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, uri};
 use http_body::Body;
 use hyper::body::Incoming;
-use smol_str::SmolStr;
 use std::{
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
-
-/// Where the requests of a connection go.
-#[derive(Clone)]
-pub(crate) struct Route {
-    pub shared: Arc<Shared>,
-    /// Of the client's connection.
-    pub place: Arc<Place>,
-    pub connection: Connection,
-    pub destination: Destination,
-    pub toward: Toward,
-    pub client: Client,
-    /// The server name of the ClientHello.
-    pub sni: Option<SmolStr>,
-    /// What ALPN chose between client and proxy.
-    pub alpn: Option<&'static str>,
-    /// Why the server cannot be reached, known before the first request.
-    pub problem: Option<SendError>,
-    /// Whether a request on this connection said twice where it ends.
-    pub twice: Twice,
-    /// How far the client is with what it has to say, over HTTP/1.1.
-    pub departure: Option<Arc<Departure>>,
-}
-
-/// Whether a client knows that it speaks to a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Client {
-    /// It does: what goes wrong is told in an answer of ours.
-    Knows,
-    /// It was redirected. A server that breaks off breaks off: words of ours it would take for the server's.
-    Unaware,
-}
-
-impl Client {
-    pub fn of(asking: &Asking) -> Self {
-        if asking.owned.as_ref().is_some_and(|owned| owned.redirected) { Self::Unaware } else { Self::Knows }
-    }
-}
-
-/// In place of an answer, and marks one that is not given: the connection, or over HTTP/2 the stream, ends without it.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the server gave no answer")]
-pub(crate) struct BrokenOff;
 
 /// The answer to a request whose server broke off before its own.
 fn broken_off(route: &Route, status: StatusCode, cause: &str) -> Response<Download> {
@@ -77,33 +31,6 @@ fn broken_off(route: &Route, status: StatusCode, cause: &str) -> Response<Downlo
         answer.extensions_mut().insert(BrokenOff);
     }
     answer
-}
-
-/// What is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Toward {
-    Server,
-    /// Another proxy: each request names its server.
-    Proxy,
-}
-
-impl Toward {
-    /// What a request is for. Where the connection's first request was for its server, a later one may be for what a proxy alone can
-    /// fetch; over TLS the name in the handshake says what is at the other end.
-    fn of<B>(route: &Route, request: &Request<B>) -> Self {
-        let fetched_otherwise = request.uri().scheme().is_some_and(|scheme| ![uri::Scheme::HTTP, uri::Scheme::HTTPS].contains(scheme));
-        match route.toward {
-            Self::Server if fetched_otherwise && request.version() < Version::HTTP_2 && route.sni.is_none() => Self::Proxy,
-            toward => toward,
-        }
-    }
-
-    fn remove_hop_headers(self, headers: &mut HeaderMap) {
-        match self {
-            Self::Server => remove_hop_headers(headers),
-            Self::Proxy => remove_hop_headers_to_a_proxy(headers),
-        }
-    }
 }
 
 /// Takes one request to its answer. Never fails: what goes wrong is an answer.
@@ -252,7 +179,7 @@ fn read_out(route: &Route, version: Version, rest: Option<Incoming>) {
     });
 }
 
-/// Why a request could be read in two ways, if it could.
+/// The reason that a request could be read in two ways, if it could.
 fn ambiguous<B>(route: &Route, request: &Request<B>) -> Option<&'static str> {
     let chunks = request.version() == Version::HTTP_11 && request.headers().contains_key(header::TRANSFER_ENCODING);
     if chunks && route.twice.seen() {
@@ -309,7 +236,7 @@ fn authority(route: &Route, toward: Toward, request: &Request<Incoming>) -> Auth
     if agrees { Authority::Agrees } else { Authority::Differs }
 }
 
-/// What came of holding a request back.
+/// The result of holding a request back.
 enum Held {
     Open { ready: VecDeque<Bytes>, rest: Option<Incoming> },
     Refused { refusal: Box<Refusal>, rest: Option<Incoming> },
@@ -317,7 +244,7 @@ enum Held {
     Broken,
 }
 
-/// How long the next piece of a held body may take: a client that stalls must not keep its place.
+/// How long the next piece of a held body may take: a client that stalls must not keep its seat.
 const BODY_STALL: Duration = Duration::from_secs(60);
 
 async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<http_body::Frame<B::Data>, B::Error>> {
@@ -413,17 +340,6 @@ fn unreachable(route: &Route, watched: &Watched, error: &SendError) -> Response<
             reply::failure(status, &cause)
         }
         _ => broken_off(route, status, &cause),
-    }
-}
-
-/// The outcome by which a connection is counted whose server cannot be reached.
-pub(crate) fn flow_outcome(error: &SendError) -> FlowOutcome {
-    match error {
-        SendError::Dial(DialError::Forbidden { .. }) => FlowOutcome::Refused,
-        SendError::Dial(DialError::OutOfReach { .. }) => FlowOutcome::OutOfReach,
-        SendError::Dial(DialError::Short { .. }) => FlowOutcome::OverShare,
-        SendError::Tls(_) => FlowOutcome::UpstreamUnverified,
-        _ => FlowOutcome::Unreachable,
     }
 }
 

@@ -1,114 +1,36 @@
 //! What clients say to the proxy itself: CONNECT, absolute-form requests, and mistakes.
 
 use crate::{
+    asking::{Asking, Caller, SILENCE, UNREAD, user},
+    client_seats::ClientSeat,
     departure::{Departure, Noted, served},
     download::Download,
-    forward::{Client, Route, Toward, forward},
+    forward::forward,
     framing::{Framed, Twice},
     headers::ambiguous_host,
-    places::Place,
-    proxy::Shared,
-    redirected, reply, tunnel,
-    tunnel::also_led_to,
+    refused, reply,
+    route::{Client, Route, Toward},
+    shared::Shared,
+    tunnel,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use gnomon_engine::Answer;
 use gnomon_http::{
-    Alpn, Destination, HostUser, MAX_FIELDS, NearEnd, NetNs, Scheme,
+    Alpn, Destination, MAX_FIELDS, Scheme,
     server::{Answered, Stalled, http1},
 };
-use gnomon_inspect::{Connection, Enforcement, Hello, Inspector, Telling, normal_host};
-use gnomon_observe::{Action, Channel, Correlation, Field, Observation};
-use gnomon_record::{FlowOutcome, Missing, Owned};
+use gnomon_inspect::{Hello, Telling, normal_host};
+use gnomon_observe::{Action, Channel, Field};
+use gnomon_record::{FlowOutcome, Missing};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use smol_str::SmolStr;
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc};
 use subtle::ConstantTimeEq;
 use tokio::{net::TcpStream, time::sleep};
 
-/// How long a connection may take for a request's head, the time before it included, as long as nobody needs its place.
-pub(crate) const SILENCE: Duration = Duration::from_secs(120);
-/// How long a client may take nothing of what it is answered, while the server's side is held open for it.
-pub(crate) const UNREAD: Duration = Duration::from_secs(300);
-
-/// Who is asking.
-#[derive(Clone, Debug)]
-pub(crate) struct Asking {
-    pub client: SocketAddr,
-    /// The user, where the proxy knows one.
-    pub user: Option<SmolStr>,
-    /// Whose connection it is, where the kernel half tells.
-    pub owned: Option<Arc<Owned>>,
-    /// Why it does not, where it does not.
-    pub missing: Missing,
-    /// Of the connection, which keeps it to its end, whatever becomes of it.
-    pub place: Arc<Place>,
-}
-
-impl Asking {
-    /// On whose behalf upstream connections are kept.
-    pub fn principal(&self) -> Arc<str> {
-        match &self.user {
-            Some(user) => Arc::from(user.as_str()),
-            // All that is redirected comes from loopback; users are apart, and so are the containers of one.
-            None => match &self.owned {
-                Some(owned) => Arc::from(format!("{} {} {}", self.client.ip(), owned.uid, owned.cgroup)),
-                None => Arc::from(self.client.ip().to_string()),
-            },
-        }
-    }
-
-    /// From where its connections are made, and as whom: what the host's filters refuse to a user is not to be had by way
-    /// of us.
-    pub fn near(&self, netns: Option<NetNs>) -> NearEnd {
-        NearEnd { netns, user: self.owned.as_ref().map(|owned| HostUser { uid: owned.uid, gid: owned.gid }) }
-    }
-
-    /// Opens the judged connection with what is known of it.
-    pub fn open(&self, inspector: &Arc<Inspector>, seen: Observation) -> (Connection, Answer) {
-        let enforcement = self.owned.as_ref().map_or(Enforcement::Enforce, |owned| owned.enforcement);
-        Connection::open_under(inspector, seen, enforcement)
-    }
-
-    /// What is known of the connection before it says anything.
-    pub fn observe(&self, channel: Channel) -> Observation {
-        let (mut seen, correlation) = match &self.owned {
-            Some(owned) => (owned.seen.clone(), Correlation::Owner),
-            None => (Observation::new(), Correlation::None),
-        };
-        if self.owned.is_none() && self.missing != Missing::Outside {
-            gnomon_record::lost(&mut seen);
-        }
-        seen.set(Field::Channel, channel.as_str());
-        seen.set(Field::Vantage, "proxy");
-        seen.set(Field::Correlation, correlation.as_str());
-        seen.set(Field::Transport, "tcp");
-        seen.set(Field::SourceAddress, self.client.ip().to_canonical().to_string());
-        seen.set(Field::SourcePort, self.client.port());
-        // The process's user cannot be forged; whoever it authenticated as comes second.
-        if seen.text(Field::UserName).is_none() {
-            seen.set_some(Field::UserName, self.user.clone());
-        }
-        if let Some(owned) = self.owned.as_ref().filter(|owned| owned.redirected) {
-            seen.set(Field::DestinationAddress, owned.original.ip().to_canonical().to_string());
-            seen.set(Field::DestinationPort, owned.original.port());
-        }
-        seen
-    }
-}
-
-/// Whose places a connection takes: those of what is only observed are apart from those of what rules act upon.
-pub(crate) fn user(owned: &Owned) -> String {
-    match owned.enforcement {
-        Enforcement::Enforce => owned.uid.to_string(),
-        Enforcement::Shadow => format!("{} observed", owned.uid),
-    }
-}
-
 /// Serves one accepted connection.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: SocketAddr, seat: Arc<ClientSeat>) {
     let owned = match shared.owners() {
         Some(owners) => owners.owner(&stream).await.inspect(|owned| owners.served(owned.cookie)),
         None => None,
@@ -118,13 +40,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
         _ => Missing::Outside,
     };
     if missing == Missing::Lost {
-        return lost(&shared, Asking { client, user: None, owned: None, missing, place }, stream);
+        return lost(&shared, Asking { client, user: None, owned: None, missing, seat }, stream);
     }
     if let Some(owned) = &owned
-        && place.is_of_in_time(&user(owned)).await.is_err()
+        && seat.is_of_in_time(&user(owned)).await.is_err()
     {
-        let asking = Asking { client, user: None, owned: Some(Arc::new(owned.clone())), missing, place };
-        return redirected::over_share(&shared, &asking, stream);
+        let asking = Asking { client, user: None, owned: Some(Arc::new(owned.clone())), missing, seat };
+        return refused::over_share(&shared, &asking, stream);
     }
     let mut stop = shared.stopping();
     let mut byte = [0];
@@ -135,24 +57,24 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
             _ = stop.wait_for(|stopping| *stopping) => false,
         }
     };
-    match place.until_needed(speaks).await {
-        Some(true) => place.takes_a_step(),
+    match seat.until_needed(speaks).await {
+        Some(true) => seat.takes_a_step(),
         Some(false) => return shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         None => {
-            if place.gave_up() {
+            if seat.gave_up() {
                 shared.recorder.flow(FlowOutcome::Silent, Vec::new());
             }
-            return redirected::reset(stream);
+            return refused::reset(stream);
         }
     }
-    serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), missing, place }).await;
+    serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), missing, seat }).await;
 }
 
 /// Refuses a connection of a program of this host that may be anybody's: as whom it would go on is not known, nor what rules would say
 /// of it. Told once in a while, and counted each time.
 fn lost(shared: &Shared, asking: Asking, stream: TcpStream) {
     let outcome = FlowOutcome::Unowned;
-    let reports = match asking.place.is_to_be_told(outcome) {
+    let reports = match asking.seat.is_to_be_told(outcome) {
         false => Vec::new(),
         true => {
             let seen = asking.observe(Channel::Http);
@@ -160,29 +82,20 @@ fn lost(shared: &Shared, asking: Asking, stream: TcpStream) {
         }
     };
     shared.recorder.flow(outcome, reports);
-    redirected::reset(stream);
+    refused::reset(stream);
 }
 
-/// Who connected, as far as that is known before they say anything.
-#[derive(Clone, Debug)]
-pub(crate) struct Caller {
-    pub client: SocketAddr,
-    pub owned: Option<Arc<Owned>>,
-    pub missing: Missing,
-    pub place: Arc<Place>,
-}
-
-/// The same, where it is known whose it is, or that it is not known.
+/// Serves one connection whose owner is known, or known not to be known.
 pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: Caller) {
     let mut stop = shared.stopping();
-    let (timeout, place, recorder) = (shared.options.hello_timeout, caller.place.clone(), shared.recorder.clone());
+    let (timeout, seat, recorder) = (shared.options.hello_timeout, caller.seat.clone(), shared.recorder.clone());
     let (stream, twice) = Framed::new(Stalled::after(UNREAD, stream));
     let departure = Arc::<Departure>::default();
     let of_requests = departure.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (shared, caller, twice, departure) = (shared.clone(), caller.clone(), twice.clone(), of_requests.clone());
         // Who asks for a tunnel has asked for nothing yet: that is what is inside of it.
-        let under_way = (request.method() != Method::CONNECT).then(|| caller.place.begin());
+        let under_way = (request.method() != Method::CONNECT).then(|| caller.seat.begin());
         async move {
             let answer = front(&shared, caller, (twice, departure), request).await;
             Ok::<_, Infallible>(answer.map(|body| Answered::new(body, under_way)))
@@ -192,8 +105,8 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     builder.max_headers(MAX_FIELDS);
     let io = TokioIo::new(Noted::new(stream, departure.clone()));
     let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    let _ = served(connection, &departure, (&mut stop, &place), |connection| connection.graceful_shutdown()).await;
-    if place.gave_up() {
+    let _ = served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await;
+    if seat.gave_up() {
         recorder.flow(FlowOutcome::Silent, Vec::new());
     }
 }
@@ -218,12 +131,12 @@ async fn front(
     };
     // The kernel's word on whose it is stands above the name.
     if let (Some(user), None) = (&user, &caller.owned)
-        && caller.place.is_of_in_time(user).await.is_err()
+        && caller.seat.is_of_in_time(user).await.is_err()
     {
         shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
         return reply::failure(StatusCode::TOO_MANY_REQUESTS, "this user has as many connections through this proxy as one may have");
     }
-    let asking = Asking { client: caller.client, user, owned: caller.owned, missing: caller.missing, place: caller.place };
+    let asking = Asking { client: caller.client, user, owned: caller.owned, missing: caller.missing, seat: caller.seat };
     if request.method() == Method::CONNECT {
         return connect(shared, asking, request);
     }
@@ -274,7 +187,7 @@ fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> 
     let Some((host, port)) = target.filter(|(host, port)| !host.is_empty() && *port != 0) else {
         return reply::failure(StatusCode::BAD_REQUEST, "CONNECT needs host:port");
     };
-    asking.place.takes_a_step();
+    asking.seat.takes_a_step();
     let on_upgrade = hyper::upgrade::on(request);
     let task = shared.clone();
     shared.spawn(async move {
@@ -323,7 +236,7 @@ async fn plain(
     let (mut connection, _) = asking.open(&shared.inspector, seen);
     let _ = connection.hello(&host, port, &Hello::default());
     if let Some(ip) = address {
-        connection = also_led_to(shared, connection, SocketAddr::new(ip, port)).await;
+        connection = shared.rule_addresses.also_led_to(&shared.dialer, connection, SocketAddr::new(ip, port)).await;
     }
     if let Ok(via) = HeaderValue::from_str(&via) {
         request.headers_mut().append(header::VIA, via);
@@ -338,7 +251,7 @@ async fn plain(
         sni: None,
         alpn: None,
         problem: None,
-        place: asking.place.clone(),
+        seat: asking.seat.clone(),
         twice,
         departure: Some(departure),
     };

@@ -68,7 +68,7 @@ pub(crate) fn names(headers: &HeaderMap, header: &HeaderName, wanted: &str) -> b
     values.any(|v| v.split(',').any(|name| name.trim().eq_ignore_ascii_case(wanted)))
 }
 
-/// Why a request does not say for which one server it is. Two readers could take it for two.
+/// The reason that a request does not name exactly one server. Two readers could take it for two.
 pub(crate) fn ambiguous_host(headers: &HeaderMap, uri: &Uri) -> Option<&'static str> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();

@@ -1,10 +1,10 @@
 //! Connections of which one side has ended its half.
 //!
 //! Its FIN may mean that it has gone or that it reads on, and the two look alike, so it is served on. But a program that has gone would
-//! keep its place for as long as the other side is silent. So once nothing has moved for a few seconds, such a connection gives its
-//! place up to whoever needs it, and after some minutes it ends.
+//! keep its seat for as long as the other side is silent. So once nothing has moved for a few seconds, such a connection gives its
+//! seat up to whoever needs it, and after some minutes it ends.
 
-use crate::places::Place;
+use crate::client_seats::ClientSeat;
 use std::{
     io,
     pin::Pin,
@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How long nothing has moved before it gives its place up to others.
+/// How long nothing has moved before it gives its seat up to others.
 const MAY_GO: Duration = Duration::from_secs(5);
 /// How long nothing has moved before it ends: as long as an answer may lie unread.
 const ENDS: Duration = Duration::from_secs(300);
@@ -72,13 +72,13 @@ impl Activity {
         }
     }
 
-    /// Completes when the connection is to end: one side has ended, nothing moves, and others need the place, or that has been so for long.
-    pub async fn is_over(&self, place: &Place) {
+    /// Completes when the connection is to end: one side has ended, nothing moves, and others need the seat, or that has been so for long.
+    pub async fn is_over(&self, seat: &ClientSeat) {
         self.ended().await;
         self.quiet_for(MAY_GO).await;
-        place.seated().is_left();
+        seat.seated().is_left();
         tokio::select! {
-            () = place.is_needed() => {}
+            () = seat.is_needed() => {}
             () = self.quiet_for(ENDS) => {}
         }
     }
@@ -124,7 +124,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Noting<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::places::Places;
+    use crate::client_seats::ClientSeats;
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::pin::pin;
     use tokio::time::timeout;
@@ -132,16 +132,16 @@ mod tests {
     const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4000);
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_whose_client_has_ended_its_side_goes_when_others_need_its_place_and_by_itself_in_the_end() {
-        let places = Places::new(2, 2);
-        let (one, two) = tokio::join!(places.admit(LOCAL), places.admit(LOCAL));
+    async fn a_connection_whose_client_has_ended_its_side_goes_when_others_need_its_seat_and_by_itself_in_the_end() {
+        let seats = ClientSeats::new(2, 2);
+        let (one, two) = tokio::join!(seats.admit(LOCAL), seats.admit(LOCAL));
         let (one, two) = (one.unwrap(), two.unwrap());
         let _under_way = (one.begin(), two.begin());
         let (of_one, of_two) = (Activity::default(), Activity::default());
         let mut over = pin!(of_one.is_over(&one));
         assert!(timeout(ENDS * 2, over.as_mut()).await.is_err(), "who has not ended anything waits as long as it likes");
         of_one.ends();
-        let mut newcomer = pin!(places.admit(LOCAL));
+        let mut newcomer = pin!(seats.admit(LOCAL));
         assert!(timeout(MAY_GO / 2, async { tokio::join!(over.as_mut(), newcomer.as_mut()) }).await.is_err(), "it may read on");
         assert!(
             timeout(MAY_GO, async {
@@ -150,7 +150,7 @@ mod tests {
             .await
             .is_ok()
         );
-        // The other one has not ended anything; when it has, and nobody needs its place, it keeps that for a while.
+        // The other one has not ended anything; when it has, and nobody needs its seat, it keeps that for a while.
         of_two.ends();
         let began = Instant::now();
         of_two.is_over(&two).await;

@@ -18,7 +18,8 @@
 #[macro_use]
 mod through;
 
-mod chained;
+mod asking;
+mod client_seats;
 mod departure;
 mod download;
 mod elsewhere;
@@ -31,13 +32,17 @@ mod leaving;
 mod listeners;
 mod options;
 mod paired;
+mod passages;
 mod peek;
-mod places;
 mod proxy;
 mod redirected;
+mod refused;
 mod reply;
+mod route;
+mod rule_addresses;
 mod scrape;
 mod serve;
+mod shared;
 mod splice;
 mod tunnel;
 mod turns;
@@ -45,7 +50,8 @@ mod upgrade;
 mod upload;
 mod watched;
 
-pub use listeners::{AddListenerError, ListenerKey, Namespace, RedirectedListeners};
+pub use listeners::{AddListenerError, ListenerKey, RedirectedListeners};
 pub use options::{ProxyError, ProxyOptions, ProxyUser, Secret};
 pub use proxy::Proxy;
+pub use redirected::Namespace;
 pub use scrape::serve_metrics;

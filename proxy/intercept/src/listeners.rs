@@ -2,11 +2,14 @@
 //! namespaces appear, and go when a namespace is no longer watched: an open listener keeps its
 //! namespace alive.
 
-use crate::{places::Place, proxy::Shared, redirected, turns::Queued};
-use gnomon_http::{
-    NetNs,
-    server::{Admission, UnderWay, accept_until},
+use crate::{
+    client_seats::ClientSeat,
+    redirected::{self, Namespace},
+    refused,
+    shared::Shared,
+    turns::Queued,
 };
+use gnomon_http::server::{Admission, UnderWay, accept_until};
 use gnomon_record::FlowOutcome;
 use gnomon_shares::Refused;
 use std::{
@@ -27,26 +30,17 @@ use tokio::{
 /// Most listeners at a time: two for each of a few hundred network namespaces.
 const LISTENERS: usize = 1024;
 
-/// Which network namespace a listener is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Namespace {
-    /// The one the proxy dials from: the program's addresses are the proxy's.
-    Own,
-    /// Another: what comes from there goes on from there.
-    Other(NetNs),
-}
-
 /// A listener that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerKey(u64);
 
-/// Why a listener was not added.
+/// An error of adding a listener.
 #[derive(Debug, Error)]
 pub enum AddListenerError {
     /// The proxy is stopping, or gone.
     #[error("the proxy has stopped")]
     Stopped,
-    /// There are as many as the proxy takes.
+    /// The proxy has as many listeners as it takes.
     #[error("the proxy has {LISTENERS} listeners for redirected connections already")]
     Full,
     /// The runtime cannot use it.
@@ -146,13 +140,13 @@ async fn accept(shared: Weak<Shared>, listener: TcpListener, namespace: Namespac
     .await;
 }
 
-/// Who comes in by redirection. It keeps no proxy alive that is gone otherwise.
+/// The admission of redirected connections. It does not keep a proxy alive that is gone otherwise.
 struct Door(Weak<Shared>);
 
 impl Admission for Door {
-    type Seat = (Result<Queued, Refused>, Arc<Place>, UnderWay);
+    type Seat = (Result<Queued, Refused>, Arc<ClientSeat>, UnderWay);
 
-    /// By no more than the kernel's word on the user.
+    /// Admits a connection by the user that the kernel names.
     async fn admit(&self, stream: &TcpStream, client: SocketAddr) -> Result<Self::Seat, Refused> {
         let shared = self.0.upgrade().ok_or(Refused::Full)?;
         let uid = shared.owners().and_then(|owners| owners.uid(stream.as_fd()));
@@ -160,14 +154,14 @@ impl Admission for Door {
         let user: Arc<str> = uid.map_or_else(|| "nobody's".into(), |uid| uid.to_string().into());
         let queued = shared.turns.queue(&user);
         if let Err(refused) = queued
-            && !shared.places.is_to_be_told(user, FlowOutcome::OverShare)
+            && !shared.seats.is_to_be_told(user, FlowOutcome::OverShare)
         {
             return Err(refused);
         }
-        let place = shared.places.admit(client).await?;
+        let seat = shared.seats.admit(client).await?;
         // Its server is dialled before it says anything, and may be who speaks first.
-        let dials = place.begin();
-        Ok((queued, place, dials))
+        let dials = seat.begin();
+        Ok((queued, seat, dials))
     }
 
     fn turn_away(&self, stream: TcpStream, client: SocketAddr, why: Refused) {
@@ -183,12 +177,12 @@ impl Admission for Door {
     }
 }
 
-/// Has an accepted connection served when it is its user's turn, or tells that the user has its share.
+/// Queues an accepted connection for its user's turn, or reports that the user has its share.
 fn take_on(
     shared: &Arc<Shared>,
     stream: TcpStream,
     client: SocketAddr,
-    (queued, place, dials): (Result<Queued, Refused>, Arc<Place>, UnderWay),
+    (queued, seat, dials): (Result<Queued, Refused>, Arc<ClientSeat>, UnderWay),
     namespace: Namespace,
 ) {
     // It is to wake the threads that serve. Where the kernel watches no more sockets for us, it ends, and is counted.
@@ -198,8 +192,8 @@ fn take_on(
     shared.spawn(async move {
         let Ok(stream) = TcpStream::from_std(stream) else { return short(&task) };
         match queued {
-            Ok(queued) => queued.serve(redirected::serve(task, stream, client, namespace, (place, dials))).await,
-            Err(_) => redirected::refuse(&task, stream, client, place).await,
+            Ok(queued) => queued.serve(redirected::serve(task, stream, client, namespace, (seat, dials))).await,
+            Err(_) => refused::refuse(&task, stream, client, seat).await,
         }
     });
 }

@@ -8,11 +8,11 @@ use thiserror::Error;
 /// Options of one proxy.
 #[derive(Clone, Debug)]
 pub struct ProxyOptions {
-    /// Where to listen. Anything but loopback requires [`ProxyOptions::users`].
+    /// The address to listen on. Anything but loopback requires [`ProxyOptions::users`].
     pub listen: SocketAddr,
     /// Servers whose connections are passed on unread.
     pub bypass: HostPatterns,
-    /// Who may use the proxy; empty: anybody who reaches a loopback listener.
+    /// The users of the proxy; empty: anybody who reaches a loopback listener.
     pub users: Vec<ProxyUser>,
     /// PEM files with further roots for upstream certificates.
     pub upstream_ca: Vec<PathBuf>,
@@ -20,7 +20,7 @@ pub struct ProxyOptions {
     pub resolve: Vec<ResolveOverride>,
     /// Our other listeners (metrics …), which must not be reached through the proxy.
     pub own_listeners: Vec<SocketAddr>,
-    /// Most client connections at a time, tunnels and WebSockets to their end; further ones take the place of one that has
+    /// Most client connections at a time, tunnels and WebSockets to their end; further ones take the seat of one that has
     /// said nothing, or wait to be accepted.
     pub max_connections: usize,
     /// Most connections of one user at a time, redirected or of a program that was told of the proxy, by the uid or the name
@@ -55,7 +55,7 @@ impl Default for ProxyOptions {
     }
 }
 
-/// Somebody who may use the proxy (RFC 7617 Basic, in `Proxy-Authorization`).
+/// A user of the proxy (RFC 7617 Basic, in `Proxy-Authorization`).
 #[derive(Clone, Debug)]
 pub struct ProxyUser {
     /// The user's name; it becomes `user.name` in events.
@@ -85,7 +85,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Why the proxy does not start.
+/// An error of starting the proxy.
 #[derive(Debug, Error)]
 pub enum ProxyError {
     /// Others could use it as an open proxy.
@@ -98,7 +98,7 @@ pub enum ProxyError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The system's error.
         cause: io::Error,
     },
     /// TLS towards upstreams cannot be set up.

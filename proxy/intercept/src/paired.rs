@@ -53,7 +53,7 @@ fn key(prefix: &str, path_and_query: &str) -> SmolStr {
     format_smolstr!("{prefix} {path_and_query}")
 }
 
-/// One event stream.
+/// An event stream that answers may be sent on.
 pub(crate) struct Pairing {
     streams: PairedStreams,
     prefix: SmolStr,

@@ -1,15 +1,15 @@
-//! The listener and what all its connections share.
+//! The listener: bound, served, stopped.
 
 use crate::{
     ProxyError, ProxyOptions, RedirectedListeners,
+    client_seats::{self, ClientSeat, ClientSeats},
     elsewhere::Reached,
     front,
     paired::PairedStreams,
-    places::{self, Place, Places},
-    redirected,
-    tunnel::RuleAddresses,
+    refused,
+    rule_addresses::RuleAddresses,
+    shared::Shared,
     turns::Turns,
-    upload::Upload,
 };
 use gnomon_http::{
     AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, Sockets, UpstreamTls,
@@ -39,69 +39,6 @@ pub struct Proxy {
     shared: Arc<Shared>,
     redirected: RedirectedListeners,
     stop: watch::Sender<bool>,
-}
-
-/// What connections share.
-pub(crate) struct Shared {
-    pub options: ProxyOptions,
-    pub inspector: Arc<Inspector>,
-    pub recorder: Arc<Recorder>,
-    pub leaves: LeafCache,
-    pub pools: Pools<Upload>,
-    pub dialer: Dialer,
-    pub paired: PairedStreams,
-    pub rule_addresses: RuleAddresses,
-    /// Of client connections.
-    pub places: Arc<Places>,
-    /// Of redirected connections that are set up.
-    pub turns: Turns,
-    /// Where redirected connections found somebody.
-    pub reached: Reached,
-    /// Names this process in `Via`, to recognise its own requests.
-    pub pseudonym: SmolStr,
-    /// Where the explicit proxy listens.
-    pub address: SocketAddr,
-    /// Of the certificate authority.
-    pub fingerprint: String,
-    owners: OnceLock<Arc<dyn Owners>>,
-    stopping: watch::Receiver<bool>,
-    /// Where tasks run, whichever thread accepted what they are for.
-    runtime: Handle,
-    tasks: Tasks,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    /// Whoever knows whose connections are, if anybody does.
-    pub fn owners(&self) -> Option<&Arc<dyn Owners>> {
-        self.owners.get()
-    }
-
-    /// Whether an address is the explicit proxy's, seen from its own network namespace.
-    pub fn is_own_proxy(&self, address: SocketAddr) -> bool {
-        let (own, asked) = (self.address.ip().to_canonical(), address.ip().to_canonical());
-        self.address.port() == address.port() && (own == asked || own.is_unspecified() && asked.is_loopback())
-    }
-
-    /// Becomes true when the proxy is to stop.
-    pub fn stopping(&self) -> watch::Receiver<bool> {
-        self.stopping.clone()
-    }
-
-    /// Runs a task that ends with the proxy.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.runtime);
-    }
-
-    /// Not part of [`Proxy::run`], which is compiled with whoever calls it: this is the path of every request.
-    fn take_on(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, place: Arc<Place>) {
-        self.spawn(front::serve(self.clone(), stream, client, place));
-    }
 }
 
 impl Proxy {
@@ -143,7 +80,7 @@ impl Proxy {
             dialer,
             paired: PairedStreams::new(),
             rule_addresses: RuleAddresses::default(),
-            places: Places::new(options.max_connections, options.max_connections_per_user),
+            seats: ClientSeats::new(options.max_connections, options.max_connections_per_user),
             turns: Turns::new(options.max_connections, options.max_connections_per_user),
             reached: Reached::new(),
             pseudonym: SmolStr::new(format!("gnomon-{}", &uuid::Uuid::now_v7().as_hyphenated().to_string()[24..])),
@@ -168,7 +105,7 @@ impl Proxy {
         self
     }
 
-    /// Has `sockets` open those that connect from other network namespaces. Only the first call counts.
+    /// Sets what opens the sockets of connections from other network namespaces. Only the first call counts.
     #[must_use]
     pub fn sockets(self, sockets: Arc<dyn Sockets>) -> Self {
         self.shared.dialer.open_with(sockets);
@@ -181,7 +118,7 @@ impl Proxy {
         self.redirected.clone()
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -202,7 +139,7 @@ impl Proxy {
             let duties = duties.clone();
             async move { duties.attend().await }
         });
-        accept_until(self.listener, &*shared, shutdown, |stream, client, place| shared.take_on(stream, client, place)).await;
+        accept_until(self.listener, &*shared, shutdown, |stream, client, seat| shared.take_on(stream, client, seat)).await;
         let _ = self.stop.send(true);
         drain(shared.options.drain, shared.tasks.rest(), hurry).await;
         duties.stopping();
@@ -212,19 +149,26 @@ impl Proxy {
     }
 }
 
-impl Admission for Shared {
-    type Seat = Arc<Place>;
+impl Shared {
+    /// Serves an accepted connection. Not part of [`Proxy::run`], which is compiled with its caller: this is the path of every request.
+    fn take_on(self: &Arc<Self>, stream: TcpStream, client: SocketAddr, seat: Arc<ClientSeat>) {
+        self.spawn(front::serve(self.clone(), stream, client, seat));
+    }
+}
 
-    async fn admit(&self, _: &TcpStream, client: SocketAddr) -> Result<Arc<Place>, Refused> {
-        self.places.admit(client).await
+impl Admission for Shared {
+    type Seat = Arc<ClientSeat>;
+
+    async fn admit(&self, _: &TcpStream, client: SocketAddr) -> Result<Arc<ClientSeat>, Refused> {
+        self.seats.admit(client).await
     }
 
     fn turn_away(&self, stream: TcpStream, _: SocketAddr, _: Refused) {
         self.recorder.flow(FlowOutcome::OverShare, Vec::new());
-        redirected::reset(stream);
+        refused::reset(stream);
     }
 
     fn make_room(&self, error: &io::Error) {
-        places::make_room(&self.places, &self.options.upstreams, error);
+        client_seats::make_room(&self.seats, &self.options.upstreams, error);
     }
 }

@@ -11,22 +11,22 @@
 //! as the alternative would be to connect the program to a stranger.
 
 use crate::{
-    Namespace, elsewhere,
-    forward::flow_outcome,
-    front,
-    front::{Asking, Caller},
-    places::Place,
-    proxy::Shared,
+    asking::{Asking, Caller, user},
+    client_seats::ClientSeat,
+    elsewhere, front,
+    refused::{judged, meant, over_share, reset},
+    route::flow_outcome,
+    shared::Shared,
     tunnel,
     tunnel::Original,
 };
 use gnomon_engine::Answer;
-use gnomon_http::server::UnderWay;
-use gnomon_inspect::{Connection, Enforcement, Hello, Passage, Passed, Telling};
+use gnomon_http::{NetNs, server::UnderWay};
+use gnomon_inspect::{Enforcement, Hello, Passage, Passed, Telling};
 use gnomon_observe::{Action, Channel};
 use gnomon_record::{FlowOutcome, Missing, Owned};
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
@@ -46,13 +46,22 @@ const GIVES_UP: Duration = Duration::from_millis(100);
 /// How long a server is dialled for a client that has ended its side.
 const ENDED: Duration = Duration::from_secs(10);
 
-/// Serves one connection that arrived at a listener of redirected ones. While `dials` is held nobody else gets its place.
+/// Which network namespace a listener is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Namespace {
+    /// The one the proxy dials from: the program's addresses are the proxy's.
+    Own,
+    /// Another: what comes from there goes on from there.
+    Other(NetNs),
+}
+
+/// Serves one connection that arrived at a listener of redirected ones. While `dials` is held nobody else gets its seat.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     client: TcpStream,
     from: SocketAddr,
     namespace: Namespace,
-    (place, dials): (Arc<Place>, UnderWay),
+    (seat, dials): (Arc<ClientSeat>, UnderWay),
 ) {
     let owners = shared.owners();
     let owned = match owners {
@@ -71,15 +80,15 @@ pub(crate) async fn serve(
         Namespace::Own => None,
         Namespace::Other(netns) => Some(netns),
     };
-    let mut asking = Asking { client: from, user: None, owned: Some(Arc::new(owned.clone())), missing: Missing::Outside, place };
+    let mut asking = Asking { client: from, user: None, owned: Some(Arc::new(owned.clone())), missing: Missing::Outside, seat };
     let near = asking.near(netns);
-    let user = front::user(&owned);
-    if asking.place.is_of(&user).is_err() {
+    let user = user(&owned);
+    if asking.seat.is_of(&user).is_err() {
         // Nothing is carried out on what a scope only observes, so it may as well pass.
         if owned.enforcement == Enforcement::Shadow {
             return pass_beyond(&shared, &asking, Original { address: original, near }, client).await;
         }
-        if asking.place.is_of_in_time(&user).await.is_err() {
+        if asking.seat.is_of_in_time(&user).await.is_err() {
             return over_share(&shared, &asking, client);
         }
     }
@@ -90,7 +99,7 @@ pub(crate) async fn serve(
         front::serve_owned(
             shared,
             client,
-            Caller { client: from, owned: Some(Arc::new(owned)), missing: Missing::Outside, place: asking.place },
+            Caller { client: from, owned: Some(Arc::new(owned)), missing: Missing::Outside, seat: asking.seat },
         )
         .await;
         return;
@@ -165,49 +174,14 @@ async fn leaves(client: &TcpStream) {
     }
 }
 
-/// Refuses a connection of a user who has as many as one may, and tells of that user once in a while.
-pub(crate) fn over_share(shared: &Shared, asking: &Asking, client: TcpStream) {
-    let reports = match asking.place.is_to_be_told(FlowOutcome::OverShare) {
-        false => Vec::new(),
-        true => judged(shared, asking).report(Action::Block, FlowOutcome::OverShare.as_str(), Telling::Always),
-    };
-    shared.recorder.flow(FlowOutcome::OverShare, reports);
-    reset(client);
-}
-
-/// The same for one that could not even wait for its turn, of whose user it is to be told.
-pub(crate) async fn refuse(shared: &Shared, client: TcpStream, from: SocketAddr, place: Arc<Place>) {
-    let owned = match shared.owners() {
-        Some(owners) => owners.owner(&client).await.filter(|owned| owned.redirected),
-        None => None,
-    };
-    let outcome = if owned.is_some() { FlowOutcome::OverShare } else { FlowOutcome::Unowned };
-    let reports = owned.map(|owned| {
-        let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), missing: Missing::Outside, place };
-        judged(shared, &asking).report(Action::Block, outcome.as_str(), Telling::Always)
-    });
-    shared.recorder.flow(outcome, reports.unwrap_or_default());
-    reset(client);
-}
-
-/// The connection, with the server that it is for as far as that is known before it says anything.
-fn judged(shared: &Shared, asking: &Asking) -> Connection {
-    let (mut connection, _) = asking.open(&shared.inspector, asking.observe(Channel::Https));
-    if let Some(owned) = asking.owned.as_ref().filter(|owned| owned.redirected) {
-        let original = meant(owned.original);
-        let _ = connection.hello(&original.ip().to_string(), original.port(), &Hello::default());
-    }
-    connection
-}
-
 /// Passes on a connection above its user's share, unread: of a scope that enforces nothing. Refuses it where there is no
 /// room for that either.
 async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut client: TcpStream) {
-    let Some(_beyond) = asking.place.beyond() else { return over_share(shared, asking, client) };
+    let Some(_beyond) = asking.seat.beyond() else { return over_share(shared, asking, client) };
     let mut reports = match judged(shared, asking).pass(Passage::BeyondShare, FlowOutcome::BeyondShare.as_str()) {
         // Of what no rule found, one is told in a while; each is counted.
         Passed::Go(mut reports) => {
-            let told = asking.place.is_to_be_told(FlowOutcome::BeyondShare);
+            let told = asking.seat.is_to_be_told(FlowOutcome::BeyondShare);
             reports.retain(|report| told || report.rule.is_some());
             reports
         }
@@ -222,7 +196,7 @@ async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut c
         Ok(server) => server,
         Err(error) => {
             let outcome = flow_outcome(&error.into());
-            if outcome == FlowOutcome::OutOfReach && asking.place.is_to_be_told(outcome) {
+            if outcome == FlowOutcome::OutOfReach && asking.seat.is_to_be_told(outcome) {
                 reports.extend(judged(shared, asking).report(Action::Allow, outcome.as_str(), Telling::Always));
             }
             shared.recorder.flow(outcome, reports);
@@ -237,37 +211,5 @@ async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut c
             let _ = (client.set_zero_linger(), server.set_zero_linger());
         },
         _ = stop.wait_for(|stopping| *stopping) => {}
-    }
-}
-
-/// What the kernel would have connected to (ip(7): the unspecified address is this host).
-fn meant(original: SocketAddr) -> SocketAddr {
-    let ip = match original.ip().to_canonical() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, original.port())
-}
-
-/// Closes with a reset and no end: as close to a refused connection as one that was accepted can come.
-pub(crate) fn reset(client: TcpStream) {
-    let _ = client.set_zero_linger();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_unspecified_address_and_mapped_ones_mean_what_they_mean_to_the_kernel() {
-        for (original, expected) in [
-            ("0.0.0.0:80", "127.0.0.1:80"),
-            ("[::]:80", "[::1]:80"),
-            ("[::ffff:192.0.2.1]:80", "192.0.2.1:80"),
-            ("[2001:db8::1]:80", "[2001:db8::1]:80"),
-        ] {
-            assert_eq!(meant(original.parse().unwrap()), expected.parse().unwrap());
-        }
     }
 }

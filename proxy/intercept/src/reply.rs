@@ -43,12 +43,12 @@ pub(crate) fn failure(status: StatusCode, cause: &str) -> Response<Download> {
     response
 }
 
-/// No body: `200` to a CONNECT.
+/// An answer without a body: `200` to a CONNECT.
 pub(crate) fn established() -> Response<Download> {
     Response::new(Download::empty())
 }
 
-/// The same before anything speaks HTTP for us: an answer as bytes, after which the connection is closed.
+/// A refusal as bytes, before a library speaks HTTP for us; the connection is closed after it.
 pub(crate) fn raw_refusal(text: &str) -> String {
     let length = text.len() + 1;
     format!(

@@ -1,14 +1,15 @@
 //! HTTP on the client's side of an intercepted connection.
 
 use crate::{
+    asking::{SILENCE, UNREAD},
     departure::{Departure, Noted, served},
     download::Download,
-    first_bytes::last_line,
-    forward::{BrokenOff, Client, Route, forward},
+    first_bytes::{Speaks, last_line},
+    forward::forward,
     framing::Framed,
-    front::{SILENCE, UNREAD},
-    proxy::Shared,
-    tunnel::passage_of,
+    passages::passage_of,
+    route::{BrokenOff, Client, Route},
+    shared::Shared,
 };
 use gnomon_http::{
     MAX_FIELDS, Scheme,
@@ -31,13 +32,6 @@ const STREAM_WINDOW: u32 = 128 << 10;
 /// Most bytes of a request's headers on HTTP/2.
 const HEADER_LIST: u32 = 64 << 10;
 
-/// Which HTTP the client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Speaks {
-    Http1,
-    Http2,
-}
-
 /// Runs the requests of an HTTP/2 connection as tasks that end with the proxy.
 #[derive(Clone)]
 struct Streams(Arc<Shared>);
@@ -59,7 +53,7 @@ where
     let route = Arc::new(Route { twice, departure: departure.clone(), ..route });
     let of_requests = route.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (route, under_way) = (route.clone(), route.place.begin());
+        let (route, under_way) = (route.clone(), route.seat.begin());
         async move {
             let answer: Response<Download> = forward(&route, request).await;
             let broken_off = answer.extensions().get::<BrokenOff>().is_some();
@@ -67,8 +61,8 @@ where
         }
     });
     let mut stop = shared.stopping();
-    let place = of_requests.place.clone();
-    place.is_served();
+    let seat = of_requests.seat.clone();
+    seat.is_served();
     match speaks {
         Speaks::Http1 => {
             let departure = departure.unwrap_or_default();
@@ -77,7 +71,7 @@ where
             builder.max_headers(MAX_FIELDS);
             let over = {
                 let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-                served(connection, &departure, (&mut stop, &place), |connection| connection.graceful_shutdown()).await
+                served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await
             };
             if let Some(over) = over {
                 tell_odd(&of_requests, over, departure.last_line().unwrap_or_default());
@@ -94,15 +88,15 @@ where
                 .max_header_list_size(HEADER_LIST)
                 .keep_alive_interval(Some(Duration::from_secs(60)));
             let connection = builder.serve_connection(TokioIo::new(io.into_inner()), service);
-            place.seated().driven(connection, &mut stop, |connection| connection.graceful_shutdown()).await;
+            seat.seated().driven(connection, &mut stop, |connection| connection.graceful_shutdown()).await;
         }
     }
-    if place.gave_up() {
+    if seat.gave_up() {
         shared.recorder.flow(FlowOutcome::Silent, Vec::new());
     }
 }
 
-/// What hyper answered with 400 reached no server; but as some would have read it, or it is no request at all, it is told of as it is at
+/// Reports bytes that hyper answered with 400. They reached no server; but some would have read them, so they are reported as at
 /// the beginning of a connection. There it may pass; here the server's connection is others' as well.
 fn tell_odd(route: &Route, over: Result<(), hyper::Error>, said: &[u8]) {
     let Err(error) = over else { return };

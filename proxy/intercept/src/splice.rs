@@ -4,9 +4,9 @@
 //! does not leave before the judge was asked about it.
 
 use crate::{
+    client_seats::ClientSeat,
     first_bytes::{Line, first_line, server_says_http},
     leaving::{Activity, Noting},
-    places::Place,
 };
 use bytes::{Bytes, BytesMut};
 use std::io;
@@ -18,29 +18,29 @@ use tokio::{
 /// Bytes per direction of a connection that is passed on.
 const COPY: usize = 32 << 10;
 
-/// What was said already and is not passed on yet.
+/// Bytes that were read already and are not passed on yet.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub client: Bytes,
     pub server: Bytes,
 }
 
-/// What ends it besides the two sides: that the proxy stops, and that others need the place ([`Activity::is_over`]).
-pub(crate) type Until<'a> = (&'a mut watch::Receiver<bool>, &'a Place);
+/// What ends it besides the two sides: that the proxy stops, and that others need the seat ([`Activity::is_over`]).
+pub(crate) type Until<'a> = (&'a mut watch::Receiver<bool>, &'a ClientSeat);
 
 /// How the splicing ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spliced {
     /// Both sides are done, or the proxy stops.
     Over,
-    /// One side broke off: the other is to see that, and not an end.
+    /// One side broke off: the other side sees a reset, and not an end.
     Broken,
     /// The client completed a line that must not leave.
     Refused,
 }
 
 /// Copies both ways, untouched.
-pub(crate) async fn splice<C, S>(client: &mut C, server: &mut S, said: Said, (stop, place): Until<'_>) -> Spliced
+pub(crate) async fn splice<C, S>(client: &mut C, server: &mut S, said: Said, (stop, seat): Until<'_>) -> Spliced
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
@@ -56,7 +56,7 @@ where
     tokio::select! {
         copied = copied => if copied.is_ok() { Spliced::Over } else { Spliced::Broken },
         _ = stop.wait_for(|stopping| *stopping) => Spliced::Over,
-        () = activity.is_over(place) => Spliced::Broken,
+        () = activity.is_over(seat) => Spliced::Broken,
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn splice_watching<C, S>(
     client: &mut C,
     server: &mut S,
     said: Said,
-    (stop, place): Until<'_>,
+    (stop, seat): Until<'_>,
     may_pass: impl FnOnce(Line, &[u8]) -> bool,
 ) -> Spliced
 where
@@ -110,7 +110,7 @@ where
         _ = stop.wait_for(|stopping| *stopping) => return Spliced::Over,
     };
     match rest {
-        Ok(Some(client_said)) => splice(client, server, Said { client: client_said, server: Bytes::new() }, (stop, place)).await,
+        Ok(Some(client_said)) => splice(client, server, Said { client: client_said, server: Bytes::new() }, (stop, seat)).await,
         Ok(None) => Spliced::Refused,
         Err(_) => Spliced::Broken,
     }

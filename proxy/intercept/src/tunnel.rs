@@ -1,21 +1,19 @@
 //! Inside a CONNECT, or a connection that the kernel redirected: what the client sends first decides
 //! between reading and passing on.
 
+mod chained;
 mod names;
 mod pass;
 mod peek;
 mod plain;
 mod tls;
 
-pub(crate) use names::{RuleAddresses, also_led_to};
-pub(crate) use peek::passage_of;
-
 use crate::{
-    chained,
-    forward::{Toward, flow_outcome},
-    front::Asking,
-    proxy::Shared,
-    serve::Speaks,
+    asking::Asking,
+    first_bytes::Speaks,
+    passages,
+    route::{Toward, flow_outcome},
+    shared::Shared,
 };
 use bytes::{Bytes, BytesMut};
 use gnomon_http::{Alpn, ConnectHead, Destination, Dialer, InvalidDestination, NearEnd, Scheme, UpstreamTcp};
@@ -30,11 +28,11 @@ use std::{
 };
 use tokio::{net::TcpStream, time::timeout};
 
-/// Where a redirected program wanted to go.
+/// The original destination of a redirected program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Original {
     pub address: SocketAddr,
-    /// From where and as whom it would have connected.
+    /// The namespace and user it would have connected from.
     pub near: NearEnd,
 }
 
@@ -45,13 +43,13 @@ pub(crate) struct Tunnel {
     host: String,
     port: u16,
     pub(crate) client: TcpStream,
-    /// What the client said that is not passed on yet.
+    /// Bytes of the client that are not passed on yet.
     pub(crate) seen: Bytes,
-    /// What the server said that is not passed on yet.
+    /// Bytes of the server that are not passed on yet.
     heard: BytesMut,
     /// The address that a redirected program asked for: the connection goes there and nowhere else.
     original: Option<SocketAddr>,
-    /// From where connections are made, and as whom.
+    /// The namespace and user that connections are made from.
     near: NearEnd,
     /// How the proxy at `original` was asked for the tunnel to `host`, if there is one.
     through: Option<ConnectHead>,
@@ -65,17 +63,17 @@ pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, por
     // As it is dialled, so it is judged.
     let host = gnomon_kit::address(&host).map_or(host, |address| address.to_string());
     let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early, heard, original: None, near, through: None, server: None };
-    let (place, recorder) = (tunnel.asking.place.clone(), tunnel.shared.recorder.clone());
+    let (seat, recorder) = (tunnel.asking.seat.clone(), tunnel.shared.recorder.clone());
     let leads = async move {
         let first = match timeout(tunnel.shared.options.hello_timeout, tunnel.peek()).await {
             Ok(Ok(first)) => first,
             Ok(Err(_)) | Err(_) => First::Gone,
         };
-        tunnel.asking.place.takes_a_step();
+        tunnel.asking.seat.takes_a_step();
         tunnel.take(first).await;
     };
     // Neither the tunnel nor a handshake in it is a request.
-    if place.until_needed(leads).await.is_none() && place.gave_up() {
+    if seat.until_needed(leads).await.is_none() && seat.gave_up() {
         recorder.flow(FlowOutcome::Silent, Vec::new());
     }
 }
@@ -96,7 +94,7 @@ pub(crate) async fn serve_original(
 }
 
 impl Tunnel {
-    /// What is known of the connection before it says anything. Where the client asks for an address, that is what it chose.
+    /// The observation of the connection before its client sends anything. Where the client asks for an address, that is the destination.
     fn observe(&self, channel: Channel) -> Observation {
         let mut seen = self.asking.observe(channel);
         if self.original.is_none() && self.host.parse::<IpAddr>().is_ok() {
@@ -106,7 +104,7 @@ impl Tunnel {
         seen
     }
 
-    /// What is inside of the tunnel that the proxy at `original` opened.
+    /// The tunnel inside of the one that the proxy at `original` opened.
     pub(crate) fn within(self, head: ConnectHead, host: String, port: u16) -> Self {
         Self { host, port, through: Some(head), ..self }
     }
@@ -136,7 +134,7 @@ impl Tunnel {
                 Ok(Ok(first)) => first,
                 Ok(Err(_)) | Err(_) => First::Gone,
             },
-            Ok(Ok(Spoke::Server)) => First::Unread(peek::server_first(&tunnel.heard)),
+            Ok(Ok(Spoke::Server)) => First::Unread(passages::server_first(&tunnel.heard)),
             Ok(Ok(Spoke::Nobody(error))) => First::Unreachable(error),
             Ok(Err(_)) | Err(_) => First::Gone,
         };
@@ -152,7 +150,7 @@ impl Tunnel {
             First::Http(speaks) => self.http(speaks, Toward::Server).await,
             First::ToProxy => self.http(Speaks::Http1, Toward::Proxy).await,
             First::Connect => {
-                let _asks = self.asking.place.begin();
+                let _asks = self.asking.seat.begin();
                 if let Some(tunnel) = self.may_ask().await {
                     chained::serve(tunnel).await;
                 }

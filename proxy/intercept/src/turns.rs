@@ -1,7 +1,7 @@
 //! Turns for setting up redirected connections, so that who opens them without end keeps nobody else waiting.
 //!
-//! What a place bounds is how many connections there are, and not how often they come: whoever connects and closes at once,
-//! thousands of times a second, holds few places and all the processors. So of one user only some are set up at a time; the
+//! What a seat bounds is how many connections there are, and not how often they come: whoever connects and closes at once,
+//! thousands of times a second, holds few seats and all the processors. So of one user only some are set up at a time; the
 //! others wait their turn, in which they cost nothing, and those above the user's share of that are refused where they are
 //! accepted, by a thread that does nothing else.
 
@@ -36,7 +36,7 @@ pub(crate) struct Queued {
 }
 
 impl Turns {
-    /// So many wait in all. Of one user as many as have a place, and as many as pass beyond the user's share.
+    /// Bounds on waiting: so many in all, and of one user as many as have a seat and as many as pass beyond the user's share.
     pub fn new(all: usize, each: usize) -> Self {
         let waiting = Shares::new(Bounds { all, each: each.saturating_add(all / 2), times_free: 0 });
         Self { waiting, users: Mutex::default() }

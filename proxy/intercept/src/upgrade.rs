@@ -2,8 +2,8 @@
 
 use crate::{
     download::Download,
-    forward::Route,
     reply,
+    route::Route,
     splice::{Said, splice},
 };
 use gnomon_http::UpstreamBody;
@@ -15,13 +15,13 @@ use hyper_util::rt::TokioIo;
 pub(crate) fn join(route: &Route, client: OnUpgrade, response: &mut Response<UpstreamBody>) -> Response<Download> {
     let server = hyper::upgrade::on(&mut *response);
     let mut stop = route.shared.stopping();
-    let (place, under_way) = (route.place.clone(), route.place.begin());
+    let (seat, under_way) = (route.seat.clone(), route.seat.begin());
     route.shared.spawn(async move {
-        // Its place is taken until it ends.
+        // Its seat is taken until it ends.
         let _under_way = under_way;
         let Ok((client, server)) = tokio::try_join!(client, server) else { return };
         let (mut client, mut server): (TokioIo<Upgraded>, TokioIo<Upgraded>) = (TokioIo::new(client), TokioIo::new(server));
-        splice(&mut client, &mut server, Said::default(), (&mut stop, &place)).await;
+        splice(&mut client, &mut server, Said::default(), (&mut stop, &seat)).await;
     });
     let mut answer = reply::text(StatusCode::SWITCHING_PROTOCOLS, "");
     let headers: HeaderMap = std::mem::take(response.headers_mut());

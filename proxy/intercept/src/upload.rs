@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Why a body that passes through us broke: ours or theirs.
+/// The error of a body that passes through the proxy: the proxy's or the peer's.
 pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
 
 /// The request body as the upstream gets it.
@@ -28,7 +28,7 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// No body.
+    /// An empty body.
     pub fn empty() -> Self {
         Self { ready: VecDeque::new(), rest: None, judging: None, watched: None }
     }

@@ -32,16 +32,16 @@ pub(crate) enum Leg {
 const BOTH: u8 = Leg::Request as u8 | Leg::Answer as u8;
 
 struct UploadState {
-    /// Why the upload was broken off, and what the client had still to send.
+    /// The refusal that broke the upload off, and what the client had still to send.
     refusal: Option<(Box<Refusal>, Option<Incoming>)>,
     sending: Sending,
 }
 
 /// Whether the request is still being sent.
 enum Sending {
-    /// It is, or failed: `Some` is what was not read of its body.
+    /// Unsent, or failed: `Some` is the part of its body that was not read.
     Yes(Option<Incoming>),
-    /// Its answer has begun.
+    /// The answer has begun.
     Answered,
 }
 
@@ -57,7 +57,7 @@ impl Watched {
         self.judged.with(work)
     }
 
-    /// Nothing more comes on this leg. With the second the exchange is over, and recorded.
+    /// Notes that nothing more comes on this leg. With the second the exchange is over, and recorded.
     pub fn over(&self, leg: Leg) {
         if self.over.fetch_or(leg as u8, Ordering::AcqRel) | leg as u8 == BOTH {
             self.finish();
@@ -91,7 +91,7 @@ impl Watched {
         self.upload.lock().unwrap_or_else(PoisonError::into_inner).sending = Sending::Answered;
     }
 
-    /// What was not read of the body of a request that could not be sent.
+    /// The part of the body of an unsent request that was not read.
     pub fn take_unsent(&self) -> Option<Incoming> {
         match &mut self.upload.lock().unwrap_or_else(PoisonError::into_inner).sending {
             Sending::Yes(unsent) => unsent.take(),
@@ -107,7 +107,7 @@ impl Watched {
         }
     }
 
-    /// Why the upload was broken off, if it was, and what the client has still to send.
+    /// The refusal that broke the upload off, if one did, and what the client has still to send.
     pub fn take_refusal(&self) -> Option<(Box<Refusal>, Option<Incoming>)> {
         self.upload.lock().unwrap_or_else(PoisonError::into_inner).refusal.take()
     }

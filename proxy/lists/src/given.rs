@@ -18,19 +18,19 @@ use std::{
 /// Most lists of a portal that are kept, and most bytes of those of all portals, which have an equal part each.
 const MOST: usize = 8;
 const MOST_BYTES: usize = 64 << 20;
-/// Most that are found.
+/// The most lists that are found.
 const MOST_FOUND: usize = 64;
 
 /// How many portals keep some.
 static PORTALS: AtomicUsize = AtomicUsize::new(0);
 
-/// What makes two lists the same.
-pub struct Wanted<'a> {
-    /// Whose entries they show.
+/// The properties that make two lists the same.
+pub struct ListKey<'a> {
+    /// The view whose entries they show.
     pub view: &'a Arc<View>,
-    /// Of what.
+    /// The kind of the entries.
     pub kind: Kind,
-    /// In whose words.
+    /// The era in whose words they are written.
     pub era: Era,
     /// The places of its entries in the view.
     pub shown: &'a [usize],
@@ -52,7 +52,7 @@ struct Known {
 }
 
 impl Known {
-    fn is(&self, wanted: &Wanted<'_>) -> bool {
+    fn is(&self, wanted: &ListKey<'_>) -> bool {
         (self.kind, self.era) == (wanted.kind, wanted.era)
             && *self.shown == *wanted.shown
             && *self.plain == *wanted.plain
@@ -103,7 +103,7 @@ impl Drop for Given {
 
 impl Given {
     /// The list, made if it is not there.
-    pub fn of(&self, wanted: &Wanted<'_>, make: impl FnOnce() -> Bytes) -> Arc<Common> {
+    pub fn of(&self, wanted: &ListKey<'_>, make: impl FnOnce() -> Bytes) -> Arc<Common> {
         let table = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = {
             let mut table = table();
@@ -147,7 +147,7 @@ mod tests {
     fn what_is_the_same_for_two_is_made_once_and_bounded() {
         let (given, view) = (Given::default(), Arc::<View>::default());
         let get = |shown: &[usize], size: usize| {
-            let wanted = Wanted { view: &view, kind: Kind::Tool, era: Era::Modern, shown, plain: &[], notices: "" };
+            let wanted = ListKey { view: &view, kind: Kind::Tool, era: Era::Modern, shown, plain: &[], notices: "" };
             given.of(&wanted, || Bytes::from(vec![b'x'; size]))
         };
         let first = get(&[1, 2], 10);
@@ -160,7 +160,7 @@ mod tests {
         assert!(bytes <= MOST_BYTES && kept(&given) <= MOST, "{bytes}");
         assert!(Arc::ptr_eq(&first, &get(&[1, 2], 10)), "what an answer still holds is found");
         let other = Arc::new(View::default());
-        given.of(&Wanted { view: &other, kind: Kind::Tool, era: Era::Modern, shown: &[], plain: &[], notices: "" }, Bytes::new);
+        given.of(&ListKey { view: &other, kind: Kind::Tool, era: Era::Modern, shown: &[], plain: &[], notices: "" }, Bytes::new);
         assert_eq!(given.0.lock().unwrap().known.len(), 1, "what was before a change is not kept");
     }
 
@@ -170,7 +170,7 @@ mod tests {
         let view = Arc::<View>::default();
         for given in &portals {
             for n in 0..8 {
-                let wanted = Wanted { view: &view, kind: Kind::Tool, era: Era::Modern, shown: &[n], plain: &[], notices: "" };
+                let wanted = ListKey { view: &view, kind: Kind::Tool, era: Era::Modern, shown: &[n], plain: &[], notices: "" };
                 given.of(&wanted, || Bytes::from(vec![b'x'; MOST_BYTES / 10]));
             }
         }

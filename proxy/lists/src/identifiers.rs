@@ -58,7 +58,7 @@ const RESERVED: &[&str] = &[
 /// The name of a tool as JavaScript could have it, the same for every caller.
 #[derive(Debug)]
 pub struct Identifier {
-    /// What JavaScript would take.
+    /// The name as a JavaScript identifier.
     pub plain: SmolStr,
     /// Whether another tool, or the language of scripts, would have the same.
     pub shared: bool,

@@ -31,7 +31,7 @@ pub struct Label {
 }
 
 impl Label {
-    /// This label where it says something, the other where it does not.
+    /// This label where it says something, else the other.
     #[must_use]
     pub fn over(&self, other: &Self) -> Self {
         Self {
@@ -45,9 +45,9 @@ impl Label {
 /// How the entries of one server are shown, by its own names for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
-    /// Of tools.
+    /// Labels of tools.
     pub tools: HashMap<SmolStr, Label>,
-    /// Of prompts.
+    /// Labels of prompts.
     pub prompts: HashMap<SmolStr, Label>,
 }
 

@@ -1,7 +1,7 @@
 //! What a portal shows of its servers to each caller: its lists, and what it says of itself with them.
 
 use crate::{
-    given::{Given, Wanted},
+    given::{Given, ListKey},
     labels::Labels,
     view::{Exposed, View},
     watched,
@@ -29,7 +29,7 @@ const FIRST_PATIENCE: Duration = Duration::from_millis(800);
 /// How long clients of the stateless era may keep a list, milliseconds.
 pub const LIST_TTL_MS: u64 = 60_000;
 
-/// Something that changed at one of its servers, or at the portal itself, by its id.
+/// A change at one of its servers, or at the portal itself, by its id.
 pub(crate) type Changed = (SmolStr, Change);
 
 /// The lists of a portal.
@@ -47,7 +47,7 @@ pub struct PortalLists {
 }
 
 impl PortalLists {
-    /// Those of a portal's servers, shown like this. Its servers tell of `changes`.
+    /// The lists of a portal's servers, shown like this. Its servers announce `changes`.
     pub fn new(
         (servers, changes): (Vec<Arc<Upstream>>, broadcast::Sender<Changed>),
         (prefix, labels): (Prefix, HashMap<SmolStr, Labels>),
@@ -63,7 +63,7 @@ impl PortalLists {
         &self.portal
     }
 
-    /// Its servers, in the order in which they are shown.
+    /// The servers, in the order in which they are shown.
     pub fn servers(&self) -> &[Arc<Upstream>] {
         &self.servers
     }
@@ -73,12 +73,12 @@ impl PortalLists {
         self.prefix
     }
 
-    /// Who may do what.
+    /// The gate to policy and rules.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
-    /// What changes from now on.
+    /// Changes from now on.
     pub fn changes(&self) -> broadcast::Receiver<Changed> {
         self.changes.subscribe()
     }
@@ -108,7 +108,7 @@ impl PortalLists {
         while waiting.join_next().await.is_some() {}
     }
 
-    /// What it shows now.
+    /// The current view.
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         let view = self.view.load_full();
@@ -135,7 +135,7 @@ impl PortalLists {
         *exposed.entry.listed() == Listed::Everywhere && self.shows(caller, kind, exposed)
     }
 
-    /// What is asked for, as policy sees it.
+    /// The entry as a question to policy.
     pub fn asked<'a>(&'a self, kind: Kind, exposed: &'a Exposed) -> Asked<'a> {
         Asked {
             portal: &self.portal,
@@ -162,7 +162,7 @@ impl PortalLists {
         let notices = [("dev.gnomon/missing", self.missing(caller)), ("dev.gnomon/left-out", self.left_out(caller, kind))];
         let notices: serde_json::Map<_, _> = notices.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
         let notices = if notices.is_empty() { String::new() } else { serde_json::Value::Object(notices).to_string() };
-        let wanted = Wanted { view: &view, kind, era, shown: &shown, plain: &plain, notices: &notices };
+        let wanted = ListKey { view: &view, kind, era, shown: &shown, plain: &plain, notices: &notices };
         self.given.of(&wanted, || {
             let entries = || shown.iter().map(|place| (place, &view.all(kind)[*place]));
             let mut text = Vec::with_capacity(entries().map(|(_, exposed)| exposed.text.len() + 1).sum::<usize>() + notices.len() + 256);
@@ -250,7 +250,7 @@ impl PortalLists {
         self.servers.iter().enumerate().map(known).collect()
     }
 
-    /// Of which kinds a caller may use anything, for each server.
+    /// The kinds of which a caller may use anything, for each server.
     pub fn seen(&self, view: &View, caller: &Caller) -> Box<[[bool; 4]]> {
         let mut seen = vec![[false; 4]; self.servers.len()];
         for kind in Kind::ALL {
@@ -263,7 +263,7 @@ impl PortalLists {
     }
 }
 
-/// What lists say besides in the stateless era. What a caller sees is theirs alone.
+/// Members of lists in the stateless era. A list is private to its caller.
 pub fn of_stateless() -> String {
     format!(",\"resultType\":\"complete\",\"ttlMs\":{LIST_TTL_MS},\"cacheScope\":\"private\"")
 }

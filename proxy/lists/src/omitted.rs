@@ -15,10 +15,10 @@ use gnomon_upstream::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Most that one list names.
+/// The most entries that one list names.
 const MOST_TOLD: usize = 20;
 
-/// What is told of what each server's list lacks, by the first of it and its number: a few of each, however much one lacks, and
+/// The notices of what each server's list lacks, by the first of it and its number: a few of each, however much one lacks, and
 /// how many more there are.
 fn told(of_servers: Vec<(Vec<Value>, usize)>) -> Vec<Value> {
     let all: usize = of_servers.iter().map(|(_, count)| count).sum();
@@ -40,7 +40,7 @@ fn told(of_servers: Vec<(Vec<Value>, usize)>) -> Vec<Value> {
 }
 
 impl PortalLists {
-    /// What a caller is told of entries that are left out, as JSON; none where there are none. Policy hides these as others.
+    /// The entries that are left out, for this caller, as JSON; none where there are none. Policy hides these as others.
     pub(crate) fn left_out(&self, caller: &Caller, kind: Kind) -> Option<Value> {
         let of_server = |server: &Arc<Upstream>| {
             let lists = server.lists();
@@ -52,7 +52,7 @@ impl PortalLists {
         (!told.is_empty()).then_some(told.into())
     }
 
-    /// Why an entry that somebody asks for by name is not there, where it was left out.
+    /// The reason that a named entry was left out, if it was.
     pub(crate) fn why_left_out(&self, caller: &Caller, kind: Kind, name: &str) -> Option<RpcError> {
         let found = |server: &str, lists: &Lists, own: &str| {
             let own = named(own);

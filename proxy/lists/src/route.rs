@@ -19,49 +19,49 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Where a request goes.
+/// A request with its server.
 #[derive(Debug)]
 pub struct Routed {
     /// The place of its server among those of the portal.
     pub server: usize,
     /// The client's.
     pub id: Id,
-    /// What is asked.
+    /// The method.
     pub method: SmolStr,
-    /// As the server is to get them.
+    /// The parameters that the server is to get.
     pub params: Option<Bytes>,
-    /// That policy allows it, and what is owed for it.
+    /// The proof that policy allows it, and what is owed for it.
     pub permit: Permit,
-    /// What is called, where it is on a list.
+    /// The entry that is called, where it is on a list.
     pub exposed: Option<Arc<Exposed>>,
     /// The name as the client wrote it.
     pub name: SmolStr,
-    /// Those of a call of a tool.
+    /// The arguments of a call of a tool.
     pub arguments: Option<Value>,
     /// The session with the server that it went to last, if there is one.
     pub within: Within,
 }
 
-/// Where a request went.
+/// The scope at its server that a request went to.
 #[derive(Debug, Default)]
 pub struct Within(Mutex<Option<Scope>>);
 
 impl Within {
-    /// It goes there.
+    /// Sets the scope.
     pub fn set(&self, scope: Scope) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(scope);
     }
 
-    /// Where it went.
+    /// The scope; the whole server where none was set.
     pub fn get(&self) -> Scope {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Scope::Server)
     }
 }
 
-/// Why a request goes nowhere.
+/// The reason that a request goes to no server.
 #[derive(Debug)]
 pub struct NotRouted {
-    /// What its client is told.
+    /// The error for its client.
     pub error: RpcError,
     /// The line of policy that denies it, if one does.
     pub line: Option<Box<LineRef>>,
@@ -215,7 +215,7 @@ impl PortalLists {
         }
     }
 
-    /// Whose resource it is, by what is on the lists. Of several servers that could have it none is guessed.
+    /// The server of a resource, by what is on the lists. Of several servers that could have it none is guessed.
     fn owner<'a>(&self, uri: &'a str) -> Option<(usize, Cow<'a, str>)> {
         let view = self.view();
         if let Some(exposed) = view.named(Kind::Resource, uri) {
@@ -251,7 +251,7 @@ impl PortalLists {
     }
 }
 
-/// For methods that only exist in the other era.
+/// The error for methods that only exist in the other era.
 pub fn unknown_method(method: &str) -> RpcError {
     RpcError::new(METHOD_NOT_FOUND, format!("the method `{}` is not known here", shortened(method)))
 }

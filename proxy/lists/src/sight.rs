@@ -5,18 +5,18 @@ use gnomon_access::{Caller, Policy};
 use gnomon_upstream::catalogue::Kind;
 use std::sync::{Arc, Weak};
 
-/// What one listener may know, so that it is told of changes of that and of nothing else.
+/// The entries that one listener may know of, so that it is told of changes of those and of nothing else.
 pub struct Sight {
     lists: Arc<PortalLists>,
     caller: Arc<Caller>,
-    /// Of what it saw last: whoever does not read what they are told keeps none of it in memory.
+    /// The view it saw last: a listener that does not read keeps none of it in memory.
     view: Weak<View>,
     policy: Weak<Policy>,
     seen: Box<[[bool; 4]]>,
 }
 
 impl Sight {
-    /// What this caller may know of now.
+    /// The entries that this caller may know of now.
     pub fn of(lists: &Arc<PortalLists>, caller: &Arc<Caller>) -> Self {
         let (view, policy) = (lists.view(), lists.gate().policy().clone());
         let seen = lists.seen(&view, caller);

@@ -30,11 +30,11 @@ use std::{
 pub struct Exposed {
     /// The name or URI that clients know it by.
     pub name: SmolStr,
-    /// As scripts are told of it, JSON; its name in it may be the server's own.
+    /// The description for scripts, JSON; its name in it may be the server's own.
     pub text: Bytes,
-    /// The same in fewer words, where there are any.
+    /// A shorter description, where there is one.
     pub brief: Option<Bytes>,
-    /// Whose it is: an index into the portal's servers.
+    /// The server: an index into the portal's servers.
     pub server: usize,
     /// The server's own entry.
     pub entry: Arc<Entry>,
@@ -45,7 +45,7 @@ pub struct Exposed {
 }
 
 impl Exposed {
-    /// As it stands in lists, JSON.
+    /// The form in lists, JSON.
     #[must_use]
     pub fn listed(&self) -> Bytes {
         match (&self.entry.origin, Members::read(&self.text)) {

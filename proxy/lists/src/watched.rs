@@ -31,7 +31,7 @@ struct Watched {
     server: Arc<Upstream>,
     /// The server's own URI.
     own: SmolStr,
-    /// As the client named it.
+    /// The URI as the client named it.
     known: SmolStr,
     _place: Share,
 }
@@ -64,7 +64,7 @@ impl PortalLists {
 }
 
 impl Watching {
-    /// What is watched, as the client named it.
+    /// The watched resources, as the client named them.
     pub fn granted(&self) -> Vec<&str> {
         self.0.iter().map(|watched| watched.known.as_str()).collect()
     }

@@ -14,13 +14,13 @@ use tokio::net::TcpStream;
 /// The program behind a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
-    /// As policy sees it.
+    /// The process in policy.
     pub process: Process,
-    /// As events tell of it.
+    /// The process in events.
     pub seen: Arc<Observation>,
 }
 
-/// Whose an accepted connection is, if it is known. Asked once, before a byte is read; what answers bounds how long it takes.
+/// The program of an accepted connection, if it is known. Asked once, before a byte is read; the `Owners` bound how long it takes.
 pub(crate) async fn program(owners: Option<&Arc<dyn Owners>>, stream: &TcpStream) -> Option<Program> {
     let owners = owners?;
     let Some(owned) = owners.owner(stream).await else {

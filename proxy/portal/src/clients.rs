@@ -11,15 +11,15 @@ use quick_cache::{Equivalent, sync::Cache};
 use smol_str::SmolStr;
 use std::sync::Arc;
 
-/// Most that are remembered.
+/// The most descriptions that are remembered.
 const MOST: usize = 256;
 /// Longest that is remembered, bytes.
 const LONGEST: usize = 2048;
 
-/// What was said lately.
+/// Descriptions of clients that came lately.
 pub(crate) struct Clients(Cache<Said, Arc<Stated>>);
 
-/// What a `_meta` says.
+/// The content of a `_meta`.
 #[derive(Clone, Debug)]
 pub(crate) struct Stated {
     /// The protocol version, where it is a text.
@@ -51,7 +51,7 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// What this `_meta` says.
+    /// The content of this `_meta`.
     pub fn stated(&self, meta: &str) -> Arc<Stated> {
         if let Some(known) = self.0.get(&Saying(meta.as_bytes())) {
             return known;

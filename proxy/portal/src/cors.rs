@@ -13,9 +13,9 @@ use http::{
     request::Parts,
 };
 
-/// What a page may read of an answer besides what every page may.
+/// Headers of an answer that a page may read besides those that every page may.
 const EXPOSED: HeaderValue = HeaderValue::from_static("mcp-session-id, mcp-protocol-version, www-authenticate");
-/// What it may ask with.
+/// Methods that a page may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 /// How long a browser may remember that, seconds.
 const REMEMBERED: HeaderValue = HeaderValue::from_static("600");
@@ -46,7 +46,7 @@ pub(crate) fn readable(response: &mut Response<Outflow>, origin: HeaderValue) {
     headers.append(VARY, HeaderValue::from_static("origin"));
 }
 
-/// Those of the headers it asks for that a client of the protocol sends.
+/// The requested headers that a client of the protocol sends.
 fn allowed(headers: &HeaderMap) -> Vec<String> {
     let asked = headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter().filter_map(|value| value.to_str().ok());
     let names = asked.flat_map(|value| value.split(',')).filter_map(|name| HeaderName::try_from(name.trim()).ok());

@@ -55,7 +55,7 @@ impl Work {
     }
 }
 
-/// One connection that a thread serves.
+/// A connection that a thread serves.
 pub(crate) struct Load(Arc<Work>);
 
 impl Load {
@@ -91,7 +91,7 @@ impl Crew {
         }
     }
 
-    /// Where the next connection is served: with the thread that has the fewest.
+    /// The thread for the next connection: the one with the fewest.
     pub(crate) fn least_busy(&self) -> (Handle, Load) {
         match self.hands.iter().min_by_key(|hand| hand.work.connections.load(Ordering::Relaxed)) {
             Some(hand) => (hand.runtime.clone(), Load::on(&hand.work)),

@@ -11,7 +11,7 @@ use http::{
 use http_body_util::Full;
 use std::{sync::Arc, time::Duration};
 
-/// Of what a provider is asked for.
+/// Bounds of requests to a provider.
 const PROVIDERS: Bounds = Bounds { answer: MAX_DOCUMENT, patience: Duration::from_secs(10) };
 
 /// How long any other document may take: some have tens of megabytes.
@@ -21,7 +21,7 @@ const DOCUMENT_PATIENCE: Duration = Duration::from_secs(60);
 pub struct Fetcher(Client);
 
 impl Fetcher {
-    /// One that connects and verifies as these pools do.
+    /// A fetcher that connects and verifies as these pools do.
     #[must_use]
     pub fn new(pools: Arc<ServerPools>) -> Self {
         Self(Client::new(pools, "identity provider"))

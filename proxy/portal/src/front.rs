@@ -188,11 +188,11 @@ impl Portal {
     }
 }
 
-/// Who asks, and what they are offered.
+/// A request's caller, and the offer it gets.
 pub(crate) struct Asker {
     pub caller: Arc<Caller>,
     pub offer: Offer,
-    /// Where they ask from.
+    /// The origin of its connection.
     pub visitor: Arc<Visitor>,
 }
 
@@ -218,7 +218,7 @@ fn is_modern(headers: &HeaderMap, message: &Message) -> bool {
         || header.is_none() && headers.contains_key(METHOD)
 }
 
-/// What kinds of answer a client can read.
+/// The kinds of answer that a client can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accepts {
     /// JSON and event streams.
@@ -227,7 +227,7 @@ pub(crate) enum Accepts {
     Json,
     /// Event streams only.
     Events,
-    /// Nothing that could be given.
+    /// No kind that can be given.
     Neither,
 }
 
@@ -254,7 +254,7 @@ impl Accepts {
     }
 }
 
-/// Where the messages of one exchange go, and with that what a lost connection means.
+/// The way of an exchange's messages to the client, which decides what a lost connection means.
 pub(crate) enum Way {
     /// The client has a session, so it may come back for them: a lost connection is no cancellation (2025-11-25, Streamable HTTP,
     /// "Sending Messages to the Server").
@@ -295,7 +295,7 @@ impl<F: Future<Output = Option<Outcome>> + Send + 'static> Drop for Work<F> {
     }
 }
 
-/// What becomes of an exchange: one document, or a stream that begins with what was said first.
+/// The answer of an exchange: one document, or a stream that begins with what was said first.
 ///
 /// `work` is given where to say things. It is dropped when nobody can hear of it any more, unless the client has a session.
 pub(crate) async fn respond<F>(
@@ -474,7 +474,7 @@ async fn read<B: Body<Data = Bytes>>(portal: &Portal, body: B, caller: &Caller, 
 
 /// The answer to whoever has too much under way already.
 fn no_room(portal: &Portal, caller: &Caller) -> Response<Outflow> {
-    /// When it was last told: a flood of requests is none of lines.
+    /// When it was last logged, so that a flood of requests does not flood the log.
     static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {

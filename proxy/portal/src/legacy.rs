@@ -15,7 +15,7 @@ use gnomon_relay::{
     judged::Whose,
     offer::Offer,
     outflow::{Outflow, event},
-    session::{Session, Standing},
+    session::{Session, StandingStream},
     telling::{Telling, at_once},
 };
 use gnomon_upstream::{
@@ -158,7 +158,7 @@ impl Portal {
         .await
     }
 
-    /// What comes of a request; none where the client took it back.
+    /// The outcome of a request; none where the client cancelled it.
     async fn session_outcome(self: &Arc<Self>, call: &Call, session: &Arc<Session>, request: &Request) -> Option<Outcome> {
         if let Some(kind) = Kind::listed_by(&request.method) {
             return Some(self.listed(call, kind).await);
@@ -267,7 +267,7 @@ impl Portal {
         let mut sight = Sight::of(&self.lists, &caller);
         let (portal, proof) = (self.clone(), Proof::of(headers, visitor, &caller));
         tokio::spawn(async move {
-            let Standing { sender, over, .. } = &standing;
+            let StandingStream { sender, over, .. } = &standing;
             let _stands = Stands { session, standing: &standing };
             let mut turned_out = pin!(portal.log_in.turned_out(&proof));
             loop {
@@ -358,7 +358,7 @@ impl Portal {
 /// The stream of what is said by itself in a session: with this the session lets go of it.
 struct Stands<'a> {
     session: Arc<Session>,
-    standing: &'a Standing,
+    standing: &'a StandingStream,
 }
 
 impl Drop for Stands<'_> {
@@ -367,7 +367,7 @@ impl Drop for Stands<'_> {
     }
 }
 
-/// What tells a client that a list changed.
+/// The notification that a list changed.
 pub(crate) fn list_changed(kind: Kind) -> &'static str {
     match kind {
         Kind::Tool => "notifications/tools/list_changed",

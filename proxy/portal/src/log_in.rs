@@ -17,14 +17,14 @@ use tokio::sync::watch;
 /// How often the clock is looked at while a proof may expire.
 const CLOCK: Duration = Duration::from_secs(10);
 
-/// Where a connection comes from.
+/// The origin of a connection.
 pub(crate) struct Visitor {
     pub peer: Peer,
     /// The program of this host, as events tell of it.
     pub program: Option<Arc<Observation>>,
 }
 
-/// What a caller proved itself with.
+/// A caller's proof of who it is.
 pub(crate) struct Proof {
     headers: HeaderMap,
     visitor: Arc<Visitor>,
@@ -50,7 +50,7 @@ impl LogIn {
         Self { authenticator: ArcSwap::new(authenticator), changed: watch::Sender::new(()) }
     }
 
-    /// Who is asking, now.
+    /// The authenticator now in force.
     pub fn authenticator(&self) -> Arc<Authenticator> {
         self.authenticator.load_full()
     }
@@ -68,7 +68,7 @@ impl LogIn {
         warm(&self.authenticator()).await;
     }
 
-    /// Until this caller would not be let in any more as who it is: its proof has expired, or was taken from it.
+    /// Waits until this caller would no longer be admitted: its proof has expired, or was revoked.
     pub async fn turned_out(&self, proof: &Proof) {
         let mut log_ins = self.changed.subscribe();
         // One may have been put in force since this caller was let in.
@@ -93,7 +93,7 @@ async fn warm(authenticator: &Authenticator) {
     }
 }
 
-/// Until the proof of who is asking expires: a stream may outlive it. Looked at often, as clocks are put right.
+/// Waits until the caller's proof expires: a stream may outlive it. Looked at often, as clocks are put right.
 pub(crate) async fn expired(caller: &Caller) {
     let Some(expires) = caller.expires else { return std::future::pending().await };
     while !caller.has_expired(SystemTime::now()) {

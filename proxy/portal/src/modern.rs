@@ -145,7 +145,7 @@ impl Portal {
         self.recipient(&call.caller).roomy(outcome).await
     }
 
-    /// What was read with one caller's rights may not be kept for others.
+    /// Marks an outcome as private: what was read with one caller's rights may not be kept for others.
     fn private(&self, outcome: Outcome) -> Outcome {
         let Outcome::Result(result) = outcome else { return outcome };
         match Members::read(&result) {

@@ -43,7 +43,7 @@ pub(crate) const QUERY_AND_EXECUTE: &str = concat!(
     r#",{"name":"portal_execute","description":"Call a tool by the name that portal_query_tools gives.","inputSchema":{"type":"object","properties":{"name":{"type":"string"},"args":{"type":"object"}},"required":["name"]}}"#
 );
 
-/// All tools by their names, and the one that tells more.
+/// Lists all tools by their names, and the one that tells more.
 pub(crate) async fn list_names(lists: &PortalLists, caller: &Caller) -> Bytes {
     lists.settled().await;
     let view = lists.view();
@@ -86,7 +86,7 @@ pub(crate) async fn tool(road: &Road, call: &Call, request: &Request) -> Option<
     }
 }
 
-/// Says why nothing was called, and records that it was tried.
+/// Answers why nothing was called, and records the attempt.
 async fn not_called(road: &Road, call: &Call, request: &Request, why: &str) -> Outcome {
     let act = road.begin(Recorded::Call, call, &request.method);
     let named = request.members().ok().and_then(|params| params.text("name").map(|name| shortened(&name)));
@@ -102,7 +102,7 @@ async fn told_of(lists: &PortalLists, caller: &Caller, query: &str) -> (Outcome,
     let syntax = syntax::Config::new().case_insensitive(true).nest_limit(64);
     let pattern = match Regex::builder().configure(config).syntax(syntax).build(query) {
         Ok(pattern) => pattern,
-        Err(error) => return (Outcome::failed_tool(&format!("`query` is no regular expression that can be used: {error}")), invalid()),
+        Err(error) => return (Outcome::failed_tool(&format!("`query` is not a regular expression that can be used: {error}")), invalid()),
     };
     lists.settled().await;
     let view = lists.view();

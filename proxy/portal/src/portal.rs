@@ -41,11 +41,11 @@ use tokio::{sync::broadcast, task::JoinSet};
 /// Most changes that wait for a client to be told.
 const CHANGES: usize = 256;
 
-/// What a portal is made of.
+/// Options of a portal.
 pub struct PortalOptions {
-    /// Its id.
+    /// The id.
     pub id: SmolStr,
-    /// Its servers, in the order in which they are shown.
+    /// The servers, in the order in which they are shown.
     pub servers: Vec<(SmolStr, Reach)>,
     /// How names are shown.
     pub prefix: Prefix,
@@ -61,21 +61,21 @@ pub struct PortalOptions {
     pub origins: Vec<String>,
     /// The path of its endpoint.
     pub path: String,
-    /// Who may do what, at first.
+    /// The policy at the start.
     pub policy: Arc<Policy>,
-    /// Who is asking, at first.
+    /// The authenticator at the start.
     pub authenticator: Arc<Authenticator>,
     /// Which programs of this host connect; without it nobody knows.
     pub owners: Option<Arc<dyn Owners>>,
-    /// What judges every message; without it nothing does.
+    /// The judge of every message; without it none is judged.
     pub rules: Option<Rules>,
-    /// What records who did what; without it nothing does.
+    /// The audit; without it nothing is recorded.
     pub acts: Option<Arc<Acts>>,
     /// Whether clients may, or must, use Code Mode.
     pub code_mode: CodeMode,
-    /// What runs it; without it there is none.
+    /// The works of Code Mode; without them there is none.
     pub codemode: Option<Arc<CodeModeWorks>>,
-    /// What counts entries that are not offered, and who is turned away; without it nothing does.
+    /// Counters of entries that are not offered and of refusals; without them nothing is counted.
     pub metrics: Option<PortalMetrics>,
 }
 
@@ -127,32 +127,32 @@ impl Portal {
         self.lists.regulate(policy, labels);
     }
 
-    /// Has callers prove who they are in another way, from the next request on; streams that wait for news end where their callers
+    /// Replaces the authenticator, from the next request on; streams that wait for news end where their callers
     /// cannot. It has the providers' keys first, if it can.
     pub async fn reauthenticate(&self, authenticator: Arc<Authenticator>) {
         self.log_in.replace(authenticator).await;
     }
 
-    /// What it shows now.
+    /// The current view.
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         self.lists.view()
     }
 
-    /// Somebody was turned away.
+    /// Counts a refusal.
     pub(crate) fn refused(&self, lacking: Lacking) {
         if let Some(metrics) = &self.options.metrics {
             metrics.refused(lacking);
         }
     }
 
-    /// Its id.
+    /// The id.
     #[must_use]
     pub fn id(&self) -> &SmolStr {
         &self.options.id
     }
 
-    /// What runs beside the requests: it ends when the set is dropped.
+    /// Starts the tasks beside the requests: they end when the set is dropped.
     #[must_use]
     pub fn tend(self: &Arc<Self>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
@@ -199,7 +199,7 @@ impl Portal {
         all
     }
 
-    /// Has a request done, and recorded.
+    /// Performs a request, and records it.
     pub(crate) async fn perform(&self, call: &Call, request: &Request) -> Outcome {
         if request.method == "tools/call" {
             match call.offer {
@@ -244,12 +244,12 @@ impl Portal {
         }
     }
 
-    /// Whom messages for a caller are charged to.
+    /// The share that messages for a caller are charged to.
     pub(crate) fn recipient(&self, caller: &Caller) -> Recipient {
         self.road.recipient(caller)
     }
 
-    /// Who the portal is, as JSON.
+    /// The portal's description of itself, as JSON.
     pub(crate) fn info(&self) -> serde_json::Value {
         json!({"name": "gnomon", "title": format!("gnomon portal {}", self.options.id), "version": env!("CARGO_PKG_VERSION")})
     }

@@ -18,7 +18,7 @@ pub(crate) fn complete(outcome: Outcome) -> Outcome {
     }
 }
 
-/// What a client is told of a call that failed, and how the audit has it.
+/// The answer to a call that failed, and its form in the audit.
 pub(crate) fn refused(routed: &Routed, error: &CallError, server: &str) -> (Outcome, Ending) {
     let ending = match error {
         CallError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
@@ -63,7 +63,7 @@ pub(crate) fn sound(method: &str, outcome: Outcome) -> Result<Outcome, UpstreamE
 }
 
 fn wrong_error(error: &[u8]) -> Option<&'static str> {
-    let Ok(members) = Members::read(error) else { return Some("its error is no object of distinct members") };
+    let Ok(members) = Members::read(error) else { return Some("its error is not an object with distinct members") };
     if members.get("code").is_none_or(|code| serde_json::from_str::<i64>(code).is_err()) {
         return Some("its error has no code that is a whole number");
     }
@@ -72,7 +72,7 @@ fn wrong_error(error: &[u8]) -> Option<&'static str> {
 
 fn wrong_result(method: &str, result: &[u8]) -> Option<&'static str> {
     if result.first() != Some(&b'{') {
-        return Some("its result is no object");
+        return Some("its result is not an object");
     }
     if method == "tasks/get" {
         // What its tool answered stands in it.
@@ -80,17 +80,17 @@ fn wrong_result(method: &str, result: &[u8]) -> Option<&'static str> {
         return inner.and_then(|inner| wrong_result("tools/call", inner.as_bytes()));
     }
     let (list, wrong) = match method {
-        "tools/call" | "tasks/result" => ("content", "`content` of its result is no list of objects"),
-        "prompts/get" => ("messages", "`messages` of its result is no list of objects"),
-        "resources/read" => ("contents", "`contents` of its result is no list of objects"),
+        "tools/call" | "tasks/result" => ("content", "`content` of its result is not a list of objects"),
+        "prompts/get" => ("messages", "`messages` of its result is not a list of objects"),
+        "resources/read" => ("contents", "`contents` of its result is not a list of objects"),
         _ => return None,
     };
-    let Ok(members) = Members::read(result) else { return Some("its result is no object of distinct members") };
+    let Ok(members) = Members::read(result) else { return Some("its result is not an object with distinct members") };
     let of_objects = |json| serde_json::from_str::<Vec<&RawValue>>(json).is_ok_and(|all| all.iter().all(|one| one.get().starts_with('{')));
     if members.get(list).is_some_and(|json| !of_objects(json)) {
         return Some(wrong);
     }
-    (members.get("isError").is_some() && members.flag("isError").is_none()).then_some("`isError` of its result is no truth value")
+    (members.get("isError").is_some() && members.flag("isError").is_none()).then_some("`isError` of its result is not a boolean")
 }
 
 /// Holds a result against the tool's own output schema.

@@ -29,7 +29,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a connection at rest may take to end once others need its seat.
 const GOES: Duration = Duration::from_millis(100);
 
-/// Why a portal does not start.
+/// An error of starting a portal.
 #[derive(Debug, thiserror::Error)]
 pub enum PortalError {
     /// Its address cannot be listened on.
@@ -39,7 +39,7 @@ pub enum PortalError {
         portal: String,
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The system's error.
         cause: io::Error,
     },
 }
@@ -79,7 +79,7 @@ impl Listening {
         self
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -146,7 +146,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
     }
 }
 
-/// Where a connection's requests go.
+/// The portals that a connection's requests go to.
 type Way = (Arc<[Arc<Portal>]>, Option<TlsAcceptor>, watch::Receiver<bool>);
 
 /// One connection. Boxed, so that it is compiled here, and not with whoever calls [`Listening::run`]: this is the path of
@@ -170,7 +170,7 @@ fn connection(
     })
 }
 
-/// Who comes in.
+/// The admission of connections.
 struct Door {
     seats: Arc<Seats>,
     portals: Arc<[Arc<Portal>]>,
@@ -208,7 +208,7 @@ async fn visitor(portals: &[Arc<Portal>], stream: &TcpStream, address: SocketAdd
     Visitor { peer: Peer { process, ..Peer::at(address) }, program }
 }
 
-/// What the client proves of itself on the way in goes with each of its requests.
+/// Serves a connection with TLS; the client's certificate goes with each of its requests.
 async fn secured(
     portals: Arc<[Arc<Portal>]>,
     tls: &TlsAcceptor,

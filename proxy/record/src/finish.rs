@@ -1,7 +1,7 @@
 //! From sightings to events: ids, time, incident, kind. The only place with a clock and a random
 //! source, so that live traffic and replay differ in nothing else.
 
-use crate::{aftermath::Told, recorder::When};
+use crate::aftermath::Told;
 use gnomon_inspect::Sighting;
 use gnomon_kit::whole_millis;
 use gnomon_ledger::{Ids, Incidents, News};
@@ -11,6 +11,12 @@ use std::time::{Duration, SystemTime};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 const MILLIS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// The time of an observation, and the duration of its exchange so far.
+pub(crate) struct When {
+    pub seen: SystemTime,
+    pub lasted: Option<Duration>,
+}
 
 /// Finishes the reports of exchanges.
 #[derive(Debug, Default)]

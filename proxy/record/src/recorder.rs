@@ -1,6 +1,6 @@
 //! The destination of reports: finished, counted, handed to the ledger.
 
-use crate::{Duties, Finisher, FlowOutcome, Metrics, aftermath::Told};
+use crate::{Duties, Finisher, FlowOutcome, Metrics, aftermath::Told, finish::When};
 use gnomon_inspect::Sighting;
 use gnomon_kit::whole_millis;
 use gnomon_ledger::{Event, Ledger};
@@ -8,7 +8,7 @@ use gnomon_observe::{Field, Lookup, Observation, Value};
 use smol_str::SmolStr;
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 /// Records what was seen, on every road, and keeps what is under way and still owes something.
@@ -62,12 +62,6 @@ impl Recorder {
             let _ = self.book.write(sightings, &Told::default(), When { seen: SystemTime::now(), lasted: None });
         }
     }
-}
-
-/// The time of an observation, and the duration of its exchange so far.
-pub(crate) struct When {
-    pub seen: SystemTime,
-    pub lasted: Option<Duration>,
 }
 
 impl Book {

@@ -30,7 +30,7 @@ pub struct Act {
     open: Option<Undertaken<OpenAct>>,
 }
 
-/// What is owed to the audit of a request under way.
+/// The record that a request under way owes to the audit.
 struct OpenAct {
     acts: Arc<Acts>,
     begun: Instant,
@@ -92,7 +92,7 @@ impl Act {
         }
     }
 
-    /// It is about to leave for its server: where that waits for the audit, a record of its beginning is made durable.
+    /// Notes that it is about to leave for its server: where that waits for the audit, a record of its beginning is made durable.
     ///
     /// # Errors
     /// When that record cannot be written: the call must not leave.
@@ -104,7 +104,7 @@ impl Act {
         Ok(())
     }
 
-    /// Its server knows the session no longer, and it leaves once more: with a beginning of its own, and counted.
+    /// Notes that it leaves once more, as its server forgot the session: with a beginning of its own, and counted.
     ///
     /// # Errors
     /// As [`leaves`](Self::leaves).
@@ -113,7 +113,7 @@ impl Act {
         self.leaves().await
     }
 
-    /// What it is about, by the name that the server or else the client gives it.
+    /// Sets the name of its object, by the server's or else the client's name.
     pub fn names(&self, name: impl FnOnce() -> SmolStr) {
         self.note(|_, record| {
             let slot = match record.method.as_deref() {
@@ -131,7 +131,7 @@ impl Act {
         self.note(|_, record| record.task = Some(id.clone()));
     }
 
-    /// What it is called with, and how long the text of that is.
+    /// Sets its arguments, and the length of their text.
     pub fn takes(&self, arguments: Option<&Value>, bytes: usize) {
         self.note(|acts, record| match arguments.filter(|_| acts.payloads().arguments) {
             None => {}
@@ -144,7 +144,7 @@ impl Act {
         });
     }
 
-    /// It runs code: its digest is recorded, as code may hold what people typed.
+    /// Records the digest of code that it runs, as code may hold what people typed.
     pub fn executes(&self, execution: &SmolStr, code: &str) {
         self.note(|_, record| {
             record.execution = Some(execution.clone());
@@ -158,7 +158,7 @@ impl Act {
         self.note(|_, record| record.calls = Some(calls.into()));
     }
 
-    /// It turned out to be a part of one that has its own record.
+    /// Drops the act, as it is a part of one that has its own record.
     pub fn is_another(&mut self) {
         if let Some(open) = self.open.take() {
             open.finish();
@@ -184,7 +184,7 @@ impl Act {
         }
     }
 
-    /// It is over: gives the answer, or where it may not be given what is said instead.
+    /// Ends it: gives the answer, or what is said in its place where it may not be given.
     pub async fn end(mut self, ending: Ending, outcome: Outcome) -> Outcome {
         let Some(open) = self.open.take() else { return outcome };
         let acts = &open.acts;

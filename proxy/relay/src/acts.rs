@@ -27,34 +27,34 @@ const MOST: usize = 10_000;
 /// Whether answers wait for the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// They do not: records are durable a fifth of a second later.
+    /// They do not wait: records are durable a fifth of a second later.
     Soon,
     /// An answer is given once its record is durable, or not at all.
     BeforeAnswer,
-    /// As well as that, a call's beginning is durable before a byte of it leaves for its server, or it does not leave.
+    /// Also, a call's beginning is durable before a byte of it leaves for its server, or it does not leave.
     BeforeCall,
 }
 
-/// What of a call's payload is recorded, redacted.
+/// The parts of a call's payload that are recorded, redacted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Payloads {
     /// The arguments of tools and prompts.
     pub arguments: bool,
-    /// What came of them.
+    /// The results.
     pub results: bool,
 }
 
 /// A session, as the audit has it.
 pub struct AuditedSession {
-    /// Who began it.
+    /// The caller who began it.
     pub owner: SmolStr,
-    /// What it is known by: its id is a secret.
+    /// A digest that names it: its id is a secret.
     pub digest: SmolStr,
     /// The program that they use.
     pub client: Arc<Client>,
 }
 
-/// Where acts are recorded.
+/// The recorder of acts in the audit.
 pub struct Acts {
     audit: Audit,
     durability: Durability,
@@ -82,19 +82,19 @@ impl Acts {
         self
     }
 
-    /// What is under way and owes a record.
+    /// Acts under way that owe a record.
     pub fn duties(&self) -> &Arc<Duties> {
         &self.duties
     }
 
-    /// With this of the payloads.
+    /// Records these parts of payloads.
     #[must_use]
     pub fn with(mut self, payloads: Payloads) -> Self {
         self.payloads = payloads;
         self
     }
 
-    /// What of payloads is recorded.
+    /// The parts of payloads that are recorded.
     pub fn payloads(&self) -> Payloads {
         self.payloads
     }
@@ -113,7 +113,7 @@ impl Acts {
         }
     }
 
-    /// What is lost the audit itself counts and tells.
+    /// Records a record. The audit itself counts and reports what is lost.
     pub fn keep(&self, record: Record) {
         let _ = self.audit.record(record);
     }
@@ -134,7 +134,7 @@ impl Acts {
         Record { kind, portal: Some(self.portal.clone()), ..Record::at(SystemTime::now()) }
     }
 
-    /// Somebody was let in: recorded when they were not seen for a while.
+    /// Records a log-in, unless the caller was seen a short while ago.
     ///
     /// # Errors
     /// Where answers wait for the audit and it cannot be written.
@@ -150,7 +150,7 @@ impl Acts {
         Ok(())
     }
 
-    /// Somebody was not.
+    /// Records a refused log-in.
     pub async fn turned_away(&self, peer: &Peer, challenge: &Challenge) {
         let address = peer.address.ip().to_canonical();
         if self.refused.get(&address).is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
@@ -181,7 +181,7 @@ impl Acts {
         self.keep_before_answer(record).await
     }
 
-    /// One ends: its client said so, or it was not used for too long, or there were too many.
+    /// Records the end of a session: by its client, after too long a pause, or for another.
     pub(crate) async fn session_ends(&self, session: &AuditedSession) {
         // It has ended either way; what is lost the audit counts.
         let _ = self.keep_before_answer(self.end_of(session)).await;
@@ -227,7 +227,7 @@ pub fn by(record: &mut Record, caller: &Caller) {
     }
 }
 
-/// What the client says of itself.
+/// Adds the client's description of itself to a record.
 pub fn with(record: &mut Record, client: &Client) {
     let (name, version) = client.named();
     record.client_name = name;

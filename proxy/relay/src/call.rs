@@ -17,34 +17,34 @@ use smol_str::SmolStr;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Who called, in which era.
+/// The session or client of a call, by era.
 #[derive(Clone)]
 pub enum From {
-    /// Within a session.
+    /// A session.
     Session(Arc<Session>),
-    /// With everything in the request.
+    /// A client whose requests carry everything.
     Stateless(Arc<Client>),
 }
 
 /// The script of Code Mode that a call comes from.
 #[derive(Clone)]
 pub struct Script {
-    /// Its name in the record.
+    /// The execution's name in the record.
     pub execution: SmolStr,
-    /// For how long it waited for a person.
+    /// The time that it waited for a person.
     pub waiting: Arc<Waiting>,
 }
 
 /// A request with its way to the client.
 #[derive(Clone)]
 pub struct Call {
-    /// Who asks.
+    /// The caller.
     pub caller: Arc<Caller>,
-    /// Of which era, and in which session.
+    /// The era, and the session if there is one.
     pub from: From,
     /// The client's `User-Agent`.
     pub agent: Option<HeaderValue>,
-    /// What the client is offered.
+    /// The offer to the client.
     pub offer: Offer,
     /// The script of Code Mode that asks.
     pub script: Option<Script>,
@@ -57,7 +57,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Who asks, as the rules are told.
+    /// The caller, for the rules.
     pub fn whose(&self) -> Whose<'_> {
         let client = match &self.from {
             From::Session(session) => &session.client,
@@ -72,7 +72,7 @@ impl Call {
         }
     }
 
-    /// Whose a task is that it begins or asks for: who is proven to ask, else the kernel's user, else the session.
+    /// The owner of a task that it begins or asks for: who is proven to ask, else the kernel's user, else the session.
     pub fn task_owner(&self) -> SmolStr {
         match &self.from {
             From::Session(session) => shares::task_owner(&self.caller, &session.id),
@@ -80,7 +80,7 @@ impl Call {
         }
     }
 
-    /// From now on a person is waited for.
+    /// Counts the time from now on as waiting for a person.
     pub fn waits(&self) -> Option<Waits> {
         self.script.as_ref().map(|script| script.waiting.begin())
     }

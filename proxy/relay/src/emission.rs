@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::time::Duration;
 
-/// What is said to the client before its answer.
+/// A message to the client before its answer.
 #[derive(Debug)]
 pub enum Emission {
     /// A message.

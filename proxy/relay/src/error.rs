@@ -8,10 +8,10 @@ use gnomon_upstream::{
 };
 use serde_json::json;
 
-/// Why a call has no answer: its server gave none, or the portal has its reasons.
+/// The reason that a call has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
-    /// Its server gave none.
+    /// Its server gave no answer.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     /// A rule refuses what was to be sent, or what came back.
@@ -27,7 +27,7 @@ pub enum CallError {
     #[error(transparent)]
     NotTakenUp(#[from] NotTakenUp),
     /// The server asks for input, and the call cannot be kept until the client has it.
-    #[error("the call cannot be kept until there is the input that is asked for")]
+    #[error("the call cannot be kept while its server waits for the input that it asks for")]
     NotKept,
     /// The server says more than the client reads.
     #[error("what the caller has not read yet takes all room that there is for it: read it, or ask for less")]
@@ -38,7 +38,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// What the client is told; `server` is the id by which it knows it.
+    /// The answer to the client; `server` is the id by which it knows the server.
     pub fn outcome(&self, server: &str) -> Outcome {
         match self {
             Self::Upstream(error) => error.outcome(server),

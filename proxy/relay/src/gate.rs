@@ -8,7 +8,7 @@ use gnomon_upstream::{Scope, members::Members, rpc::Notification};
 use smol_str::SmolStr;
 use std::sync::Arc;
 
-/// Who may do what, for all parts of a portal.
+/// The policy in force, for all parts of a portal.
 pub struct Gate {
     portal: SmolStr,
     policy: ArcSwap<Policy>,
@@ -30,7 +30,7 @@ impl Gate {
         self.policy.store(policy);
     }
 
-    /// What is in force.
+    /// The policy in force.
     pub fn policy(&self) -> Guard<Arc<Policy>> {
         self.policy.load()
     }
@@ -45,7 +45,7 @@ impl Gate {
         self.policy().may_list(caller, asked)
     }
 
-    /// The same by a policy that was in force a moment ago, of which something is kept.
+    /// The decision by a policy that was in force a moment ago, of which something is kept.
     pub fn lists_by(policy: &Policy, caller: &Caller, asked: &Asked<'_>) -> bool {
         policy.may_list(caller, asked).is_allow()
     }

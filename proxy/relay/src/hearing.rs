@@ -14,7 +14,7 @@ const OPENED_WITHIN: Duration = Duration::from_secs(1);
 /// How long to wait before it is opened again.
 const AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// Somebody hears what is said; where this is dropped nobody does any more.
+/// A task that hears a session's messages, and ends when this is dropped.
 pub(crate) struct Hearing {
     task: JoinHandle<()>,
     opened: Option<oneshot::Receiver<()>>,

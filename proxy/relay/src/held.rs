@@ -23,7 +23,7 @@ use std::sync::{Mutex, PoisonError};
 /// A server of a portal.
 pub type Upstream = gnomon_upstream::Upstream<Held>;
 
-/// What the portal holds of one server.
+/// The portal's own data on one server.
 pub struct Held {
     /// Judges every message between clients and the server; without it nothing does.
     pub judge: Option<Judge>,
@@ -33,15 +33,15 @@ pub struct Held {
     server: SmolStr,
     prefix: Prefix,
     metric: Option<PortalMetrics>,
-    /// Of calls of it, sessions with it, and its presence.
+    /// Metrics of calls of it, sessions with it, and its presence.
     pub counted: Option<ServerMetrics>,
     known: Known,
-    /// Why it is not there.
+    /// The reason that it is down.
     down: Mutex<Option<&'static str>>,
 }
 
 impl Held {
-    /// Of a server of which nothing is known yet.
+    /// The data on a server of which nothing is known yet.
     pub fn new((portal, server): (&SmolStr, &SmolStr), prefix: Prefix, judge: Option<Judge>, metric: Option<PortalMetrics>) -> Self {
         let counted = metric.as_ref().map(|metric| metric.of(portal, server));
         let (portal, server) = (portal.clone(), server.clone());
@@ -61,7 +61,7 @@ impl Held {
         (server == self.server).then_some(id)
     }
 
-    /// It is down for this reason now, or for none.
+    /// Sets the reason that it is down, or that it is not.
     fn is_down_for(&self, why: Option<&UpstreamError>) {
         let before = std::mem::replace(&mut *self.down.lock().unwrap_or_else(PoisonError::into_inner), why.map(UpstreamError::reason));
         if let (Some(counted), Some(before)) = (&self.counted, before) {

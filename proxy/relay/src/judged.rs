@@ -31,13 +31,13 @@ const RECENT: usize = 8;
 /// The rules, and where what they find is written.
 #[derive(Clone)]
 pub struct Rules {
-    /// What judges.
+    /// The judge.
     pub inspector: Arc<Inspector>,
-    /// What writes.
+    /// The recorder.
     pub recorder: Arc<Recorder>,
 }
 
-/// One server before the rules.
+/// The rules for one server.
 pub struct Judge {
     rules: Rules,
     channel: Channel,
@@ -54,10 +54,10 @@ struct Place {
     path: SmolStr,
 }
 
-/// Who asks.
+/// The caller of a message.
 #[derive(Clone, Copy)]
 pub struct Whose<'a> {
-    /// As policy knows them.
+    /// The caller in policy.
     pub caller: &'a Caller,
     /// The program that they use.
     pub client: &'a Client,
@@ -127,7 +127,7 @@ impl Text<'_> {
 }
 
 impl Judge {
-    /// What judges a server of a portal.
+    /// The judge of a server of a portal.
     pub fn new(rules: Rules, portal: &SmolStr, server: &SmolStr, reach: &Reach) -> Self {
         let place = reach.endpoint().map(|endpoint| Place {
             host: endpoint.host().into(),
@@ -142,7 +142,7 @@ impl Judge {
         Self { rules, channel, portal: portal.clone(), server: server.clone(), place, recent: Recent::default() }
     }
 
-    /// What is known before anything is said.
+    /// The observation before any message.
     fn seen(&self, program: Option<&Observation>) -> Observation {
         let mut seen = program.cloned().unwrap_or_default();
         seen.set(Field::Channel, self.channel.as_str());
@@ -264,7 +264,7 @@ impl Judge {
 pub struct Judged(Option<Arc<JudgedExchange<Dialogue>>>);
 
 impl Judged {
-    /// Where there are no rules.
+    /// A dialogue without rules.
     pub fn unjudged() -> Self {
         Self(None)
     }
@@ -282,7 +282,7 @@ impl Judged {
         })
     }
 
-    /// What the server says before its answer.
+    /// Judges a message of the server before its answer.
     ///
     /// # Errors
     /// [`CallError::Refused`].
@@ -291,7 +291,7 @@ impl Judged {
         self.passes(|dialogue| dialogue.answer_message(&text.pieces()))
     }
 
-    /// There was no answer.
+    /// Notes that there was no answer.
     pub fn failed(&self, error: &CallError) {
         if let Some(judged) = &self.0 {
             judged.with(|dialogue| dialogue.failed(error.kind(), &error.to_string()));
@@ -299,7 +299,7 @@ impl Judged {
         }
     }
 
-    /// It is over, however it ended.
+    /// Ends it, however it went.
     pub fn finish(&self) {
         if let Some(judged) = &self.0 {
             judged.finish();
@@ -333,7 +333,7 @@ fn answer<'a>(id: &Id, outcome: &'a Outcome) -> Text<'a> {
     Text { opening: format!(r#"{{"jsonrpc":"2.0","id":{},"{member}":"#, id.json()), body }
 }
 
-/// What a server says by itself.
+/// The text of a server's unsolicited message.
 fn spoken(message: &Message) -> Option<Text<'_>> {
     match message {
         Message::Request(asked) => Some(request(&asked.id, &asked.method, asked.params())),
@@ -346,7 +346,7 @@ fn name(caller: &Caller) -> Option<SmolStr> {
     caller.email.clone().or_else(|| caller.user.clone())
 }
 
-/// Who asks, as events and rules name it.
+/// Describes the caller in events and rules.
 pub fn describe(seen: &mut Observation, Whose { caller, client, execution, .. }: Whose<'_>) {
     seen.set_some(Field::ExecutionId, execution.cloned());
     seen.set(Field::SourceAddress, caller.address.to_string());

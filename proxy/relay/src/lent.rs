@@ -24,7 +24,7 @@ const LONGEST: usize = 512;
 /// The error of a call that needs a person to go to a page first (2025-11-25, URL mode).
 const PAGE_FIRST: i64 = -32042;
 
-/// What the client of one session has in hand.
+/// The tasks and pages of one session's client for servers.
 #[derive(Default)]
 pub struct Lent(Mutex<Table>);
 

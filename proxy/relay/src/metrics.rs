@@ -10,7 +10,7 @@ use gnomon_upstream::{
 };
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
-/// Why somebody was turned away before a request of theirs was read.
+/// The reason that a request was refused before it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lacking {
     /// Memory for requests, or for what is to be sent.
@@ -30,7 +30,7 @@ impl Lacking {
     }
 }
 
-/// One for all portals of a gnomon.
+/// Metrics of all portals of a gnomon.
 #[derive(Clone, Debug)]
 pub struct PortalMetrics {
     left_out: IntGaugeVec,
@@ -82,7 +82,7 @@ impl PortalMetrics {
         }
     }
 
-    /// Something was refused, as there is not enough of this.
+    /// Counts a refusal, as there is not enough of this.
     pub fn refused(&self, lacking: Lacking) {
         self.count(lacking, 1);
     }

@@ -13,9 +13,9 @@ const TELLING: [&str; 2] = ["ui://", "skill://"];
 /// Whether names carry their server's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefix {
-    /// They do.
+    /// Prefixed with the server's id.
     Always,
-    /// They are the server's own; for portals with a single server.
+    /// The server's own; for portals with a single server.
     Never,
 }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 /// How long a client may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// Why a call is not taken up again.
+/// The reason that a call is not resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTakenUp {
-    /// It is over, or another's.
+    /// The call is over, or another caller's.
     #[error(
         "`requestState` is not known, or no longer: a call waits for input for {} minutes, and where too many wait the oldest goes of the caller \
          who has the most; call anew",

@@ -9,17 +9,17 @@ use gnomon_inspect::Sighting;
 use gnomon_observe::{Action, Channel, Class, Field, Observation};
 use smol_str::{SmolStr, ToSmolStr};
 
-/// What was refused before any server was asked.
+/// A request that was refused before any server was asked.
 pub struct Refused<'a> {
-    /// Whose it would have been, where that is known.
+    /// The server it would have gone to, where that is known.
     pub server: Option<&'a SmolStr>,
     /// How it was asked for.
     pub method: &'a str,
-    /// What was asked for, by the client's name.
+    /// The name that was asked for, in the client's words.
     pub name: &'a str,
     /// The code of the error that its client got.
     pub code: i32,
-    /// In words of ours: what the client is told may repeat what it sent, which events do not keep.
+    /// The reason in words of ours: the client's answer may repeat what it sent, which events do not keep.
     pub why: &'static str,
 }
 
@@ -33,7 +33,7 @@ impl Rules {
         self.note(seen, Action::Log, Class::Health);
     }
 
-    /// Somebody asked for what is not there, or not theirs.
+    /// Records a request for something that does not exist, or is not the caller's.
     pub fn turned_down(&self, portal: &SmolStr, whose: Whose<'_>, refused: &Refused<'_>) {
         let mut seen = whose.program.cloned().unwrap_or_default();
         of_portal(&mut seen, portal, refused.server);

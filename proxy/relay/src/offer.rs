@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 /// Whether clients may, or must, use Code Mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CodeMode {
-    /// Nobody.
+    /// Offered to nobody.
     Off,
     /// Whoever asks for it with `?codemode=search_and_execute`.
     #[default]
@@ -19,10 +19,10 @@ pub enum CodeMode {
     Enforced,
 }
 
-/// What a client is offered.
+/// The offer to a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offer {
-    /// All tools with all that is known of them.
+    /// All tools with their whole descriptions.
     #[default]
     Full,
     /// All tools by their names, and one that tells more of them (`?optimize_context=minimize_tools`).
@@ -34,7 +34,7 @@ pub enum Offer {
 }
 
 impl Offer {
-    /// What the query of the portal's URL asks for.
+    /// The offer that the query of the portal's URL asks for.
     ///
     /// # Errors
     /// A text for whoever set the URL.

@@ -31,16 +31,16 @@ const KEPT_BYTES: usize = 1 << 20;
 /// one client leave room for others'.
 const KEPT_BY_ALL: usize = 64 << 20;
 
-/// What is kept, bytes.
+/// The bytes that are kept.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// The body of a response: a document, or a stream of events.
 pub enum Outflow {
-    /// All of it.
+    /// The whole body.
     Whole(Option<Bytes>),
-    /// All of it, in pieces that have their room.
+    /// The whole body, in pieces that have their room.
     Pieces(std::vec::IntoIter<Bytes>),
-    /// As it comes.
+    /// Events as they come.
     Events {
         /// Events, encoded.
         events: mpsc::Receiver<Bytes>,
@@ -50,7 +50,7 @@ pub enum Outflow {
 }
 
 impl Outflow {
-    /// No body.
+    /// An empty body.
     #[must_use]
     pub fn empty() -> Self {
         Self::Whole(None)
@@ -132,7 +132,7 @@ pub fn event(id: Option<&str>, retry: Option<Duration>, data: &[u8]) -> Bytes {
 
 /// A stream that a client can come back to.
 pub struct Stream {
-    /// Its name within the session.
+    /// The stream's name within the session.
     pub name: u64,
     recipient: Recipient,
     state: Mutex<State>,
@@ -172,7 +172,7 @@ impl Drop for State {
 pub enum Heard {
     /// The client, now or when it comes back.
     Yes,
-    /// It is gone and has no way back.
+    /// Gone, and cannot be resumed.
     No,
 }
 
@@ -234,7 +234,7 @@ impl Stream {
         self.state().live = None;
     }
 
-    /// Nothing more will come.
+    /// Ends the stream.
     pub fn finish(&self) {
         let mut state = self.state();
         state.live = None;
@@ -262,7 +262,7 @@ impl Stream {
         self.state().resumable
     }
 
-    /// Until the client no longer reads from this connection.
+    /// Waits until the client no longer reads from this connection.
     pub async fn left(&self) {
         let live = self.state().live.clone();
         match live {

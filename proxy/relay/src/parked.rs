@@ -26,15 +26,15 @@ const MOST: usize = 1024;
 
 /// A call that waits.
 pub struct ParkedCall {
-    /// Whose share of all that wait it counts against.
+    /// The share that it counts against.
     holder: SmolStr,
-    /// Whose it is.
+    /// The caller.
     caller: SmolStr,
     /// The name that was called.
     name: SmolStr,
     /// A digest of what it was called with: who takes the call up again with something else would have what never ran recorded.
     asked_with: SmolStr,
-    /// Where the server's answer will come.
+    /// The conversation in which the server's answer will come.
     pub conversation: Conversation,
     /// The server, and what tells it when the call is given up.
     pub session: Arc<LegacySession>,
@@ -68,7 +68,7 @@ pub fn unguessable() -> Option<SmolStr> {
     Some(format_smolstr!("gnomon.{}", URL_SAFE_NO_PAD.encode(random)))
 }
 
-/// What waits, by the name to take it up by.
+/// The waiting calls, by the name to resume them by.
 struct Table<C> {
     waiting: HashMap<SmolStr, Waits<C>>,
     shares: Yielding,
@@ -124,7 +124,7 @@ impl<C> Table<C> {
     }
 }
 
-/// All that wait.
+/// The waiting calls.
 pub struct Parked(Mutex<Table<ParkedCall>>);
 
 impl Parked {

@@ -19,7 +19,7 @@ pub fn token(params: Option<&Bytes>) -> Option<Id> {
     Id::of_json(meta.get("progressToken")?.as_bytes())
 }
 
-/// What is said of one of these tokens, with that as its sender wrote it; none where it is of no such token.
+/// The progress of one of these tokens, with the token as its sender wrote it; none where it is of another.
 pub fn told_of(notification: &Notification, tokens: &[Id]) -> Option<Notification> {
     let params = Members::of(notification.params.as_ref()).ok()?;
     let said = Id::of_json(params.get("progressToken")?.as_bytes())?;
@@ -53,7 +53,7 @@ impl Reported {
         Some(Reporting { to: self, at: server.clone(), token })
     }
 
-    /// Those of the calls at this server.
+    /// The tokens of the calls at this server.
     pub fn at(&self, server: &SmolStr) -> Vec<Id> {
         self.list().iter().filter(|(at, _)| at == server).map(|(_, token)| token.clone()).collect()
     }
@@ -75,7 +75,7 @@ impl Drop for Reporting<'_> {
     }
 }
 
-/// What is said of the progress of the call that has these parameters.
+/// The progress of the call that has these parameters.
 pub(crate) fn of_call(params: Option<&Bytes>, notification: &Notification) -> Option<Notification> {
     told_of(notification, token(params).as_slice())
 }

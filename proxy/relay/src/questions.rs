@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 /// Most requests of servers that a client has not answered.
 const MOST: usize = 64;
 
-/// What a server is told whose client reads no stream in which it could be asked.
+/// The error for a server whose client reads no stream in which it could be asked.
 pub fn nobody_listens() -> rpc::RpcError {
     rpc::RpcError::new(rpc::INTERNAL_ERROR, "the client cannot be asked now: it reads no event stream")
 }
@@ -32,12 +32,12 @@ pub struct Questions(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    /// By our ids, in the order in which they were asked.
+    /// The open questions by our ids, in the order in which they were asked.
     open: BTreeMap<u64, Asked>,
     last: u64,
 }
 
-/// Who waits for a client's answer.
+/// The asker of a question.
 enum Asked {
     /// A server.
     Server(Asker),
@@ -49,9 +49,9 @@ enum Asked {
 struct Asker {
     upstream: Arc<Upstream>,
     session: Arc<LegacySession>,
-    /// What it calls its question.
+    /// The server's id of its question.
     id: Id,
-    /// What it calls the progress of that, if it wants to be told.
+    /// The server's token for its progress, if it asked for that.
     token: Option<Id>,
     method: SmolStr,
 }
@@ -83,7 +83,7 @@ impl Questions {
         self.table().open.remove(&id.json().parse().ok()?)
     }
 
-    /// Nobody waits for the answer any more to what a server calls this: what its client calls it.
+    /// Drops the question that a server knows by this id, as nobody waits for its answer: the id its client knows it by.
     fn drop_of(&self, server: &SmolStr, within: Scope, id: &Id) -> Option<Id> {
         let mut table = self.table();
         let is = |asked: &Asked| matches!(asked, Asked::Server(asker) if asker.is(server, within) && asker.id == *id);

@@ -18,16 +18,16 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// What is counted as one, bytes.
+/// The unit of counting, bytes.
 const UNIT: usize = 4 << 10;
-/// For all requests of a process, bytes.
+/// The room for all requests of a process, bytes.
 const ALL: usize = 256 << 20;
-/// Of them for small requests: such as take at most so much.
+/// The part of it for small requests: those of at most so much.
 const FOR_SMALL: usize = ALL / 8;
 const SMALL: usize = 64 << 10;
 /// How often the bytes of a request are there: as they came, under the name that its server knows, and as they leave.
 const COPIES: usize = 3;
-/// Most that the values of one request may take besides, bytes.
+/// The most that the values of one request may take besides, bytes.
 pub const MOST_OF_VALUES: usize = ALL / 8;
 /// How long a request waits for room.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_OF_LIST: Duration = Duration::from_millis(300);
 
 static ROOM: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
-/// As much again for what waits to be sent to clients.
+/// The room for messages that wait to be sent to clients: as much again.
 static UNSENT: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
 
 /// The room of all portals of this process.
@@ -52,9 +52,9 @@ pub fn unsent() -> &'static Room {
 pub struct Room {
     small: Arc<Shares>,
     large: Arc<Shares>,
-    /// For messages that are there already, and wait for room.
+    /// Shares of messages that are there already, and wait for room.
     waiting: Arc<Shares>,
-    /// What somebody waits for and another is charged with, as there is one copy for both.
+    /// Shares of what one waits for and another is charged with, as there is one copy for both.
     beside: Arc<Shares>,
 }
 
@@ -93,7 +93,7 @@ impl Room {
         self.in_turn(owner, count, PATIENCE, || self.charge(owner, count)).await
     }
 
-    /// The same, where there is some at once.
+    /// Takes room, if there is some at once.
     ///
     /// # Errors
     /// There is none.
@@ -126,7 +126,7 @@ impl Room {
         in_time(self.shares_for(count), patience, attempt).await
     }
 
-    /// So much for somebody, who may wait for what others are charged with.
+    /// Charges so much to an owner, who may wait for what others are charged with.
     fn charge(&self, owner: &Arc<str>, count: usize) -> Result<Taken, Refused> {
         let shares = self.shares_for(count);
         let beside = self.beside.held_by(owner);
@@ -136,7 +136,7 @@ impl Room {
         shares.take_some(owner, count).map(Taken)
     }
 
-    /// The same of what another is charged with already.
+    /// Counts, for this owner, what another is charged with already.
     fn count_beside(&self, owner: &Arc<str>, count: usize) -> Result<Share, Refused> {
         let shares = self.shares_for(count);
         let own = shares.held_by(owner) + self.beside.held_by(owner);
@@ -144,7 +144,7 @@ impl Room {
         self.beside.take_some(owner, count)
     }
 
-    /// Has a request that turns out to cost more take so much more.
+    /// Takes more room for a request that turns out to cost more.
     ///
     /// # Errors
     /// There was no room within two seconds.
@@ -193,7 +193,7 @@ impl Taken {
 #[derive(Debug)]
 pub struct Common {
     text: Bytes,
-    /// Who waits for it. The first is charged with it.
+    /// The ones who wait for it. The first is charged with it.
     waiting: Mutex<Vec<Waiting>>,
 }
 
@@ -205,7 +205,7 @@ struct Waiting {
 }
 
 impl Common {
-    /// One that nobody waits for yet.
+    /// A text that nobody waits for yet.
     pub fn new(text: Bytes) -> Self {
         Self { text, waiting: Mutex::default() }
     }
@@ -249,7 +249,7 @@ impl Common {
     }
 }
 
-/// One answer that is such a text.
+/// An answer that is such a text.
 struct Part {
     common: Arc<Common>,
     owner: Arc<str>,
@@ -302,7 +302,7 @@ pub fn values(json: &[u8]) -> usize {
     cost
 }
 
-/// What follows a text whose opening quote was read.
+/// The rest after a text whose opening quote was read.
 fn after_text(mut rest: &[u8]) -> &[u8] {
     while let Some(at) = memchr::memchr2(b'"', b'\\', rest) {
         let is_end = rest[at] == b'"';
@@ -437,7 +437,7 @@ mod tests {
         assert!(waits.await.is_ok());
     }
 
-    /// What a value takes, as the standard library and `indexmap` lay it out: capacities are at most twice the length.
+    /// The memory of a value, as the standard library and `indexmap` lay it out: capacities are at most twice the length.
     fn takes(value: &Value) -> usize {
         size_of::<Value>()
             + match value {

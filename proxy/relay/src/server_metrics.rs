@@ -26,7 +26,7 @@ pub(crate) struct ServersMetrics {
 }
 
 impl ServersMetrics {
-    /// With a registry.
+    /// Registers the metrics.
     ///
     /// # Errors
     /// One of these names is taken.
@@ -90,7 +90,7 @@ pub struct ServerMetrics {
 }
 
 impl ServerMetrics {
-    /// It is there.
+    /// Sets that the server is up.
     pub fn is_here(&self) {
         self.is_up(1);
     }
@@ -106,13 +106,13 @@ impl ServerMetrics {
         up.set(now);
     }
 
-    /// It is not, and why.
+    /// Sets that the server is down, and why.
     pub fn is_gone(&self, why: &UpstreamError) {
         self.is_up(0);
         self.all.down.with_label_values(&[&self.portal, &self.server, why.reason()]).set(1);
     }
 
-    /// It is no longer gone for this reason.
+    /// Clears this reason for being down.
     pub fn no_longer(&self, reason: &str) {
         let _ = self.all.down.remove_label_values(&[&self.portal, &self.server, reason]);
     }
@@ -143,20 +143,20 @@ impl ServerMetrics {
     }
 }
 
-/// What was last known of a server, so that each change is told once.
+/// The last known presence of a server, so that each change is reported once.
 #[derive(Debug, Default)]
 pub struct Known(AtomicU8);
 
-/// What a change comes to.
+/// A change of presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Came {
-    /// It was as it is.
+    /// No change.
     Nothing,
-    /// It goes.
+    /// The server went away.
     Away,
-    /// It comes for the first time.
+    /// The server came for the first time.
     First,
-    /// It comes back.
+    /// The server came back.
     Back,
 }
 

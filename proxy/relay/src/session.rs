@@ -45,18 +45,18 @@ const MAX_STREAMS: usize = 16;
 /// How long a server may take to be told from which level on its client wants its logs.
 const LEVEL_WITHIN: Duration = Duration::from_secs(1);
 
-/// What a session takes besides what its client says of itself, bytes, about.
+/// The memory of a session besides its client's description of itself, bytes, about.
 const SESSION_BYTES: usize = 640;
 
-/// One client's session.
+/// A client's session.
 pub struct Session {
-    /// What the client calls it.
+    /// The session's id.
     pub id: SmolStr,
-    /// Who began it.
+    /// The owner who began it.
     pub owner: SmolStr,
-    /// Whose share of all sessions it counts against.
+    /// The holder of the share of all sessions it counts against.
     pub(crate) holder: SmolStr,
-    /// Who it is.
+    /// The client.
     pub client: Arc<Client>,
     born: Instant,
     /// Milliseconds after birth.
@@ -74,9 +74,9 @@ struct Open {
     lent: Lent,
     under_way: Mutex<HashMap<Id, Arc<TakenBack>>>,
     streams: Mutex<VecDeque<Arc<Stream>>>,
-    standing: Mutex<Option<Standing>>,
+    standing: Mutex<Option<StandingStream>>,
     log_level: Mutex<Option<SmolStr>>,
-    /// Who asked last: what servers say by themselves is for them.
+    /// The caller of the last request: servers' unsolicited messages are for them.
     caller: Mutex<Option<Arc<Caller>>>,
     next: AtomicU64,
     digest: OnceLock<SmolStr>,
@@ -84,15 +84,15 @@ struct Open {
 
 /// The stream of what is said by itself.
 #[derive(Clone)]
-pub struct Standing {
-    /// What is sent to it, encoded.
+pub struct StandingStream {
+    /// The events for it, encoded.
     pub sender: mpsc::Sender<Bytes>,
     recipient: Recipient,
     /// Told when there is no room for more.
     pub over: Arc<Notify>,
 }
 
-/// What a lock holds, whoever let go of it and how: nothing is left half done under one.
+/// Locks a mutex, also after a panic: nothing is left half done under one.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -128,7 +128,7 @@ impl Session {
         AuditedSession { owner: self.owner.clone(), digest: self.digest(), client: self.client.clone() }
     }
 
-    /// What it takes, about.
+    /// The memory it takes, about.
     pub fn bytes(&self) -> usize {
         SESSION_BYTES + self.client.bytes()
     }
@@ -166,23 +166,23 @@ impl Session {
         self.open.get().map(|open| &**open)
     }
 
-    /// What servers ask its client.
+    /// The questions of servers to its client.
     pub fn questions(&self) -> Option<&Questions> {
         self.opened().map(|open| &open.questions)
     }
 
-    /// What its client has in hand for servers.
+    /// The tasks of its client for servers.
     pub fn lent(&self) -> Option<&Lent> {
         self.opened().map(|open| &open.lent)
     }
 
-    /// Whose the tasks are that its client begins at servers.
+    /// The owner of the tasks that its client begins at servers.
     pub fn task_owner(&self) -> Option<SmolStr> {
         let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
         Some(task_owner(&caller, &self.id))
     }
 
-    /// Of which calls of its client servers may tell how far they are.
+    /// The calls of its client whose progress servers may report.
     pub fn reported(&self) -> Option<&Reported> {
         self.opened().map(|open| &open.reported)
     }
@@ -192,14 +192,14 @@ impl Session {
         self.opened().map(|open| &open.calls)
     }
 
-    /// Its client asks for something, as this caller.
+    /// Notes that this caller asks for something.
     pub fn asks(&self, caller: &Arc<Caller>) {
         if let Some(open) = self.opened() {
             *lock(&open.caller) = Some(caller.clone());
         }
     }
 
-    /// What its client is told of this, if it may be told it by a server.
+    /// The message for its client, if a server may send it that.
     fn hears(&self, upstream: &Upstream, within: Scope, notification: Notification) -> Option<Notification> {
         let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
         let owner = task_owner(&caller, &self.id);
@@ -279,7 +279,7 @@ impl Session {
         })
     }
 
-    /// What a server said by itself, to wherever the client listens.
+    /// Passes a server's unsolicited message to wherever the client listens.
     async fn pass_on(&self, upstream: &Arc<Upstream>, session: &Arc<LegacySession>, message: Message) {
         if let Some(Err(error)) = upstream.held.judge.as_ref().map(|judge| judge.unasked(&self.client, &message)) {
             if let Message::Request(request) = &message {
@@ -336,7 +336,7 @@ impl Session {
     pub async fn tell(&self, message: Bytes) -> Heard {
         let Some(open) = self.opened() else { return Heard::No };
         let standing = lock(&open.standing).clone();
-        if let Some(Standing { sender, recipient, over }) = standing.filter(|standing| !standing.sender.is_closed()) {
+        if let Some(StandingStream { sender, recipient, over }) = standing.filter(|standing| !standing.sender.is_closed()) {
             let event = event(None, None, &message);
             let Some(room) = recipient.room_for(event.len()).await else {
                 over.notify_one();
@@ -358,7 +358,7 @@ impl Session {
         lock(&self.open(servers).under_way).insert(id.clone(), request);
     }
 
-    /// It is over.
+    /// Ends a request.
     pub fn end(&self, id: &Id) {
         if let Some(open) = self.opened() {
             lock(&open.under_way).remove(id);
@@ -396,9 +396,9 @@ impl Session {
     }
 
     /// The stream of what is said by itself. A client that opens it anew takes it from whoever had it.
-    pub fn stand(self: &Arc<Self>, servers: &[Arc<Upstream>], recipient: Recipient) -> (Standing, Outflow) {
+    pub fn stand(self: &Arc<Self>, servers: &[Arc<Upstream>], recipient: Recipient) -> (StandingStream, Outflow) {
         let (sender, outflow) = Outflow::events();
-        let standing = Standing { sender, recipient, over: Arc::default() };
+        let standing = StandingStream { sender, recipient, over: Arc::default() };
         *lock(&self.open(servers.len()).standing) = Some(standing.clone());
         let open = self.servers();
         let mut listeners = lock(&self.open(servers.len()).listeners);
@@ -416,8 +416,8 @@ impl Session {
         (standing, outflow)
     }
 
-    /// That stream is over, unless another has taken its place.
-    pub fn stands_no_more(&self, gone: &Standing) {
+    /// Ends that stream, unless another has taken its place.
+    pub fn stands_no_more(&self, gone: &StandingStream) {
         if let Some(open) = self.opened() {
             lock(&open.standing).take_if(|standing| standing.sender.same_channel(&gone.sender));
         }
@@ -428,7 +428,7 @@ impl Session {
         *lock(&self.open(servers).log_level) = Some(SmolStr::new(level));
     }
 
-    /// That level.
+    /// The level of logs.
     #[must_use]
     pub fn log_level(&self) -> Option<SmolStr> {
         self.opened().and_then(|open| lock(&open.log_level).clone())

@@ -39,7 +39,7 @@ impl Default for SessionLimits {
     }
 }
 
-/// All sessions of a portal.
+/// The sessions of a portal.
 pub struct Sessions {
     table: Mutex<Table>,
     faces: Mutex<HashMap<Arc<Client>, ()>>,

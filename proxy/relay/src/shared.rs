@@ -36,7 +36,7 @@ const MOST_AT_A_TIME: usize = 4;
 const MOST_BYTES: usize = 4 << 20;
 /// How long an unused one is kept.
 const IDLE: Duration = Duration::from_secs(10 * 60);
-/// Most that a server says by itself and its call has not heard.
+/// The most unsolicited messages of a server that its call has not heard.
 const UNHEARD: usize = 16;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ struct UnderWay(Mutex<Vec<OneOf>>);
 
 struct OneOf {
     number: u64,
-    /// Where it hears what its server says by itself.
+    /// The channel for its server's unsolicited messages.
     say: mpsc::Sender<Message>,
     part: Part,
 }
@@ -68,7 +68,7 @@ struct OneOf {
 /// Whether a call is one that a server may be asking for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// It may be.
+    /// Its client may be asked.
     Asking,
     /// Its client has been asked, so the server waits as well.
     Waiting,
@@ -112,12 +112,12 @@ impl Lease {
         &self.shared.session
     }
 
-    /// What the server says by itself meanwhile, where the client can be asked.
+    /// The server's unsolicited messages meanwhile, where the client can be asked.
     pub fn take_heard(&mut self) -> Option<mpsc::Receiver<Message>> {
         self.heard.take()
     }
 
-    /// From now on its part is this.
+    /// Sets its part from now on.
     pub fn is(&self, part: Part) {
         if let Some(own) = self.shared.under_way.calls().iter_mut().find(|call| call.number == self.number) {
             own.part = part;
@@ -303,7 +303,7 @@ fn hear(server: Arc<Upstream>, session: Arc<LegacySession>, client: Client, unde
     })
 }
 
-/// What a server says, to the call that it is for; an answer, where there is none.
+/// Passes a server's message to the call that it is for; an answer, where there is none.
 fn heard(server: &Upstream, client: &Client, under_way: &UnderWay, message: Message) -> Option<(Id, Outcome)> {
     match message {
         Message::Request(request) if request.method == "ping" => Some((request.id, Outcome::Result(Bytes::from_static(b"{}")))),

@@ -3,7 +3,7 @@
 use gnomon_access::{AuthMethod, Caller};
 use smol_str::{SmolStr, format_smolstr};
 
-/// Whose share something counts against: who it is as far as it is proven; without any log-in the user that the program runs as,
+/// The owner of the share that something counts against: who it is as far as it is proven; without any log-in the user that the program runs as,
 /// as the kernel attests it, else where the connection comes from.
 pub fn owner(caller: &Caller) -> SmolStr {
     if caller.method != AuthMethod::None {
@@ -15,7 +15,7 @@ pub fn owner(caller: &Caller) -> SmolStr {
     }
 }
 
-/// Whose a task is that is begun or asked for within a session: who is proven to ask, else the kernel's user, else the session.
+/// The owner of a task that is begun or asked for within a session: who is proven to ask, else the kernel's user, else the session.
 pub fn task_owner(caller: &Caller, session: &str) -> SmolStr {
     let nobody = caller.method == AuthMethod::None && caller.process.as_ref().is_none_or(|process| process.user.is_none());
     if nobody { format_smolstr!("session {session}") } else { owner(caller) }

@@ -20,12 +20,12 @@ impl TakenBack {
         self.notice.notify_one();
     }
 
-    /// Until the client takes it back.
+    /// Waits until the client cancels it.
     pub async fn noticed(&self) {
         self.notice.notified().await;
     }
 
-    /// What the client said of it, once it took it back.
+    /// The client's reason, once it cancelled.
     pub fn why(&self) -> Option<&Option<String>> {
         self.why.get()
     }

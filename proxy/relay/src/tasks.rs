@@ -34,16 +34,16 @@ pub const LONGEST_ID: usize = 512;
 /// Longest time of a task's creation that is kept, bytes.
 const LONGEST_TIME: usize = 64;
 
-/// What a task came of.
+/// The call that began a task.
 #[derive(Clone, Debug)]
 pub struct Made {
     /// The server's own name of the tool.
     pub tool: SmolStr,
-    /// What its server says that the tool does.
+    /// The tool's hints, as its server gives them.
     pub hints: Hints,
-    /// Whose it is.
+    /// The owner.
     pub owner: SmolStr,
-    /// Within what its server tells tasks apart.
+    /// The range within which its server tells tasks apart.
     pub scope: Scope,
     /// When, as its server has it.
     pub created: Option<SmolStr>,
@@ -56,9 +56,9 @@ pub struct Made {
 /// Whether a task is a caller's.
 #[derive(Debug)]
 pub enum Owned {
-    /// It is.
+    /// The owner's for sure.
     Surely(Made),
-    /// It is, if its server tells sessions apart: another was given the same id later, in another session. Then it was created when
+    /// The owner's, if its server tells sessions apart: another was given the same id later, in another session. Then it was created when
     /// it was, and the other's at another time.
     IfOfThatTime(Made),
 }
@@ -67,7 +67,7 @@ pub enum Owned {
 pub struct Tasks(Mutex<Table>);
 
 struct Table {
-    /// By their ids; those with the same in the order in which they began.
+    /// The tasks by their ids; those with the same in the order in which they began.
     known: HashMap<SmolStr, Vec<Made>>,
     shares: Yielding,
 }
@@ -109,7 +109,7 @@ impl Tasks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody's call of a tool began a task. Whoever had one of that id in the same session has it no longer.
+    /// Keeps a task that a call of a tool began. An earlier owner of that id in the same session loses it.
     pub fn keep(&self, id: SmolStr, made: Made) {
         let mut table = self.table();
         let table = &mut *table;
@@ -133,7 +133,7 @@ impl Tasks {
         }
     }
 
-    /// What a task came of, for its owner, who asks for it within this session: the task that began there, else the one that has the
+    /// The call that began a task, for its owner, who asks for it within this session: the task that began there, else the one that has the
     /// id since last of all.
     pub fn within(&self, owner: &SmolStr, id: &str, scope: Scope) -> Option<Owned> {
         let mut table = self.table();
@@ -156,12 +156,12 @@ impl Tasks {
         })
     }
 
-    /// The same where it is not known yet in which session they ask.
+    /// The call that began a task, where it is not known yet in which session the owner asks.
     pub fn of(&self, owner: &SmolStr, id: &str) -> Option<Made> {
         self.table().known.get(id)?.iter().rfind(|made| made.owner == *owner).cloned()
     }
 
-    /// What a task came of that a server tells of, for its owner.
+    /// The call that began a task of which a server tells, for its owner.
     pub fn told(&self, (owner, scope): (&SmolStr, Scope), task: &Members<'_>) -> Option<Made> {
         match self.within(owner, &task.text("taskId")?, scope)? {
             Owned::Surely(made) => Some(made),
@@ -187,7 +187,7 @@ impl Tasks {
     }
 }
 
-/// When a task was created, as its server has it.
+/// The time at which a task was created, as its server has it.
 fn created(task: &Members<'_>) -> Option<SmolStr> {
     task.text("createdAt").filter(|at| at.len() <= LONGEST_TIME).map(SmolStr::new)
 }

@@ -15,7 +15,7 @@ use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
 const WAITED: Duration = Duration::from_secs(1);
 /// How long a server may take to be told.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
-/// Most that are being told something, in this process.
+/// The most messages under way, in this process.
 const MOST: usize = 4096;
 
 static PLACES: Semaphore = Semaphore::const_new(MOST);
@@ -66,7 +66,7 @@ pub(crate) fn counter() -> Result<IntCounterVec, prometheus::Error> {
 /// A server is told something.
 pub type Telling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Has all servers told something at once.
+/// Sends a message to all these servers at once.
 pub async fn at_once(told: Vec<Telling>) {
     let telling: Vec<JoinHandle<()>> = told.into_iter().filter_map(beside).collect();
     let all = async {
@@ -77,7 +77,7 @@ pub async fn at_once(told: Vec<Telling>) {
     let _ = tokio::time::timeout(WAITED, all).await;
 }
 
-/// Has a server told something that nobody waits for. None where too many are being told, or everything ends.
+/// Sends a message that nobody waits for. None where too many are under way, or everything ends.
 pub fn beside(telling: Telling) -> Option<JoinHandle<()>> {
     let Ok(place) = PLACES.try_acquire() else {
         Untold::Busy.count();

@@ -41,7 +41,7 @@ impl Session {
         request.params().and_then(|params| own_meta(params, known)).map_or_else(|| request.clone(), |params| request.with(params))
     }
 
-    /// What a server says of the progress of something of this session's client.
+    /// The progress message of a server for this session's client.
     fn progress(&self, upstream: &Upstream, whose: (&SmolStr, Scope), notification: &Notification) -> Option<Notification> {
         let of_calls = self.reported().map(|reported| reported.at(&upstream.id)).unwrap_or_default();
         told_of(notification, &of_calls).or_else(|| told_of(notification, &upstream.held.tasks.reported(whose)))
@@ -109,7 +109,7 @@ fn with_own_meta(upstream: &Upstream, told: Notification, known: impl Fn(&str) -
     noted(upstream, &told, read)
 }
 
-/// The same in the middle of a call.
+/// The same within a call.
 pub fn translated(
     (call, params): (&Call, Option<&Bytes>),
     upstream: &Upstream,

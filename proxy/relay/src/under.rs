@@ -19,7 +19,7 @@ pub struct Under {
     id: Option<Id>,
     taken_back: Arc<TakenBack>,
     why: &'static str,
-    /// Its part in a session that it shares.
+    /// The call's part in a session that it shares.
     lease: Option<Lease>,
 }
 
@@ -36,31 +36,31 @@ impl Under {
         &self.session
     }
 
-    /// Its client has been asked.
+    /// Notes that its client has been asked.
     pub fn is_asked(&self) {
         if let Some(lease) = &self.lease {
             lease.is(Part::Waiting);
         }
     }
 
-    /// Its client has answered.
+    /// Notes that its client has answered.
     pub fn goes_on(&self) {
         if let Some(lease) = &self.lease {
             lease.is(Part::Asking);
         }
     }
 
-    /// There was an answer.
+    /// Notes that there was an answer.
     pub fn answered(mut self) {
         self.id = None;
     }
 
-    /// Nobody will wait for an answer any more, for this reason.
+    /// Notes that nobody will wait for an answer any more, for this reason.
     pub fn given_up(mut self, why: &'static str) {
         self.why = why;
     }
 
-    /// There was no answer. A server that may still be at it is told that nobody waits for it, and why.
+    /// Notes that there was no answer. A server that may still work on it is told that nobody waits for it, and why.
     pub fn failed(mut self, error: &CallError) {
         match error {
             CallError::Upstream(UpstreamError::Timeout(_) | UpstreamError::Frozen(_)) => self.why = "no answer came in time",

@@ -23,15 +23,15 @@ use tokio::sync::mpsc;
 
 /// How often it is told that there is no room.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
-/// From here on an answer is not copied on its way, so its room goes with it, bytes.
+/// The length from which an answer is not copied on its way, so its room goes with it, bytes.
 pub const LARGE: usize = 64 << 10;
 
-/// What a list comes to where there is no room for it. It is known by its place in memory, as no answer of a server's is.
+/// The body in place of a list for which there is no room. It is known by its place in memory, as no answer of a server's is.
 static NO_LIST: LazyLock<Bytes> = LazyLock::new(|| match RpcError::new(INTERNAL_ERROR, CallError::NoRoom.to_string()).into() {
     Outcome::Result(text) | Outcome::Error(text) => text,
 });
 
-/// What is answered where there is no room for a list.
+/// The answer where there is no room for a list.
 pub fn no_list() -> Outcome {
     Outcome::Error(NO_LIST.clone())
 }
@@ -49,7 +49,7 @@ pub struct Recipient {
 }
 
 impl Recipient {
-    /// This caller. Where there is no room, `metrics` count it.
+    /// The recipient for this caller. Where there is no room, `metrics` count it.
     pub fn of(caller: &Caller, metrics: Option<PortalMetrics>) -> Self {
         Self { owner: owner(caller).as_str().into(), metrics }
     }
@@ -59,7 +59,7 @@ impl Recipient {
         self.told_if_none(unsent().take_for(&self.owner, bytes).await)
     }
 
-    /// The same, where there is some at once.
+    /// The room, if there is some at once.
     pub(crate) fn room_now(&self, bytes: usize) -> Option<Taken> {
         self.told_if_none(unsent().take_now(&self.owner, bytes))
     }
@@ -111,7 +111,7 @@ impl Recipient {
     }
 
     fn told_if_none<T>(&self, taken: Result<T, Refused>) -> Option<T> {
-        /// When it was last told: a flood of messages is none of lines.
+        /// When it was last logged, so that a flood of messages does not flood the log.
         static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
         if let Ok(taken) = taken {
             return Some(taken);

@@ -17,7 +17,7 @@ struct State {
     before: Duration,
 }
 
-/// One call waits until this is dropped.
+/// Counts one waiting call until this is dropped.
 #[derive(Debug)]
 pub struct Waits(Arc<Waiting>);
 
@@ -26,7 +26,7 @@ impl Waiting {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more waits.
+    /// Counts one more waiting call.
     pub fn begin(self: &Arc<Self>) -> Waits {
         let mut state = self.state();
         state.now += 1;
@@ -34,7 +34,7 @@ impl Waiting {
         Waits(self.clone())
     }
 
-    /// All of it by now.
+    /// The whole time by now.
     pub fn so_far(&self) -> Duration {
         let state = self.state();
         state.before + state.since.map(|since| since.elapsed()).unwrap_or_default()

@@ -27,17 +27,17 @@ const MOST_OF_A_SUMMARY: usize = 160;
 /// How much is told of a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// As its server wrote it.
+    /// The description as its server wrote it.
     Whole,
-    /// Of an operation of a document: the beginning of its description, names and types of its arguments.
+    /// For an operation of a document: the beginning of its description, names and types of its arguments.
     Brief,
     /// A line that says how to call it and one that says what for, before all else.
     Found,
-    /// These two lines only.
+    /// Two lines only.
     Line,
 }
 
-/// What a caller may call.
+/// The tools that a caller may call.
 pub(crate) struct Callable {
     view: Arc<View>,
     /// The name of each tool of the view; none where the caller may not know of it.
@@ -46,10 +46,10 @@ pub(crate) struct Callable {
     known: OnceLock<Names>,
 }
 
-/// Of how many callers it is kept what they may call.
+/// The number of callers whose tools are remembered.
 const CALLERS: usize = 8;
 
-/// What the callers that came last may call: policy is asked about each tool for each caller, and there may be thousands.
+/// The tools of the callers that came last: policy is asked about each tool for each caller, and there may be thousands.
 #[derive(Default)]
 pub(crate) struct Callables(Mutex<VecDeque<Kept>>);
 
@@ -60,7 +60,7 @@ struct Kept {
 }
 
 impl Callables {
-    /// What this caller may call of what is shown, as far as `may_know` says that policy lets them know of it.
+    /// The tools that this caller may call among those shown, as far as `may_know` says that policy lets them know of it.
     pub fn of(
         &self,
         (view, policy): (Arc<View>, Arc<Policy>),
@@ -108,7 +108,7 @@ impl Callable {
         self.view.all(Kind::Tool).get(*self.places.get(name)?)
     }
 
-    /// All names, also of what is on no list: whoever calls that is told why.
+    /// All names, also of tools on no list: whoever calls one is told why.
     pub fn names(&self) -> &Names {
         self.known.get_or_init(|| Names::new(self.names.iter().flatten()))
     }
@@ -135,7 +135,7 @@ impl Callable {
         if bytes > WHOLE { Detail::Brief } else { Detail::Whole }
     }
 
-    /// What is told of a tool of this server, JSON.
+    /// The description of a tool of this server, JSON.
     pub fn told(server: &str, name: &str, exposed: &Exposed, detail: Detail) -> Vec<u8> {
         let mut text = format!("{{\"name\":{}", quoted(name)).into_bytes();
         let said = exposed.brief.as_ref().filter(|_| detail == Detail::Brief).unwrap_or(&exposed.text);

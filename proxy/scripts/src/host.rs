@@ -13,7 +13,7 @@ use gnomon_codemode::{Asked, MAX_CATALOGUE, MAX_HITS, Raw};
 use gnomon_lists::view::Exposed;
 use gnomon_relay::{
     call::{Call, From, Script},
-    input::{MAX_ROUNDS, Wanted, wanted_input},
+    input::{MAX_ROUNDS, RequestedInput, wanted_input},
     names::shortened,
 };
 use gnomon_upstream::{
@@ -33,7 +33,7 @@ const FOUND: usize = 10;
 /// How long an execution may be suspended in all: servers choose how often they ask.
 const MOST_SUSPENDED: Duration = Duration::from_secs(30 * 60);
 
-/// One execution's host.
+/// The host of one execution.
 pub(super) struct Host<'a, C> {
     pub calls: &'a C,
     pub call: &'a Call,
@@ -45,9 +45,9 @@ pub(super) struct Host<'a, C> {
     pub finds: bool,
     /// Earlier results.
     pub kept: &'a Kept,
-    /// Whose it is.
+    /// The owner.
     pub owner: &'a SmolStr,
-    /// Where its client wants to hear of its progress.
+    /// The progress that its client asked for.
     pub steps: Option<Steps>,
 }
 
@@ -199,7 +199,7 @@ impl<C: Calls> Host<'_, C> {
     }
 }
 
-fn wanted(outcome: &Outcome) -> Option<Wanted> {
+fn wanted(outcome: &Outcome) -> Option<RequestedInput> {
     match outcome {
         Outcome::Result(result) => wanted_input(result),
         Outcome::Error(_) => None,

@@ -14,9 +14,9 @@ use std::{
 
 /// How long.
 pub(super) const MINUTES: u64 = 10;
-/// Of all callers.
+/// The bound for all callers.
 const MOST: Amount = Amount { count: 1024, bytes: 64 << 20 };
-/// Of one.
+/// The bound for one caller.
 const MOST_OF_ONE: Amount = Amount { count: 16, bytes: 8 << 20 };
 
 struct Result {
@@ -26,7 +26,7 @@ struct Result {
     since: Instant,
 }
 
-/// All of them.
+/// The kept results.
 pub(super) struct Kept(Mutex<Table>);
 
 struct Table {
@@ -62,7 +62,7 @@ impl Kept {
         Some(id)
     }
 
-    /// What is kept by this name for this owner.
+    /// The result of this name for this owner.
     pub fn get(&self, owner: &SmolStr, id: &str) -> Option<Arc<str>> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         table.forget_old();

@@ -18,7 +18,7 @@ mod turns;
 use callable::Callables;
 use gnomon_access::Policy;
 use gnomon_audit::Status;
-use gnomon_codemode::{ExecuteError, Execution, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError, State};
+use gnomon_codemode::{ExecuteError, Execution, LayerState, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError};
 use gnomon_inspect::Sighting;
 use gnomon_lists::{lists::PortalLists, view::Exposed};
 use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
@@ -69,7 +69,7 @@ pub const TOOLS: &str = concat!(
     r#""inputSchema":{"type":"object","properties":{"code":{"type":"string"}},"required":["code"]}}"#
 );
 
-/// What a portal needs for Code Mode. One for all portals of a gnomon.
+/// The works of Code Mode. One for all portals of a gnomon.
 pub struct CodeModeWorks {
     config: SandboxConfig,
     limits: Limits,
@@ -85,7 +85,7 @@ pub struct CodeModeWorks {
 }
 
 impl CodeModeWorks {
-    /// Nothing runs before it is used. `program` with `arguments` becomes the sandbox's process.
+    /// Prepares the works; nothing runs before it is used. `program` with `arguments` becomes the sandbox's process.
     ///
     /// # Errors
     /// When a metric's name is taken.
@@ -134,10 +134,10 @@ impl CodeModeWorks {
         let start = || async {
             let sandbox = Sandbox::start(self.config.clone()).await?;
             for (layer, state) in sandbox.layers().await.iter().flat_map(gnomon_codemode::Layers::each) {
-                for (word, its) in [("enforced", State::Enforced), ("partial", State::Partial), ("absent", State::Absent)] {
+                for (word, its) in [("enforced", LayerState::Enforced), ("partial", LayerState::Partial), ("absent", LayerState::Absent)] {
                     self.layers.with_label_values(&[layer, word]).set((state == its).into());
                 }
-                if state != State::Enforced {
+                if state != LayerState::Enforced {
                     tracing::warn!(layer, ?state, "a layer of Code Mode's sandbox does not hold on this host");
                 }
             }
@@ -152,15 +152,15 @@ impl CodeModeWorks {
     }
 }
 
-/// What scripts need of the portal whose tools they call.
+/// The portal as scripts use it.
 pub trait Calls: Send + Sync + 'static {
-    /// What the portal shows.
+    /// The portal's lists.
     fn lists(&self) -> &PortalLists;
 
     /// A caller asks for something, which the audit is to tell of.
     fn begin(&self, call: &Call, method: &str) -> Act;
 
-    /// Has a call made as its caller could make it by itself.
+    /// Makes a call as its caller could make it by itself.
     fn call(&self, call: &Call, request: &Request) -> impl Future<Output = Outcome> + Send;
 }
 
@@ -349,7 +349,7 @@ impl<C: Calls> Scripts<C> {
     }
 }
 
-/// What whoever finds no place is told: whose bound it is.
+/// The text for a caller who finds no place: whose bound it is.
 const fn no_turn(refused: Refused) -> &'static str {
     match refused {
         Refused::OverShare => {
@@ -375,7 +375,7 @@ fn word(ended: &Result<Execution, ExecuteError>) -> &'static str {
     }
 }
 
-/// Why nothing of it was run.
+/// The reason that nothing of a script was run.
 const fn not_run(error: &ExecuteError) -> &'static str {
     match error {
         ExecuteError::Busy => "busy",

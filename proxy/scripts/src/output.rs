@@ -12,11 +12,11 @@ const MOST_LOGS: usize = 8_000;
 /// Most calls that are told, where the same in a row count once.
 const MOST_CALLS: usize = 40;
 
-/// Why there is no result.
+/// The reason that there is no result.
 pub(super) struct Failure {
-    /// For the audit.
+    /// The word for the audit.
     pub word: SmolStr,
-    /// For the model.
+    /// The text for the model.
     pub text: String,
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// Of a request with this token.
+    /// The progress of a request with this token.
     pub fn of(token: Option<Id>, emit: &mpsc::Sender<Emission>) -> Option<Self> {
         Some(Self { token: token?, emit: emit.clone(), made: AtomicU32::new(0) })
     }

@@ -31,7 +31,7 @@ const SAID: usize = 16;
 /// The answers as JSON, or what the script is told.
 type Answer = Result<String, String>;
 
-/// What a server wants to know, by keys that it chose.
+/// A server's question, by keys that it chose.
 pub(super) struct Question {
     pub requests: Map<String, Value>,
     pub answer: oneshot::Sender<Answer>,
@@ -109,7 +109,7 @@ struct Kept {
     since: Instant,
 }
 
-/// All that wait.
+/// The waiting executions.
 #[derive(Default)]
 pub(super) struct Suspended(Mutex<HashMap<SmolStr, Kept>>);
 
@@ -151,7 +151,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// One that asks, and what it is told.
+    /// An execution that asks, and its answer.
     async fn asking() -> (Running, oneshot::Sender<Answer>) {
         let mut running =
             Running::start(

@@ -31,7 +31,7 @@ const CA_DAYS: i64 = 3653;
 /// The CA is valid a day before it exists, so that leaves (an hour before) lie within it and clocks
 /// that are behind accept it.
 const CA_BACKDATED: Duration = Duration::days(1);
-/// No file of ours is longer; anything else in its place is not ours.
+/// The longest file of ours; anything longer in its place is not ours.
 const MAX_FILE: u64 = 64 << 10;
 /// Most certificates above ours: real ones have one or two, and clients look at ten at most.
 const MAX_ABOVE: usize = 8;
@@ -53,8 +53,8 @@ pub enum Provenance {
 
 /// Whether another authority vouches for ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// It stands by itself.
+enum ChainPosition {
+    /// A root authority.
     Root,
     /// A fleet's authority issued it.
     Intermediate,
@@ -66,8 +66,8 @@ pub struct CaCertificate {
     pem: String,
     der: CertificateDer<'static>,
     subject: String,
-    standing: Standing,
-    /// Those above it that are sent as well, in order: not the root, which clients have or do not trust.
+    position: ChainPosition,
+    /// The authorities above it that are sent as well, in order: not the root, which clients have or do not trust.
     above: Vec<CertificateDer<'static>>,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
@@ -102,9 +102,9 @@ impl CaCertificate {
         }
         let above = chained(&x509, above).map_err(malformed)?;
         let subject = x509.subject().to_string();
-        let standing = if x509.issuer() == x509.subject() { Standing::Root } else { Standing::Intermediate };
+        let position = if x509.issuer() == x509.subject() { ChainPosition::Root } else { ChainPosition::Intermediate };
         let (not_before, not_after) = (x509.validity().not_before.to_datetime(), x509.validity().not_after.to_datetime());
-        Ok(Self { subject, standing, above, not_before, not_after, pem, der })
+        Ok(Self { subject, position, above, not_before, not_after, pem, der })
     }
 
     /// The certificate in PEM, to hand to clients.
@@ -119,9 +119,9 @@ impl CaCertificate {
         &self.der
     }
 
-    /// What is sent beside a leaf: an intermediate authority's certificate and those between it and the root.
+    /// The certificates that are sent beside a leaf: an intermediate authority's and those between it and the root.
     pub(crate) fn to_send(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
-        (self.standing == Standing::Intermediate).then_some(&self.der).into_iter().chain(&self.above)
+        (self.position == ChainPosition::Intermediate).then_some(&self.der).into_iter().chain(&self.above)
     }
 
     fn must_be_valid(&self, path: &Path) -> Result<(), CaError> {
@@ -365,7 +365,7 @@ fn lock(state_dir: &Path) -> Result<File, CaError> {
     Ok(lock)
 }
 
-/// What root writes into the folder of a service's user is that user's.
+/// Gives what root writes into the folder of a service's user to that user.
 fn belongs_with(file: &File, folder: &Path) -> io::Result<()> {
     let (file_is, folder_is) = (file.metadata()?, fs::metadata(folder)?);
     if file_is.uid() == folder_is.uid() {

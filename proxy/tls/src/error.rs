@@ -3,15 +3,15 @@
 use std::{io, path::PathBuf};
 use time::Date;
 
-/// What is wrong with the certificate authority. Each text names the next step where there is one.
+/// An error of the certificate authority. Each text names the next step where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
     /// A file operation failed.
     #[error("{action} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
@@ -21,7 +21,7 @@ pub enum CaError {
     KeyExposed {
         /// The key file.
         path: PathBuf,
-        /// Its permission bits.
+        /// The file's permission bits.
         mode: u32,
     },
     /// There is a certificate but no key.
@@ -29,7 +29,7 @@ pub enum CaError {
     KeyMissing {
         /// The certificate file.
         certificate: PathBuf,
-        /// Where the key should be.
+        /// The path where the key should be.
         key: PathBuf,
     },
     /// Certificate and key are not a pair.
@@ -40,7 +40,7 @@ pub enum CaError {
         /// The key file.
         key: PathBuf,
     },
-    /// There is an authority, and nobody said that it may go.
+    /// There is an authority, and it was not said that it may be replaced.
     #[error("{certificate} is there; --replace puts the new one in its place, and clients that trust the old one stop to work", certificate = .certificate.display())]
     Present {
         /// The certificate file.
@@ -51,7 +51,7 @@ pub enum CaError {
     Expired {
         /// The certificate file.
         path: PathBuf,
-        /// Its last day.
+        /// The last day of its validity.
         on: Date,
     },
     /// A file's content is not what it should be.
@@ -59,7 +59,7 @@ pub enum CaError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         cause: String,
     },
     /// A certificate could not be made.

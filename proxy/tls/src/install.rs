@@ -50,7 +50,7 @@ pub enum StoreStatus {
     Absent,
 }
 
-/// Why the trust store could not be read or changed. Each text names the next step where there is one.
+/// An error of reading or changing the trust store. Each text names the next step where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// Changing the system's trust store needs root.
@@ -77,7 +77,7 @@ pub enum InstallError {
     },
 }
 
-/// What the bundle's command has to do.
+/// The work of the bundle's command.
 enum Rebuild {
     /// A file is new.
     Add,

@@ -38,9 +38,9 @@ const SESSIONS: usize = 8192;
 /// The one name a leaf is for: a DNS name in lower case without trailing dot, or an IP address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LeafName {
-    /// From SNI, or the host of a CONNECT.
+    /// A name from SNI, or the host of a CONNECT.
     Dns(SmolStr),
-    /// When the client connects to an address and sends no SNI.
+    /// An address, where the client connects to one and sends no SNI.
     Ip(IpAddr),
 }
 

@@ -31,21 +31,21 @@ const MAX_CHAIN: usize = 16;
 /// How many sessions of clients can be resumed.
 const SESSIONS: usize = 4096;
 
-/// Where the certificate comes from.
+/// The source of the certificate.
 #[derive(Clone, Debug)]
 pub enum Shown {
     /// PEM files: the certificate with those above it, and its key.
     Files {
         /// The certificate first.
         certificate: PathBuf,
-        /// Its key, which only we may be able to read.
+        /// The file of its key, which only we may be able to read.
         key: PathBuf,
     },
     /// Our own authority, for these names.
     Own {
         /// The authority.
         authority: Arc<CertificateAuthority>,
-        /// What clients call us.
+        /// The names that clients use for us.
         names: Vec<LeafName>,
     },
 }
@@ -53,15 +53,15 @@ pub enum Shown {
 /// Whether clients show certificates.
 #[derive(Clone, Debug)]
 pub enum ClientCertificates {
-    /// They are not asked.
+    /// Clients are not asked for certificates.
     Unasked,
-    /// They may, of these authorities.
+    /// Clients may show certificates of these authorities.
     Welcome(Arc<RootCertStore>),
-    /// They must, or there is no connection.
+    /// Clients must show certificates of these authorities, or there is no connection.
     Required(Arc<RootCertStore>),
 }
 
-/// Why a listener cannot have TLS.
+/// An error of setting up a listener's TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum ServedError {
     /// A file cannot be used.
@@ -69,7 +69,7 @@ pub enum ServedError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         why: String,
     },
     /// Others can read the key.
@@ -133,7 +133,7 @@ struct Current {
     until: Until,
 }
 
-/// When another is to be shown.
+/// The moment at which another certificate is to be shown.
 #[derive(Debug, PartialEq, Eq)]
 enum Until {
     /// The files are others: when they were changed, and their numbers.

@@ -50,7 +50,7 @@ impl Asked {
         }
     }
 
-    /// It was answered, or is no longer asked.
+    /// Forgets a question that was answered, or is no longer asked.
     pub fn settled(&self, id: &Id) {
         self.table().remove(id);
     }

@@ -1,13 +1,6 @@
 //! What a server says until it has answered one request.
 
-use crate::{
-    endpoint::Reply,
-    error::UpstreamError,
-    events::EventReader,
-    heard,
-    legacy::LegacySession,
-    pipe::{Heard, Pipe},
-};
+use crate::{asked::Asked, endpoint::Reply, error::UpstreamError, events::EventReader, heard};
 use bytes::Bytes;
 use gnomon_catalogue::rpc::{Id, Message, Outcome};
 use smol_str::SmolStr;
@@ -27,13 +20,13 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// The answer to a request, or the way there.
 pub enum Answer {
-    /// At once.
+    /// The answer, at once.
     Done(Outcome),
     /// The server has more to say first.
     Going(Conversation),
 }
 
-/// One thing that is said before the answer, or the answer.
+/// A message before the answer, or the answer.
 #[derive(Debug)]
 pub enum Said {
     /// A notification, or a request of the server's own.
@@ -52,6 +45,30 @@ pub enum Said {
     },
 }
 
+/// A message for a request over a shared line, or its failure.
+pub(crate) type Heard = Result<Said, UpstreamError>;
+
+/// A line that all requests to a server share.
+pub(crate) trait SharedLine: Send + Sync {
+    /// The server's questions over it.
+    fn asked(&self) -> &Asked;
+    /// A request is given up, as the server has been silent for too long.
+    fn fell_silent(&self);
+    /// Cancels a request for whose answer nobody waits any more.
+    fn take_back(&self, id: &Id);
+}
+
+/// A session whose streams are taken up again where they break off.
+pub(crate) trait Resumes: Send + Sync {
+    /// The server's questions in it.
+    fn asked(&self) -> &Asked;
+    /// The stream after the event `last`; an error when the server does not give it back.
+    fn resume<'s>(&'s self, last: Option<&'s str>) -> Resumed<'s>;
+}
+
+/// A stream that is being taken up again.
+pub(crate) type Resumed<'s> = Pin<Box<dyn Future<Output = Result<EventReader, UpstreamError>> + Send + 's>>;
+
 /// A request under way.
 pub struct Conversation {
     id: Id,
@@ -60,7 +77,7 @@ pub struct Conversation {
 
 enum Source {
     Http(Box<Stream>),
-    Pipe { said: mpsc::Receiver<Heard>, patience: Duration, line: Weak<Pipe>, undo: Option<TakenBack> },
+    Pipe { said: mpsc::Receiver<Heard>, patience: Duration, line: Weak<dyn SharedLine>, undo: Option<TakenBack> },
     Beside(Box<Beside>),
 }
 
@@ -79,7 +96,7 @@ enum Way {
 }
 
 impl Beside {
-    /// As [`Conversation::next`]; what was heard elsewhere comes first, as it was said before.
+    /// As [`Conversation::next`]; messages that were heard elsewhere come first, as they were sent before.
     async fn next(&mut self) -> Result<Said, UpstreamError> {
         tokio::select! {
             biased;
@@ -105,14 +122,14 @@ impl Way {
 
 /// A request on a shared line that is taken back when nobody waits for its answer any more.
 struct TakenBack {
-    pipe: Weak<Pipe>,
+    line: Weak<dyn SharedLine>,
     id: Option<Id>,
 }
 
 impl Drop for TakenBack {
     fn drop(&mut self) {
-        if let Some((pipe, id)) = self.pipe.upgrade().zip(self.id.take()) {
-            pipe.take_back(&id);
+        if let Some((line, id)) = self.line.upgrade().zip(self.id.take()) {
+            line.take_back(&id);
         }
     }
 }
@@ -120,8 +137,8 @@ impl Drop for TakenBack {
 struct Stream {
     /// None while it is interrupted.
     events: Option<EventReader>,
-    /// Who takes it up again.
-    session: Option<Arc<LegacySession>>,
+    /// The session that resumes it.
+    session: Option<Arc<dyn Resumes>>,
     last: Option<SmolStr>,
     retry: Duration,
     attempts: u32,
@@ -132,7 +149,7 @@ impl Answer {
     ///
     /// # Errors
     /// When it is no answer to that request.
-    pub fn read(reply: Reply, id: &Id, session: Option<Arc<LegacySession>>) -> Result<Self, UpstreamError> {
+    pub(crate) fn read(reply: Reply, id: &Id, session: Option<Arc<dyn Resumes>>) -> Result<Self, UpstreamError> {
         match reply {
             Reply::Accepted => Err(UpstreamError::Protocol("it accepted a request as if it were a notification".to_owned())),
             Reply::Json(text) => whole(&text, id).map(Self::Done),
@@ -163,19 +180,19 @@ fn whole(text: &Bytes, id: &Id) -> Result<Outcome, UpstreamError> {
     match Message::read(text) {
         Ok(Message::Response(response)) if response.id.as_ref().is_none_or(|other| other == id) => Ok(response.outcome),
         Ok(Message::Response(_)) => Err(UpstreamError::Protocol("it answers another request".to_owned())),
-        Ok(_) => Err(UpstreamError::Protocol("it is no answer".to_owned())),
+        Ok(_) => Err(UpstreamError::Protocol("it is not an answer".to_owned())),
         Err(error) => Err(UpstreamError::Protocol(error.message)),
     }
 }
 
 impl Conversation {
-    /// Over a shared line, whose reader sends what concerns the request `id`. The server may be silent for `patience`.
+    /// A request over a shared line, whose reader sends what concerns the request `id`. The server may be silent for `patience`.
     #[must_use]
-    pub(crate) fn over_pipe(id: Id, said: mpsc::Receiver<Heard>, patience: Duration, line: &Arc<Pipe>) -> Self {
-        Self { id, source: Source::Pipe { said, patience, line: Arc::downgrade(line), undo: None } }
+    pub(crate) fn over_pipe(id: Id, said: mpsc::Receiver<Heard>, patience: Duration, line: Weak<dyn SharedLine>) -> Self {
+        Self { id, source: Source::Pipe { said, patience, line, undo: None } }
     }
 
-    /// With an answer that is still coming, while more of what its server says comes elsewhere.
+    /// A request whose answer is still coming, while more messages of its server come elsewhere.
     pub(crate) fn beside(
         id: Id,
         answer: impl Future<Output = Result<Answer, UpstreamError>> + Send + 'static,
@@ -186,9 +203,9 @@ impl Conversation {
 
     /// Takes the request back if this is dropped before its answer. Over HTTP the connection says so by itself.
     #[must_use]
-    pub fn taken_back_on(mut self, line: &Arc<Pipe>) -> Self {
-        if let Source::Pipe { undo, .. } = &mut self.source {
-            *undo = Some(TakenBack { pipe: Arc::downgrade(line), id: Some(self.id.clone()) });
+    pub fn taken_back(mut self) -> Self {
+        if let Source::Pipe { undo, line, .. } = &mut self.source {
+            *undo = Some(TakenBack { line: line.clone(), id: Some(self.id.clone()) });
         }
         self
     }
@@ -199,7 +216,7 @@ impl Conversation {
         &self.id
     }
 
-    /// What comes next. Not to be called after the answer.
+    /// The next message. Not to be called after the answer.
     ///
     /// # Errors
     /// When the server falls silent, breaks off, or breaks the protocol.

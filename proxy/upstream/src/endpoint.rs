@@ -36,7 +36,7 @@ pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 /// Mirrors `params.name` or `params.uri`.
 pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
-/// Where a stream is taken up again.
+/// The header that names the event after which a stream is resumed.
 pub const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -58,7 +58,7 @@ impl Default for Limits {
     }
 }
 
-/// Where a server is, and how to talk to it.
+/// The address of a server, and the connections to it.
 #[derive(Clone)]
 pub struct Endpoint {
     pools: Arc<ServerPools>,
@@ -70,7 +70,7 @@ pub struct Endpoint {
     shown: SmolStr,
     /// Never shown.
     credentials: HeaderMap,
-    /// Its bounds.
+    /// The bounds on its messages.
     pub limits: Limits,
 }
 
@@ -82,26 +82,26 @@ impl std::fmt::Debug for Endpoint {
 
 /// The answer to a post.
 pub struct Posted {
-    /// What it says.
+    /// The content of the answer.
     pub reply: Reply,
     /// The session that it begins.
     pub session: Option<HeaderValue>,
 }
 
-/// What an HTTP answer turned out to be.
+/// An HTTP answer, by its kind.
 pub enum Reply {
-    /// Taken, and nothing to say.
+    /// Accepted, without content.
     Accepted,
-    /// One JSON document.
+    /// A JSON document.
     Json(Bytes),
     /// An event stream.
     Events(Box<EventReader>),
 }
 
-/// Why a URL cannot be a server's.
+/// An error of a server's URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
-    /// It is no URL.
+    /// It is not a valid URL.
     #[error("not a URL")]
     Syntax,
     /// It is neither `http` nor `https`.
@@ -152,7 +152,7 @@ impl Endpoint {
         self.destination().host()
     }
 
-    /// Its port.
+    /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.destination().port()
@@ -164,13 +164,13 @@ impl Endpoint {
         &self.path
     }
 
-    /// Its URL without the query, for the audit.
+    /// The URL without the query, for the audit.
     #[must_use]
     pub fn shown(&self) -> SmolStr {
         self.shown.clone()
     }
 
-    /// With or without TLS.
+    /// The scheme.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.destination().scheme()
@@ -190,7 +190,7 @@ impl Endpoint {
         self.post_waiting(headers, body, &|| false).await
     }
 
-    /// The same to a server whose silence is not its own as long as it `waits` for somebody.
+    /// Posts to a server whose silence is not its own as long as it `waits` for somebody.
     pub(crate) async fn post_waiting(
         &self,
         headers: HeaderMap,
@@ -226,7 +226,7 @@ impl Endpoint {
         let response = self.send(request.map(|()| Full::default())).await?;
         match (response.status(), kind(&response)) {
             (StatusCode::NOT_FOUND, _) if with_session => Err(UpstreamError::SessionGone),
-            (status, Kind::Events) if status.is_success() => Ok(EventReader::new(response.into_body(), self.limits.message, None)),
+            (status, MediaKind::Events) if status.is_success() => Ok(EventReader::new(response.into_body(), self.limits.message, None)),
             (status, _) => match self.failure(status, response, with_session).await {
                 gone @ UpstreamError::SessionGone => Err(gone),
                 _ => Err(UpstreamError::Status(status.as_u16())),
@@ -323,16 +323,16 @@ impl Endpoint {
 
     async fn read(&self, response: Response<UpstreamBody>) -> Result<Reply, UpstreamError> {
         match kind(&response) {
-            Kind::Events => {
+            MediaKind::Events => {
                 let events = EventReader::new(response.into_body(), self.limits.message, Some(self.limits.patience));
                 Ok(Reply::Events(Box::new(events)))
             }
-            Kind::Json => Ok(Reply::Json(self.whole(response.into_body(), self.limits.message).await?)),
-            Kind::Other => Err(UpstreamError::Protocol("it is neither JSON nor an event stream".to_owned())),
+            MediaKind::Json => Ok(Reply::Json(self.whole(response.into_body(), self.limits.message).await?)),
+            MediaKind::Other => Err(UpstreamError::Protocol("it is neither JSON nor an event stream".to_owned())),
         }
     }
 
-    /// What an answer with an error status means: MCP's own errors come with one as well.
+    /// The error that an answer with an error status means: MCP's own errors come with one as well.
     async fn failure(&self, status: StatusCode, response: Response<UpstreamBody>, with_session: bool) -> UpstreamError {
         /// Longest error that is looked at.
         const LONGEST: usize = 64 << 10;
@@ -345,7 +345,7 @@ impl Endpoint {
             return UpstreamError::Moved { status: status.as_u16(), to: format!("it sends clients to {to}") };
         }
         let with_session = with_session && status == StatusCode::BAD_REQUEST;
-        if (kind == Kind::Json || with_session && kind == Kind::Other)
+        if (kind == MediaKind::Json || with_session && kind == MediaKind::Other)
             && let Ok(body) = self.whole(response.into_body(), LONGEST).await
         {
             match Message::read(&body) {
@@ -417,17 +417,17 @@ fn decoded(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, Upstr
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum MediaKind {
     Json,
     Events,
     Other,
 }
 
-fn kind(response: &Response<UpstreamBody>) -> Kind {
+fn kind(response: &Response<UpstreamBody>) -> MediaKind {
     let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match value.split(';').next().unwrap_or_default().trim() {
-        kind if kind.eq_ignore_ascii_case("application/json") => Kind::Json,
-        kind if kind.eq_ignore_ascii_case("text/event-stream") => Kind::Events,
-        _ => Kind::Other,
+        kind if kind.eq_ignore_ascii_case("application/json") => MediaKind::Json,
+        kind if kind.eq_ignore_ascii_case("text/event-stream") => MediaKind::Events,
+        _ => MediaKind::Other,
     }
 }

@@ -17,7 +17,7 @@ pub enum Era {
 }
 
 impl Era {
-    /// As metrics and events name it.
+    /// The era's name in metrics and events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -27,7 +27,7 @@ impl Era {
     }
 }
 
-/// What our own clients may speak, the newest first. HTTP+SSE (2024-11-05) is for servers only.
+/// The versions that our own clients may speak, the newest first. HTTP+SSE (2024-11-05) is for servers only.
 pub fn spoken() -> impl Iterator<Item = &'static str> {
     MODERN.into_iter().chain(LEGACY.into_iter().filter(|version| *version >= "2025-03-26"))
 }
@@ -57,7 +57,7 @@ pub mod meta {
     pub const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
     /// Name and version of the client.
     pub const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
-    /// What the client can do.
+    /// The member of `_meta` with the client's capabilities.
     pub const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
     /// How much the client wants to be told.
     pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";

@@ -5,10 +5,10 @@ use gnomon_http::{DialError, SendError};
 use gnomon_shares::Refused;
 use std::{fmt, time::Duration};
 
-/// Why a server cannot be connected to.
+/// The reason that a server cannot be connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unconnected {
-    /// Nobody listens at its address.
+    /// No listener at its address.
     Refused,
     /// Its name has no address.
     Name,
@@ -18,7 +18,7 @@ pub enum Unconnected {
     Time,
     /// Its address is one that gnomon does not connect to.
     Forbidden,
-    /// Something else on the way.
+    /// Another error on the way.
     Other,
 }
 
@@ -35,21 +35,21 @@ impl fmt::Display for Unconnected {
     }
 }
 
-/// Why a server gave no answer.
+/// The reason that a server gave no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum UpstreamError {
-    /// Nobody listens there, or not for us.
+    /// No connection could be made.
     #[error("it cannot be reached{why}")]
     Unreachable {
-        /// Why.
+        /// The reason.
         why: Unconnected,
-        /// For the log only: it may name addresses.
+        /// The error for the log only: it may name addresses.
         detail: String,
     },
-    /// It took the connection and closed it again.
+    /// The server accepted the connection and closed it again.
     #[error("it closed the connection without an answer")]
     Dropped {
-        /// For the log only.
+        /// The error, for the log only.
         detail: String,
     },
     /// It is not asked: too many calls are under way with it, or too many of this caller.
@@ -75,7 +75,7 @@ pub enum UpstreamError {
     /// It forgot the session.
     #[error("it ended the session")]
     SessionGone,
-    /// It wants other credentials than it got.
+    /// The server does not accept the credentials.
     #[error("it refused the credentials that gnomon holds for it (HTTP {0})")]
     Unauthorized(u16),
     /// It wants credentials, and got none.
@@ -92,21 +92,21 @@ pub enum UpstreamError {
     /// It answers something that is not MCP.
     #[error("it answered HTTP {0}")]
     Status(u16),
-    /// It breaks the protocol.
+    /// The server breaks the protocol.
     #[error("its answer cannot be used: {0}")]
     Protocol(String),
-    /// It sent more than may be held.
+    /// The server sent more than may be held.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
-    /// It broke off.
+    /// The server broke off.
     #[error("it broke off its answer")]
     Aborted,
-    /// It is an answer after all: an error of its own.
+    /// The server answered with an error of its own.
     #[error("it answered with an error")]
     Rpc(Outcome),
 }
 
-/// For how long, in words.
+/// A span of time in words.
 fn lasted(time: Duration) -> String {
     match time.as_secs() {
         0 => "less than a second".to_owned(),
@@ -115,7 +115,7 @@ fn lasted(time: Duration) -> String {
 }
 
 impl UpstreamError {
-    /// What the client is told; `server` is the id by which it knows it.
+    /// The answer to the client; `server` is the id by which it knows the server.
     #[must_use]
     pub fn outcome(&self, server: &str) -> Outcome {
         match self {
@@ -140,7 +140,7 @@ impl UpstreamError {
         }
     }
 
-    /// Why, in a word for metrics, for the log, and for whoever tells one reason from another: of a fixed set.
+    /// The reason as a word of a fixed set, for metrics, for the log, and for telling reasons apart.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -166,7 +166,7 @@ impl UpstreamError {
         }
     }
 
-    /// What only the log may say of it: it may name addresses.
+    /// The part of the error for the log only: it may name addresses.
     #[must_use]
     pub fn detail(&self) -> Option<&str> {
         match self {

@@ -8,16 +8,16 @@ use http_body::Body;
 use smol_str::SmolStr;
 use std::{collections::VecDeque, future::poll_fn, pin::Pin, time::Duration};
 
-/// One event.
+/// An event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its name; empty is `message`.
+    /// The event's name; empty is `message`.
     pub name: SmolStr,
-    /// Where the stream can be taken up again.
+    /// The id after which the stream can be resumed.
     pub id: Option<SmolStr>,
     /// How long to wait before doing so.
     pub retry: Option<Duration>,
-    /// What it says; none where it has no data at all.
+    /// The event's data; none where it has none at all.
     pub data: Option<Bytes>,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     asked::Asked,
-    conversation::{Answer, Conversation},
+    conversation::{Answer, Conversation, Resumed, Resumes},
     endpoint::{Endpoint, Posted, SESSION, VERSION},
     era::{self, Era},
     error::UpstreamError,
@@ -31,7 +31,7 @@ use tokio::sync::mpsc;
 /// How long a server may take to be told that a session is over.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
-/// Who opens a session, as the server is told.
+/// The client of a session, as the server is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
     /// `clientInfo`, JSON.
@@ -74,7 +74,7 @@ fn brief_capabilities(capabilities: Bytes) -> Bytes {
 }
 
 impl Client {
-    /// By what it says of itself, at most 6 KiB of it: thousands may be kept.
+    /// A client by its description of itself, at most 6 KiB of it: thousands may be kept.
     #[must_use]
     pub fn new(info: Bytes, capabilities: Bytes, version: SmolStr) -> Self {
         let (info, capabilities) = (brief_info(info), brief_capabilities(capabilities));
@@ -124,16 +124,16 @@ impl Client {
     }
 }
 
-/// What a server is told that asks a client for what it has not declared.
+/// The error for a server that asks a client for a capability it has not declared.
 #[must_use]
 pub fn undeclared(capability: &str) -> RpcError {
     RpcError::new(METHOD_NOT_FOUND, format!("the client has not declared `{capability}`, so it cannot be asked for that"))
 }
 
-/// What a server says of itself; JSON texts.
+/// A server's description of itself; JSON texts.
 #[derive(Clone, Debug, Default)]
 pub struct ServerFace {
-    /// Its capabilities.
+    /// The server's capabilities.
     pub capabilities: Bytes,
     /// Name and version.
     pub info: Option<Bytes>,
@@ -147,7 +147,7 @@ const INSTRUCTIONS: usize = 4096;
 const FACE: usize = 16 << 10;
 
 impl ServerFace {
-    /// By what it says, up to its bounds: each session with a server keeps it.
+    /// The description in the server's words, up to its bounds: each session with a server keeps it.
     pub(crate) fn of(capabilities: Option<&str>, info: Option<&str>, instructions: Option<Cow<'_, str>>) -> Self {
         let copied = |json: &str| Bytes::copy_from_slice(json.as_bytes());
         let capabilities = match capabilities {
@@ -166,9 +166,9 @@ impl ServerFace {
 
 /// How messages of a session travel.
 pub enum Line {
-    /// Each request by itself.
+    /// HTTP, with each request by itself.
     Http(Arc<Endpoint>),
-    /// All on one line.
+    /// A shared line.
     Pipe(Arc<Pipe>),
 }
 
@@ -177,11 +177,11 @@ pub enum Line {
 pub enum Speaks {
     /// On a stream that is opened for it.
     OnRequest,
-    /// All it says comes on one line.
+    /// On the one line, at any time.
     Always,
 }
 
-/// Within what a server's ids of tasks tell them apart.
+/// The range within which a server's ids of tasks are distinct.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The server: it knows of no sessions.
@@ -199,11 +199,11 @@ pub struct LegacySession {
     number: u64,
     asked: Arc<Asked>,
     counted: OnceLock<Counted>,
-    /// What the server said of itself.
+    /// The server's description of itself.
     pub face: ServerFace,
 }
 
-/// One of those that are counted as long as they are there.
+/// A session that is counted as long as it is there.
 struct Counted(IntGauge);
 
 impl Drop for Counted {
@@ -254,7 +254,7 @@ impl LegacySession {
         Ok(opened)
     }
 
-    /// Is counted there for as long as it is kept.
+    /// Counts the session there for as long as it is kept.
     pub(crate) fn counts_in(&self, open: IntGauge) {
         open.inc();
         let _ = self.counted.set(Counted(open));
@@ -269,7 +269,7 @@ impl LegacySession {
         }
     }
 
-    /// What its server can tell from other sessions.
+    /// The range within which its server tells sessions and tasks apart.
     #[must_use]
     pub fn scope(&self) -> Scope {
         match (&self.line, &self.session) {
@@ -299,18 +299,13 @@ impl LegacySession {
         }
     }
 
-    /// The same where more of what the server says meanwhile comes `aside`, as on the session's own stream: it is heard from the
+    /// Makes a request of which more messages come `aside`, as on the session's own stream: it is heard from the
     /// first moment on.
     #[must_use]
     pub fn converse(self: &Arc<Self>, id: Id, method: SmolStr, params: Option<Bytes>, aside: mpsc::Receiver<Message>) -> Conversation {
         let (session, own) = (self.clone(), id.clone());
         let answer = async move { session.request(&own, &method, params.as_ref()).await };
         Conversation::beside(id, answer, aside)
-    }
-
-    /// What the server asks in it.
-    pub(crate) fn asked(&self) -> &Arc<Asked> {
-        &self.asked
     }
 
     /// Sends a notification.
@@ -337,7 +332,7 @@ impl LegacySession {
         }
     }
 
-    /// What the server says unasked, until it has no more to say.
+    /// The server's unsolicited messages, until it has no more.
     ///
     /// # Errors
     /// When the server offers no such stream.
@@ -345,7 +340,7 @@ impl LegacySession {
         self.listen_after(None).await
     }
 
-    /// The same, from an event on that was heard last.
+    /// The server's unsolicited messages after the event that was heard last.
     ///
     /// # Errors
     /// As [`LegacySession::listen`].
@@ -359,17 +354,6 @@ impl LegacySession {
                 .listen()
                 .map(|heard| Listening(Source::Pipe(heard)))
                 .ok_or_else(|| UpstreamError::Protocol("somebody listens already".to_owned())),
-        }
-    }
-
-    /// Takes up a stream after the event `last`.
-    ///
-    /// # Errors
-    /// When the server does not give it back.
-    pub async fn resume(&self, last: Option<&str>) -> Result<EventReader, UpstreamError> {
-        match &self.line {
-            Line::Http(endpoint) => endpoint.listen(self.headers(), last).await,
-            Line::Pipe(_) => Err(UpstreamError::Aborted),
         }
     }
 
@@ -422,7 +406,22 @@ impl LegacySession {
     }
 }
 
-/// What a server says unasked.
+impl Resumes for LegacySession {
+    fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    fn resume<'s>(&'s self, last: Option<&'s str>) -> Resumed<'s> {
+        Box::pin(async move {
+            match &self.line {
+                Line::Http(endpoint) => endpoint.listen(self.headers(), last).await,
+                Line::Pipe(_) => Err(UpstreamError::Aborted),
+            }
+        })
+    }
+}
+
+/// The unsolicited messages of a server.
 pub struct Listening(Source);
 
 enum Source {

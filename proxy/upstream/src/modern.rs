@@ -23,9 +23,9 @@ use std::sync::{
 
 /// How requests travel.
 pub enum ModernLine {
-    /// Each by itself.
+    /// HTTP, with each request by itself.
     Http(Arc<Endpoint>),
-    /// All on one line.
+    /// A shared line.
     Pipe(Arc<Pipe>),
     /// None: each becomes a request of an API.
     Api(Arc<Api>),
@@ -35,7 +35,7 @@ pub enum ModernLine {
 pub struct ModernPeer {
     line: ModernLine,
     next: AtomicU64,
-    /// What it said of itself.
+    /// The server's description of itself.
     pub face: ServerFace,
 }
 
@@ -82,7 +82,7 @@ impl ModernPeer {
     /// When it could not be sent or was not answered.
     pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>, mirrored: HeaderMap) -> Result<Answer, UpstreamError> {
         match &self.line {
-            ModernLine::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?.taken_back_on(pipe))),
+            ModernLine::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?.taken_back())),
             ModernLine::Api(api) => api.answer(method, params).await.map(Answer::Done),
             ModernLine::Http(endpoint) => {
                 let mut headers = mirrored;

@@ -4,7 +4,7 @@ use crate::error::UpstreamError;
 use gnomon_catalogue::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
 use prometheus::IntGauge;
 
-/// What whoever registers a server hands in: it decides whether what the server offers may be passed on, and is told what is left out.
+/// The judge of a server, which its registrar provides: it decides whether what the server offers may be passed on, and is told what is left out.
 ///
 /// It is asked when lists and instructions are fetched, never in the course of a client's call.
 pub trait Oversight: Send + Sync + 'static {
@@ -26,11 +26,11 @@ pub trait Oversight: Send + Sync + 'static {
     /// The server is there, and was not.
     fn is_here(&self, server: &str);
 
-    /// Where the sessions that are open with the server for clients are counted.
+    /// The gauge of sessions that are open with the server for clients.
     fn sessions(&self) -> Option<IntGauge>;
 }
 
-/// Nobody: everything may be passed on.
+/// No judge: everything may be passed on.
 impl Oversight for () {
     fn judges(&self) -> bool {
         false
@@ -54,8 +54,8 @@ impl Oversight for () {
 /// Whether gnomon was told something new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// It was.
+    /// Something new.
     Some,
-    /// What it had been told before.
+    /// Nothing but what it had been told before.
     None,
 }

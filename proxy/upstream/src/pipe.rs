@@ -3,7 +3,7 @@
 
 use crate::{
     asked::Asked,
-    conversation::{Conversation, Said},
+    conversation::{Conversation, Heard, Said, SharedLine},
     error::UpstreamError,
 };
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::TrySendErr
 
 /// Most messages that wait to be written, and most that wait for one reader.
 const QUEUE: usize = 64;
-/// What is counted as one of those that wait, bytes, and how many may: of one message that is longer, it alone.
+/// The unit in which waiting messages are counted, bytes, and how many units may wait: a longer message waits alone.
 const UNIT: usize = 1 << 10;
 const MOST_UNWRITTEN: u32 = 8 << 10;
 /// Most requests under way.
@@ -44,13 +44,10 @@ pub struct Pipe {
     asked: Arc<Asked>,
     /// A request was given up for its silence, and nothing was heard since.
     silent: AtomicBool,
-    /// It was told that answers come under ids that no request has.
+    /// True once it was logged that answers come under ids that no request has.
     told: AtomicBool,
     patience: Duration,
 }
-
-/// What comes of a request, as far as it came.
-pub(crate) type Heard = Result<Said, UpstreamError>;
 
 /// Whether the line is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +57,7 @@ enum Line {
 }
 
 struct Waiting {
-    /// Its last place is for the answer.
+    /// The channel to whoever waits; its last place is for the answer.
     said: mpsc::Sender<Heard>,
     /// The client's own progress token, JSON.
     token: Option<String>,
@@ -71,7 +68,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owed {
     Soon,
-    /// At the end of all: it is a subscription.
+    /// At the end, as for a subscription.
     Sometime,
 }
 
@@ -122,7 +119,8 @@ impl Pipe {
         self.send(rpc::request(id, method, params.as_deref())).await?;
         // A subscription is silent while nothing changes.
         let patience = if owed == Owed::Soon { self.patience } else { Duration::MAX };
-        Ok(Conversation::over_pipe(id.clone(), heard, patience, self))
+        let line: Arc<dyn SharedLine> = self.clone();
+        Ok(Conversation::over_pipe(id.clone(), heard, patience, Arc::downgrade(&line)))
     }
 
     /// Sends a message that wants no answer.
@@ -160,7 +158,7 @@ impl Pipe {
                     Ok(()) => {}
                 }
             }
-            Err(error) => tracing::debug!("a server wrote what is no message: {}", error.message),
+            Err(error) => tracing::debug!("a server wrote what is not a message: {}", error.message),
         }
     }
 
@@ -205,12 +203,12 @@ impl Pipe {
         }
     }
 
-    /// What the server says unasked. Only the first caller gets it.
+    /// The server's unsolicited messages. Only the first caller gets them.
     pub fn listen(&self) -> Option<mpsc::Receiver<Message>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The same; who listened before no longer does.
+    /// The server's unsolicited messages, taken over from an earlier listener.
     pub fn listen_instead(&self) -> mpsc::Receiver<Message> {
         self.listen().unwrap_or_else(|| {
             let (unasked, heard) = mpsc::channel(QUEUE);
@@ -226,14 +224,9 @@ impl Pipe {
         waiting.values().any(|waiting| waiting.owed == Owed::Soon && !waiting.said.is_closed())
     }
 
-    /// What the server asks.
+    /// The server's questions.
     pub(crate) fn asked(&self) -> &Arc<Asked> {
         &self.asked
-    }
-
-    /// A request is given up, as the server has been silent for too long.
-    pub(crate) fn fell_silent(&self) {
-        self.silent.store(true, Ordering::Release);
     }
 
     /// Whether the server owes an answer, and waits for none itself.
@@ -254,25 +247,18 @@ impl Pipe {
         *self.open.borrow() == Line::Gone
     }
 
-    /// Until it is down.
+    /// Waits until the line is down.
     pub async fn closed(&self) {
         // The sender is ours, so this ends only with the line.
         let _ = self.open.subscribe().wait_for(|line| *line == Line::Gone).await;
     }
 
-    /// Until it is down, or nobody uses it any more.
+    /// Waits until the line is down, or nobody uses it any more.
     pub fn ended(&self) -> impl Future<Output = ()> + use<> {
         let mut open = self.open.subscribe();
         async move {
             let _ = open.wait_for(|line| *line == Line::Gone).await;
         }
-    }
-
-    /// Nobody waits for this answer any more: the server is told, unless the line is busy.
-    pub fn take_back(&self, id: &Id) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        let params = format!("{{\"requestId\":{},\"reason\":\"nobody waits for the answer any more\"}}", id.json());
-        self.try_send(rpc::notification("notifications/cancelled", Some(params.as_bytes())));
     }
 
     /// Sends what is not waited for, unless the line is busy.
@@ -289,6 +275,23 @@ impl Pipe {
     pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
         self.asked.settled(id);
         self.send(rpc::response(Some(id), outcome)).await
+    }
+}
+
+impl SharedLine for Pipe {
+    fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    fn fell_silent(&self) {
+        self.silent.store(true, Ordering::Release);
+    }
+
+    /// The server is told, unless the line is busy.
+    fn take_back(&self, id: &Id) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let params = format!("{{\"requestId\":{},\"reason\":\"nobody waits for the answer any more\"}}", id.json());
+        self.try_send(rpc::notification("notifications/cancelled", Some(params.as_bytes())));
     }
 }
 

@@ -20,8 +20,8 @@ use crate::{
     error::UpstreamError,
     legacy::{Client, LegacySession, Line as Way},
     modern::{ModernLine, ModernPeer},
+    owner::Owner,
     pipe::Pipe,
-    server::Owner,
 };
 use gnomon_confine::{Layer, Missing, Report, Weight};
 use gnomon_shares::{Bounds, Share, Turns};
@@ -52,7 +52,7 @@ const CONFINED_WITHIN: Duration = Duration::from_secs(20);
 const PROBE: Duration = Duration::from_secs(8);
 /// Longest first line on standard error, bytes.
 const REPORT: usize = 64 << 10;
-/// Who rests longer makes place for another session.
+/// The rest after which an instance is ended for another session.
 const RESTS: Duration = Duration::from_secs(30);
 /// How long that may take.
 const PLACE_WITHIN: Duration = Duration::from_secs(8);
@@ -60,7 +60,7 @@ const PLACE_WITHIN: Duration = Duration::from_secs(8);
 /// How long what it wrote last is waited for, once it has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What is known of a program's era.
+/// The eras of a program as far as they are known.
 const UNKNOWN: u8 = 0;
 const OLDER: u8 = 1;
 
@@ -69,15 +69,15 @@ const OLDER: u8 = 1;
 pub struct ProgramOptions {
     /// The id of its server.
     pub id: SmolStr,
-    /// What confines it and then becomes it, with all arguments.
+    /// The command that confines the program and then becomes it, with all arguments.
     pub command: Vec<OsString>,
-    /// Its environment, all of it.
+    /// The whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// What must not be in the log.
+    /// The secrets that must not be in the log.
     pub secrets: Vec<String>,
     /// Bounds.
     pub limits: ProgramLimits,
-    /// Where it is told what confines it.
+    /// The metrics of what confines it.
     pub layers: Option<ServerLayers>,
 }
 
@@ -88,7 +88,7 @@ pub struct ProgramLimits {
     pub patience: Duration,
     /// Longest message, bytes.
     pub message: usize,
-    /// Most that run at a time.
+    /// The most instances at a time.
     pub instances: usize,
     /// How long one may rest before it is ended.
     pub idle: Duration,
@@ -115,10 +115,10 @@ pub struct Program {
     room: Turns,
     running: Mutex<HashMap<u32, Running>>,
     era: AtomicU8,
-    /// One that answered, but not as the stateless era does: it is spoken to as one of the older next.
+    /// A process that answered, but not as the stateless era does: it is spoken to in the older era next.
     spare: Mutex<Option<Arc<Pipe>>>,
     stopping: watch::Sender<Stopping>,
-    /// What did not confine it, as it was told last.
+    /// The missing layers of confinement, as last logged.
     told: Mutex<Option<String>>,
     /// What a process said that ended by itself: of the last one that did.
     last_words: watch::Sender<Option<String>>,
@@ -149,7 +149,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Program {
-    /// One that does not run yet.
+    /// A program that does not run yet.
     #[must_use]
     pub fn new(options: ProgramOptions) -> Arc<Self> {
         Arc::new(Self {
@@ -346,7 +346,7 @@ impl Program {
         }
     }
 
-    /// Says what confines it: aloud where something is missing, and once where nothing changes.
+    /// Logs what confines it: as a warning where something is missing, and once where nothing changes.
     fn tell(&self, layers: &[Layer], missing: &[Missing]) {
         let id = &self.options.id;
         if let Some(metric) = &self.options.layers {

@@ -7,8 +7,8 @@ use crate::{
     error::UpstreamError,
     legacy::{Client, LegacySession, Line},
     modern::{ModernLine, ModernPeer},
+    owner::Owner,
     program::Program,
-    server::Owner,
 };
 use std::sync::{
     Arc,
@@ -32,14 +32,14 @@ pub enum Reach {
     Http {
         /// Where.
         endpoint: Arc<Endpoint>,
-        /// What is configured.
+        /// The configured transport.
         transport: Transport,
-        /// What was found.
+        /// The transport that was found.
         found: AtomicU8,
     },
-    /// On this host, over standard input and output.
+    /// A program on this host, over standard input and output.
     Program(Arc<Program>),
-    /// It speaks no MCP: its calls become requests of an API.
+    /// An API without MCP: calls become its requests.
     Api(Arc<Api>),
 }
 
@@ -47,7 +47,7 @@ const STREAMABLE: u8 = 1;
 const SSE: u8 = 2;
 
 impl Reach {
-    /// Over HTTP.
+    /// A server over HTTP.
     #[must_use]
     pub fn http(endpoint: Endpoint, transport: Transport) -> Self {
         let found = match transport {
@@ -58,7 +58,7 @@ impl Reach {
         Self::Http { endpoint: Arc::new(endpoint), transport, found: AtomicU8::new(found) }
     }
 
-    /// Where it is, if it is called over HTTP.
+    /// The endpoint, if it is called over HTTP.
     #[must_use]
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {

@@ -13,7 +13,6 @@ mod under_way;
 
 pub use granted::Granting;
 pub use sync::Change;
-pub(crate) use sync::OWN;
 
 use crate::{
     era::Era,
@@ -21,6 +20,7 @@ use crate::{
     legacy::{Client, LegacySession, ServerFace, is_of_other_era},
     modern::ModernPeer,
     oversight::Oversight,
+    owner::Owner,
     reach::Reach,
 };
 use arc_swap::ArcSwap;
@@ -51,22 +51,22 @@ pub enum Presence {
     Up {
         /// How it speaks.
         era: Era,
-        /// What it says of itself.
+        /// The server's description of itself.
         face: Arc<ServerFace>,
     },
-    /// It does not.
+    /// It does not answer.
     Down {
-        /// Since when.
+        /// The time since when.
         since: Instant,
-        /// Why.
+        /// The reason.
         why: UpstreamError,
-        /// What it said of itself when it was there.
+        /// The server's last description of itself.
         face: Option<Arc<ServerFace>>,
     },
 }
 
 impl Presence {
-    /// What the server says, or last said, of itself.
+    /// The server's current or last description of itself.
     #[must_use]
     pub fn face(&self) -> Option<&Arc<ServerFace>> {
         match self {
@@ -83,27 +83,13 @@ impl Presence {
     }
 }
 
-/// Whose a session with a server is.
-#[derive(Clone, Copy, Debug)]
-pub struct Owner<'a> {
-    /// Whose share of a program's processes it takes.
-    pub holder: &'a str,
-    /// Whose fault it is where a program ends in it.
-    pub ends: &'a str,
-}
-
-impl Owner<'_> {
-    /// gnomon itself, on behalf of nobody or of everybody.
-    pub(crate) const OWN: Self = Self { holder: OWN, ends: OWN };
-}
-
 /// A registered server. `H` is what whoever registered it holds of it.
 pub struct Upstream<H> {
-    /// Its id in the configuration.
+    /// The id in the configuration.
     pub id: SmolStr,
     /// How it is reached.
     pub reach: Reach,
-    /// What whoever registered it holds of it.
+    /// The registrar's own data on the server.
     pub held: H,
     own: Client,
     presence: watch::Sender<Presence>,
@@ -150,7 +136,7 @@ impl<H: Oversight> Upstream<H> {
         self.presence.borrow().clone()
     }
 
-    /// The same, once the first attempt to reach it is over or `patience` has passed.
+    /// Whether it is there, once the first attempt to reach it is over or `patience` has passed.
     pub async fn settled(&self, patience: Duration) -> Presence {
         let mut presence = self.presence.subscribe();
         let known = presence.wait_for(|presence| !matches!(presence, Presence::Unknown));
@@ -158,7 +144,7 @@ impl<H: Oversight> Upstream<H> {
         self.presence()
     }
 
-    /// What it offers, or last offered.
+    /// The current or last lists.
     #[must_use]
     pub fn lists(&self) -> Arc<Lists> {
         self.lists.load_full()
@@ -189,7 +175,7 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// Somebody heard it say this: if that is that a list changed, it is fetched, however often and to whomever it is said, and
+    /// Notes a notification of the server: if it says that a list changed, it is fetched, however often and to whomever it is said, and
     /// whoever holds it is told. Whether it was.
     pub fn tells_of_lists(&self, method: &str) -> bool {
         let kinds = Kind::changed_by(method);
@@ -211,12 +197,12 @@ impl<H: Oversight> Upstream<H> {
         std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Somebody wants to be told when a resource changes: whether its server grants that.
+    /// Asks to be told when a resource changes: whether its server grants that.
     pub fn watch(&self, uri: &SmolStr) -> Granting {
         self.watched.add(uri)
     }
 
-    /// They no longer do.
+    /// Ends such a request.
     pub fn unwatch(&self, uri: &SmolStr) {
         self.watched.remove(uri);
     }
@@ -274,7 +260,7 @@ impl<H: Oversight> Upstream<H> {
         opened
     }
 
-    /// Until it is known to be gone.
+    /// Waits until the server is known to be gone.
     async fn found_gone(&self) -> UpstreamError {
         let mut presence = self.presence.subscribe();
         let gone = presence.wait_for(|presence| matches!(presence, Presence::Down { .. })).await.map(drop);

@@ -57,7 +57,7 @@ async fn hear(pipe: &Pipe, mut events: EventReader) {
     }
 }
 
-/// Each message by itself, in order: a server must not see an answer before the request it is for.
+/// Sends each message by itself, in order: a server must not see an answer before the request it is for.
 async fn tell(target: Endpoint, mut outgoing: mpsc::Receiver<Outgoing>) {
     while let Some((message, _room)) = outgoing.recv().await {
         if let Err(error) = target.post(HeaderMap::new(), message).await {

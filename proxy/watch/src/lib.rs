@@ -49,6 +49,7 @@ mod judge;
 mod losses;
 mod metrics;
 mod options;
+mod questions;
 mod records;
 mod session;
 mod speaking;

@@ -19,8 +19,8 @@ use crate::identities::{Identities, LookUp, Unknown, Who};
 use crate::judge::Judge;
 use crate::losses::Losses;
 use crate::metrics::{Shed, WatchMetrics};
+use crate::questions::Questions;
 use crate::records::{Due, Records};
-use crate::speaking::Questions;
 
 /// Longest that records stay unread: the kernel half wakes the reader for hellos, and leaves the rest to this.
 const LOOK: Duration = Duration::from_millis(50);

@@ -24,9 +24,10 @@ use crate::fields::{FlowNames, observe};
 use crate::heart::Heart;
 use crate::identities::{Identities, Unknown, Who, started};
 use crate::judge::Judge;
+use crate::questions::Answer;
 use crate::records::Records;
 use crate::session::Session;
-use crate::speaking::{Answer, Link, hear, poll, speak};
+use crate::speaking::{Link, hear, poll, speak};
 use crate::{WatchError, WatchMetrics, WatchOptions};
 
 /// The time within which the sensor must welcome us, or open listeners.

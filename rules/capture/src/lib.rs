@@ -16,8 +16,10 @@ mod http;
 mod packet;
 mod reader;
 mod reassembly;
+mod unread;
 
-pub use conversation::{Endpoints, Found, Unread};
+pub use conversation::{Endpoints, Found};
 pub use http::{Message, Parsed, exchanges};
 pub use reader::{Bounds, CaptureError, Totals, read};
 pub use reassembly::{Gap, Reassembly};
+pub use unread::Unread;

@@ -1,24 +1,68 @@
 //! From documents to a set: rules, the filters that narrow them, and what the administrator changed of them.
 
 use crate::{
-    Activity, Adjustments, Change, Filter, FilterStatus, Lint, LoadError, NamedServers, NeededEvidence, Origin, Rule, Source, Targets,
+    Activity, Change, Filter, FilterStatus, LoadError, NamedServers, NeededEvidence, Origin, Rule, Source, Targets,
     detection::Items,
     error::{Report, nearest},
     expr::Expr,
+    extension::Example,
     filter::LoadedFilter,
     judge::{Aim, Judged, Part},
     lint,
     load::{self, Document, Loaded},
     overrides::{self, Override, Whom},
-    set::Inner,
     slow,
 };
 use gnomon_observe::{Action, Phase};
 use smol_str::SmolStr;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 /// The most rules, and the most filters, of one set.
 const MAX_RULES: usize = 4096;
+
+/// Input to compilation besides the rules' own text: overrides, time, lint.
+#[derive(Clone, Debug)]
+pub struct Adjustments {
+    /// The overrides: `overrides.yml`.
+    pub overrides: Option<Source>,
+    /// Filters that end before this moment do nothing. By default none does.
+    pub now: SystemTime,
+    /// Run the lint, or skip it.
+    pub lint: Lint,
+}
+
+/// The lint, which finds rules that are valid and make no sense. It costs more than loading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lint {
+    /// Not run.
+    #[default]
+    Skip,
+    /// Run; its findings are in [`RuleSet::warnings`](crate::RuleSet::warnings).
+    Run,
+}
+
+impl Default for Adjustments {
+    fn default() -> Self {
+        Self { overrides: None, now: SystemTime::UNIX_EPOCH, lint: Lint::Skip }
+    }
+}
+
+/// The content of a set.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) judged: Vec<Judged>,
+    /// Each rule's own condition, without filters, and its examples.
+    pub(crate) own: Vec<(Expr, Vec<Example>)>,
+    pub(crate) disabled: Vec<Rule>,
+    pub(crate) filters: Vec<Filter>,
+    /// Each filter's condition and its examples.
+    pub(crate) conditions: Vec<(Arc<Expr>, Vec<Example>)>,
+    pub(crate) wanted: NeededEvidence,
+    pub(crate) named_servers: NamedServers,
+    pub(crate) warnings: Vec<LoadError>,
+    pub(crate) now: SystemTime,
+}
 
 /// A set, which counts for nothing where there are errors.
 pub(crate) struct Assembled {

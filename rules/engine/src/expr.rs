@@ -1,12 +1,18 @@
 //! A rule's condition with its items in place, and its three-valued value.
 
-use crate::NamedServers;
 use crate::{
     item::{Item, Keywords, Sense, Test},
     truth::{self, Truth},
 };
 use gnomon_observe::{Field, FieldRef, Observation, Phase};
-use std::{collections::HashSet, sync::Arc};
+use smol_str::SmolStr;
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+/// Host names and addresses, lower case, each once, sorted.
+pub type NamedServers = BTreeSet<SmolStr>;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Expr {

@@ -2,11 +2,9 @@
 
 use crate::{
     Activity, Expectation, Mode, Response,
+    entries::{self, known_entries, text, texts, word},
     error::{Report, hint},
-    filter,
-    load::{text, texts, word},
-    overrides,
-    yaml::{Key, Node, NodeKind, Plain, Position},
+    yaml::{Node, NodeKind, Plain, Position},
 };
 use gnomon_observe::{Action, Class, Observation};
 use smol_str::SmolStr;
@@ -70,7 +68,7 @@ pub(crate) fn read(block: Option<&Node>, report: &mut Report<'_>) -> Extension {
     if let Some(response) = block.get("response").and_then(|node| response(node, report)) {
         extension.response = response;
     }
-    if let Some(activity) = block.get("enabled").and_then(|node| overrides::activity(node, report)) {
+    if let Some(activity) = block.get("enabled").and_then(|node| entries::activity(node, report)) {
         extension.activity = activity;
     }
     extension.owasp = ids(block.get("owasp"), "MCP01", is_owasp, report);
@@ -87,7 +85,7 @@ pub(crate) fn read_filter(block: Option<&Node>, report: &mut Report<'_>) -> Filt
     }
     let mut line = |key: &str| block.get(key).and_then(|node| text(node, report));
     let (owner, reason, event) = (line("owner"), line("reason"), line("event"));
-    let expires = block.get("expires").and_then(|node| match node.text().and_then(filter::moment) {
+    let expires = block.get("expires").and_then(|node| match node.text().and_then(entries::moment) {
         Some(end) => Some(end),
         None => report.at(node.at, "`expires` is a day, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z"),
     });
@@ -127,18 +125,6 @@ fn is_atlas(id: &str) -> bool {
         Some((technique, part)) => digits(technique, 4) && digits(part, 3),
         None => digits(rest, 4),
     }
-}
-
-/// The entries of a mapping, when each key is known.
-pub(crate) fn known_entries<'n>(node: &'n Node, name: &str, known: &[&str], report: &mut Report<'_>) -> Option<&'n [(Key, Node)]> {
-    let NodeKind::Map(entries) = &node.kind else {
-        return report.at(node.at, format!("`{name}` must be a mapping, not {}", node.what()));
-    };
-    let mut complete = Some(entries.as_slice());
-    for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
-        complete = report.at(key.at, format!("unknown key `{}` in `{name}`{}", key.name, hint(&key.name, known)));
-    }
-    complete
 }
 
 pub(crate) fn response(node: &Node, report: &mut Report<'_>) -> Option<Response> {

@@ -7,16 +7,15 @@
 use crate::{
     Source,
     detection::{self, Block, Items},
+    entries,
     error::Report,
     expr::{Asks, Expr},
     extension::{self, Example},
-    load,
     yaml::{Node, NodeKind, Position},
 };
 use gnomon_observe::FieldRef;
 use smol_str::SmolStr;
-use std::{sync::Arc, time::Duration, time::SystemTime};
-use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use std::{sync::Arc, time::SystemTime};
 
 /// The rules that a filter applies to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,10 +84,10 @@ pub(crate) struct LoadedFilter {
 
 pub(crate) fn read(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut Items) -> Option<LoadedFilter> {
     let before = report.errors.len();
-    let title = load::required(document, "title", "a title, one line that says what it excepts", report)
-        .and_then(|title| load::title_of(title, report));
-    let id = document.get("id").and_then(|id| load::id_of(id, report));
-    load::logsource(document, report);
+    let title = entries::required(document, "title", "a title, one line that says what it excepts", report)
+        .and_then(|title| entries::title_of(title, report));
+    let id = document.get("id").and_then(|id| entries::id_of(id, report));
+    entries::logsource(document, report);
     let node = document.get("filter")?;
     let targets = match node.get("rules") {
         Some(rules) => targets(rules, report),
@@ -98,7 +97,7 @@ pub(crate) fn read(document: &Node, source: &Source, report: &mut Report<'_>, it
     };
     let expr = detection::read(Block::Filter, node, report, items);
     let extension = extension::read_filter(document.get("gnomon"), report);
-    let description = document.get("description").and_then(|node| load::text(node, report));
+    let description = document.get("description").and_then(|node| entries::text(node, report));
     if report.errors.len() > before {
         return None;
     }
@@ -132,11 +131,11 @@ fn targets(node: &Node, report: &mut Report<'_>) -> Option<Targets> {
         // As pySigma has it, an empty list is any.
         NodeKind::List(list) if list.is_empty() => Some(Targets::Any),
         NodeKind::List(list) => {
-            let names: Vec<_> = list.iter().map(|node| load::text(node, report)).collect();
+            let names: Vec<_> = list.iter().map(|node| entries::text(node, report)).collect();
             names.into_iter().collect::<Option<_>>().map(Targets::Named)
         }
         _ => {
-            let name = load::text(node, report)?;
+            let name = entries::text(node, report)?;
             Some(if name.eq_ignore_ascii_case("any") { Targets::Any } else { Targets::Named(vec![name]) })
         }
     }
@@ -156,13 +155,4 @@ fn has_denial(node: &Node) -> bool {
         NodeKind::List(list) => list.iter().any(has_denial),
         NodeKind::Scalar(_) => false,
     }
-}
-
-/// `2026-12-31` (to the end of that day, UTC) or RFC 3339.
-pub(crate) fn moment(text: &str) -> Option<SystemTime> {
-    if let Ok(moment) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Some(moment.into());
-    }
-    let day = Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?;
-    SystemTime::from(day.midnight().assume_utc()).checked_add(Duration::from_secs(86_400))
 }

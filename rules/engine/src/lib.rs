@@ -81,6 +81,7 @@
 mod assemble;
 mod condition;
 mod detection;
+mod entries;
 mod error;
 mod explain;
 mod expr;
@@ -103,12 +104,13 @@ mod verdict;
 mod wanted;
 mod yaml;
 
+pub use assemble::{Adjustments, Lint};
 pub use error::{LoadError, LoadErrors};
 pub use explain::{Explained, Finding, explain};
+pub use expr::NamedServers;
 pub use filter::{Filter, FilterStatus, Targets};
-pub use overrides::{Activity, Change};
 pub use progress::Progress;
-pub use rule::{Enforcement, Mode, Origin, Response, Rule, RuleIndex, Source};
-pub use set::{Adjustments, Lint, NamedServers, RuleSet};
+pub use rule::{Activity, Change, Enforcement, Mode, Origin, Response, Rule, RuleIndex, Source};
+pub use set::RuleSet;
 pub use verdict::{Answer, Expectation, Judgement, Subject, TestResult, Verdict};
 pub use wanted::{Arguments, NeededEvidence};

@@ -3,6 +3,7 @@
 use crate::{
     Activity, Enforcement, Mode, Response, Rule, Source,
     detection::{self, Block, Items},
+    entries::{MAX_FILE, id_of, logsource, required, text, texts, title_of, word},
     error::{Report, hint, nearest},
     expr::{Asks, Expr},
     extension::{self, Example},
@@ -12,12 +13,6 @@ use crate::{
 };
 use gnomon_observe::{Action, Level, Phase};
 use smol_str::SmolStr;
-use std::str::FromStr;
-
-/// The longest file, in bytes.
-pub(crate) const MAX_FILE: usize = 1 << 20;
-/// The longest title, in characters (Sigma 2.1.0).
-const MAX_TITLE: usize = 256;
 
 /// A rule as read, with what the judge needs.
 #[derive(Debug)]
@@ -196,90 +191,10 @@ pub(crate) fn allow_is_timely(response: &Response, asks: &Asks, at: Position, re
     }
 }
 
-pub(crate) fn required<'n>(document: &'n Node, key: &str, what: &str, report: &mut Report<'_>) -> Option<&'n Node> {
-    match document.get(key) {
-        Some(node) => Some(node),
-        None => report.at(document.at, format!("`{key}` is missing; give {what}")),
-    }
-}
-
 fn status(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
     let status = node.text().unwrap_or_default();
     if STATUSES.contains(&status) {
         return Some(status.into());
     }
     report.at(node.at, format!("`{status}` is not a status{}", hint(status, STATUSES)))
-}
-
-pub(crate) fn title_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
-    let title = text(node, report)?;
-    if title.trim().is_empty() || title.chars().count() > MAX_TITLE || title.contains(['\n', '\r']) {
-        return report.at(node.at, format!("`title` must be one line of 1 to {MAX_TITLE} characters"));
-    }
-    Some(title)
-}
-
-pub(crate) fn id_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
-    let id = text(node, report)?;
-    let uuid = id.len() == 36
-        && id.bytes().enumerate().all(|(n, b)| if matches!(n, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() });
-    if !uuid {
-        return report.at(node.at, format!("`{id}` is not a UUID; uuidgen makes one"));
-    }
-    Some(id.to_ascii_lowercase().into())
-}
-
-pub(crate) fn logsource(document: &Node, report: &mut Report<'_>) -> Option<()> {
-    const ADVICE: &str = "write `logsource: {product: mcp, category: mcp_traffic}`";
-    let Some(node) = document.get("logsource") else {
-        return report.at(document.at, format!("`logsource` is missing; {ADVICE}"));
-    };
-    let NodeKind::Map(entries) = &node.kind else {
-        return report.at(node.at, format!("`logsource` must be a mapping; {ADVICE}"));
-    };
-    for (key, value) in entries {
-        let wanted = match key.name.as_str() {
-            "product" => "mcp",
-            "category" => "mcp_traffic",
-            "definition" => continue,
-            other => return report.at(key.at, format!("`{other}` in `logsource` is of other traffic than ours; {ADVICE}")),
-        };
-        if value.text() != Some(wanted) {
-            return report.at(value.at, format!("this rule is for other traffic than ours; {ADVICE}"));
-        }
-    }
-    if node.get("product").is_none() || node.get("category").is_none() {
-        return report.at(node.at, format!("`logsource` is not complete; {ADVICE}"));
-    }
-    Some(())
-}
-
-/// A word of a closed vocabulary.
-pub(crate) fn word<T: FromStr<Err = gnomon_observe::UnknownWord>>(node: &Node, report: &mut Report<'_>) -> Option<T> {
-    let Some(text) = node.text() else {
-        return report.at(node.at, format!("a word is expected here, not {}", node.what()));
-    };
-    match text.parse() {
-        Ok(word) => Some(word),
-        Err(error) => report.at(node.at, error.to_string()),
-    }
-}
-
-/// A text.
-pub(crate) fn text(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
-    match node.text() {
-        Some(text) => Some(text.into()),
-        None => report.at(node.at, format!("a text is expected here, not {}", node.what())),
-    }
-}
-
-pub(crate) fn texts(node: Option<&Node>, report: &mut Report<'_>) -> Vec<SmolStr> {
-    match node.map(|node| (node, &node.kind)) {
-        None => Vec::new(),
-        Some((_, NodeKind::List(list))) => list.iter().filter_map(|node| text(node, report)).collect(),
-        Some((node, _)) => {
-            report.at::<()>(node.at, format!("a list of texts is expected here, not {}", node.what()));
-            Vec::new()
-        }
-    }
 }

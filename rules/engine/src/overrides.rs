@@ -2,42 +2,17 @@
 //! they are tried in shadow, whether they act at all. Each change says why.
 
 use crate::{
-    Enforcement, Response, Source,
+    Activity, Enforcement, Response, Source,
+    entries::{self, activity, known_entries, word},
     error::{Report, hint},
     extension,
-    load::{self, word},
-    yaml::{self, Node, NodeKind, Plain, Position},
+    yaml::{self, Node, NodeKind, Position},
 };
-use gnomon_observe::{Action, Level};
+use gnomon_observe::Level;
 use smol_str::SmolStr;
 
 /// The most overrides of a set.
 const MAX_OVERRIDES: usize = 4096;
-
-/// An administrator's change to a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Its own level.
-    pub level: Level,
-    /// Its own action.
-    pub action: Action,
-    /// Why it was changed.
-    pub reason: SmolStr,
-    /// The file of the override.
-    pub file: SmolStr,
-    /// On which line, from 1.
-    pub line: u32,
-}
-
-/// Active or disabled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Activity {
-    /// It is judged.
-    #[default]
-    Active,
-    /// It is loaded, so that mistakes are told, and not judged.
-    Disabled,
-}
 
 /// The rules that an override changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +41,8 @@ const MODES: &[&str] = &["enforce", "shadow"];
 /// Reads the file. What is wrong goes to the report.
 pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
     let start = Position { line: 1, column: 1 };
-    if source.text.len() > load::MAX_FILE {
-        report.at::<()>(start, format!("the file is larger than {} bytes", load::MAX_FILE));
+    if source.text.len() > entries::MAX_FILE {
+        report.at::<()>(start, format!("the file is larger than {} bytes", entries::MAX_FILE));
         return Vec::new();
     }
     let (documents, fault) = yaml::documents(&source.text);
@@ -97,9 +72,9 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>) -> Vec<Override> {
 }
 
 fn one(node: &Node, report: &mut Report<'_>) -> Option<Override> {
-    extension::known_entries(node, "override", KEYS, report)?;
+    known_entries(node, "override", KEYS, report)?;
     let whom = whom(node, report);
-    let reason = load::required(node, "reason", "a reason, for those who read it next year", report);
+    let reason = entries::required(node, "reason", "a reason, for those who read it next year", report);
     let ((whom, whom_at), reason) = (whom?, reason?);
     let level = match node.get("level") {
         Some(level) => Some(word::<Level>(level, report)?),
@@ -120,16 +95,16 @@ fn one(node: &Node, report: &mut Report<'_>) -> Option<Override> {
     if level.is_none() && activity.is_none() && response.is_none() && enforcement.is_none() {
         return report.at(node.at, "nothing is changed; give `level`, `response`, `mode` or `enabled`");
     }
-    Some(Override { at: node.at, whom, whom_at, enforcement, level, activity, response, reason: load::text(reason, report)? })
+    Some(Override { at: node.at, whom, whom_at, enforcement, level, activity, response, reason: entries::text(reason, report)? })
 }
 
 fn whom(node: &Node, report: &mut Report<'_>) -> Option<(Whom, Position)> {
     match (node.get("rule"), node.get("pack")) {
-        (None, Some(pack)) => Some((Whom::Pack(load::text(pack, report)?), pack.at)),
+        (None, Some(pack)) => Some((Whom::Pack(entries::text(pack, report)?), pack.at)),
         (Some(_), Some(pack)) => report.at(pack.at, "either `rule` or `pack`; write two overrides"),
         (_, None) => {
-            let rule = load::required(node, "rule", "the id or name of a rule", report)?;
-            Some((Whom::Rule(load::text(rule, report)?), rule.at))
+            let rule = entries::required(node, "rule", "the id or name of a rule", report)?;
+            Some((Whom::Rule(entries::text(rule, report)?), rule.at))
         }
     }
 }
@@ -140,14 +115,5 @@ fn enforcement(node: &Node, report: &mut Report<'_>) -> Option<Enforcement> {
         Some("enforce") => Some(Enforcement::Enforce),
         Some("shadow") => Some(Enforcement::Shadow),
         other => report.at(node.at, format!("`mode` takes enforce or shadow{}", hint(other.unwrap_or_default(), MODES))),
-    }
-}
-
-/// `enabled: true | false`.
-pub(crate) fn activity(node: &Node, report: &mut Report<'_>) -> Option<Activity> {
-    match &node.kind {
-        NodeKind::Scalar(scalar) if scalar.value == Plain::Bool(true) => Some(Activity::Active),
-        NodeKind::Scalar(scalar) if scalar.value == Plain::Bool(false) => Some(Activity::Disabled),
-        _ => report.at(node.at, "`enabled` takes true or false"),
     }
 }

@@ -1,6 +1,5 @@
 //! A rule's metadata: name, level, origin, and its response to a match.
 
-use crate::Change;
 use gnomon_observe::{Action, Class, FieldRef, Level, Phase};
 use smol_str::SmolStr;
 use std::fmt;
@@ -146,4 +145,29 @@ impl Rule {
             Enforcement::Shadow => Action::Log,
         }
     }
+}
+
+/// An administrator's change to a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its own level.
+    pub level: Level,
+    /// Its own action.
+    pub action: Action,
+    /// Why it was changed.
+    pub reason: SmolStr,
+    /// The file of the override.
+    pub file: SmolStr,
+    /// On which line, from 1.
+    pub line: u32,
+}
+
+/// Active or disabled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// It is judged.
+    #[default]
+    Active,
+    /// It is loaded, so that mistakes are told, and not judged.
+    Disabled,
 }

@@ -2,67 +2,20 @@
 
 use crate::Expectation;
 use crate::{
-    Answer, Filter, Judgement, LoadError, LoadErrors, NeededEvidence, Progress, Rule, RuleIndex, Source, Subject, TestResult, Verdict,
-    assemble::{self, Assembled},
+    Adjustments, Answer, Filter, Judgement, LoadError, LoadErrors, NamedServers, NeededEvidence, Progress, Rule, RuleIndex, Source,
+    Subject, TestResult, Verdict,
+    assemble::{self, Assembled, Inner},
     expr::Expr,
     extension::Example,
-    judge::{self, Judged},
-    slow,
+    judge, slow,
     truth::Truth,
 };
 use gnomon_observe::{Observation, Phase};
-use smol_str::SmolStr;
 use std::{sync::Arc, time::SystemTime};
-
-/// Input to compilation besides the rules' own text: overrides, time, lint.
-#[derive(Clone, Debug)]
-pub struct Adjustments {
-    /// The overrides: `overrides.yml`.
-    pub overrides: Option<Source>,
-    /// Filters that end before this moment do nothing. By default none does.
-    pub now: SystemTime,
-    /// Run the lint, or skip it.
-    pub lint: Lint,
-}
-
-/// The lint, which finds rules that are valid and make no sense. It costs more than loading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Lint {
-    /// Not run.
-    #[default]
-    Skip,
-    /// Run; its findings are in [`RuleSet::warnings`].
-    Run,
-}
-
-impl Default for Adjustments {
-    fn default() -> Self {
-        Self { overrides: None, now: SystemTime::UNIX_EPOCH, lint: Lint::Skip }
-    }
-}
-
-/// Host names and addresses, lower case, each once, sorted.
-pub type NamedServers = std::collections::BTreeSet<SmolStr>;
 
 /// Compiled rules. Immutable; clones share it.
 #[derive(Clone, Debug)]
 pub struct RuleSet(Arc<Inner>);
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) rules: Vec<Rule>,
-    pub(crate) judged: Vec<Judged>,
-    /// Each rule's own condition, without filters, and its examples.
-    pub(crate) own: Vec<(Expr, Vec<Example>)>,
-    pub(crate) disabled: Vec<Rule>,
-    pub(crate) filters: Vec<Filter>,
-    /// Each filter's condition and its examples.
-    pub(crate) conditions: Vec<(Arc<Expr>, Vec<Example>)>,
-    pub(crate) wanted: NeededEvidence,
-    pub(crate) named_servers: NamedServers,
-    pub(crate) warnings: Vec<LoadError>,
-    pub(crate) now: SystemTime,
-}
 
 impl RuleSet {
     /// Reads and compiles rules and filters: files of at most 1 MiB, at most 4,096 rules in all.

@@ -34,6 +34,7 @@ mod in_force;
 mod inspector;
 mod passage;
 mod recorded;
+mod refusal_text;
 mod reviews;
 mod shadow;
 mod sighting;

@@ -9,7 +9,7 @@
 
 use crate::{
     Connection, Sighting, Telling,
-    dialogue::refusal_text,
+    refusal_text::refusal_text,
     shadow::{interfering, tempered},
 };
 use gnomon_engine::{Answer, Enforcement, Progress, RuleSet, Verdict};

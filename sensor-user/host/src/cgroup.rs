@@ -9,6 +9,7 @@
 //! It does not delegate, limit or freeze, and never touches a cgroup it did not make: what is left
 //! of one whose maker was killed is found by [`Hierarchy::left_behind`], by name, and removed only if empty.
 
+mod below;
 mod mount;
 mod pattern;
 mod scope;
@@ -22,10 +23,11 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use serde::Serialize;
 
+pub use below::{MAX_CGROUPS, MAX_DEPTH};
 pub use mount::CgroupLayout;
 pub use pattern::{BadPattern, CgroupPattern, MAX_MATCHES};
 pub use scope::{MAX_NOTE, Maker, Note, Removal, Scope};
-pub use walk::{LeftBehind, MAX_CGROUPS, MAX_DEPTH, MAX_LEFT, is_inside};
+pub use walk::{LeftBehind, MAX_LEFT, is_inside};
 
 use crate::identity::{Held, errno, is_gone};
 use crate::workload::{MAX_CGROUP_PATH, Workload};

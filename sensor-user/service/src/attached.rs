@@ -15,7 +15,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{Handed, Kernel};
-use crate::{Options, ServiceError, closed, os, privilege};
+use crate::{Options, ServiceError, os, privilege, taking_over};
 
 /// Most bytes of the memory file; a description takes some hundred.
 const MOST: u64 = 64 << 10;
@@ -46,9 +46,9 @@ impl Attached {
             None => Hierarchy::find()?.mount().to_owned(),
         };
         let kernel = Kernel::attach(&cgroup, &options.own_cgroup, options.ring_bytes, &lacking)?;
-        closed::take_over(&kernel, options);
+        taking_over::take_over(&kernel, options);
         // From here on this one refuses; both can be attached as nobody is redirected to either.
-        closed::relieve(&kernel, options);
+        taking_over::relieve(&kernel, options);
         Ok(Self(kernel))
     }
 

@@ -14,19 +14,13 @@ use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use gnomon_sensor::Scope;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::Kernel;
-use crate::scopes::Teeth;
-use crate::{HOLDS, Options, ServiceError, os};
+use crate::{ServiceError, os};
 
 /// The time within which the proxy, once welcomed, must claim the scopes that were kept closed.
 pub(crate) const LAPSES: Duration = Duration::from_secs(10);
-/// The time within which a sensor that stayed must end.
-const GOES_WITHIN: Duration = Duration::from_secs(3);
 /// Most bytes of the memory: the kernel half takes 4,096 scopes.
 const MOST: u64 = 1 << 20;
 
@@ -35,12 +29,12 @@ const MOST: u64 = 1 << 20;
 pub struct Closed(File);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Note {
+pub(crate) struct Note {
     /// The process that keeps them so.
-    holder: u32,
+    pub(crate) holder: u32,
     /// It does so beside one that serves, which could not attach what refuses.
-    is_needed: bool,
-    scopes: Vec<(u64, Scope)>,
+    pub(crate) is_needed: bool,
+    pub(crate) scopes: Vec<(u64, Scope)>,
 }
 
 impl Closed {
@@ -104,70 +98,18 @@ impl Closed {
         }
     }
 
-    fn write(&self, note: &Note) -> Result<(), ServiceError> {
+    pub(crate) fn write(&self, note: &Note) -> Result<(), ServiceError> {
         let note = postcard::to_allocvec(note);
         let note = note.map_err(|error| os("write down what is kept closed")(io::Error::other(error)))?;
         self.0.set_len(0).and_then(|()| self.0.write_all_at(&note, 0)).map_err(os("write down what is kept closed"))
     }
 
-    fn read(&self) -> Note {
+    pub(crate) fn read(&self) -> Note {
         let length = self.0.metadata().map_or(0, |found| found.len().min(MOST));
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
         let read = self.0.read_exact_at(&mut bytes, 0).map(|()| postcard::from_bytes(&bytes));
         read.ok().and_then(Result::ok).unwrap_or_default()
     }
-}
-
-/// Puts in force what the sensor before this one kept closed, unless gnomon is disarmed.
-pub(crate) fn take_over(kernel: &Kernel, options: &Options) {
-    let Some(closed) = &options.closed else { return };
-    let Note { scopes, .. } = closed.read();
-    if scopes.is_empty() {
-        return;
-    }
-    let disarmed = options.switch.look().is_ok_and(|arming| !arming.is_armed());
-    let turned = if disarmed { kernel.turn(Teeth::Drawn) } else { Ok(()) };
-    if let Err(error) = turned.and_then(|()| kernel.inherit(&scopes)) {
-        tracing::error!("scopes that fail closed are open until the serving half asks for them: {error}");
-    }
-}
-
-/// Ends the sensor that stayed, as what it refuses is refused by this one now. One that cannot be ended is left to whoever
-/// started it; where this one cannot refuse, that one stays.
-pub(crate) fn relieve(kernel: &Kernel, options: &Options) {
-    let Some(closed) = &options.closed else { return };
-    let note = closed.read();
-    let holder = note.holder;
-    if holder == 0 {
-        return;
-    }
-    let is_needed = !kernel.refuses() && is_sibling_that_holds(holder);
-    if is_needed != note.is_needed
-        && let Err(error) = closed.write(&Note { is_needed, ..note })
-    {
-        tracing::warn!("{error}");
-    }
-    if is_needed {
-        tracing::error!("scopes that fail closed are kept so by the sensor before this one, which refuses all their connections");
-        return;
-    }
-    let Some(pid) = i32::try_from(holder).ok().and_then(Pid::from_raw) else { return };
-    // The number may be another's since: it is whom we took over from, and our sibling, after it is held fast.
-    let Some(process) = pidfd_open(pid, PidfdFlags::empty()).ok().filter(|_| is_sibling_that_holds(holder)) else { return };
-    for signal in [Signal::TERM, Signal::KILL] {
-        let wait = Timespec::try_from(GOES_WITHIN).ok();
-        let sent = pidfd_send_signal(&process, signal);
-        if sent.is_ok() && poll(&mut [PollFd::new(&process, PollFlags::IN)], wait.as_ref()).is_ok_and(|ended| ended > 0) {
-            return;
-        }
-    }
-}
-
-fn is_sibling_that_holds(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    let parent = getppid().map(|parent| parent.as_raw_nonzero().to_string());
-    field("Name:") == HOLDS.to_str().ok() && parent.is_some() && field("PPid:").map(ToOwned::to_owned) == parent
 }
 
 #[cfg(test)]

@@ -17,22 +17,13 @@ use gnomon_sensor::{Program, Sensor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::kernel::{Kernel, KernelError};
+use crate::kernel::{CPU_BOUND, Kernel, KernelError, Taken};
 use crate::{CostBound, PATIENCE, ServiceError, os};
 
 /// The program that may go: it runs for every packet that programs send.
 const DEAR: Program = Program::Hello;
 /// Above the bound so often in a row.
 const TWICE: u32 = 2;
-
-/// The share of one core when last measured, in millionths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Taken {
-    /// By the programs of the kernel half, on whichever processor they ran.
-    pub(crate) kernel: u64,
-    /// By this process.
-    pub(crate) process: u64,
-}
 
 /// Measures periodically, until `ending` hangs up.
 pub(crate) fn start<'scope, 'env>(
@@ -61,9 +52,6 @@ pub(crate) fn start<'scope, 'env>(
     Builder::new().name("cost".to_owned()).spawn_scoped(threads, body).map_err(os::<io::Error>("start a thread"))?;
     Ok(())
 }
-
-/// The feature that says whether the bound is kept.
-pub(crate) const CPU_BOUND: &str = "cpu_bound";
 
 struct Watchdog<'env> {
     kernel: &'env Kernel,

@@ -14,7 +14,6 @@ use gnomon_sensor::{CgroupId, Execs, Failed, Feature, HandedOver, Loader, Mode, 
 use serde::{Deserialize, Serialize};
 
 use crate::closed::Closed;
-use crate::cost::{CPU_BOUND, Taken};
 use crate::scopes::{Asked, DesiredScopes, Teeth};
 use crate::{ServiceError, translate};
 
@@ -38,6 +37,18 @@ impl Held {
 
 /// Without these no connection is redirected, as its owner would be unknown.
 const REDIRECT: [Program; 3] = [Program::Connect4, Program::SockOps, Program::Sockopt];
+
+/// The feature that says whether the bound on processor time is kept.
+pub(crate) const CPU_BOUND: &str = "cpu_bound";
+
+/// What the sensor takes of the processor: the share of one core when last measured, in millionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// By the programs of the kernel half, on whichever processor they ran.
+    pub(crate) kernel: u64,
+    /// By this process.
+    pub(crate) process: u64,
+}
 
 /// The kernel half.
 #[derive(Debug)]

@@ -8,14 +8,14 @@
 //! | module | what it does |
 //! |---|---|
 //! | `attached` | what was loaded, on its way into the small process that serves |
-//! | `closed` | which scopes fail closed, from one sensor to the next |
+//! | `closed`, `taking_over` | which scopes fail closed, from one sensor to the next |
 //! | `kernel` | loads, attaches, changes scopes, counts |
 //! | `privilege` | gives up the capabilities that are not needed once everything is attached |
 //! | `scopes`, `disarming` | which scopes are wanted, and the kill switch that lets none of them interfere |
 //! | `requests` | one request of the proxy, one answer |
 //! | `cost` | what the sensor takes of the processor, and a bound on it |
 //! | `identities` | who is this process: a few threads, as reading may take a while |
-//! | `namespaces` | marked listeners, one pair in each network namespace |
+//! | `namespaces`, `namespace_files` | marked listeners, one pair in each network namespace |
 //! | `search` | the network namespaces of programs that have ended |
 //! | `pulse` | whether the proxy shows life |
 //! | `status` | what anybody on the host may know, in a file |
@@ -36,6 +36,7 @@ mod disarming;
 mod exec;
 mod identities;
 mod kernel;
+mod namespace_files;
 mod namespaces;
 mod privilege;
 mod pulse;
@@ -44,6 +45,7 @@ mod scopes;
 mod search;
 mod service_socket;
 pub mod status;
+mod taking_over;
 mod translate;
 
 use std::ffi::CStr;
@@ -220,7 +222,7 @@ pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> 
 /// [`ServiceError`]: nothing is attached then either.
 pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, stop: BorrowedFd<'_>) -> Result<Ended, ServiceError> {
     // Here as well, as what is wanted does not go through exec(2).
-    closed::take_over(&kernel, options);
+    taking_over::take_over(&kernel, options);
     let hierarchy = Hierarchy::find()?;
     let cgroup = options.cgroup.clone().unwrap_or_else(|| hierarchy.mount().to_owned());
     let door = options.exec.as_ref().and_then(|exec| match exec::Door::open(exec) {

@@ -23,7 +23,7 @@ use rustix::net::{AddressFamily, Shutdown, shutdown};
 
 use crate::PATIENCE;
 use crate::kernel::{Kernel, KernelError};
-use crate::search;
+use crate::namespace_files::{Id, everywhere};
 
 /// Most namespaces that are served.
 pub(crate) const MOST: usize = 256;
@@ -81,9 +81,6 @@ impl Opened {
         }
     }
 }
-
-/// Device and inode: which namespace it is for as long as anything holds it.
-pub(crate) type Id = (u64, u64);
 
 /// Keeps the listeners of a namespace, for one scope.
 #[derive(Debug)]
@@ -320,7 +317,7 @@ impl Namespaces {
         if visited.is_empty() {
             return;
         }
-        let alive = search::everywhere();
+        let alive = everywhere();
         for id in visited.into_iter().filter(|id| !alive.contains_key(id)) {
             let mut table = self.table();
             if let Some(place) = table.served.iter().position(|served| served.id == id) {

@@ -7,18 +7,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
-use gnomon_host::mountinfo;
 use gnomon_link::SensorEnd;
-use rustix::fs::stat;
 
 use crate::kernel::Kernel;
-use crate::namespaces::{Id, LeaseError, ListenError, Namespace, Namespaces};
+use crate::namespace_files::{Id, everywhere};
+use crate::namespaces::{LeaseError, ListenError, Namespace, Namespaces};
 use crate::{ServiceError, cost, os};
 
 /// Searches that wait; the proxy asks for more again with the next connection from there.
@@ -139,53 +137,9 @@ fn order(known: &HashMap<Id, Known>, places: HashMap<Id, PathBuf>, wanted: &Hash
     ranked.into_iter().take(MOST_ENTERED).map(|(_, id, path)| (id, path)).collect()
 }
 
-/// The network namespaces that processes are in or that are mounted, and where each can be opened.
-pub(crate) fn everywhere() -> HashMap<Id, PathBuf> {
-    let text = mountinfo::read().inspect_err(|error| tracing::debug!("mounted network namespaces are not known: {error}"));
-    let mut found: HashMap<Id, PathBuf> = text
-        .iter()
-        .flat_map(|text| mounted(text))
-        // Something else may be mounted over it.
-        .filter_map(|(inode, path)| id_of(&path).filter(|id| id.1 == inode).map(|id| (id, path)))
-        .collect();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let numbered = processes.filter(|entry| entry.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit));
-    for path in numbered.map(|entry| entry.path().join("ns/net")) {
-        if let Some(id) = id_of(&path) {
-            found.entry(id).or_insert(path);
-        }
-    }
-    found
-}
-
-fn id_of(path: &Path) -> Option<Id> {
-    stat(path).ok().map(|found| (found.st_dev, found.st_ino))
-}
-
-/// The inodes of the network namespaces that are mounted, and where.
-fn mounted(text: &str) -> impl Iterator<Item = (u64, PathBuf)> {
-    text.lines().filter_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let mut fields = before.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        let inode = root.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()?;
-        let path = PathBuf::from(std::ffi::OsString::from_vec(mountinfo::unescape(point)));
-        after.starts_with("nsfs ").then_some((inode, path))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mounted_network_namespaces_are_those_of_nsfs_and_no_others() {
-        let text = "610 25 0:4 net:[4026532263] /run/netns/a\\040b rw shared:5 - nsfs nsfs rw\n\
-                    611 25 0:4 mnt:[4026532264] /run/snapd/ns/x.mnt rw - nsfs nsfs rw\n\
-                    612 25 8:1 /net:[4026532265] /srv rw - ext4 /dev/sda1 rw\n\
-                    613 25 0:4 net:[x] /run/netns/c rw - nsfs nsfs rw\njunk\n";
-        assert_eq!(mounted(text).collect::<Vec<_>>(), [(4_026_532_263, PathBuf::from("/run/netns/a b"))]);
-    }
 
     #[test]
     fn each_namespace_is_entered_once_and_again_only_after_a_while() {

@@ -126,7 +126,7 @@ impl Add {
     }
 }
 
-/// Where the document is stored, relative to the configuration.
+/// The path of the stored document, relative to the configuration.
 fn document_of(read: &Read) -> String {
     let is_json = read.bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     format!("openapi/{}.{}", read.id, if is_json { "json" } else { "yml" })

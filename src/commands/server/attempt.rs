@@ -26,11 +26,11 @@ const NAMED: usize = 20;
 /// A server that was asked.
 pub(super) struct Tried {
     pub id: String,
-    /// What it offers, or why it does not answer, for whoever runs it.
+    /// The server's offer, or for its operator the reason that it does not answer.
     pub found: Result<Found, String>,
 }
 
-/// What a server offers.
+/// A server's offer.
 pub(super) struct Found {
     era: Era,
     tools: Vec<Tool>,
@@ -41,7 +41,7 @@ pub(super) struct Found {
 
 struct Tool {
     name: SmolStr,
-    /// What it says of itself; nobody checked.
+    /// The server's own claim; not verified.
     says_read_only: bool,
     listed: bool,
 }
@@ -97,7 +97,7 @@ async fn ask(id: &str, reach: Reach) -> Result<Found, String> {
     }
 }
 
-/// Why a server does not answer, with what clients are not told.
+/// The reason that a server does not answer, with the part that clients are not told.
 fn for_operators(why: &UpstreamError) -> String {
     match why.detail() {
         Some(detail) => clean(&format!("{why}: {detail}")),
@@ -169,7 +169,7 @@ impl Found {
         })
     }
 
-    /// One line.
+    /// The text of one line.
     pub fn line(&self) -> String {
         let count = |number: usize, what: &str| counted(u64::try_from(number).unwrap_or(u64::MAX), what);
         let reads = self.tools.iter().filter(|tool| tool.says_read_only).count();

@@ -239,13 +239,13 @@ impl Target {
         Ok(Self { file, text, config })
     }
 
-    /// Where it is.
+    /// The path.
     fn file(&self) -> Result<&Path, Complaint> {
         let next = "name it with --config";
         self.file.as_deref().ok_or_else(|| Complaint::usage("there is no configuration to add the server to").next(next))
     }
 
-    /// What it would say with this entry. Where the entry can only be added by hand it stands alone, beside what is global.
+    /// The configuration with this entry. Where the entry can only be added by hand it is alone, beside what is global.
     fn with(&self, entry: &str) -> Result<Configuration> {
         let file = self.file.clone().unwrap_or_else(|| PathBuf::from("gnomon.yml"));
         let text = registering::with_entry(&self.text, entry).unwrap_or_else(|| format!("servers:\n{entry}"));
@@ -282,7 +282,7 @@ fn without(text: &str, id: &str, path: &Path) -> Option<Configuration> {
 
 /// What was done.
 enum Done {
-    /// Nothing, as was asked.
+    /// Nothing was changed, as was asked.
     Nothing,
     /// The entry is in the file.
     Added(PathBuf),

@@ -19,7 +19,8 @@ impl Add {
         let target = Target::of(&self.config, self.id.as_deref())?;
         let first = self.command.first().map(String::as_str).unwrap_or_default();
         let found = programs::found(first).ok_or_else(|| {
-            Complaint::usage(format!("`{first}` is not there")).next("name the program by its whole path; it comes first behind --command")
+            Complaint::usage(format!("`{first}` does not exist"))
+                .next("name the program by its whole path; it comes first behind --command")
         })?;
         let found = std::path::absolute(&found)?;
         if is_shim(&found) {
@@ -104,7 +105,7 @@ fn is_shim(program: &Path) -> bool {
     program.parent().and_then(Path::file_name).is_some_and(|folder| folder == "shims") && begins_as_script(program)
 }
 
-/// What a program is best called by: its file's name, or its folder's where that says nothing.
+/// A name for a program: its file's name, or its folder's where that says nothing.
 fn name_of(program: &Path) -> String {
     const COMMON: [&str; 8] = ["index", "main", "server", "dist", "build", "src", "bin", "lib"];
     let stem = program.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::report::Report;
+use super::report::{Ending, Report};
 
 /// No guest may run longer; on two processors that have nothing else to do one takes some four minutes, beside compilers and fuzzers ten.
 const LIMIT: Duration = Duration::from_secs(1500);
@@ -26,19 +26,6 @@ const AGAIN: usize = 3;
 const PANICS: [&str; 2] = ["PANIC", "Kernel panic"];
 /// More than any guest says; beyond it, it is taken for one that has gone mad.
 const MAX_LOG: usize = 4 << 20;
-
-/// How a guest's run ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It said all that it had to say.
-    Done(Report),
-    /// Its kernel panicked each time.
-    Panicked,
-    /// It fell silent before it ran anything of ours, each time: the last lines of its log.
-    Unbooted(String),
-    /// It fell silent before its last line: the last lines of its log.
-    Cut(String),
-}
 
 impl Ending {
     /// For the line that tells how things go.

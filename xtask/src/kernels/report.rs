@@ -3,7 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::guest::Ending;
+/// How a guest's run ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It said all that it had to say.
+    Done(Report),
+    /// Its kernel panicked each time.
+    Panicked,
+    /// It fell silent before it ran anything of ours, each time: the last lines of its log.
+    Unbooted(String),
+    /// It fell silent before its last line: the last lines of its log.
+    Cut(String),
+}
 
 /// What a guest said before it was done.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -25,10 +25,9 @@ pub use source::PolicySource;
 pub use when::{MAX_TEXT as MAX_WHEN_TEXT, MAX_VALUES as MAX_WHEN_VALUES, MAX_WHEN};
 
 use crate::yaml::hint;
-use crate::{Asked, Caller, Permit};
+use crate::{Asked, Caller, LineRef, Permit};
 use serde::Deserialize;
 use smol_str::SmolStr;
-use std::{fmt, sync::Arc};
 use truth::Truth;
 use what::{Effect, What};
 use when::When;
@@ -36,29 +35,6 @@ use who::Condition;
 
 /// The longest policy file, bytes.
 pub const MAX_POLICY_BYTES: usize = 1 << 20;
-
-/// An entry of a policy, for events and people. Displays as `file:line:column`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LineRef {
-    /// The entry's index, from 0.
-    pub index: u32,
-    /// The file as it was named.
-    pub file: Arc<str>,
-    /// Its line, from 1.
-    pub line: u64,
-    /// Its column in characters, from 1.
-    pub column: u64,
-    /// The entry as one line of YAML, at most 240 characters.
-    pub text: Arc<str>,
-    /// Its `reason`: what the administrator wants people to be told.
-    pub reason: Option<SmolStr>,
-}
-
-impl fmt::Display for LineRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
-}
 
 /// A decision of policy.
 #[derive(Clone, Debug, PartialEq, Eq)]

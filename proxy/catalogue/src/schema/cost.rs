@@ -12,7 +12,7 @@ const PATTERN: u64 = 100;
 /// How often what applies to the same value is looked at again to know what is left over (`unevaluated…`).
 const AGAIN: u64 = 3;
 
-/// To what a subschema applies.
+/// The value to which a subschema applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Edge {
     /// The same value.
@@ -233,7 +233,7 @@ impl<'a> Count<'a> {
         self.parts(schema, value, times, nesting + 1)
     }
 
-    /// What applies to parts: by name where it says so, else to all of them.
+    /// Adds the subschemas that apply to parts: by name where it says so, else to all of them.
     fn parts(&mut self, schema: &'a Value, value: &Value, times: u64, nesting: usize) -> Option<()> {
         let Value::Object(keywords) = schema else { return Some(()) };
         match value {

@@ -14,7 +14,7 @@ pub(super) const MAX_WEIGHT: u64 = 10_000;
 /// Longest regular expression, bytes.
 pub(super) const MAX_PATTERN: usize = 4096;
 
-/// What a schema costs.
+/// The cost of a schema.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measure {
     /// Steps that all of it takes, unfolded; `u64::MAX` where it refers to itself.
@@ -58,7 +58,7 @@ impl Measure {
     }
 }
 
-/// What one subschema unfolds to.
+/// The unfolding of one subschema.
 #[derive(Clone, Copy, Default)]
 struct Unfolded {
     total: u64,
@@ -67,9 +67,9 @@ struct Unfolded {
 
 struct Walk<'a> {
     graph: &'a Graph<'a>,
-    /// Those on the way to where we are.
+    /// The subschemas on the way to the current one.
     open: HashSet<*const Value>,
-    /// What applies to one value at once: its weight and its height.
+    /// The subschemas that apply to one value at once: weight and height.
     at_one: HashMap<*const Value, (u64, usize)>,
     whole: HashMap<*const Value, Unfolded>,
     elsewhere: bool,
@@ -113,7 +113,7 @@ impl<'a> Walk<'a> {
         Ok(unfolded)
     }
 
-    /// What applies to one and the same value.
+    /// Unfolds the subschemas that apply to one and the same value.
     fn at_one(&mut self, schema: &'a Value, depth: usize) -> Result<(u64, usize), SmolStr> {
         Self::too_deep(depth)?;
         let key: *const Value = schema;

@@ -15,10 +15,10 @@ const WORKERS: usize = 2;
 const QUEUE: usize = 64;
 /// Schemas and values nest, and so does checking.
 const STACK: usize = 32 << 20;
-/// By how much they give way to others (nice(2)).
+/// The niceness of the threads (nice(2)).
 const NICE: i32 = 10;
 
-/// All are at work, and enough wait already.
+/// All threads are at work, and enough checks wait already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Busy;
 

@@ -17,7 +17,7 @@ pub struct Schema<'a> {
     root: &'a Value,
     /// References on the way to where we are.
     followed: Vec<&'a str>,
-    /// Where in the text this schema's share ends.
+    /// The end of this schema's share of the text.
     end: usize,
 }
 
@@ -201,7 +201,7 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// What `#`, `#/$defs/X` and the like point to; anything else is somewhere that nobody fetches from.
+    /// The target of `#`, `#/$defs/X` and the like; anything else is elsewhere, and is not fetched.
     fn reference(&mut self, out: &mut String, reference: &'a str, indent: usize, depth: usize) {
         let root = self.root;
         let target = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer).or_else(|| root.pointer(&decoded(pointer)?)));
@@ -289,7 +289,7 @@ pub fn key(name: &str) -> String {
     text
 }
 
-/// As a string of TypeScript, in which everything but printable ASCII and letters is escaped.
+/// Writes a string of TypeScript, in which everything but printable ASCII and letters is escaped.
 fn quoted(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {

@@ -32,13 +32,13 @@ const MAX_OUTGOING: usize = 1 << 20;
 
 /// How the worker's side of it ended.
 enum Stop {
-    /// It said so.
+    /// The worker sent its result.
     Done(Outcome),
-    /// Its socket closed.
+    /// The socket closed.
     Gone,
-    /// It needs more than it may take.
+    /// A limit was reached.
     Limit(Limit),
-    /// It said what it may not.
+    /// The worker broke the protocol.
     Violation(Violation),
 }
 
@@ -149,7 +149,7 @@ async fn converse<H: Host>(
     }
 }
 
-/// Until a worker that rests is to be woken; for ever if none does.
+/// Waits until a worker that rests is to be woken; for ever if none does.
 async fn wake(alarm: Option<Instant>) {
     match alarm {
         Some(alarm) => tokio::time::sleep_until(alarm).await,
@@ -157,7 +157,7 @@ async fn wake(alarm: Option<Instant>) {
     }
 }
 
-/// What the end of the process makes of it.
+/// The outcome by the end of the process.
 async fn end(stop: Stop, process: Process, session: &Session<'_>) -> Outcome {
     match stop {
         Stop::Done(outcome) => match process.end().await {
@@ -198,7 +198,7 @@ enum Suggest {
     Nothing,
 }
 
-/// What a script asks for and with which arguments, or the name that nothing has.
+/// A script's request with its arguments, or the unknown name.
 type Asks<'a> = Result<(Asked<'a>, Box<Raw>), String>;
 
 fn asked<'a>(name: &str, arguments: Box<Raw>, names: &'a Names) -> Asks<'a> {
@@ -248,7 +248,7 @@ async fn answer<H: Host>(
     (id, end, frame)
 }
 
-/// What is said of a name that nothing has.
+/// The text for an unknown name.
 fn unknown<H: Host>(host: &H, names: &Names, name: &str, suggest: Suggest) -> String {
     let shown: String = name.chars().take(crate::MAX_NAME).collect();
     if let Some(text) = host.unknown(name) {
@@ -267,7 +267,7 @@ fn unknown<H: Host>(host: &H, names: &Names, name: &str, suggest: Suggest) -> St
 #[derive(Default)]
 struct Outgoing {
     frames: VecDeque<Vec<u8>>,
-    /// Their bytes.
+    /// The sum of their bytes.
     bytes: usize,
     /// Bytes of the first one that are written.
     written: usize,

@@ -2,6 +2,7 @@
 
 mod execution;
 mod session;
+mod sockets;
 mod worker;
 mod zygote;
 
@@ -32,9 +33,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub struct SandboxConfig {
     /// The program that calls [`zygote::run`](crate::zygote::run) first thing. It is started with an empty environment.
     pub program: OsString,
-    /// Its arguments.
+    /// The arguments.
     pub arguments: Vec<OsString>,
-    /// Its environment: for its allocator, say. Nothing of this process's own is added.
+    /// The environment: for its allocator, say. Nothing of this process's own is added.
     pub environment: Vec<(OsString, OsString)>,
     /// Executions at the same time, at most 288. Each may take its [`Limits::heap`] of memory and 192 MiB beside it at worst, and
     /// 0.3 MiB usually.
@@ -60,24 +61,24 @@ impl SandboxConfig {
     }
 }
 
-/// Why there is no sandbox.
+/// The reason that there is no sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The program cannot be started, or its socket not be made.
     #[error("cannot start the sandbox's process")]
     Spawn(#[source] io::Error),
-    /// It started and says why it cannot be a zygote. Without seccomp there is no sandbox.
+    /// The zygote started and says why it cannot be one. Without seccomp there is no sandbox.
     #[error("the sandbox's process cannot confine itself: {0}")]
     Refused(String),
-    /// It ended, or is no zygote.
+    /// The process ended, or is not a zygote.
     #[error("the sandbox's process ended before it was ready")]
     Ended,
-    /// It said nothing for ten seconds.
+    /// The process said nothing for ten seconds.
     #[error("the sandbox's process does not get ready")]
     Silent,
 }
 
-/// Why code was not run. Nothing of it has.
+/// The reason that code was not run. Nothing of it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
     /// All workers are taken, and so is the queue, or waiting took too long.
@@ -86,7 +87,7 @@ pub enum ExecuteError {
     /// The sandbox died and may not be started again yet.
     #[error("the sandbox is being restarted: try again in {} s", .0.as_secs().max(1))]
     Restarting(Duration),
-    /// It died and cannot be started again; the next execution after a pause tries anew.
+    /// The zygote died and cannot be started again; the next execution after a pause tries anew.
     #[error("the sandbox cannot be started again")]
     Start(#[from] StartError),
     /// The zygote has no process for it.

@@ -8,19 +8,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::Raw;
-use crate::frame::{End, FromWorker};
+use crate::frame::{End, FromWorker, MAX_MESSAGE};
 use crate::limits::{Limit, Limits};
 use crate::outcome::{CallEnd, Called, Line, Outcome, Violation};
-use crate::worker::{LINE, MAX_MESSAGE};
+use crate::worker::LINE;
 
 /// How long after its limit a worker is killed that does not stop by itself: its native loops never ask for the time.
 const GRACE: Duration = Duration::from_millis(40);
 
-/// One execution's books.
+/// The protocol of one execution.
 pub struct Session<'a> {
     limits: &'a Limits,
     begun: Instant,
-    /// Since when the script is what is waited for.
+    /// Since when the script computes.
     busy: Option<Instant>,
     consumed: Duration,
     reading: Reading,
@@ -28,7 +28,7 @@ pub struct Session<'a> {
     answers: u32,
     waits: u32,
     ticks: u32,
-    /// When a worker that rests is to be woken.
+    /// The time at which a worker that rests is to be woken.
     alarm: Option<Instant>,
     /// The tools that were called, in order.
     pub called: Vec<Called>,
@@ -39,17 +39,17 @@ pub struct Session<'a> {
     pub truncated: bool,
 }
 
-/// Where the normaliser is.
+/// The progress of the normaliser.
 #[derive(PartialEq, Eq)]
 enum Reading {
-    /// Nothing was heard yet.
+    /// Not started.
     Not,
     Now,
     /// The program may be running.
     Over,
 }
 
-/// What follows from a frame.
+/// The consequence of a frame.
 pub enum Heard {
     Nothing,
     Call { id: u32, name: String, arguments: Box<Raw> },
@@ -189,7 +189,7 @@ impl<'a> Session<'a> {
         self.waits > self.answers + self.ticks
     }
 
-    /// When a worker that rests is to be woken.
+    /// The time at which a worker that rests is to be woken.
     pub fn alarm(&self) -> Option<Instant> {
         self.alarm
     }

@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::net::{UnixDatagram, UnixStream};
 use tokio::time::timeout;
 
-use super::zygote::when;
+use super::sockets::when;
 use crate::pair;
 use crate::zygote::{MAX_CONTROL, Report};
 
@@ -20,12 +20,12 @@ const SOON: Duration = Duration::from_secs(5);
 /// How long a worker that said it is done may take to end.
 const TO_END: Duration = Duration::from_millis(200);
 
-/// Why there is no worker.
+/// The reason that there is no worker.
 #[derive(Debug)]
 pub enum NoWorker {
     /// The zygote does not answer.
     Dead,
-    /// It answers that it cannot, or we cannot make sockets.
+    /// The zygote cannot fork, or we cannot make sockets.
     Fork(io::Error),
 }
 
@@ -58,11 +58,11 @@ pub struct Process {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// With this status.
+    /// By itself, with this status.
     Exited(i32),
     /// By this signal.
     Killed(i32),
-    /// Nobody can tell: the zygote has died too.
+    /// Not known: the zygote has died too.
     Unknown,
 }
 

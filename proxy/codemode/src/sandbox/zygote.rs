@@ -12,6 +12,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::sockets::when;
 use super::worker::{NoWorker, Worker};
 use super::{SandboxConfig, StartError};
 use crate::layers::Layers;
@@ -87,13 +88,4 @@ fn watch(socket: OwnedFd) -> io::Result<UnixDatagram> {
     let socket = net::UnixDatagram::from(socket);
     socket.set_nonblocking(true)?;
     UnixDatagram::from_std(socket)
-}
-
-/// Does `attempt` when it would not block.
-pub async fn when<T>(
-    socket: &UnixDatagram,
-    interest: Interest,
-    mut attempt: impl FnMut() -> Result<T, rustix::io::Errno>,
-) -> io::Result<T> {
-    socket.async_io(interest, || Ok(attempt()?)).await
 }

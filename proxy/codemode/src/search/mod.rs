@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use words::{alternatives, words};
 
-/// What may be found at once.
+/// The most tools that are found at once.
 pub const MAX_HITS: usize = 50;
 
 /// Bytes of a query that count.
@@ -38,7 +38,7 @@ const MAX_TEXT: usize = 8 << 10;
 /// Parameters of a tool that are indexed.
 const MAX_PARAMETERS: usize = 256;
 
-/// What a word is worth where it stands.
+/// The weight of a word by where it is.
 const NAME: f32 = 4.0;
 const SUMMARY: f32 = 2.0;
 const PARAMETER: f32 = 1.0;
@@ -48,18 +48,18 @@ const DESCRIPTION: f32 = 0.3;
 const SATURATION: f32 = 1.2;
 const LENGTH: f32 = 0.75;
 
-/// What a beginning of a word is worth beside the word, and what stands for a word.
+/// The weight of a beginning of a word beside the word, and of a synonym.
 const COMPLETION: f32 = 0.5;
 const ALTERNATIVE: f32 = 0.8;
 
-/// What is searched of a tool.
+/// A tool as it is searched.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// Its name on `codemode`.
+    /// The name on `codemode`.
     pub name: &'a str,
-    /// Its description.
+    /// The description.
     pub description: &'a str,
-    /// Its input schema, of which the names of parameters are taken, two levels deep.
+    /// The input schema, of which the names of parameters are taken, two levels deep.
     pub input: Option<&'a Value>,
 }
 
@@ -76,7 +76,7 @@ pub struct Hit {
 #[derive(Debug)]
 struct Posting {
     entry: u32,
-    /// What it is worth there.
+    /// The weight there.
     weight: f32,
     is_in_name: bool,
 }
@@ -84,16 +84,16 @@ struct Posting {
 /// An index that does not change. Made when a server's tools change; 2,500 tools take about 30 ms and 4 MB.
 #[derive(Debug, Default)]
 pub struct Index {
-    /// Each word with the entries that have it, in order of entries.
+    /// The words, each with the entries that have it, in order of entries.
     words: BTreeMap<Box<str>, Vec<Posting>>,
     entries: Vec<Indexed>,
     average: f32,
 }
 
-/// What is known of an entry besides.
+/// Further facts about an entry.
 #[derive(Debug, Default)]
 struct Indexed {
-    /// What its words are worth together.
+    /// The weight of its words together.
     length: f32,
     /// How rare the words of its name are, together.
     name: f32,
@@ -103,7 +103,7 @@ struct Indexed {
 #[derive(Debug, Default, Clone)]
 struct Fit {
     score: f32,
-    /// For the word that is looked at.
+    /// The best weight for the current word.
     best: f32,
     /// Words of the query that it answers to.
     words: u32,

@@ -1,6 +1,6 @@
 //! Words as they are looked for: in small letters, in the singular, without those that everything is asked with.
 
-/// What stands in questions and says nothing of what is asked for. In order.
+/// Words in questions that say nothing of what is asked for. In order.
 const STOP: &[&str] = &[
     "a", "about", "all", "an", "and", "any", "are", "as", "at", "be", "been", "by", "can", "could", "did", "do", "does", "done", "for",
     "from", "had", "has", "have", "here", "how", "i", "if", "in", "into", "is", "it", "its", "may", "me", "might", "my", "need", "of",
@@ -8,7 +8,7 @@ const STOP: &[&str] = &[
     "was", "we", "were", "what", "when", "where", "which", "who", "whom", "whose", "why", "will", "with", "would", "you", "your",
 ];
 
-/// What people say for what tools are called. In order.
+/// Words of people for what tools are called. In order.
 const SYNONYMS: &[(&str, &[&str])] = &[
     ("answer", &["reply"]),
     ("approve", &["review"]),
@@ -58,7 +58,7 @@ pub fn words(text: &str) -> impl Iterator<Item = String> {
     parts.map(str::to_lowercase).filter(|word| STOP.binary_search(&word.as_str()).is_err()).map(|word| singular(&word))
 }
 
-/// What else a word of a question may stand for: what tools call it, and what it is a form of.
+/// Further words that a word of a question may mean: what tools call it, and what it is a form of.
 pub fn alternatives(word: &str) -> impl Iterator<Item = &str> {
     let said = SYNONYMS.binary_search_by_key(&word, |(said, _)| said).ok().and_then(|at| SYNONYMS.get(at));
     let called = said.into_iter().flat_map(|(_, called)| called.iter().copied());

@@ -9,7 +9,7 @@ use std::time::Instant;
 use rquickjs::{Ctx, Exception, Function, Object, Persistent};
 
 use super::channel::Channel;
-use super::engine::options;
+use super::options::options;
 use crate::frame::FromWorker;
 use crate::limits::{Limit, Limits};
 use crate::names::MAX_NAME;
@@ -17,10 +17,10 @@ use crate::outcome::Severity;
 
 const PRELUDE: &str = include_str!("prelude.js");
 
-/// What a line of the console costs beside its text, so that empty lines are bounded too.
+/// The cost of a line of the console beside its text, so that empty lines are bounded too.
 pub const LINE: usize = 16;
 
-/// What the script asked for and what it said.
+/// The calls and the output of the script.
 #[derive(Default)]
 pub struct Outbox {
     pub limits: Limits,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Runs but for the time between [`Clock::stop`] and [`Clock::go`]. Asked by the engine's interrupt handler.
 #[derive(Debug)]
 pub struct Clock {
-    /// When the time is over, if the clock does not stop before.
+    /// The end of the time, if the clock does not stop before.
     end: Cell<Instant>,
     stopped: Cell<Instant>,
     over: Cell<bool>,

@@ -13,7 +13,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rquickjs::context::{EvalOptions, intrinsic};
+use rquickjs::context::intrinsic;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Exception, Function, Promise, Runtime};
 
@@ -21,13 +21,14 @@ use super::bindings::{Bindings, Outbox, milliseconds};
 use super::channel::Channel;
 use super::clock::Clock;
 use super::normalise::{expression, program, unwrapped};
+use super::options::options;
 use super::positions::{Placed, spot};
 use super::told::{blamed, is_too_deep, tidy, unrun};
 use crate::frame::{Answer, End, FromWorker, ToWorker, message};
 use crate::limits::{Limit, Limits};
 use crate::sys::{Bounded, Heap};
 
-/// All but what measures time finely or shows the collector at work.
+/// The built-ins, but those that measure time finely or show the collector at work.
 type Intrinsics = (
     intrinsic::Date,
     intrinsic::Eval,
@@ -43,7 +44,7 @@ type Intrinsics = (
 /// How long the zygote's own engine may live: its clock is started anew in each worker.
 const UNUSED: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// For how long timers are waited for that a program left behind: those that end a race are longer.
+/// The longest wait for timers that a program left behind: those that end a race are longer.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// An engine with the prelude in it, as the zygote makes it. Its field order matters: what is kept of the runtime goes before it.
@@ -59,11 +60,11 @@ pub struct Engine {
 
 /// How far a program is.
 enum Stage {
-    /// Its function runs.
+    /// The function runs.
     Runs,
-    /// That has ended; what it began has not.
+    /// The function has ended; what it began has not.
     Lingers,
-    /// Its result is written down, for which promises in it may have to settle.
+    /// The result is being written down, for which promises in it may have to settle.
     Tells,
 }
 
@@ -266,7 +267,7 @@ enum Ended {
 }
 
 impl Ended {
-    /// Of what the prelude resolves to.
+    /// The end that the prelude resolves to.
     fn from_told(mut said: String, told: impl Fn(&str) -> String) -> Self {
         let text = said.split_off(said.len().min(1));
         match said.as_str() {
@@ -276,15 +277,7 @@ impl Ended {
     }
 }
 
-pub fn options() -> EvalOptions {
-    let mut options = EvalOptions::default();
-    options.global = true;
-    options.strict = true;
-    options.filename = Some("script".to_owned());
-    options
-}
-
-/// What the engine threw outside of the prelude's reach: code that does not compile, memory that ran out.
+/// The text of what the engine threw outside of the prelude's reach: code that does not compile, memory that ran out.
 fn describe(ctx: &Ctx<'_>, error: &rquickjs::Error) -> String {
     let thrown = ctx.catch();
     let exception = thrown.into_object().and_then(Exception::from_object);

@@ -6,6 +6,7 @@ mod clock;
 mod engine;
 mod foreign;
 mod normalise;
+mod options;
 mod positions;
 mod told;
 mod web;
@@ -15,14 +16,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::frame::ToWorker;
 use crate::sys;
-use crate::zygote::Rehearsal;
 pub use bindings::LINE;
 use channel::Channel;
 pub use engine::Engine;
 pub use normalise::{Unreadable, normalise};
 
-/// Characters of an error's text that leave the sandbox.
-pub const MAX_MESSAGE: usize = 4_000;
+/// The act of a test's worker in place of running code: it sees the code and the socket after all confinement. Answers whether it
+/// took the code for its own.
+#[doc(hidden)]
+pub type Rehearsal = fn(&str, &UnixStream) -> bool;
 
 /// A worker ends with this if its parent is gone or speaks another protocol.
 const DESERTED: i32 = 72;

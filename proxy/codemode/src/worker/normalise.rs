@@ -21,17 +21,17 @@ pub use super::foreign::unwrapped;
 use super::foreign::{is_prose, is_python};
 use super::positions::{Placed, Positions, Spot, Spots, shift, spot};
 
-/// Why code cannot be read, with the place in what the model wrote.
+/// The reason that code cannot be read, with the position in what the model wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// It is neither JavaScript nor TypeScript.
+    /// Neither JavaScript nor TypeScript.
     #[error("{message} (line {line}, column {column}); send JavaScript or TypeScript, best one async arrow function")]
     Syntax {
         /// The parser's word.
         message: String,
-        /// From one.
+        /// The line, from one.
         line: usize,
-        /// From one, in characters.
+        /// The column, from one, in characters.
         column: usize,
     },
     /// It wants a module.
@@ -42,10 +42,10 @@ pub enum Unreadable {
     /// An enum adds up its members.
     #[error("an enum's members must be written out here, not added up; use a constant object instead")]
     Enum,
-    /// It is Python.
+    /// Python.
     #[error("this is Python, and what runs here is JavaScript: async () => {{ const a = await codemode.<name>({{…}}); return a }}")]
     Python,
-    /// It is what a person would say.
+    /// Prose.
     #[error("this is text and no code: send JavaScript, as async () => codemode.search('words') to find tools")]
     Prose,
     /// The parser gave up without a word.
@@ -70,7 +70,7 @@ pub fn normalise(code: &str) -> Result<String, Unreadable> {
     program(code).map(|program| program.text)
 }
 
-/// As [`normalise`], with where each piece of it stood.
+/// As [`normalise`], with the original position of each piece.
 pub fn program(code: &str) -> Result<Placed, Unreadable> {
     let bare = unfenced(code);
     let within = |inner: &str| {
@@ -200,7 +200,7 @@ fn syntax(code: &str, at: usize, mut message: String) -> Unreadable {
     Unreadable::Syntax { message, line, column }
 }
 
-/// What a program's last statement leaves to be returned.
+/// The value of a program's last statement, which is returned.
 enum Last<'a> {
     /// An expression that stands there.
     Written(Span),
@@ -255,7 +255,7 @@ fn shape(code: &str, program: &Program<'_>) -> Result<Placed, Unreadable> {
     Ok(body.end(result, None))
 }
 
-/// What stands after a default export: hoisted functions that it uses, most likely. They go before it, where they mean the same.
+/// The code after a default export: hoisted functions that it uses, most likely. They go before it, where they mean the same.
 fn rest(program: &Program<'_>, export: Span) -> Option<Span> {
     let last = program.body.last()?.span();
     (last.start > export.start).then(|| Span::new(export.end, last.end))
@@ -318,7 +318,7 @@ fn function_in<'a>(variables: &'a VariableDeclaration<'_>) -> Option<&'a str> {
     }
 }
 
-/// Without the fence around all of it: three backticks, perhaps a language, perhaps never closed.
+/// The code without the fence around all of it: three backticks, perhaps a language, perhaps never closed.
 fn unfenced(code: &str) -> &str {
     let code = code.trim();
     let Some((label, inner)) = code.strip_prefix("```").and_then(|inner| inner.split_once('\n')) else { return code };

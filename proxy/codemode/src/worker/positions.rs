@@ -1,6 +1,6 @@
 //! Where each piece of a program stood in what the model wrote: errors are told with the model's own lines.
 
-/// From one, both; columns in characters, as far as everything is ASCII.
+/// A line and a column, from one; columns in characters, as far as everything is ASCII.
 pub type Spot = (usize, usize);
 
 /// The text of a program, made of pieces whose places are known.
@@ -48,27 +48,27 @@ fn advanced(from: Spot, text: &str) -> Spot {
 pub struct Positions(Vec<(Spot, Spot)>);
 
 impl Positions {
-    /// Of a text made elsewhere.
+    /// Positions of a text made elsewhere.
     pub fn of(pairs: impl Iterator<Item = (Spot, Spot)>) -> Self {
         let mut pairs: Vec<_> = pairs.collect();
         pairs.sort_unstable();
         Self(pairs)
     }
 
-    /// Where what is at this spot stood; nowhere if it was added.
+    /// The original position of a spot; none if it was added.
     pub fn source(&self, spot: Spot) -> Option<Spot> {
         let before = self.0.partition_point(|(at, _)| *at <= spot);
         let (at, from) = self.0.get(before.checked_sub(1)?)?;
         Some(if at.0 == spot.0 { (from.0, from.1 + spot.1 - at.1) } else { *from })
     }
 
-    /// These, of a text that stood at `start` of another.
+    /// The positions of a text that was at `start` of another.
     pub fn shifted(mut self, start: Spot) -> Self {
         self.0.iter_mut().for_each(|(_, from)| *from = shift(*from, start));
         self
     }
 
-    /// These, of a text which itself was made of another.
+    /// The positions of a text which itself was made of another.
     pub fn through(mut self, earlier: &Self) -> Self {
         self.0.iter_mut().for_each(|(_, from)| *from = earlier.source(*from).unwrap_or(*from));
         self
@@ -100,7 +100,7 @@ pub fn spot(text: &str, at: usize) -> Spot {
     advanced((1, 1), text.get(..at).unwrap_or(text))
 }
 
-/// Where a spot of a text is that begins at `start` of another.
+/// The spot of a text that begins at `start` of another.
 pub fn shift(from: Spot, start: Spot) -> Spot {
     (from.0 + start.0 - 1, if from.0 == 1 { from.1 + start.1 - 1 } else { from.1 })
 }

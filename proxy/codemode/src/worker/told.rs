@@ -1,16 +1,16 @@
 //! What a model is told of an error: the engine's words, where it was in what the model wrote, and what to do next.
 
-use super::MAX_MESSAGE;
 use super::positions::Positions;
+use crate::frame::MAX_MESSAGE;
 use crate::limits::{Limit, Limits};
 
-/// What the engine says of its stack, in an error that can be caught.
+/// The engine's text for a full stack, in an error that can be caught.
 const TOO_DEEP: &str = "RangeError: Maximum call stack size exceeded";
 
 /// Characters of a line of code that are shown.
 const MOST_OF_A_LINE: usize = 120;
 
-/// What models expect to be there and is not, with what is there in its place.
+/// Names that models expect and that are not there, with what is there in their place.
 const OUTSIDE: [(&str, &str); 30] = [
     ("fetch", NETWORK),
     ("XMLHttpRequest", NETWORK),
@@ -95,7 +95,7 @@ fn placed(frame: &str, positions: &Positions) -> Option<(String, usize)> {
     Some((format!("{before}script:{line}:{column}{rest}"), line))
 }
 
-/// What to do about an error, by what the engine says of it.
+/// The remedy for an error, by the engine's text.
 fn hint(error: &str) -> Option<String> {
     let (name, message) = error.split_once(": ")?;
     match name {
@@ -135,7 +135,7 @@ pub fn is_too_deep(text: &str) -> bool {
     text.starts_with(TOO_DEEP)
 }
 
-/// What is wrong with a program that called nothing and whose result is `json`, if it did nothing at all: its result is code that
+/// The mistake of a program that called nothing and whose result is `json`, if it did nothing at all: its result is code that
 /// nothing ran, or `code` was data.
 pub fn unrun(json: &str, code: &str) -> Option<&'static str> {
     if code.starts_with(['{', '"']) && serde_json::from_str::<serde_json::Value>(code).is_ok() {

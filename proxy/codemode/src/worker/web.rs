@@ -17,7 +17,7 @@ pub fn furnish(ctx: &Ctx<'_>) -> Result<(), rquickjs::Error> {
     native.set("random", Function::new(ctx.clone(), random)?)?;
     native.set("url", Function::new(ctx.clone(), |text: String, base: String, based: bool| url(&text, based.then_some(base.as_str())))?)?;
     native.set("urlWith", Function::new(ctx.clone(), |text: String, part: String, value: String| changed(&text, &part, &value))?)?;
-    let mut named = super::engine::options();
+    let mut named = super::options::options();
     named.filename = Some("web".to_owned());
     let begin: Function<'_> = ctx.eval_with_options(WEB, named)?;
     begin.call((native,))
@@ -80,7 +80,7 @@ fn url(text: &str, base: Option<&str>) -> String {
     parsed.map(|url| parts(&url)).unwrap_or_default()
 }
 
-/// Those of a URL with one of them changed; nothing if that is not possible, and nothing happens then.
+/// The parts of a URL with one of them changed; an empty text where that is not possible, and nothing happens then.
 fn changed(text: &str, part: &str, value: &str) -> String {
     let Ok(mut url) = Url::parse(text) else { return String::new() };
     let done = match part {

@@ -8,13 +8,13 @@ use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Rulese
 use rustix::process::{DumpableBehavior, Gid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
-use crate::layers::{Layers, State};
+use crate::layers::{LayerState, Layers};
 use crate::sys::Alone;
 
-/// Nobody.
+/// The user and group nobody.
 const NOBODY: u32 = 65534;
 
-/// What the kernel knows of Landlock at most that we ask for: files, TCP, and signals and abstract sockets to the outside.
+/// The newest version of Landlock that we ask for: files, TCP, and signals and abstract sockets to the outside.
 const LANDLOCK: ABI = ABI::V6;
 
 /// How far the worker's time on a processor comes after the proxy's, when both want it.
@@ -30,13 +30,13 @@ pub fn confine(alone: Alone) -> io::Result<Layers> {
 
     // Root needs no user namespace for the others, and must not stay root; others get the others only inside of one.
     let root = rustix::process::geteuid().is_root();
-    let mut user = State::Absent;
-    let mut network = State::Absent;
-    let mut mount = State::Absent;
-    let mut process = State::Absent;
-    let mut ipc = State::Absent;
+    let mut user = LayerState::Absent;
+    let mut network = LayerState::Absent;
+    let mut mount = LayerState::Absent;
+    let mut process = LayerState::Absent;
+    let mut ipc = LayerState::Absent;
     if !root && own_user(alone).is_ok() {
-        user = State::Enforced;
+        user = LayerState::Enforced;
     }
     for (layer, flags) in [
         (&mut network, UnshareFlags::NEWNET),
@@ -45,11 +45,11 @@ pub fn confine(alone: Alone) -> io::Result<Layers> {
         (&mut ipc, UnshareFlags::NEWIPC | UnshareFlags::NEWUTS),
     ] {
         if alone.unshare(flags).is_ok() {
-            *layer = State::Enforced;
+            *layer = LayerState::Enforced;
         }
     }
     if root && become_nobody().is_ok() {
-        user = State::Enforced;
+        user = LayerState::Enforced;
         // A user namespace on top, so that no capability could reach anything of the host. Its absence changes nothing.
         let _ = own_user(alone);
     }
@@ -63,7 +63,7 @@ pub fn confine(alone: Alone) -> io::Result<Layers> {
     rustix::thread::set_no_new_privs(true)?;
     // Last, as /proc is out of reach from here.
     let landlock = landlock();
-    Ok(Layers { seccomp: State::Absent, landlock, capabilities, user, network, mount, process, ipc, limits: State::Absent })
+    Ok(Layers { seccomp: LayerState::Absent, landlock, capabilities, user, network, mount, process, ipc, limits: LayerState::Absent })
 }
 
 /// A user namespace in which one is nobody.
@@ -77,7 +77,7 @@ fn own_user(alone: Alone) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{NOBODY} {group} 1"))
 }
 
-/// From root to nobody, without a way back.
+/// Becomes nobody from root, without a way back.
 fn become_nobody() -> io::Result<()> {
     let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
     rustix::thread::set_thread_groups(&[])?;
@@ -85,7 +85,7 @@ fn become_nobody() -> io::Result<()> {
     Ok(rustix::thread::set_thread_res_uid(user, user, user)?)
 }
 
-fn drop_capabilities() -> State {
+fn drop_capabilities() -> LayerState {
     // Only who has CAP_SETPCAP can; without it there is nothing that could be gained, as nothing is executed.
     for bit in 0..u64::BITS {
         let _ = rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit));
@@ -93,10 +93,10 @@ fn drop_capabilities() -> State {
     let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
     // A service's own filter may refuse the call to who has none to drop; what counts is what is left.
     let _ = rustix::thread::set_capabilities(None, none);
-    if rustix::thread::capabilities(None).is_ok_and(|left| left == none) { State::Enforced } else { State::Absent }
+    if rustix::thread::capabilities(None).is_ok_and(|left| left == none) { LayerState::Enforced } else { LayerState::Absent }
 }
 
-fn landlock() -> State {
+fn landlock() -> LayerState {
     let restricted = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(LANDLOCK))
@@ -105,9 +105,9 @@ fn landlock() -> State {
         .and_then(Ruleset::create)
         .and_then(landlock::RulesetCreated::restrict_self);
     match restricted.map(|status| status.ruleset) {
-        Ok(RulesetStatus::FullyEnforced) => State::Enforced,
-        Ok(RulesetStatus::PartiallyEnforced) => State::Partial,
-        Ok(RulesetStatus::NotEnforced) | Err(_) => State::Absent,
+        Ok(RulesetStatus::FullyEnforced) => LayerState::Enforced,
+        Ok(RulesetStatus::PartiallyEnforced) => LayerState::Partial,
+        Ok(RulesetStatus::NotEnforced) | Err(_) => LayerState::Absent,
     }
 }
 

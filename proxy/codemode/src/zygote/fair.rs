@@ -17,7 +17,7 @@ const LAST: i32 = 19;
 pub(super) struct Share {
     pid: Pid,
     began: Instant,
-    /// When to look at it again; never, once it gives way.
+    /// The next moment to look at it; never, once it gives way.
     look: Option<Instant>,
 }
 

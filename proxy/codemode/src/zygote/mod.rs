@@ -23,9 +23,10 @@ use rustix::process::{
 use seccompiler::BpfProgram;
 use serde::{Deserialize, Serialize};
 
-use crate::layers::{Layers, State};
+use crate::layers::{LayerState, Layers};
 use crate::pair;
 use crate::sys::{self, Alone, Forked};
+pub use crate::worker::Rehearsal;
 use crate::worker::{self, Engine};
 use confine::Footprint;
 use fair::Share;
@@ -39,12 +40,12 @@ pub(crate) const MAX_CONTROL: usize = 1024;
 /// A worker ends with this if it could not be confined; it has run nothing.
 pub(crate) const UNCONFINED: i32 = 71;
 
-/// What a zygote says on its control socket, once.
+/// The first message of a zygote on its control socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Greeting {
-    /// It takes requests.
+    /// The zygote takes requests.
     Ready(Layers),
-    /// It does not, and has ended.
+    /// The zygote could not start, and has ended.
     Failed(String),
 }
 
@@ -57,25 +58,20 @@ pub(crate) struct Order {
     pub cpu_seconds: u64,
 }
 
-/// What a zygote says of one worker.
+/// A zygote's report on one worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Report {
-    /// It runs; a pidfd comes with this.
+    /// Running; a pidfd comes with this.
     Forked,
-    /// It could not be forked, and why.
+    /// Not forked, and why.
     Failed(i32),
-    /// It died by a signal.
+    /// Killed by a signal.
     Killed(i32),
-    /// It ended with a status.
+    /// Ended with a status.
     Exited(i32),
 }
 
-/// What a test's worker does in place of running code: it sees the code and the socket after all confinement. Answers whether it
-/// took the code for its own.
-#[doc(hidden)]
-pub type Rehearsal = fn(&str, &UnixStream) -> bool;
-
-/// Is a zygote until its parent closes the control socket, which is standard input.
+/// Runs a zygote until its parent closes the control socket, which is standard input.
 ///
 /// Must be called before the process starts any thread.
 pub fn run() -> ExitCode {
@@ -139,14 +135,14 @@ fn prepare(alone: Alone) -> io::Result<Prepared> {
     let footprint = Footprint::measure()?;
     let mut layers = confine::confine(alone)?;
     // A process namespace holds the children of whoever asked for it, not itself.
-    if layers.process == State::Enforced
+    if layers.process == LayerState::Enforced
         && let Forked::Parent(zygote) = alone.fork()?
     {
         return Ok(Prepared::Holder(zygote));
     }
-    set_parent_process_death_signal((layers.process == State::Enforced).then_some(Signal::KILL))?;
+    set_parent_process_death_signal((layers.process == LayerState::Enforced).then_some(Signal::KILL))?;
     prove(alone, &filter)?;
-    layers.seccomp = State::Enforced;
+    layers.seccomp = LayerState::Enforced;
     layers.limits = try_limits(alone, footprint)?;
     Ok(Prepared::Zygote(Box::new(Ready { alone, layers, footprint, filter, engine })))
 }
@@ -172,14 +168,14 @@ fn prove(alone: Alone, filter: &BpfProgram) -> io::Result<()> {
 }
 
 /// Lets a child bound itself.
-fn try_limits(alone: Alone, footprint: Footprint) -> io::Result<State> {
+fn try_limits(alone: Alone, footprint: Footprint) -> io::Result<LayerState> {
     const ANY: u64 = 64 << 20;
     match alone.fork()? {
         Forked::Child => sys::exit(i32::from(confine::limit(footprint, ANY, 1).is_err())),
         Forked::Parent(child) => {
             let ended = waitpid(Some(child), WaitOptions::empty())?;
             let bounded = ended.is_some_and(|(_, status)| status.exit_status() == Some(0));
-            Ok(if bounded { State::Enforced } else { State::Absent })
+            Ok(if bounded { LayerState::Enforced } else { LayerState::Absent })
         }
     }
 }
@@ -317,7 +313,7 @@ fn work(ready: Ready, socket: OwnedFd, order: Order, rehearsal: Rehearsal) -> ! 
         .map_err(io::Error::from)
         .and_then(|()| alone.keep_only(socket))
         .and_then(|socket| match confine::limit(footprint, order.heap, order.cpu_seconds) {
-            Err(error) if layers.limits == State::Enforced => Err(error),
+            Err(error) if layers.limits == LayerState::Enforced => Err(error),
             _ => Ok(socket),
         })
         .and_then(|socket| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gnomon_codemode::{ExecuteError, Limits, Names, Outcome, Program, Sandbox, SandboxConfig, StartError, State};
+use gnomon_codemode::{ExecuteError, LayerState, Limits, Names, Outcome, Program, Sandbox, SandboxConfig, StartError};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::stage::{TOOLS, Tools, start, works};
@@ -18,14 +18,14 @@ async fn other_layers_degrade_and_are_reported() {
     let root = rustix::process::geteuid().is_root();
     let sandbox = start(&["no-namespaces", "no-landlock"]).await.unwrap();
     let layers = sandbox.layers().await.unwrap();
-    assert_eq!(layers.seccomp, State::Enforced);
-    assert_eq!(layers.capabilities, State::Enforced);
-    assert_eq!((layers.landlock, layers.network, layers.process), (State::Absent, State::Absent, State::Absent));
-    assert_eq!(layers.user, if root { State::Enforced } else { State::Absent });
+    assert_eq!(layers.seccomp, LayerState::Enforced);
+    assert_eq!(layers.capabilities, LayerState::Enforced);
+    assert_eq!((layers.landlock, layers.network, layers.process), (LayerState::Absent, LayerState::Absent, LayerState::Absent));
+    assert_eq!(layers.user, if root { LayerState::Enforced } else { LayerState::Absent });
     works(&sandbox).await;
 
     let sandbox = start(&["as-nobody", "no-namespaces"]).await.unwrap();
-    assert_eq!(sandbox.layers().await.unwrap().user, State::Absent);
+    assert_eq!(sandbox.layers().await.unwrap().user, LayerState::Absent);
     works(&sandbox).await;
 }
 
@@ -34,7 +34,7 @@ async fn a_user_without_privileges_has_all_the_layers_that_the_kernel_gives_user
     let sandbox = start(&["as-nobody"]).await.unwrap();
     let layers = sandbox.layers().await.unwrap();
     println!("{layers:?}");
-    assert_eq!((layers.seccomp, layers.capabilities), (State::Enforced, State::Enforced));
+    assert_eq!((layers.seccomp, layers.capabilities), (LayerState::Enforced, LayerState::Enforced));
     // With a user namespace all the others come.
     assert_eq!(layers.network, layers.user);
     works(&sandbox).await;
@@ -46,7 +46,7 @@ async fn as_the_packages_service_it_has_what_the_unit_leaves() {
     let layers = sandbox.layers().await.unwrap();
     for (name, state) in layers.each() {
         let left = matches!(name, "seccomp" | "capabilities" | "limits");
-        assert!(name == "landlock" || (state == State::Enforced) == left, "{name}: {state:?}");
+        assert!(name == "landlock" || (state == LayerState::Enforced) == left, "{name}: {state:?}");
     }
     works(&sandbox).await;
 }
@@ -54,7 +54,7 @@ async fn as_the_packages_service_it_has_what_the_unit_leaves() {
 #[tokio::test]
 async fn without_resource_limits_the_engines_own_bounds_are_left() {
     let sandbox = start(&["no-limits"]).await.unwrap();
-    assert_eq!(sandbox.layers().await.unwrap().limits, State::Absent);
+    assert_eq!(sandbox.layers().await.unwrap().limits, LayerState::Absent);
     works(&sandbox).await;
 }
 

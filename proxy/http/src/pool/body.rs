@@ -21,7 +21,7 @@ where
 {
 }
 
-/// What is given back when dropped.
+/// A hold on a connection, given back when dropped.
 pub(crate) trait Lease: Send + Sync {}
 
 /// The body of an upstream's answer. As long as it is there, its connection or its stream carries nothing else.
@@ -77,7 +77,7 @@ impl<B> Outgoing<B> {
         Self { body, lease: None, sending: None }
     }
 
-    /// Its connection is told once all of it is on its way.
+    /// Tells its connection once all of it is on its way.
     pub(crate) fn tell(&mut self, sending: Option<Sending>) {
         self.sending = sending;
     }

@@ -17,19 +17,19 @@ const REMEMBERED: Duration = Duration::from_secs(180);
 /// Which request of a client's connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asks {
-    /// Without us it would have a connection of its own.
+    /// The first request of a client's connection: without us it would have a connection of its own.
     First,
-    /// Without us it would go over one that was used before; or that is not known.
+    /// A later request, which without us would go over a connection that was used before; or that is not known.
     Again,
 }
 
-/// What a server was seen to do.
+/// The behaviour of a server as seen so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Keeping {
     #[default]
     Unknown,
     Keeps,
-    /// It closed one, then.
+    /// It closed a connection, at that time.
     Closes(Instant),
 }
 

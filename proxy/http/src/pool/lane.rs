@@ -1,5 +1,9 @@
 //! The connections that requests to one destination go over, and the requests that wait for one.
 
+mod connection;
+
+pub use connection::{HTTP1_BUFFER, MAX_FIELDS};
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -7,13 +11,14 @@ use std::time::Instant;
 use hyper::client::conn::http2;
 use tokio::sync::oneshot;
 
+use super::Inner;
 use super::body::{Outgoing, RequestBody};
-use super::connection::{self, Carrier};
 use super::keeping::{Asks, Keeping};
-use super::{Inner, LaneKey};
 use crate::budget::Idle;
+use crate::destination::LaneKey;
 use crate::tcp::HeldUp;
 use crate::{Alpn, SendError};
+use connection::Carrier;
 
 /// Requests that are counted upon to fit an HTTP/2 connection, until its server says otherwise.
 const EXPECTED_STREAMS: usize = 32;
@@ -23,16 +28,16 @@ pub(crate) struct Lane<B: RequestBody> {
     pub(crate) to: LaneKey,
     /// Whether its answers are.
     pub(crate) held_up: HeldUp,
-    state: Mutex<State<B>>,
+    state: Mutex<LaneState<B>>,
 }
 
-struct State<B: RequestBody> {
-    /// Over HTTP/1.1, those without a request; the one that was used last is used first.
+struct LaneState<B: RequestBody> {
+    /// Over HTTP/1.1, the connections without a request; the one that was used last is used first.
     resting: Vec<Resting<B>>,
-    /// Over HTTP/2, all of them.
+    /// Over HTTP/2, all connections.
     shared: Vec<Multiplexed<B>>,
     waiting: VecDeque<Waiting<B>>,
-    /// Over HTTP/1.1, what its server does with connections that rest.
+    /// Over HTTP/1.1, the server's treatment of connections that rest.
     keeping: Keeping,
     dialling: usize,
     /// Requests that fit a connection, as far as that is known.
@@ -65,9 +70,9 @@ struct Multiplexed<B: RequestBody> {
     streams: usize,
     /// The most that its windows and its server allow; 1 until the server has said so, or had time to.
     most: usize,
-    /// Since when there have been none.
+    /// Since when there have been no streams.
     since: Option<Instant>,
-    /// Its server has said how many requests it takes, or had time to.
+    /// True if its server has said how many requests it takes, or had time to.
     settled: bool,
     used: bool,
 }
@@ -78,7 +83,7 @@ impl<B: RequestBody> Multiplexed<B> {
     }
 }
 
-/// What became of the number of idle connections.
+/// Changes of the number of idle connections.
 #[derive(Clone, Copy, Default)]
 struct Rest {
     began: usize,
@@ -88,7 +93,7 @@ struct Rest {
 impl<B: RequestBody> Lane<B> {
     pub(crate) fn new(to: LaneKey) -> Self {
         let expected = if to.key.alpn == Alpn::H2 { EXPECTED_STREAMS } else { 1 };
-        let state = State {
+        let state = LaneState {
             resting: Vec::new(),
             shared: Vec::new(),
             waiting: VecDeque::new(),
@@ -104,7 +109,7 @@ impl<B: RequestBody> Lane<B> {
         &self.to.key.principal
     }
 
-    fn state(&self) -> MutexGuard<'_, State<B>> {
+    fn state(&self) -> MutexGuard<'_, LaneState<B>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -159,7 +164,7 @@ impl<B: RequestBody> Lane<B> {
     }
 
     /// A connection that is there.
-    fn ready(self: &Arc<Self>, state: &mut State<B>, inner: &Arc<Inner<B>>, rest: &mut Rest, asks: Asks) -> Option<Carrier<B>> {
+    fn ready(self: &Arc<Self>, state: &mut LaneState<B>, inner: &Arc<Inner<B>>, rest: &mut Rest, asks: Asks) -> Option<Carrier<B>> {
         if let Some(oldest) = state.resting.first().filter(|one| one.alone.send.is_ready()) {
             state.keeping.is_open_after(oldest.since.elapsed());
         }
@@ -185,7 +190,7 @@ impl<B: RequestBody> Lane<B> {
     }
 
     /// Hands what is there to those who wait.
-    fn serve(self: &Arc<Self>, state: &mut State<B>, inner: &Arc<Inner<B>>, rest: &mut Rest) {
+    fn serve(self: &Arc<Self>, state: &mut LaneState<B>, inner: &Arc<Inner<B>>, rest: &mut Rest) {
         loop {
             while state.waiting.front().is_some_and(Waiting::is_closed) {
                 state.waiting.pop_front();
@@ -202,7 +207,7 @@ impl<B: RequestBody> Lane<B> {
         self.dial_for_those_who_wait(state, inner);
     }
 
-    fn dial_for_those_who_wait(self: &Arc<Self>, state: &mut State<B>, inner: &Arc<Inner<B>>) {
+    fn dial_for_those_who_wait(self: &Arc<Self>, state: &mut LaneState<B>, inner: &Arc<Inner<B>>) {
         state.waiting.retain(|one| !one.is_closed());
         // A connection whose server has not said how much it takes may still take all.
         let unsettled = state.shared.iter().filter(|one| !one.settled && !one.send.is_closed()).count();
@@ -212,7 +217,7 @@ impl<B: RequestBody> Lane<B> {
         }
     }
 
-    fn take_back(&self, state: &mut State<B>, returned: connection::Returned<B>, rest: &mut Rest) {
+    fn take_back(&self, state: &mut LaneState<B>, returned: connection::Returned<B>, rest: &mut Rest) {
         match returned {
             connection::Returned::Exclusive(alone) => {
                 state.resting.push(Resting { alone, since: Instant::now() });
@@ -319,7 +324,7 @@ impl<B: RequestBody> Lane<B> {
                 rest.ended += usize::from(over && one.since.is_some());
                 !over
             });
-            let State { resting, keeping, .. } = &mut *state;
+            let LaneState { resting, keeping, .. } = &mut *state;
             resting.retain(|one| {
                 let open = !one.alone.send.is_closed();
                 if !open {

@@ -12,13 +12,12 @@
 //! it holds up, and nobody outside can have its idle connections closed.
 
 mod body;
-mod connection;
 mod keeping;
 mod lane;
 
 pub use body::{RequestBody, UpstreamBody};
-pub use connection::{HTTP1_BUFFER, MAX_FIELDS};
 pub(crate) use keeping::Asks;
+pub use lane::{HTTP1_BUFFER, MAX_FIELDS};
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -26,12 +25,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use http::uri::{Authority, PathAndQuery};
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 
 use crate::budget::{Idle, Reclaim};
 use crate::connector::{HandOver, Reach};
-use crate::destination::PoolKey;
+use crate::destination::LaneKey;
 use crate::{Alpn, AlpnCache, ClientEnd, Destination, Dialer, Scheme, SendError, UpstreamBudget, UpstreamStream, UpstreamTcp, UpstreamTls};
 use body::Outgoing;
 use lane::Lane;
@@ -58,7 +57,7 @@ const SHARDS: usize = 16;
 const RETRIES: usize = 3;
 /// How often it is looked for connections that are idle too long, as a part of that time.
 const LOOKS: u32 = 4;
-/// The same, at least.
+/// The shortest interval of looking for them.
 const LOOK_AT_LEAST: Duration = Duration::from_millis(50);
 /// Most servers that are remembered for closing connections.
 const MOST_REMEMBERED: usize = 1024;
@@ -66,14 +65,6 @@ const MOST_REMEMBERED: usize = 1024;
 /// Connection pools for requests whose bodies are of type `B`.
 pub struct Pools<B: RequestBody> {
     inner: Arc<Inner<B>>,
-}
-
-/// Which connections may carry a request: those of one lane.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LaneKey {
-    pub(crate) key: PoolKey,
-    pub(crate) scheme: Scheme,
-    pub(crate) authority: Authority,
 }
 
 /// The lanes of one shard.

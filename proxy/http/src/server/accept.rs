@@ -26,27 +26,27 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Who decides what comes in.
+/// The policy of admitting connections.
 pub trait Admission: Send + Sync {
-    /// What a connection holds while it lasts.
+    /// The seat that a connection holds while it lasts.
     type Seat: Send;
 
     /// A seat for a connection that was accepted. May wait until there is one: further ones wait in the kernel.
     fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> impl Future<Output = Result<Self::Seat, Refused>> + Send;
 
-    /// It gets none, and is closed.
+    /// Closes a connection that gets no seat.
     fn turn_away(&self, stream: TcpStream, peer: SocketAddr, why: Refused);
 
     /// None can be accepted: gives back what can be spared.
     fn make_room(&self, error: &io::Error);
 }
 
-/// What became of accepting one connection.
+/// The result of accepting one connection.
 #[derive(Debug)]
 pub enum Accepting<S> {
-    /// It has a seat.
+    /// The connection has a seat.
     Seated(TcpStream, SocketAddr, S),
-    /// It was turned away, or none could be accepted and room was made.
+    /// The connection was turned away, or none could be accepted and room was made.
     Nobody,
     /// Whoever opened the listener has ended it (shutdown(2)).
     Over,

@@ -10,12 +10,12 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Why the waiting ended.
+/// The reason that waiting ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The connection is over.
     Connection,
-    /// It is to stop.
+    /// The connection is to stop.
     Stopping,
 }
 

@@ -22,7 +22,7 @@ use tokio::{
 /// A listener that answers whoever connects, over HTTP/1 without TLS: for what operators look at, not for what agents call.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
-    /// What it serves, for the log.
+    /// The name of what it serves, for the log.
     pub name: &'static str,
     /// Most connections at a time; one address other than the host's own leaves a quarter of them to others.
     pub connections: usize,

@@ -53,7 +53,7 @@ impl Seated {
         UnderWay(self.clone())
     }
 
-    /// It has said something on the way to its first request.
+    /// Notes that the client has said something on the way to its first request.
     pub fn takes_a_step(&self) {
         let under_way = self.under_way();
         if *under_way == 0 {
@@ -62,7 +62,7 @@ impl Seated {
         drop(under_way);
     }
 
-    /// Nothing is under way.
+    /// True if nothing is under way.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         *self.under_way() == 0
@@ -150,7 +150,7 @@ impl Drop for UnderWay {
 #[derive(Debug)]
 pub struct Heard<T> {
     inner: T,
-    /// Until something is heard.
+    /// The seat of which something is awaited.
     awaited: Option<Arc<Seated>>,
 }
 

@@ -21,7 +21,7 @@ pub struct Stalled<T> {
 }
 
 impl<T> Stalled<T> {
-    /// With this patience.
+    /// A stream with this patience.
     pub fn after(patience: Duration, inner: T) -> Self {
         Self { inner, patience, waits: None }
     }

@@ -5,139 +5,9 @@
 //! remembered of other connections, as a verdict must not depend on them, but for some seconds that a name of this user's was not found.
 
 use super::Tunnel;
-use crate::proxy::Shared;
-use gnomon_engine::NamedServers;
+use crate::rule_addresses::RESOLVE;
 use gnomon_inspect::Connection;
-use quick_cache::sync::Cache;
-use smol_str::SmolStr;
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
-use tokio::{task::JoinSet, time::timeout};
-
-/// How long it may take to find out whether a name is one of an address. Names that are not found are not asked for again at once.
-const RESOLVE: Duration = Duration::from_secs(2);
-/// Most names of rules and denials that are looked up, in order of the alphabet those of rules and then those of denials; and how long
-/// the answers are believed.
-const RULE_NAMES: usize = 64;
-const BELIEVED: Duration = Duration::from_secs(60);
-
-/// Addresses of names that rules ask for; an entry per name and port.
-#[derive(Debug)]
-pub(crate) struct RuleAddresses {
-    known: Cache<(SmolStr, u16), Addresses>,
-    /// It was told that some are not looked up, since that last was so.
-    told: AtomicBool,
-}
-
-/// Of one name, and since when they are known.
-type Addresses = (Arc<[IpAddr]>, Instant);
-
-impl Default for RuleAddresses {
-    fn default() -> Self {
-        Self { known: Cache::new(4 * RULE_NAMES), told: AtomicBool::new(false) }
-    }
-}
-
-impl RuleAddresses {
-    /// Those of the names that lead to this address, each with the port that it is asked for with there.
-    async fn leading_to(&self, shared: &Arc<Shared>, names: &[SmolStr], address: SocketAddr) -> Vec<(SmolStr, u16)> {
-        let (ip, port) = (address.ip().to_canonical(), address.port());
-        // Names that are looked up keep their port; those that are written down may have another.
-        let named = |name: &SmolStr| names.iter().any(|named| named.eq_ignore_ascii_case(name));
-        let written_down = shared.dialer.written_down_to(address).filter(|(name, _)| named(name));
-        let mut leading: Vec<_> = written_down.map(|(name, port)| (name.clone(), port)).collect();
-        let mut asked = JoinSet::new();
-        for name in names {
-            match self.known.get(&(name.clone(), port)) {
-                Some((known, since)) if since.elapsed() < BELIEVED => {
-                    if known.contains(&ip) {
-                        leading.push((name.clone(), port));
-                    }
-                }
-                _ => {
-                    let (shared, name) = (shared.clone(), name.clone());
-                    asked.spawn(async move {
-                        let found = timeout(RESOLVE, shared.dialer.addresses(&name, port)).await;
-                        (name, found.map(Result::unwrap_or_default).unwrap_or_default())
-                    });
-                }
-            }
-        }
-        while let Some(answer) = asked.join_next().await {
-            let Ok((name, found)) = answer else { continue };
-            let found: Arc<[IpAddr]> = found.iter().map(|address| address.ip().to_canonical()).collect();
-            if found.contains(&ip) {
-                leading.push((name.clone(), port));
-            }
-            self.known.insert((name, port), (found, Instant::now()));
-        }
-        leading.sort_unstable();
-        leading.dedup();
-        leading
-    }
-
-    /// Says once of names that are too many which of them count.
-    fn tell(&self, asked: &Asked) {
-        match asked.last() {
-            None => self.told.store(false, Ordering::Relaxed),
-            Some(last) if !self.told.swap(true, Ordering::Relaxed) => tracing::warn!(
-                %last,
-                "rules and reviews name more than {RULE_NAMES} servers: for a connection by address the names of rules are looked up and then \
-                 the denied ones, each in order of the alphabet, to the last one here; the servers of others can be had by their address"
-            ),
-            Some(_) => {}
-        }
-    }
-}
-
-/// Names that are looked up, or the first of them.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    All(Vec<SmolStr>),
-    First(Vec<SmolStr>),
-}
-
-impl Asked {
-    /// Of rules first: who wrote one of them names few. Both are in order of the alphabet, so that it is known which count.
-    fn of(rules: &NamedServers, denied: &[SmolStr]) -> Self {
-        let mut all = rules.iter().chain(denied.iter().filter(|name| !rules.contains(*name))).cloned();
-        let names = all.by_ref().take(RULE_NAMES).collect();
-        if all.next().is_none() { Self::All(names) } else { Self::First(names) }
-    }
-
-    fn names(&self) -> &[SmolStr] {
-        match self {
-            Self::All(names) | Self::First(names) => names,
-        }
-    }
-
-    /// The last one that counts, where others do not.
-    fn last(&self) -> Option<&SmolStr> {
-        match self {
-            Self::All(_) => None,
-            Self::First(names) => names.last(),
-        }
-    }
-}
-
-/// The connection to this address as the strictest of those names has it that rules ask for and that lead there.
-pub(crate) async fn also_led_to(shared: &Arc<Shared>, mut connection: Connection, address: SocketAddr) -> Connection {
-    let asked = Asked::of(connection.rules().named_servers(), connection.denied_servers());
-    shared.rule_addresses.tell(&asked);
-    if asked.names().is_empty() {
-        return connection;
-    }
-    for (name, port) in shared.rule_addresses.leading_to(shared, asked.names(), address).await {
-        connection = connection.also_at(&name, port);
-    }
-    connection
-}
+use std::net::SocketAddr;
 
 impl Tunnel {
     /// The connection as the strictest of its names has it: of those that the client says (`said`), and where it asked for an
@@ -148,7 +18,10 @@ impl Tunnel {
         }
         let asked = self.original.filter(|_| self.through.is_none()).map(|original| original.ip()).or_else(|| self.host.parse().ok());
         match asked {
-            Some(ip) => also_led_to(&self.shared, connection, SocketAddr::new(ip, self.port)).await,
+            Some(ip) => {
+                let shared = &self.shared;
+                shared.rule_addresses.also_led_to(&shared.dialer, connection, SocketAddr::new(ip, self.port)).await
+            }
             None => connection,
         }
     }
@@ -158,24 +31,5 @@ impl Tunnel {
         let Some(ip) = self.original.map(|original| original.ip()).or_else(|| self.host.parse().ok()) else { return false };
         let found = self.dialer().addresses_within(RESOLVE, name, self.port).await;
         found.is_ok_and(|addresses| addresses.iter().any(|address| address.ip().to_canonical() == ip.to_canonical()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_too_many_names_those_of_rules_count_first_and_each_in_order_of_the_alphabet() {
-        let numbered = |of: &str| (0..40).map(|n| SmolStr::new(format!("{of}{n:02}.example"))).collect::<Vec<_>>();
-        let rules: NamedServers = numbered("rule").into_iter().rev().collect();
-        let denied = [numbered("denied"), vec!["rule07.example".into()]].concat();
-        let asked = Asked::of(&rules, &denied);
-        let names = asked.names();
-        assert_eq!((names.len(), names[0].as_str(), names[39].as_str()), (RULE_NAMES, "rule00.example", "rule39.example"));
-        assert_eq!((names[40].as_str(), names[63].as_str()), ("denied00.example", "denied23.example"));
-        assert_eq!(asked.last().map(SmolStr::as_str), Some("denied23.example"));
-        assert_eq!(Asked::of(&rules, &denied[..24]).last(), None);
-        assert_eq!(Asked::of(&rules, &[denied[..24].to_vec(), vec!["rule07.example".into()]].concat()).last(), None);
     }
 }

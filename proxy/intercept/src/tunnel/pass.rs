@@ -1,13 +1,11 @@
 //! Passing on what is not read, after the judge was asked.
 
-use super::{
-    Tunnel,
-    peek::{line_goes_on, passage_of},
-};
+use super::Tunnel;
 use crate::{
     first_bytes::Line,
-    forward::flow_outcome,
+    passages::{line_goes_on, passage_of},
     reply,
+    route::flow_outcome,
     splice::{Said, Spliced, splice, splice_watching},
 };
 use gnomon_http::{DialError, UpstreamTcp};
@@ -20,12 +18,12 @@ use tokio::io::AsyncWriteExt;
 /// A fatal alert `access_denied` (RFC 8446 section 6.2) in a record of TLS 1.2's version.
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
-/// What was refused speaks this, so this is what it is told in.
+/// The protocol in which a client is told of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Words {
     Http,
     TlsAlert,
-    /// It would not understand a word of ours.
+    /// None: it would not understand a word of ours.
     None,
 }
 
@@ -65,10 +63,10 @@ impl Tunnel {
         self.shared.recorder.flow(outcome, reports);
     }
 
-    /// The same where its server is known by more than that.
+    /// Passes on a connection whose server is known by more than its address, if the judge lets it.
     pub(super) async fn pass_judged(self, connection: &Connection, passage: Passage) {
         // What it says further is not read, so nobody can tell whether it rests.
-        let _passes = self.asking.place.begin();
+        let _passes = self.asking.seat.begin();
         let outcome = FlowOutcome::of(passage);
         match connection.pass(passage, outcome.as_str()) {
             Passed::Go(reports) => {
@@ -166,8 +164,8 @@ impl Tunnel {
             }
         };
         self.shared.recorder.flow(FlowOutcome::of(passage), reports);
-        let (mut stop, place) = (self.shared.stopping(), self.asking.place.clone());
-        let until = (&mut stop, &*place);
+        let (mut stop, seat) = (self.shared.stopping(), self.asking.seat.clone());
+        let until = (&mut stop, &*seat);
         let said = Said { client: std::mem::take(&mut self.seen), server: std::mem::take(&mut self.heard).freeze() };
         let spliced = if line_goes_on(passage, &said.client) {
             let recorder = &self.shared.recorder;

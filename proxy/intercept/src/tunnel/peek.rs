@@ -1,8 +1,9 @@
 //! What is said first on a connection, and by whom.
 
 use super::Tunnel;
-use crate::first_bytes::{
-    Line, asks_a_proxy, asks_for_a_tunnel, asks_the_server, first_line, last_line, may_ask_a_proxy, server_says_http,
+use crate::{
+    first_bytes::{Line, Speaks, asks_a_proxy, asks_for_a_tunnel, asks_the_server, first_line, last_line},
+    passages::{passage_of, server_first},
 };
 use bytes::BytesMut;
 use gnomon_http::SendError;
@@ -21,53 +22,28 @@ pub(super) const PEEK: usize = 80 << 10;
 /// How long the rest of a first line is waited for before its beginning is passed on, as the client may wait for an answer to it.
 pub(super) const LINE_GOES_ON: Duration = Duration::from_secs(1);
 
-/// What the client said first.
+/// The first bytes of a client, classified.
 pub(super) enum First {
     Tls(Box<ClientHello>),
-    Http(crate::serve::Speaks),
+    Http(Speaks),
     /// Requests to another proxy, for what it is to fetch.
     ToProxy,
     /// A request for a tunnel, to another proxy.
     Connect,
-    /// What is not read.
+    /// Something that is not read.
     Unread(Passage),
-    /// Nothing, and it has ended its side.
+    /// No bytes, and the client has ended its side.
     Nothing,
-    /// Nothing yet, and the server cannot be reached.
+    /// No bytes yet, and the server cannot be reached.
     Unreachable(SendError),
     Gone,
 }
 
-/// Who said something.
+/// The side that sent something.
 pub(super) enum Spoke {
     Client(usize),
     Server,
     Nobody(SendError),
-}
-
-/// The entry for a line that is not read as HTTP, if it is decided.
-pub(crate) fn passage_of(line: Line, said: &[u8], foreign: Passage) -> Option<Passage> {
-    match line {
-        Line::Odd | Line::Long if may_ask_a_proxy(said) => Some(Passage::OtherProxyOdd),
-        Line::Odd => Some(Passage::RequestLineOdd),
-        Line::Long => Some(Passage::RequestLineLong),
-        Line::Foreign | Line::Strange => Some(foreign),
-        Line::Http(_) | Line::Maybe => None,
-    }
-}
-
-/// Whether what the client said is a line's beginning, of which the rest is to be looked at as it passes.
-pub(crate) fn line_goes_on(passage: Passage, said: &[u8]) -> bool {
-    match passage {
-        Passage::LineUnfinished => true,
-        Passage::Foreign => first_line(said) == Line::Strange,
-        _ => false,
-    }
-}
-
-/// The entry for a server that spoke first.
-pub(crate) fn server_first(heard: &[u8]) -> Passage {
-    if server_says_http(heard) { Passage::ServerFirstHttp } else { Passage::ServerFirst }
 }
 
 const fn unreadable(error: HelloError) -> Passage {
@@ -98,11 +74,11 @@ impl Tunnel {
                     Ok(HelloStatus::NotTls) => match first_line(&buffer) {
                         Line::Http(_) if asks_for_a_tunnel(&buffer) && self.through.is_none() => break First::Connect,
                         // Meant for another proxy: what it is to fetch is read.
-                        Line::Http(crate::serve::Speaks::Http1) if asks_a_proxy(&buffer) => {
+                        Line::Http(Speaks::Http1) if asks_a_proxy(&buffer) => {
                             break First::ToProxy;
                         }
                         // Anything else that is meant for one, which would not understand it the way a server must.
-                        Line::Http(crate::serve::Speaks::Http1) if self.original.is_some() && !asks_the_server(&buffer) => {
+                        Line::Http(Speaks::Http1) if self.original.is_some() && !asks_the_server(&buffer) => {
                             break First::Unread(Passage::OtherProxy);
                         }
                         Line::Http(speaks) => break First::Http(speaks),
@@ -157,7 +133,7 @@ impl Tunnel {
     }
 }
 
-/// Who of the two speaks first. An end counts as well, and the server's failing to be read.
+/// The side that speaks first. An end counts as well, and an error of reading from the server.
 pub(super) async fn either<C, S>(client: &mut C, buffer: &mut BytesMut, server: &mut S, heard: &mut BytesMut) -> io::Result<Spoke>
 where
     C: AsyncRead + Unpin,

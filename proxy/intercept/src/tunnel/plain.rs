@@ -2,11 +2,11 @@
 
 use super::{Tunnel, peek::PEEK};
 use crate::{
-    first_bytes::{head_is_over, host_in},
-    forward::{Client, Route, Toward},
+    first_bytes::{Speaks, head_is_over, host_in},
     framing::Twice,
     peek::Peeked,
-    serve::{Speaks, serve as serve_http},
+    route::{Client, Route, Toward},
+    serve::serve as serve_http,
 };
 use bytes::BytesMut;
 use gnomon_http::{Alpn, Scheme, UpstreamStream};
@@ -55,7 +55,7 @@ impl Tunnel {
             sni: None,
             alpn: None,
             problem: None,
-            place: self.asking.place.clone(),
+            seat: self.asking.seat.clone(),
             twice: Twice::default(),
             departure: None,
             shared: self.shared.clone(),

@@ -3,16 +3,17 @@
 use super::{
     Tunnel,
     pass::Words,
-    peek::{CLIENT_SPEAKS, LINE_GOES_ON, Spoke, either, line_goes_on, passage_of, server_first},
+    peek::{CLIENT_SPEAKS, LINE_GOES_ON, Spoke, either},
 };
 use crate::{
-    first_bytes::{Line, first_line, last_line},
-    forward::{Client, Route, Toward, flow_outcome},
+    asking::SILENCE,
+    first_bytes::{Line, Speaks, first_line, last_line},
     framing::Twice,
-    front::SILENCE,
+    passages::{line_goes_on, passage_of, server_first},
     peek::Peeked,
     reply,
-    serve::{Speaks, serve as serve_http},
+    route::{Client, Route, Toward, flow_outcome},
+    serve::serve as serve_http,
     splice::{Said, splice, splice_watching},
 };
 use bytes::BytesMut;
@@ -109,7 +110,7 @@ impl Tunnel {
         let accepted = timeout(self.shared.options.hello_timeout, TlsAcceptor::from(config).accept(client)).await;
         let stream = match accepted {
             Ok(Ok(stream)) => {
-                self.asking.place.takes_a_step();
+                self.asking.seat.takes_a_step();
                 stream
             }
             Ok(Err(error)) => {
@@ -136,7 +137,7 @@ impl Tunnel {
             },
             problem,
             departure: None,
-            place: self.asking.place.clone(),
+            seat: self.asking.seat.clone(),
             twice: Twice::default(),
             shared: self.shared,
         };
@@ -185,7 +186,7 @@ enum Far {
     Unreachable(SendError),
 }
 
-/// What is inside of TLS for which no protocol was agreed on: HTTP is served, the rest asks the judge, by the name `foreign` where it is
+/// Serves what is inside of TLS for which no protocol was agreed on: HTTP is served, the rest asks the judge, by the name `foreign` where it is
 /// no HTTP.
 async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Passage) {
     let (mut seen, mut heard) = (BytesMut::new(), BytesMut::new());
@@ -218,7 +219,7 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
         }
         Ok(Inside::Gone) | Err(_) => return route.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
     };
-    let _passes = route.place.begin();
+    let _passes = route.seat.begin();
     let outcome = FlowOutcome::of(passage);
     let reports = match route.connection.pass(passage, outcome.as_str()) {
         Passed::Go(reports) => reports,
@@ -245,8 +246,8 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
     route.shared.recorder.metrics().passed(passage);
     route.shared.recorder.flow(outcome, reports);
     let said = Said { client: seen.freeze(), server: heard.freeze() };
-    let place = route.place.clone();
-    let until = (&mut stop, &*place);
+    let seat = route.seat.clone();
+    let until = (&mut stop, &*seat);
     if line_goes_on(passage, &said.client) || passage == foreign && first_line(&said.client) == Line::Strange {
         let may_pass = |line: Line, said: &[u8]| {
             let unread = if matches!(line, Line::Http(_)) { Line::Odd } else { line };
@@ -269,11 +270,11 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
     }
 }
 
-/// What was said first inside of TLS.
+/// The first bytes inside of TLS, classified.
 enum Inside {
     Http(Speaks),
     Unread(Passage),
-    /// It ended before it said anything.
+    /// The client ended before it sent anything.
     Silent,
     Gone,
 }

@@ -1,9 +1,6 @@
 //! Bodies: which of the types that an operation takes is sent, and how an argument becomes one.
 
-use super::{
-    Unfit, multipart,
-    style::{self, Style},
-};
+use super::{Unfit, multipart, parameter::Style, style};
 use crate::document::{Document, Unresolved};
 use bytes::Bytes;
 use http::HeaderValue;

@@ -1,6 +1,5 @@
 //! An operation's parameters, as the document describes them.
 
-use super::style::Style;
 use crate::{
     document::{Document, Unresolved},
     forbidden,
@@ -32,6 +31,27 @@ impl ParameterLocation {
             Self::Cookie => "cookie",
         }
     }
+}
+
+/// The serialisation style of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// `a,b`
+    Simple,
+    /// `.a.b`
+    Label,
+    /// `;name=a`
+    Matrix,
+    /// `name=a&name=b`
+    Form,
+    /// `name=a%20b`
+    Space,
+    /// `name=a%7Cb`
+    Pipe,
+    /// `name[key]=a`
+    Deep,
+    /// As JSON, because the document says `content`.
+    Json,
 }
 
 /// A parameter.

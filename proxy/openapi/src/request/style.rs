@@ -1,6 +1,10 @@
 //! Serialisation of values into paths, queries, headers and cookies (OpenAPI 3.1.1, 4.8.12 and appendix C).
 
-use super::{Unfit, parameter::Parameter, template::stays};
+use super::{
+    Unfit,
+    parameter::{Parameter, Style},
+    segment::stays,
+};
 use crate::encode::{encoded, push};
 use serde_json::Value;
 
@@ -8,27 +12,6 @@ use serde_json::Value;
 const MAX_DEPTH: usize = 8;
 /// Most pairs that one argument may become.
 const MAX_PAIRS: usize = 1024;
-
-/// The serialisation style of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// `a,b`
-    Simple,
-    /// `.a.b`
-    Label,
-    /// `;name=a`
-    Matrix,
-    /// `name=a&name=b`
-    Form,
-    /// `name=a%20b`
-    Space,
-    /// `name=a%7Cb`
-    Pipe,
-    /// `name[key]=a`
-    Deep,
-    /// As JSON, because the document says `content`.
-    Json,
-}
 
 /// A value that is not taken apart any more, as text.
 pub fn scalar(value: &Value) -> String {

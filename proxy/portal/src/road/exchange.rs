@@ -10,7 +10,7 @@ use gnomon_upstream::{
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Who keeps the session with a server.
+/// The keeper of the session with a server.
 #[derive(Clone, Copy)]
 pub(super) enum Kept<'a> {
     /// The client's own session does.

@@ -63,7 +63,7 @@ pub(crate) use tasks::needs_tasks;
 /// How long a client may take to answer a question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// What a server is asked, and how it ends.
+/// A server's answer to a request, and how it ends.
 pub(crate) type Served<'a> = Pin<Box<dyn Future<Output = (Outcome, Ending)> + Send + 'a>>;
 
 /// How far a conversation went.
@@ -84,12 +84,12 @@ pub(crate) struct Road {
 }
 
 impl Road {
-    /// To the servers of these lists.
+    /// The road to the servers of these lists.
     pub fn new(lists: Arc<PortalLists>, acts: Option<Arc<Acts>>, metrics: Option<PortalMetrics>, rules: Option<Rules>) -> Self {
         Self { lists, acts, metrics, rules, shared: SharedSessions::new(), parked: Parked::new() }
     }
 
-    /// What may be asked for.
+    /// The lists.
     pub fn lists(&self) -> &Arc<PortalLists> {
         &self.lists
     }
@@ -108,7 +108,7 @@ impl Road {
         Act::begin(self.acts.as_ref(), kind, call, method)
     }
 
-    /// Whom messages for a caller are charged to.
+    /// The share that messages for a caller are charged to.
     pub fn recipient(&self, caller: &Caller) -> Recipient {
         Recipient::of(caller, self.metrics.clone())
     }
@@ -140,7 +140,7 @@ impl Road {
             Err(NotRouted { error, line }) => {
                 act.names(|| asked_for(request));
                 act.decided_by(line.as_deref());
-                let why = if line.is_some() { "policy does not allow it" } else { "there is no such thing, or policy shows none" };
+                let why = if line.is_some() { "policy does not allow it" } else { "it does not exist, or policy hides it" };
                 self.turned_down(call, self.lists.named_server(&call.caller, request), request, (error.code, why));
                 let ending = Ending::because(Status::Refused, error.code.to_smolstr());
                 return act.end(ending, in_era(&call.from, error).into()).await;
@@ -197,7 +197,7 @@ impl Road {
         }
     }
 
-    /// Has a server answer. Boxed: a script's call stands within its client's, and the compiler follows futures so far and no further.
+    /// Gets a server's answer. Boxed: a script's call is within its client's, and the compiler follows futures so far and no further.
     pub fn serve<'a>(&'a self, call: &'a Call, routed: &'a Routed, act: &'a Act) -> Served<'a> {
         Box::pin(self.asked_of_server(call, routed, act))
     }
@@ -318,7 +318,7 @@ impl Road {
         Ok(outcome)
     }
 
-    /// One request within a session, with the server's questions passed to the client.
+    /// Makes one request within a session, with the server's questions passed to the client.
     async fn converse(
         &self,
         call: &Call,
@@ -531,7 +531,7 @@ fn knows_no_call(routed: &Routed, outcome: &Outcome) -> bool {
         && outcome.code().is_some_and(|code| [METHOD_NOT_FOUND, UNSUPPORTED_VERSION].map(i64::from).contains(&code))
 }
 
-/// Why an operation of a document is not called, if it is not: policy allows it, and the configuration does not offer it here.
+/// The reason that an operation of a document is not called, if it is not: policy allows it, and the configuration does not offer it here.
 fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
     match routed.exposed.as_ref()?.entry.listed() {
         Listed::Everywhere => None,
@@ -544,13 +544,13 @@ fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
     }
 }
 
-/// What a request asked for, as its client wrote it.
+/// The name that a request asked for, as its client wrote it.
 fn asked_for(request: &Request) -> SmolStr {
     let Ok(members) = request.members() else { return SmolStr::default() };
     members.text("name").or_else(|| members.text("uri")).map(|text| shortened(&text).into()).unwrap_or_default()
 }
 
-/// Since 2026-07-28 a resource that is not there is a wrong parameter.
+/// The error in the caller's era: since 2026-07-28 a resource that does not exist is a wrong parameter.
 fn in_era(from: &From, error: RpcError) -> RpcError {
     match from {
         From::Stateless(_) if error.code == -32002 => RpcError { code: INVALID_PARAMS, ..error },

@@ -5,7 +5,7 @@ use gnomon_inspect::Refusal;
 use gnomon_observe::Action;
 use gnomon_relay::error::CallError;
 
-/// What must be done before a message leaves, once policy and rules have had their say.
+/// Duties before a message leaves, by policy and rules.
 ///
 /// # Errors
 /// [`CallError::Refused`] by a rule, [`CallError::Unfulfilled`] where something is owed that nothing here can do.

@@ -152,7 +152,7 @@ pub(super) async fn modern_now(server: &Upstream) -> Result<Arc<ModernPeer>, Ups
     peer.ok_or_else(|| UpstreamError::Unreachable { why: Unconnected::Other, detail: "no connection yet".to_owned() })
 }
 
-/// What stands for the arguments of a call while it waits: the same for all ways of writing them.
+/// A digest of a call's arguments while it waits: the same for all ways of writing them.
 fn digest(arguments: Option<&Value>) -> SmolStr {
     let mut arguments = arguments.cloned().unwrap_or_default();
     arguments.sort_all_objects();

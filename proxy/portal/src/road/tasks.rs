@@ -37,7 +37,7 @@ const LONGEST_TOKEN: usize = 128;
 /// Most pages that are read of each server's list where several have tasks.
 const PAGES: usize = 20;
 
-/// What is said of a task that is not there, or not the caller's.
+/// The error for a task that does not exist, or is not the caller's.
 fn unknown(id: &str) -> RpcError {
     RpcError::new(INVALID_PARAMS, format!("Unknown task: {}", shortened(id)))
 }
@@ -137,7 +137,7 @@ impl Road {
                     act.is_of_task(&id.into());
                 }
                 act.decided_by(line.as_deref());
-                self.turned_down(call, None, request, (error.code, "there is no such task of theirs"));
+                self.turned_down(call, None, request, (error.code, "they have no such task"));
                 act.end(Ending::because(Status::Refused, error.code.to_smolstr()), error.into()).await
             }
         }
@@ -200,7 +200,7 @@ impl Road {
         if is_owned { Ok(()) } else { Err(UpstreamError::Rpc(RpcError::new(INVALID_PARAMS, "Unknown task").into()).into()) }
     }
 
-    /// What a task came of that its server is asked for, where that is still the owner's.
+    /// The call that began a task, where the task is still the owner's, asked of its server.
     async fn seen_now(&self, server: &Upstream, session: &Arc<LegacySession>, (owner, id): (&SmolStr, &str)) -> Option<Made> {
         let asked = Members::default().with(&[("taskId", Some(&quoted(id)))]);
         let answer = session.request(&session.id(), "tasks/get", Some(&asked)).await.ok()?;

@@ -5,7 +5,7 @@ use crate::{
     server::{Server, Speaks},
     soon,
 };
-use gnomon_http::{CertificateAuthority, ClientCertificates, LeafName, Shown, served};
+use gnomon_tls::{CertificateAuthority, ClientCertificates, LeafName, Shown, served};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};

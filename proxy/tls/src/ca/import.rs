@@ -4,15 +4,16 @@ use std::fs::File;
 use std::path::Path;
 
 use super::{
-    CERTIFICATE_FILE, CaCertificate, CaError, CertificateAuthority, KEY_FILE, Standing, io_error, lock, prepare, read_text, write_whole,
+    CERTIFICATE_FILE, CaCertificate, CaError, CertificateAuthority, ChainPosition, KEY_FILE, io_error, lock, prepare, read_text,
+    write_whole,
 };
 
-/// What becomes of an authority that is there already.
+/// The treatment of an authority that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Present {
-    /// It stays, and that is an error.
+    /// Kept, which is an error.
     Keep,
-    /// Its files are replaced; clients that trust it trust the new one only if they trust what issued that.
+    /// Replaced; clients that trust it trust the new one only if they trust its issuer.
     Replace,
 }
 
@@ -46,6 +47,6 @@ impl CaCertificate {
     /// Whether another authority issued it: then it is not for trust stores, its root is.
     #[must_use]
     pub fn is_intermediate(&self) -> bool {
-        self.standing == Standing::Intermediate
+        self.position == ChainPosition::Intermediate
     }
 }

@@ -18,7 +18,7 @@ enum Placed {
 }
 
 impl Credentials {
-    /// These secrets for these schemes.
+    /// Credentials of these secrets for these schemes.
     pub fn new(schemes: &[SecurityScheme], secrets: &[(String, String)]) -> Result<Self, InvalidApi> {
         let mut placed = Vec::with_capacity(secrets.len());
         for (name, secret) in secrets {

@@ -40,13 +40,13 @@ const PAGE: (usize, usize) = (256, 256 << 10);
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("gnomon/", env!("CARGO_PKG_VERSION")));
 const PLAIN: HeaderValue = HeaderValue::from_static("identity");
 
-/// What an API is made of.
+/// Options of an API.
 pub struct ApiOptions {
     /// The server's id.
     pub id: SmolStr,
-    /// Its document.
+    /// The API's document.
     pub imported: Imported,
-    /// What is offered of it.
+    /// The operations that are offered.
     pub selection: Selection,
     /// Headers that every request carries.
     pub headers: HeaderMap,
@@ -54,19 +54,19 @@ pub struct ApiOptions {
     pub secrets: Vec<(String, String)>,
 }
 
-/// Why a document cannot be served.
+/// An error of serving a document.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidApi {
     /// The document has no such scheme.
     #[error("the document has no security scheme `{0}`; it has: {1}")]
     Scheme(String, String),
-    /// It has, but no secret can be put there.
+    /// The scheme exists, but no secret can be sent that way.
     #[error("the security scheme `{0}` takes no secret: {1}")]
     Unsupported(String, SmolStr),
     /// The secret cannot stand where it belongs.
     #[error("the secret for the security scheme `{0}` cannot be sent there")]
     Secret(String),
-    /// No request can go to its base.
+    /// The base is not a valid URL for requests.
     #[error("its base cannot be called: {0}")]
     Base(#[from] crate::endpoint::InvalidUrl),
 }
@@ -74,7 +74,7 @@ pub enum InvalidApi {
 /// An API.
 pub struct Api {
     endpoint: Endpoint,
-    /// What every path begins with.
+    /// The beginning of every path.
     base: String,
     title: String,
     operations: HashMap<SmolStr, Operation>,
@@ -115,18 +115,18 @@ impl Api {
         })
     }
 
-    /// Where it is.
+    /// The endpoint.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// What it says of itself.
+    /// The API's description of itself.
     pub(crate) fn face(&self) -> ServerFace {
         let info = json!({"name": self.title, "version": "openapi"});
         ServerFace { capabilities: Bytes::from_static(b"{\"tools\":{}}"), info: Some(Bytes::from(info.to_string())), instructions: None }
     }
 
-    /// Its tools, as far as the rules let them be offered: one that they refuse costs no other.
+    /// The tools, as far as the rules let them be offered: one that they refuse costs no other.
     pub(crate) async fn judged(&self, id: &SmolStr, over: &impl Oversight) -> Vec<Arc<Entry>> {
         if !over.judges() {
             return self.entries.clone();
@@ -168,14 +168,14 @@ impl Api {
             return Ok(RpcError::new(METHOD_NOT_FOUND, "an API has tools and nothing else").into());
         }
         let wrong = |text: &str| Ok(RpcError::new(INVALID_PARAMS, text).into());
-        let Ok(members) = Members::of(params) else { return wrong("a member stands twice in `params`") };
+        let Ok(members) = Members::of(params) else { return wrong("a member is listed twice in `params`") };
         let Some(operation) = members.text("name").and_then(|name| self.operations.get(&*name)) else {
             return wrong("there is no such operation");
         };
         let arguments: Map<String, Value> = match members.get("arguments").map(serde_json::from_str) {
             None => Map::new(),
             Some(Ok(arguments)) => arguments,
-            Some(Err(_)) => return wrong("`arguments` is no object"),
+            Some(Err(_)) => return wrong("`arguments` is not an object"),
         };
         self.call(operation, &arguments).await
     }

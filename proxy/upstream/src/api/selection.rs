@@ -46,7 +46,7 @@ impl Selection {
         Self { allow: patterns(allow), writes: patterns(writes) }
     }
 
-    /// Where an operation of this server is listed.
+    /// The list on which an operation of this server is.
     #[must_use]
     pub fn listed(&self, operation: &Operation, server: &str) -> Listed {
         if operation.effect == Effect::Write && !self.writes.iter().any(|pattern| pattern.fits(operation)) {

@@ -23,18 +23,18 @@ use tokio::{
 /// How often it is looked whether a process hangs or rests.
 const LOOKS: u32 = 8;
 
-/// Why a process is no longer spoken to.
+/// The reason that a process is no longer used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// Nobody needs it any more.
+    /// No longer needed.
     Unused,
-    /// It rested for too long.
+    /// Unused for too long.
     Rested,
-    /// It closed its standard output, or takes no more input.
+    /// Closed its standard output, or takes no more input.
     Left,
-    /// It wrote a line that is too long.
+    /// Wrote a line that is too long.
     TooLong(usize),
-    /// It was asked something and fell silent.
+    /// Fell silent when it was asked something.
     Hangs(Duration),
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// When a process was last spoken to, and since when it owes an answer.
+/// The moment when a process last got a message, and since when it owes an answer.
 #[derive(Debug)]
 pub(super) struct Activity(Mutex<(Instant, Option<Instant>)>);
 
@@ -80,7 +80,7 @@ impl Activity {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (now, owes.then_some(now));
     }
 
-    /// It owes nothing.
+    /// Notes that it owes nothing.
     fn is_even(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
     }
@@ -231,7 +231,7 @@ async fn look(pipe: &Weak<Pipe>, activity: &Activity, patience: Duration, idle: 
     }
 }
 
-/// Its input is closed already.
+/// Ends a process whose input is closed already.
 async fn end(child: &mut Child, grace: Duration) -> Option<ExitStatus> {
     if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
         return status.ok();

@@ -11,7 +11,7 @@ pub struct ServerLayers {
 }
 
 impl ServerLayers {
-    /// Without a series until a program was started.
+    /// Registers the metrics, which have no series until a program was started.
     ///
     /// # Errors
     /// When the metric's name is taken.
@@ -25,12 +25,12 @@ impl ServerLayers {
         Ok(Self { layers, instances })
     }
 
-    /// So many of a server run.
+    /// Sets the number of running instances of a server.
     pub fn run(&self, server: &str, instances: usize) {
         self.instances.with_label_values(&[server]).set(i64::try_from(instances).unwrap_or(i64::MAX));
     }
 
-    /// What a start said.
+    /// Records the layers of a start.
     pub fn tell(&self, server: &str, held: &[Layer], missing: &[Missing]) {
         let held = held.iter().map(|layer| (layer, 1));
         for (layer, holds) in held.chain(missing.iter().map(|missing| (&missing.layer, 0))) {

@@ -7,9 +7,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 /// A line without its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// As it was written.
+    /// A whole line.
     Whole(Bytes),
-    /// Its beginning: it is longer than may be held, and the rest is passed over.
+    /// The beginning of a line that is longer than may be held; the rest is skipped.
     Cut(Bytes),
 }
 

@@ -9,7 +9,7 @@ use tokio::io::AsyncRead;
 pub(super) const SHOWN: usize = 2048;
 /// Lines that may come at once.
 const BURST: u32 = 200;
-/// And in a second.
+/// The most lines in a second.
 const RATE: u32 = 20;
 /// How many lines may come behind the one that says why a program ended: traces of its stack, its version.
 const TRACE: u32 = 60;

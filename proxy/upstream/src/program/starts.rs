@@ -3,7 +3,8 @@
 //! Whoever has it end waits before it is started for them again, and nobody else does: one session that ends its own process costs
 //! the others nothing. All of them together have a bound as well, which gnomon's own process is above: it shows what there is.
 
-use crate::{error::UpstreamError, server::OWN};
+use crate::error::UpstreamError;
+use crate::owner::OWN;
 use gnomon_kit::Backoff;
 use smol_str::SmolStr;
 use std::{
@@ -13,14 +14,14 @@ use std::{
 
 /// Whoever lives shorter is taken for one that ended at its start.
 const STEADY: Duration = Duration::from_secs(30);
-/// So many of those in a row, and it is left alone for a while.
+/// So many failures in a row, and it is not started for a while.
 const MOST: u32 = 5;
 /// How long.
 const WHILE: Duration = Duration::from_secs(60);
 /// The wait after the second failure, which grows with the next ones.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// So many of all owners within [`WHILE`], and nobody has it started for a while.
+/// So many failures of all owners within [`WHILE`], and it is started for nobody for a while.
 const MOST_OF_ALL: usize = 30;
 /// Most owners that are remembered.
 const MOST_OWNERS: usize = 1024;
@@ -28,9 +29,9 @@ const MOST_OWNERS: usize = 1024;
 /// How starts went lately.
 #[derive(Debug, Default)]
 pub(super) struct Starts {
-    /// By whose they were.
+    /// The failures of each owner.
     owners: HashMap<SmolStr, Pace>,
-    /// When processes ended at their start, whosever they were.
+    /// The times at which processes ended at their start, of all owners.
     all: VecDeque<Instant>,
     /// The program itself was refused, which is nobody's fault.
     refused: Pace,
@@ -69,7 +70,7 @@ impl Starts {
         }
     }
 
-    /// This owner's ended by itself after so long.
+    /// Notes that this owner's process ended by itself after so long.
     pub(super) fn ended(&mut self, owner: &SmolStr, now: Instant, lived: Duration) {
         if lived >= STEADY {
             self.owners.remove(owner);
@@ -91,12 +92,12 @@ impl Starts {
         });
     }
 
-    /// It was not started at all.
+    /// Notes that it could not be started.
     pub(super) fn refused(&mut self, now: Instant, why: &str) {
         self.refused.note(now, |_| why.to_owned());
     }
 
-    /// It was.
+    /// Notes that it was started.
     pub(super) fn begun(&mut self) {
         self.refused = Pace::default();
     }

@@ -7,23 +7,23 @@ use std::{
 };
 use tokio::sync::{Notify, watch};
 
-/// What a server says to being asked to tell of a resource.
+/// A server's answer to a request to watch a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Granted {
-    /// Nothing yet.
+    /// No answer yet.
     Unknown,
     Yes,
     No,
 }
 
-/// What is watched, by the server's own URI.
+/// The watched resources, by the server's own URIs.
 #[derive(Default)]
 pub(super) struct Watched {
     by: Mutex<HashMap<SmolStr, (usize, watch::Sender<Granted>)>>,
     changed: Notify,
 }
 
-/// What becomes of one that is watched.
+/// Follows whether the server grants to watch a resource.
 pub struct Granting(watch::Receiver<Granted>);
 
 impl Granting {
@@ -60,7 +60,7 @@ impl Watched {
         self.changed.notify_one();
     }
 
-    /// Until there may be more or fewer.
+    /// Waits until there may be more or fewer.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

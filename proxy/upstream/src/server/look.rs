@@ -6,7 +6,7 @@
 use super::{
     granted::Granted,
     own::{Own, described},
-    sync::{Change, add, offered},
+    sync::{Change, LOOK_PATIENCE, add, offered},
 };
 use crate::{
     conversation::{Answer, Conversation, Said},
@@ -31,26 +31,24 @@ use std::{
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 /// How often a server is looked at while nothing is amiss.
-pub(super) const LOOK: Duration = Duration::from_secs(12);
-/// How long it may take to answer that.
-pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(12);
 /// How often the lists of a server are fetched that does not say when they change.
 const REFRESH: Duration = Duration::from_secs(120);
 /// How long after fetching lists that have changed they are fetched again, however often the server says so in between.
 const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
 
-/// Where a server says what changes.
+/// The stream on which a server announces changes.
 pub(super) enum Watching {
     Session(Listening),
     Subscription(Conversation),
     /// A subscription on a shared line, where what is told stands among the rest.
     Line(Conversation, mpsc::Receiver<Message>),
-    /// It does not.
+    /// It does not announce any.
     Not,
 }
 
 impl<H: Oversight> Upstream<H> {
-    /// It is down. Told once, however often it is found, and once more where it is down for another reason.
+    /// Notes that it is down. Reported once, however often it is found, and once more where the reason changes.
     pub(super) fn gone(&self, why: UpstreamError) {
         let (mut news, told) = (true, why.clone());
         let changed = self.presence.send_if_modified(|presence| match presence {
@@ -77,7 +75,7 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// It is there.
+    /// Notes that it is there.
     pub(super) fn here(&self, present: Presence) {
         let was_there = self.presence.borrow().is_up();
         if !was_there {
@@ -226,7 +224,7 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// Of which of these resources a server of the stateless era agrees to tell.
+    /// Records which of these resources a server of the stateless era agrees to watch.
     pub(super) fn acknowledged(&self, watched: &BTreeSet<SmolStr>, params: Option<&Bytes>) {
         let members = Members::of(params).unwrap_or_default();
         // One that does not say what it agrees to refuses nothing.

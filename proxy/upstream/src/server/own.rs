@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 /// Our own connection to a server.
 pub(super) enum Own {
-    /// Each request says who asks.
+    /// A stateless server, where each request says who asks.
     Modern(Arc<ModernPeer>, Client),
     Legacy(Arc<LegacySession>),
 }
@@ -40,7 +40,7 @@ impl Own {
         }
     }
 
-    /// Until that is down; where there is none, for ever.
+    /// Waits until the line is down; for ever where there is none.
     pub async fn closed(&self) {
         match self.shared_line() {
             Some(line) => line.closed().await,

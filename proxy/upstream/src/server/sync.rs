@@ -1,6 +1,6 @@
 //! Keeps one server's lists and presence true.
 
-use super::{look::LOOK_PATIENCE, own::Own};
+use super::own::Own;
 use crate::{
     api::Api,
     era::Era,
@@ -8,7 +8,8 @@ use crate::{
     legacy::ServerFace,
     modern::ModernPeer,
     oversight::{News, Oversight},
-    server::{Owner, Presence, Upstream},
+    owner::Owner,
+    server::{Presence, Upstream},
 };
 use bytes::Bytes;
 use gnomon_catalogue::{
@@ -27,6 +28,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long it may take to answer while it is looked whether it is there.
+pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long fetching one page may take.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
 /// How long it may take to fetch the pages of a list after the first.
@@ -38,26 +41,23 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before a server that is gone is tried again, at first and at most.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 
-/// Whose fault it is where a program ends that is run for gnomon itself, or for everybody.
-pub(crate) const OWN: &str = "";
-
-/// Something about a server's offer changed.
+/// A change of a server's offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Its list of this kind.
+    /// The list of this kind changed.
     List(Kind),
     /// The content of a resource; its own URI.
     Resource(SmolStr),
-    /// It came or went.
+    /// The server came or went.
     Presence,
 }
 
-/// What fetching a list showed.
+/// The result of fetching a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fetched {
-    /// It is as it was.
+    /// Unchanged.
     Same,
-    /// It changed, which was told.
+    /// Changed, which was reported.
     Changed,
 }
 
@@ -140,7 +140,7 @@ impl<H: Oversight> Upstream<H> {
         })
     }
 
-    /// What a document describes is listed once: it does not change while gnomon runs.
+    /// Lists the operations of a document once: it does not change while gnomon runs.
     async fn offer(&self, api: &Arc<Api>) {
         let entries = api.judged(&self.id, &self.held).await;
         self.lists.store(Arc::new(self.lists.load().with(Kind::Tool, entries.into())));
@@ -152,7 +152,7 @@ impl<H: Oversight> Upstream<H> {
         self.tell(Change::List(Kind::Tool));
     }
 
-    /// What it says of itself, before the rules as its lists are: instructions that they refuse are not passed on.
+    /// The server's description of itself, judged like its lists: instructions that rules refuse are not passed on.
     pub(super) fn present(&self, own: &Own) -> Presence {
         let presence = own.presence();
         let Presence::Up { era, face } = &presence else { return presence };
@@ -274,11 +274,11 @@ impl<H: Oversight> Upstream<H> {
         let mut listing = Page::joined(kind, pages);
         if cursor.is_some() {
             let end = match broke_off {
-                true => format!("not told to its end within {PAGES_PATIENCE:?}"),
+                true => format!("not complete within {PAGES_PATIENCE:?}"),
                 false => format!("longer than {MAX_ENTRIES} entries, {MAX_PAGES} pages or {} bytes", kind.most_bytes()),
             };
             if broke_off && old.of(kind).len() > listing.entries.len() {
-                tracing::warn!(server = %self.id, "{} is {end}: what it was before stays", kind.method());
+                tracing::warn!(server = %self.id, "{} is {end}: the list from before stays", kind.method());
                 return Ok(Fetched::Same);
             }
             let why = format_smolstr!("its list is {end}");

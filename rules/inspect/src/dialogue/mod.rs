@@ -17,7 +17,7 @@ mod whole;
 pub(crate) use answer::limits as answer_limits;
 pub(crate) use call::{describe_malformed, note};
 pub use outcome::{LateAnswer, Outcome};
-pub(crate) use refusal::{Form, Wants, refusal_text};
+pub(crate) use refusal::{Form, Wants};
 pub use refusal::{Refusal, Target};
 pub use request::MAX_MESSAGES;
 pub use tally::MAX_TOLD;

@@ -6,7 +6,7 @@ use super::{
     charset::is_odd,
     named::{Named, lossy, text},
     reading::{Manner, Reading, Search, Values, codings, says_frames, says_grpc},
-    request::{Frames, RequestBody},
+    request_body::{Frames, RequestBody},
 };
 use crate::{
     Connection, Dialogue, HoldsDialogue, Passage, Refusal, Sighting,

@@ -9,6 +9,7 @@ mod post;
 mod reading;
 mod reply;
 mod request;
+mod request_body;
 mod response;
 
 pub use answer_body::says_events;

@@ -2,7 +2,7 @@
 
 use super::{
     exchange::{Exchange, Expects, Gate, Mirrored, Said},
-    reading::{Found, Layer, Piece, Reading},
+    reading::{Found, Layer, Piece},
 };
 use crate::{
     Passage,
@@ -10,36 +10,6 @@ use crate::{
 };
 use gnomon_observe::{Field, Observation};
 use gnomon_wire::{jsonrpc::Message, mcp};
-
-/// A request's body as far as it came.
-pub(super) struct RequestBody {
-    /// None once nothing more is to be learned.
-    reading: Option<Box<Reading>>,
-    frames: Frames,
-}
-
-/// A body whose media type announces messages in frames, or another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Frames {
-    No,
-    Expected,
-}
-
-impl RequestBody {
-    pub fn new(reading: Option<Box<Reading>>, frames: Frames) -> Self {
-        Self { reading, frames }
-    }
-
-    /// True if it begins as messages in frames do, and is announced as such: its client may wait for the answer to each.
-    pub fn is_in_frames(&self) -> bool {
-        self.frames == Frames::Expected && self.reading.as_ref().is_some_and(|reading| reading.begins_with_nul())
-    }
-
-    /// True if messages may come.
-    pub fn is_read(&self) -> bool {
-        self.reading.is_some()
-    }
-}
 
 impl Exchange {
     /// Feeds bytes of the body as they came off the wire (transfer coding removed, content coding

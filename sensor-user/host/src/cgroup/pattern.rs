@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::walk::children;
+use super::below::children;
 use super::{Cgroup, CgroupError, CgroupId, Hierarchy};
 
 /// Most cgroups that one pattern matches; further ones are left out.

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags, fgetxattr, fsetxattr, fstat,
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Cgroup, CgroupError, CgroupId, walk};
+use super::{Cgroup, CgroupError, CgroupId, below};
 use crate::identity::started;
 
 /// Followed by the number of the process that made it, and a counter.
@@ -233,7 +233,7 @@ pub(super) fn remove(parent: &Cgroup, name: &str) -> io::Result<Removal> {
         Err(error) => return Err(error.into()),
     }
     // Busy with processes, or with cgroups below it.
-    walk::remove_empty_below(parent.directory(), name);
+    below::remove_empty_below(parent.directory(), name);
     match unlinkat(&*parent.directory, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(Removal::Removed),
         Err(Errno::BUSY) => Ok(Removal::InUse),

@@ -10,9 +10,9 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::runtime::Handle;
 
-use super::Inner;
-use super::body::{Lease, Outgoing, RequestBody, UpstreamBody};
-use super::lane::Lane;
+use super::super::Inner;
+use super::super::body::{Lease, Outgoing, RequestBody, UpstreamBody};
+use super::Lane;
 use crate::connector::connect;
 use crate::ending::{Ending, Serves};
 use crate::{Alpn, SendError};
@@ -29,7 +29,7 @@ pub const MAX_FIELDS: usize = 512;
 /// Most bytes of an HTTP/1 connection that are read ahead, or wait to be written, each: of an answer that nobody reads, and of a head,
 /// which on HTTP/2 has the same bound. The library's 400 KiB are a MiB for both sides of each client that does not read.
 pub const HTTP1_BUFFER: usize = 64 << 10;
-/// What the library says of the server's bound on streams before the server has said it: no server's.
+/// The library's value of the server's bound on streams before the server has sent one: no server's.
 const UNSETTLED: usize = (1 << 30) + 7;
 /// How long that is waited for before more than one request is sent.
 const SETTLES: Duration = Duration::from_millis(500);
@@ -47,7 +47,7 @@ pub(crate) struct Alone<B> {
     pub(crate) serves: Serves,
 }
 
-/// What a request gives back.
+/// A request's hold on a connection, given back.
 pub(crate) enum Returned<B> {
     /// A connection that it had for itself.
     Exclusive(Alone<B>),
@@ -55,7 +55,7 @@ pub(crate) enum Returned<B> {
     Stream(u64),
 }
 
-/// One request's hold on a connection: given back when dropped.
+/// A request's hold on a connection, which is given back when this is dropped.
 pub(crate) struct Carrier<B: RequestBody> {
     way: Option<Way<B>>,
     used: Used,
@@ -68,7 +68,7 @@ enum Way<B> {
     Multiplexed(http2::SendRequest<Outgoing<B>>, u64),
 }
 
-/// Why there is no answer, and the request where it was not begun on a connection that may have been closed.
+/// The error, and the request where it was not begun on a connection that may have been closed.
 pub(crate) type Unsent<B> = (SendError, Option<Request<Outgoing<B>>>);
 
 impl<B: RequestBody> Carrier<B> {

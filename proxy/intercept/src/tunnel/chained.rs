@@ -6,7 +6,8 @@
 //! where an answer of the other proxy ends, the rest of the connection is not read, and passes only if the judge lets
 //! it ([`Passage::OtherProxy`]).
 
-use crate::{first_bytes::asks_for_a_tunnel, tunnel::Tunnel};
+use super::Tunnel;
+use crate::first_bytes::asks_for_a_tunnel;
 use bytes::{Buf as _, Bytes, BytesMut};
 use gnomon_http::{ConnectHead, ConnectOutcome, ConnectRequest, MAX_CONNECT_HEAD};
 use gnomon_inspect::Passage;
@@ -24,10 +25,10 @@ const ASKS_AGAIN: Duration = Duration::from_secs(300);
 /// Longest page that comes with a refusal, bytes.
 const MAX_PAGE: u64 = 1 << 20;
 
-/// What a program asks of the other proxy.
+/// A program's request to the other proxy.
 enum Asked {
     Tunnel(ConnectHead, String, u16),
-    /// Something else, which passes as it is.
+    /// Any other request, which passes unchanged.
     Other,
     Gone,
 }

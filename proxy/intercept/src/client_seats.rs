@@ -1,11 +1,11 @@
-//! Places for client connections: so many in all, so many for each user, and none kept from others by saying nothing.
+//! Seats for client connections: so many in all, so many for each user, and none kept from others by saying nothing.
 //!
-//! A connection keeps its place to its end, whatever becomes of it: a tunnel, a WebSocket. A user is the one that the kernel
+//! A connection keeps its seat to its end, whatever becomes of it: a tunnel, a WebSocket. A user is the one that the kernel
 //! half names, else the name that the client authenticates with; without either it is the source address, and 127.0.0.1
-//! is everybody's. What the places of all are, and who gives one up, is [`gnomon_shares::Seats`]': who has said nothing, then whose first
+//! is everybody's. What the seats of all are, and who gives one up, is [`gnomon_shares::Seats`]': who has said nothing, then whose first
 //! request is not whole, then who rests between two.
 //!
-//! A connection above its user's share waits for a place of the user's, and not for long, as it holds one of all meanwhile. Those
+//! A connection above its user's share waits for a seat of the user's, and not for long, as it holds one of all meanwhile. Those
 //! that nothing is enforced for need none: so many more are only passed on.
 
 use gnomon_http::{
@@ -22,41 +22,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How long a connection above its user's share waits for a place.
+/// How long a connection above its user's share waits for a seat.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a connection at rest may take to end once others need its place.
+/// How long a connection at rest may take to end once others need its seat.
 const GOES: Duration = Duration::from_millis(100);
 /// How often it is told of a user that connections are above the share. Each is counted.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
-/// All places of one proxy.
+/// All seats of one proxy.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct ClientSeats {
     seats: Arc<Seats>,
-    /// Of users that are known.
+    /// Shares of users that are known.
     users: Arc<Shares>,
-    /// Of connections that wait for a place of their user's.
+    /// Shares of connections that wait for a seat of their user's.
     waiting: Arc<Shares>,
-    /// Of connections above their user's share that are passed on.
+    /// Shares of connections above their user's share that are passed on.
     beyond: Arc<Shares>,
-    /// When it was last told of a user who is above the share.
+    /// When a user above the share was last reported.
     told: Mutex<HashMap<(Arc<str>, FlowOutcome), Instant>>,
 }
 
-/// The place of one connection, given back when dropped.
+/// The seat of one connection, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct ClientSeat {
+    all: Arc<ClientSeats>,
     seated: Arc<Seated>,
-    /// What is inside of its tunnel is served as HTTP, by whoever gives the place up.
+    /// True once what is inside of its tunnel is served as HTTP, by which the seat is given up.
     is_served: AtomicBool,
     whose: Mutex<Option<Share>>,
     /// The user whose share was asked for last.
     user: Mutex<Arc<str>>,
 }
 
-impl Places {
-    /// So many in all, and for each user.
+impl ClientSeats {
+    /// So many seats in all, and so many for each user.
     pub fn new(all: usize, each: usize) -> Arc<Self> {
         let bounds = |each| Bounds { all, each, times_free: 0 };
         Arc::new(Self {
@@ -68,18 +68,18 @@ impl Places {
         })
     }
 
-    /// A place for a connection that was accepted. Waits while there is none.
+    /// A seat for a connection that was accepted. Waits while there is none.
     ///
     /// # Errors
     /// Its source address has its share, and none of those is silent.
-    pub async fn admit(self: &Arc<Self>, client: SocketAddr) -> Result<Arc<Place>, Refused> {
+    pub async fn admit(self: &Arc<Self>, client: SocketAddr) -> Result<Arc<ClientSeat>, Refused> {
         let seat = self.seats.admit(client.ip()).await?;
         let user = Mutex::new(seat.source().clone());
         let seated = Seated::on(seat, GOES);
-        Ok(Arc::new(Place { places: self.clone(), seated, is_served: AtomicBool::new(false), whose: Mutex::default(), user }))
+        Ok(Arc::new(ClientSeat { all: self.clone(), seated, is_served: AtomicBool::new(false), whose: Mutex::default(), user }))
     }
 
-    /// Has the oldest connection that has said nothing give its place up, of the source that has most of them.
+    /// Takes the seat of the oldest connection that has said nothing, of the source that has most of them.
     pub fn silence_gives_up(&self) -> bool {
         self.seats.silence_gives_up()
     }
@@ -98,8 +98,8 @@ impl Places {
     }
 }
 
-impl Place {
-    /// It is this user's: a uid, or a name.
+impl ClientSeat {
+    /// Charges the connection to this user: a uid, or a name.
     ///
     /// # Errors
     /// The user has as many as one may.
@@ -108,22 +108,22 @@ impl Place {
         *self.user() = user.clone();
         let mut whose = self.whose.lock().unwrap_or_else(PoisonError::into_inner);
         if whose.as_ref().is_none_or(|share| *share.principal() != user) {
-            *whose = Some(self.places.users.take(&user)?);
+            *whose = Some(self.all.users.take(&user)?);
             self.seated.seat().is_of(&user);
         }
         Ok(())
     }
 
-    /// The same, as soon as the user has a place to spare.
+    /// Charges the connection to this user, as soon as the user has a seat to spare.
     ///
     /// # Errors
     /// The user has none to spare within two seconds, or as many connections wait for one as the user may have.
     pub async fn is_of_in_time(&self, user: &str) -> Result<(), Refused> {
         let Err(refused) = self.is_of(user) else { return Ok(()) };
-        let _waits = self.places.waiting.take(&user.into())?;
+        let _waits = self.all.waiting.take(&user.into())?;
         let comes = async {
             loop {
-                let mut freed = std::pin::pin!(self.places.users.freed());
+                let mut freed = std::pin::pin!(self.all.users.freed());
                 freed.as_mut().enable();
                 if self.is_of(user).is_ok() {
                     return;
@@ -137,20 +137,20 @@ impl Place {
     /// Room to pass a connection on above its user's share, while this is held.
     pub fn beyond(&self) -> Option<Share> {
         let user = self.user().clone();
-        self.places.beyond.take(&user).ok()
+        self.all.beyond.take(&user).ok()
     }
 
     /// Whether it is time to tell that this became of a connection above the user's share: not if that was told a moment ago.
     pub fn is_to_be_told(&self, outcome: FlowOutcome) -> bool {
         let user = self.user().clone();
-        self.places.is_to_be_told(user, outcome)
+        self.all.is_to_be_told(user, outcome)
     }
 
     fn user(&self) -> MutexGuard<'_, Arc<str>> {
         self.user.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request of the connection begins, or what keeps its place otherwise: nobody else gets it while this is held.
+    /// A request of the connection begins, or what keeps its seat otherwise: nobody else gets it while this is held.
     pub fn begin(&self) -> UnderWay {
         self.seated.begin()
     }
@@ -160,12 +160,12 @@ impl Place {
         self.seated.takes_a_step();
     }
 
-    /// Completes when others need the place, as the connection was silent.
+    /// Completes when others need the seat, as the connection was silent.
     pub async fn is_needed(&self) {
         self.seated.is_needed().await;
     }
 
-    /// Whether the connection was asked to give its place up, for who counts those: true only once.
+    /// Whether the connection was asked to give its seat up, for who counts those: true only once.
     pub fn gave_up(&self) -> bool {
         self.seated.gave_up()
     }
@@ -175,12 +175,12 @@ impl Place {
         &self.seated
     }
 
-    /// What is inside of the connection's tunnel is served as HTTP from now on: [`seated`](Self::seated) gives its place up.
+    /// Notes that what is inside of the connection's tunnel is served as HTTP from now on: [`seated`](Self::seated) gives its seat up.
     pub fn is_served(&self) {
         self.is_served.store(true, Ordering::Relaxed);
     }
 
-    /// Runs what leads to requests, until others need the place and nothing is under way. None: that was so.
+    /// Runs what leads to requests, until others need the seat and nothing is under way. None: that was so.
     pub async fn until_needed<T>(&self, leads: impl Future<Output = T>) -> Option<T> {
         let mut leads: Pin<&mut _> = pin!(leads);
         tokio::select! {
@@ -192,10 +192,10 @@ impl Place {
     }
 }
 
-/// Out of descriptors in spite of all bounds: makes room for the connections that wait to be accepted.
-pub(crate) fn make_room(places: &Places, upstreams: &UpstreamBudget, error: &std::io::Error) {
+/// Makes room for the connections that wait to be accepted, when descriptors ran out in spite of all bounds.
+pub(crate) fn make_room(seats: &ClientSeats, upstreams: &UpstreamBudget, error: &std::io::Error) {
     let closed = upstreams.shed();
-    let silent = places.silence_gives_up();
+    let silent = seats.silence_gives_up();
     tracing::warn!(%error, closed, silent, "cannot accept a connection; closing idle ones");
 }
 
@@ -206,9 +206,9 @@ mod tests {
     const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4000);
 
     #[tokio::test]
-    async fn one_user_s_places_are_no_other_s_and_come_back() {
-        let places = Places::new(8, 2);
-        let (first, second, third) = tokio::join!(places.admit(LOCAL), places.admit(LOCAL), places.admit(LOCAL));
+    async fn one_user_s_seats_are_no_other_s_and_come_back() {
+        let seats = ClientSeats::new(8, 2);
+        let (first, second, third) = tokio::join!(seats.admit(LOCAL), seats.admit(LOCAL), seats.admit(LOCAL));
         let (first, second, third) = (first.unwrap(), second.unwrap(), third.unwrap());
         assert!(first.is_of("1").is_ok() && second.is_of("1").is_ok());
         assert_eq!(third.is_of("1"), Err(Refused::OverShare));
@@ -218,9 +218,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_above_the_share_gets_the_next_place_and_no_more_wait_than_there_are() {
-        let places = Places::new(8, 1);
-        let (held, next, third) = tokio::join!(places.admit(LOCAL), places.admit(LOCAL), places.admit(LOCAL));
+    async fn who_is_above_the_share_gets_the_next_seat_and_no_more_wait_than_there_are() {
+        let seats = ClientSeats::new(8, 1);
+        let (held, next, third) = tokio::join!(seats.admit(LOCAL), seats.admit(LOCAL), seats.admit(LOCAL));
         let (held, next, third) = (held.unwrap(), next.unwrap(), third.unwrap());
         held.is_of("1").unwrap();
         let mut waits = std::pin::pin!(next.is_of_in_time("1"));
@@ -232,8 +232,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_one_user_is_told_of_once_in_a_while() {
-        let places = Places::new(8, 1);
-        let (one, same, other) = tokio::join!(places.admit(LOCAL), places.admit(LOCAL), places.admit(LOCAL));
+        let seats = ClientSeats::new(8, 1);
+        let (one, same, other) = tokio::join!(seats.admit(LOCAL), seats.admit(LOCAL), seats.admit(LOCAL));
         let (one, same, other) = (one.unwrap(), same.unwrap(), other.unwrap());
         assert!(one.is_of("1").is_ok() && same.is_of("1").is_err() && other.is_of("2").is_ok());
         let refused = FlowOutcome::OverShare;

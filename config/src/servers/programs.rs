@@ -1,11 +1,11 @@
 //! Servers that are programs on this host: what is run, what pins it, and what it may do.
 
+use super::ServerSource;
 use crate::{
     Check, SecretRef,
     declare::{Section as _, section},
     forms::{Number, Words as _, words},
     raw,
-    servers::ServerSource,
 };
 use gnomon_confine::{Demand, Digest, Ecosystem, Network, Package, Pins};
 use serde_json::{Value, json};

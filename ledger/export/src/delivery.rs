@@ -1,0 +1,25 @@
+//! What became of a batch.
+
+use std::time::Duration;
+
+/// The result of sending a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The sink has it, but for so many events, which it will never take.
+    Accepted {
+        /// The number of events refused.
+        rejected: u64,
+    },
+    /// The sink refuses it for what is in it; sending the same again is of no use.
+    Refused {
+        /// The receiver's text.
+        why: String,
+    },
+    /// It may or may not have arrived, or will be taken later: send it again.
+    Failed {
+        /// The failure.
+        why: String,
+        /// Not before this long.
+        after: Option<Duration>,
+    },
+}

@@ -1,0 +1,29 @@
+//! Which entry of [`Passage`] is meant by what was said first.
+
+use crate::first_bytes::{Line, first_line, may_ask_a_proxy, server_says_http};
+use gnomon_inspect::Passage;
+
+/// The entry for a line that is not read as HTTP, if it is decided.
+pub(crate) fn passage_of(line: Line, said: &[u8], foreign: Passage) -> Option<Passage> {
+    match line {
+        Line::Odd | Line::Long if may_ask_a_proxy(said) => Some(Passage::OtherProxyOdd),
+        Line::Odd => Some(Passage::RequestLineOdd),
+        Line::Long => Some(Passage::RequestLineLong),
+        Line::Foreign | Line::Strange => Some(foreign),
+        Line::Http(_) | Line::Maybe => None,
+    }
+}
+
+/// Whether what the client said is a line's beginning, of which the rest is to be looked at as it passes.
+pub(crate) fn line_goes_on(passage: Passage, said: &[u8]) -> bool {
+    match passage {
+        Passage::LineUnfinished => true,
+        Passage::Foreign => first_line(said) == Line::Strange,
+        _ => false,
+    }
+}
+
+/// The entry for a server that spoke first.
+pub(crate) fn server_first(heard: &[u8]) -> Passage {
+    if server_says_http(heard) { Passage::ServerFirstHttp } else { Passage::ServerFirst }
+}

@@ -1,0 +1,258 @@
+//! The modules of a crate as files, and which of them each names: a name that is exported again leads to the file that declares it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::source::{self, Token};
+
+/// From the crate's root, the root itself left out.
+type ModulePath = Vec<String>;
+
+/// The names that each file takes of each other.
+pub type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
+
+/// How often a name may be exported again before it is given up.
+const HOPS: usize = 16;
+
+/// A crate's modules.
+pub struct Crate(BTreeMap<ModulePath, Module>);
+
+struct Module {
+    file: PathBuf,
+    /// Names that it takes from elsewhere, with the path of each.
+    taken: BTreeMap<String, ModulePath>,
+    /// Paths whose every name it takes.
+    taken_whole: Vec<ModulePath>,
+    /// Names that it declares.
+    declared: BTreeSet<String>,
+    /// All paths that it says, those of its `use` declarations included.
+    said: BTreeSet<ModulePath>,
+}
+
+impl Crate {
+    /// Reads the files that a root declares, and those that these declare.
+    pub fn read(root: &Path) -> Self {
+        let mut modules = BTreeMap::new();
+        let folder = root.parent().unwrap();
+        let mut next = vec![(ModulePath::new(), root.to_owned(), folder.to_owned())];
+        let mut texts = BTreeMap::new();
+        while let Some((path, file, folder)) = next.pop() {
+            let tokens = source::tokens(&fs::read_to_string(&file).unwrap());
+            for name in declared_modules(&tokens) {
+                let below = folder.join(&name);
+                let file = [below.with_extension("rs"), below.join("mod.rs")].into_iter().find(|file| file.exists());
+                if let Some(file) = file {
+                    next.push(([path.as_slice(), &[name]].concat(), file, below));
+                }
+            }
+            texts.insert(path, (file, tokens));
+        }
+        let known: BTreeSet<ModulePath> = texts.keys().cloned().collect();
+        for (path, (file, tokens)) in texts {
+            modules.insert(path.clone(), Reader::new(&known, path).read(file, &tokens));
+        }
+        Self(modules)
+    }
+
+    /// What each file takes of which others, but for a module's own children.
+    pub fn imports(&self) -> Imports {
+        let of = |(path, module): (&ModulePath, &Module)| {
+            let mut taken: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+            for (other, name) in module.said.iter().filter_map(|said| self.declares(said, HOPS)) {
+                if !other.starts_with(path) {
+                    taken.entry(self.0[&other].file.clone()).or_default().insert(name);
+                }
+            }
+            (module.file.clone(), taken)
+        };
+        self.0.iter().map(of).collect()
+    }
+
+    /// The module that declares what a path names, and its name there; none for a module as such, whose names are looked at where they
+    /// are said.
+    fn declares(&self, said: &ModulePath, hops: usize) -> Option<(ModulePath, String)> {
+        let depth = (0..=said.len()).rev().find(|depth| self.0.contains_key(&said[..*depth]))?;
+        let (within, rest) = said.split_at(depth);
+        let module = self.0.get(within)?;
+        let name = rest.first()?;
+        let further = |path: &ModulePath| self.declares(&[path.as_slice(), &rest[1..]].concat(), hops - 1);
+        if hops == 0 || module.declared.contains(name) {
+            return Some((within.to_vec(), name.clone()));
+        }
+        if let Some(taken) = module.taken.get(name) {
+            return further(taken);
+        }
+        let through = |whole: &ModulePath| {
+            let path = [whole.as_slice(), std::slice::from_ref(name)].concat();
+            self.declares(&path, hops - 1).filter(|(found, _)| self.0[found].declared.contains(name))
+        };
+        module.taken_whole.iter().find_map(through).or_else(|| Some((within.to_vec(), name.clone())))
+    }
+}
+
+/// Names behind `mod` that have a file of their own.
+fn declared_modules(tokens: &[Token]) -> Vec<String> {
+    let named = |three: &[Token]| match three {
+        [Token::Word(module), Token::Word(name), Token::Sign(';')] if module == "mod" => Some(name.clone()),
+        _ => None,
+    };
+    tokens.windows(3).filter_map(named).collect()
+}
+
+/// Reads the tokens of one file.
+struct Reader<'c> {
+    known: &'c BTreeSet<ModulePath>,
+    /// Where it stands: the file's module, with the modules inside the file that are open, and the depth at which each closes.
+    here: ModulePath,
+    open: Vec<usize>,
+    module: Module,
+}
+
+impl<'c> Reader<'c> {
+    fn new(known: &'c BTreeSet<ModulePath>, here: ModulePath) -> Self {
+        let (taken, declared, said) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let module = Module { file: PathBuf::new(), taken, taken_whole: Vec::new(), declared, said };
+        Self { known, here, open: Vec::new(), module }
+    }
+
+    fn read(mut self, file: PathBuf, tokens: &[Token]) -> Module {
+        self.module.file = file;
+        self.uses(tokens);
+        self.paths(tokens);
+        self.module
+    }
+
+    /// Reads what is declared, and what `use` takes.
+    fn uses(&mut self, tokens: &[Token]) {
+        let (mut depth, mut index) = (0, 0);
+        while index < tokens.len() {
+            self.nested(tokens, index, &mut depth);
+            match (tokens[index].word(), tokens.get(index + 1).and_then(Token::word)) {
+                // `use<'a>` is a bound.
+                (Some("use"), _) if tokens.get(index + 1) != Some(&Token::Sign('<')) => index = self.tree(tokens, index + 1, &[]),
+                (Some("struct" | "enum" | "union" | "trait" | "fn" | "type" | "const" | "static"), Some(name)) => {
+                    self.module.declared.insert(name.to_owned());
+                }
+                _ => {}
+            }
+            index += 1;
+        }
+    }
+
+    /// Reads one branch of a `use` declaration, and returns where it ends.
+    fn tree(&mut self, tokens: &[Token], from: usize, before: &[String]) -> usize {
+        let (mut path, mut index) = (before.to_vec(), from);
+        let mut named = None;
+        while let Some(token) = tokens.get(index) {
+            match token {
+                Token::Word(word) if word == "as" => {
+                    named = tokens.get(index + 1).and_then(Token::word).map(str::to_owned);
+                    index += 1;
+                }
+                Token::Word(word) => path.push(word.clone()),
+                Token::Sign('*') => {
+                    if let Some(absolute) = self.absolute(&path) {
+                        self.module.said.insert([absolute.as_slice(), &["*".to_owned()]].concat());
+                        self.module.taken_whole.push(absolute);
+                    }
+                    return index + 1;
+                }
+                Token::Sign('{') => {
+                    index += 1;
+                    while !matches!(tokens.get(index), Some(Token::Sign('}' | ';')) | None) {
+                        index = self.tree(tokens, index, &path);
+                        index += usize::from(tokens.get(index) == Some(&Token::Sign(',')));
+                    }
+                    return index + 1;
+                }
+                Token::Sign(',' | '}' | ';') => break,
+                Token::Path | Token::Sign(_) => {}
+            }
+            index += 1;
+        }
+        if path.last().is_some_and(|last| last == "self") {
+            path.pop();
+        }
+        if let Some(absolute) = self.absolute(&path) {
+            if let Some(name) = named.or_else(|| path.last().cloned()) {
+                self.module.taken.insert(name, absolute.clone());
+            }
+            self.module.said.insert(absolute);
+        }
+        index
+    }
+
+    /// Reads the paths that stand elsewhere than behind `use`.
+    fn paths(&mut self, tokens: &[Token]) {
+        let (mut depth, mut index) = (0, 0);
+        while index < tokens.len() {
+            self.nested(tokens, index, &mut depth);
+            let joined = index > 0 && matches!(tokens[index - 1], Token::Path | Token::Sign('.'));
+            let mut path = Vec::new();
+            if !joined {
+                let mut next = index;
+                while let Some(word) = tokens.get(next).and_then(Token::word) {
+                    path.push(word.to_owned());
+                    if tokens.get(next + 1) != Some(&Token::Path) {
+                        break;
+                    }
+                    next += 2;
+                }
+            }
+            if path.len() > 1
+                && let Some(absolute) = self.absolute(&path)
+            {
+                self.module.said.insert(absolute);
+            }
+            index += 1;
+        }
+    }
+
+    /// Keeps track of the modules inside the file.
+    fn nested(&mut self, tokens: &[Token], index: usize, depth: &mut usize) {
+        match &tokens[index] {
+            Token::Sign('{') => {
+                let opens = index.checked_sub(2).is_some_and(|before| tokens[before].word() == Some("mod"));
+                if opens && let Some(name) = tokens[index - 1].word() {
+                    self.here.push(name.to_owned());
+                    self.open.push(*depth);
+                }
+                *depth += 1;
+            }
+            Token::Sign('}') => {
+                *depth = depth.saturating_sub(1);
+                if self.open.last() == Some(depth) {
+                    self.open.pop();
+                    self.here.pop();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A path from the crate's root; none for what is not this crate's.
+    fn absolute(&self, path: &[String]) -> Option<ModulePath> {
+        let (first, rest) = path.split_first()?;
+        let mut from = self.here.clone();
+        match first.as_str() {
+            "crate" => from.clear(),
+            "self" => {}
+            "super" => {
+                from.pop();
+                let further = rest.iter().take_while(|word| *word == "super").count();
+                from.truncate(from.len().saturating_sub(further));
+                return Some([from.as_slice(), &rest[further..]].concat());
+            }
+            _ => {
+                let child = [from.as_slice(), std::slice::from_ref(first)].concat();
+                if self.known.contains(&child) {
+                    from = child;
+                } else {
+                    from = self.module.taken.get(first)?.clone();
+                }
+            }
+        }
+        Some([from.as_slice(), rest].concat())
+    }
+}
