@@ -108,6 +108,15 @@ impl Callable {
         self.view.all(Kind::Tool).get(*self.places.get(name)?)
     }
 
+    /// What a portal's client would write for a name that is none here: what its caller may not know of, where there is such a tool.
+    pub fn outside(&self, name: &str) -> SmolStr {
+        let plain = name.replace(['-', '.', '/', ' '], "_");
+        let tools = self.view.identifiers().iter().zip(self.view.all(Kind::Tool)).zip(&self.names);
+        let mut hidden = tools.filter(|(_, known)| known.is_none()).map(|(tool, _)| tool);
+        let found = hidden.find(|(identifier, exposed)| identifier.plain == plain || exposed.name == name);
+        found.map_or_else(|| SmolStr::new(name), |(_, exposed)| exposed.name.clone())
+    }
+
     /// All names, also of what is on no list: whoever calls that is told why.
     pub fn names(&self) -> &Names {
         self.known.get_or_init(|| Names::new(self.names.iter().flatten()))

@@ -64,7 +64,12 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
         Raw::from_string(text).map_err(|error| error.to_string())
     }
 
-    fn unknown(&self, name: &str) -> Option<String> {
+    async fn unknown(&self, name: &str) -> Option<String> {
+        if self.callable.get(name).is_none()
+            && let Some(why) = self.refused(name).await
+        {
+            return Some(why);
+        }
         let here = "here there are codemode.search('words'), codemode.describe('name') and codemode.tools()";
         let shown = shortened(name);
         self.finds.then(|| match self.callable.get(name) {
@@ -84,6 +89,16 @@ impl<C: Calls> Host<'_, C> {
     /// The id of a tool's server.
     fn server(&self, exposed: &Exposed) -> &str {
         self.calls.lists().servers().get(exposed.server).map_or("", |server| &server.id)
+    }
+
+    /// Has a call refused that leads nowhere, on the road of direct calls: whoever looks for what policy hides is seen. What is to be
+    /// told of it beside that there is no such tool: that a server is away.
+    async fn refused(&self, name: &str) -> Option<String> {
+        let call = Call { script: Some(self.script.clone()), ..self.call.clone() };
+        let params = format!("{{\"name\":{}}}", quoted(&self.callable.outside(name)));
+        let request = Request::new(Id::number(1), "tools/call".into(), Some(Bytes::from(params)));
+        let said = plain(&self.calls.refuse(&call, &request).await, name).err()?;
+        (!said.starts_with("Unknown tool")).then_some(said)
     }
 
     /// Calls a tool as its caller could by itself.

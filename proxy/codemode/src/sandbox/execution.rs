@@ -225,7 +225,7 @@ async fn answer<H: Host>(
     let (asked, arguments) = match asked {
         Ok(asked) => asked,
         Err(name) => {
-            let text = unknown(host, names, &name, suggest);
+            let text = unknown(host, names, &name, suggest).await;
             return (id, CallEnd::Failed, encode(&ToWorker::Answer { id, answer: Answer::Unknown(&text) }));
         }
     };
@@ -249,9 +249,9 @@ async fn answer<H: Host>(
 }
 
 /// What is said of a name that nothing has.
-fn unknown<H: Host>(host: &H, names: &Names, name: &str, suggest: Suggest) -> String {
+async fn unknown<H: Host>(host: &H, names: &Names, name: &str, suggest: Suggest) -> String {
     let shown: String = name.chars().take(crate::MAX_NAME).collect();
-    if let Some(text) = host.unknown(name) {
+    if let Some(text) = host.unknown(name).await {
         return text;
     }
     let nearest = if let Suggest::Nearest = suggest { names.nearest(name) } else { None };
