@@ -131,9 +131,16 @@ impl Callable {
     }
 
     /// The tools that fit these words best, the best first.
-    pub fn ranked(&self, query: &str, limit: usize) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
+    pub fn ranked(
+        &self,
+        query: &str,
+        limit: usize,
+        is_meant: impl Fn(&Exposed) -> bool,
+    ) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
         let tools = self.view.all(Kind::Tool);
-        let known = |place: usize| self.names.get(place).is_some_and(Option::is_some) && tools.get(place).is_some_and(|tool| is_told(tool));
+        let known = |place: usize| {
+            self.names.get(place).is_some_and(Option::is_some) && tools.get(place).is_some_and(|tool| is_told(tool) && is_meant(tool))
+        };
         let hits = self.view.index().search(query, limit, known);
         hits.into_iter().filter_map(|hit| Some((self.names.get(hit.entry)?.as_ref()?, self.view.all(Kind::Tool).get(hit.entry)?)))
     }
@@ -153,7 +160,8 @@ impl Callable {
             let described = members.text("description").unwrap_or_default();
             let summary: String = gnomon_codemode::summary(&described).trim().chars().take(MOST_OF_A_SUMMARY).collect();
             let input: Value = members.get("inputSchema").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-            let signature = gnomon_codemode::signature(name, &input);
+            let output: Option<Value> = members.get("outputSchema").and_then(|json| serde_json::from_str(json).ok());
+            let signature = gnomon_codemode::signature(name, &input, output.as_ref());
             text.extend_from_slice(format!(",\"signature\":{},\"summary\":{}", quoted(&signature), quoted(&summary)).as_bytes());
         }
         text.extend_from_slice(format!(",\"server\":{}", quoted(server)).as_bytes());
