@@ -51,6 +51,7 @@ pub fn refused(outcome: Outcome) -> Execution {
         host_calls: 0,
         called: Vec::new(),
         is_undefined: false,
+        remark: String::new(),
         sandbox_time: Duration::ZERO,
         wall_time: Duration::ZERO,
     }
@@ -69,6 +70,7 @@ pub async fn run<H: Host>(worker: Worker, program: Program<'_>, limits: &Limits,
         wall_time: session.wall_time(),
         truncated: session.truncated,
         is_undefined: session.is_undefined,
+        remark: session.remark,
         called: session.called,
         logs: session.lines,
     }

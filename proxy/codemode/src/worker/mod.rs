@@ -4,6 +4,7 @@ mod bindings;
 mod channel;
 mod clock;
 mod engine;
+mod exact;
 mod foreign;
 mod normalise;
 mod positions;
@@ -23,6 +24,9 @@ pub use normalise::{Unreadable, normalise};
 
 /// Characters of an error's text that leave the sandbox.
 pub const MAX_MESSAGE: usize = 4_000;
+
+/// Bytes of what is said beside a value.
+pub const MAX_REMARK: usize = 2_000;
 
 /// A worker ends with this if its parent is gone or speaks another protocol.
 const DESERTED: i32 = 72;
