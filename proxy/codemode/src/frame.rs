@@ -47,6 +47,8 @@ pub enum FromWorker<'a> {
         end: End<'a>,
         /// Whether lines of the console were cut.
         truncated: bool,
+        /// What is to be said beside a value.
+        remark: &'a str,
     },
     /// As [`Self::Wait`], but at most for so long: a timer is due then.
     Rest {
@@ -115,7 +117,8 @@ pub enum Malformed {
 
 /// The longest frame that a worker may send.
 pub(crate) fn longest_from_worker(limits: &Limits) -> usize {
-    limits.arguments.max(limits.result).max(limits.logs).max(MAX_MESSAGE * 4) + ENVELOPE
+    let longest = limits.arguments.max(limits.result).max(limits.logs).max(crate::worker::MAX_MESSAGE * 4);
+    longest + crate::worker::MAX_REMARK + ENVELOPE
 }
 
 /// The longest frame that a parent sends.

@@ -1,6 +1,6 @@
 //! Who answers a script's calls.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::time::Duration;
 
 use crate::{Names, Raw};
@@ -15,7 +15,8 @@ pub const RESERVED: [&str; 7] = ["tools", "search", "describe", "result", "withM
 pub struct Program<'a> {
     /// JavaScript or TypeScript as the model wrote it; the usual shapes are accepted (see the crate's README).
     pub code: &'a str,
-    /// The tools that may be called. The worker never learns them: a name that is not among them reaches no host.
+    /// The tools that may be called. The worker never learns them: a name that is not among them
+    /// is no tool, and its host hears of it by [`Host::unknown`].
     pub names: &'a Names,
 }
 
@@ -67,9 +68,10 @@ pub trait Host: Sync {
     /// A text for the model; the script sees it as a thrown `ToolError`.
     fn call(&self, asked: Asked<'_>, arguments: &Raw) -> impl Future<Output = Result<Box<Raw>, String>> + Send;
 
-    /// The text for a script that calls a name which is not among [`Program::names`], in place of the nearest one.
-    fn unknown(&self, _name: &str) -> Option<String> {
-        None
+    /// A script calls a name which is not among [`Program::names`]: whoever keeps books of calls keeps them of this one too. What
+    /// the script is told in place of the nearest name, if anything.
+    fn unknown(&self, _name: &str) -> impl Future<Output = Option<String>> + Send {
+        ready(None)
     }
 
     /// How long this execution's calls have waited for a person by now, a call that still does included. The execution is

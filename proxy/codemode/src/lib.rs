@@ -47,7 +47,7 @@ mod sys;
 mod worker;
 pub mod zygote;
 
-pub use declare::{MAX_TYPES, declare, signature};
+pub use declare::{MAX_TYPES, declare, signature, together};
 pub use frame::{FromWorker, Malformed, decode};
 pub use host::{Asked, Host, Program, RESERVED};
 pub use layers::{LayerState, Layers};

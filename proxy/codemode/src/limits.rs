@@ -147,7 +147,8 @@ impl Limit {
                 "The script used more than {} of memory. Keep only the fields you need, and ask tools for fewer items at a time.",
                 size(limits.heap)
             ),
-            Self::Stack => "The script called itself too deeply. Use a loop in place of the recursion.".to_owned(),
+            Self::Stack => "The script called itself too deeply, or what it returned nests too deeply. Use a loop in place of the recursion, and return \
+                            something flatter.".to_owned(),
             Self::Nesting => "The code nests too deeply to be read. Write it flatter, as several statements.".to_owned(),
             Self::Calls => format!(
                 "The script made more than {} tool calls. Use a tool that takes several items at once, narrow the list first, or \

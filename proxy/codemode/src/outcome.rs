@@ -22,6 +22,9 @@ pub struct Execution {
     pub called: Vec<Called>,
     /// Whether the script returned nothing at all; its value is `null` then.
     pub is_undefined: bool,
+    /// What whoever reads the value has to know: that calls were under way when it was made, that timers were dropped. Empty for
+    /// nothing. Comes from the worker: never trust it.
+    pub remark: String,
     /// How long the script was what was waited for, as measured here.
     pub sandbox_time: Duration,
     /// The time from the worker's start to its end.

@@ -228,7 +228,18 @@ fn with_files(mut schema: Value, files: &[Box<str>]) -> Value {
     for file in files {
         let Some(property) = schema.get_mut("properties").and_then(|properties| properties.get_mut(&**file)) else { continue };
         let property = if property.get("items").is_some() { &mut property["items"] } else { property };
-        *property = json!({"type": "string", "contentEncoding": "base64"});
+        let said = property.get("description").and_then(Value::as_str).unwrap_or_default();
+        let said = format!("{said} A file: its bytes in Base64, or with a name {{content: Base64, filename, contentType}}");
+        let bytes = json!({"type": "string", "contentEncoding": "base64"});
+        *property = json!({
+            "description": said.trim_start(),
+            "anyOf": [bytes, {
+                "type": "object",
+                "properties": {"content": bytes, "filename": {"type": "string"}, "contentType": {"type": "string"}},
+                "required": ["content"],
+                "additionalProperties": false,
+            }],
+        });
     }
     schema
 }

@@ -267,6 +267,10 @@ impl Calls for Road {
     async fn call(&self, call: &Call, request: &Request) -> Outcome {
         self.direct(call, request).await
     }
+
+    async fn refuse(&self, call: &Call, request: &Request) -> Outcome {
+        self.nowhere(call, request).await
+    }
 }
 
 /// The portal's own tools, as clients of an era have them.

@@ -108,7 +108,16 @@ impl Callable {
         self.view.all(Kind::Tool).get(*self.places.get(name)?)
     }
 
-    /// All names, also of tools on no list: whoever calls one is told why.
+    /// What a portal's client would write for a name that is none here: what its caller may not know of, where there is such a tool.
+    pub fn outside(&self, name: &str) -> SmolStr {
+        let plain = name.replace(['-', '.', '/', ' '], "_");
+        let tools = self.view.identifiers().iter().zip(self.view.all(Kind::Tool)).zip(&self.names);
+        let mut hidden = tools.filter(|(_, known)| known.is_none()).map(|(tool, _)| tool);
+        let found = hidden.find(|(identifier, exposed)| identifier.plain == plain || exposed.name == name);
+        found.map_or_else(|| SmolStr::new(name), |(_, exposed)| exposed.name.clone())
+    }
+
+    /// All names, also of what is on no list: whoever calls that is told why.
     pub fn names(&self) -> &Names {
         self.known.get_or_init(|| Names::new(self.names.iter().flatten()))
     }
@@ -122,9 +131,16 @@ impl Callable {
     }
 
     /// The tools that fit these words best, the best first.
-    pub fn ranked(&self, query: &str, limit: usize) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
+    pub fn ranked(
+        &self,
+        query: &str,
+        limit: usize,
+        is_meant: impl Fn(&Exposed) -> bool,
+    ) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
         let tools = self.view.all(Kind::Tool);
-        let known = |place: usize| self.names.get(place).is_some_and(Option::is_some) && tools.get(place).is_some_and(|tool| is_told(tool));
+        let known = |place: usize| {
+            self.names.get(place).is_some_and(Option::is_some) && tools.get(place).is_some_and(|tool| is_told(tool) && is_meant(tool))
+        };
         let hits = self.view.index().search(query, limit, known);
         hits.into_iter().filter_map(|hit| Some((self.names.get(hit.entry)?.as_ref()?, self.view.all(Kind::Tool).get(hit.entry)?)))
     }
@@ -144,7 +160,8 @@ impl Callable {
             let described = members.text("description").unwrap_or_default();
             let summary: String = gnomon_codemode::summary(&described).trim().chars().take(MOST_OF_A_SUMMARY).collect();
             let input: Value = members.get("inputSchema").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-            let signature = gnomon_codemode::signature(name, &input);
+            let output: Option<Value> = members.get("outputSchema").and_then(|json| serde_json::from_str(json).ok());
+            let signature = gnomon_codemode::signature(name, &input, output.as_ref());
             text.extend_from_slice(format!(",\"signature\":{},\"summary\":{}", quoted(&signature), quoted(&summary)).as_bytes());
         }
         text.extend_from_slice(format!(",\"server\":{}", quoted(server)).as_bytes());

@@ -27,8 +27,14 @@ use serde_json::{Value, json};
 use smol_str::SmolStr;
 use std::time::Duration;
 
+/// What the portal says of arguments that a tool does not take.
+const MISFIT: &str = "do not fit the tool's input schema";
+
 /// How many tools a search gives where nothing is said.
 const FOUND: usize = 10;
+
+/// What tools are called by elsewhere.
+const NO_TOOLS: [&str; 8] = ["call", "callTool", "call_tool", "execute", "executeTool", "invoke", "run", "useTool"];
 
 /// How long an execution may be suspended in all: servers choose how often they ask.
 const MOST_SUSPENDED: Duration = Duration::from_secs(30 * 60);
@@ -54,8 +60,12 @@ pub(super) struct Host<'a, C> {
 impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
     async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
         let text = match asked {
-            Asked::Tool(name) => return plain(&self.tool(name, arguments).await?, name),
-            Asked::WithMeta(name) => with_result_meta(&self.tool(name, arguments).await?, name),
+            Asked::Tool(name) => {
+                return plain(&self.tool(name, arguments).await?, name).map_err(|why| self.with_signature(name, arguments, why));
+            }
+            Asked::WithMeta(name) => {
+                with_result_meta(&self.tool(name, arguments).await?, name, |why| self.with_signature(name, arguments, why))
+            }
             Asked::Result => self.result(arguments)?,
             Asked::Tools => self.all()?,
             Asked::Search => self.search(arguments)?,
@@ -64,7 +74,18 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
         Raw::from_string(text).map_err(|error| error.to_string())
     }
 
-    fn unknown(&self, name: &str) -> Option<String> {
+    async fn unknown(&self, name: &str) -> Option<String> {
+        if self.callable.get(name).is_none()
+            && let Some(why) = self.refused(name).await
+        {
+            return Some(why);
+        }
+        if NO_TOOLS.contains(&name) && !self.finds {
+            return Some(format!(
+                "codemode.{name} is not a function: a tool is called by its name, as codemode.<name>({{…}}), or as codemode[name]({{…}}) where \
+                 the name is in a variable"
+            ));
+        }
         let here = "here there are codemode.search('words'), codemode.describe('name') and codemode.tools()";
         let shown = shortened(name);
         self.finds.then(|| match self.callable.get(name) {
@@ -84,6 +105,30 @@ impl<C: Calls> Host<'_, C> {
     /// The id of a tool's server.
     fn server(&self, exposed: &Exposed) -> &str {
         self.calls.lists().servers().get(exposed.server).map_or("", |server| &server.id)
+    }
+
+    /// An error; with how the tool is called, where that was not done.
+    fn with_signature(&self, name: &str, arguments: &Raw, why: String) -> String {
+        let Some(exposed) = self.callable.get(name).filter(|_| why.contains(MISFIT)) else { return why };
+        let entry: Value = serde_json::from_slice(&exposed.text).unwrap_or_default();
+        let signature = gnomon_codemode::signature(name, &entry["inputSchema"], None);
+        let known = entry["inputSchema"]["properties"].as_object();
+        let given: Value = serde_json::from_str(arguments.get()).unwrap_or_default();
+        let is_unknown = |name: &&str| known.is_some_and(|known| !known.contains_key(*name));
+        let unknown: Vec<&str> = given.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).filter(is_unknown).collect();
+        let unknown = if unknown.is_empty() { String::new() } else { format!(" It has no {}.", shortened(&unknown.join(", "))) };
+        let form = if given.is_object() { "" } else { " It takes one object with named arguments." };
+        format!("{why}.{form}{unknown} It is called as codemode.{signature}; codemode.describe('{name}') tells more")
+    }
+
+    /// Has a call refused that leads nowhere, on the road of direct calls: whoever looks for what policy hides is seen. What is to be
+    /// told of it beside that there is no such tool: that a server is away.
+    async fn refused(&self, name: &str) -> Option<String> {
+        let call = Call { script: Some(self.script.clone()), ..self.call.clone() };
+        let params = format!("{{\"name\":{}}}", quoted(&self.callable.outside(name)));
+        let request = Request::new(Id::number(1), "tools/call".into(), Some(Bytes::from(params)));
+        let said = plain(&self.calls.refuse(&call, &request).await, name).err()?;
+        (!said.starts_with("Unknown tool")).then_some(said)
     }
 
     /// Calls a tool as its caller could by itself.
@@ -144,11 +189,19 @@ impl<C: Calls> Host<'_, C> {
         let Some(query) = given.first().and_then(Value::as_str) else {
             return Err("say what to search for: codemode.search('text', {limit: 10})".to_owned());
         };
+        let server = given.get(1).and_then(|options| options.get("server")).and_then(Value::as_str);
+        if let Some(server) = server.filter(|server| !self.callable.tools().any(|(_, exposed)| self.server(exposed) == *server)) {
+            let mut servers: Vec<&str> = self.callable.tools().map(|(_, exposed)| self.server(exposed)).collect();
+            servers.sort_unstable();
+            servers.dedup();
+            let known = servers.into_iter().take(40).collect::<Vec<_>>().join(", ");
+            return Err(format!("there is no server `{}` here; there are: {known}", shortened(server)));
+        }
         let limit = given.get(1).and_then(|options| options.get("limit")).and_then(Value::as_u64);
         let limit = limit.map_or(FOUND, |limit| usize::try_from(limit).unwrap_or(MAX_HITS).clamp(1, MAX_HITS));
         let told: Vec<String> = self
             .callable
-            .ranked(query, limit)
+            .ranked(query, limit, |exposed| server.is_none_or(|server| self.server(exposed) == server))
             .map(|(name, exposed)| {
                 String::from_utf8(Callable::told(self.server(exposed), name, exposed, Detail::Found)).unwrap_or_else(|_| "null".to_owned())
             })
@@ -168,7 +221,7 @@ impl<C: Calls> Host<'_, C> {
             return Err("say which tools: codemode.describe('name', …)".to_owned());
         }
         let declared: Result<Vec<String>, String> = names.iter().take(MAX_HITS).map(|name| self.declared(name)).collect();
-        Ok(Value::String(declared?.join("\n")).to_string())
+        Ok(Value::String(gnomon_codemode::together(declared?.iter().map(String::as_str))).to_string())
     }
 
     fn declared(&self, name: &str) -> Result<String, String> {
@@ -192,7 +245,8 @@ impl<C: Calls> Host<'_, C> {
         let json = self.kept.get(self.owner, id).ok_or_else(|| {
             format!("no result is kept by this name: a long one is kept for {MINUTES} minutes, and the oldest make room for others")
         })?;
-        let Some(from) = given.get(1).and_then(Value::as_u64) else { return Ok(json.to_string()) };
+        let Some(from) = given.get(1) else { return Ok(json.to_string()) };
+        let from = from.as_u64().ok_or("`from` is the number of the character to begin at: codemode.result('id', 24000)")?;
         let text = output::plain(&json).unwrap_or_else(|| json.to_string());
         let from = usize::try_from(from).ok().and_then(|from| text.char_indices().nth(from)).map_or(text.len(), |(at, _)| at);
         Ok(quoted(&text[from..]))
@@ -244,7 +298,7 @@ fn plain(outcome: &Outcome, name: &str) -> Result<Box<Raw>, String> {
 
 /// A result with what came beside it (`_meta`: a link to the next page, when to try again), as `codemode.withMeta` gives it. An
 /// error keeps that too.
-fn with_result_meta(outcome: &Outcome, name: &str) -> String {
+fn with_result_meta(outcome: &Outcome, name: &str, told: impl Fn(String) -> String) -> String {
     let members = match outcome {
         Outcome::Result(result) => Members::read(result).ok(),
         Outcome::Error(_) => None,
@@ -252,7 +306,7 @@ fn with_result_meta(outcome: &Outcome, name: &str) -> String {
     let meta = members.as_ref().and_then(|members| members.get("_meta")).unwrap_or("{}");
     match plain(outcome, name) {
         Ok(value) => format!("{{\"value\":{},\"meta\":{meta}}}", value.get()),
-        Err(text) => format!("{{\"error\":{},\"meta\":{meta}}}", quoted(&text)),
+        Err(text) => format!("{{\"error\":{},\"meta\":{meta}}}", quoted(&told(text))),
     }
 }
 
@@ -280,7 +334,7 @@ mod tests {
         ] {
             assert_eq!(of(result.clone()), value.map(str::to_owned).map_err(str::to_owned), "{result}");
         }
-        let meta = |result: Value| with_result_meta(&Outcome::Result(Bytes::from(result.to_string())), "x");
+        let meta = |result: Value| with_result_meta(&Outcome::Result(Bytes::from(result.to_string())), "x", |why| why);
         assert_eq!(meta(json!({"content": [text("a")], "_meta": {"next": 2}})), r#"{"value":"a","meta":{"next":2}}"#);
         assert_eq!(meta(json!({"content": [text("no")], "isError": true, "_meta": {"after": 3}})), r#"{"error":"no","meta":{"after":3}}"#);
         let picture = json!({"content": [{"type": "image", "data": "aGk=", "mimeType": "image/png"}]});

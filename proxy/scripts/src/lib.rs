@@ -162,6 +162,10 @@ pub trait Calls: Send + Sync + 'static {
 
     /// Makes a call as its caller could make it by itself.
     fn call(&self, call: &Call, request: &Request) -> impl Future<Output = Outcome> + Send;
+
+    /// Has a call refused, as one that its caller makes by itself of what is not there for them: it is recorded and told, and never
+    /// made, even if there is such a tool by now.
+    fn refuse(&self, call: &Call, request: &Request) -> impl Future<Output = Outcome> + Send;
 }
 
 /// The scripts of one portal.

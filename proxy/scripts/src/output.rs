@@ -50,6 +50,9 @@ pub(super) fn text_of(result: Result<&Raw, &Failure>, ended: &Execution, keep: i
         }
         _ => {}
     }
+    if result.is_ok() && !ended.remark.is_empty() {
+        text.push_str(&format!("\n\n{}", ended.remark));
+    }
     if !ended.logs.is_empty() {
         let mut logs = String::new();
         for line in &ended.logs {
@@ -127,6 +130,7 @@ mod tests {
             host_calls: 0,
             called,
             is_undefined,
+            remark: String::new(),
             sandbox_time: none,
             wall_time: none,
         }
@@ -167,6 +171,8 @@ mod tests {
         );
         let text = text_of(Ok(&raw), &Execution { called: called(&ends), ..ended(Vec::new()) }, |_| None);
         assert_eq!(text, "null\n\nNot waited for: slow unanswered, perhaps done.");
+        let early = Execution { remark: "A call was still under way.".to_owned(), ..ended(Vec::new()) };
+        assert_eq!(text_of(Ok(&raw), &early, |_| None), "null\n\nA call was still under way.");
         let many = called(&(0..100).map(|n| if n % 2 == 0 { ends[0] } else { ends[2] }).collect::<Vec<_>>());
         assert!(calls(&many).ends_with("; and 60 more"));
     }

@@ -37,7 +37,7 @@ pub const MAX_TYPES: usize = 32 << 10;
 /// ```
 #[must_use]
 pub fn declare(name: &str, description: &str, input: &Value, output: Option<&Value>) -> String {
-    let mut text = "declare const codemode: {\n".to_owned();
+    let mut text = BEGIN.to_owned();
     comment::write(&mut text, 1, description, &[], comment::MAX_DESCRIPTION);
     text.push_str("  ");
     text.push_str(&key(name));
@@ -52,6 +52,21 @@ pub fn declare(name: &str, description: &str, input: &Value, output: Option<&Val
         Some(output) => Schema::new(output).write(&mut text, 1),
         None => text.push_str("unknown"),
     }
-    text.push_str(">;\n};\n");
+    text.push_str(">;\n");
+    text.push_str(END);
+    text
+}
+
+const BEGIN: &str = "declare const codemode: {\n";
+const END: &str = "};\n";
+
+/// Several declarations as one: a constant is declared once.
+#[must_use]
+pub fn together<'a>(declared: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = BEGIN.to_owned();
+    for one in declared {
+        text.push_str(one.strip_prefix(BEGIN).and_then(|one| one.strip_suffix(END)).unwrap_or_default());
+    }
+    text.push_str(END);
     text
 }

@@ -11,8 +11,9 @@ const ENOUGH: usize = 240;
 const MOST_VALUES: usize = 6;
 
 /// `name({required: type, optional?: type})`, what is required first. What is deeper than a property of a property is `object`.
+/// After ` → ` comes what it gives, where a schema says so.
 #[must_use]
-pub fn signature(name: &str, input: &Value) -> String {
+pub fn signature(name: &str, input: &Value, output: Option<&Value>) -> String {
     let mut text = key(name);
     text.push('(');
     if let Some(properties) = input.get("properties").and_then(Value::as_object).filter(|properties| !properties.is_empty()) {
@@ -21,6 +22,14 @@ pub fn signature(name: &str, input: &Value) -> String {
         text.push('…');
     }
     text.push(')');
+    if let Some(output) = output.filter(|output| output.is_object()) {
+        let mut result = String::new();
+        value(&mut result, output, 2);
+        if result != "unknown" {
+            text.push_str(" → ");
+            text.push_str(&result);
+        }
+    }
     text
 }
 

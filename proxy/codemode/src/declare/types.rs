@@ -12,6 +12,9 @@ const MAX_DEPTH: usize = 20;
 /// Alternatives of one union, members of one tuple or intersection.
 const MAX_MEMBERS: usize = 200;
 
+/// Properties that are told in the order in which their server has them.
+const FEW: usize = 40;
+
 /// A schema with what it may refer to.
 pub struct Schema<'a> {
     root: &'a Value,
@@ -153,7 +156,13 @@ impl<'a> Schema<'a> {
     fn object(&mut self, out: &mut String, schema: &'a Map<String, Value>, indent: usize, depth: usize) {
         let none = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object);
-        let others = schema.get("additionalProperties");
+        let patterns = schema.get("patternProperties").and_then(Value::as_object).filter(|patterns| !patterns.is_empty());
+        // Of several patterns, or beside other types, a type could not say which holds where.
+        let others = match (patterns, schema.get("additionalProperties")) {
+            (Some(patterns), None | Some(Value::Bool(_))) if patterns.len() == 1 => patterns.values().next(),
+            (Some(_), _) => None,
+            (None, others) => others,
+        };
         if properties.unwrap_or(&none).is_empty() {
             return match others {
                 Some(Value::Bool(false)) => out.push_str("{}"),
@@ -169,9 +178,22 @@ impl<'a> Schema<'a> {
             schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         let margin = "  ".repeat(indent + 1);
         out.push_str("{\n");
-        for (name, property) in properties.into_iter().flatten() {
+        let own = properties.into_iter().flatten();
+        // Nobody can leave out what is required, so that comes first where not all of it may fit.
+        let mut all: Vec<(&'a String, &'a Value)> = own.collect();
+        if all.len() > FEW {
+            all.sort_by_key(|(name, _)| !required.contains(&name.as_str()));
+        }
+        let told: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+        let conditional: Vec<_> = conditions(schema).filter(|(name, _)| !told.contains(&name.as_str())).take(MAX_MEMBERS).collect();
+        all.extend(conditional);
+        let room = self.end.saturating_sub(out.len());
+        let wordless = out.len() + room / 2;
+        let count = all.len();
+        for (at, (name, property)) in all.into_iter().enumerate() {
             if out.len() >= self.end {
-                comment::write(out, indent + 1, "and more", &[], comment::MAX_PROPERTY);
+                let left = format!("and {} more, for which there is no room here: search's inputSchema has them", count - at);
+                comment::write(out, indent + 1, &left, &[], comment::MAX_PROPERTY);
                 break;
             }
             // Cut, it would be another's.
@@ -179,7 +201,8 @@ impl<'a> Schema<'a> {
                 comment::write(out, indent + 1, "and one whose name is too long", &[], comment::MAX_PROPERTY);
                 continue;
             }
-            let description = property.get("description").and_then(Value::as_str).unwrap_or_default();
+            // The names before the words.
+            let description = property.get("description").and_then(Value::as_str).filter(|_| out.len() < wordless).unwrap_or_default();
             let format = property.get("format").and_then(Value::as_str).map(|format| format!("@format {format}"));
             let deprecated = (property.get("deprecated") == Some(&Value::Bool(true))).then(|| "@deprecated".to_owned());
             let tags: Vec<String> = format.into_iter().chain(deprecated).collect();
@@ -214,6 +237,19 @@ impl<'a> Schema<'a> {
             _ => out.push_str("unknown"),
         }
     }
+}
+
+/// Properties that are only named where some condition holds. One may be told twice.
+fn conditions<'a>(schema: &'a Map<String, Value>) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    let branches = ["then", "else"].into_iter().filter_map(|key| schema.get(key));
+    let dependent = schema.get("dependentSchemas").and_then(Value::as_object).into_iter().flatten().map(|(_, schema)| schema);
+    let mut seen = Vec::new();
+    let all = branches.chain(dependent).filter_map(|part| part.get("properties")?.as_object()).flatten();
+    all.filter(move |(name, _)| {
+        let fresh = seen.len() < MAX_MEMBERS && !seen.contains(name);
+        seen.push(name);
+        fresh
+    })
 }
 
 /// The properties of `parent` that a member of a union requires, if it says nothing else.

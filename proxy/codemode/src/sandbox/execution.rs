@@ -51,6 +51,7 @@ pub fn refused(outcome: Outcome) -> Execution {
         host_calls: 0,
         called: Vec::new(),
         is_undefined: false,
+        remark: String::new(),
         sandbox_time: Duration::ZERO,
         wall_time: Duration::ZERO,
     }
@@ -69,6 +70,7 @@ pub async fn run<H: Host>(worker: Worker, program: Program<'_>, limits: &Limits,
         wall_time: session.wall_time(),
         truncated: session.truncated,
         is_undefined: session.is_undefined,
+        remark: session.remark,
         called: session.called,
         logs: session.lines,
     }
@@ -225,7 +227,7 @@ async fn answer<H: Host>(
     let (asked, arguments) = match asked {
         Ok(asked) => asked,
         Err(name) => {
-            let text = unknown(host, names, &name, suggest);
+            let text = unknown(host, names, &name, suggest).await;
             return (id, CallEnd::Failed, encode(&ToWorker::Answer { id, answer: Answer::Unknown(&text) }));
         }
     };
@@ -248,10 +250,10 @@ async fn answer<H: Host>(
     (id, end, frame)
 }
 
-/// The text for an unknown name.
-fn unknown<H: Host>(host: &H, names: &Names, name: &str, suggest: Suggest) -> String {
+/// What is said of a name that nothing has.
+async fn unknown<H: Host>(host: &H, names: &Names, name: &str, suggest: Suggest) -> String {
     let shown: String = name.chars().take(crate::MAX_NAME).collect();
-    if let Some(text) = host.unknown(name) {
+    if let Some(text) = host.unknown(name).await {
         return text;
     }
     let nearest = if let Suggest::Nearest = suggest { names.nearest(name) } else { None };

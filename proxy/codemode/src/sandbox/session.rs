@@ -11,7 +11,7 @@ use crate::Raw;
 use crate::frame::{End, FromWorker, MAX_MESSAGE};
 use crate::limits::{Limit, Limits};
 use crate::outcome::{CallEnd, Called, Line, Outcome, Violation};
-use crate::worker::LINE;
+use crate::worker::{LINE, MAX_MESSAGE, MAX_REMARK};
 
 /// How long after its limit a worker is killed that does not stop by itself: its native loops never ask for the time.
 const GRACE: Duration = Duration::from_millis(40);
@@ -34,6 +34,8 @@ pub struct Session<'a> {
     pub called: Vec<Called>,
     /// Whether it returned nothing.
     pub is_undefined: bool,
+    /// What is to be said beside its value.
+    pub remark: String,
     pub lines: Vec<Line>,
     written: usize,
     pub truncated: bool,
@@ -72,6 +74,7 @@ impl<'a> Session<'a> {
             alarm: None,
             called: Vec::new(),
             is_undefined: false,
+            remark: String::new(),
             lines: Vec::new(),
             written: 0,
             truncated: false,
@@ -110,8 +113,12 @@ impl<'a> Session<'a> {
                     self.alarm = Some(Instant::now() + Duration::from_millis(milliseconds.max(1).into()));
                 }
             }
-            FromWorker::Done { end, truncated } => {
+            FromWorker::Done { remark, .. } if remark.len() > MAX_REMARK => {
+                return Err(Violation::Protocol("it says more beside its result than it may"));
+            }
+            FromWorker::Done { end, truncated, remark } => {
                 self.truncated = truncated;
+                self.remark = remark.to_owned();
                 return self.done(end).map(Heard::Done);
             }
         }

@@ -16,6 +16,8 @@ use crate::names::MAX_NAME;
 use crate::outcome::Severity;
 
 const PRELUDE: &str = include_str!("prelude.js");
+const PROMISES: &str = include_str!("promises.js");
+const LOCALE: &str = include_str!("locale.js");
 
 /// The cost of a line of the console beside its text, so that empty lines are bounded too.
 pub const LINE: usize = 16;
@@ -28,6 +30,8 @@ pub struct Outbox {
     pub made: u32,
     written: usize,
     pub truncated: bool,
+    /// The bound that ended the program, whatever it caught.
+    pub ended: Option<Limit>,
     channel: Option<Channel>,
 }
 
@@ -51,6 +55,7 @@ impl Outbox {
 
     fn ask(&mut self, name: String, arguments: String) -> Result<u32, Limit> {
         if self.made >= self.limits.calls {
+            self.ended = Some(Limit::Calls);
             return Err(Limit::Calls);
         }
         if arguments.len() > self.limits.arguments {
@@ -95,6 +100,7 @@ pub struct Bindings {
     pub fire: Kept,
     pub owes: Kept,
     pub rejected: Kept,
+    pub remarked: Kept,
 }
 
 impl Bindings {
@@ -105,9 +111,11 @@ impl Bindings {
     pub fn make(ctx: &Ctx<'_>, outbox: &Rc<RefCell<Outbox>>, begun: Instant) -> Result<Self, rquickjs::Error> {
         super::web::furnish(ctx)?;
         let calls = Rc::clone(outbox);
-        let ask = Function::new(ctx.clone(), move |ctx: Ctx<'_>, name: String, arguments: String| {
+        let ask = Function::new(ctx.clone(), move |ctx: Ctx<'_>, mut name: String, arguments: String| {
+            // No tool has so long a name, nor one with such an end: it is asked for all the same, as whoever keeps books is to know.
             if name.len() > MAX_NAME {
-                return Err(Exception::throw_type(&ctx, "there is no tool with so long a name"));
+                name.truncate(name.floor_char_boundary(MAX_NAME - '…'.len_utf8()));
+                name.push('…');
             }
             let mut outbox = calls.borrow_mut();
             outbox.ask(name, arguments).map_err(|limit| Exception::throw_range(&ctx, &limit.text(&outbox.limits)))
@@ -115,10 +123,13 @@ impl Bindings {
         let lines = Rc::clone(outbox);
         let write = Function::new(ctx.clone(), move |severity: u8, text: String| lines.borrow_mut().write(severity, text))?;
         let now = Function::new(ctx.clone(), move || milliseconds(begun))?;
-        let mut named = options();
-        named.filename = Some("prelude".to_owned());
-        let begin: Function<'_> = ctx.eval_with_options(PRELUDE, named)?;
-        let made: Object<'_> = begin.call((ask, write, now))?;
+        let part = |text: &str| -> Result<Function<'_>, rquickjs::Error> {
+            let mut named = options();
+            named.filename = Some("prelude".to_owned());
+            ctx.eval_with_options(text, named)
+        };
+        part(LOCALE)?.call::<_, ()>(())?;
+        let made: Object<'_> = part(PRELUDE)?.call((ask, write, now, part(PROMISES)?))?;
         let kept = |name| made.get::<_, Function<'_>>(name).map(|function| Persistent::save(ctx, function));
         Ok(Self {
             run: kept("run")?,
@@ -129,6 +140,7 @@ impl Bindings {
             fire: kept("fire")?,
             owes: kept("owes")?,
             rejected: kept("rejected")?,
+            remarked: kept("remarked")?,
         })
     }
 }

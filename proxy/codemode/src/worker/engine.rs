@@ -17,9 +17,11 @@ use rquickjs::context::intrinsic;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Exception, Function, Promise, Runtime};
 
+use super::MAX_REMARK;
 use super::bindings::{Bindings, Outbox, milliseconds};
 use super::channel::Channel;
 use super::clock::Clock;
+use super::exact::exact;
 use super::normalise::{expression, program, unwrapped};
 use super::options::options;
 use super::positions::{Placed, spot};
@@ -116,9 +118,16 @@ impl Engine {
                 None => End::Thrown(text),
             },
         };
+        let remark = match end {
+            End::Value(_) => {
+                self.context.with(|ctx| self.bindings.remarked.clone().restore(&ctx)?.call::<_, String>(())).unwrap_or_default()
+            }
+            _ => String::new(),
+        };
+        let remark = &remark[..remark.floor_char_boundary(MAX_REMARK)];
         let mut outbox = self.outbox.borrow_mut();
         let truncated = outbox.truncated;
-        outbox.send(&FromWorker::Done { end, truncated })
+        outbox.send(&FromWorker::Done { end, truncated, remark })
     }
 
     fn execute<'js>(&self, ctx: &Ctx<'js>, code: &str) -> io::Result<Ended> {
@@ -140,10 +149,15 @@ impl Engine {
         };
         let mut stage = Stage::Runs;
         let mut in_flight = 0;
+        let is_over = || self.clock.is_over() || self.outbox.borrow().ended.is_some();
         loop {
-            while !self.clock.is_over() && ctx.execute_pending_job() {}
+            while !is_over() && ctx.execute_pending_job() {}
             if self.clock.is_over() {
                 return Ok(Ended::Thrown(String::new()));
+            }
+            // Whoever catches this has not done what they say.
+            if let Some(limit) = self.outbox.borrow().ended {
+                return Ok(Ended::Limit(limit));
             }
             if !matches!(stage, Stage::Lingers) && promise.state() != PromiseState::Pending {
                 match promise.result::<String>() {
@@ -182,7 +196,8 @@ impl Engine {
             }
             if let Some((id, kind, body)) = self.wait(due)? {
                 in_flight -= 1;
-                let taken = self.bindings.answer.clone().restore(ctx).and_then(|take| take.call::<_, ()>((id, kind, body)));
+                let exact = exact(&body).unwrap_or_default();
+                let taken = self.bindings.answer.clone().restore(ctx).and_then(|take| take.call::<_, ()>((id, kind, body, exact)));
                 if let Err(error) = taken {
                     return Ok(thrown(&error));
                 }

@@ -4,6 +4,7 @@ mod bindings;
 mod channel;
 mod clock;
 mod engine;
+mod exact;
 mod foreign;
 mod normalise;
 mod options;
@@ -25,6 +26,9 @@ pub use normalise::{Unreadable, normalise};
 /// took the code for its own.
 #[doc(hidden)]
 pub type Rehearsal = fn(&str, &UnixStream) -> bool;
+
+/// Bytes of what is said beside a value.
+pub const MAX_REMARK: usize = 2_000;
 
 /// A worker ends with this if its parent is gone or speaks another protocol.
 const DESERTED: i32 = 72;

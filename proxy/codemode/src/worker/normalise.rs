@@ -36,9 +36,16 @@ pub enum Unreadable {
     },
     /// It wants a module.
     #[error(
-        "modules cannot be imported or exported here: call tools as codemode.<name>(arguments), and write what else is needed yourself"
+        "modules cannot be imported or exported here: `codemode` is there without, so leave import and export out and send the async arrow function \
+         alone; write what else is needed yourself"
     )]
     Module,
+    /// A function that would never run, with calls in it.
+    #[error(
+        "{} would never run: one function is run, the last. Send one async arrow function that does it all, and call others within it",
+        .0.as_ref().map_or_else(|| "a function before the last one".to_owned(), |name| format!("`{name}`"))
+    )]
+    Unrun(Option<String>),
     /// An enum adds up its members.
     #[error("an enum's members must be written out here, not added up; use a constant object instead")]
     Enum,
@@ -204,8 +211,10 @@ fn syntax(code: &str, at: usize, mut message: String) -> Unreadable {
 enum Last<'a> {
     /// An expression that stands there.
     Written(Span),
-    /// A function that was declared.
-    Declared(&'a str),
+    /// A function that stands there.
+    Function(Span),
+    /// A function that was declared, and where.
+    Declared(&'a str, Span),
 }
 
 /// Statements into the body of a function, with a result.
@@ -213,14 +222,18 @@ fn shape(code: &str, program: &Program<'_>) -> Result<Placed, Unreadable> {
     let mut body = Body { code, spots: Spots::of(code), placed: Placed::default() };
     body.placed.add("(async()=>{\n");
     let mut result: Option<Last<'_>> = None;
+    let mut earlier: Vec<(&str, Span)> = Vec::new();
     for statement in &program.body {
         // Nothing at all, `export { main }`, and the `export {}` that stripping leaves.
         if matches!(statement, Statement::EmptyStatement(_) | Statement::ExportNamedDeclaration(_)) {
             continue;
         }
         // Only the last one counts.
-        if let Some(Last::Written(earlier)) = result.take() {
-            body.statement(earlier);
+        match result.take() {
+            Some(Last::Function(_)) => return Err(Unreadable::Unrun(None)),
+            Some(Last::Written(earlier)) => body.statement(earlier),
+            Some(Last::Declared(name, at)) => earlier.push((name, at)),
+            None => {}
         }
         match statement {
             Statement::ImportDeclaration(_) | Statement::ExportAllDeclaration(_) | Statement::ExportFromDeclaration(_) => {
@@ -228,31 +241,44 @@ fn shape(code: &str, program: &Program<'_>) -> Result<Placed, Unreadable> {
             }
             Statement::ExportDeclaration(export) => {
                 body.statement(export.declaration.span());
-                result = declared(&export.declaration).map(Last::Declared);
+                result = declared(&export.declaration).map(|name| Last::Declared(name, export.span));
             }
             Statement::ExportDefaultDeclaration(export) => {
                 let declaration = export.declaration.span();
                 match &export.declaration {
                     ExportDefaultDeclarationKind::FunctionDeclaration(function) if function.id.is_some() => {
                         body.statement(declaration);
-                        result = function.id.as_ref().map(|id| Last::Declared(id.name.as_str()));
+                        result = function.id.as_ref().map(|id| Last::Declared(id.name.as_str(), declaration));
                     }
                     _ => return Ok(body.end(Some(Last::Written(declaration)), rest(program, export.span))),
                 }
             }
-            Statement::ExpressionStatement(expression) => result = Some(Last::Written(expression.expression.span())),
+            Statement::ExpressionStatement(expression) => {
+                let span = expression.expression.span();
+                let inner = expression.expression.without_parentheses();
+                let is_function = matches!(inner, Expression::ArrowFunctionExpression(_) | Expression::FunctionExpression(_));
+                result = Some(if is_function { Last::Function(span) } else { Last::Written(span) });
+            }
             Statement::FunctionDeclaration(function) => {
                 body.statement(function.span);
-                result = function.id.as_ref().map(|id| Last::Declared(id.name.as_str()));
+                result = function.id.as_ref().map(|id| Last::Declared(id.name.as_str(), function.span));
             }
             Statement::VariableDeclaration(variables) => {
                 body.statement(variables.span);
-                result = function_in(variables).map(Last::Declared);
+                result = function_in(variables).map(|name| Last::Declared(name, variables.span));
             }
             other => body.statement(other.span()),
         }
     }
-    Ok(body.end(result, None))
+    // What calls nothing does nothing that anybody could miss.
+    let is_lost = |(name, at): &(&str, Span)| {
+        let text = code.get(at.start as usize..at.end as usize).unwrap_or_default();
+        code.matches(name).count() == 1 && text.contains("codemode")
+    };
+    match earlier.into_iter().find(is_lost) {
+        Some((name, _)) => Err(Unreadable::Unrun(Some(name.to_owned()))),
+        None => Ok(body.end(result, None)),
+    }
 }
 
 /// The code after a default export: hoisted functions that it uses, most likely. They go before it, where they mean the same.
@@ -289,8 +315,8 @@ impl Body<'_> {
         if let Some(result) = result {
             self.placed.add("return (\n");
             match result {
-                Last::Written(span) => self.take(span),
-                Last::Declared(name) => self.placed.add(name),
+                Last::Written(span) | Last::Function(span) => self.take(span),
+                Last::Declared(name, _) => self.placed.add(name),
             }
             self.placed.add("\n)\n");
         }

@@ -2,11 +2,11 @@
 // changes the built-ins afterwards changes its own world only.
 //
 // `ask(name, json)` queues a host call and returns its number; `write(severity, text)` writes to the console; `now()` counts
-// milliseconds. What the web has beside the language is made in web.js.
-(function (ask, write, now) {
+// milliseconds; `promises()` is promises.js. What the web has beside the language is made in web.js.
+(function (ask, write, now, promises) {
   "use strict";
   const { stringify, parse } = JSON;
-  const { create, defineProperty, freeze, setPrototypeOf, keys } = Object;
+  const { create, defineProperty, freeze, hasOwn, keys } = Object;
   const { get: reflectGet, apply } = Reflect;
   const { isArray } = Array;
   const { isView } = ArrayBuffer;
@@ -15,10 +15,13 @@
   const mapSize = bind(Object.getOwnPropertyDescriptor(Map.prototype, "size").get);
   const setEach = bind(Set.prototype.forEach), then = bind(Promise.prototype.then);
   const sliced = bind(String.prototype.slice), wellFormed = bind(String.prototype.toWellFormed);
+  const isWellFormed = bind(String.prototype.isWellFormed), replaced = bind(String.prototype.replaceAll);
   const { Error: Thrown, TypeError: WrongType, RangeError: TooMuch, Promise: Later, Proxy: Shield, String: text, Number: number } = globalThis;
   const { Map: Table, Set: Group, RegExp: Pattern, Uint8Array: Bytes, ArrayBuffer: Buffered, Math: math } = globalThis;
-  const { iterator } = Symbol;
-  const { imul, min } = math;
+  const { iterator, asyncIterator, toPrimitive } = Symbol;
+  const { imul, min, round } = math;
+  const { isInteger, isFinite } = number;
+  const { quietly, guarded } = promises();
 
   // --- calls ---
 
@@ -27,54 +30,96 @@
   const waiting = new Table(), unseen = new Table();
   let raced = false;
 
-  // A call's promise. Awaiting it looks for `constructor` or `then`; whoever looks for anything else forgot to.
-  const unawaited = new Shield(create(Later.prototype), {
-    __proto__: null,
-    get(target, name, promise) {
-      if (typeof name === "symbol" || name in target) {
-        if (name === "constructor" || name === "then") mapDelete(unseen, promise);
-        return reflectGet(target, name, promise);
-      }
-      if (name === "toJSON") return undefined;
-      const called = mapGet(unseen, promise);
-      const written = called === undefined ? "the call" : "codemode." + called + "(…)";
-      throw new WrongType("." + name + " is read of a promise: put await before the call, as in (await " + written + ")." + name);
-    },
-  });
-
   function call(name, value, replacer) {
     const entry = { __proto__: null, name, resolve: undefined, reject: undefined, promise: undefined };
+    const bigs = [];
     entry.promise = new Later((resolve, reject) => {
       // Getters, proxies and toJSON of the arguments run here, inside.
-      const json = stringify(value, replacer);
+      let json = quietly(() => stringify(value, (key, item) => replacer(key, item, bigs)));
       if (json === undefined) throw new WrongType("tool arguments are not JSON-serialisable");
+      // JSON has numbers of any length; the language writes none of them.
+      for (let at = 0; at < bigs.length; at++) json = replaced(json, stringify(marked(at)), text(bigs[at]));
       entry.resolve = resolve;
       entry.reject = reject;
       mapSet(waiting, ask(name, json), entry);
     });
-    setPrototypeOf(entry.promise, unawaited);
     if (entry.resolve !== undefined) mapSet(unseen, entry.promise, name);
-    return entry.promise;
+    return guarded(entry.promise, name, () => mapDelete(unseen, entry.promise));
   }
+  const marked = (at) => "\u0000big" + at + ";";
 
-  function argument(key, item) {
-    if (item instanceof Later) throw new WrongType("the argument " + key + " is a promise: put await before it");
-    // A number without bounds has no form in JSON that all servers understand.
-    return typeof item === "bigint" ? item : shape(item);
+  function argument(key, item, bigs) {
+    const no = (is) => new WrongType((key === "" ? "the argument is " : "the argument " + key + " is ") + is);
+    if (item instanceof Later) throw no("a promise: put await before it");
+    switch (typeof item) {
+      case "bigint":
+        bigs[bigs.length] = item;
+        return marked(bigs.length - 1);
+      case "number":
+        if (!isFinite(item)) throw no(text(item) + ", which JSON has no form for: give a number, or leave it out");
+        return item;
+      case "string":
+        if (!isWellFormed(item)) throw no("a text that ends or begins in half a character: cut it by characters, as in [...text].slice(0, 100).join('')");
+        return item;
+      case "function":
+        throw no("a function: call it, and give what it returns");
+      case "symbol":
+        throw no("a symbol, which JSON has no form for: give a text");
+    }
+    if (isAsync(item)) throw no("an async iterator: go through it with for await, and give the list");
+    return shape(item);
   }
+  const isAsync = (item) => typeof item === "object" && item !== null && !isArray(item) && typeof item.next === "function" && typeof item[asyncIterator] === "function";
 
   function invoke(name, values) {
     const [value, index, all] = values;
     // What `map` adds is not meant.
     if (values.length > 1 && !(values.length === 3 && isArray(all) && all[index] === value)) {
-      const said = "codemode." + name + " takes one object with named arguments, and was given " + values.length + " arguments";
+      let said = "codemode." + name + " takes one object with named arguments, and was given " + values.length + " arguments: ";
+      // `codemode.call('tool', {…})` and the like.
+      said += typeof value === "string" && values.length === 2 && typeof index === "object"
+        ? "a tool is called by its name, as in codemode." + sliced(value, 0, 128) + "({…})"
+        : "codemode.describe('" + name + "') tells their names";
       return new Later((_, reject) => reject(new WrongType(said)));
     }
     return call(name, value === undefined ? {} : value, argument);
   }
 
+  // What the portal itself is asked, once its arguments are what they can be.
+  const asking = {
+    __proto__: null,
+    tools(values) {
+      if (values.length > 0) throw new WrongType("codemode.tools() takes nothing and gives all: codemode.search('words', {server: 'name', limit: 10}) finds those that fit");
+    },
+    search(values) {
+      const options = values[1];
+      if (options === undefined || options === null) return;
+      const wrong = (what) => new WrongType(what + ": codemode.search('words', {limit: 10, server: 'name'})");
+      if (typeof options !== "object" || isArray(options)) throw wrong("the second argument of codemode.search is an object");
+      for (const key of keys(options)) {
+        const value = options[key];
+        if (key !== "limit" && key !== "server") throw wrong("codemode.search has no option " + key);
+        if (value === undefined || value instanceof Later) continue;
+        if (key === "limit" && !(isInteger(value) && value > 0)) throw wrong("limit is a whole number, and was " + shown(value));
+        if (key === "server" && typeof value !== "string") throw wrong("server is a text, and was " + shown(value));
+      }
+    },
+    describe() {},
+    result(values) {
+      const from = values[1];
+      if (from === undefined) values.length = min(values.length, 1);
+      else if (!(isInteger(from) && from >= 0)) {
+        throw new WrongType("codemode.result takes the number of the character to begin at, as in codemode.result('id', 24000), and was given " + shown(from));
+      }
+    },
+    withMeta(values) {
+      if (typeof values[0] !== "string") throw new WrongType("say which tool by its name, a text: codemode.withMeta('name', {…})");
+    },
+  };
+
   // kind: 0 a value, 1 the tool failed, 2 there is no such tool, 3 a bound.
-  function answer(id, kind, body) {
+  // `exact` is the body with integers beyond what numbers hold as texts, if it has such.
+  function answer(id, kind, body, exact) {
     const entry = mapGet(waiting, id);
     if (entry === undefined) return;
     mapDelete(waiting, id);
@@ -82,11 +127,19 @@
     if (kind === 1) return entry.reject(failure(body));
     if (kind === 2) return entry.reject(new WrongType(body));
     if (kind === 3) return entry.reject(new TooMuch(body));
+    const own = asking[entry.name] !== undefined, about = own && entry.name !== "withMeta" && entry.name !== "result";
     let value;
-    try { value = parse(body); } catch (error) { return entry.reject(error); }
-    if (entry.name === "search" && isArray(value)) for (const hit of value) brief(hit);
+    try { value = parse(about || exact === "" ? body : exact); } catch (error) { return entry.reject(error); }
+    if (entry.name === "search" && isArray(value)) {
+      for (const hit of value) brief(hit);
+      if (value.length === 0) write(1, "codemode.search found nothing: say it in other words, or look at (await codemode.tools()).map((tool) => tool.name)");
+    }
+    if (!own) plain(value, body, exact);
     if (entry.name !== "withMeta") return entry.resolve(value);
-    if (typeof value.error !== "string") return entry.resolve(value);
+    if (typeof value.error !== "string") {
+      plain(value.value);
+      return entry.resolve(value);
+    }
     const error = failure(value.error);
     defineProperty(error, "meta", { value: value.meta });
     entry.reject(error);
@@ -98,6 +151,47 @@
     return error;
   }
 
+  // A result is a plain value, and is read by many as what it was made of.
+  function plain(value, body, exact) {
+    if (typeof value !== "object" || value === null) return;
+    for (const name of ["content", "structuredContent"]) {
+      if (hasOwn(value, name)) continue;
+      const get = () => {
+        const is = isArray(value) ? "a list of " + value.length : "an object of " + (sliced(keys(value).join(", "), 0, 200) || "nothing");
+        return absent(name, is);
+      };
+      const set = (other) => { defineProperty(value, name, { value: other, writable: true, enumerable: true, configurable: true }); };
+      defineProperty(value, name, { get, set, configurable: true });
+    }
+    // What failed is thrown.
+    if (!hasOwn(value, "isError")) defineProperty(value, "isError", { value: false, writable: true, configurable: true });
+    if (hasOwn(value, toPrimitive)) return;
+    const whole = body !== undefined && body.length <= 262144 ? body : undefined;
+    defineProperty(value, toPrimitive, { value: (hint) => {
+      if (hint === "number") throw new WrongType("a tool's result is used as a number, and is " + (isArray(value) ? "a list: use its length, or an item" : "an object: use one of its fields"));
+      // The tool's own words, where nothing was changed since.
+      const now = stringify(value);
+      return whole !== undefined && stringify(parse(exact === "" ? whole : exact)) === now ? whole : now;
+    }, writable: true, configurable: true });
+  }
+  function absent(name, is) {
+    throw new WrongType("." + name + " is not there: a call gives the tool's plain value already, which is " + is + ": use it as it is");
+  }
+  for (const name of ["content", "structuredContent", "text"]) {
+    const get = function () {
+      // Of any other text nobody reads what only the first letter of one was thought to have.
+      return name === "text" && this.length !== 1 ? undefined : absent(name, "a text");
+    };
+    const set = function () {};
+    defineProperty(String.prototype, name, { get, set, configurable: true });
+  }
+  // A tool's text that is JSON is parsed already.
+  const { parse: parsed } = { parse(said, reviver) {
+    if (typeof said !== "object" || said === null || said instanceof text) return parse(said, reviver);
+    return parse(said instanceof Later ? text(said) : stringify(said), reviver);
+  } };
+  defineProperty(JSON, "parse", { value: parsed, writable: true, configurable: true });
+
   // What a search found is written down as a name with a line; the rest is there for whoever asks for it.
   function brief(hit) {
     if (typeof hit !== "object" || hit === null) return;
@@ -108,7 +202,10 @@
 
   const made = new Table();
   for (const name of ["tools", "search", "describe", "result", "withMeta"]) {
-    mapSet(made, name, freeze((...values) => call(name, values, argument)));
+    mapSet(made, name, freeze((...values) => {
+      try { asking[name](values); } catch (error) { return new Later((_, reject) => reject(error)); }
+      return call(name, values, argument);
+    }));
   }
   // `codemode.server.tool` is `codemode.server_tool`.
   function method(name) {
@@ -123,13 +220,14 @@
     }
     return known;
   }
+  const unlisted = () => new WrongType("codemode does not tell its names like this: (await codemode.tools()).map((tool) => tool.name), or codemode.search('words')");
   // A proxy over nothing: every name is a tool's, also `__proto__`, `constructor` and the like. Not `then`, or awaiting the object
   // would call it; not `toJSON`, or writing it down would.
   const handler = {
     __proto__: null,
     get(_, name) { return typeof name !== "string" || name === "then" || name === "toJSON" ? undefined : method(name); },
-    has(_, name) { return typeof name === "string" && name !== "then" && name !== "toJSON"; },
-    ownKeys() { return []; },
+    has(_, name) { if (typeof name !== "string" || name === "then" || name === "toJSON") return false; throw unlisted(); },
+    ownKeys() { throw unlisted(); },
     getOwnPropertyDescriptor() { return undefined; },
     getPrototypeOf() { return null; },
     setPrototypeOf() { return false; },
@@ -165,6 +263,12 @@
     sleep: freeze((wait) => new Later((resolve) => { timer(() => resolve(), wait, [], false); })),
     clearTimeout: clear, clearInterval: clear, clearImmediate: clear,
   };
+
+  // What a script threw there would be lost.
+  defineProperty(globalThis, "queueMicrotask", { value: function queueMicrotask(callback) {
+    if (typeof callback !== "function") throw new WrongType("queueMicrotask takes a function");
+    then(new Later((resolve) => resolve()), () => { callback(); });
+  }, writable: true, configurable: true });
 
   // When the first timer is due; -1 without one.
   function due() {
@@ -247,7 +351,9 @@
     return item;
   }
   function resolved(_, item) {
-    if (!(item instanceof Later)) return shape(item);
+    if (typeof item === "number" && !isFinite(item)) return text(item);
+    if (typeof item === "string") return wellFormed(item);
+    if (!(item instanceof Later) && !isAsync(item)) return shape(item);
     const settled = mapGet(promised, item);
     if (settled !== undefined) return resolved(_, settled.value);
     unsettled[unsettled.length] = item;
@@ -256,13 +362,14 @@
 
   // --- console ---
 
+  const unawaited = "[a promise: put await before it]";
   function shown(value) {
     try {
       if (typeof value === "string") return value;
       if (typeof value === "object" && value !== null) {
-        if (value instanceof Later) return "[a promise: put await before it]";
+        if (value instanceof Later) return unawaited;
         if (value instanceof Thrown) return text(value.name) + ": " + text(value.message);
-        const json = stringify(value, (_, item) => (item instanceof Later ? "[a promise: put await before it]" : shape(item)));
+        const json = quietly(() => stringify(value, (_, item) => (item instanceof Later ? unawaited : shape(item))));
         if (json !== undefined) return json;
       }
       return text(value);
@@ -331,8 +438,8 @@
     }
   }
 
-  // What the program came to.
-  let result;
+  // What the program came to, and how many calls were still under way then; what is to be said beside it.
+  let result, early = 0, remark = "";
 
   // Calls what the model wrote. The answer's first letter says what the rest is: t an error's text; d nothing, it is done.
   async function run(program) {
@@ -341,11 +448,34 @@
       // The model wrote a function, as asked; what was called was only what surrounds it.
       if (typeof value === "function") value = await value(given);
       result = value;
+      early = raced ? 0 : mapSize(waiting);
       return "d";
     } catch (error) {
       return "t" + wellFormed(told(error, ""));
     }
   }
+
+  async function gathered(items) {
+    const values = [];
+    for await (const value of items) values[values.length] = value;
+    return values;
+  }
+
+  // What a model has to know of a script that seems to be well.
+  function left() {
+    let said = "";
+    if (early > 0) {
+      said = (early === 1 ? "A call was" : early + " calls were") + " still under way when the script returned its value, which may lack what came of " +
+        (early === 1 ? "it" : "them") + ": put await before each, and for a list await Promise.all(list.map(async (item) => …)) in place of forEach.";
+    }
+    if (raced) return said;
+    mapEach(timers, (timer) => {
+      const when = timer.every > 0 ? "An interval" : "A timer that was to act in " + round((timer.due - now()) / 1000) + " s";
+      if (said.length < 1000) said += (said === "" ? "" : "\n") + when + " was dropped at the end of the script, and will never act: await sleep(milliseconds) waits.";
+    });
+    return said;
+  }
+  const remarked = () => wellFormed(remark);
 
   // Says what the program came to, once all that it began is over: v a value as JSON, n nothing was returned, t an error's text.
   async function tell() {
@@ -353,10 +483,16 @@
       if (typeof result === "function") throw new WrongType("the result is a function: call it, and return what it gives");
       for (;;) {
         unsettled = [];
-        const json = result === undefined ? undefined : stringify(result, resolved);
+        const json = result === undefined ? undefined : quietly(() => stringify(result, resolved));
         const still = unsettled;
-        for (let at = 0; at < still.length; at++) mapSet(promised, still[at], { __proto__: null, value: await still[at] });
+        for (let at = 0; at < still.length; at++) {
+          const value = await (still[at] instanceof Later ? still[at] : gathered(still[at]));
+          mapSet(promised, still[at], { __proto__: null, value });
+        }
+        // They were what was under way, most likely.
+        if (still.length > 0) early = 0;
         if (still.length > 0) continue;
+        remark = left();
         let unhandled;
         mapEach(rejections, (rejection) => { unhandled = unhandled || rejection; });
         if (unhandled !== undefined) return "t" + wellFormed(told(unhandled.reason, " (nothing awaited this: put await before each call)"));
@@ -367,5 +503,5 @@
     }
   }
 
-  return { __proto__: null, run, tell, answer, seed, due, fire, owes, rejected };
+  return { __proto__: null, run, tell, answer, seed, due, fire, owes, rejected, remarked };
 })

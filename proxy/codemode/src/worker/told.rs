@@ -10,8 +10,8 @@ const TOO_DEEP: &str = "RangeError: Maximum call stack size exceeded";
 /// Characters of a line of code that are shown.
 const MOST_OF_A_LINE: usize = 120;
 
-/// Names that models expect and that are not there, with what is there in their place.
-const OUTSIDE: [(&str, &str); 30] = [
+/// What models expect to be there and is not, with what is there in its place.
+const OUTSIDE: [(&str, &str); 33] = [
     ("fetch", NETWORK),
     ("XMLHttpRequest", NETWORK),
     ("WebSocket", NETWORK),
@@ -41,10 +41,14 @@ const OUTSIDE: [(&str, &str); 30] = [
     ("None", "this is JavaScript: null"),
     ("True", "this is JavaScript: true"),
     ("False", "this is JavaScript: false"),
+    ("range", "this is JavaScript: for (let i = 0; i < n; i++)"),
+    ("str", "this is JavaScript: String(value)"),
+    ("dict", "this is JavaScript: {name: value}"),
     ("asyncio", "this is JavaScript: Promise.all([…])"),
 ];
 const NETWORK: &str = "there is no network here: call tools as codemode.<name>(arguments)";
-const MODULES: &str = "there is no file system and no module here: call tools as codemode.<name>(arguments)";
+const MODULES: &str = "there is no file system and no module here: leave import, require and module.exports out, send the async arrow function alone, \
+                       and call tools as codemode.<name>(arguments)";
 
 /// An error's text as it leaves: without our own frames, with the model's own lines, a hint where one helps, bounded.
 pub fn tidy(text: &str, code: &str, positions: &Positions) -> String {
@@ -71,7 +75,7 @@ pub fn tidy(text: &str, code: &str, positions: &Positions) -> String {
             None => tidied.push_str(line),
         }
         if at == 0
-            && let Some(hint) = hint(line)
+            && let Some(hint) = hint(line, code)
         {
             tidied.push_str(&format!(" ({hint})"));
         }
@@ -95,14 +99,24 @@ fn placed(frame: &str, positions: &Positions) -> Option<(String, usize)> {
     Some((format!("{before}script:{line}:{column}{rest}"), line))
 }
 
-/// The remedy for an error, by the engine's text.
-fn hint(error: &str) -> Option<String> {
+/// What to do about an error, by what the engine says of it.
+fn hint(error: &str, code: &str) -> Option<String> {
     let (name, message) = error.split_once(": ")?;
     match name {
+        _ if message.starts_with("could not load module") => Some(MODULES.to_owned()),
+        _ if message.contains("only 65535 allowed") => {
+            Some("go through the list with reduce or a loop in place of spreading it: list.reduce((a, b) => Math.max(a, b))".to_owned())
+        }
         "ReferenceError" => {
             let unknown = message.split_once(" is not defined")?.0.trim_matches('\'');
             let known = OUTSIDE.iter().find(|(outside, _)| *outside == unknown).map(|(_, hint)| (*hint).to_owned());
             Some(known.unwrap_or_else(|| {
+                if has_keyword(code, unknown) {
+                    return format!("this is Python; in JavaScript named arguments are an object: codemode.<name>({{{unknown}: …}})");
+                }
+                if is_assigned(code, unknown) {
+                    return format!("declare it: const {unknown} = …, or let where it changes");
+                }
                 "nothing has this name here: tools are codemode.<name>(arguments), which codemode.search('words') finds".to_owned()
             }))
         }
@@ -119,6 +133,28 @@ fn hint(error: &str) -> Option<String> {
         "TypeError" if message.contains("circular reference") => Some("return the fields that are needed".to_owned()),
         _ => None,
     }
+}
+
+/// Where a name stands alone, what is before it and after.
+fn standing<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let in_name = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    code.match_indices(name).filter(|_| !name.is_empty()).filter_map(move |(at, _)| {
+        let (before, after) = (code.get(..at)?, code.get(at + name.len()..)?);
+        (!before.ends_with(in_name) && !after.starts_with(in_name)).then(|| (before.trim_end(), after.trim_start()))
+    })
+}
+
+fn assigns(after: &str) -> bool {
+    after.starts_with('=') && !after.starts_with("==") && !after.starts_with("=>")
+}
+
+/// Whether something is called with this name and a value, as Python does.
+fn has_keyword(code: &str, name: &str) -> bool {
+    standing(code, name).any(|(before, after)| before.ends_with(['(', ',']) && assigns(after))
+}
+
+fn is_assigned(code: &str, name: &str) -> bool {
+    standing(code, name).any(|(before, after)| !before.ends_with('.') && assigns(after))
 }
 
 /// Which bound an error tells of, if it is the engine's or ours. A script that throws such an error itself says so of itself.

@@ -194,6 +194,7 @@
 
   const crypto = Object.freeze({
     __proto__: null,
+    get subtle() { throw new WrongType("there is no crypto.subtle here, and nothing that signs or hashes: crypto.randomUUID and getRandomValues are there"); },
     getRandomValues(view) {
       if (!isView(view) || view instanceof View || view instanceof Float32Array || view instanceof Float64Array) {
         throw named("TypeMismatchError", "getRandomValues fills an array of integers");

@@ -164,7 +164,7 @@ async fn an_error_says_what_to_do_next() {
         ),
         ("async () => { const { a } = codemode.test_echo({ a: 1 }); return a }", ".a is read of a promise"),
         ("async () => (await codemode.test_echo({})).split(',')", "log the value"),
-        ("async () => { for (const a of codemode.test_echo([])) a }", "await the promise"),
+        ("async () => { for (const a of codemode.test_echo([])) a }", "gone through as if it were a list: put await before the call"),
         ("async () => (await codemode.test_echo({})).items.map((a) => a)", "?."),
         ("async () => fetch('https://example.com')", "no network here"),
         ("async () => Buffer.from('x', 'base64')", "atob"),

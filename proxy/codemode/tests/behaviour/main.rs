@@ -6,6 +6,8 @@ mod break_out;
 mod corpus;
 mod hosts;
 mod limits;
+mod plain;
 mod programs;
+mod promised;
 mod stage;
 mod web;

@@ -82,6 +82,7 @@ impl Host for Tools {
             Asked::Search if value[0] == "found" => {
                 r#"[{"name":"a","signature":"a()","summary":"s","inputSchema":{"type":"object"}}]"#.to_owned()
             }
+            Asked::Search if value[0] == "none" => "[]".to_owned(),
             Asked::Search => format!("{{\"searched\":{value}}}"),
             Asked::Describe => format!("{{\"described\":{value}}}"),
             Asked::Result => format!("{{\"kept\":{value}}}"),

@@ -4,9 +4,9 @@ async () => { try { codemode = { x: () => ({ name: "no" }) } } catch {} try { gl
 async () => { for (const f of [() => { codemode.x = 1 }, () => { codemode.x.call = 1 }, () => Object.setPrototypeOf(codemode, { x: 1 }), () => { delete codemode.x }, () => Object.assign(codemode, { x: 1 })]) try { f() } catch {} return (await codemode.x({})).name }
 //# the_object_is_no_thenable -> ok "function"
 async () => typeof (await codemode).x
-//# the_object_is_no_json -> ok "{}"
+//# the_object_is_no_json -> error
 async () => JSON.stringify(codemode)
-//# the_object_has_no_keys -> ok 0
+//# the_object_has_no_keys -> error
 async () => Reflect.ownKeys(codemode).length + Object.entries(codemode).length
 //# the_object_has_no_prototype -> ok null
 async () => Object.getPrototypeOf(codemode)
@@ -28,11 +28,11 @@ async () => { for (let i = 0; ; i++) codemode["n" + i] }
 async () => { for (;;) await codemode.x({}) }
 //# calls_without_end_at_once -> error
 async () => Promise.all(Array.from({ length: 5000 }, () => codemode.x({})))
-//# calls_without_end_all_settled -> ok 5000
+//# calls_without_end_all_settled -> error
 async () => (await Promise.allSettled(Array.from({ length: 5000 }, () => codemode.x({})))).length
-//# calls_that_are_caught -> timeout
+//# calls_that_are_caught -> error
 async () => { while (true) await codemode.x({}).catch(() => {}) }
-//# calls_after_the_end -> timeout|ok
+//# calls_after_the_end -> timeout|error
 async () => { Promise.resolve().then(() => Promise.resolve()).then(() => { for (;;) codemode.x({}) }); return 1 }
 //# a_call_that_nobody_waits_for -> ok 1
 async () => { codemode.x({}); return 1 }
@@ -46,9 +46,9 @@ async () => { Promise.prototype.then = function (f) { return f("granted") }; try
 async () => codemode.x({ a: "x".repeat(300 << 10) })
 //# arguments_that_are_a_ring -> error
 async () => { const a = {}; a.a = a; return codemode.x(a) }
-//# arguments_that_are_big -> error
-async () => codemode.x({ a: 1n })
-//# arguments_that_are_no_json -> ok "tool arguments are not JSON-serialisable"
+//# arguments_that_are_big -> ok [1,"9007199254740993"]
+async () => { const r = await codemode.x({ a: 1n, b: 9007199254740993n }); return [r.echo.a, r.echo.b] }
+//# arguments_that_are_no_json -> ok "the argument is a symbol, which JSON has no form for: give a text"
 async () => { try { await codemode.x(Symbol("s")) } catch (e) { return e.message } }
 //# arguments_that_throw -> ok "mine"
 async () => { try { await codemode.x({ get a() { throw new Error("mine") } }) } catch (e) { return e.message } }

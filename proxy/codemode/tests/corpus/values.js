@@ -30,7 +30,7 @@ async () => "r".repeat(1 << 20)
 async () => 123456789012345678901234567890n
 //# returns_a_symbol -> ok null
 async () => Symbol("s")
-//# returns_what_json_lacks -> ok [null,null,null,null]
+//# returns_what_json_lacks -> ok ["NaN","Infinity",null,null]
 async () => [NaN, Infinity, undefined, () => 1]
 //# returns_a_getter_that_throws -> error
 async () => ({ get a() { throw new Error("x") } })
@@ -107,7 +107,7 @@ let a: any = a@nest:|| as any@;
 //# local_time_is_universal_time -> ok [0,0,"1970-01-01T05:00:00.000Z"]
 async () => { const d = new Date(0); return [d.getHours(), d.getTimezoneOffset(), new Date(1970, 0, 1, 5).toISOString()] }
 //# dates_in_words -> ok true
-async () => { const d = new Date(0); return [String(d), d.toDateString(), d.toLocaleString(), d.toLocaleDateString("de-DE"), d.toTimeString()].every((s) => s.length > 5) }
+async () => { const d = new Date(0); return [String(d), d.toDateString(), d.toLocaleString(), d.toLocaleDateString("en-US"), d.toTimeString()].every((s) => s.length > 5) }
 //# texts_in_other_languages -> ok|error
 async () => ["a".localeCompare("b"), "\u00df".toLocaleUpperCase("tr"), (1234.5).toLocaleString("de-DE"), "e\u0301".normalize("NFC").length].join()
 //# no_internationalisation -> ok "undefined"

@@ -158,7 +158,10 @@ impl Body {
         let (kind, bytes) = match &self.form {
             Form::Json => (self.kind.clone(), Bytes::from(value.to_string())),
             Form::Pairs(styles) => (self.kind.clone(), pairs(members(value).map_err(wrong)?, styles).map_err(wrong)?),
-            Form::Parts(files) => multipart::written(members(value).map_err(wrong)?, files).map_err(wrong)?,
+            Form::Parts(files) => multipart::written(members(value).map_err(wrong)?, files).map_err(|flaw| match &flaw.member {
+                Some(member) => Unfit::wrong(&format!("{}/{member}", self.key), flaw.why),
+                None => wrong(flaw.why),
+            })?,
             Form::Text => (self.kind.clone(), Bytes::from(style::scalar(value))),
             Form::Bytes => (self.kind.clone(), Bytes::from(multipart::decoded(value.as_str().unwrap_or_default()).map_err(wrong)?)),
         };

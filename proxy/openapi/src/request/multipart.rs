@@ -11,13 +11,26 @@ const MAX_PARTS: usize = 256;
 
 struct Part {
     name: String,
-    kind: &'static str,
-    is_file: bool,
+    kind: String,
+    /// Of a file.
+    file: Option<String>,
     content: Vec<u8>,
 }
 
+/// Why no body can be made.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Flaw {
+    /// The member that it is about.
+    pub member: Option<String>,
+    pub why: &'static str,
+}
+
+/// What is said of a file that is none.
+const HOW: &str = "is a file: give its bytes in Base64, as btoa(text) or bytes.toBase64() make them, or {content, filename, contentType} with `content` in Base64";
+
 /// The type, with its boundary, and the body. `files` are the members that are files, given in Base64.
-pub fn written(members: &Map<String, Value>, files: &[Box<str>]) -> Result<(HeaderValue, Bytes), &'static str> {
+pub fn written(members: &Map<String, Value>, files: &[Box<str>]) -> Result<(HeaderValue, Bytes), Flaw> {
+    let of_all = |why| Flaw { member: None, why };
     let mut parts = Vec::new();
     for (name, value) in members {
         let is_file = files.iter().any(|file| **file == **name);
@@ -25,43 +38,66 @@ pub fn written(members: &Map<String, Value>, files: &[Box<str>]) -> Result<(Head
             Value::Null => {}
             Value::Array(items) if is_file || !items.iter().any(|item| item.is_object() || item.is_array()) => {
                 for item in items {
-                    parts.push(part(name, item, is_file)?);
+                    parts.push(part(name, item, is_file).map_err(|why| Flaw { member: Some(name.clone()), why })?);
                 }
             }
-            one => parts.push(part(name, one, is_file)?),
+            one => parts.push(part(name, one, is_file).map_err(|why| Flaw { member: Some(name.clone()), why })?),
         }
         if parts.len() > MAX_PARTS {
-            return Err("has more than 256 parts");
+            return Err(of_all("has more than 256 parts"));
         }
     }
     let boundary = boundary(&parts);
     let mut body = BytesMut::new();
     for part in &parts {
         let name = quoted(&part.name);
-        let file = if part.is_file { format!("; filename=\"{name}\"") } else { String::new() };
+        let file = part.file.as_ref().map(|file| format!("; filename=\"{}\"", quoted(file))).unwrap_or_default();
         let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\nContent-Type: {}\r\n\r\n", part.kind);
         body.extend_from_slice(head.as_bytes());
         body.extend_from_slice(&part.content);
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-    let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}")).map_err(|_| "cannot be sent")?;
+    let kind = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}")).map_err(|_| of_all("cannot be sent"))?;
     Ok((kind, body.freeze()))
 }
 
 fn part(name: &str, value: &Value, is_file: bool) -> Result<Part, &'static str> {
+    if is_file {
+        return file(name, value);
+    }
     let (kind, content) = match value {
-        Value::String(text) if is_file => ("application/octet-stream", decoded(text)?),
-        _ if is_file => return Err("holds a file that is not Base64"),
         Value::Object(_) | Value::Array(_) => ("application/json", value.to_string().into_bytes()),
         one => ("text/plain; charset=utf-8", scalar(one).into_bytes()),
     };
-    Ok(Part { name: name.to_owned(), kind, is_file, content })
+    Ok(Part { name: name.to_owned(), kind: kind.to_owned(), file: None, content })
+}
+
+/// A file: its bytes, or an object of these, its name and its type. Many services go by the ending of the name.
+fn file(name: &str, value: &Value) -> Result<Part, &'static str> {
+    let told = |key: &str| value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let given = match value {
+        Value::String(text) => text.as_str(),
+        Value::Object(_) => told("content").ok_or(HOW)?,
+        _ => return Err(HOW),
+    };
+    // `data:image/png;base64,…` (RFC 2397)
+    let (said, base64) = match given.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,")) {
+        Some((kind, base64)) => (Some(kind).filter(|kind| !kind.is_empty()), base64),
+        None => (None, given),
+    };
+    let kind = told("contentType").or(said).unwrap_or("application/octet-stream");
+    if !kind.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') || !kind.contains('/') {
+        return Err("has a `contentType` that is no media type");
+    }
+    let content = decoded(base64).map_err(|_| HOW)?;
+    let called = told("filename").unwrap_or(name).to_owned();
+    Ok(Part { name: name.to_owned(), kind: kind.to_owned(), file: Some(called), content })
 }
 
 /// Bytes that arguments give as text.
 pub fn decoded(text: &str) -> Result<Vec<u8>, &'static str> {
-    STANDARD.decode(text.trim()).map_err(|_| "is not Base64")
+    STANDARD.decode(text.trim()).map_err(|_| "is not Base64: btoa(text) and bytes.toBase64() make it")
 }
 
 /// A boundary that occurs in no part.

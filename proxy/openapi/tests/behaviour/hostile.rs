@@ -98,3 +98,29 @@ fn credentials_stand_where_no_argument_and_no_connection_stands() {
     assert_eq!(api.operations[0].needs, [vec!["a", "e"], vec!["f"]]);
     assert!(api.operations[1].needs.is_empty());
 }
+
+#[test]
+fn a_path_that_repeats_the_documents_server_goes_where_that_goes() {
+    let get = json!({"operationId": "get", "responses": {"200": {"description": "ok"}}});
+    let document = |servers: Value, own: Value, other: Value| {
+        let mut document = json!({"openapi": "3.0.0", "info": {"title": "t", "version": "1"}, "paths": {
+            "/a": {"servers": own, "get": get},
+            "/b": {"servers": other, "get": {"operationId": "other", "responses": {"200": {"description": "ok"}}}},
+        }});
+        if !servers.is_null() {
+            document["servers"] = servers;
+        }
+        document
+    };
+    let of = |url: &str| json!([{"url": url}]);
+    let (usual, foreign) = (of("https://api.example"), of("https://files.example"));
+    let base = Some("https://api.eu.example");
+    let api = read(&document(usual.clone(), usual.clone(), usual.clone()), base).unwrap();
+    assert_eq!((api.operations.len(), api.refused.len(), api.base.to_string().as_str()), (2, 0, "https://api.eu.example"));
+    let api = read(&document(Value::Null, usual.clone(), usual.clone()), base).unwrap();
+    assert_eq!((api.operations.len(), api.refused.len()), (2, 0), "all alike, where the document names none");
+    let api = read(&document(usual.clone(), usual.clone(), foreign.clone()), base).unwrap();
+    assert_eq!((api.operations.len(), api.refused.len()), (1, 1), "another's credentials go nowhere else");
+    let api = read(&document(Value::Null, usual, foreign), base).unwrap();
+    assert_eq!((api.operations.len(), api.refused.len()), (0, 2));
+}

@@ -138,6 +138,14 @@ fn bodies_are_written_as_their_types_say() {
     assert!(text.contains("name=\"f\"; filename=\"f\"\r\nContent-Type: application/octet-stream\r\n\r\nhi\r\n"), "{text}");
     assert!(text.contains("name=\"n%22%0D%0A\"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\ngnomon-0"), "{text}");
     assert!(text.contains("Content-Type: application/json\r\n\r\n{\"k\":1}"), "{text}");
+    let (_, text) = body(&parts, json!({"f": {"content": "aGk=", "filename": "a\"b.jsonl", "contentType": "application/jsonl"}}));
+    assert!(text.contains("name=\"f\"; filename=\"a%22b.jsonl\"\r\nContent-Type: application/jsonl\r\n\r\nhi\r\n"), "{text}");
+    let (_, text) = body(&parts, json!({"f": "data:text/plain;base64,aGk="}));
+    assert!(text.contains("filename=\"f\"\r\nContent-Type: text/plain\r\n\r\nhi\r\n"), "{text}");
+    for wrong in [json!("hello there"), json!({"filename": "x"}), json!(7), json!({"content": "aGk=", "contentType": "a\r\nX: y"})] {
+        let unfit = drafted(&parts, json!({"body": {"f": wrong}})).unwrap_err().to_string();
+        assert!(unfit.contains("body/f"), "{unfit}");
+    }
     assert_eq!(body(&with("text/plain", json!({"type": "string"}), json!({})), json!("hi")).1, "hi");
     assert_eq!(body(&with("application/octet-stream", json!({"type": "string", "format": "binary"}), json!({})), json!("aGk=")).1, "hi");
 }

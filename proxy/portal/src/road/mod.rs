@@ -137,14 +137,7 @@ impl Road {
         let act = self.begin(kind, call, &request.method);
         let routed = match self.lists.route(&call.caller, request) {
             Ok(routed) => self.inward(call, routed),
-            Err(NotRouted { error, line }) => {
-                act.names(|| asked_for(request));
-                act.decided_by(line.as_deref());
-                let why = if line.is_some() { "policy does not allow it" } else { "it does not exist, or policy hides it" };
-                self.turned_down(call, self.lists.named_server(&call.caller, request), request, (error.code, why));
-                let ending = Ending::because(Status::Refused, error.code.to_smolstr());
-                return act.end(ending, in_era(&call.from, error).into()).await;
-            }
+            Err(not_routed) => return self.not_routed(call, request, act, not_routed).await,
         };
         act.names(|| routed.exposed.as_ref().map_or_else(|| routed.name.clone(), |exposed| exposed.entry.name.clone()));
         act.decided_by(routed.permit.line());
@@ -195,6 +188,27 @@ impl Road {
             }
             (Prefix::Always, Outcome::Error(_)) | (Prefix::Never, _) => outcome,
         }
+    }
+
+    /// The end of a call that a script makes of what its caller may not know of, or of nothing at all.
+    pub async fn nowhere(&self, call: &Call, request: &Request) -> Outcome {
+        let act = self.begin(audit::RecordKind::Call, call, &request.method);
+        let not_routed = match self.lists.route(&call.caller, request) {
+            Err(not_routed) => not_routed,
+            // It was not there, or not allowed, when the script began; or two are called alike in scripts.
+            Ok(_) => RpcError::new(INVALID_PARAMS, format!("Unknown tool: {}", asked_for(request))).into(),
+        };
+        self.not_routed(call, request, act, not_routed).await
+    }
+
+    /// What becomes of a request that goes nowhere.
+    async fn not_routed(&self, call: &Call, request: &Request, act: Act, NotRouted { error, line }: NotRouted) -> Outcome {
+        act.names(|| asked_for(request));
+        act.decided_by(line.as_deref());
+        let why = if line.is_some() { "policy does not allow it" } else { "it does not exist, or policy hides it" };
+        self.turned_down(call, self.lists.named_server(&call.caller, request), request, (error.code, why));
+        let ending = Ending::because(Status::Refused, error.code.to_smolstr());
+        act.end(ending, in_era(&call.from, error).into()).await
     }
 
     /// Gets a server's answer. Boxed: a script's call is within its client's, and the compiler follows futures so far and no further.

@@ -186,6 +186,67 @@ async fn calls_of_a_script_are_judged_and_recorded_like_any_other_under_its_exec
     assert_eq!(within, 2, "{events:#?}");
 }
 
+/// Waits until so many events of class policy are on disk.
+async fn of_policy(portal: &Running, count: usize) -> Vec<Value> {
+    let mut all = count;
+    loop {
+        let events = portal.events(all).await;
+        all = events.len() + 1;
+        let of_policy: Vec<Value> = events.into_iter().filter(|event| event["gnomon.detection.class"] == "policy").collect();
+        if of_policy.len() >= count {
+            return of_policy;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_script_that_calls_what_is_hidden_or_not_there_is_refused_and_recorded_as_a_direct_call_is() {
+    let (jira, drive) = office().await;
+    let policy = "[{allow: {servers: [jira], tools: [search_jira_with_jql]}}]";
+    let setup = || Setup::of([("jira", jira.url()), ("google", drive.url())]).policy(policy).rule("log", "gen_ai.tool.name: none");
+    // What a direct call of each leaves behind.
+    let portal = setup().start().await;
+    let mut direct = Client::modern(portal.address);
+    for name in ["jira_update_jira_ticket", "google_drive_get_content", "jira_serach"] {
+        assert_eq!(direct.call(name, json!({})).await.last()["error"]["code"], -32602);
+    }
+    let told = |records: &[gnomon_audit::Record]| -> Vec<_> {
+        let calls = records.iter().filter(|record| record.kind == RecordKind::Call && record.status == Some(Status::Refused));
+        calls.map(|call| (call.tool.clone(), call.error.clone(), call.policy_line.clone(), call.server.clone())).collect()
+    };
+    let of_event = |event: &Value| ["gnomon.action", "gen_ai.tool.name", "error.type", "gnomon.server.id"].map(|key| event[key].clone());
+    let directly = told(&portal.records(4).await);
+    let events: Vec<_> = of_policy(&portal, 3).await.iter().map(of_event).collect();
+    assert_eq!(directly.len(), 3, "{directly:?}");
+    for code in [
+        "async () => { for (const name of ['jira_update_jira_ticket', 'google_drive_get_content', 'jira_serach']) try { await codemode[name]({}) } catch {} return 'ok' }",
+        "async () => { for (const name of ['jira-update_jira_ticket', 'google_drive_get_content', 'jira_serach']) try { await codemode.withMeta(name, {}) } catch {} return 'ok' }",
+    ] {
+        for tool in ["execute", "search"] {
+            let portal = setup().start().await;
+            let mut client = Client::modern(portal.address).at(CODE);
+            assert_eq!(run(&mut client, tool, code).await.text(), "ok");
+            let records = portal.records(5).await;
+            assert_eq!(told(&records), directly, "{tool}: {code}");
+            let calls: Vec<_> = records.iter().filter(|record| record.kind == RecordKind::Call).collect();
+            assert!(calls.iter().all(|call| call.execution.is_some() && call.execution == calls[0].execution), "{calls:?}");
+            let seen = of_policy(&portal, 3).await;
+            assert_eq!(seen.iter().map(of_event).collect::<Vec<_>>(), events, "{tool}: {code}");
+            assert!(seen.iter().all(|event| event["gnomon.execution.id"] == json!(calls[0].execution)), "{seen:#?}");
+        }
+    }
+    // One that no tool could have is there as well, and nothing that a script reads tells one from another.
+    let portal = setup().start().await;
+    let mut client = Client::modern(portal.address).at(CODE);
+    assert!(failed(&run(&mut client, "execute", "codemode['x'.repeat(1000)]({})").await));
+    assert_eq!(told(&portal.records(3).await).len(), 1);
+    let said = |name: &str| format!("async () => codemode.{name}({{}}).catch(e => e.message.replaceAll('{name}', 'NAME'))");
+    let hidden = run(&mut client, "execute", &said("google_drive_get_content")).await;
+    let absent = run(&mut client, "execute", &said("google_drive_zzz_zzzzzzz")).await;
+    assert_eq!(hidden.text(), absent.text());
+    assert!(jira.got("tools/call").is_empty() && drive.got("tools/call").is_empty());
+}
+
 #[tokio::test]
 async fn a_script_without_end_is_told_so_and_hurts_nobody() {
     let (jira, _drive) = office().await;
