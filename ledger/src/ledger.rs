@@ -4,7 +4,7 @@ use crate::{
     DropCounts, Event, FirstSeen, LedgerCounts, LedgerError, LedgerOptions, Recorded, jsonl::Jsonl, lock::WriterLock, options::JsonlTarget,
     queue::Queue, writer,
 };
-use gnomon_ledger_model::Keep;
+use gnomon_ledger_model::{Forgotten, Keep};
 use gnomon_ledger_sqlite::{MIN_DATABASE_BYTES, SqliteStore};
 use gnomon_observe::Observation;
 use std::{path::Path, sync::Arc, thread};
@@ -28,6 +28,8 @@ pub(crate) struct Progress {
     pub(crate) acknowledged: u64,
     /// The additions to the inventory.
     pub(crate) first_seen: FirstSeen,
+    /// Events that retention removed.
+    pub(crate) forgotten: Forgotten,
 }
 
 /// A handle for recording; clones are cheap and share one queue.
@@ -106,8 +108,15 @@ impl Ledger {
     /// All counters.
     #[must_use]
     pub fn counts(&self) -> LedgerCounts {
-        let Progress { acknowledged, first_seen, .. } = *self.progress.borrow();
-        LedgerCounts { acknowledged, dropped: self.dropped(), first_seen, queued: self.queued(), capacity: self.queue.capacity() }
+        let Progress { acknowledged, first_seen, forgotten, .. } = *self.progress.borrow();
+        LedgerCounts {
+            acknowledged,
+            dropped: self.dropped(),
+            first_seen,
+            forgotten,
+            queued: self.queued(),
+            capacity: self.queue.capacity(),
+        }
     }
 
     /// Waits until every event recorded before is acknowledged or counted as lost.

@@ -45,7 +45,7 @@ pub use decisions::SqliteDecisions;
 pub use query::SqliteReader;
 
 use gnomon_ledger_model::{
-    FirstSeen, Group, Keep, OpenError, Store, StoreError, Stored,
+    FirstSeen, Forgotten, Group, Keep, OpenError, Store, StoreError, Stored,
     volume::{Pair, Volume},
 };
 use inventory::Applied;
@@ -204,6 +204,14 @@ impl Store for SqliteStore {
 
     fn forget(&mut self, now_ms: i64) -> Stored<'_, ()> {
         Box::pin(async move { self.forget_all(now_ms).await.map_err(StoreError::new) })
+    }
+
+    fn forgotten(&self) -> Forgotten {
+        self.trimmed.forgotten
+    }
+
+    fn newest_ms(&mut self) -> Stored<'_, Option<i64>> {
+        Box::pin(async move { self.newest().await.map_err(StoreError::new) })
     }
 
     fn oldest_hour(&mut self, from: i64) -> Stored<'_, Option<i64>> {
