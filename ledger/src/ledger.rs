@@ -147,8 +147,8 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Detections that the ledger makes of what it sums up: [`gnomon_observe::UNUSUAL_VOLUME`]. They are events like
-    /// others once somebody records them. To be taken once.
+    /// What the ledger finds by itself: [`gnomon_observe::UNUSUAL_VOLUME`] in what it sums up, and as class `health` that it was begun anew. They are
+    /// events like others once somebody records them. To be taken once.
     pub fn take_detections(&mut self) -> Option<mpsc::Receiver<Observation>> {
         self.unusual.take()
     }

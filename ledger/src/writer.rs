@@ -12,8 +12,8 @@ use crate::{
     unusual::Lookout,
 };
 use gnomon_kit::{SteadyClock, SteadyTime, unix_millis};
-use gnomon_ledger_model::{Forgotten, Group, Store};
-use gnomon_observe::Observation;
+use gnomon_ledger_model::{Forgotten, Group, Store, StoreError};
+use gnomon_observe::{Action, Class, Field, Observation};
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -80,7 +80,11 @@ impl Task {
                 _ = forget.tick() => {
                     let now_ms = self.keep_by();
                     self.jsonl.prune();
-                    if let Err(error) = self.store.forget(now_ms).await {
+                    let settled = self.settle_in_place().await;
+                    if let Err(error) = match settled {
+                        Ok(()) => self.store.forget(now_ms).await,
+                        Err(error) => Err(error),
+                    } {
                         self.complain("retention", 0, &error.to_string());
                     }
                     self.tell_forgotten();
@@ -116,7 +120,7 @@ impl Task {
     async fn write(&mut self, group: Group) {
         let now_ms = self.keep_by();
         let lines = self.jsonl.append(group.lines()).map_err(|e| e.to_string());
-        let rows = self.store.append(&group, now_ms).await.map_err(|e| e.to_string());
+        let rows = self.append(&group, now_ms).await.map_err(|e| e.to_string());
         if self.told.1.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
             self.tell_forgotten();
         }
@@ -150,6 +154,39 @@ impl Task {
 }
 
 impl Task {
+    /// Adds a group where whoever opens the ledger finds it.
+    async fn append(&mut self, group: &Group, now_ms: i64) -> Result<FirstSeen, StoreError> {
+        self.settle_in_place().await?;
+        let first_seen = self.store.append(group, now_ms).await?;
+        if self.store.is_in_place() {
+            return Ok(first_seen);
+        }
+        // It went with the file that was moved or removed meanwhile.
+        self.settle_in_place().await?;
+        self.store.append(group, now_ms).await
+    }
+
+    /// Begins the ledger anew where somebody moved or removed its file; where the folder is not there, or another's, that is not ours to do.
+    async fn settle_in_place(&mut self) -> Result<(), StoreError> {
+        if self.store.is_in_place() {
+            return Ok(());
+        }
+        if !self.lock.is_in_place() {
+            let cause = "the state folder was moved or removed while gnomon ran: put it back, or restart gnomon";
+            return Err(StoreError::refused(std::io::Error::other(cause)));
+        }
+        self.store.begin_anew().await?;
+        let cause = "the ledger's file was moved or removed while gnomon ran; what it had is gone from here, and a new one was begun";
+        tracing::error!("{cause}");
+        let mut seen = Observation::new();
+        seen.set(Field::Health, "ledger_begun_anew");
+        seen.set(Field::Action, Action::Log.as_str());
+        seen.set(Field::DetectionClass, Class::Health.as_str());
+        seen.set(Field::Message, cause);
+        let _ = self.unusual.try_send(seen);
+        Ok(())
+    }
+
     /// The time by which events are too old.
     fn keep_by(&mut self) -> i64 {
         let SteadyTime { now_ms, jumped_ms } = self.clock.read(now_ms(), Instant::now());

@@ -332,6 +332,7 @@ impl Task {
 
     /// Chains records to the head and appends them; the number of the first.
     async fn append(&mut self, records: Vec<(String, Columns)>) -> Result<u64, StoreError> {
+        self.check_in_place()?;
         let mut entries: Vec<StoredRecord> =
             records.into_iter().map(|(body, columns)| StoredRecord { head: self.head, body, columns }).collect();
         let mut tries = 0;
@@ -355,13 +356,28 @@ impl Task {
                     return Err(error);
                 }
             }
+            // Else it went with the file that was moved or removed meanwhile.
+            self.check_in_place()?;
             let first = self.head.seq + 1;
             self.head = head;
             return Ok(first);
         }
     }
 
+    /// Refuses to write where nobody would find it. No other chain is begun by itself: that is for whoever starts gnomon.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        if self.store.is_in_place() {
+            return Ok(());
+        }
+        Err(StoreError::Database(
+            "its file was moved or removed while gnomon ran: put it back, or restart gnomon, which begins another chain".to_owned(),
+        ))
+    }
+
     async fn checkpoint(&mut self) {
+        if let Err(error) = self.check_in_place() {
+            return self.complain("a checkpoint", &error);
+        }
         for _ in 0..TRIES {
             let now = SystemTime::now();
             let checkpoint = Checkpoint::sign(&self.key, self.store.chain(), self.number + 1, self.head, now);

@@ -49,6 +49,10 @@ pub trait Store: Send {
     fn forgotten(&self) -> Forgotten;
     /// The latest moment among the newest events, milliseconds since the Unix epoch.
     fn newest_ms(&mut self) -> Stored<'_, Option<i64>>;
+    /// True if what is written is found by who opens the ledger: its file was neither moved nor removed.
+    fn is_in_place(&self) -> bool;
+    /// Begins anew where it should be, if it is not there. Nobody else may write there.
+    fn begin_anew(&mut self) -> Stored<'_, ()>;
     /// The earliest hour from this one on of which there are sums.
     fn oldest_hour(&mut self, from: i64) -> Stored<'_, Option<i64>>;
     /// Sums of this hour that are not small ([`Volume::is_small`]), of pairs that were not told of after the hour `told_after`: those with

@@ -216,6 +216,49 @@ async fn a_clock_that_is_far_ahead_of_all_events_at_the_start_forgets_none() {
 }
 
 #[tokio::test]
+async fn a_ledger_whose_file_is_removed_is_begun_anew_and_loses_no_event_that_comes() {
+    let state = State::new();
+    let (ledger, mut writer) = state.open().await;
+    let mut found = writer.take_detections().unwrap();
+    record(&ledger, call("mcp.example.com", 0));
+    ledger.flush().await.unwrap();
+    for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
+        fs::remove_file(state.dir.path().join(name)).unwrap();
+    }
+    record(&ledger, call("mcp.example.com", 1));
+    ledger.flush().await.unwrap();
+    assert_eq!((ledger.acknowledged(), ledger.dropped().total(), state.all().await.len()), (2, 0, 1));
+    assert_eq!(found.recv().await.unwrap().text(Field::Health), Some("ledger_begun_anew"));
+    record(&ledger, call("mcp.example.com", 2));
+    writer.shutdown().await;
+    assert_eq!(state.all().await.len(), 2);
+}
+
+#[tokio::test]
+async fn events_that_nobody_will_find_as_the_state_folder_was_moved_count_as_lost() {
+    let state = State::new();
+    let (ledger, writer) = state.open().await;
+    record(&ledger, call("mcp.example.com", 0));
+    ledger.flush().await.unwrap();
+    let elsewhere = state.dir.path().with_extension("elsewhere");
+    fs::rename(state.dir.path(), &elsewhere).unwrap();
+    // Another's folder is not written to either, as its lock is not ours.
+    fs::create_dir(state.dir.path()).unwrap();
+    record(&ledger, call("mcp.example.com", 1));
+    ledger.flush().await.unwrap();
+    assert_eq!((ledger.acknowledged(), ledger.dropped().of(DropReason::DatabaseFailed)), (1, 1));
+    assert!(!state.path().exists());
+    // Put back, it goes on.
+    fs::remove_dir_all(state.dir.path()).unwrap();
+    fs::rename(&elsewhere, state.dir.path()).unwrap();
+    record(&ledger, call("mcp.example.com", 2));
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.acknowledged(), 2);
+    writer.shutdown().await;
+    assert_eq!(state.all().await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_slow_reader_does_not_hold_the_writer_up() {
     let state = State::new();
     let (ledger, writer) = state.open().await;
