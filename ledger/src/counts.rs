@@ -1,6 +1,6 @@
 //! The ledger's counters, as numbers: exposing them is left to the caller.
 
-use crate::{DropCounts, FirstSeen};
+use crate::{DropCounts, FirstSeen, Forgotten};
 
 /// The counts of a ledger since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct LedgerCounts {
     pub dropped: DropCounts,
     /// The additions of events to the inventory.
     pub first_seen: FirstSeen,
+    /// Events that retention removed.
+    pub forgotten: Forgotten,
     /// Events that wait for the writer now.
     pub queued: usize,
     /// The most events that may wait; more are dropped.

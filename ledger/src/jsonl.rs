@@ -11,7 +11,7 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 /// The file and those it was before are at most so many: `events.jsonl`, `events.jsonl.1` … `events.jsonl.7`.
@@ -32,6 +32,13 @@ impl Jsonl {
             JsonlTarget::Stdout => Jsonl::Stdout,
             JsonlTarget::File(path) => Jsonl::File(LineFile::open(path, keep)?),
         })
+    }
+
+    /// Sets the time by which lines are too old.
+    pub(crate) fn keep_by(&mut self, now_ms: i64) {
+        if let Jsonl::File(file) = self {
+            file.now = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(now_ms).unwrap_or(0)));
+        }
     }
 
     /// Removes what is kept too long, also where nothing is written.
@@ -65,6 +72,8 @@ pub(crate) struct LineFile {
     keep: Keep,
     /// True if the failure to rotate was reported.
     told: bool,
+    /// The time by which lines are too old; none before it was set: nothing is removed by age then.
+    now: Option<SystemTime>,
 }
 
 struct Open {
@@ -77,9 +86,7 @@ struct Open {
 
 impl LineFile {
     fn open(path: &Path, keep: Keep) -> io::Result<Self> {
-        let file = Self { path: path.to_owned(), open: Some(open(path)?), keep, told: false };
-        file.prune();
-        Ok(file)
+        Ok(Self { path: path.to_owned(), open: Some(open(path)?), keep, told: false, now: None })
     }
 
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
@@ -118,7 +125,7 @@ impl LineFile {
         let Some(there) = self.open.as_ref().filter(|open| open.regular).and_then(|open| open.file.metadata().ok()) else { return false };
         let full = there.len() > 0 && there.len() + more as u64 > self.keep.max_bytes / u64::from(PARTS);
         // Where files have no birth time, one that nobody writes to any more.
-        let age = there.created().or_else(|_| there.modified()).ok().and_then(|made| SystemTime::now().duration_since(made).ok());
+        let age = there.created().or_else(|_| there.modified()).ok().and_then(|made| self.now?.duration_since(made).ok());
         full || (there.len() > 0 && age.is_some_and(|age| age > self.keep.retention / PARTS))
     }
 
@@ -139,7 +146,7 @@ impl LineFile {
     fn prune(&self) {
         for path in (1..PARTS).map(|number| self.part(number)) {
             let written = fs::metadata(&path).and_then(|there| there.modified()).ok();
-            let age = written.and_then(|written| SystemTime::now().duration_since(written).ok());
+            let age = written.and_then(|written| self.now?.duration_since(written).ok());
             if age.is_some_and(|age| age > self.keep.retention) {
                 // What cannot be removed now is tried again.
                 let _ = fs::remove_file(&path);
@@ -305,6 +312,7 @@ mod tests {
         jsonl.append(b"{}\n").unwrap();
         let since = SystemTime::now();
         loop {
+            jsonl.keep_by(gnomon_kit::unix_millis(SystemTime::now()));
             jsonl.prune();
             let left = fs::read_dir(dir.path()).unwrap().flatten().any(|entry| entry.metadata().is_ok_and(|there| there.len() > 0));
             if !left {
@@ -327,7 +335,11 @@ mod tests {
             fs::write(name, "{}\n").unwrap();
             File::open(name).unwrap().set_modified(SystemTime::now() - Duration::from_secs(2 * 86_400)).unwrap();
         }
-        LineFile::open(&path, KEEP).unwrap();
+        let mut jsonl = Jsonl::open(&JsonlTarget::File(path.clone()), KEEP).unwrap();
+        jsonl.prune();
+        assert!(old.exists(), "by a clock that nobody vouched for");
+        jsonl.keep_by(gnomon_kit::unix_millis(SystemTime::now()));
+        jsonl.prune();
         assert!(!old.exists() && foreign.exists());
     }
 }

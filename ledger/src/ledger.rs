@@ -99,8 +99,15 @@ impl Ledger {
     /// All counters.
     #[must_use]
     pub fn counts(&self) -> LedgerCounts {
-        let Progress { acknowledged, first_seen, .. } = *self.progress.borrow();
-        LedgerCounts { acknowledged, dropped: self.dropped(), first_seen, queued: self.queued(), capacity: self.queue.capacity() }
+        let Progress { acknowledged, first_seen, forgotten, .. } = *self.progress.borrow();
+        LedgerCounts {
+            acknowledged,
+            dropped: self.dropped(),
+            first_seen,
+            forgotten,
+            queued: self.queued(),
+            capacity: self.queue.capacity(),
+        }
     }
 
     /// Waits until every event recorded before is acknowledged or counted as lost.
@@ -131,8 +138,8 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Detections that the ledger makes of what it sums up: [`gnomon_observe::UNUSUAL_VOLUME`]. They are events like
-    /// others once somebody records them. To be taken once.
+    /// What the ledger finds by itself: [`gnomon_observe::UNUSUAL_VOLUME`] in what it sums up, and as class `health` that it was begun anew. They are
+    /// events like others once somebody records them. To be taken once.
     pub fn take_detections(&mut self) -> Option<mpsc::Receiver<Observation>> {
         self.unusual.take()
     }

@@ -56,7 +56,7 @@ pub use decided::{
 pub use error::LedgerError;
 pub use gnomon_ledger_model::{
     Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, Event, EventFilter, FirstSeen,
-    Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, IncidentRole, Incidents, MAX_CLIENTS, MAX_DAILY,
+    Forgotten, Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, IncidentRole, Incidents, MAX_CLIENTS, MAX_DAILY,
     MAX_DAILY_NAMES, MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES, MAX_REVIEW_TEXT, MAX_SERVERS,
     MAX_TOOLS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NEWS_CAPACITY, NamedServer, NewName, News, NoServer, OpenError, Order, Questions,
     ReadError, Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, ServerRecord,

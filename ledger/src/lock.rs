@@ -3,10 +3,10 @@
 
 use crate::LedgerError;
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
 };
 
 const NAME: &str = "ledger.lock";
@@ -31,7 +31,8 @@ pub fn is_written(dir: &Path) -> io::Result<bool> {
 
 /// Held as long as it lives.
 pub(crate) struct WriterLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 impl WriterLock {
@@ -48,7 +49,16 @@ impl WriterLock {
         }
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(not_writable)?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path })
+    }
+}
+
+impl WriterLock {
+    /// True if the lock keeps others from the folder: nobody moved or removed it.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let identity = |there: fs::Metadata| (there.dev(), there.ino());
+        let (held, there) = (self.file.metadata().map(identity), fs::metadata(&self.path).map(identity));
+        held.ok().zip(there.ok()).is_some_and(|(held, there)| held == there)
     }
 }
 

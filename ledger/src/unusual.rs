@@ -2,7 +2,7 @@
 
 use gnomon_ledger_model::{
     Store, StoreError, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS,
-    volume::{MIN_ACTIVE_HOURS, Unusual, Volume, usual},
+    volume::{MIN_ACTIVE_HOURS, Unusual, Volume, hour_of, usual},
 };
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,13 @@ pub(crate) struct Lookout {
 }
 
 impl Lookout {
-    /// Checks for unusual volume where it is time to, after a group with events up to that hour.
-    pub(crate) async fn look(&mut self, store: &mut dyn Store, latest_hour: Option<i64>) -> Result<Vec<Unusual>, StoreError> {
+    /// Checks for unusual volume where it is time to, after a group with events up to that hour. Sums are forgotten by the time that retention goes by.
+    pub(crate) async fn look(&mut self, store: &mut dyn Store, latest_hour: Option<i64>, now_ms: i64) -> Result<Vec<Unusual>, StoreError> {
         let Some(latest) = latest_hour else { return Ok(Vec::new()) };
         let running = *self.hour.get_or_insert(latest);
         if latest > running {
             self.hour = Some(latest);
-            store.forget_hours(latest - VOLUME_HISTORY_HOURS).await?;
+            store.forget_hours(latest.min(hour_of(now_ms)) - VOLUME_HISTORY_HOURS).await?;
             return unusual_in(store, running).await;
         }
         if self.looked.is_some_and(|last| last.elapsed() < LOOK_EVERY) {

@@ -10,9 +10,9 @@ use crate::{
     queue::{Queue, Taken},
     unusual::Lookout,
 };
-use gnomon_kit::unix_millis;
-use gnomon_ledger_model::{Group, Store};
-use gnomon_observe::Observation;
+use gnomon_kit::{SteadyClock, SteadyTime, unix_millis};
+use gnomon_ledger_model::{Forgotten, Group, Store, StoreError};
+use gnomon_observe::{Action, Class, Field, Observation};
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -25,7 +25,7 @@ const IDLE_RETENTION_EVERY: Duration = Duration::from_secs(600);
 /// After so long without an event, memory that only a busy time needed is given back: some 10 MiB of lines.
 const COOLS_DOWN: Duration = Duration::from_secs(5);
 
-/// The interval at which a lasting failure is logged.
+/// The interval at which a lasting failure is logged, and what retention removed while events are written.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// The progress of the writer.
@@ -37,6 +37,8 @@ pub(crate) struct Progress {
     pub(crate) acknowledged: u64,
     /// The additions to the inventory.
     pub(crate) first_seen: FirstSeen,
+    /// Events that retention removed.
+    pub(crate) forgotten: Forgotten,
 }
 
 pub(crate) struct Task {
@@ -46,6 +48,10 @@ pub(crate) struct Task {
     report: watch::Sender<Progress>,
     commit_every: Duration,
     complaint: Option<Instant>,
+    /// The time by which events are too old.
+    clock: SteadyClock,
+    /// What retention had removed when that was logged last, and when that was.
+    told: (Forgotten, Option<Instant>),
     lookout: Lookout,
     unusual: mpsc::Sender<Observation>,
     // Last, so that it is released after the database is closed.
@@ -63,13 +69,20 @@ impl Task {
         lock: WriterLock,
     ) -> Self {
         let commit_every = commit_every.min(MAX_COMMIT_EVERY);
-        Self { queue, store, jsonl, report, commit_every, complaint: None, lookout: Lookout::default(), unusual, lock }
+        // Set anew once the store was asked.
+        let clock = SteadyClock::begin(None, now_ms(), Instant::now());
+        let (told, lookout) = (<_>::default(), Lookout::default());
+        Self { queue, store, jsonl, report, commit_every, complaint: None, clock, told, lookout, unusual, lock }
     }
 
     /// Runs until the queue is shut and empty.
     pub(crate) async fn run(mut self) {
         // Whatever ends this thread, recorders must learn that nothing is written any more.
         let _shut = ShutOnExit(self.queue.clone());
+        match self.store.newest_ms().await {
+            Ok(newest) => self.clock = SteadyClock::begin(newest, now_ms(), Instant::now()),
+            Err(error) => self.complain("retention", 0, &error.to_string()),
+        }
         let mut forget = tokio::time::interval(IDLE_RETENTION_EVERY);
         let mut warm = false;
         loop {
@@ -77,10 +90,17 @@ impl Task {
                 biased;
                 () = self.queue.arrived() => {}
                 _ = forget.tick() => {
+                    let now_ms = self.keep_by();
                     self.jsonl.prune();
-                    if let Err(error) = self.store.forget(now_ms()).await {
+                    let settled = self.settle_in_place().await;
+                    if let Err(error) = match settled {
+                        Ok(()) => self.store.forget(now_ms).await,
+                        Err(error) => Err(error),
+                    } {
                         self.complain("retention", 0, &error.to_string());
                     }
+                    self.tell_forgotten();
+                    self.report_forgotten();
                     continue;
                 }
                 () = tokio::time::sleep(COOLS_DOWN), if warm => {
@@ -110,8 +130,12 @@ impl Task {
     }
 
     async fn write(&mut self, group: Group) {
+        let now_ms = self.keep_by();
         let lines = self.jsonl.append(group.lines()).map_err(|e| e.to_string());
-        let rows = self.store.append(&group, now_ms()).await.map_err(|e| e.to_string());
+        let rows = self.append(&group, now_ms).await.map_err(|e| e.to_string());
+        if self.told.1.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+            self.tell_forgotten();
+        }
         let count = group.rows().len() as u64;
         let (acknowledged, first_seen, failure) = match (lines, rows) {
             (Ok(()), Ok(first_seen)) => (count, first_seen, None),
@@ -126,10 +150,11 @@ impl Task {
             now.settled += count;
             now.acknowledged += acknowledged;
             now.first_seen += first_seen;
+            now.forgotten = self.store.forgotten();
         });
         // What was written is acknowledged already; that nobody could look is worth a line and no more.
         let latest = group.deltas().volumes.latest_hour().filter(|_| acknowledged > 0);
-        match self.lookout.look(&mut *self.store, latest).await {
+        match self.lookout.look(&mut *self.store, latest, now_ms).await {
             Ok(unusual) => unusual.iter().for_each(|hour| {
                 // Whoever listens is slower than one a day and user; if nobody does, nobody wants to know.
                 let _ = self.unusual.try_send(hour.describe());
@@ -141,6 +166,65 @@ impl Task {
 }
 
 impl Task {
+    /// Adds a group where whoever opens the ledger finds it.
+    async fn append(&mut self, group: &Group, now_ms: i64) -> Result<FirstSeen, StoreError> {
+        self.settle_in_place().await?;
+        let first_seen = self.store.append(group, now_ms).await?;
+        if self.store.is_in_place() {
+            return Ok(first_seen);
+        }
+        // It went with the file that was moved or removed meanwhile.
+        self.settle_in_place().await?;
+        self.store.append(group, now_ms).await
+    }
+
+    /// Begins the ledger anew where somebody moved or removed its file; where the folder is not there, or another's, that is not ours to do.
+    async fn settle_in_place(&mut self) -> Result<(), StoreError> {
+        if self.store.is_in_place() {
+            return Ok(());
+        }
+        if !self.lock.is_in_place() {
+            let cause = "the state folder was moved or removed while gnomon ran: put it back, or restart gnomon";
+            return Err(StoreError::refused(std::io::Error::other(cause)));
+        }
+        self.store.begin_anew().await?;
+        let cause = "the ledger's file was moved or removed while gnomon ran; what it had is gone from here, and a new one was begun";
+        tracing::error!("{cause}");
+        let mut seen = Observation::new();
+        seen.set(Field::Health, "ledger_begun_anew");
+        seen.set(Field::Action, Action::Log.as_str());
+        seen.set(Field::DetectionClass, Class::Health.as_str());
+        seen.set(Field::Message, cause);
+        let _ = self.unusual.try_send(seen);
+        Ok(())
+    }
+
+    /// The time by which events are too old.
+    fn keep_by(&mut self) -> i64 {
+        let SteadyTime { now_ms, jumped_ms } = self.clock.read(now_ms(), Instant::now());
+        if let Some(jumped) = jumped_ms {
+            let seconds = jumped / 1000;
+            tracing::warn!(seconds, "the clock jumped; nothing is removed as too old by it before it has stood for a day");
+        }
+        self.jsonl.keep_by(now_ms);
+        now_ms
+    }
+
+    /// Logs what retention removed since the last time.
+    fn tell_forgotten(&mut self) {
+        let (now, (before, _)) = (self.store.forgotten(), self.told);
+        if now != before {
+            let (age, size) = (now.age - before.age, now.size - before.size);
+            tracing::info!(age, size, "retention removed events that were too old (age), or to make room (size)");
+            self.told = (now, Some(Instant::now()));
+        }
+    }
+
+    fn report_forgotten(&self) {
+        let forgotten = self.store.forgotten();
+        self.report.send_if_modified(|now| std::mem::replace(&mut now.forgotten, forgotten) != forgotten);
+    }
+
     /// Writes a failure to the log, but not every one of a failure that lasts.
     fn complain(&mut self, reason: &str, events: u64, error: &str) {
         if self.complaint.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {

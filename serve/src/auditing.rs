@@ -122,6 +122,7 @@ pub struct AuditCounters {
     records: IntCounterVec,
     checkpoints: IntCounter,
     failures: IntCounter,
+    forgotten: IntCounter,
 }
 
 impl AuditCounters {
@@ -134,13 +135,15 @@ impl AuditCounters {
             IntCounterVec::new(Opts::new("gnomon_audit_records_total", "Records of the audit by what became of them."), &["outcome"])?;
         let checkpoints = IntCounter::new("gnomon_audit_checkpoints_total", "Checkpoints of the audit that were signed.")?;
         let failures = IntCounter::new("gnomon_audit_send_failures_total", "Attempts to send a checkpoint away that failed.")?;
+        let forgotten = IntCounter::new("gnomon_audit_forgotten_total", "Records of the audit that retention removed.")?;
+        registry.register(Box::new(forgotten.clone()))?;
         registry.register(Box::new(records.clone()))?;
         registry.register(Box::new(checkpoints.clone()))?;
         registry.register(Box::new(failures.clone()))?;
         for outcome in ["written", "lost"] {
             records.with_label_values(&[outcome]);
         }
-        Ok(Self { records, checkpoints, failures })
+        Ok(Self { records, checkpoints, failures, forgotten })
     }
 }
 
@@ -152,6 +155,7 @@ async fn count(audit: Audit, counters: AuditCounters) {
         counters.records.with_label_values(&["lost"]).inc_by(now.lost - told.lost);
         counters.checkpoints.inc_by(now.checkpoints - told.checkpoints);
         counters.failures.inc_by(now.send_failures - told.send_failures);
+        counters.forgotten.inc_by(now.forgotten - told.forgotten);
         told = now;
         tokio::time::sleep(COUNTED_EVERY).await;
     }

@@ -25,7 +25,7 @@ use gnomon_config::{Config, Jsonl};
 use gnomon_inspect::Sighting;
 use gnomon_intercept::serve_metrics;
 use gnomon_ledger::{EventFilter, Reader};
-use gnomon_observe::{Action, Observation, UNUSUAL_VOLUME};
+use gnomon_observe::{Action, Class, Field, Observation, UNUSUAL_VOLUME};
 use gnomon_portal::Rules;
 use gnomon_record::Recorder;
 use gnomon_resident::Idle;
@@ -271,7 +271,7 @@ fn scopes(config: &Config) -> String {
 /// Records what the ledger found by itself.
 async fn record_own(mut detections: mpsc::Receiver<Observation>, recorder: Arc<Recorder>) {
     while let Some(seen) = detections.recv().await {
-        let class = UNUSUAL_VOLUME.class;
+        let class = if seen.text(Field::Health).is_some() { Class::Health } else { UNUSUAL_VOLUME.class };
         recorder.report(vec![Sighting { seen, rule: None, action: Action::Log, class, call: 0 }]);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     sink::Sink,
     store::{Columns, KeptCheckpoint, Store, StoreError, StoredRecord},
 };
-use gnomon_kit::unix_millis;
+use gnomon_kit::{SteadyClock, SteadyTime, unix_millis};
 use std::{
     path::PathBuf,
     sync::{
@@ -71,11 +71,14 @@ pub struct AuditCounts {
     pub checkpoints: u64,
     /// Attempts to send a checkpoint that failed.
     pub send_failures: u64,
+    /// Records that retention removed.
+    pub forgotten: u64,
 }
 
 #[derive(Default)]
 struct Counters {
     written: AtomicU64,
+    forgotten: AtomicU64,
     checkpoints: AtomicU64,
     send_failures: Arc<AtomicU64>,
 }
@@ -129,6 +132,11 @@ impl Audit {
         };
         let counters = Arc::new(Counters::default());
         let deliveries = sinks.into_iter().map(|sink| Delivery::start(sink, counters.send_failures.clone())).collect();
+        let newest_ms = match store.after(head.seq.saturating_sub(1), 1).await?.first() {
+            Some(newest) => Some(newest.columns.at_ms),
+            None => last.as_ref().map(|last| last.at_ms),
+        };
+        let clock = SteadyClock::begin(newest_ms, unix_millis(SystemTime::now()), Instant::now().into_std());
         let number = last.as_ref().map_or(0, |last| last.number);
         let checkpointed = last.map_or(0, |last| last.head.seq);
         let task = Task {
@@ -145,6 +153,7 @@ impl Audit {
             told_lost: 0,
             losses,
             remembered,
+            clock,
             complained: None,
         };
         let task = tokio::spawn(task.run());
@@ -176,6 +185,7 @@ impl Audit {
             lost: self.queue.lost(),
             checkpoints: self.counters.checkpoints.load(Ordering::Relaxed),
             send_failures: self.counters.send_failures.load(Ordering::Relaxed),
+            forgotten: self.counters.forgotten.load(Ordering::Relaxed),
         }
     }
 }
@@ -224,6 +234,8 @@ struct Task {
     losses: Option<Losses>,
     /// The number of untold ones in `losses`.
     remembered: u64,
+    /// The time by which records are too old.
+    clock: SteadyClock,
     complained: Option<Instant>,
 }
 
@@ -320,6 +332,7 @@ impl Task {
 
     /// Chains records to the head and appends them; the number of the first.
     async fn append(&mut self, records: Vec<(String, Columns)>) -> Result<u64, StoreError> {
+        self.check_in_place()?;
         let mut entries: Vec<StoredRecord> =
             records.into_iter().map(|(body, columns)| StoredRecord { head: self.head, body, columns }).collect();
         let mut tries = 0;
@@ -343,13 +356,28 @@ impl Task {
                     return Err(error);
                 }
             }
+            // Else it went with the file that was moved or removed meanwhile.
+            self.check_in_place()?;
             let first = self.head.seq + 1;
             self.head = head;
             return Ok(first);
         }
     }
 
+    /// Refuses to write where nobody would find it. No other chain is begun by itself: that is for whoever starts gnomon.
+    fn check_in_place(&self) -> Result<(), StoreError> {
+        if self.store.is_in_place() {
+            return Ok(());
+        }
+        Err(StoreError::Database(
+            "its file was moved or removed while gnomon ran: put it back, or restart gnomon, which begins another chain".to_owned(),
+        ))
+    }
+
     async fn checkpoint(&mut self) {
+        if let Err(error) = self.check_in_place() {
+            return self.complain("a checkpoint", &error);
+        }
         for _ in 0..TRIES {
             let now = SystemTime::now();
             let checkpoint = Checkpoint::sign(&self.key, self.store.chain(), self.number + 1, self.head, now);
@@ -375,19 +403,30 @@ impl Task {
     /// Deletes records older than retention, up to a checkpoint, so that the rest can still be verified.
     async fn forget(&mut self) {
         let Some(retention) = self.options.retention else { return };
-        let before = SystemTime::now().checked_sub(retention).map_or(0, unix_millis);
-        let forgotten = match self.store.checkpoint_before(before).await {
-            Ok(Some(checkpoint)) => match self.store.anchor().await {
-                Ok(anchor) if anchor.seq < checkpoint.head.seq => self.store.trim(checkpoint.head).await,
-                Ok(_) => Ok(()),
-                Err(error) => Err(error),
-            },
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = forgotten {
-            self.complain("retention", &error);
+        let SteadyTime { now_ms, jumped_ms } = self.clock.read(unix_millis(SystemTime::now()), Instant::now().into_std());
+        if let Some(jumped) = jumped_ms {
+            let seconds = jumped / 1000;
+            tracing::warn!(seconds, "the clock jumped; no record of the audit is removed as too old by it before it has stood for a day");
         }
+        let before = now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        match self.forget_before(before).await {
+            Ok(0) => {}
+            Ok(records) => {
+                self.counters.forgotten.fetch_add(records, Ordering::Relaxed);
+                tracing::info!(records, "retention removed records of the audit that were too old");
+            }
+            Err(error) => self.complain("retention", &error),
+        }
+    }
+
+    /// How many records were deleted.
+    async fn forget_before(&mut self, at_ms: i64) -> Result<u64, StoreError> {
+        let Some(checkpoint) = self.store.checkpoint_before(at_ms).await? else { return Ok(0) };
+        let records = checkpoint.head.seq.saturating_sub(self.store.anchor().await?.seq);
+        if records > 0 {
+            self.store.trim(checkpoint.head).await?;
+        }
+        Ok(records)
     }
 
     fn complain(&mut self, what: &str, error: &StoreError) {

@@ -8,7 +8,14 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 /// "gnoA": marks the file as an audit, so that nothing else is written into or read as one.
 const APPLICATION_ID: i64 = 0x676e_6f41;
@@ -58,6 +65,9 @@ pub struct SqliteStore {
     options: SqliteConnectOptions,
     health: Health,
     chain: ChainId,
+    path: PathBuf,
+    /// Device and inode of its file.
+    identity: Option<(u64, u64)>,
     /// The insert of each size.
     inserts: [Arc<str>; ROWS.len()],
 }
@@ -121,6 +131,11 @@ fn failed(error: sqlx::Error) -> StoreError {
     }
 }
 
+/// Device and inode.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|there| (there.dev(), there.ino()))
+}
+
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -139,7 +154,7 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be used or is something else.
     pub async fn open(path: &Path, max_bytes: u64) -> Result<Self, StoreError> {
-        let database = |error: std::io::Error| StoreError::Database(format!("{}: {error}", path.display()));
+        let database = |error: io::Error| StoreError::Database(format!("{}: {error}", path.display()));
         OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).map_err(database)?;
         let options = Self::options(path).pragma("max_page_count", (max_bytes / PAGE_BYTES).max(64).to_string());
         let mut conn = options.connect().await.map_err(failed)?;
@@ -202,12 +217,17 @@ impl SqliteStore {
             format!("INSERT INTO record (seq, hash, at_ms, kind, user, server, body) VALUES {values}").into()
         });
         let chain = ChainId(id.try_into().map_err(|_| foreign())?);
-        Ok(Self { conn, options, health: Health::Sound, chain, inserts })
+        let identity = identity(path).ok();
+        Ok(Self { conn, options, health: Health::Sound, chain, path: path.to_owned(), identity, inserts })
     }
 
     /// The connection, or another one where it cannot be relied upon.
     async fn sound(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         if self.health == Health::Suspect {
+            // Else another file would be made.
+            if !self.is_in_place() {
+                return Err(StoreError::Database("its file was moved or removed".to_owned()));
+            }
             // The new one first: the last to close would fold the log, for which there may be no room.
             let fresh = self.options.connect().await.map_err(failed)?;
             // Whatever the old one says: its transaction ends with it.
@@ -309,6 +329,14 @@ impl Store for SqliteStore {
             let trimmed = trim(&mut self.conn, upto).await;
             self.judged(trimmed)
         })
+    }
+
+    fn is_in_place(&self) -> bool {
+        match identity(&self.path) {
+            Ok(there) => self.identity == Some(there),
+            // Whoever may not look is told of otherwise.
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
     }
 
     fn close(self: Box<Self>) -> Stored<'static, ()> {

@@ -79,6 +79,8 @@ pub trait Store: Send {
     fn checkpoints(&mut self) -> Stored<'_, Vec<String>>;
     /// Deletes records up to this head, which a checkpoint has, and the checkpoints before it.
     fn trim(&mut self, upto: Head) -> Stored<'_, ()>;
+    /// True if what is added is found by who opens the audit: its file was neither moved nor removed.
+    fn is_in_place(&self) -> bool;
     /// Closes it; all that was added is in its file.
     fn close(self: Box<Self>) -> Stored<'static, ()>;
 }

@@ -54,7 +54,7 @@ pub use inventory::{
 pub use pattern::{Pattern, PatternPart};
 pub use questions::{Found, Questions};
 pub use reviews::{DecidedBy, Decision, MAX_REVIEW_TEXT, NamedServer, NoServer, ReviewedServer, conditions_on};
-pub use store::{Asked, Keep, LedgerReader, Store, Stored};
+pub use store::{Asked, Forgotten, Keep, LedgerReader, Store, Stored};
 pub use story::{
     IdPrefix, More, NEAR_EVENTS, Names, OUTCOME_EVENTS, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, Story,
 };

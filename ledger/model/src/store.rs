@@ -24,6 +24,15 @@ pub struct Keep {
     pub retention: Duration,
 }
 
+/// Events that were forgotten, by the reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// They were older than is kept.
+    pub age: u64,
+    /// They made room.
+    pub size: u64,
+}
+
 /// Writes a ledger: the only one who does. A call that failed has changed nothing that others see, and the next is tried as
 /// if it were the first.
 pub trait Store: Send {
@@ -36,6 +45,14 @@ pub trait Store: Send {
     fn append<'a>(&'a mut self, group: &'a Group, now_ms: i64) -> Stored<'a, FirstSeen>;
     /// Forgets events that are older than is kept, and incidents that have no events left.
     fn forget(&mut self, now_ms: i64) -> Stored<'_, ()>;
+    /// The events that were forgotten since it was opened.
+    fn forgotten(&self) -> Forgotten;
+    /// The latest moment among the newest events, milliseconds since the Unix epoch.
+    fn newest_ms(&mut self) -> Stored<'_, Option<i64>>;
+    /// True if what is written is found by who opens the ledger: its file was neither moved nor removed.
+    fn is_in_place(&self) -> bool;
+    /// Begins anew where it should be, if it is not there. Nobody else may write there.
+    fn begin_anew(&mut self) -> Stored<'_, ()>;
     /// The earliest hour from this one on of which there are sums.
     fn oldest_hour(&mut self, from: i64) -> Stored<'_, Option<i64>>;
     /// Sums of this hour that are not small ([`Volume::is_small`]), of pairs that were not told of after the hour `told_after`: those with

@@ -188,7 +188,8 @@ impl Volumes {
 }
 
 /// Hours since the Unix epoch.
-const fn hour_of(at_ms: i64) -> i64 {
+#[must_use]
+pub const fn hour_of(at_ms: i64) -> i64 {
     at_ms.div_euclid(HOUR_MS)
 }
 

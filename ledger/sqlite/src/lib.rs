@@ -45,7 +45,7 @@ pub use decisions::SqliteDecisions;
 pub use query::SqliteReader;
 
 use gnomon_ledger_model::{
-    FirstSeen, Group, Keep, OpenError, Store, StoreError, Stored,
+    FirstSeen, Forgotten, Group, Keep, OpenError, Store, StoreError, Stored,
     volume::{Pair, Volume},
 };
 use inventory::Applied;
@@ -55,8 +55,9 @@ use sqlx::{
 };
 use std::{
     fs::OpenOptions,
+    io,
     ops::Range,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -86,6 +87,10 @@ pub struct SqliteStore {
     conn: SqliteConnection,
     options: SqliteConnectOptions,
     health: Health,
+    path: PathBuf,
+    /// Device and inode of its file; none where it has none.
+    identity: Option<(u64, u64)>,
+    keep: Keep,
     wal: PathBuf,
     max_pages: i64,
     retention_ms: i64,
@@ -108,13 +113,8 @@ impl SqliteStore {
     /// When it cannot be written, is of a newer gnomon, of another program or damaged.
     pub async fn open(path: &Path, keep: Keep) -> Result<Self, OpenError> {
         // SQLite gives its log and shared memory the mode of the database, so creating it decides.
-        OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(path)
-            .map_err(|source| OpenError::NotWritable { at: path.display().to_string(), source: source.into() })?;
+        let created = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).and_then(|file| file.metadata());
+        let created = created.map_err(|source| OpenError::NotWritable { at: path.display().to_string(), source: source.into() })?;
         let database = |source: sqlx::Error| OpenError::Database { at: path.display().to_string(), source: source.into() };
         let max_pages = i64::try_from(keep.max_bytes.max(MIN_DATABASE_BYTES) / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
         let options = SqliteConnectOptions::new()
@@ -138,6 +138,9 @@ impl SqliteStore {
             conn,
             options,
             health: Health::Sound,
+            path: path.to_owned(),
+            identity: Some((created.dev(), created.ino())),
+            keep,
             wal: wal.into(),
             max_pages,
             retention_ms: i64::try_from(keep.retention.as_millis()).unwrap_or(i64::MAX),
@@ -204,6 +207,35 @@ impl Store for SqliteStore {
 
     fn forget(&mut self, now_ms: i64) -> Stored<'_, ()> {
         Box::pin(async move { self.forget_all(now_ms).await.map_err(StoreError::new) })
+    }
+
+    fn forgotten(&self) -> Forgotten {
+        self.trimmed.forgotten
+    }
+
+    fn newest_ms(&mut self) -> Stored<'_, Option<i64>> {
+        Box::pin(async move { self.newest().await.map_err(StoreError::new) })
+    }
+
+    fn is_in_place(&self) -> bool {
+        match std::fs::metadata(&self.path) {
+            Ok(there) => self.identity == Some((there.dev(), there.ino())),
+            // Whoever may not look is told of otherwise.
+            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
+    }
+
+    fn begin_anew(&mut self) -> Stored<'_, ()> {
+        Box::pin(async move {
+            let forgotten = self.trimmed.forgotten;
+            // The old one is closed first: as it ends it removes what is beside it, by name.
+            let nothing = SqliteConnectOptions::new().in_memory(true).connect().await.map_err(StoreError::new)?;
+            let _ = std::mem::replace(&mut self.conn, nothing).close().await;
+            self.identity = None;
+            *self = Self::open(&self.path, self.keep).await.map_err(StoreError::new)?;
+            self.trimmed.forgotten = forgotten;
+            Ok(())
+        })
     }
 
     fn oldest_hour(&mut self, from: i64) -> Stored<'_, Option<i64>> {

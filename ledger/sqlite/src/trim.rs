@@ -4,6 +4,7 @@
 //! a database above its bound (the bound was lowered) gives pages back to the file system.
 
 use super::{Health, PAGE_BYTES, SqliteStore};
+use gnomon_ledger_model::Forgotten;
 use sqlx::Connection;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ const MAX_STEPS: usize = 64;
 #[derive(Default)]
 pub(super) struct Schedule {
     retention: Option<Instant>,
+    /// What was forgotten so far.
+    pub(super) forgotten: Forgotten,
 }
 
 impl SqliteStore {
@@ -63,6 +66,12 @@ impl SqliteStore {
         }
     }
 
+    /// The latest moment among the newest events.
+    pub(super) async fn newest(&mut self) -> Result<Option<i64>, sqlx::Error> {
+        let newest = "SELECT max(ts) FROM (SELECT ts FROM event ORDER BY seq DESC LIMIT ?)";
+        sqlx::query_scalar(newest).bind(STEP_ROWS).fetch_one(&mut self.conn).await
+    }
+
     /// Deletes one step of what is older than the retention; says how many rows went.
     async fn forget_step(&mut self, now_ms: i64) -> Result<u64, sqlx::Error> {
         let cutoff_ms = now_ms.saturating_sub(self.retention_ms);
@@ -91,6 +100,10 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
+        match cutoff_ms {
+            Some(_) => self.trimmed.forgotten.age += deleted,
+            None => self.trimmed.forgotten.size += deleted,
+        }
         Ok(deleted)
     }
 }

@@ -183,15 +183,79 @@ async fn an_idle_ledger_forgets_too() {
             ledger.flush().await.unwrap();
         }
     }
+    // One that says what time it is: a clock that is far ahead of all events is not believed at once.
+    record(&ledger, call("mcp.example.com", 10_000));
     writer.shutdown().await;
     let kept = state.all().await.len();
     assert!(kept > 4_096, "{kept} are left to forget");
     // Opening is enough; nothing is recorded.
-    let (_ledger, writer) = state.open().await;
-    while !state.all().await.is_empty() {
+    let (ledger, writer) = state.open().await;
+    while state.all().await.len() > 1 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     writer.shutdown().await;
+    let forgotten = ledger.counts().forgotten;
+    assert_eq!((forgotten.age, forgotten.size), (kept as u64 - 1, 0));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_ahead_of_all_events_at_the_start_forgets_none() {
+    let state = State::new();
+    let (ledger, writer) = state.open().await;
+    let long_ago = SystemTime::now() - Duration::from_secs(31 * 24 * 60 * 60);
+    for number in 0..10 {
+        assert_eq!(ledger.record(Event::at(call("mcp.example.com", number), long_ago)), Recorded::Queued);
+    }
+    writer.shutdown().await;
+    let (ledger, writer) = state.open().await;
+    record(&ledger, call("mcp.example.com", 10));
+    ledger.flush().await.unwrap();
+    writer.shutdown().await;
+    assert_eq!(state.all().await.len(), 11);
+    assert_eq!(ledger.counts().forgotten.age, 0);
+}
+
+#[tokio::test]
+async fn a_ledger_whose_file_is_removed_is_begun_anew_and_loses_no_event_that_comes() {
+    let state = State::new();
+    let (ledger, mut writer) = state.open().await;
+    let mut found = writer.take_detections().unwrap();
+    record(&ledger, call("mcp.example.com", 0));
+    ledger.flush().await.unwrap();
+    for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
+        fs::remove_file(state.dir.path().join(name)).unwrap();
+    }
+    record(&ledger, call("mcp.example.com", 1));
+    ledger.flush().await.unwrap();
+    assert_eq!((ledger.acknowledged(), ledger.dropped().total(), state.all().await.len()), (2, 0, 1));
+    assert_eq!(found.recv().await.unwrap().text(Field::Health), Some("ledger_begun_anew"));
+    record(&ledger, call("mcp.example.com", 2));
+    writer.shutdown().await;
+    assert_eq!(state.all().await.len(), 2);
+}
+
+#[tokio::test]
+async fn events_that_nobody_will_find_as_the_state_folder_was_moved_count_as_lost() {
+    let state = State::new();
+    let (ledger, writer) = state.open().await;
+    record(&ledger, call("mcp.example.com", 0));
+    ledger.flush().await.unwrap();
+    let elsewhere = state.dir.path().with_extension("elsewhere");
+    fs::rename(state.dir.path(), &elsewhere).unwrap();
+    // Another's folder is not written to either, as its lock is not ours.
+    fs::create_dir(state.dir.path()).unwrap();
+    record(&ledger, call("mcp.example.com", 1));
+    ledger.flush().await.unwrap();
+    assert_eq!((ledger.acknowledged(), ledger.dropped().of(DropReason::DatabaseFailed)), (1, 1));
+    assert!(!state.path().exists());
+    // Put back, it goes on.
+    fs::remove_dir_all(state.dir.path()).unwrap();
+    fs::rename(&elsewhere, state.dir.path()).unwrap();
+    record(&ledger, call("mcp.example.com", 2));
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.acknowledged(), 2);
+    writer.shutdown().await;
+    assert_eq!(state.all().await.len(), 2);
 }
 
 #[tokio::test]

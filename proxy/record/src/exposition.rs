@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 /// Adds the ledger's metrics.
 pub(crate) fn ledger(text: &mut String, counts: &LedgerCounts) {
-    let LedgerCounts { acknowledged, dropped, first_seen, queued, capacity } = *counts;
+    let LedgerCounts { acknowledged, dropped, first_seen, forgotten, queued, capacity } = *counts;
     let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
         // Writing to memory does not fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -20,6 +20,8 @@ pub(crate) fn ledger(text: &mut String, counts: &LedgerCounts) {
     let reasons: Vec<_> = dropped.iter().map(|(reason, count)| (label("reason", reason.as_str()), count)).collect();
     let servers = [(label("status", "sanctioned"), first_seen.sanctioned), (label("status", "shadow"), first_seen.shadow)];
     metric("gnomon_events_dropped_total", "counter", "Events that were not written.", &reasons);
+    let removed = [(label("reason", "age"), forgotten.age), (label("reason", "size"), forgotten.size)];
+    metric("gnomon_events_forgotten_total", "counter", "Events that retention removed from the ledger.", &removed);
     metric("gnomon_events_written_total", "counter", "Events that are durable.", &alone(acknowledged));
     metric("gnomon_ledger_queue_capacity_events", "gauge", "How many events may wait to be written.", &alone(size(capacity)));
     metric("gnomon_ledger_queue_events", "gauge", "Events that wait to be written.", &alone(size(queued)));

@@ -119,7 +119,7 @@ fields! {
     RuleLevel "rule.level" Str Response Outcome Stored ALL r#""high""# "Its level: informational, low, medium, high or critical.";
     RulesMatched "gnomon.rules.matched" List Response Outcome Stored ALL r#"["8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d"]"# "All rules that matched, the deciding one first.";
     Would "gnomon.would" Str Response Outcome Stored ALL r#""block""# "Action that the deciding rule would have taken, where verdicts are not carried out: rules in shadow, a scope that only intercepts, or the kill switch.";
-    Health "gnomon.health" Str Response Outcome Stored ALL r#""disarmed""# "Event of gnomon itself: disarmed, armed; sensor_reduced, sensor_whole; exec_scope_lost; of a server of a portal server_gone, server_back; of rules and configuration changed, not_changed.";
+    Health "gnomon.health" Str Response Outcome Stored ALL r#""disarmed""# "Event of gnomon itself: disarmed, armed; sensor_reduced, sensor_whole; exec_scope_lost; of a server of a portal server_gone, server_back; of rules and configuration changed, not_changed; ledger_begun_anew; audit_checkpoint.";
     Message "message" Str Response Outcome Stored ALL r#""blocked by gnomon: read_file is not allowed here""# "The line of text that the client was given, or the cause of an error.";
 
     // The JSON-RPC message.

@@ -111,6 +111,9 @@ impl Store for Failing {
     fn trim(&mut self, upto: Head) -> Stored<'_, ()> {
         self.inner.trim(upto)
     }
+    fn is_in_place(&self) -> bool {
+        self.inner.is_in_place()
+    }
     fn close(self: Box<Self>) -> Stored<'static, ()> {
         Box::new(self.inner).close()
     }
@@ -303,4 +306,18 @@ async fn another_programs_database_is_not_touched() {
     assert!(matches!(SqliteStore::open(&stage.path("audit.sqlite"), 1 << 20).await, Err(StoreError::Foreign(_))));
     assert!(SqliteStore::read(&stage.path("none.sqlite")).await.is_err());
     assert!(!stage.path("none.sqlite").exists());
+}
+
+#[tokio::test]
+async fn records_that_nobody_will_find_as_the_file_was_removed_count_as_lost() {
+    let stage = Stage::new();
+    let (audit, writer) = stage.open(AuditOptions::default()).await;
+    audit.record_durably(record("anna", "x")).await.unwrap();
+    for name in ["audit.sqlite", "audit.sqlite-wal", "audit.sqlite-shm"] {
+        std::fs::remove_file(stage.path(name)).unwrap();
+    }
+    audit.record_durably(record("anna", "y")).await.unwrap_err();
+    assert_eq!((audit.counts().written, audit.counts().lost), (1, 1));
+    writer.shutdown().await;
+    assert!(!stage.path("audit.sqlite").exists());
 }

@@ -13,9 +13,27 @@ async fn what_is_older_than_retention_goes_and_the_rest_stays_sound() {
     audit.record_durably(record("anna", "x")).await.unwrap();
     until(|| audit.counts().checkpoints >= 1).await;
     writer.shutdown().await;
+    assert!(audit.counts().forgotten >= 10, "what goes is counted");
     let report = stage.verify().await;
     assert!(report.is_sound(), "{report}");
     assert!(report.range.is_none_or(|(first, _)| first > 10), "{report}");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_far_ahead_of_all_records_takes_none_away() {
+    let stage = Stage::new();
+    stage.play(2, 5).await;
+    // As if they were written forty days ago, and the clock jumped since.
+    stage
+        .attack("DROP TRIGGER record_stays; UPDATE record SET at_ms = at_ms - 3456000000; UPDATE checkpoint SET at_ms = at_ms - 3456000000")
+        .await;
+    let retention = Some(Duration::from_secs(30 * 86400));
+    let options = AuditOptions { checkpoint_every: Duration::from_millis(10), retention, ..AuditOptions::default() };
+    let (audit, writer) = stage.open(options).await;
+    audit.record_durably(record("anna", "x")).await.unwrap();
+    until(|| audit.counts().checkpoints >= 1).await;
+    writer.shutdown().await;
+    assert_eq!((stage.entries().await.len(), audit.counts().forgotten), (11, 0));
 }
 
 #[tokio::test]
