@@ -166,7 +166,9 @@ async fn in_a_session_a_task_has_one_name_in_answers_lists_news_and_what_is_said
     assert_eq!(asked["params"]["_meta"], related(&task), "{asked}");
     let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept", "_meta": related(&task)}});
     client.post(&[("mcp-session-id", &client.session())], answer).await;
-    assert_eq!(one.answers("q")[0]["result"]["_meta"], related("one-1"));
+    // The portal's own session was asked as well, and has nobody to ask.
+    let answers = one.answers("q");
+    assert!(answers.iter().any(|answer| answer["result"]["_meta"] == related("one-1")), "{answers:?}");
     client.request("prompts/get", json!({"name": "one_greet", "_meta": related(&task)})).await;
     assert_eq!(one.got("prompts/get")[0].body["params"]["_meta"], related("one-1"));
     let first: Vec<Value> = one.got("tasks/get").iter().map(|got| got.body["params"]["_meta"].clone()).collect();
