@@ -11,6 +11,8 @@ use crate::outcome::Severity;
 
 /// Characters of an error's text that leave the sandbox.
 pub const MAX_MESSAGE: usize = 4_000;
+/// Bytes of what is said beside a value.
+pub const MAX_REMARK: usize = 2_000;
 
 /// Room for what surrounds the texts in a frame.
 const ENVELOPE: usize = 512;
@@ -117,8 +119,8 @@ pub enum Malformed {
 
 /// The longest frame that a worker may send.
 pub(crate) fn longest_from_worker(limits: &Limits) -> usize {
-    let longest = limits.arguments.max(limits.result).max(limits.logs).max(crate::worker::MAX_MESSAGE * 4);
-    longest + crate::worker::MAX_REMARK + ENVELOPE
+    let longest = limits.arguments.max(limits.result).max(limits.logs).max(MAX_MESSAGE * 4);
+    longest + MAX_REMARK + ENVELOPE
 }
 
 /// The longest frame that a parent sends.

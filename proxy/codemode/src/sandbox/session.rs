@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::Raw;
-use crate::frame::{End, FromWorker, MAX_MESSAGE};
+use crate::frame::{End, FromWorker, MAX_MESSAGE, MAX_REMARK};
 use crate::limits::{Limit, Limits};
 use crate::outcome::{CallEnd, Called, Line, Outcome, Violation};
-use crate::worker::{LINE, MAX_MESSAGE, MAX_REMARK};
+use crate::worker::LINE;
 
 /// How long after its limit a worker is killed that does not stop by itself: its native loops never ask for the time.
 const GRACE: Duration = Duration::from_millis(40);

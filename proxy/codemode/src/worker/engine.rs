@@ -17,7 +17,6 @@ use rquickjs::context::intrinsic;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Exception, Function, Promise, Runtime};
 
-use super::MAX_REMARK;
 use super::bindings::{Bindings, Outbox, milliseconds};
 use super::channel::Channel;
 use super::clock::Clock;
@@ -26,6 +25,7 @@ use super::normalise::{expression, program, unwrapped};
 use super::options::options;
 use super::positions::{Placed, spot};
 use super::told::{blamed, is_too_deep, tidy, unrun};
+use crate::frame::MAX_REMARK;
 use crate::frame::{Answer, End, FromWorker, ToWorker, message};
 use crate::limits::{Limit, Limits};
 use crate::sys::{Bounded, Heap};

@@ -27,9 +27,6 @@ pub use normalise::{Unreadable, normalise};
 #[doc(hidden)]
 pub type Rehearsal = fn(&str, &UnixStream) -> bool;
 
-/// Bytes of what is said beside a value.
-pub const MAX_REMARK: usize = 2_000;
-
 /// A worker ends with this if its parent is gone or speaks another protocol.
 const DESERTED: i32 = 72;
 

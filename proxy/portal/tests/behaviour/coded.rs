@@ -1,7 +1,7 @@
 //! Code Mode: two tools in place of all, and nothing that could not be done without it.
 
 use crate::{
-    Setup,
+    Running, Setup,
     admission::two_tokens,
     client::{Answer, Client},
     server::{Server, Speaks},
