@@ -290,3 +290,17 @@ fn date(time: UnixTime) -> String {
 fn shortened(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(120).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_s_certificate_in_place_of_a_server_s_is_told_in_words() {
+        // As the verifier of rustls hands it on.
+        let error = CertificateError::Other(rustls::OtherError(Arc::new(io::Error::other("CaUsedAsEndEntity"))));
+        assert!(reason(&error).starts_with("self-signed: "), "{}", reason(&error));
+        let error = CertificateError::Other(rustls::OtherError(Arc::new(io::Error::other("PathLenConstraintViolated"))));
+        assert_eq!(reason(&error), "not valid: PathLenConstraintViolated");
+    }
+}

@@ -81,8 +81,7 @@ pub fn import(bytes: &[u8], options: Options<'_>) -> Result<Imported, ImportErro
     let base = match options.base {
         Some(text) => Base::parse(text).map_err(|error| ImportError::Base(text.to_owned(), error))?,
         None => {
-            let encrypted = servers.iter().find(|base| base.scheme == servers::Scheme::Https);
-            let base = encrypted.or(servers.first()).cloned().ok_or(ImportError::NoServer)?;
+            let base = servers::first(&servers).cloned().ok_or(ImportError::NoServer)?;
             if base.scheme == servers::Scheme::Http && !base.is_loopback() {
                 return Err(ImportError::NotEncrypted(base));
             }
@@ -93,10 +92,10 @@ pub fn import(bytes: &[u8], options: Options<'_>) -> Result<Imported, ImportErro
     let ids: Vec<(Option<&str>, String)> =
         found.iter().map(|one| (one.value.get("operationId").and_then(Value::as_str), place(one))).collect();
     let names = naming::names(&ids, options.longest_name);
-    let usual = usual(&document, &found, options.here);
+    let usual = usual(&document, &servers, &found, options.here);
     let mut operations = Vec::with_capacity(found.len());
     for (one, name) in found.iter().zip(names) {
-        match of(&document, one, name, (&base, &usual, options.here)) {
+        match of(&document, one, name, (&base, usual.as_ref(), options.here)) {
             Ok(operation) if operations.len() < MAX_OPERATIONS => operations.push(operation),
             Ok(_) => refused.push(Refused { place: place(one), why: format!("the document has more than {MAX_OPERATIONS} operations") }),
             Err(why) => refused.push(Refused { place: place(one), why: cleaned(&why, 300) }),
@@ -153,8 +152,8 @@ fn found(document: &Document) -> (Vec<Found<'_>>, Vec<Refused>) {
     (found, refused)
 }
 
-/// The base, the servers that it stands for, and where the document came from.
-type Whereto<'a> = (&'a Base, &'a [Base], Option<&'a Uri>);
+/// The base, the server that it stands for, and where the document came from.
+type Whereto<'a> = (&'a Base, Option<&'a Base>, Option<&'a Uri>);
 
 fn of(document: &Document, found: &Found<'_>, name: Option<SmolStr>, (base, usual, here): Whereto<'_>) -> Result<Operation, String> {
     if !found.value.is_object() {
@@ -162,7 +161,7 @@ fn of(document: &Document, found: &Found<'_>, name: Option<SmolStr>, (base, usua
     }
     let name = name.ok_or("another operation's name was made to look like its own")?;
     let own = [found.value, found.item].into_iter().find_map(|owner| servers::read(owner, here));
-    let follows = |own: &[Base]| !own.is_empty() && own.iter().all(|own| usual.contains(own));
+    let follows = |own: &[Base]| usual.is_some_and(|usual| own.contains(usual));
     if let Some(own) = own.filter(|own| !own.contains(base) && !follows(own)) {
         let where_ = own.first().map_or_else(|| "an unusable URL".to_owned(), ToString::to_string);
         return Err(format!("it has a server of its own, {where_}; register that one as another server, with `base`"));
@@ -170,15 +169,15 @@ fn of(document: &Document, found: &Found<'_>, name: Option<SmolStr>, (base, usua
     operation::read(document, found, name).map_err(|error| error.to_string())
 }
 
-/// The servers that stand for the base, where whoever runs the portal says another: the document's, or where it names none, those
-/// that all its paths and operations name alike.
-fn usual(document: &Document, found: &[Found<'_>], here: Option<&Uri>) -> Vec<Base> {
+/// The server that the base stands for where whoever runs the portal says another: the document's, or where it names none, that of
+/// all its paths and operations, if they name the same.
+fn usual(document: &Document, servers: &[Base], found: &[Found<'_>], here: Option<&Uri>) -> Option<Base> {
     if document.root().get("servers").is_some() {
-        return servers::of_document(document, here);
+        return servers::first(servers).cloned();
     }
     let mut each = found.iter().filter_map(|one| [one.value, one.item].into_iter().find_map(|owner| servers::read(owner, here)));
-    let first = each.next().unwrap_or_default();
-    if each.all(|own| own == first) { first } else { Vec::new() }
+    let common = each.next()?;
+    if each.all(|own| own == common) { servers::first(&common).cloned() } else { None }
 }
 
 fn place(found: &Found<'_>) -> String {

@@ -112,6 +112,11 @@ pub fn read(owner: &Value, here: Option<&Uri>) -> Option<Vec<Base>> {
     Some(list.iter().take(MAX_SERVERS).filter_map(|server| Base::parse(&whole(&url(server)?, here)?).ok()).collect())
 }
 
+/// The one of them that is meant where nobody chooses: the first that is encrypted, else the first.
+pub fn first(servers: &[Base]) -> Option<&Base> {
+    servers.iter().find(|base| base.scheme == Scheme::Https).or(servers.first())
+}
+
 /// The servers that the document names for all operations that name none.
 pub fn of_document(document: &Document, here: Option<&Uri>) -> Vec<Base> {
     // Without a list it is the root of where the document is (4.8.1).

@@ -21,7 +21,8 @@ fn a_document_does_not_choose_where_credentials_go() {
     let api = read(&with(json!([{"url": "https://evil.example"}])), Some("https://api.example/v1")).unwrap();
     assert_eq!(api.base.to_string(), "https://api.example/v1");
     let places: Vec<&str> = api.operations.iter().map(|operation| &*operation.path).collect();
-    assert_eq!(places, ["/a", "/d"]);
+    // What names the document's own server goes to the base in its place, as all of it does.
+    assert_eq!(places, ["/a", "/b", "/d"]);
     for servers in [json!([]), json!([{"url": "/v1"}]), json!([{"url": "https://a:b@api.example"}]), json!([{"url": "file:///etc/passwd"}])]
     {
         assert!(matches!(read(&with(servers), None), Err(ImportError::NoServer)));

@@ -143,7 +143,7 @@ fn bodies_are_written_as_their_types_say() {
     let (_, text) = body(&parts, json!({"f": "data:text/plain;base64,aGk="}));
     assert!(text.contains("filename=\"f\"\r\nContent-Type: text/plain\r\n\r\nhi\r\n"), "{text}");
     for wrong in [json!("hello there"), json!({"filename": "x"}), json!(7), json!({"content": "aGk=", "contentType": "a\r\nX: y"})] {
-        let unfit = drafted(&parts, json!({"body": {"f": wrong}})).unwrap_err().to_string();
+        let unfit = drafted(&parts, json!({"x": 1, "y": 1, "body": {"f": wrong}})).unwrap_err().to_string();
         assert!(unfit.contains("body/f"), "{unfit}");
     }
     assert_eq!(body(&with("text/plain", json!({"type": "string"}), json!({})), json!("hi")).1, "hi");

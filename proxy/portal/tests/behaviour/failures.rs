@@ -309,3 +309,46 @@ async fn the_first_call_after_a_server_of_the_older_era_became_stateless_is_answ
         assert_eq!(client.call("one_echo", json!({"text": "2"})).await.text(), "one: 2", "stateless: {modern}");
     }
 }
+
+/// Answers every POST with this head, and all else with 405.
+async fn answers(post: &'static str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut begin = [0; 4096];
+                let read = tcp.read(&mut begin).await.unwrap_or(0);
+                let head = if begin[..read].starts_with(b"POST") { post } else { "405 Method Not Allowed" };
+                let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                let _ = tcp.write_all(answer.as_bytes()).await;
+                // What is still to come of the request is read, so that the answer is.
+                let _ = tokio::time::timeout(Duration::from_millis(200), tcp.read(&mut begin)).await;
+            });
+        }
+    });
+    format!("http://{address}/mcp")
+}
+
+#[tokio::test]
+async fn a_server_that_answers_something_else_is_told_of_as_what_it_is_and_where_it_sends_clients_stays_here() {
+    for (post, why) in [
+        ("404 Not Found", "HTTP 404"),
+        ("401 Unauthorized", "gnomon holds none for it (HTTP 401)"),
+        ("307 Temporary Redirect\r\nlocation: http://other.example/mcp?key=1", "HTTP 307, a redirect"),
+    ] {
+        let portal = Setup::of([("bad", answers(post).await)]).start().await;
+        let list = crate::soon(post, async {
+            loop {
+                let list = Client::modern(portal.address).request("tools/list", json!({})).await;
+                if missing(&list)[0]["why"].as_str().is_some_and(|told| told.contains(why)) {
+                    return list;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+        assert!(!format!("{list:?}").contains("other.example"), "{list:?}");
+    }
+}
