@@ -197,13 +197,13 @@ impl Connection {
         match (other.rules.fears_no_more(&other.progress, &self.progress), self.rules.fears_no_more(&self.progress, &other.progress)) {
             (true, _) => self,
             (false, true) => other,
-            (false, false) => self.to_any_server(),
+            (false, false) => self.led_anywhere(),
         }
     }
 
     /// The same connection, should it lead to whatever server: what names one is undecidable.
     #[must_use]
-    pub(crate) fn to_any_server(mut self) -> Self {
+    pub(crate) fn led_anywhere(mut self) -> Self {
         self.leads_to = self.seen.text(Field::ServerAddress).map(SmolStr::new).or(self.leads_to);
         for field in [Field::Catalogue, Field::ServerId, Field::ServerReview, Field::Sanctioned, Field::ServerAddress] {
             self.seen.clear(field);

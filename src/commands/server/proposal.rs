@@ -40,7 +40,7 @@ pub(super) fn exactly(name: &str) -> Option<String> {
 
 impl Proposal {
     /// For a server that offers this: names of one key of a policy, each with whether it says that it only reads.
-    pub fn of<'a>(id: &str, offered: &[(&'static str, Vec<(&'a str, Reads)>)]) -> Self {
+    pub fn of(id: &str, offered: &[(&'static str, Vec<(&str, Reads)>)]) -> Self {
         let mut proposal = Self::default();
         let all = || offered.iter().flat_map(|(key, names)| names.iter().map(move |(name, reads)| (*key, *name, *reads)));
         proposal.odd = all().filter(|(_, name, _)| exactly(name).is_none()).count();

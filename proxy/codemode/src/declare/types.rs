@@ -240,7 +240,7 @@ impl<'a> Schema<'a> {
 }
 
 /// Properties that are only named where some condition holds. One may be told twice.
-fn conditions<'a>(schema: &'a Map<String, Value>) -> impl Iterator<Item = (&'a String, &'a Value)> {
+fn conditions(schema: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
     let branches = ["then", "else"].into_iter().filter_map(|key| schema.get(key));
     let dependent = schema.get("dependentSchemas").and_then(Value::as_object).into_iter().flatten().map(|(_, schema)| schema);
     let mut seen = Vec::new();
