@@ -1,7 +1,7 @@
 //! What is checked of a configuration before anything goes by it: the same for `gnomon config check`, a start and a reload, so that none
 //! of them is green where another is red.
 
-use crate::{apis, serve::check_listener};
+use crate::apis;
 use anyhow::{Context as _, Result};
 use gnomon_access::Countries;
 use gnomon_cli::{Complaint, rule_files};
@@ -52,6 +52,21 @@ pub fn check(config: &Config, serves: Serves) -> Result<Checked> {
         Countries::open(file)?;
     }
     Ok(Checked { read, rules })
+}
+
+/// Refuses to be an open proxy.
+///
+/// # Errors
+/// When anybody on the network could use it.
+pub fn check_listener(config: &Config) -> Result<(), Complaint> {
+    let listen = config.proxy.listen;
+    if listen.ip().is_loopback() || !config.proxy.users.is_empty() {
+        return Ok(());
+    }
+    Err(Complaint::input(format!(
+        "{listen} is reachable from other machines and proxy.users is empty: anybody could send traffic through this host"
+    ))
+    .next("listen on 127.0.0.1, or list users with passwords under proxy.users in the configuration"))
 }
 
 /// Checks that this process can read the credentials of the servers that portals offer, as a start of it would.

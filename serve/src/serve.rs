@@ -5,7 +5,7 @@ use crate::{
     arming,
     auditing::Auditing,
     changes::{By, Changes},
-    checking::Serves,
+    checking::{Serves, check_listener},
     exporting::Exports,
     hangup::{self, Hangup},
     portals::Portals,
@@ -233,21 +233,6 @@ async fn settle() {
         Ok(Err(error)) => tracing::debug!("code that only the start needed stays mapped: {error}"),
         Err(_) => {}
     }
-}
-
-/// Refuses to be an open proxy.
-///
-/// # Errors
-/// When anybody on the network could use it.
-pub fn check_listener(config: &Config) -> Result<(), Complaint> {
-    let listen = config.proxy.listen;
-    if listen.ip().is_loopback() || !config.proxy.users.is_empty() {
-        return Ok(());
-    }
-    Err(Complaint::input(format!(
-        "{listen} is reachable from other machines and proxy.users is empty: anybody could send traffic through this host"
-    ))
-    .next("listen on 127.0.0.1, or list users with passwords under proxy.users in the configuration"))
 }
 
 /// The announcement of a gnomon that serves portals alone; they follow.

@@ -96,7 +96,7 @@ async fn a_story_holds_the_call_its_outcome_and_what_the_client_did_around_it() 
     assert_eq!(story.outcome.map(|event| event.seq), Some(8));
     assert_eq!(story.before.iter().map(|r| (r.event.seq, r.relation)).collect::<Vec<_>>(), [(2, Relation::Flow)]);
     assert!(story.after.is_empty() && story.more == More::No, "{:?}", story.after);
-    assert_eq!(story.server.map(|server| server.calls), Some(7));
+    assert_eq!(story.server.map(|server| server.calls), Some(6));
 }
 
 #[tokio::test]

@@ -20,4 +20,3 @@ mod pages;
 pub mod route;
 pub mod sight;
 pub mod view;
-mod watched;

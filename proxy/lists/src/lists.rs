@@ -1,10 +1,11 @@
 //! What a portal shows of its servers to each caller: its lists, and what it says of itself with them.
 
+mod watched;
+
 use crate::{
     given::{Given, ListKey},
     labels::Labels,
     view::{Exposed, View},
-    watched,
 };
 use arc_swap::ArcSwap;
 use gnomon_access::{Asked, Caller, Policy};

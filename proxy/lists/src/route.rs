@@ -5,10 +5,9 @@ use bytes::Bytes;
 use gnomon_access::{Asked, Caller, Decision, LineRef, Permit, arguments};
 use gnomon_relay::names::{Prefix, may_come_of, shortened, split_name};
 use gnomon_upstream::{
-    Scope,
+    Scope, as_text,
     catalogue::Kind,
     extensions::SKILLS,
-    legacy::text as as_text,
     members::Members,
     rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
 };

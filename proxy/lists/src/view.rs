@@ -2,10 +2,11 @@
 //!
 //! A name leads only where a list led: what no list shows cannot be called.
 
+pub(crate) mod pages;
+
 use crate::{
     identifiers::{Identifier, identifiers},
     labels::{self, Labels},
-    pages::Pages,
 };
 use bytes::Bytes;
 use gnomon_codemode::{Entry as SearchEntry, Index};
@@ -19,6 +20,7 @@ use gnomon_upstream::{
     members::Members,
     rpc::quoted,
 };
+use pages::Pages;
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, hash_map},

@@ -16,12 +16,11 @@ use gnomon_relay::{
     outflow::Outflow,
 };
 use gnomon_upstream::{
-    Change,
+    Change, as_text,
     catalogue::Kind,
     endpoint::{METHOD, NAME, VERSION},
     era::{self, Era, meta},
     extensions::{self, TASKS},
-    legacy::text as as_text,
     members::Members,
     mirror::{self, Mismatch},
     rpc::{

@@ -1,7 +1,7 @@
 //! Who may know, do and hear what, for all parts of a portal: what policy says now. Every road asks here, and nothing else asks the
 //! policy (a test holds the sources to it).
 
-use crate::{held::Upstream, told::is_of_task};
+use crate::{held::Upstream, related::is_of_task};
 use arc_swap::{ArcSwap, Guard};
 use gnomon_access::{Asked, Caller, Capability, Decision, Hints, Permit, Policy};
 use gnomon_upstream::{Scope, members::Members, rpc::Notification};

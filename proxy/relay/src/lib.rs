@@ -34,6 +34,7 @@ pub mod parked;
 pub mod progress;
 pub mod questions;
 mod reachable;
+pub mod related;
 pub mod room;
 mod server_metrics;
 pub mod session;

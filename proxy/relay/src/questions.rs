@@ -3,11 +3,11 @@
 //! Each server counts its questions for itself, so two may give theirs the same id: the client knows them by ids of ours. By those its
 //! answer finds its server, and what a server says of its own question finds the client's name for that.
 
-use crate::{held::Upstream, judged::Whose, progress::token, session::Session, telling::at_once, told::inward};
+use crate::{held::Upstream, judged::Whose, progress::token, related::inward, session::Session, telling::at_once};
 use bytes::Bytes;
 use gnomon_upstream::{
-    LegacySession, Scope,
-    legacy::{text as as_text, undeclared},
+    LegacySession, Scope, as_text,
+    legacy::undeclared,
     members::Members,
     rpc::{self, Id, Notification, Outcome, Request, Response},
 };

@@ -6,7 +6,7 @@
 
 use crate::names::exposed_name;
 use bytes::Bytes;
-use gnomon_upstream::{catalogue::Kind, legacy::text as as_text, members::Members, rpc::quoted};
+use gnomon_upstream::{as_text, catalogue::Kind, members::Members, rpc::quoted};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 

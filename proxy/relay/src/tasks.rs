@@ -12,9 +12,8 @@ use bytes::Bytes;
 use gnomon_access::Hints;
 use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::{
-    Scope,
+    Scope, as_text,
     era::meta,
-    legacy::text as as_text,
     members::Members,
     rpc::{Id, quoted},
 };

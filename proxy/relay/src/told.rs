@@ -8,13 +8,13 @@ use crate::{
     call::{Call, From},
     held::Upstream,
     progress::{self, told_of},
+    related::is_of_task,
     session::Session,
 };
 use bytes::Bytes;
 use gnomon_upstream::{
-    Scope,
+    Scope, as_text,
     era::meta,
-    legacy::text as as_text,
     members::Members,
     rpc::{Notification, Request, quoted},
 };
@@ -82,25 +82,6 @@ fn known_task(upstream: &Upstream, owner: &str, told: Notification) -> Option<No
     let params = Members::of(told.params.as_ref()).ok()?;
     let known = upstream.held.known_task(owner, &params.text("taskId")?)?;
     Some(Notification { params: Some(params.with(&[("taskId", Some(&quoted(&known)))])), method: told.method.clone() })
-}
-
-/// Whether a notification tells of a task, in either era.
-pub(crate) fn is_of_task(method: &str) -> bool {
-    matches!(method, "notifications/tasks/status" | "notifications/tasks")
-}
-
-/// What a client says to a server (parameters, or a result), with the server's own id of the task that it says it is part of; none
-/// where it is of no such task.
-#[must_use]
-pub fn inward(upstream: &Upstream, owner: &str, said: &Bytes) -> Option<Bytes> {
-    // Most say nothing of it, and are not read for it.
-    memchr::memmem::find(said, meta::TASK.as_bytes())?;
-    let members = Members::read(said).ok()?;
-    let meta = members.object("_meta")?;
-    let related = meta.object(meta::TASK)?;
-    let own = upstream.held.own_task(owner, &related.text("taskId")?)?;
-    let related = related.with(&[("taskId", Some(&quoted(&own)))]);
-    Some(members.with(&[("_meta", Some(as_text(&meta.with(&[(meta::TASK, Some(as_text(&related)))]))))]))
 }
 
 fn with_own_meta(upstream: &Upstream, told: Notification, known: impl Fn(&str) -> Option<SmolStr>) -> Option<Notification> {

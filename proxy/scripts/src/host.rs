@@ -17,8 +17,8 @@ use gnomon_relay::{
     names::shortened,
 };
 use gnomon_upstream::{
+    as_text,
     catalogue::Listed,
-    legacy::text as as_text,
     members::Members,
     modern::with_meta,
     rpc::{Id, Outcome, Request, quoted},

@@ -5,7 +5,7 @@
 //! can be neither translated nor held to policy, so it is told to neither side: both then do without it, as with a peer that never heard
 //! of it.
 
-use crate::era::Era;
+use crate::{as_text::as_text, era::Era};
 use bytes::Bytes;
 use gnomon_catalogue::members::Members;
 
@@ -43,7 +43,7 @@ pub fn carried(capabilities: &[u8], era: Era) -> Option<Bytes> {
         return None;
     }
     let rest = all.with(&gone);
-    let rest = Some(crate::legacy::text(&rest)).filter(|rest| *rest != "{}");
+    let rest = Some(as_text(&rest)).filter(|rest| *rest != "{}");
     Some(members.with(&[("extensions", rest)]))
 }
 

@@ -1,6 +1,7 @@
 //! One session with a server of the era that has them (2024-11-05 to 2025-11-25).
 
 use crate::{
+    as_text::as_text,
     asked::Asked,
     conversation::{Answer, Conversation, Resumed, Resumes},
     endpoint::{Endpoint, Posted, SESSION, VERSION},
@@ -221,8 +222,8 @@ impl LegacySession {
         let carried = extensions::carried(&client.capabilities, Era::Legacy);
         let params = Members::default().with(&[
             ("protocolVersion", Some(&rpc::quoted(&client.version))),
-            ("capabilities", Some(text(carried.as_ref().unwrap_or(&client.capabilities)))),
-            ("clientInfo", Some(text(&client.info))),
+            ("capabilities", Some(as_text(carried.as_ref().unwrap_or(&client.capabilities)))),
+            ("clientInfo", Some(as_text(&client.info))),
         ]);
         let id = Id::number(0);
         let (outcome, session) = match &line {
@@ -464,10 +465,4 @@ impl Listening {
 /// Whether this refuses the era: sessions with such a server there are none, or no longer.
 pub(crate) fn is_of_other_era(outcome: &Outcome) -> bool {
     outcome.code() == Some(i64::from(UNSUPPORTED_VERSION))
-}
-
-/// JSON that was UTF-8 when it was read.
-#[must_use]
-pub fn text(json: &[u8]) -> &str {
-    std::str::from_utf8(json).unwrap_or("null")
 }

@@ -16,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod api;
+mod as_text;
 mod asked;
 mod conversation;
 pub mod endpoint;
@@ -36,6 +37,7 @@ mod server;
 mod sse;
 
 pub use api::{Api, ApiOptions, InvalidApi, Selection};
+pub use as_text::as_text;
 pub use conversation::{Answer, Conversation, Said};
 pub use error::{Unconnected, UpstreamError};
 pub use gnomon_catalogue::{Fits, catalogue, left_out, members, mirror, rpc};

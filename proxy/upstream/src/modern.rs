@@ -2,11 +2,12 @@
 
 use crate::{
     api::Api,
+    as_text::as_text as text,
     conversation::Answer,
     endpoint::{Endpoint, METHOD, NAME, VERSION},
     era::{self, meta},
     error::UpstreamError,
-    legacy::{Client, ServerFace, text},
+    legacy::{Client, ServerFace},
     pipe::Pipe,
 };
 use bytes::Bytes;

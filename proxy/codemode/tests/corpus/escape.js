@@ -26,7 +26,7 @@ async () => (0, eval)("typeof ask + ''")
 //# eval_does_not_see_the_prelude -> ok "undefinedundefinedundefined"
 async () => eval("typeof waiting + typeof made + typeof mapGet")
 //# constructors_lead_to_this_realm_only -> ok true
-async () => [codemode.x, console.log, Math.max, JSON.parse, async () => {}, function* () {}].every((f) => f.constructor("return globalThis")() || true) && console.log.constructor("return this")() === globalThis
+async () => [codemode.x, console.log, Math.max, JSON.parse, async () => {}, function* () {}].every((f) => (f.constructor("return globalThis")(), true)) && console.log.constructor("return this")() === globalThis
 //# generator_constructor -> ok "undefined"
 async () => (function* () {}).constructor("yield typeof require")().next().value
 //# callers_are_out_of_reach -> ok "TypeError"

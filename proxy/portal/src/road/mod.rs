@@ -31,6 +31,7 @@ use gnomon_relay::{
     outflow::Heard,
     parked::Parked,
     questions::nobody_listens,
+    related,
     session::Session,
     shared::SharedSessions,
     shares, told,
@@ -174,7 +175,7 @@ impl Road {
     /// A request with its server's own id of the task that it is part of.
     fn inward(&self, call: &Call, routed: Routed) -> Routed {
         let said = routed.params.as_ref().filter(|_| matches!(call.from, From::Session(_)));
-        match said.and_then(|params| told::inward(&self.servers()[routed.server], &call.task_owner(), params)) {
+        match said.and_then(|params| related::inward(&self.servers()[routed.server], &call.task_owner(), params)) {
             Some(params) => Routed { params: Some(params), ..routed },
             None => routed,
         }

@@ -8,9 +8,8 @@ use gnomon_audit as audit;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{act::Act, call::Call, error::CallError, held::Upstream, judged::Judged, parked::ParkedCall, shares, under::Under};
 use gnomon_upstream::{
-    Answer, Client, Conversation, LegacySession, ModernPeer, Unconnected, UpstreamError,
+    Answer, Client, Conversation, LegacySession, ModernPeer, Unconnected, UpstreamError, as_text,
     era::meta,
-    legacy::text as as_text,
     members::Members,
     rpc::{INTERNAL_ERROR, Id, Message, Outcome, Request, RpcError},
 };

@@ -19,12 +19,11 @@ use gnomon_relay::{
     tasks::{LONGEST_ID, Made, Owned, begun, is_flat, known_by},
 };
 use gnomon_upstream::{
-    LegacySession, Presence, Scope, UpstreamError,
+    LegacySession, Presence, Scope, UpstreamError, as_text,
     catalogue::Kind,
     endpoint::Endpoint,
     era::Era,
     extensions::{TASKS, declared},
-    legacy::text as as_text,
     members::Members,
     rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, Outcome, Request, RpcError, quoted},
 };

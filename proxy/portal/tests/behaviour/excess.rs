@@ -4,6 +4,7 @@ use crate::{
     Setup,
     admission::tokens_of,
     client::Client,
+    extended::TASKS,
     owned::tasking,
     server::{Server, Speaks},
 };
@@ -59,7 +60,7 @@ fn alone(role: &str) -> Command {
 
 /// The servers, until nobody needs them.
 async fn servers() {
-    let (one, tasks) = (Server::start("one", Speaks::Legacy).await, tasking("tasks", Speaks::Legacy).await);
+    let (one, tasks) = (Server::start("one", Speaks::Legacy).await, tasking("tasks", Speaks::Modern).await);
     println!("at {} {}", one.url(), tasks.url());
     let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
 }
@@ -85,7 +86,7 @@ async fn many<F: Future<Output = Client> + Send + 'static>(client: impl Fn() -> 
 }
 
 fn hostile(address: SocketAddr, bearer: &str) -> Client {
-    Client::modern(address).holding(bearer)
+    Client::modern(address).holding(bearer).declaring(json!({"elicitation": {}, "extensions": {TASKS: {}}}))
 }
 
 async fn excess(urls: &str) {

@@ -1,6 +1,6 @@
 //! Resources that subscribers of the stateless era watch: the portal's own subscription on each server.
 
-use crate::lists::PortalLists;
+use super::PortalLists;
 use gnomon_access::Caller;
 use gnomon_relay::{held::Upstream, shares::owner};
 use gnomon_shares::{Bounds, Share, Shares};

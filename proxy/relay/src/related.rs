@@ -1,0 +1,24 @@
+//! The task that a message is part of, or tells of.
+
+use crate::held::Upstream;
+use bytes::Bytes;
+use gnomon_upstream::{as_text, era::meta, members::Members, rpc::quoted};
+
+/// Whether a notification tells of a task, in either era.
+pub(crate) fn is_of_task(method: &str) -> bool {
+    matches!(method, "notifications/tasks/status" | "notifications/tasks")
+}
+
+/// What a client says to a server (parameters, or a result), with the server's own id of the task that it says it is part of; none
+/// where it is of no such task.
+#[must_use]
+pub fn inward(upstream: &Upstream, owner: &str, said: &Bytes) -> Option<Bytes> {
+    // Most say nothing of it, and are not read for it.
+    memchr::memmem::find(said, meta::TASK.as_bytes())?;
+    let members = Members::read(said).ok()?;
+    let meta = members.object("_meta")?;
+    let related = meta.object(meta::TASK)?;
+    let own = upstream.held.own_task(owner, &related.text("taskId")?)?;
+    let related = related.with(&[("taskId", Some(&quoted(&own)))]);
+    Some(members.with(&[("_meta", Some(as_text(&meta.with(&[(meta::TASK, Some(as_text(&related)))]))))]))
+}
