@@ -77,8 +77,9 @@ pub fn run(road: Road, afterwards: Afterwards) -> Result<()> {
     tell(&indented(&alert(rule)?))?;
     heading("The story behind it: gnomon events show ID")?;
     if let Some(id) = &seen.id {
-        let words: [OsString; 5] = ["events".into(), "show".into(), id.into(), "--state-dir".into(), seen.state.clone().into()];
-        tell(&indented(&said(&mut itself(words))?))?;
+        // As whoever looks at the host's own folder would see it: with a flag, each command that it proposes has that too.
+        let words: [OsString; 3] = ["events".into(), "show".into(), id.into()];
+        tell(&indented(&said(itself(words).env("GNOMON_STATE_DIR", &seen.state))?))?;
     }
     if afterwards == Afterwards::Stay {
         let gnomon = theatre.stay("observed")?;
