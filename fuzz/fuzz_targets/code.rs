@@ -28,6 +28,8 @@ fn look(code: &str) {
             assert!(parsed.program.body.len() == 1 || !parsed.diagnostics.is_empty(), "{program}");
         }
         Err(Unreadable::Syntax { message, line, .. }) => assert!(!message.is_empty() && line <= code.lines().count() + 1),
-        Err(Unreadable::Module | Unreadable::Enum | Unreadable::Python | Unreadable::Prose | Unreadable::Unclear) => {}
+        Err(
+            Unreadable::Module | Unreadable::Enum | Unreadable::Python | Unreadable::Prose | Unreadable::Unclear | Unreadable::Unrun(_),
+        ) => {}
     }
 }
