@@ -55,13 +55,13 @@ pub use decided::{
 };
 pub use error::LedgerError;
 pub use gnomon_ledger_model::{
-    Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, Event, EventFilter, FirstSeen,
-    Forgotten, Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, IncidentRole, Incidents, MAX_CLIENTS, MAX_DAILY,
-    MAX_DAILY_NAMES, MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES, MAX_REVIEW_TEXT, MAX_SERVERS,
-    MAX_TOOLS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NEWS_CAPACITY, NamedServer, NewName, News, NoServer, OpenError, Order, Questions,
-    ReadError, Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, ServerRecord,
-    ServerStatus, StoredEvent, Story, Tally, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, Withdrawal,
-    conditions_on,
+    Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, Detection, Event, EventFilter,
+    FirstSeen, Forgotten, Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, IncidentRole, Incidents, MAX_CLIENTS,
+    MAX_DAILY, MAX_DAILY_NAMES, MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES, MAX_REVIEW_TEXT,
+    MAX_SERVERS, MAX_SHOWN, MAX_SHOWN_OF_ONE, MAX_TOOLS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NamedServer, NewName, NoServer, OpenError,
+    Order, Questions, ReadError, Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS,
+    ServerRecord, ServerStatus, ShownIncident, StoredEvent, Story, Tally, Today, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS,
+    Verdict, VerdictKind, Withdrawal, conditions_on,
 };
 pub use gnomon_ledger_postgres::{PostgresUrl, PostgresUrlError};
 pub use gnomon_ledger_sqlite::MIN_DATABASE_BYTES;

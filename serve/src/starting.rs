@@ -11,7 +11,7 @@ use gnomon_config::{Config, Jsonl, Switch};
 use gnomon_http::server;
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, Secret};
-use gnomon_ledger::{JsonlTarget, Ledger, LedgerError, LedgerOptions, Writer};
+use gnomon_ledger::{JsonlTarget, Ledger, LedgerError, LedgerOptions, ReadError, Reader, Today, Writer};
 use gnomon_record::{Metrics, Recorder};
 use gnomon_tls::{CertificateAuthority, Provenance};
 use std::{
@@ -20,9 +20,9 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
-use tokio::{net::TcpListener, task::spawn_blocking, try_join};
+use tokio::{net::TcpListener, task::spawn_blocking, time::timeout, try_join};
 
 /// Bytes of a GiB.
 const GIB: u64 = 1 << 30;
@@ -85,6 +85,7 @@ impl Core {
             },
         };
         let recorder = Arc::new(Recorder::new(ledger, Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?));
+        catch_up(&recorder, &ledger_in(state_dir)).await;
         UpstreamMetrics::register(descriptors.upstreams.clone(), recorder.metrics().registry())?;
         Ok(Self { read, metrics, recorder, inspector, writer, store, descriptors })
     }
@@ -133,6 +134,25 @@ impl Core {
 const WRITES_STILL: Duration = Duration::from_secs(5);
 /// How often it is looked whether it has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a start waits for the detections of today to be read.
+const CATCHES_UP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Tells the incidents of today of what was detected before this start, so that alerts do not take it for new.
+async fn catch_up(recorder: &Recorder, ledger: &Path) {
+    let read = async {
+        let mut today = Today::default();
+        Reader::open(ledger).await?.catch_up(&mut today, SystemTime::now()).await?;
+        Ok::<_, ReadError>(today)
+    };
+    match timeout(CATCHES_UP_WITHIN, read).await {
+        Ok(Ok(today)) => *recorder.metrics().incidents() = today,
+        Ok(Err(error)) => tracing::warn!("incidents of today may be alerted a second time: {error}"),
+        Err(_) => {
+            tracing::warn!("incidents of today may be alerted a second time: reading them took over {} s", CATCHES_UP_WITHIN.as_secs())
+        }
+    }
+}
 
 async fn open_ledger(options: &LedgerOptions) -> Result<(Ledger, Writer), LedgerError> {
     let began = Instant::now();

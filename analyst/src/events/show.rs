@@ -27,6 +27,9 @@ pub struct Show {
     /// The event's id, a burst's (gnomon.incident.id) or a daily incident's (--incidents); the start of it will do
     #[arg(value_name = "ID")]
     id: String,
+    /// Tell of the daily incident that it belongs to: the same user, server and day
+    #[arg(long)]
+    incident: bool,
 }
 
 impl Show {
@@ -37,6 +40,10 @@ impl Show {
             ReadError::NotAnId { .. } => anyhow::Error::from(Complaint::usage(error)),
             other => other.into(),
         })?;
+        let found = match found {
+            Found::Event(event) | Found::Burst(event) if self.incident => reader.daily_incident_of(&event).await?,
+            found => found,
+        };
         match found {
             Found::Event(event) => self.tell(&mut reader, event, format).await,
             Found::Burst(first) => self.tell(&mut reader, first, format).await,
@@ -52,6 +59,9 @@ impl Show {
             Found::Several(ids) => {
                 Err(Complaint::usage(format!("several ids begin with `{}`: {}", self.id, ids.join(", "))).next("write more of it").into())
             }
+            Found::Nothing if self.incident => Err(Complaint::usage(format!("`{}` is not the id of a detection in this ledger", self.id))
+                .next("`gnomon events show` without --incident tells of any event; what is older than events.retention is gone")
+                .into()),
             Found::Nothing => Err(Complaint::usage(format!("nothing in the ledger has the id `{}`", self.id))
                 .next("it may be older than events.retention keeps, or in another --state-dir")
                 .into()),

@@ -17,7 +17,7 @@ pub const MAX_DAILY: usize = 10_000;
 /// Most programs, tools and rules of each.
 pub const MAX_DAILY_NAMES: usize = 16;
 /// Milliseconds of a day.
-const DAY_MS: i64 = 86_400_000;
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// A rule that matched, and how often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

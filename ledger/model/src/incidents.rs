@@ -5,7 +5,6 @@ use quick_cache::{Equivalent, unsync::Cache};
 use smol_str::SmolStr;
 use std::{
     fmt,
-    hash::{BuildHasher as _, RandomState},
     time::{Duration, SystemTime},
 };
 
@@ -16,16 +15,9 @@ use gnomon_kit::unix_millis;
 /// incident.
 pub const INCIDENT_WINDOW: Duration = Duration::from_secs(10);
 
-/// Milliseconds of a day.
-const DAY_MS: i64 = 86_400_000;
-
 /// The number of incidents remembered at once by default. Beyond it the least used are forgotten, and their next detection is a first
 /// again: too many alerts, never too few.
 pub const INCIDENT_CAPACITY: usize = 4096;
-
-/// The number of users, servers and rules remembered for a day by default, 16 bytes each. Beyond it the least used are forgotten, and
-/// their next detection is news again: too many alerts, never too few.
-pub const NEWS_CAPACITY: usize = 16_384;
 
 /// Names an incident; the text of a UUID version 7 made from its first detection's time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,15 +57,6 @@ impl IncidentRole {
     }
 }
 
-/// News, or not, to the people who answer alerts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
-    /// The first detection of this day (UTC) for its client, server and rule, as far as this process knows.
-    Yes,
-    /// A further one of this day.
-    No,
-}
-
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     client: SmolStr,
@@ -103,9 +86,6 @@ struct Last {
 /// The incidents that are still open.
 pub struct Incidents {
     open: Cache<Key, Last>,
-    /// The last day of each, by a hash under a secret key, so that nobody can choose names that collide.
-    days: Cache<u64, i64>,
-    hashes: RandomState,
     ids: Ids,
 }
 
@@ -125,20 +105,7 @@ impl Incidents {
     /// None open, at most `capacity` remembered.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { open: Cache::new(capacity.max(1)), days: Cache::new(NEWS_CAPACITY), hashes: RandomState::new(), ids: Ids::default() }
-    }
-
-    /// Tells the first detection of a day. A user who uses one server all day is news once, and another server is news at once.
-    pub fn news(&mut self, client: &str, server: &str, rule: &str, at: SystemTime) -> News {
-        let day = unix_millis(at).div_euclid(DAY_MS);
-        let key = self.hashes.hash_one((client, server, rule));
-        match self.days.get(&key) {
-            Some(last) if *last == day => News::No,
-            _ => {
-                self.days.insert(key, day);
-                News::Yes
-            }
-        }
+        Self { open: Cache::new(capacity.max(1)), ids: Ids::default() }
     }
 
     /// The incident that a detection belongs to. `at` is the time of the detection, live or as
@@ -191,28 +158,6 @@ mod tests {
         for (client, server, rule) in calls {
             assert_eq!(incidents.assign(client, server, rule, at(1)).1, IncidentRole::Repeat);
         }
-    }
-
-    #[test]
-    fn the_first_of_a_day_is_news_and_so_is_another_server_at_once() {
-        let mut incidents = Incidents::default();
-        let hour = 3_600_000;
-        for (client, server, rule, ms, news) in [
-            ("a", "b", "c", 0, News::Yes),
-            ("a", "b", "c", 1_000, News::No),
-            ("a", "b", "c", 8 * hour, News::No),
-            ("a", "x", "c", 8 * hour, News::Yes),
-            ("y", "b", "c", 8 * hour, News::Yes),
-            ("a", "b", "z", 8 * hour, News::Yes),
-            ("a", "b", "c", 24 * hour, News::Yes),
-            ("a", "b", "c", 25 * hour, News::No),
-        ] {
-            assert_eq!(incidents.news(client, server, rule, at(ms)), news, "{client} {server} {rule} {ms}");
-        }
-        for n in 0..100_000 {
-            let _ = incidents.news(&n.to_string(), "b", "c", at(n));
-        }
-        assert!(incidents.days.len() <= NEWS_CAPACITY);
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod reviews;
 mod seen;
 mod store;
 mod story;
+mod today;
 mod usage;
 mod verdict;
 pub mod volume;
@@ -47,7 +48,7 @@ pub use event::Event;
 pub use filter::{EventFilter, IncidentRecord, MAX_PAGE, Order, StoredEvent};
 pub use group::{Group, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Row};
 pub use ids::{Ids, MIN_ID_PREFIX};
-pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, IncidentRole, Incidents, NEWS_CAPACITY, News};
+pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, IncidentRole, Incidents};
 pub use inventory::{
     FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, NewName, ServerRecord, ServerStatus,
 };
@@ -58,6 +59,7 @@ pub use store::{Asked, Forgotten, Keep, LedgerReader, Store, Stored};
 pub use story::{
     IdPrefix, More, NEAR_EVENTS, Names, OUTCOME_EVENTS, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, Story,
 };
+pub use today::{Detection, MAX_SHOWN, MAX_SHOWN_OF_ONE, ShownIncident, Today};
 pub use usage::{DayUsage, MAX_REPORT_NAMES, Tally, Usage};
 pub use verdict::{Verdict, VerdictKind};
 pub use volume::{MAX_VOLUME_PAIRS, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS};

@@ -1,12 +1,15 @@
 //! Questions about the past, answered from the little that a [`LedgerReader`] gives, so that every engine answers them alike.
 
 use crate::{
-    DailyIncident, DailyIncidents, EventFilter, IncidentRecord, LedgerReader, MAX_PAGE, Order, ReadError, StoredEvent, Story,
-    daily::{self, Summing},
+    DailyIncident, DailyIncidents, EventFilter, IncidentRecord, LedgerReader, MAX_PAGE, Order, ReadError, StoredEvent, Story, Today,
+    daily::{self, DAY_MS, Summing},
     inventory::{NewName, ServerAt, ServerRecord},
+    seen::Seen,
     story::{Around, IdPrefix, Names},
     usage::{self, Usage},
 };
+use gnomon_kit::unix_millis;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The most ids listed where several were found.
 const SHOWN_IDS: usize = 10;
@@ -139,6 +142,43 @@ impl Questions {
             filter.after = page.last().map(|event| event.seq).or(filter.after);
             if page.len() < MAX_PAGE {
                 return Ok(summing.finish());
+            }
+        }
+    }
+
+    /// The daily incident that a detection belongs to; nothing if the event is none.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn daily_incident_of(&mut self, event: &StoredEvent) -> Result<Found, ReadError> {
+        match daily::id_of(event.at_ms, &event.json) {
+            Some(id) => self.find(&id).await,
+            None => Ok(Found::Nothing),
+        }
+    }
+
+    /// Tells `today` of the detections of its day so far, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn catch_up(&mut self, today: &mut Today, now: SystemTime) -> Result<(), ReadError> {
+        let midnight = unix_millis(now).div_euclid(DAY_MS).saturating_mul(DAY_MS);
+        let kinds = vec!["alert".to_owned(), "signal".to_owned()];
+        let mut filter = EventFilter { since_ms: Some(midnight), kinds, limit: MAX_PAGE, ..EventFilter::default() };
+        loop {
+            let page = self.rows.page(&filter, Order::OldestFirst, i64::MAX).await?;
+            let seen: Vec<(i64, Seen<'_>)> = page.iter().filter_map(|event| Some((event.at_ms, Seen::of(&event.json)?))).collect();
+            // Those of one call stand behind each other.
+            for call in seen.chunk_by(|(_, one), (_, next)| one.call.is_some() && one.call == next.call) {
+                let at = call.first().and_then(|(at_ms, _)| UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(*at_ms).ok()?)));
+                let mut found: Vec<_> = call.iter().filter_map(|(_, seen)| seen.detection()).collect();
+                if let Some(at) = at {
+                    today.detected(at, &mut found);
+                }
+            }
+            filter.after = page.last().map(|event| event.seq).or(filter.after);
+            if page.len() < MAX_PAGE {
+                return Ok(());
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The fields of events that sums read: one type for all sums, so that they agree on client, server and action.
 
+use crate::Detection;
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -10,6 +11,8 @@ pub(crate) struct Seen<'a> {
     pub id: Option<Cow<'a, str>>,
     #[serde(rename = "event.kind", borrow)]
     pub kind: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.incident.id", borrow)]
+    burst: Option<Cow<'a, str>>,
     /// Events of one call share it.
     #[serde(rename = "gnomon.observation.id", borrow)]
     pub call: Option<Cow<'a, str>>,
@@ -85,6 +88,18 @@ impl<'a> Seen<'a> {
         let claimed =
             || self.client.as_deref().or(self.user_agent.as_deref()).map(|name| format!("claims: \"{}\"", name.replace('"', "'")));
         self.program.as_deref().map(Cow::Borrowed).or_else(|| claimed().map(Cow::Owned))
+    }
+
+    /// As incidents of today count it; none where no rule stands for it.
+    pub(crate) fn detection(&self) -> Option<Detection<'_>> {
+        Some(Detection {
+            user: self.user().unwrap_or_default(),
+            server: self.server().unwrap_or_default(),
+            rule: self.rule.as_deref()?,
+            level: self.level.as_deref()?.parse().ok()?,
+            class: self.class.as_deref()?.parse().ok()?,
+            burst: self.burst.as_deref()?,
+        })
     }
 
     /// True if a rule matched.

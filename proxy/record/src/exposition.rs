@@ -1,8 +1,31 @@
 //! The ledger's counters in the text format of Prometheus. The ledger knows no metrics library, and the library has no counter that can
 //! be set to a count, so these lines are written here.
 
-use gnomon_ledger::LedgerCounts;
-use std::fmt::Write;
+use gnomon_ledger::{LedgerCounts, Today};
+use gnomon_observe::Level;
+use std::{fmt::Write, time::SystemTime};
+
+/// The label `incident` of those that are summed up.
+const OTHERS: &str = "others";
+
+/// Adds the incidents of today. Those that are summed up stand there from the start, so that the first one is a rise.
+pub(crate) fn incidents(text: &mut String, today: &mut Today, now: SystemTime) {
+    // Writing to memory does not fail.
+    let _ = writeln!(
+        text,
+        "# HELP gnomon_incident_active Incidents of today (UTC), one user at one server: 1 for each by its first gnomon.incident.id, the most \
+         serious level so far and the rule that raised it to that; under \"{OTHERS}\" the number of further ones, and of those that are low.\n\
+         # TYPE gnomon_incident_active gauge"
+    );
+    for incident in today.shown(now) {
+        let (id, severity, rule) = (&incident.id, incident.level.as_str(), &incident.rule);
+        let _ = writeln!(text, "gnomon_incident_active{{incident=\"{id}\",rule=\"{rule}\",severity=\"{severity}\"}} 1");
+    }
+    for level in [Level::Low, Level::Medium, Level::High, Level::Critical] {
+        let (severity, number) = (level.as_str(), today.summed(level));
+        let _ = writeln!(text, "gnomon_incident_active{{incident=\"{OTHERS}\",rule=\"\",severity=\"{severity}\"}} {number}");
+    }
+}
 
 /// Adds the ledger's metrics.
 pub(crate) fn ledger(text: &mut String, counts: &LedgerCounts) {

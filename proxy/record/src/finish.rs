@@ -4,7 +4,7 @@
 use crate::aftermath::Told;
 use gnomon_inspect::Sighting;
 use gnomon_kit::whole_millis;
-use gnomon_ledger::{Ids, Incidents, News};
+use gnomon_ledger::{Ids, Incidents};
 use gnomon_observe::{Action, Field, Observation, SCHEMA_VERSION};
 use smol_str::{SmolStr, ToSmolStr};
 use std::time::{Duration, SystemTime};
@@ -36,7 +36,7 @@ impl Finisher {
     /// long the exchange took so far.
     pub fn finish(&mut self, mut sightings: Vec<Sighting>, when: SystemTime, duration: Option<Duration>) -> Vec<Observation> {
         let time = timestamp(when);
-        let _ = self.relate(&mut sightings, &Told::default(), &When { seen: when, lasted: duration });
+        self.relate(&mut sightings, &Told::default(), &When { seen: when, lasted: duration });
         let stamp = |sighting: Sighting| {
             let mut seen = sighting.seen;
             seen.set(Field::Timestamp, time.clone());
@@ -48,10 +48,9 @@ impl Finisher {
     }
 
     /// As [`Finisher::finish`], but for what the ledger fills in by itself: time, id, schema. Calls that were told before keep
-    /// their name. The rules that a user raised at a server for the first time today.
-    pub(crate) fn relate(&mut self, sightings: &mut [Sighting], told: &Told, when: &When) -> Vec<SmolStr> {
+    /// their name.
+    pub(crate) fn relate(&mut self, sightings: &mut [Sighting], told: &Told, when: &When) {
         let (when, duration) = (when.seen, when.lasted);
-        let mut news = Vec::new();
         let mut call: Option<(u32, SmolStr)> = None;
         for sighting in sightings {
             let id = match &call {
@@ -64,14 +63,8 @@ impl Finisher {
             let kind = match (seen.text(Field::RuleId), sighting.action) {
                 (None, _) | (Some(_), Action::Allow) => "event",
                 (Some(_), _) => {
-                    let client = [Field::UserName, Field::UserId, Field::SourceAddress].into_iter().find_map(|field| seen.text(field));
-                    let client = client.unwrap_or_default();
-                    let server = seen.text(Field::ServerAddress).unwrap_or_default();
                     let rule = seen.text(Field::RuleId).unwrap_or_default();
-                    let (incident, standing) = self.incidents.assign(client, server, rule, when);
-                    if self.incidents.news(client, server, rule, when) == News::Yes {
-                        news.push(SmolStr::new(rule));
-                    }
+                    let (incident, standing) = self.incidents.assign(user_of(seen), server_of(seen), rule, when);
                     seen.set(Field::IncidentId, incident.text());
                     standing.kind()
                 }
@@ -80,8 +73,17 @@ impl Finisher {
             seen.set(Field::ObservationId, id);
             seen.set_some(Field::DurationMs, duration.map(whole_millis));
         }
-        news
     }
+}
+
+/// The user's name, else number, else the client's address.
+pub(crate) fn user_of(seen: &Observation) -> &str {
+    [Field::UserName, Field::UserId, Field::SourceAddress].into_iter().find_map(|field| seen.text(field)).unwrap_or_default()
+}
+
+/// The server's name, else address.
+pub(crate) fn server_of(seen: &Observation) -> &str {
+    [Field::ServerAddress, Field::DestinationAddress].into_iter().find_map(|field| seen.text(field)).unwrap_or_default()
 }
 
 fn timestamp(when: SystemTime) -> SmolStr {

@@ -1,15 +1,19 @@
 //! The metrics that Prometheus scrapes. Every label value comes from a closed set or from the loaded rules, so a client cannot grow a
 //! series.
 
-use crate::{FlowOutcome, exposition};
-use gnomon_engine::{Origin, RuleSet};
-use gnomon_inspect::Passage;
-use gnomon_ledger::LedgerCounts;
-use gnomon_observe::{Action, Channel, Field, Lookup, OWN_RULES, Observation, Value};
-use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+use crate::{
+    FlowOutcome, exposition,
+    finish::{server_of, user_of},
 };
-use std::time::{Duration, SystemTime};
+use gnomon_engine::{Origin, RuleSet};
+use gnomon_inspect::{Passage, Sighting};
+use gnomon_ledger::{Detection, LedgerCounts, Today};
+use gnomon_observe::{Action, Channel, Field, Lookup, OWN_RULES, Observation, Value};
+use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 /// The result of reading the rules again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +40,7 @@ impl Reload {
 pub struct Metrics {
     registry: Registry,
     detections: IntCounterVec,
-    incidents: IntCounterVec,
-    newest: GaugeVec,
+    today: Mutex<Today>,
     messages: IntCounterVec,
     flows: IntCounterVec,
     passed: IntCounterVec,
@@ -72,16 +75,6 @@ impl Metrics {
             "Detections by the rule that stands for them.",
             &["rule", "level", "class", "channel", "action"],
         )?;
-        let incidents = counter(
-            "gnomon_incidents_total",
-            "Detections that were the first of a user, server and rule on their day (UTC), as far as this process knows.",
-            &["rule"],
-        )?;
-        let newest = GaugeVec::new(
-            Opts::new("gnomon_incident_newest_timestamp_seconds", "When the last of these was, seconds since the Unix epoch."),
-            &["rule"],
-        )?;
-        registry.register(Box::new(newest.clone()))?;
         let messages = counter("gnomon_mcp_messages_total", "MCP messages from clients.", &["method", "channel", "sanctioned"])?;
         // The messages that alerts ask for stand at 0 as well; others appear with their first.
         for method in ["initialize", "server/discover", "tools/list", "tools/call"] {
@@ -159,8 +152,7 @@ impl Metrics {
         let metrics = Self {
             registry,
             detections,
-            incidents,
-            newest,
+            today: Mutex::default(),
             messages,
             flows,
             passed,
@@ -180,8 +172,6 @@ impl Metrics {
         metrics.rules_replaced(rules);
         for rule in OWN_RULES {
             metrics.detections.with_label_values(&[rule.id, rule.level.as_str(), rule.class.as_str(), "", Action::Log.as_str()]);
-            metrics.incidents.with_label_values(&[rule.id]);
-            metrics.newest.with_label_values(&[rule.id]);
         }
         Ok(metrics)
     }
@@ -206,8 +196,6 @@ impl Metrics {
                 Origin::Admin => "own",
             };
             self.rule_info.with_label_values(&[rule.id.as_str(), rule.title.as_str(), pack]).set(1);
-            self.incidents.with_label_values(&[rule.id.as_str()]);
-            self.newest.with_label_values(&[rule.id.as_str()]);
             for channel in [Channel::Https, Channel::Http] {
                 // A rule that interferes only logs where it is too late: in a flow that is watched.
                 for action in [rule.response.action, Action::Log] {
@@ -271,11 +259,17 @@ impl Metrics {
         }
     }
 
-    /// A user raised a rule at a server for the first time today.
-    pub(crate) fn news(&self, rule: &str, when: SystemTime) {
-        self.incidents.with_label_values(&[rule]).inc();
-        let since = when.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.newest.with_label_values(&[rule]).set(since.as_secs_f64());
+    /// Takes the detections of one exchange into the incidents of today.
+    pub(crate) fn detected(&self, sightings: &[Sighting], when: SystemTime) {
+        let mut found: Vec<Detection<'_>> = sightings.iter().filter_map(|sighting| detection(&sighting.seen)).collect();
+        if !found.is_empty() {
+            self.incidents().detected(when, &mut found);
+        }
+    }
+
+    /// The incidents of today, to be told of detections from before this start ([`gnomon_ledger::Questions::catch_up`]).
+    pub fn incidents(&self) -> MutexGuard<'_, Today> {
+        self.today.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts what ended without being recorded.
@@ -312,8 +306,22 @@ impl Metrics {
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         let mut text = String::from_utf8_lossy(&text).into_owned();
         exposition::ledger(&mut text, ledger);
+        exposition::incidents(&mut text, &mut self.incidents(), SystemTime::now());
         text
     }
+}
+
+/// A detection as incidents of today count it; none if the event is not one.
+fn detection(seen: &Observation) -> Option<Detection<'_>> {
+    let (level, class) = (seen.text(Field::RuleLevel)?, seen.text(Field::DetectionClass)?);
+    Some(Detection {
+        user: user_of(seen),
+        server: server_of(seen),
+        rule: seen.text(Field::RuleId)?,
+        level: level.parse().ok()?,
+        class: class.parse().ok()?,
+        burst: seen.text(Field::IncidentId)?,
+    })
 }
 
 /// The time since the Unix epoch.

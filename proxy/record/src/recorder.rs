@@ -85,8 +85,8 @@ impl Book {
     }
 
     fn write(&self, mut sightings: Vec<Sighting>, told: &Told, when: When) -> Vec<(u32, SmolStr)> {
-        let news = self.finisher.lock().unwrap_or_else(PoisonError::into_inner).relate(&mut sightings, told, &when);
-        news.iter().for_each(|rule| self.metrics.news(rule, when.seen));
+        self.finisher.lock().unwrap_or_else(PoisonError::into_inner).relate(&mut sightings, told, &when);
+        self.metrics.detected(&sightings, when.seen);
         let mut last_call = None;
         let mut calls = Vec::with_capacity(1);
         for Sighting { seen, call, .. } in sightings {

@@ -11,6 +11,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// The id of the last detection that the story of an incident names.
+fn last_detection(printed: &str) -> &str {
+    let command = printed.lines().find_map(|line| line.trim().strip_prefix("gnomon events show ")).unwrap();
+    command.split_whitespace().next().unwrap()
+}
+
 #[test]
 fn the_first_shadow_call_fires_and_its_command_prints_exactly_that_event() {
     if !has("the_first_shadow_call_fires_and_its_command_prints_exactly_that_event", &["prometheus"]) {
@@ -23,12 +29,11 @@ fn the_first_shadow_call_fires_and_its_command_prints_exactly_that_event() {
 
     let alert = prometheus.fires("GnomonShadowMcpCall");
     let printed = watched.printed(&alert);
-    assert_eq!(printed.lines().count(), 1, "{printed}");
-    assert!(printed.contains("127.0.0.2") && printed.contains("tools/call read_file"), "{printed}");
+    assert!(printed.starts_with("Incident i") && printed.contains("127.0.0.2") && printed.contains("tools/call read_file"), "{printed}");
     assert!(alert["annotations"]["description"].as_str().unwrap().contains("\"MCP message to an unsanctioned server\""), "{alert}");
 
-    // From there to the story: the line ends with the id.
-    let id = printed.split_whitespace().last().unwrap();
+    // From there to the story: each detection's line ends with its id.
+    let id = last_detection(&printed);
     let story = String::from_utf8(watched.run(&format!("gnomon events show {id}")).stdout).unwrap();
     assert!(story.contains("tools/call read_file") && story.contains("What came of it"), "{story}");
     assert!(story.contains(&format!("gnomon triage {id} benign --until DATE --reason TEXT")), "{story}");
@@ -41,51 +46,18 @@ fn the_first_shadow_call_fires_and_its_command_prints_exactly_that_event() {
 }
 
 #[test]
-fn three_servers_within_two_minutes_are_three_notifications_although_the_first_is_used_on() {
-    let name = "three_servers_within_two_minutes_are_three_notifications_although_the_first_is_used_on";
-    if !has(name, &["prometheus", "prometheus-alertmanager"]) {
-        return;
-    }
-    let watched = Watched::start();
-    let alertmanager = Alertmanager::start();
-    let prometheus = Prometheus::watching_for(&watched, &alertmanager);
-    let servers = ["127.0.0.2", "127.0.0.3", "127.0.0.4"];
-    for (before, server) in servers.iter().enumerate() {
-        watched.call_at(&format!("{server}:1"), "read_file");
-        let told = |name| alertmanager.told(name).len();
-        until("a notification for this server", || {
-            (told("GnomonShadowMcpCall") > before && told("GnomonFirstSeenServer") > before).then_some(())
-        });
-        watched.call_at("127.0.0.2:1", "read_file");
-    }
-    let distinct = |name: &str, label: &str| {
-        let mut found: Vec<_> = alertmanager.told(name).iter().map(|alert| alert["labels"][label].to_string()).collect();
-        found.dedup();
-        found
-    };
-    let newest = distinct("GnomonShadowMcpCall", "newest");
-    assert!(newest.len() == 3 && newest.is_sorted(), "{newest:?}");
-    assert_eq!(distinct("GnomonFirstSeenServer", "servers"), ["\"1\"", "\"2\"", "\"3\""]);
-    // The last one's command shows all that came since the first.
-    let last = alertmanager.told("GnomonShadowMcpCall").pop().unwrap();
-    let printed = watched.printed(&last);
-    assert!(servers.iter().all(|server| printed.contains(server)), "{printed}");
-    assert_eq!(prometheus.names(), ["GnomonFirstSeenServer", "GnomonShadowMcpCall"]);
-}
-
-#[test]
 fn a_contradiction_between_header_and_body_fires_with_its_own_event() {
     if !has("a_contradiction_between_header_and_body_fires_with_its_own_event", &["prometheus"]) {
         return;
     }
     let watched = Watched::start();
     let prometheus = Prometheus::watching(&watched);
-    watched.call("read_file", "");
+    watched.call_at("127.0.0.3:1", "read_file");
     watched.call("write_file", "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\nMcp-Name: write_file\r\n");
 
     let alert = prometheus.fires("GnomonHeaderMismatch");
     let printed = watched.printed(&alert);
-    assert!(printed.lines().count() == 1 && printed.contains("write_file"), "{printed}");
+    assert!(printed.contains("write_file") && !printed.contains("127.0.0.3"), "{printed}");
     prometheus.fires("GnomonShadowMcpCall");
 }
 
@@ -96,14 +68,13 @@ fn the_first_call_of_a_scanner_fires_with_its_own_event() {
     }
     let watched = Watched::start();
     let prometheus = Prometheus::watching(&watched);
-    watched.call("read_file", "User-Agent: python-httpx/0.28.1\r\n");
+    watched.call_at("127.0.0.3:1", "read_file");
     watched.call("write_file", "User-Agent: Nuclei - Open-source project (github.com/projectdiscovery/nuclei)\r\n");
 
     let alert = prometheus.fires("GnomonSuspiciousUserAgent");
-    assert_eq!((&alert["labels"]["class"], &alert["labels"]["severity"]), (&"threat".into(), &"warning".into()));
+    assert_eq!((&alert["labels"]["level"], &alert["labels"]["severity"]), (&"high".into(), &"warning".into()));
     let printed = watched.printed(&alert);
-    assert!(printed.lines().count() == 1 && printed.contains("write_file"), "{printed}");
-    assert!(printed.contains("MCP by a security scanner"), "{printed}");
+    assert!(printed.contains("write_file") && printed.contains("MCP by a security scanner") && !printed.contains("127.0.0.3"), "{printed}");
     prometheus.fires("GnomonShadowMcpCall");
 }
 
@@ -155,7 +126,7 @@ fn a_rule_that_cannot_be_loaded_fires_until_it_can_and_then_fires_itself() {
     assert_eq!(alert["labels"]["severity"], "critical");
     assert!(alert["annotations"]["description"].as_str().unwrap().starts_with("Rule \"Deletes files\""), "{alert}");
     let printed = watched.printed(&alert);
-    assert!(printed.lines().count() == 1 && printed.contains("delete_file"), "{printed}");
+    assert!(printed.contains("Deletes files") && printed.contains("delete_file"), "{printed}");
 }
 
 #[test]
@@ -215,7 +186,7 @@ fn an_endpoint_that_nobody_registered_fires_with_its_own_event() {
 
     let alert = prometheus.fires("GnomonUnregisteredEndpoint");
     let printed = watched.printed(&alert);
-    assert!(printed.lines().count() == 1 && printed.contains("127.0.0.2"), "{printed}");
+    assert!(printed.contains("127.0.0.2"), "{printed}");
     prometheus.fires("GnomonFirstSeenServer");
     assert_eq!(prometheus.names(), ["GnomonFirstSeenServer", "GnomonUnregisteredEndpoint"]);
 }
@@ -231,10 +202,10 @@ fn an_approval_that_ran_out_fires_with_its_own_event() {
     assert!(approved.status.success(), "{approved:?}");
 
     let alert = prometheus.fires("GnomonDetection");
-    assert_eq!((&alert["labels"]["class"], &alert["labels"]["severity"]), (&"policy".into(), &"warning".into()));
+    assert_eq!((&alert["labels"]["level"], &alert["labels"]["severity"]), (&"medium".into(), &"warning".into()));
     let printed = watched.printed(&alert);
-    assert!(printed.lines().count() == 1 && printed.contains("127.0.0.2"), "{printed}");
-    let id = printed.split_whitespace().last().unwrap();
+    assert!(printed.contains("127.0.0.2"), "{printed}");
+    let id = last_detection(&printed);
     let story = String::from_utf8(watched.run(&format!("gnomon events show {id}")).stdout).unwrap();
     assert!(story.contains("the approval of 127.0.0.2:1 ran out") && story.contains("team-x"), "{story}");
 }
@@ -272,7 +243,8 @@ async fn far_more_calls_than_are_usual_fire_with_the_event_that_counts_them() {
     if !has("far_more_calls_than_are_usual_fire_with_the_event_that_counts_them", &["prometheus"]) {
         return;
     }
-    let dir = home("");
+    // What is told of a server that nobody sanctioned is more serious.
+    let dir = home("sanctioned: [127.0.0.2]\n");
     ten_days(&dir.path().join("state")).await;
     let watched = Watched::at(dir, &["proxy"]);
     let prometheus = Prometheus::watching(&watched);
@@ -281,9 +253,8 @@ async fn far_more_calls_than_are_usual_fire_with_the_event_that_counts_them() {
 
     let alert = prometheus.fires("GnomonUnusualVolume");
     let printed = watched.printed(&alert);
-    assert!(printed.lines().count() == 1 && printed.contains("Unusual volume"), "{printed}");
-    let id = printed.split_whitespace().last().unwrap();
+    assert!(printed.contains("Unusual volume"), "{printed}");
+    let id = last_detection(&printed);
     let story = String::from_utf8(watched.run(&format!("gnomon events show {id}")).stdout).unwrap();
     assert!(story.contains("101 requests") && story.contains("in 95 of 100 hours they are at most 3"), "{story}");
-    prometheus.fires("GnomonShadowMcpCall");
 }

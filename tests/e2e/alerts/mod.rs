@@ -1,5 +1,6 @@
 //! Alerts as an installation has them: the real Prometheus with the rules that ship, and one event.
 
+mod a_day;
 mod ailing;
 mod disk;
 mod exports;

@@ -53,13 +53,15 @@ impl Watched {
     /// One that is started like this, with its home here.
     pub fn at(dir: TempDir, command: &[&str]) -> Self {
         let [proxy, metrics] = [free_port(), free_port()];
-        let mut gnomon = Command::new(env!("CARGO_BIN_EXE_gnomon"));
-        gnomon.args(command).args(["--listen", &proxy.to_string(), "--metrics", &metrics.to_string()]);
-        gnomon.stdout(Stdio::null()).stderr(fs::File::create(dir.path().join("log")).unwrap());
-        let gnomon = Running(at_home(&mut gnomon, dir.path()).spawn().unwrap());
-        let watched = Self { dir, gnomon, proxy, metrics };
-        until(&format!("gnomon to serve: {}", watched.log()), || TcpStream::connect(metrics).and_then(|_| TcpStream::connect(proxy)).ok());
-        watched
+        let gnomon = started(dir.path(), command, [proxy, metrics]);
+        Self { dir, gnomon, proxy, metrics }
+    }
+
+    /// Ends it as a service manager does, and starts it again.
+    pub fn restart(&mut self, command: &[&str]) {
+        kill(self.pid(), rustix::process::Signal::TERM);
+        let _ = self.gnomon.0.wait();
+        self.gnomon = started(self.dir.path(), command, [self.proxy, self.metrics]);
     }
 
     /// Its process.
@@ -82,6 +84,12 @@ impl Watched {
     pub fn call_at(&self, server: &str, tool: &str) {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
         self.post_at(server, "/mcp", "Content-Type: application/json\r\n", &body);
+    }
+
+    /// The same with a header more.
+    pub fn call_as(&self, header: &str, server: &str, tool: &str) {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
+        self.post_at(server, "/mcp", &format!("{header}Content-Type: application/json\r\n"), &body);
     }
 
     /// Posts something else to it.
@@ -127,6 +135,18 @@ impl Watched {
         kill(self.gnomon.0.id(), rustix::process::Signal::KILL);
         let _ = self.gnomon.0.wait();
     }
+}
+
+/// A gnomon that serves there.
+fn started(dir: &Path, command: &[&str], [proxy, metrics]: [SocketAddr; 2]) -> Running {
+    let log = dir.join("log");
+    let mut gnomon = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+    gnomon.args(command).args(["--listen", &proxy.to_string(), "--metrics", &metrics.to_string()]);
+    gnomon.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let gnomon = Running(at_home(&mut gnomon, dir).spawn().unwrap());
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    until(&format!("gnomon to serve: {}", said()), || TcpStream::connect(metrics).and_then(|_| TcpStream::connect(proxy)).ok());
+    gnomon
 }
 
 /// A Prometheus that scrapes every second, and knows no patience.

@@ -1,0 +1,306 @@
+//! The incidents of today, as alerts count them: one user at one server on one day (UTC), at the most serious level so far.
+//!
+//! In memory and bounded. It is told of each detection in turn, and after a start of those that the ledger has of today, so that a
+//! restart makes no incident of one that was told of before. Each is named by the `gnomon.incident.id` of its first detection, which says
+//! nothing of user or server and leads to both in the ledger.
+
+use crate::daily::DAY_MS;
+use gnomon_kit::unix_millis;
+use gnomon_observe::{Class, Level};
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
+    time::{Duration, SystemTime},
+};
+
+/// Incidents that are shown one by one; further ones are summed up by level.
+pub const MAX_SHOWN: usize = 256;
+/// Of them, those of one user.
+pub const MAX_SHOWN_OF_ONE: usize = 64;
+/// So long after midnight those of the day before are still shown: what began in its last seconds would be told to nobody.
+pub const LINGER: Duration = Duration::from_mins(15);
+/// Incidents of a day that are told apart, some 40 bytes each. Beyond, each detection counts as an incident: too many, never too few.
+const MAX_TOLD_APART: usize = 16_384;
+
+/// A detection, as far as incidents go by it.
+#[derive(Clone, Copy, Debug)]
+pub struct Detection<'a> {
+    /// The user's name, else number, else the client's address.
+    pub user: &'a str,
+    /// The server's name, else address.
+    pub server: &'a str,
+    /// The rule that stands for it.
+    pub rule: &'a str,
+    /// That rule's level.
+    pub level: Level,
+    /// That rule's class.
+    pub class: Class,
+    /// Its `gnomon.incident.id`.
+    pub burst: &'a str,
+}
+
+/// An incident of today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownIncident {
+    /// `gnomon.incident.id` of its first detection.
+    pub id: SmolStr,
+    /// The most serious level so far.
+    pub level: Level,
+    /// The rule that first raised it to that level.
+    pub rule: SmolStr,
+}
+
+/// The incidents of one day.
+#[derive(Debug, Default)]
+pub struct Today {
+    /// Days since the Unix epoch.
+    day: i64,
+    hashes: RandomState,
+    /// By a hash under a secret key, so that nobody can choose names that collide.
+    known: HashMap<u64, Known>,
+    shown: Vec<Place>,
+    /// Those of the day before, until [`LINGER`] after its end.
+    before: Vec<Place>,
+    summed: BTreeMap<Level, u64>,
+}
+
+#[derive(Debug)]
+struct Known {
+    id: SmolStr,
+    level: Level,
+}
+
+#[derive(Debug)]
+struct Place {
+    key: u64,
+    user: u64,
+    incident: ShownIncident,
+}
+
+/// Levels from this one on are shown one by one: what is less is for whoever looks, and pages nobody.
+const PAGED: Level = Level::Medium;
+
+impl Today {
+    /// Takes in the detections of one exchange. Those of an earlier day than today's change nothing; of several at one level the one that
+    /// says most stands for the incident.
+    pub fn detected(&mut self, at: SystemTime, found: &mut [Detection<'_>]) {
+        if self.is_of(at) {
+            found.sort_by_key(|detection| Reverse((detection.level, telling(detection.class))));
+            found.iter().for_each(|detection| self.add(detection));
+        }
+    }
+
+    fn add(&mut self, found: &Detection<'_>) {
+        let user = self.hashes.hash_one(found.user);
+        let key = self.hashes.hash_one((found.user, found.server));
+        let id = match self.known.get_mut(&key) {
+            Some(known) if known.level >= found.level => return,
+            Some(known) => {
+                let before = std::mem::replace(&mut known.level, found.level);
+                let id = known.id.clone();
+                self.take_out(key, before);
+                id
+            }
+            None => {
+                let id = SmolStr::new(found.burst);
+                if self.known.len() < MAX_TOLD_APART {
+                    self.known.insert(key, Known { id: id.clone(), level: found.level });
+                }
+                id
+            }
+        };
+        self.show(Place { key, user, incident: ShownIncident { id, level: found.level, rule: SmolStr::new(found.rule) } });
+    }
+
+    /// Those shown one by one, in the order in which they came to their level; those of the day before until [`LINGER`] after its end.
+    pub fn shown(&mut self, now: SystemTime) -> impl Iterator<Item = &ShownIncident> {
+        let _ = self.is_of(now);
+        if u128::from(unix_millis(now).rem_euclid(DAY_MS).unsigned_abs()) >= LINGER.as_millis() {
+            self.before.clear();
+        }
+        self.before.iter().chain(&self.shown).map(|place| &place.incident)
+    }
+
+    /// The number of further ones at this level.
+    #[must_use]
+    pub fn summed(&self, level: Level) -> u64 {
+        self.summed.get(&level).copied().unwrap_or_default()
+    }
+
+    /// True if that moment is of this day. A later day begins anew.
+    fn is_of(&mut self, at: SystemTime) -> bool {
+        let day = unix_millis(at).div_euclid(DAY_MS);
+        if day > self.day {
+            self.before = if day == self.day.saturating_add(1) { std::mem::take(&mut self.shown) } else { Vec::new() };
+            self.day = day;
+            self.known.clear();
+            self.shown.clear();
+            self.summed.clear();
+        }
+        day == self.day
+    }
+
+    fn take_out(&mut self, key: u64, level: Level) {
+        match self.shown.iter().position(|shown| shown.key == key) {
+            Some(at) => drop(self.shown.remove(at)),
+            None => {
+                if let Some(number) = self.summed.get_mut(&level) {
+                    *number = number.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    /// Shows it, or another one less: where all places are taken the oldest of the least serious ones, if it is less serious than this
+    /// one; where one user has their share, the oldest of the least serious ones of theirs likewise.
+    fn show(&mut self, new: Place) {
+        if new.incident.level < PAGED {
+            return self.sum_up(new.incident.level);
+        }
+        let of_user = self.shown.iter().filter(|shown| shown.user == new.user).count();
+        let among = (of_user >= MAX_SHOWN_OF_ONE).then_some(new.user);
+        if among.is_some() || self.shown.len() >= MAX_SHOWN {
+            let candidates = self.shown.iter().enumerate().filter(|(_, shown)| among.is_none_or(|user| shown.user == user));
+            // Of several the first, which is the oldest.
+            match candidates.min_by_key(|(_, shown)| shown.incident.level) {
+                Some((at, least)) if least.incident.level < new.incident.level => {
+                    let least = self.shown.remove(at);
+                    self.sum_up(least.incident.level);
+                }
+                _ => return self.sum_up(new.incident.level),
+            }
+        }
+        self.shown.push(new);
+    }
+
+    fn sum_up(&mut self, level: Level) {
+        *self.summed.entry(level).or_default() += 1;
+    }
+}
+
+/// How much a class says: an attack is more than the use of a server that nobody sanctioned.
+const fn telling(class: Class) -> u8 {
+    match class {
+        Class::Health => 0,
+        Class::Mcp => 1,
+        Class::Llm => 2,
+        Class::Policy => 3,
+        Class::Dlp => 4,
+        Class::Threat => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn noon() -> SystemTime {
+        SystemTime::UNIX_EPOCH + DAY * 20_000 + DAY / 2
+    }
+
+    fn found<'a>(user: &'a str, server: &'a str, level: Level, burst: &'a str) -> [Detection<'a>; 1] {
+        [Detection { user, server, rule: "r", level, class: Class::Mcp, burst }]
+    }
+
+    fn shown(today: &mut Today, now: SystemTime) -> Vec<(String, Level)> {
+        today.shown(now).map(|incident| (incident.id.to_string(), incident.level)).collect()
+    }
+
+    #[test]
+    fn a_user_at_a_server_is_one_incident_a_day_and_one_more_where_it_grows_serious() {
+        let mut today = Today::default();
+        for (burst, user, server, level) in [
+            ("1", "ada", "a", Level::Medium),
+            ("2", "ada", "a", Level::Medium),
+            ("3", "ada", "b", Level::High),
+            ("4", "bob", "a", Level::Medium),
+            ("5", "ada", "a", Level::Low),
+            ("6", "ada", "a", Level::Critical),
+            ("7", "ada", "a", Level::High),
+        ] {
+            today.detected(noon(), &mut found(user, server, level, burst));
+        }
+        let expected = [("3", Level::High), ("4", Level::Medium), ("1", Level::Critical)].map(|(id, level)| (id.to_owned(), level));
+        assert_eq!(shown(&mut today, noon()), expected);
+        assert!(today.summed.is_empty());
+        // Yesterday's changes nothing, and tomorrow begins anew.
+        today.detected(noon() - DAY, &mut found("eve", "e", Level::Critical, "8"));
+        assert_eq!(shown(&mut today, noon()).len(), 3);
+        today.detected(noon() + DAY, &mut found("ada", "a", Level::Medium, "9"));
+        assert_eq!(shown(&mut today, noon() + DAY), [("9".to_owned(), Level::Medium)]);
+        assert_eq!(shown(&mut today, noon() + DAY * 2), []);
+    }
+
+    #[test]
+    fn what_begins_in_the_last_seconds_of_a_day_is_shown_for_a_while_after_it() {
+        let mut today = Today::default();
+        let midnight = noon() + DAY / 2;
+        today.detected(midnight - Duration::from_secs(1), &mut found("ada", "a", Level::High, "1"));
+        today.detected(midnight, &mut found("ada", "a", Level::High, "2"));
+        let both = [("1".to_owned(), Level::High), ("2".to_owned(), Level::High)];
+        assert_eq!(shown(&mut today, midnight), both);
+        assert_eq!(shown(&mut today, midnight + LINGER), both[1..]);
+    }
+
+    #[test]
+    fn of_one_exchange_the_detection_that_says_most_stands_for_the_incident() {
+        let mut today = Today::default();
+        let of = |rule, level, class| Detection { user: "ada", server: "a", rule, level, class, burst: rule };
+        let mut found = [of("m", Level::High, Class::Mcp), of("p", Level::Medium, Class::Threat), of("t", Level::High, Class::Threat)];
+        today.detected(noon(), &mut found);
+        assert_eq!(today.shown(noon()).map(|incident| incident.rule.as_str()).collect::<Vec<_>>(), ["t"]);
+    }
+
+    #[test]
+    fn what_is_low_is_summed_up_until_it_rises() {
+        let mut today = Today::default();
+        today.detected(noon(), &mut found("ada", "a", Level::Low, "1"));
+        today.detected(noon(), &mut found("ada", "a", Level::Low, "2"));
+        assert_eq!((shown(&mut today, noon()).len(), today.summed(Level::Low)), (0, 1));
+        today.detected(noon(), &mut found("ada", "a", Level::High, "3"));
+        assert_eq!(shown(&mut today, noon()), [("1".to_owned(), Level::High)]);
+        assert_eq!(today.summed(Level::Low), 0);
+    }
+
+    #[test]
+    fn a_flood_of_servers_leaves_places_to_others_and_to_what_is_more_serious() {
+        let mut today = Today::default();
+        for n in 0..MAX_SHOWN * 2 {
+            today.detected(noon(), &mut found("mallory", &format!("s{n}"), Level::High, &format!("m{n}")));
+        }
+        assert_eq!(shown(&mut today, noon()).len(), MAX_SHOWN_OF_ONE);
+        assert_eq!(today.summed(Level::High), (MAX_SHOWN * 2 - MAX_SHOWN_OF_ONE) as u64);
+        today.detected(noon(), &mut found("bob", "a", Level::Medium, "b"));
+        assert!(shown(&mut today, noon()).contains(&("b".to_owned(), Level::Medium)));
+        // Her own first critical one has a place as well.
+        today.detected(noon(), &mut found("mallory", "c", Level::Critical, "c"));
+        let now = shown(&mut today, noon());
+        assert!(now.len() == MAX_SHOWN_OF_ONE + 1 && now.contains(&("c".to_owned(), Level::Critical)));
+        // Five such users take all places; what is more serious than theirs has one.
+        for user in ["u1", "u2", "u3", "u4", "u5"] {
+            for n in 0..MAX_SHOWN_OF_ONE {
+                today.detected(noon(), &mut found(user, &format!("s{n}"), Level::High, &format!("{user}-{n}")));
+            }
+        }
+        today.detected(noon(), &mut found("ada", "a", Level::Critical, "a"));
+        let now = shown(&mut today, noon());
+        assert!(
+            now.len() == MAX_SHOWN && now.contains(&("a".to_owned(), Level::Critical)) && now.contains(&("c".to_owned(), Level::Critical))
+        );
+    }
+
+    #[test]
+    fn names_without_end_cost_a_bounded_memory_and_are_still_counted() {
+        let mut today = Today::default();
+        for n in 0..MAX_TOLD_APART + 100 {
+            today.detected(noon(), &mut found(&format!("u{n}"), "s", Level::High, "x"));
+        }
+        assert_eq!((today.known.len(), today.shown.len()), (MAX_TOLD_APART, MAX_SHOWN));
+        assert_eq!(today.summed(Level::High), (MAX_TOLD_APART + 100 - MAX_SHOWN) as u64);
+    }
+}
