@@ -61,7 +61,7 @@ pub use gnomon_ledger_model::{
     MAX_SERVERS, MAX_SHOWN, MAX_SHOWN_OF_ONE, MAX_TOOLS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NamedServer, NewName, NoServer, OpenError,
     Order, Questions, ReadError, Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS,
     ServerRecord, ServerStatus, ShownIncident, StoredEvent, Story, Tally, Today, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS,
-    Verdict, VerdictKind, Withdrawal, conditions_on,
+    Verdict, VerdictKind, Withdrawal, conditions_on, this_host,
 };
 pub use gnomon_ledger_postgres::{PostgresUrl, PostgresUrlError};
 pub use gnomon_ledger_sqlite::MIN_DATABASE_BYTES;

@@ -101,15 +101,7 @@ fn who<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
         "started by",
         &[s.get("process.ancestors").map(|list| list.replace(',', " ← ")).or_else(|| s.get("process.parent.executable.path"))],
     )?;
-    s.line(
-        "container",
-        &[
-            s.get("container.id"),
-            s.with("by ", "container.runtime.name", ""),
-            s.with("pod ", "k8s.pod.name", ""),
-            s.with("pod uid ", "k8s.pod.uid", ""),
-        ],
-    )?;
+    s.line("container", &[s.get("container.id"), s.with("by ", "container.runtime.name", ""), s.with("pod uid ", "k8s.pod.uid", "")])?;
     s.line("cgroup", &[s.get("gnomon.cgroup")])?;
     s.line("calls itself", &[s.get("mcp.client.name"), s.get("mcp.client.version"), s.with("(", "user_agent.original", ")")])?;
     s.line("from", &[s.get("source.address"), s.with("port ", "source.port", ""), s.with("on ", "host.name", "")])
@@ -157,7 +149,6 @@ fn what<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
     s.line("call", &[s.get("mcp.method.name").or_else(|| s.get("rpc.method")), name, s.with("(id ", "jsonrpc.request.id", ")")])?;
     s.line("request", &[s.get("http.request.method"), s.get("url.full").or_else(|| s.get("url.path"))])?;
     s.line("session", &[s.get("mcp.session.id"), s.with("protocol ", "mcp.protocol.version", "")])?;
-    s.line("model", &[s.get("gen_ai.request.model")])?;
     s.line("contradicts", &[s.get("gnomon.mismatch")])?;
     s.line("unreadable", &[s.get("gnomon.malformed"), s.with("too long: ", "gnomon.truncated", "")])?;
     s.line("bypassed", &[s.get("gnomon.bypass.reason")])
@@ -177,8 +168,7 @@ fn why<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()
             s.with("signatures ", "gnomon.signatures", ""),
             s.with("answer ", "gnomon.response.signatures", ""),
         ],
-    )?;
-    s.line("data", &[s.get("gnomon.dlp.findings")])
+    )
 }
 
 fn aftermath<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {

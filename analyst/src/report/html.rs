@@ -3,7 +3,7 @@
 //! Every text goes through the template's escaping, and through [`clean`] first, since an escape sequence or a
 //! reordering mark is as hostile on a page as a tag.
 
-use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
+use super::{NOT_LOOKED_AT, Page, SHOWN, Waiting, day, shadow_percent, status};
 use gnomon_cli::{line::clean, when};
 use gnomon_ledger::{DayUsage, Tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -54,8 +54,6 @@ pub fn render(page: &Page) -> String {
                 (new_servers(page))
                 h2 { "New tools of servers known before" }
                 (new_tools(page))
-                h2 { "Models asked for" }
-                (tally(&page.usage.models, "Model"))
                 h2 { "Connections that were not read" }
                 (tally(&page.usage.unread, "Why"))
                 h2 { "Review debt" }
@@ -63,6 +61,7 @@ pub fn render(page: &Page) -> String {
                     p.key { "Decisions as of " (when::show(at_ms)) " UTC: their database could not be read." }
                 }
                 (debt(page))
+                p.key { "Not looked at: " (NOT_LOOKED_AT) "." }
             }
         }
     }

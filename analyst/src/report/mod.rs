@@ -25,6 +25,8 @@ use std::{
 
 /// Days of a week.
 const WEEK: usize = 7;
+/// What no number of the page speaks of, so that nobody takes silence for an answer.
+const NOT_LOOKED_AT: &str = "what answers contain, which models are asked and for what, and what other hosts saw";
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 /// Most entries of each list on the page; JSON has them all.

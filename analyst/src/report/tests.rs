@@ -53,7 +53,6 @@ async fn hostile_week(dir: &Path) {
         seen.set(Field::RuleLevel, "high");
         seen.set(Field::DetectionClass, "mcp");
         seen.set(Field::Confidence, "confirmed");
-        seen.set(Field::RequestModel, name);
         let _ = ledger.record(Event::now(seen));
         let mut unread = Observation::new();
         unread.set(Field::FlowOutcome, name);

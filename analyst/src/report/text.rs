@@ -1,6 +1,6 @@
 //! The week as text.
 
-use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
+use super::{NOT_LOOKED_AT, Page, SHOWN, Waiting, day, shadow_percent, status};
 use gnomon_cli::{
     line::{clean, counted},
     when,
@@ -36,8 +36,6 @@ pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
     for tool in page.new_tools.iter().take(SHOWN) {
         writeln!(out, "  {}  {}", clean(&tool.address), clean(&tool.name))?;
     }
-    writeln!(out, "\nModels asked for: {}", count(&page.usage.models))?;
-    tally(out, &page.usage.models)?;
     writeln!(out, "\nConnections not read, and why: {}", count(&page.usage.unread))?;
     tally(out, &page.usage.unread)?;
     let debt = &page.debt;
@@ -46,7 +44,8 @@ pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
     writeln!(out, "\nReview debt{as_of}: {} unreviewed, {} in review, {} expired", sizes.0, sizes.1, sizes.2)?;
     waiting(out, "expired", &debt.expired)?;
     waiting(out, "unreviewed", &debt.unreviewed)?;
-    waiting(out, "in review", &debt.in_review)
+    waiting(out, "in review", &debt.in_review)?;
+    writeln!(out, "\nNot looked at: {NOT_LOOKED_AT}")
 }
 
 /// `; shadow share 12 %, 15 % the week before`

@@ -3,7 +3,7 @@
 use crate::ids::Ids;
 use gnomon_observe::{Field, FieldRef, Lookup, Observation, SCHEMA_VERSION, Value};
 use smol_str::SmolStr;
-use std::{cell::RefCell, fmt::Write};
+use std::{cell::RefCell, fmt::Write, sync::LazyLock};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -51,6 +51,9 @@ pub(crate) fn with_line<T>(seen: &mut Observation, at_ms: i64, take: impl FnOnce
             seen.set(Field::EventKind, "event");
         }
         seen.set(Field::Schema, SCHEMA_VERSION);
+        if seen.get(Field::HostName) == Lookup::Absent {
+            seen.set(Field::HostName, this_host());
+        }
         line.clear();
         seen.write_json(line);
         if line.len() > MAX_EVENT_BYTES {
@@ -66,6 +69,13 @@ pub(crate) fn with_line<T>(seen: &mut Observation, at_ms: i64, take: impl FnOnce
         line.shrink_to(SCRATCH_BYTES);
         taken
     })
+}
+
+/// The name of this host, as it was when gnomon was started: `host.name`.
+#[must_use]
+pub fn this_host() -> SmolStr {
+    static NAME: LazyLock<SmolStr> = LazyLock::new(|| rustix::system::uname().nodename().to_string_lossy().into());
+    NAME.clone()
 }
 
 /// A copy whose texts and lists are cut, and which says so.

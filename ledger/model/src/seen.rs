@@ -52,8 +52,6 @@ pub(crate) struct Seen<'a> {
     user_agent: Option<Cow<'a, str>>,
     #[serde(rename = "gen_ai.tool.name", borrow)]
     pub tool: Option<Cow<'a, str>>,
-    #[serde(rename = "gen_ai.request.model", borrow)]
-    pub model: Option<Cow<'a, str>>,
     #[serde(rename = "gnomon.flow.outcome", borrow)]
     pub flow: Option<Cow<'a, str>>,
     #[serde(rename = "gnomon.bypass.reason", borrow)]

@@ -1,4 +1,4 @@
-//! What a span of time comes to: calls by day, what was found, which models were asked, which connections
+//! What a span of time comes to: calls by day, what was found, which connections
 //! were not read. Summed from the events that retention has kept.
 //!
 //! Names were chosen by strangers, so every list is bounded; what does not fit is counted as others.
@@ -71,8 +71,6 @@ pub struct Usage {
     pub users: Tally,
     /// Shadow servers, by their calls.
     pub shadow_servers: Tally,
-    /// Models that were asked for.
-    pub models: Tally,
     /// Connections that were not read as HTTP, by why: `gnomon.flow.outcome`, and the reason of a bypass.
     pub unread: Tally,
     /// Detections by class.
@@ -129,9 +127,6 @@ impl Summing {
             day.stopped += if seen.is_stopped() { calls } else { 0 };
             self.usage.users.add_calls(seen.user().unwrap_or("?"), calls);
         }
-        if let Some(model) = seen.model.as_deref() {
-            self.usage.models.add(model);
-        }
         if let Some(flow) = seen.flow.as_deref() {
             match seen.bypass.as_deref() {
                 Some(reason) => self.usage.unread.add(&format!("{flow}: {reason}")),
@@ -159,7 +154,6 @@ mod tests {
             r#"{"event.kind":"event","gnomon.observation.id":"2","mcp.method.name":"ping","gnomon.sanctioned":true,"user.name":"ada"}"#,
         );
         summing.add(DAY_MS, r#"{"gnomon.flow.outcome":"around_proxy","gnomon.bypass.reason":"stale_heartbeat"}"#);
-        summing.add(DAY_MS, r#"{"gen_ai.request.model":"m"}"#);
         summing.add(2 * DAY_MS, r#"{"mcp.method.name":"ping"}"#);
         summing.add(-1, r#"{"mcp.method.name":"ping"}"#);
         summing.add(0, "nonsense");
@@ -168,7 +162,7 @@ mod tests {
         assert_eq!(days, [(0, 1, 1, 2), (1, 0, 0, 0)]);
         assert_eq!((usage.classes[&Class::Mcp], usage.classes[&Class::Dlp], usage.levels[&Level::High]), (1, 1, 1));
         assert_eq!(usage.unread.by_count(), [("around_proxy: stale_heartbeat", 1)]);
-        assert_eq!((usage.models.by_count(), usage.shadow_servers.by_count()), (vec![("m", 1)], vec![("a", 1)]));
+        assert_eq!(usage.shadow_servers.by_count(), [("a", 1)]);
     }
 
     #[test]

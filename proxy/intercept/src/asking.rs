@@ -64,6 +64,7 @@ impl Asking {
         }
         seen.set(Field::Channel, channel.as_str());
         seen.set(Field::Vantage, "proxy");
+        seen.set(Field::HostName, gnomon_record::this_host());
         seen.set(Field::Correlation, correlation.as_str());
         seen.set(Field::Transport, "tcp");
         seen.set(Field::SourceAddress, self.client.ip().to_canonical().to_string());

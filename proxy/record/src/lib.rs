@@ -21,6 +21,7 @@ pub use duties::{Duties, Duty, Left, Undertaken};
 pub use exchange::JudgedExchange;
 pub use finish::Finisher;
 pub use flows::FlowOutcome;
+pub use gnomon_ledger::this_host;
 pub use metrics::{Metrics, Reload};
 pub use owners::{LOOKED_UP, Missing, Owned, Owners, lost};
 pub use recorder::Recorder;

@@ -147,6 +147,7 @@ impl Judge {
         let mut seen = program.cloned().unwrap_or_default();
         seen.set(Field::Channel, self.channel.as_str());
         seen.set(Field::Vantage, "portal");
+        seen.set(Field::HostName, gnomon_record::this_host());
         seen.set(Field::PortalId, self.portal.clone());
         seen.set(Field::ServerId, self.server.clone());
         // Of servers that have an address, people's decisions are looked up; the others are sanctioned by being offered.

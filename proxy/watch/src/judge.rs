@@ -28,6 +28,7 @@ impl Judge {
         let mut seen = observe(&due.owner, who, &self.names);
         seen.set(Field::Channel, Channel::Https.as_str());
         seen.set(Field::Vantage, "flow");
+        seen.set(Field::HostName, gnomon_record::this_host());
         seen.set(Field::Correlation, Correlation::Owner.as_str());
         seen.set(Field::Transport, "tcp");
         seen.set(Field::DestinationAddress, address.as_str());

@@ -1,7 +1,7 @@
 //! One event, one alert, one command that shows it.
 
-use super::prometheus::{Alertmanager, Prometheus, Watched, has, home};
-use crate::sensor_stage::{kill, until};
+use super::prometheus::{Prometheus, Watched, has, home};
+use crate::sensor_stage::kill;
 use gnomon_ledger::{Event, Ledger, LedgerOptions, Recorded};
 use gnomon_observe::{Field, Observation};
 use rustix::process::Signal;

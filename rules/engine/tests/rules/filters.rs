@@ -196,7 +196,6 @@ fn a_rule_that_can_never_match_or_never_miss_is_pointed_out() {
         "    a: {server.port: https}\n    condition: a\n",
         "    a: {gen_ai.tool.name|exists: false}\n    b: {gen_ai.tool.name: shell}\n    condition: a and b\n",
         "    a: {gnomon.channel: stdio, url.path: /mcp}\n    condition: a\n",
-        "    a: {tls.client.ja4: x, package.name: y}\n    condition: a\n",
     ];
     for detection in never {
         let told = advice(detection);

@@ -173,7 +173,6 @@ pub(crate) fn describe_malformed(seen: &mut Observation, findings: &mut Findings
     }
     seen.set_unreadable(Field::ToolArguments);
     seen.set_family_unreadable(Family::Argument);
-    seen.set_unreadable(Field::RequestModel);
 }
 
 /// The request that an answer belongs to is not known.
@@ -181,7 +180,7 @@ pub(crate) fn forget_request(seen: &mut Observation) {
     for field in CAPTURED {
         seen.set_unreadable(*field);
     }
-    for field in [Field::ToolArguments, Field::RequestModel, Field::RequestSize, Field::BodyText] {
+    for field in [Field::ToolArguments, Field::RequestSize, Field::BodyText] {
         seen.set_unreadable(field);
     }
     seen.set_family_unreadable(Family::Argument);
