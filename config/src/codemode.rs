@@ -7,7 +7,7 @@ use std::time::Duration;
 section! {
     /// What scripts may take.
     pub struct CodeMode, written CodeModeSource at "codemode." {
-        /// Computing time of a script of Code Mode, seconds; waiting for tools is not counted.
+        /// Computing time of a script of Code Mode, seconds of a processor; waiting for tools, or for a busy host, is not counted.
         sandbox_seconds: u64 as Number<1, 60> = 5;
         /// Time of a script in all, seconds. Many clients give up after 60 s.
         wall_seconds: u64 as Number<1, 600> = 50;

@@ -24,7 +24,7 @@ pub const MAX_CATALOGUE: usize = 8 << 20;
 /// Bounds of one execution. All sizes are in bytes of UTF-8, and at most [`MAX_CATALOGUE`] where nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// How long the script may be what is waited for, at most [`MAX_TIME`], as the next. Waiting for host calls does not count.
+    /// The processor time of the script, at most [`MAX_TIME`], as the next. Waiting does not count, neither for host calls nor for a busy host.
     pub sandbox_time: Duration,
     /// How long the whole execution may take, host calls included, from the moment a worker has it.
     pub wall_time: Duration,
@@ -134,7 +134,7 @@ impl Limit {
     pub fn text(self, limits: &Limits) -> String {
         match self {
             Self::SandboxTime => format!(
-                "The script computed for more than {} (waiting for tools is not counted). Look for a loop that does not end; do less \
+                "The script computed for more than {} (waiting is not counted). Look for a loop that does not end; do less \
                  work per execution, or let a tool do the filtering.",
                 seconds(limits.sandbox_time)
             ),

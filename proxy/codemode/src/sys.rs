@@ -20,6 +20,17 @@ pub enum Forked {
     Parent(Pid),
 }
 
+/// The processor time that a process has taken so far; none if it is over.
+pub fn spent(pid: Pid) -> Option<Duration> {
+    let mut clock = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both write one value where they are given a valid place for it.
+    let told = unsafe {
+        libc::clock_getcpuclockid(pid.as_raw_nonzero().get(), &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    told.then(|| Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default()))
+}
+
 /// A process that has but one thread. Made by looking, and needed for what is only sound in such a process.
 #[derive(Clone, Copy)]
 pub struct Alone(());

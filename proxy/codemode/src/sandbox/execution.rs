@@ -60,7 +60,7 @@ pub fn refused(outcome: Outcome) -> Execution {
 pub async fn run<H: Host>(worker: Worker, program: Program<'_>, limits: &Limits, host: &H) -> Execution {
     let (mut socket, process) = worker.split();
     let mut session = Session::begin(limits);
-    let stop = converse(&mut socket, &mut session, program, limits, host).await;
+    let stop = converse((&mut socket, &process), &mut session, program, limits, host).await;
     let sandbox_time = session.sandbox_time();
     let outcome = end(stop, process, &session).await;
     Execution {
@@ -77,7 +77,7 @@ pub async fn run<H: Host>(worker: Worker, program: Program<'_>, limits: &Limits,
 }
 
 async fn converse<H: Host>(
-    socket: &mut tokio::net::UnixStream,
+    (socket, process): (&mut tokio::net::UnixStream, &Process),
     session: &mut Session<'_>,
     program: Program<'_>,
     limits: &Limits,
@@ -142,6 +142,12 @@ async fn converse<H: Host>(
                 }
             }
             () = tokio::time::sleep_until(deadline) => {
+                if let (Limit::SandboxTime, Some(spent)) = (limit, process.spent())
+                    && spent < limits.sandbox_time
+                {
+                    session.has_spent(spent);
+                    continue;
+                }
                 // It may have been suspended since.
                 if session.deadline(host.suspended()).0 <= Instant::now() {
                     return Stop::Limit(limit);

@@ -213,6 +213,15 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The worker has taken so little of a processor until now: what it did not get of a busy host is given to it once more, within the wall
+    /// clock.
+    pub fn has_spent(&mut self, processor: Duration) {
+        if self.busy.is_some() {
+            self.busy = Some(Instant::now());
+            self.consumed = processor;
+        }
+    }
+
     /// Whether it died where nothing of the script had run, but a compiler that the code may be too much for.
     pub fn is_reading(&self) -> bool {
         self.reading == Reading::Now

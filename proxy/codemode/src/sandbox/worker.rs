@@ -1,18 +1,18 @@
 //! One worker's process as its parent sees it: two sockets and a descriptor to kill it by.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net;
 use std::time::Duration;
 
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, Signal, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::net::{UnixDatagram, UnixStream};
 use tokio::time::timeout;
 
 use super::sockets::when;
-use crate::pair;
 use crate::zygote::{MAX_CONTROL, Report};
+use crate::{pair, sys};
 
 /// How long a zygote may take for a fork, and the kernel for a killed process: long for a machine out of breath.
 const SOON: Duration = Duration::from_secs(5);
@@ -90,6 +90,13 @@ impl Process {
     pub fn kill(&self) {
         // Where this process may not signal that user, the zygote does it when the report socket closes.
         let _ = pidfd_send_signal(self.pidfd.as_fd(), Signal::KILL);
+    }
+
+    /// The processor time that it has taken so far; none where it cannot be told.
+    pub fn spent(&self) -> Option<Duration> {
+        let told = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd())).ok()?;
+        let pid = told.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+        sys::spent(Pid::from_raw(pid).filter(|_| pid > 0)?)
     }
 
     /// How it ended, once it has nothing more to do; it is killed if it takes longer.

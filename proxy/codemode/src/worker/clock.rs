@@ -1,41 +1,40 @@
-//! How long the script has been what is waited for.
+//! How long the script has computed.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Runs but for the time between [`Clock::stop`] and [`Clock::go`]. Asked by the engine's interrupt handler.
+use rustix::time::{ClockId, clock_gettime};
+
+/// The processor time of this process, which has one thread: neither what it waits for nor what other processes take counts, so that a
+/// busy host makes no endless loop of a short one. Asked by the engine's interrupt handler.
 #[derive(Debug)]
 pub struct Clock {
-    /// The end of the time, if the clock does not stop before.
-    end: Cell<Instant>,
-    stopped: Cell<Instant>,
+    /// The processor time at which it is over.
+    end: Cell<Duration>,
     over: Cell<bool>,
 }
 
 impl Clock {
     pub fn start(time: Duration) -> Self {
-        let now = Instant::now();
-        Self { end: Cell::new(now + time), stopped: Cell::new(now), over: Cell::new(false) }
+        Self { end: Cell::new(spent() + time), over: Cell::new(false) }
     }
 
     /// Starts anew.
     pub fn restart(&self, time: Duration) {
-        self.end.set(Instant::now() + time);
+        self.end.set(spent() + time);
         self.over.set(false);
-    }
-
-    pub fn stop(&self) {
-        self.stopped.set(Instant::now());
-    }
-
-    pub fn go(&self) {
-        self.end.set(self.end.get() + self.stopped.get().elapsed());
     }
 
     /// Whether the time is over; stays so.
     pub fn is_over(&self) -> bool {
-        let over = self.over.get() || Instant::now() >= self.end.get();
+        let over = self.over.get() || spent() >= self.end.get();
         self.over.set(over);
         over
     }
+}
+
+/// What the process has taken of a processor so far.
+fn spent() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

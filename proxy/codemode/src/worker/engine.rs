@@ -254,9 +254,7 @@ impl Engine {
             Some(due) => FromWorker::Rest { milliseconds: (due - milliseconds(self.begun)).clamp(1.0, f64::from(i32::MAX)) as u32 },
             None => FromWorker::Wait,
         })?;
-        self.clock.stop();
         let frame = outbox.receive()?;
-        self.clock.go();
         Ok(match message(&frame) {
             Ok(ToWorker::Tick) => None,
             Ok(ToWorker::Answer { id, answer }) => {
