@@ -159,13 +159,24 @@ impl PortalLists {
         }
     }
 
+    /// What a caller is told of a thing that is not listed for them: why, where the entry that denies it says so to those who may use
+    /// something of its server; else that it does not exist.
+    fn denied(&self, caller: &Caller, server: usize, line: Option<LineRef>, name: &str, unknown: RpcError) -> NotRouted {
+        let may_know = || self.servers().get(server).is_some_and(|server| self.gate().may_reach(caller, &server.id));
+        let error = match line.as_ref().and_then(|line| line.reason.as_ref()).filter(|_| may_know()) {
+            Some(reason) => RpcError::new(unknown.code, format!("`{}` is not allowed here: {reason}", shortened(name))),
+            None => unknown,
+        };
+        NotRouted { error, line: line.map(Box::new) }
+    }
+
     fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<(Arc<Exposed>, Permit), NotRouted> {
         let what = if kind == Kind::Tool { "tool" } else { "prompt" };
         let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
         if let Some(exposed) = self.view().named(kind, name) {
             return match self.gate().may_list(caller, &self.asked(kind, exposed)) {
                 Decision::Allow(permit) => Ok((exposed.clone(), permit)),
-                Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
+                Decision::Deny { line } => Err(self.denied(caller, exposed.server, line, name, unknown())),
             };
         }
         if let (Kind::Tool, Some((exposed, permit))) = (kind, self.of_a_page(caller, name)) {
@@ -210,7 +221,7 @@ impl PortalLists {
         let (server, own) = self.owner(uri).ok_or_else(unknown)?;
         match self.may_read(caller, &self.view(), server, &own) {
             Decision::Allow(permit) => Ok((server, own, permit)),
-            Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
+            Decision::Deny { line } => Err(self.denied(caller, server, line, uri, unknown())),
         }
     }
 

@@ -161,3 +161,28 @@ async fn changed_lists_are_told_to_whoever_may_see_them() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_reason_of_a_denial_is_told_to_whoever_may_use_something_else_of_the_server_and_to_nobody_else() {
+    let server = Server::scripted("one", Speaks::Modern, |method, _| {
+        (method == "tools/list").then(|| {
+            let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+            json!({"tools": [tool("read"), tool("drop"), tool("hush")]})
+        })
+    })
+    .await;
+    let policy =
+        "[{allow: {servers: [one], groups: [adas]}}, {deny: {tools: [drop], reason: 'Nothing is dropped.'}}, {deny: {tools: [hush]}}]";
+    let (auth, [ada, eve]) = two_tokens();
+    let portal = Setup::of([("one", server.url())]).auth(auth).policy(policy).start().await;
+    for (bearer, tool, told) in [
+        (&ada, "one_drop", "`one_drop` is not allowed here: Nothing is dropped."),
+        (&ada, "one_hush", "Unknown tool: one_hush"),
+        (&eve, "one_drop", "Unknown tool: one_drop"),
+    ] {
+        let client = Client::modern(portal.address).holding(bearer);
+        let listed = client.request("tools/list", json!({})).await.last()["result"].to_string();
+        assert!(!listed.contains("drop"), "{listed}");
+        assert_eq!(client.call(tool, json!({})).await.last()["error"]["message"], told);
+    }
+}
