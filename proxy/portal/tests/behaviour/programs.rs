@@ -362,8 +362,8 @@ async fn a_program_that_answers_under_a_wrong_id_or_writes_half_a_line_keeps_its
 }
 
 #[tokio::test]
-async fn seven_others_have_processes_at_once_although_one_caller_has_taken_all() {
-    if !gnomon_testkit::has("seven_others_have_processes_at_once_although_one_caller_has_taken_all", &["python3"]) {
+async fn seven_others_have_processes_at_once_although_one_caller_has_taken_what_one_may() {
+    if !gnomon_testkit::has("seven_others_have_processes_at_once_although_one_caller_has_taken_what_one_may", &["python3"]) {
         return;
     }
     let names = ["hog", "o1", "o2", "o3", "o4", "o5", "o6", "o7"];
@@ -376,16 +376,46 @@ async fn seven_others_have_processes_at_once_although_one_caller_has_taken_all()
         let mut client = Client::modern(portal.address).holding(&tokens[0]).begun().await;
         let answer = client.call("local_pid", json!({})).await;
         if answer.text().is_empty() {
-            assert!(message(&answer).contains("16 sessions use it already"), "{answer:?}");
+            assert!(message(&answer).contains("12 sessions of yours use it already"), "{answer:?}");
             break;
         }
         held.push(client);
     }
-    assert_eq!(held.len(), 15, "all but the portal's own");
+    assert_eq!(held.len(), 12, "three quarters");
     for token in &tokens[1..] {
         let mut client = Client::modern(portal.address).holding(token).begun().await;
         let answer = client.call("local_pid", json!({})).await;
         assert!(!answer.text().is_empty(), "{answer:?}");
         held.push(client);
     }
+}
+
+#[tokio::test]
+async fn calls_that_go_on_and_on_in_as_many_processes_as_one_caller_may_have_leave_room_for_another() {
+    if !gnomon_testkit::has("calls_that_go_on_and_on_in_as_many_processes_as_one_caller_may_have_leave_room_for_another", &["python3"]) {
+        return;
+    }
+    let (auth, tokens) = tokens_of(["hog", "other"]);
+    let mut options = options(READY, "legacy");
+    options.limits.patience = Duration::from_secs(60);
+    let portal = Setup::of([]).auth(auth).program("local", Program::new(options)).start().await;
+    let first = Client::modern(portal.address).holding(&tokens[0]);
+    let portal = listed_for(portal, first).await;
+    let mut busy = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let client = Client::modern(portal.address).holding(&tokens[0]).begun().await;
+        busy.spawn(async move { client.call("local_hang", json!({})).await });
+    }
+    // Until those that find no place have been told.
+    for _ in 0..4 {
+        let refused = busy.join_next().await.unwrap().unwrap();
+        assert!(message(&refused).contains("12 sessions of yours"), "{refused:?}");
+    }
+    for _ in 0..3 {
+        let began = Instant::now();
+        let client = Client::modern(portal.address).holding(&tokens[1]).begun().await;
+        let answer = client.call("local_pid", json!({})).await;
+        assert!(!answer.text().is_empty() && began.elapsed() < Duration::from_secs(8), "{answer:?} after {:?}", began.elapsed());
+    }
+    busy.abort_all();
 }
