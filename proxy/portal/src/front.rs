@@ -345,7 +345,7 @@ where
         Way::Session(make) => make(portal.recipient(&caller)),
         Way::Connection => {
             let (sender, outflow) = Outflow::events();
-            (Arc::new(Stream::new(0, sender, portal.recipient(&caller))), outflow)
+            (Arc::new(Stream::of_connection(sender, portal.recipient(&caller))), outflow)
         }
     };
     let work = async move {

@@ -134,6 +134,7 @@ pub fn event(id: Option<&str>, retry: Option<Duration>, data: &[u8]) -> Bytes {
 pub struct Stream {
     /// The stream's name within the session.
     pub name: u64,
+    returns: Returns,
     recipient: Recipient,
     state: Mutex<State>,
 }
@@ -167,6 +168,13 @@ impl Drop for State {
     }
 }
 
+/// Whether a client can come back to what it missed: only sessions have an address for that (GET with `Last-Event-ID`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Returns {
+    Yes,
+    No,
+}
+
 /// Whether anybody gets what is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -177,11 +185,23 @@ pub enum Heard {
 }
 
 impl Stream {
-    /// A stream to whoever reads from the other end.
+    /// A session's stream to whoever reads from the other end.
     #[must_use]
     pub fn new(name: u64, live: mpsc::Sender<Bytes>, recipient: Recipient) -> Self {
+        Self::of(name, Returns::Yes, live, recipient)
+    }
+
+    /// A stream that ends with its connection, whatever its server offers: closing it is how a client without a session cancels
+    /// (2026-07-28, Streamable HTTP).
+    #[must_use]
+    pub fn of_connection(live: mpsc::Sender<Bytes>, recipient: Recipient) -> Self {
+        Self::of(0, Returns::No, live, recipient)
+    }
+
+    fn of(name: u64, returns: Returns, live: mpsc::Sender<Bytes>, recipient: Recipient) -> Self {
         Self {
             name,
+            returns,
             recipient,
             state: Mutex::new(State { live: Some(live), kept: VecDeque::new(), kept_bytes: 0, next: 0, resumable: false, over: false }),
         }
@@ -193,6 +213,9 @@ impl Stream {
 
     /// Tells the client that it can come back to this place.
     pub async fn prime(&self, retry: Option<Duration>) -> Heard {
+        if self.returns == Returns::No {
+            return if self.is_read() { Heard::Yes } else { Heard::No };
+        }
         self.state().resumable = true;
         self.put(retry, Bytes::new()).await
     }
@@ -221,7 +244,7 @@ impl Stream {
             Some(live) => match self.recipient.room_for(encoded.len()).await {
                 Some(room) => live.send(room.holds(encoded)).await.is_ok(),
                 None => {
-                    self.pause();
+                    self.state().live = None;
                     false
                 }
             },
@@ -229,9 +252,11 @@ impl Stream {
         if heard || resumable { Heard::Yes } else { Heard::No }
     }
 
-    /// Ends the connection, but not the stream: the client is to come back.
+    /// Ends the connection, but not the stream, if the client can come back.
     pub fn pause(&self) {
-        self.state().live = None;
+        if self.returns == Returns::Yes {
+            self.state().live = None;
+        }
     }
 
     /// Ends the stream.
@@ -324,6 +349,19 @@ mod tests {
         drop(outflow);
         assert_eq!(stream.send(Bytes::from_static(b"{}")).await, Heard::No);
         assert!(!stream.is_wanted());
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_one_connection_names_no_place_to_come_back_to_and_ends_with_it() {
+        let (sender, outflow) = Outflow::events();
+        let stream = Stream::of_connection(sender, anybody());
+        assert_eq!(stream.prime(Some(Duration::from_millis(500))).await, Heard::Yes);
+        stream.pause();
+        assert_eq!(stream.send(Bytes::from_static(b"{\"one\":1}")).await, Heard::Yes);
+        assert!(!stream.is_resumable());
+        stream.finish();
+        assert_eq!(read(outflow, 9).await, "data: {\"one\":1}\n\n");
+        assert_eq!(stream.prime(None).await, Heard::No);
     }
 
     #[test]
