@@ -10,8 +10,9 @@ use clap::Args;
 use std::{fs, process::Command};
 
 /// Each page and the command that prints it.
-const PAGES: [(&str, &[&str]); 5] = [
+const PAGES: [(&str, &[&str]); 6] = [
     ("docs/reference/fields.md", &["reference", "fields"]),
+    ("docs/reference/audit.md", &["reference", "audit"]),
     ("docs/reference/metrics.md", &["reference", "metrics"]),
     ("docs/reference/config.md", &["reference", "config"]),
     ("docs/reference/cli.md", &["reference", "cli"]),
