@@ -86,6 +86,8 @@ impl Signature {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SignatureSet(u32);
 
+const _: () = assert!(Signature::ALL.len() <= u32::BITS as usize, "each signature has a bit of the set");
+
 impl SignatureSet {
     /// The empty set.
     pub const EMPTY: Self = Self(0);
