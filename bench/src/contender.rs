@@ -14,7 +14,6 @@ use nix::unistd::Pid;
 
 use crate::load::Route;
 use crate::pki::BenchPki;
-use crate::sensor::in_cgroup;
 
 const READY_WITHIN: Duration = Duration::from_secs(15);
 // Short, as one bench measures how long a start takes.
@@ -129,6 +128,14 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A command that is in the cgroup before its program begins, so that all its sockets are.
+#[must_use]
+pub fn in_cgroup(cgroup: &Path, program: &Path) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup).arg(program);
+    shell
 }
 
 /// One contender, up and reachable.

@@ -1,6 +1,6 @@
 #![no_main]
 
-use gnomon_capture::{Bounds, Found, Reassembly, exchanges, read};
+use gnomon_capture::{Bounds, Captured, Reassembly, exchanges, read};
 use gnomon_fuzz::choice;
 use libfuzzer_sys::fuzz_target;
 
@@ -37,7 +37,7 @@ fuzz_target!(|input: &[u8]| {
             let (mut found, mut bytes_out) = (0_u64, 0);
             let (totals, _) = read(bytes, bounds, &mut |one| {
                 found += 1;
-                if let Found::Exchange { request, .. } = one {
+                if let Captured::Exchange { request, .. } = one {
                     bytes_out += request.body.len();
                 }
             });

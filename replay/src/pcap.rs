@@ -6,7 +6,7 @@ use super::{
     metered::Budget,
 };
 use anyhow::Result;
-use gnomon_capture::{Bounds, CaptureError, Endpoints, Found, Message, Totals};
+use gnomon_capture::{Bounds, CaptureError, Captured, Endpoints, Message, Totals};
 use gnomon_cli::Complaint;
 use gnomon_inspect::normal_host;
 use gnomon_observe::Channel;
@@ -29,7 +29,7 @@ pub fn replay(replay: &mut Replay<'_>, file: &str, reader: impl Read, budget: &B
     let mut index = 0;
     // An error that is not the recording's must come back as itself.
     let mut failed = None;
-    let mut each = |found: Found| {
+    let mut each = |found: Captured| {
         if failed.is_none() {
             failed = judge(replay, file, index, found).err();
             index += 1;
@@ -71,18 +71,18 @@ fn remark(replay: &mut Replay<'_>, file: &str, totals: &Totals) {
     }
 }
 
-fn judge(replay: &mut Replay<'_>, file: &str, index: u64, found: Found) -> Result<()> {
+fn judge(replay: &mut Replay<'_>, file: &str, index: u64, found: Captured) -> Result<()> {
     replay.summary.entries += 1;
-    let (Found::Exchange { when, .. } | Found::Hello { when, .. } | Found::Unread { when, .. }) = &found;
+    let (Captured::Exchange { when, .. } | Captured::Hello { when, .. } | Captured::Unread { when, .. }) = &found;
     let when = SystemTime::UNIX_EPOCH.checked_add(*when).unwrap_or(SystemTime::UNIX_EPOCH);
     let recorded = Recorded { file, index, when, duration: None::<Duration> };
     let sightings = match found {
-        Found::Unread { reason, .. } => {
+        Captured::Unread { reason, .. } => {
             replay.summary.skip(recorded, reason.as_str());
             return Ok(());
         }
-        Found::Hello { endpoints, hello, .. } => drive::judge_hello(replay.inspector, &endpoints, &hello),
-        Found::Exchange { endpoints, request, response, .. } => match exchange(&endpoints, &request, response.as_ref()) {
+        Captured::Hello { endpoints, hello, .. } => drive::judge_hello(replay.inspector, &endpoints, &hello),
+        Captured::Exchange { endpoints, request, response, .. } => match exchange(&endpoints, &request, response.as_ref()) {
             Err(reason) => {
                 replay.summary.skip(recorded, reason);
                 return Ok(());

@@ -24,6 +24,8 @@ use std::{
 pub enum Reference {
     /// Field names
     Fields,
+    /// Fields of the audit
+    Audit,
     /// Metrics
     Metrics,
     /// Configuration keys
@@ -48,6 +50,7 @@ impl Reference {
     pub fn run(self) -> Result<()> {
         let page = match self {
             Self::Fields => gnomon_observe::field_reference(),
+            Self::Audit => gnomon_audit::record_reference(),
             Self::Metrics => metrics()?,
             Self::Config => keys::reference(),
             Self::Cli => cli(),

@@ -191,7 +191,7 @@ pub fn free() -> SocketAddr {
     gnomon_testkit::free_port()
 }
 
-/// Calls from four clients until told to stop, each call under a name of its own.
+/// Calls from six clients until told to stop, each call under a name of its own.
 fn load(post: impl Fn(&str) + Send + Sync + 'static, run: u64, over: &Arc<AtomicBool>) -> Vec<thread::JoinHandle<()>> {
     let (post, next) = (Arc::new(post), Arc::new(AtomicU64::new(0)));
     let client = |_| {

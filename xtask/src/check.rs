@@ -1,7 +1,7 @@
 //! `cargo xtask check`: what a change breaks most often, in the minutes between two edits. Everything else is `.ci/run`.
 //!
 //! It formats nothing and builds no end-to-end tests: it asks rustfmt, clippy for the crates that changed and those that are made of them, and
-//! runs the tests of the crates that changed. What changed is what git says: since the branch left main, and not committed yet.
+//! runs the tests of the crates that changed, and looks for circles of imports in all. What changed is what git says: since the branch left main, and not committed yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -45,6 +45,7 @@ impl Check {
         let mut clippy = cargo();
         clippy.current_dir(root()?).args(["clippy", "--release", "--locked", "--all-targets"]).args(packages(&concerned));
         run(clippy.args(["--", "-D", "warnings"]))?;
+        run(cargo().current_dir(root()?).args(["test", "--release", "--locked", "-q", "-p", "xtask", "--test", "circles"]))?;
         let tested: BTreeSet<&str> = changed.iter().copied().filter(|name| *name != PRODUCT).collect();
         if !tested.is_empty() {
             run(cargo().current_dir(root()?).args(["test", "--release", "--locked", "-q"]).args(packages(&tested)))?;

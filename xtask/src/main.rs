@@ -1,6 +1,7 @@
 //! Chores that are not cargo: one file per chore, run as `cargo xtask CHORE`.
 //!
-//! This crate depends on clap and anyhow only, so that a chore is never the slow part of a build.
+//! Chores use clap and anyhow only, so that they are never the slow part of a build. The further dependencies of this crate are libraries
+//! that the workspace compiles anyway, with the features that its tests turn on (Cargo.toml says why).
 
 mod bench;
 mod check;

@@ -6,7 +6,7 @@ use gnomon_engine::RuleSet;
 use gnomon_inspect::Passage;
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{More, RecalledVerdicts, Story, Verdict};
-use gnomon_observe::OWN_RULES;
+use gnomon_observe::{Action, OWN_RULES};
 use serde_json::{Value, json};
 
 /// A story made ready for people and programs.
@@ -132,7 +132,7 @@ impl Aftermath {
         let error = text("error.type").map(str::to_owned);
         let action = event.get("gnomon.action").and_then(Value::as_str).unwrap_or("log");
         let flow = event.get("gnomon.flow.outcome").and_then(Value::as_str);
-        let stopped = matches!(action, "block" | "redirect");
+        let stopped = action.parse::<Action>().is_ok_and(Action::refuses);
         let pending = outcome.is_none() && event.get("gnomon.pending").and_then(Value::as_bool) == Some(true);
         let (words, success) = match (stopped, flow, status, &error) {
             (true, Some(_), None, _) => {
@@ -244,6 +244,14 @@ mod tests {
         let pending = json!({"http.response.status_code": 200, "gnomon.pending": true});
         assert_eq!(of(pending.clone(), Value::Null).success, None);
         assert_eq!(of(pending, json!({"http.response.status_code": 200})).success, Some(true));
+    }
+
+    #[test]
+    fn a_call_is_told_as_refused_whichever_action_refused_it() {
+        for action in Action::ALL {
+            let told = of(json!({"gnomon.action": action}), Value::Null);
+            assert_eq!(told.success == Some(false), action.refuses(), "{action}: {}", told.words);
+        }
     }
 
     #[test]

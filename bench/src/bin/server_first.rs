@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use gnomon_bench::contender::free_port;
+use gnomon_bench::contender::in_cgroup;
 use gnomon_bench::measure;
 use gnomon_bench::report::Spread;
-use gnomon_bench::sensor::{Bound, Cgroups, Gate, Measured, Place, in_cgroup};
+use gnomon_bench::sensor::{Bound, Cgroups, Gate, Measured, Place};
 
 /// Connections in a row, before the other way has its turn.
 const TURN: usize = 10;

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Cgroups, Place, Quad, Turns};
+use crate::contender::in_cgroup;
 
 /// What the process is told, a line each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,14 +132,6 @@ impl Drop for Loads {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A command that is in the cgroup before its program begins, so that all its sockets are.
-#[must_use]
-pub fn in_cgroup(cgroup: &Path, program: &Path) -> Command {
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup).arg(program);
-    shell
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod turns;
 pub use cgroup::{Cgroups, Place};
 pub use compared::Compared;
 pub use gate::{Bound, Gate, Measured};
-pub use loads::{Done, Loads, Order, in_cgroup};
+pub use loads::{Done, Loads, Order};
 pub use process::Sensor;
 pub use programs::{Programs, RunTime};
 pub use turns::{Block, Kind, Quad, Turns};

@@ -5,7 +5,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use smol_str::SmolStr;
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// The longest text of one field, bytes; a longer one is cut and ends in `…`.
@@ -15,8 +18,22 @@ pub const MAX_RECORD: usize = 64 << 10;
 /// The most names (groups, findings, rules) of one field; beyond it the rest is left out, which is noted.
 pub const MAX_NAMES: usize = 256;
 
-/// The length to which texts are cut where a record is still too long: escaped, all of them fit.
-const LEAST_TEXT: usize = 128;
+/// The longest text in a list, bytes.
+const MAX_NAME: usize = 128;
+
+/// How long what strangers say may be.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Bytes of a text.
+    text: usize,
+    /// Texts in a list.
+    names: usize,
+}
+
+/// Those of every record.
+const USUAL: Bounds = Bounds { text: MAX_TEXT, names: MAX_NAMES };
+/// Those of a record that is still too long: escaped, which makes a text up to six times as long, all of them fit.
+const LEAST: Bounds = Bounds { text: 128, names: 8 };
 
 /// The kind of an act.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,119 +114,219 @@ pub enum Status {
     Cancelled,
 }
 
-/// One act. `Record { kind: RecordKind::Call, user_name: Some("anna".into()), ..Record::at(now) }`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are the documentation; docs/audit.md has the table")]
-#[serde(default)]
-pub struct Record {
-    #[serde(rename = "@timestamp")]
-    pub timestamp: String,
-    #[serde(rename = "gnomon.audit.kind")]
-    pub kind: RecordKind,
-    #[serde(rename = "user.id", skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<SmolStr>,
-    #[serde(rename = "user.name", skip_serializing_if = "Option::is_none")]
-    pub user_name: Option<SmolStr>,
-    #[serde(rename = "user.email", skip_serializing_if = "Option::is_none")]
-    pub user_email: Option<SmolStr>,
-    #[serde(rename = "user.group.names", skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<SmolStr>,
-    #[serde(rename = "gnomon.auth.method", skip_serializing_if = "Option::is_none")]
-    pub auth_method: Option<SmolStr>,
-    #[serde(rename = "gnomon.auth.client", skip_serializing_if = "Option::is_none")]
-    pub auth_client: Option<SmolStr>,
-    #[serde(rename = "source.address", skip_serializing_if = "Option::is_none")]
-    pub source_address: Option<SmolStr>,
-    #[serde(rename = "source.geo.country_iso_code", skip_serializing_if = "Option::is_none")]
-    pub source_country: Option<SmolStr>,
-    #[serde(rename = "gnomon.device.sha256", skip_serializing_if = "Option::is_none")]
-    pub device_sha256: Option<SmolStr>,
-    #[serde(rename = "gnomon.device.subject", skip_serializing_if = "Option::is_none")]
-    pub device_subject: Option<SmolStr>,
-    #[serde(rename = "process.executable.path", skip_serializing_if = "Option::is_none")]
-    pub process_executable: Option<SmolStr>,
-    #[serde(rename = "process.executable.hash.sha256", skip_serializing_if = "Option::is_none")]
-    pub process_sha256: Option<SmolStr>,
-    #[serde(rename = "process.user.name", skip_serializing_if = "Option::is_none")]
-    pub process_user: Option<SmolStr>,
-    #[serde(rename = "mcp.client.name", skip_serializing_if = "Option::is_none")]
-    pub client_name: Option<SmolStr>,
-    #[serde(rename = "mcp.client.version", skip_serializing_if = "Option::is_none")]
-    pub client_version: Option<SmolStr>,
+/// The sort of value that a field has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// One text, of [`MAX_TEXT`] at most.
+    Text,
+    /// [`MAX_NAMES`] texts at most.
+    Names,
+    /// A whole number.
+    Number,
+    /// One of few words.
+    Word,
+    /// Yes, or left out.
+    Mark,
+    /// JSON of a stranger: the first to be left out of a record that is too long.
+    Json,
+}
 
-    #[serde(rename = "gnomon.portal.id", skip_serializing_if = "Option::is_none")]
-    pub portal: Option<SmolStr>,
-    #[serde(rename = "gnomon.server.id", skip_serializing_if = "Option::is_none")]
-    pub server: Option<SmolStr>,
-    #[serde(rename = "url.full", skip_serializing_if = "Option::is_none")]
-    pub server_url: Option<SmolStr>,
-    /// Of the session's id: see [`session_digest`].
-    #[serde(rename = "gnomon.session", skip_serializing_if = "Option::is_none")]
-    pub session: Option<SmolStr>,
-    #[serde(rename = "mcp.protocol.version", skip_serializing_if = "Option::is_none")]
-    pub protocol_version: Option<SmolStr>,
-    #[serde(rename = "mcp.method.name", skip_serializing_if = "Option::is_none")]
-    pub method: Option<SmolStr>,
-    #[serde(rename = "gen_ai.tool.name", skip_serializing_if = "Option::is_none")]
-    pub tool: Option<SmolStr>,
-    #[serde(rename = "gen_ai.prompt.name", skip_serializing_if = "Option::is_none")]
-    pub prompt: Option<SmolStr>,
-    #[serde(rename = "mcp.resource.uri", skip_serializing_if = "Option::is_none")]
-    pub resource: Option<SmolStr>,
-    /// The task that a call began, or that was asked for.
-    #[serde(rename = "mcp.task.id", skip_serializing_if = "Option::is_none")]
-    pub task: Option<SmolStr>,
-    #[serde(rename = "gnomon.execution.id", skip_serializing_if = "Option::is_none")]
-    pub execution: Option<SmolStr>,
+/// One row of the table of fields.
+#[derive(Debug)]
+pub struct RecordField {
+    /// The flat dotted name.
+    pub name: &'static str,
+    /// The sort of its value.
+    pub sort: Sort,
+    /// Its meaning.
+    pub doc: &'static str,
+}
 
-    /// Of the code that was run: see [`text_digest`].
-    #[serde(rename = "gnomon.code.sha256", skip_serializing_if = "Option::is_none")]
-    pub code_sha256: Option<SmolStr>,
-    /// Calls that the code asked for.
-    #[serde(rename = "gnomon.code.calls", skip_serializing_if = "Option::is_none")]
-    pub calls: Option<u64>,
+/// What the type of a field knows of its bounds. A type that has none cannot be a field's.
+trait Bounded {
+    const SORT: Sort;
 
-    #[serde(rename = "gnomon.policy.line", skip_serializing_if = "Option::is_none")]
-    pub policy_line: Option<SmolStr>,
-    #[serde(rename = "gnomon.policy.text", skip_serializing_if = "Option::is_none")]
-    pub policy_text: Option<SmolStr>,
-    #[serde(rename = "rule.id", skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<SmolStr>,
-    #[serde(rename = "gnomon.dlp.findings", skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<SmolStr>,
-    #[serde(rename = "gnomon.approval", skip_serializing_if = "Option::is_none")]
-    pub approval: Option<SmolStr>,
+    /// Whether it is left out.
+    fn is_unknown(&self) -> bool;
 
-    /// The number of the record of its beginning, where one was written.
-    #[serde(rename = "gnomon.audit.start", skip_serializing_if = "Option::is_none")]
-    pub start: Option<u64>,
-    #[serde(rename = "gnomon.status", skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
-    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
-    pub error: Option<SmolStr>,
-    #[serde(rename = "gnomon.duration_ms", skip_serializing_if = "Option::is_none")]
-    pub duration_ms: Option<u64>,
-    #[serde(rename = "gnomon.upstream.duration_ms", skip_serializing_if = "Option::is_none")]
-    pub upstream_duration_ms: Option<u64>,
-    /// The number of times it was sent to its server, where that was more than once.
-    #[serde(rename = "gnomon.upstream.attempts", skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<u32>,
-    #[serde(rename = "http.request.body.size", skip_serializing_if = "Option::is_none")]
-    pub request_bytes: Option<u64>,
-    #[serde(rename = "http.response.body.size", skip_serializing_if = "Option::is_none")]
-    pub response_bytes: Option<u64>,
+    /// Cuts texts and lists that are too long. Whether there was something to cut.
+    fn bound(&mut self, bounds: Bounds) -> bool;
+}
 
-    #[serde(rename = "gnomon.arguments", skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<Value>,
-    #[serde(rename = "gnomon.result", skip_serializing_if = "Option::is_none")]
-    pub result: Option<Value>,
-    /// A description, of records of other kinds: the change, the reason for a refused log-in.
-    #[serde(rename = "message", skip_serializing_if = "Option::is_none")]
-    pub message: Option<SmolStr>,
-    #[serde(rename = "gnomon.audit.lost", skip_serializing_if = "Option::is_none")]
-    pub lost: Option<u64>,
-    #[serde(rename = "gnomon.audit.shortened", skip_serializing_if = "Option::is_none")]
-    pub shortened: Option<bool>,
+impl Bounded for String {
+    const SORT: Sort = Sort::Text;
+
+    fn is_unknown(&self) -> bool {
+        false
+    }
+
+    fn bound(&mut self, bounds: Bounds) -> bool {
+        cut(self, bounds.text).is_some_and(|shorter| {
+            *self = shorter;
+            true
+        })
+    }
+}
+
+impl Bounded for Option<SmolStr> {
+    const SORT: Sort = Sort::Text;
+
+    fn is_unknown(&self) -> bool {
+        self.is_none()
+    }
+
+    fn bound(&mut self, bounds: Bounds) -> bool {
+        self.as_mut().is_some_and(|text| shorten(text, bounds.text))
+    }
+}
+
+impl Bounded for Vec<SmolStr> {
+    const SORT: Sort = Sort::Names;
+
+    fn is_unknown(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn bound(&mut self, bounds: Bounds) -> bool {
+        let mut shortened = self.len() > bounds.names;
+        self.truncate(bounds.names);
+        for text in self {
+            shortened |= shorten(text, MAX_NAME);
+        }
+        shortened
+    }
+}
+
+/// Of a length that is known, or left out as a whole where it is too long.
+macro_rules! short {
+    ($($sort:ident: $type:ty, $unknown:expr;)+) => {
+        $(impl Bounded for $type {
+            const SORT: Sort = Sort::$sort;
+
+            fn is_unknown(&self) -> bool {
+                let unknown: fn(&Self) -> bool = $unknown;
+                unknown(self)
+            }
+
+            fn bound(&mut self, _: Bounds) -> bool {
+                false
+            }
+        })+
+    };
+}
+
+short! {
+    Word: RecordKind, |_| false;
+    Word: Option<Status>, Option::is_none;
+    Number: Option<u64>, Option::is_none;
+    Number: Option<u32>, Option::is_none;
+    Mark: Option<bool>, Option::is_none;
+    Json: Option<Value>, Option::is_none;
+}
+
+macro_rules! fields {
+    ($($id:ident: $type:ty = $name:literal $doc:literal;)+) => {
+        /// One act. `Record { kind: RecordKind::Call, user_name: Some("anna".into()), ..Record::at(now) }`.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default)]
+        pub struct Record {
+            $(#[doc = concat!("`", $name, "`: ", $doc)] #[serde(rename = $name, skip_serializing_if = "Bounded::is_unknown")] pub $id: $type,)+
+        }
+
+        /// All fields, in the order in which records have them.
+        pub const RECORD_FIELDS: &[RecordField] =
+            &[$(RecordField { name: $name, sort: <$type as Bounded>::SORT, doc: $doc }),+];
+
+        impl Record {
+            /// Cuts every text and list that is too long, and notes it.
+            fn bound(&mut self, bounds: Bounds) {
+                let mut shortened = false;
+                $(shortened |= Bounded::bound(&mut self.$id, bounds);)+
+                if shortened {
+                    self.shortened = Some(true);
+                }
+            }
+        }
+    };
+}
+
+// A row is all that a field needs: its place in the record, its bounds and its line of docs/reference/audit.md are made of it.
+fields! {
+    timestamp: String = "@timestamp" "Time of the act, RFC 3339 with milliseconds, UTC.";
+    kind: RecordKind = "gnomon.audit.kind" "The kind of act: `call`, `start` (it is about to leave for its server), `list`, `request`, `login`, `login_refused`, `session_start`, `session_end`, `change`, `approval` (reserved), `lost`.";
+    user_id: Option<SmolStr> = "user.id" "The person or service, as proven: the subject.";
+    user_name: Option<SmolStr> = "user.name" "Its name.";
+    user_email: Option<SmolStr> = "user.email" "Its address of mail.";
+    groups: Vec<SmolStr> = "user.group.names" "Its groups.";
+    auth_method: Option<SmolStr> = "gnomon.auth.method" "How it was proven.";
+    auth_client: Option<SmolStr> = "gnomon.auth.client" "The OAuth client's id.";
+    source_address: Option<SmolStr> = "source.address" "Where from.";
+    source_country: Option<SmolStr> = "source.geo.country_iso_code" "The country of that address, where it is known.";
+    device_sha256: Option<SmolStr> = "gnomon.device.sha256" "The client certificate: its digest.";
+    device_subject: Option<SmolStr> = "gnomon.device.subject" "Its subject.";
+    process_executable: Option<SmolStr> = "process.executable.path" "The program, where the sensor attests it.";
+    process_sha256: Option<SmolStr> = "process.executable.hash.sha256" "The digest of its file.";
+    process_user: Option<SmolStr> = "process.user.name" "The user that it runs as.";
+    client_name: Option<SmolStr> = "mcp.client.name" "What the client calls itself.";
+    client_version: Option<SmolStr> = "mcp.client.version" "Its version, by its own word.";
+    portal: Option<SmolStr> = "gnomon.portal.id" "The portal.";
+    server: Option<SmolStr> = "gnomon.server.id" "The server.";
+    server_url: Option<SmolStr> = "url.full" "The server's address without the query.";
+    session: Option<SmolStr> = "gnomon.session" "A digest of the session's id, not the id: that is a credential.";
+    protocol_version: Option<SmolStr> = "mcp.protocol.version" "The revision of MCP that the client speaks.";
+    method: Option<SmolStr> = "mcp.method.name" "What was asked for.";
+    tool: Option<SmolStr> = "gen_ai.tool.name" "The tool that was called.";
+    prompt: Option<SmolStr> = "gen_ai.prompt.name" "The prompt that was got.";
+    resource: Option<SmolStr> = "mcp.resource.uri" "The resource that was read.";
+    task: Option<SmolStr> = "mcp.task.id" "The task that a call began, or that was asked for.";
+    execution: Option<SmolStr> = "gnomon.execution.id" "The execution in Code Mode that it is or belongs to.";
+    code_sha256: Option<SmolStr> = "gnomon.code.sha256" "Of an execution: a digest of its code.";
+    calls: Option<u64> = "gnomon.code.calls" "Of an execution: how many calls its code asked for.";
+    policy_line: Option<SmolStr> = "gnomon.policy.line" "The entry of policy that decided, `file:line:column`.";
+    policy_text: Option<SmolStr> = "gnomon.policy.text" "Its text.";
+    rules: Vec<SmolStr> = "rule.id" "The rules that refused.";
+    findings: Vec<SmolStr> = "gnomon.dlp.findings" "Sensitive data that was found. Reserved: nothing fills it yet.";
+    approval: Option<SmolStr> = "gnomon.approval" "Who approved. Reserved: nothing fills it yet.";
+    start: Option<u64> = "gnomon.audit.start" "With `writes: before_call`: the number of the record of kind `start`, which was durable before the call left.";
+    status: Option<Status> = "gnomon.status" "How it ended: `ok`, `error`, `refused`, `unavailable` (the server did not answer) or `cancelled`.";
+    error: Option<SmolStr> = "error.type" "The kind of error (`cancelled` with `stopped`: gnomon stopped while it was under way).";
+    duration_ms: Option<u64> = "gnomon.duration_ms" "Milliseconds, whole.";
+    upstream_duration_ms: Option<u64> = "gnomon.upstream.duration_ms" "The server's share of them.";
+    attempts: Option<u32> = "gnomon.upstream.attempts" "How often it was sent, where that was more than once: a server that answers that it does not know the session (HTTP 404) is asked once more in a new one; with `writes: before_call` each time has a record of kind `start`.";
+    request_bytes: Option<u64> = "http.request.body.size" "Bytes of the request.";
+    response_bytes: Option<u64> = "http.response.body.size" "Bytes of the answer.";
+    arguments: Option<Value> = "gnomon.arguments" "Arguments, only where `portals[].record` says so, redacted.";
+    result: Option<Value> = "gnomon.result" "The result, likewise.";
+    message: Option<SmolStr> = "message" "Of other kinds: why somebody was not let in; what was changed, and by whom.";
+    lost: Option<u64> = "gnomon.audit.lost" "Of kind `lost`: so many records could not be written before this one.";
+    shortened: Option<bool> = "gnomon.audit.shortened" "Something was too long and was cut or left out.";
+}
+
+/// The reference page of all fields, Markdown.
+#[must_use]
+pub fn record_reference() -> String {
+    let mut page = format!(
+        "# Fields of the audit\n\n\
+         Generated from the table in `ledger/audit`; edit it there. [audit.md](../audit.md) says when records are made, and by whom they can be \
+         changed.\n\n\
+         One JSON object for each act, flat names, what is not known left out. A text has {} KiB at most, a list {MAX_NAMES} names of {MAX_NAME} \
+         bytes, a record {} KiB: what is longer is cut, and the record says `gnomon.audit.shortened`.\n\n\
+         | field | type | meaning |\n|---|---|---|\n",
+        MAX_TEXT >> 10,
+        MAX_RECORD >> 10,
+    );
+    for RecordField { name, sort, doc } in RECORD_FIELDS {
+        let sort = match sort {
+            Sort::Text => "text",
+            Sort::Names => "list",
+            Sort::Number => "number",
+            Sort::Word => "word",
+            Sort::Mark => "yes",
+            Sort::Json => "JSON",
+        };
+        let _ = writeln!(page, "| `{name}` | {sort} | {doc} |");
+    }
+    page
 }
 
 impl Record {
@@ -221,7 +338,7 @@ impl Record {
 
     /// Its JSON, within [`MAX_RECORD`].
     pub(crate) fn encode(&mut self) -> String {
-        self.bound(MAX_TEXT);
+        self.bound(USUAL);
         let json = serde_json::to_string(&self).unwrap_or_default();
         if json.len() <= MAX_RECORD {
             return json;
@@ -233,61 +350,8 @@ impl Record {
         if json.len() <= MAX_RECORD {
             return json;
         }
-        // Escapes make a text up to six times as long.
-        for list in [&mut self.groups, &mut self.rules, &mut self.findings] {
-            list.truncate(8);
-        }
-        self.bound(LEAST_TEXT);
+        self.bound(LEAST);
         serde_json::to_string(&self).unwrap_or_default()
-    }
-
-    fn bound(&mut self, most: usize) {
-        let texts = [
-            &mut self.user_id,
-            &mut self.user_name,
-            &mut self.user_email,
-            &mut self.auth_method,
-            &mut self.auth_client,
-            &mut self.source_address,
-            &mut self.source_country,
-            &mut self.device_sha256,
-            &mut self.device_subject,
-            &mut self.process_executable,
-            &mut self.process_sha256,
-            &mut self.process_user,
-            &mut self.client_name,
-            &mut self.client_version,
-            &mut self.portal,
-            &mut self.server,
-            &mut self.server_url,
-            &mut self.session,
-            &mut self.protocol_version,
-            &mut self.method,
-            &mut self.tool,
-            &mut self.prompt,
-            &mut self.resource,
-            &mut self.task,
-            &mut self.execution,
-            &mut self.policy_line,
-            &mut self.policy_text,
-            &mut self.approval,
-            &mut self.error,
-            &mut self.message,
-        ];
-        let mut shortened = false;
-        for text in texts.into_iter().flatten() {
-            shortened |= cut(text, most);
-        }
-        for list in [&mut self.groups, &mut self.rules, &mut self.findings] {
-            shortened |= list.len() > MAX_NAMES;
-            list.truncate(MAX_NAMES);
-            for text in list.iter_mut() {
-                shortened |= cut(text, 128);
-            }
-        }
-        if shortened {
-            self.shortened = Some(true);
-        }
     }
 
     pub(crate) fn at_ms(&self) -> i64 {
@@ -296,14 +360,21 @@ impl Record {
     }
 }
 
-/// Cuts a text at a character, and says whether it did.
-fn cut(text: &mut SmolStr, most: usize) -> bool {
+/// Cuts a text, and says whether it did.
+fn shorten(text: &mut SmolStr, most: usize) -> bool {
+    cut(text, most).is_some_and(|shorter| {
+        *text = shorter.into();
+        true
+    })
+}
+
+/// A text that is too long, cut at a character.
+fn cut(text: &str, most: usize) -> Option<String> {
     if text.len() <= most {
-        return false;
+        return None;
     }
     let end = (0..=most - '…'.len_utf8()).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    *text = SmolStr::from(format!("{}…", &text[..end]));
-    true
+    Some(format!("{}…", &text[..end]))
 }
 
 /// RFC 3339 in UTC, milliseconds.

@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(error("server.adress=x"), "unknown field `server.adress`; did you mean `server.address`?");
         assert!(error("server.address").starts_with("`server.address` is not a condition; write FIELD=VALUE"));
         assert!(error("").contains("is not a condition"));
-        assert_eq!(error("gnomon.action=blocked"), "`blocked` is not a known action; use one of: allow, log, redact, redirect, block");
+        assert_eq!(error("gnomon.action=blocked"), "blocked".parse::<Action>().unwrap_err().to_string());
         assert_eq!(error("gnomon.sanctioned=yes"), "`gnomon.sanctioned` is true or false, and `yes` is not");
         assert_eq!(error("server.port=https"), "`server.port` is a whole number, and `https` is not");
         assert!(error("server.address>a").contains("is not a number"));

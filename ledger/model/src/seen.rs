@@ -1,6 +1,7 @@
 //! The fields of events that sums read: one type for all sums, so that they agree on client, server and action.
 
 use crate::Detection;
+use gnomon_observe::Action;
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -107,6 +108,6 @@ impl<'a> Seen<'a> {
 
     /// True if it was refused, redirected or changed.
     pub(crate) fn is_stopped(&self) -> bool {
-        matches!(self.action.as_deref(), Some("block" | "redirect" | "redact"))
+        self.action.as_deref().and_then(|action| action.parse().ok()).is_some_and(Action::interferes)
     }
 }

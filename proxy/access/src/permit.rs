@@ -1,8 +1,9 @@
 //! The one way past policy: a [`Permit`], which only a [`Policy`](crate::Policy) makes, and what rules say of the same message.
 //!
-//! Whoever sends something to a server holds its permit, so a road that forgot to ask does not compile. What a permit owes is a list
-//! that grows (redaction, approval, charging of a budget): who sends takes it apart member by member, and does not compile either until
-//! each is seen to.
+//! A road of the portal that carries a caller's request holds its permit, and what a permit owes is a list that grows (redaction, approval,
+//! charging of a budget): who carries takes it apart member by member, and does not compile until each is seen to. What sends
+//! (`gnomon_upstream`) asks for none: requests of the portal's own (levels of logs, cancellations, what becomes of tasks) go without, where
+//! at most the gate was asked whether the caller may use the server.
 
 use crate::LineRef;
 use gnomon_observe::Action;
@@ -62,8 +63,8 @@ mod tests {
         let Decision::Allow(permit) = policy.decide(&anna, &Asked::tool("main", "code", "read")) else { panic!("denied") };
         for action in Action::ALL {
             let owed = permit.beside(*action);
-            assert_eq!(owed.is_err(), matches!(action, Action::Redirect | Action::Block), "{action}");
-            assert_eq!(owed.is_ok_and(|owed| owed.redact), *action == Action::Redact, "{action}");
+            assert_eq!(owed.is_err(), action.refuses(), "{action}");
+            assert_eq!(owed.is_ok_and(|owed| owed.redact), action.interferes() && !action.refuses(), "{action}");
         }
         // For what policy denies there is nothing that a rule's `allow` could be put beside.
         assert!(matches!(policy.decide(&anna, &Asked::tool("main", "code", "write")), Decision::Deny { line: None }));

@@ -12,7 +12,14 @@ use std::task::{Context, Poll, ready};
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::pool::Asks;
+/// Which request of a client's connection it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// The first request of a client's connection: without us it would have a connection of its own.
+    First,
+    /// A later request, which without us would go over a connection that was used before; or that is not known.
+    Again,
+}
 
 /// Whether a client has ended its side. As an extension of a request (`Arc<ClientEnd>`) it is passed on to the server while that has
 /// not answered in full, and the first request has a connection of its own where the server is not known to keep connections. One request of it at a time is under way.

@@ -3,7 +3,8 @@
 use crate::{
     document::{Document, Unresolved},
     request::{
-        body::{self, Body, Form, InvalidBody},
+        Draft, RequestForm, Unfit,
+        body::{self, Form, InvalidBody},
         parameter::{self, Described, InvalidParameter, Parameter, ParameterLocation},
         template::{self, InvalidPath, Template},
     },
@@ -56,10 +57,17 @@ pub struct Operation {
     pub brief: Bytes,
     /// Alternatives of schemes that it needs, by name.
     pub needs: Vec<Vec<SmolStr>>,
-    pub(crate) template: Template,
-    pub(crate) parameters: Vec<Parameter>,
-    pub(crate) body: Option<Body>,
-    pub(crate) accept: HeaderValue,
+    form: RequestForm,
+}
+
+impl Operation {
+    /// The request that a call with these arguments becomes.
+    ///
+    /// # Errors
+    /// [`Unfit`].
+    pub fn draft(&self, arguments: &Map<String, Value>) -> Result<Draft, Unfit> {
+        self.form.filled(self.method.clone(), arguments)
+    }
 }
 
 /// The reason that an operation cannot be called.
@@ -125,10 +133,12 @@ pub(crate) fn read(document: &Document, found: &Found<'_>, name: SmolStr) -> Res
         tool: Bytes::from(tool.to_string()),
         brief: Bytes::from(brief.to_string()),
         needs: security::needs(document, found.value),
-        template,
-        parameters,
-        body: body.map(|described| described.body),
-        accept: accept(answer.map(|(kind, _)| kind)),
+        form: RequestForm {
+            template,
+            parameters,
+            body: body.map(|described| described.body),
+            accept: accept(answer.map(|(kind, _)| kind)),
+        },
     })
 }
 

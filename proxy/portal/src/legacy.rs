@@ -11,7 +11,7 @@ use gnomon_audit::Status;
 use gnomon_lists::sight::Sight;
 use gnomon_relay::{
     acts::Ending,
-    call::{Call, From},
+    call::{Call, Origin},
     judged::Whose,
     offer::Offer,
     outflow::{Outflow, event},
@@ -148,7 +148,7 @@ impl Portal {
             accepts,
             way,
             move |emit| async move {
-                let (from, taken_back) = (From::Session(session.clone()), Arc::default());
+                let (from, taken_back) = (Origin::Session(session.clone()), Arc::default());
                 let call = Call { caller, from, agent, offer, script: None, program, taken_back, emit };
                 portal.session_outcome(&call, &session, &request).await
             },
@@ -323,7 +323,7 @@ impl Portal {
         // What is said meanwhile has no place in one document.
         let (emit, _) = mpsc::channel(1);
         let agent = headers.get(USER_AGENT).cloned();
-        let (from, taken_back, program) = (From::Session(session.clone()), Arc::default(), visitor.program.clone());
+        let (from, taken_back, program) = (Origin::Session(session.clone()), Arc::default(), visitor.program.clone());
         let all = Call { caller, from, agent, offer, script: None, program, taken_back, emit };
         let (recipient, mut answers) = (self.recipient(&all.caller), Vec::new());
         for element in elements {

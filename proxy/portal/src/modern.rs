@@ -11,7 +11,7 @@ use crate::{
 use gnomon_access::Capability;
 use gnomon_lists::{lists::LIST_TTL_MS, route::unknown_method, sight::Sight};
 use gnomon_relay::{
-    call::{Call, From},
+    call::{Call, Origin},
     emission::Emission,
     outflow::Outflow,
 };
@@ -72,7 +72,7 @@ impl Portal {
             Way::Connection,
             move |emit| async move {
                 let taken_back = Arc::default();
-                let call = Call { caller, from: From::Stateless(client), agent, offer, script: None, program, taken_back, emit };
+                let call = Call { caller, from: Origin::Stateless(client), agent, offer, script: None, program, taken_back, emit };
                 Some(match &proof {
                     Some(proof) => portal.subscribe(&call, &request, proof).await,
                     None => portal.stateless_outcome(&call, &request).await,
@@ -190,7 +190,7 @@ impl Portal {
         let uris: Vec<&str> = uris.filter_map(Value::as_str).take(MAX_WATCHED).collect();
         // Servers need not tell of tasks, and are asked for them: none of these is agreed to.
         if wanted.contains_key("taskIds") {
-            if let From::Stateless(client) = &call.from
+            if let Origin::Stateless(client) = &call.from
                 && extensions::declared(&client.capabilities, TASKS).is_none()
             {
                 return needs_tasks().into();

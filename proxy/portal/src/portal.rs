@@ -14,7 +14,7 @@ use gnomon_record::{Duties, Owners};
 use gnomon_relay::{
     act::Act,
     acts::{Acts, Ending},
-    call::{Call, From},
+    call::{Call, Origin},
     error::CallError,
     gate::Gate,
     held::{Held, Upstream},
@@ -220,8 +220,8 @@ impl Portal {
         let act = self.road.begin(gnomon_audit::RecordKind::List, call, kind.method());
         let (lists, caller) = (&self.lists, &call.caller);
         let era = match &call.from {
-            From::Session(_) => Era::Legacy,
-            From::Stateless(_) => Era::Modern,
+            Origin::Session(_) => Era::Legacy,
+            Origin::Stateless(_) => Era::Modern,
         };
         let list = match (kind, call.offer) {
             (Kind::Tool, Offer::Full) => lists.list(caller, kind, era).await,

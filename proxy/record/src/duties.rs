@@ -2,8 +2,9 @@
 //!
 //! Whoever works on an exchange or a call may be dropped at any moment: its client leaves, its task is aborted at a stop. So what
 //! is owed is kept here, not with the work. The work says when it is over ([`Undertaken::finish`]); where it is dropped without
-//! saying so, the attendant ([`Duties::attend`]) records what is known, in a step that a stop waits for. A destructor records
-//! nothing: it hands over, and counts what nobody recorded (`gnomon_unfinished_total`).
+//! saying so, the attendant ([`Duties::attend`]) records what is known, in a step that a stop waits for. A destructor hands
+//! over, and counts what nobody recorded (`gnomon_unfinished_total`); it records itself only where the attendant is behind by
+//! thousands.
 //!
 //! Work that ends in good time costs two short locks of a list that few threads share, and no timer: the attendant looks at all
 //! that is open a few times a second, while anything is.

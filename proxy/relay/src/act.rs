@@ -5,7 +5,7 @@
 
 use crate::{
     acts::{Acts, Ending, by, with},
-    call::{Call, From},
+    call::{Call, Origin},
 };
 use gnomon_access::LineRef;
 use gnomon_audit::{NotWritten, Record, RecordKind, Status, redact, text_digest};
@@ -68,12 +68,12 @@ impl Act {
             record.method = Some(method.into());
             record.execution = call.script.as_ref().map(|script| script.execution.clone());
             match &call.from {
-                From::Session(session) => {
+                Origin::Session(session) => {
                     with(&mut record, &session.client);
                     record.session = Some(session.digest());
                     record.protocol_version = Some(session.client.version.clone());
                 }
-                From::Stateless(client) => {
+                Origin::Stateless(client) => {
                     with(&mut record, client);
                     record.protocol_version = Some(SmolStr::new_static(era::MODERN[0]));
                 }

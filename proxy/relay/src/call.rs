@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 /// The session or client of a call, by era.
 #[derive(Clone)]
-pub enum From {
+pub enum Origin {
     /// A session.
     Session(Arc<Session>),
     /// A client whose requests carry everything.
@@ -41,7 +41,7 @@ pub struct Call {
     /// The caller.
     pub caller: Arc<Caller>,
     /// The era, and the session if there is one.
-    pub from: From,
+    pub from: Origin,
     /// The client's `User-Agent`.
     pub agent: Option<HeaderValue>,
     /// The offer to the client.
@@ -60,8 +60,8 @@ impl Call {
     /// The caller, for the rules.
     pub fn whose(&self) -> Whose<'_> {
         let client = match &self.from {
-            From::Session(session) => &session.client,
-            From::Stateless(client) => client,
+            Origin::Session(session) => &session.client,
+            Origin::Stateless(client) => client,
         };
         Whose {
             caller: &self.caller,
@@ -75,8 +75,8 @@ impl Call {
     /// The owner of a task that it begins or asks for: who is proven to ask, else the kernel's user, else the session.
     pub fn task_owner(&self) -> SmolStr {
         match &self.from {
-            From::Session(session) => shares::task_owner(&self.caller, &session.id),
-            From::Stateless(_) => shares::owner(&self.caller),
+            Origin::Session(session) => shares::task_owner(&self.caller, &session.id),
+            Origin::Stateless(_) => shares::owner(&self.caller),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Who may know, do and hear what, for all parts of a portal: what policy says now. Every road asks here, and nothing else asks the
-//! policy (a test holds the sources to it).
+//! Who may know, do and hear what, for all parts of a portal: what policy says now. Roads ask here. That nothing else asks the policy, a
+//! test holds the sources to, by the usual spellings; that everything which is sent was asked for, nothing holds but the roads' own tests.
 
 use crate::{held::Upstream, related::is_of_task};
 use arc_swap::{ArcSwap, Guard};

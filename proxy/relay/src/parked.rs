@@ -9,7 +9,7 @@
 
 use crate::{
     not_taken_up::{NotTakenUp, PATIENCE},
-    under::Under,
+    pending::PendingUpstream,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gnomon_shares::{Amount, Share, Yielding};
@@ -39,7 +39,7 @@ pub struct ParkedCall {
     /// The server, and what tells it when the call is given up.
     pub session: Arc<LegacySession>,
     /// Told when it is dropped.
-    pub under: Under,
+    pub under: PendingUpstream,
     /// The server's question.
     pub question: Id,
     /// Its place among the calls that are under way with its server, which it is still.
@@ -54,7 +54,7 @@ impl ParkedCall {
         (caller, name, asked_with): (SmolStr, SmolStr, SmolStr),
         conversation: Conversation,
         session: Arc<LegacySession>,
-        under: Under,
+        under: PendingUpstream,
         question: Id,
     ) -> Self {
         Self { holder, caller, name, asked_with, conversation, session, under, question, place: take_place() }

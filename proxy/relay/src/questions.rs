@@ -1,15 +1,13 @@
 //! What servers ask the client of a session, until it has answered.
 //!
 //! Each server counts its questions for itself, so two may give theirs the same id: the client knows them by ids of ours. By those its
-//! answer finds its server, and what a server says of its own question finds the client's name for that.
+//! answer finds its server, and what a server says of its own question finds the client's name for that. Asking and answering is the
+//! session's (`session/asking.rs`).
 
-use crate::{held::Upstream, judged::Whose, progress::token, related::inward, session::Session, telling::at_once};
-use bytes::Bytes;
+use crate::held::Upstream;
 use gnomon_upstream::{
-    LegacySession, Scope, as_text,
-    legacy::undeclared,
-    members::Members,
-    rpc::{self, Id, Notification, Outcome, Request, Response},
+    LegacySession, Scope,
+    rpc::{self, Id, Outcome},
 };
 use smol_str::SmolStr;
 use std::{
@@ -38,7 +36,7 @@ struct Table {
 }
 
 /// The asker of a question.
-enum Asked {
+pub(crate) enum Asked {
     /// A server.
     Server(Asker),
     /// We ourselves.
@@ -46,14 +44,14 @@ enum Asked {
 }
 
 /// A server that asked.
-struct Asker {
-    upstream: Arc<Upstream>,
-    session: Arc<LegacySession>,
+pub(crate) struct Asker {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) session: Arc<LegacySession>,
     /// The server's id of its question.
-    id: Id,
+    pub(crate) id: Id,
     /// The server's token for its progress, if it asked for that.
-    token: Option<Id>,
-    method: SmolStr,
+    pub(crate) token: Option<Id>,
+    pub(crate) method: SmolStr,
 }
 
 impl Asker {
@@ -68,7 +66,7 @@ impl Questions {
     }
 
     /// None where too many wait.
-    fn keep(&self, asked: Asked) -> Option<Id> {
+    pub(crate) fn keep(&self, asked: Asked) -> Option<Id> {
         let mut table = self.table();
         if table.open.len() >= MOST {
             return None;
@@ -79,12 +77,12 @@ impl Questions {
         Some(Id::number(number))
     }
 
-    fn take(&self, id: &Id) -> Option<Asked> {
+    pub(crate) fn take(&self, id: &Id) -> Option<Asked> {
         self.table().open.remove(&id.json().parse().ok()?)
     }
 
     /// Drops the question that a server knows by this id, as nobody waits for its answer: the id its client knows it by.
-    fn drop_of(&self, server: &SmolStr, within: Scope, id: &Id) -> Option<Id> {
+    pub(crate) fn drop_of(&self, server: &SmolStr, within: Scope, id: &Id) -> Option<Id> {
         let mut table = self.table();
         let is = |asked: &Asked| matches!(asked, Asked::Server(asker) if asker.is(server, within) && asker.id == *id);
         let number = table.open.iter().rev().find(|(_, asked)| is(asked)).map(|(number, _)| *number)?;
@@ -93,147 +91,10 @@ impl Questions {
     }
 
     /// The server that asked what its client reports on by this token, and its own token.
-    fn reported(&self, token: &Id) -> Option<(Arc<Upstream>, Arc<LegacySession>, Id)> {
+    pub(crate) fn reported(&self, token: &Id) -> Option<(Arc<Upstream>, Arc<LegacySession>, Id)> {
         match self.table().open.get(&token.json().parse().ok()?)? {
             Asked::Server(Asker { upstream, session, token, .. }) => Some((upstream.clone(), session.clone(), token.clone()?)),
             Asked::Us(_) => None,
         }
-    }
-}
-
-/// The text of a question under this id, by which the client reports on it as well, in place of its server's own token.
-fn asking(id: &Id, request: &Request) -> Bytes {
-    let reporting = || {
-        let params = request.members().ok()?;
-        let meta = params.object("_meta").filter(|meta| meta.get("progressToken").is_some())?;
-        let meta = meta.with(&[("progressToken", Some(id.json()))]);
-        Some(params.with(&[("_meta", Some(as_text(&meta)))]))
-    };
-    let params = reporting().or_else(|| request.params().cloned());
-    rpc::request(id, &request.method, params.as_deref())
-}
-
-/// Refuses a question of which two readers could take different tokens.
-fn readable(request: &Request) -> Result<(), rpc::RpcError> {
-    match request.members()?.get("_meta") {
-        Some(meta) if meta.starts_with('{') && Members::read(meta.as_bytes()).is_err() => {
-            Err(rpc::RpcError::new(rpc::INVALID_PARAMS, "`_meta` cannot be read as one thing"))
-        }
-        _ => Ok(()),
-    }
-}
-
-impl Session {
-    /// The text of a server's request as the client gets it; its answer will go to that server.
-    ///
-    /// # Errors
-    /// When too many wait already, the client has not declared that it answers such, it cannot be read as one thing, or is about a task
-    /// that is not that server's.
-    pub fn ask_for(&self, upstream: &Arc<Upstream>, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
-        let request = &self.asks_of(upstream, server.scope(), request)?;
-        let (token, method) = (token(request.params()), request.method.clone());
-        let asker = Asker { upstream: upstream.clone(), session: server.clone(), id: request.id.clone(), token, method };
-        let id = self.remember(Asked::Server(asker))?;
-        Ok(asking(&id, request))
-    }
-
-    /// The text of a request of our own, for a server that asks in its answer, and where the client's will come.
-    ///
-    /// # Errors
-    /// As [`Session::ask_for`].
-    pub fn ask(&self, upstream: &Upstream, within: Scope, request: &Request) -> Result<(Bytes, oneshot::Receiver<Outcome>), rpc::RpcError> {
-        let request = &self.asks_of(upstream, within, request)?;
-        let (sender, answer) = oneshot::channel();
-        let id = self.remember(Asked::Us(sender))?;
-        Ok((asking(&id, request), answer))
-    }
-
-    /// A server's question, as far as the client may be asked it.
-    fn asks_of(&self, upstream: &Upstream, within: Scope, request: &Request) -> Result<Request, rpc::RpcError> {
-        self.can_answer(&request.method)?;
-        readable(request)?;
-        if let Some(lent) = self.lent() {
-            lent.may_ask(&upstream.id, request)?;
-        }
-        Ok(self.cleaned(upstream, within, request))
-    }
-
-    /// A server's question reaches nobody, and is no longer asked.
-    pub fn withdraw(&self, server: &SmolStr, within: Scope, id: &Id) {
-        if let Some(questions) = self.questions() {
-            questions.drop_of(server, within, id);
-        }
-    }
-
-    fn can_answer(&self, method: &str) -> Result<(), rpc::RpcError> {
-        self.client.lacks(method).map_or(Ok(()), |lacking| Err(undeclared(lacking)))
-    }
-
-    fn remember(&self, asked: Asked) -> Result<Id, rpc::RpcError> {
-        let busy = || rpc::RpcError::new(rpc::INTERNAL_ERROR, "the client has not answered earlier questions");
-        self.questions().and_then(|questions| questions.keep(asked)).ok_or_else(busy)
-    }
-
-    /// The client's answer to a server's request, or to ours. One to what was taken back goes nowhere.
-    pub async fn answered(&self, whose: Whose<'_>, response: Response) {
-        let asked = self.questions().zip(response.id.as_ref()).and_then(|(questions, id)| questions.take(id));
-        match asked {
-            Some(Asked::Server(Asker { upstream, session, id, method, .. })) => {
-                let own = |result: &Bytes| inward(&upstream, &self.task_owner()?, result);
-                let said = match response.outcome {
-                    Outcome::Result(result) => Outcome::Result(own(&result).unwrap_or(result)),
-                    error @ Outcome::Error(_) => error,
-                };
-                let text = || rpc::response(Some(&id), &said);
-                let outcome = match upstream.held.judge.as_ref().map(|judge| judge.said(whose, &text())) {
-                    Some(Err(refused)) => refused.outcome(&upstream.id),
-                    Some(Ok(())) | None => match self.lent() {
-                        Some(lent) => lent.lends((&upstream, &session), &method, said),
-                        None => said,
-                    },
-                };
-                let told = Box::pin(async move {
-                    if let Err(error) = session.respond(&id, &outcome).await {
-                        tracing::debug!("an answer did not reach its server: {error}");
-                    }
-                });
-                at_once(vec![told]).await;
-            }
-            Some(Asked::Us(answer)) => {
-                let _ = answer.send(response.outcome);
-            }
-            None => {}
-        }
-    }
-
-    /// The client's word of how far it is with a question, for the server that asked, under that one's own token. Of anything else
-    /// nobody is told.
-    pub async fn progressed(&self, whose: Whose<'_>, notification: &Notification) {
-        let Ok(params) = Members::of(notification.params.as_ref()) else { return };
-        let known = params.get("progressToken").and_then(|token| Id::of_json(token.as_bytes()));
-        let asker = self.questions().zip(known).and_then(|(questions, token)| questions.reported(&token));
-        let Some((upstream, session, token)) = asker else {
-            tracing::debug!("a client's `{}` is dropped: it is of no open question that asks for it", notification.method);
-            return;
-        };
-        let params = params.with(&[("progressToken", Some(token.json()))]);
-        let text = rpc::notification(&notification.method, Some(&params));
-        if upstream.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
-            let method = notification.method.clone();
-            let told = Box::pin(async move {
-                let _ = session.notify(&method, Some(&params)).await;
-            });
-            at_once(vec![told]).await;
-        }
-    }
-
-    /// A server's word that it waits for an answer no longer, as its client knows the question. None where the question is none of
-    /// that server's in this session, or was answered.
-    pub fn taken_back(&self, server: &SmolStr, within: Scope, notification: &Notification) -> Option<Notification> {
-        let params = Members::of(notification.params.as_ref()).ok()?;
-        let id = Id::of_json(params.get("requestId")?.as_bytes())?;
-        let known = self.questions()?.drop_of(server, within, &id)?;
-        let params = params.with(&[("requestId", Some(known.json()))]);
-        Some(Notification { method: notification.method.clone(), params: Some(params) })
     }
 }

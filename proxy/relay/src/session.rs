@@ -4,6 +4,8 @@
 //! needs on servers is opened when it is first needed, so a session that is never used costs a few
 //! hundred bytes.
 
+mod asking;
+
 use crate::{
     acts::{Acts, AuditedSession},
     gate::Gate,

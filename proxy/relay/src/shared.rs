@@ -62,12 +62,12 @@ struct OneOf {
     number: u64,
     /// The channel for its server's unsolicited messages.
     say: mpsc::Sender<Message>,
-    part: Part,
+    part: LeaseState,
 }
 
 /// Whether a call is one that a server may be asking for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum LeaseState {
     /// Its client may be asked.
     Asking,
     /// Its client has been asked, so the server waits as well.
@@ -83,7 +83,7 @@ impl UnderWay {
     fn asked_for(&self, request: Request) -> Result<(), (Id, &'static str)> {
         let id = request.id.clone();
         let calls = self.calls();
-        let mut asking: Vec<&OneOf> = calls.iter().filter(|call| call.part == Part::Asking).collect();
+        let mut asking: Vec<&OneOf> = calls.iter().filter(|call| call.part == LeaseState::Asking).collect();
         if asking.is_empty() {
             asking = calls.iter().collect();
         }
@@ -118,7 +118,7 @@ impl Lease {
     }
 
     /// Sets its part from now on.
-    pub fn is(&self, part: Part) {
+    pub fn is(&self, part: LeaseState) {
         if let Some(own) = self.shared.under_way.calls().iter_mut().find(|call| call.number == self.number) {
             own.part = part;
         }
@@ -126,7 +126,7 @@ impl Lease {
 
     fn of(shared: &Arc<Shared>, number: u64, client: &Client) -> Self {
         let (say, heard) = mpsc::channel(UNHEARD);
-        shared.under_way.calls().push(OneOf { number, say, part: Part::Asking });
+        shared.under_way.calls().push(OneOf { number, say, part: LeaseState::Asking });
         Self { shared: shared.clone(), number, heard: client.may_be_asked().then_some(heard) }
     }
 }
@@ -150,7 +150,7 @@ impl Kept {
 
     /// How many calls are under way in it that could ask.
     fn asking(&self) -> usize {
-        self.shared.under_way.calls().iter().filter(|call| call.part == Part::Asking).count()
+        self.shared.under_way.calls().iter().filter(|call| call.part == LeaseState::Asking).count()
     }
 }
 

@@ -5,7 +5,7 @@
 //! take back another's question, or tell of the progress of another's call.
 
 use crate::{
-    call::{Call, From},
+    call::{Call, Origin},
     held::Upstream,
     progress::{self, told_of},
     related::is_of_task,
@@ -97,7 +97,7 @@ pub fn translated(
     whose: (&SmolStr, Scope),
     notification: Notification,
 ) -> Option<Notification> {
-    if let From::Session(session) = &call.from {
+    if let Origin::Session(session) = &call.from {
         return session.translated(upstream, whose, notification);
     }
     let told = match notification.method.as_str() {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use gnomon_codemode::{Asked, MAX_CATALOGUE, MAX_HITS, Raw};
 use gnomon_lists::view::Exposed;
 use gnomon_relay::{
-    call::{Call, From, Script},
+    call::{Call, Origin, Script},
     input::{MAX_ROUNDS, RequestedInput, wanted_input},
     names::shortened,
 };
@@ -136,7 +136,7 @@ impl<C: Calls> Host<'_, C> {
         let exposed = self.callable.get(name).ok_or_else(|| format!("there is no tool `{name}`"))?;
         let call = Call { script: Some(self.script.clone()), ..self.call.clone() };
         let mut params = format!("{{\"name\":{},\"arguments\":{}}}", quoted(&exposed.name), arguments.get());
-        if let From::Stateless(client) = &call.from {
+        if let Origin::Stateless(client) = &call.from {
             let members = Members::read(params.as_bytes()).map_err(|_| "the arguments cannot be read".to_owned())?;
             params = as_text(&with_meta(&members, client, &[])).to_owned();
         }

@@ -19,7 +19,7 @@ const MOST: Amount = Amount { count: 1024, bytes: 64 << 20 };
 /// The bound for one caller.
 const MOST_OF_ONE: Amount = Amount { count: 16, bytes: 8 << 20 };
 
-struct Result {
+struct KeptResult {
     id: SmolStr,
     owner: SmolStr,
     json: Arc<str>,
@@ -31,7 +31,7 @@ pub(super) struct Kept(Mutex<Table>);
 
 struct Table {
     /// The oldest first.
-    results: VecDeque<Result>,
+    results: VecDeque<KeptResult>,
     shares: Yielding,
 }
 
@@ -53,7 +53,7 @@ impl Kept {
         while table.is_too_much(owner, json.len()) {
             table.forget_oldest_of(owner);
         }
-        table.results.push_back(Result { id: id.clone(), owner: owner.clone(), json: json.into(), since: Instant::now() });
+        table.results.push_back(KeptResult { id: id.clone(), owner: owner.clone(), json: json.into(), since: Instant::now() });
         table.shares.add(owner, json.len());
         // Whoever has most gives way.
         while let Some(owner) = table.shares.too_much() {

@@ -25,7 +25,7 @@ use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
 use gnomon_relay::{
     act::Act,
     acts::Ending,
-    call::{Call, From, Script},
+    call::{Call, Origin, Script},
     gate::Gate,
     judged::Rules,
     names::shortened,
@@ -217,7 +217,7 @@ impl<C: Calls> Scripts<C> {
                 return act.end(refused("unknown_tool"), wrong(text)).await;
             }
         };
-        let stateless = matches!(call.from, From::Stateless(_));
+        let stateless = matches!(call.from, Origin::Stateless(_));
         if let Some(state) = params.text("requestState").filter(|_| stateless) {
             let answers = params.get("inputResponses").filter(|json| json.starts_with('{')).unwrap_or("{}");
             let Some((running, tool)) = self.suspended.take(&state, &call.caller.subject, tool, answers) else {

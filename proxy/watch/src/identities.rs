@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use gnomon_link::{Found, Identity, ToSensor, UNASKED};
+use gnomon_link::{Identity, IdentityAnswer, ToSensor, UNASKED};
 use gnomon_sensor::Owner;
 use quick_cache::unsync::Cache;
 use rustix::param::clock_ticks_per_second;
@@ -175,12 +175,12 @@ impl Identities {
     }
 
     /// The sensor answered.
-    pub fn found(&self, token: u64, found: Found) -> Option<Who> {
+    pub fn found(&self, token: u64, found: IdentityAnswer) -> Option<Who> {
         let who = match found {
-            Found::Identity(identity) => Who::Known(Arc::from(identity)),
-            Found::Gone => Who::Unknown(Unknown::Gone),
-            Found::Stale => Who::Unknown(Unknown::Stale),
-            Found::Unreadable(_) => Who::Unknown(Unknown::Unreadable),
+            IdentityAnswer::Identity(identity) => Who::Known(Arc::from(identity)),
+            IdentityAnswer::Gone => Who::Unknown(Unknown::Gone),
+            IdentityAnswer::Stale => Who::Unknown(Unknown::Stale),
+            IdentityAnswer::Unreadable(_) => Who::Unknown(Unknown::Unreadable),
         };
         self.state().answer(token, who)
     }

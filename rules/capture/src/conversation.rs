@@ -25,7 +25,7 @@ pub struct Endpoints {
 
 /// Something found in a capture.
 #[derive(Debug)]
-pub enum Found {
+pub enum Captured {
     /// A plaintext HTTP/1 request and, if it was captured, its answer.
     Exchange {
         /// Between whom.
@@ -144,9 +144,9 @@ impl Conversation {
     }
 
     /// Ends the connection and hands out what is still open.
-    pub(crate) fn end(self, mut found: impl FnMut(Found)) {
+    pub(crate) fn end(self, mut found: impl FnMut(Captured)) {
         let Self { endpoints, when, began, from_client, from_server } = self;
-        let unread = |reason| Found::Unread { endpoints, when, reason };
+        let unread = |reason| Captured::Unread { endpoints, when, reason };
         let bytes = from_client.bytes.as_slice();
         if bytes.is_empty() {
             if from_client.carried + from_server.carried > 0 {
@@ -156,7 +156,7 @@ impl Conversation {
         }
         if matches!(bytes, [0x16, 0x03, ..]) {
             return found(match HelloParser::new().push(bytes) {
-                Ok(HelloStatus::Complete(hello)) => Found::Hello { endpoints, when, hello },
+                Ok(HelloStatus::Complete(hello)) => Captured::Hello { endpoints, when, hello },
                 _ => unread(if from_client.order.is_broken() { Unread::Missing } else { Unread::Other }),
             });
         }
@@ -166,7 +166,7 @@ impl Conversation {
         let Parsed { exchanges, rest } = http::exchanges(bytes, &from_server.bytes);
         let none = exchanges.is_empty();
         for (request, response) in exchanges {
-            found(Found::Exchange { endpoints, when, request, response });
+            found(Captured::Exchange { endpoints, when, request, response });
         }
         let reason = match rest {
             _ if from_client.was_cut || from_server.was_cut => Some(Unread::TooLong),

@@ -18,7 +18,7 @@ mod reader;
 mod reassembly;
 mod unread;
 
-pub use conversation::{Endpoints, Found};
+pub use conversation::{Captured, Endpoints};
 pub use http::{Message, Parsed, exchanges};
 pub use reader::{Bounds, CaptureError, Totals, read};
 pub use reassembly::{Gap, Reassembly};

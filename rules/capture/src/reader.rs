@@ -1,7 +1,7 @@
 //! A capture file, packet by packet.
 
 use crate::{
-    conversation::{Conversation, Found},
+    conversation::{Captured, Conversation},
     packet::{self, Packet, Segment},
 };
 use pcap_parser::{Block, LegacyPcapReader, Linktype, PcapBlockOwned, PcapError, PcapNGReader, traits::PcapReaderIterator};
@@ -75,7 +75,7 @@ pub enum CaptureError {
 ///
 /// # Errors
 /// It is no capture, or breaks off; the totals so far come with it.
-pub fn read<R: Read>(mut reader: R, bounds: Bounds, found: &mut dyn FnMut(Found)) -> (Totals, Result<(), CaptureError>) {
+pub fn read<R: Read>(mut reader: R, bounds: Bounds, found: &mut dyn FnMut(Captured)) -> (Totals, Result<(), CaptureError>) {
     let mut table = Table { bounds, open: HashMap::new(), order: Vec::new(), kept: 0, totals: Totals::default(), found };
     let mut magic = [0; 4];
     let result = match reader.read_exact(&mut magic) {
@@ -125,7 +125,7 @@ struct Table<'f> {
     order: Vec<(u64, Pair)>,
     kept: usize,
     totals: Totals,
-    found: &'f mut dyn FnMut(Found),
+    found: &'f mut dyn FnMut(Captured),
 }
 
 /// An interface of a capture.

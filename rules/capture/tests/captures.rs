@@ -3,14 +3,14 @@
 
 mod packets;
 
-use gnomon_capture::{Bounds, CaptureError, Found, Reassembly, Totals, Unread, exchanges, read};
+use gnomon_capture::{Bounds, CaptureError, Captured, Reassembly, Totals, Unread, exchanges, read};
 use packets::{ACK, CLIENT, SERVER, START, SYN, connection, packet, pcap, pcapng};
 use proptest::prelude::*;
 
 const REQUEST: &[u8] = b"POST /mcp HTTP/1.1\r\nHost: mcp.example\r\nContent-Length: 5\r\n\r\nhello";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
 
-fn found(file: &[u8]) -> (Vec<Found>, Totals, Result<(), CaptureError>) {
+fn found(file: &[u8]) -> (Vec<Captured>, Totals, Result<(), CaptureError>) {
     let mut all = Vec::new();
     let (totals, result) = read(file, Bounds::default(), &mut |found| all.push(found));
     (all, totals, result)
@@ -18,7 +18,7 @@ fn found(file: &[u8]) -> (Vec<Found>, Totals, Result<(), CaptureError>) {
 
 fn bodies(file: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let each = found(file).0.into_iter().filter_map(|found| match found {
-        Found::Exchange { request, response, .. } => Some((request.body, response.map(|response| response.body))),
+        Captured::Exchange { request, response, .. } => Some((request.body, response.map(|response| response.body))),
         _ => None,
     });
     each.collect()
@@ -31,7 +31,7 @@ fn an_exchange_is_read_from_pcap_and_pcapng() {
         let (all, totals, result) = found(&file);
         result.unwrap();
         assert_eq!((totals.connections, totals.packets, totals.tls), (1, packets.len() as u64, 0));
-        let [Found::Exchange { endpoints, when, request, response: Some(response) }] = all.as_slice() else { panic!("{all:?}") };
+        let [Captured::Exchange { endpoints, when, request, response: Some(response) }] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!(
             (endpoints.server.to_string().as_str(), when.as_secs(), when.subsec_millis()),
             ("203.0.113.7:80", u64::from(START), 250)
@@ -71,7 +71,7 @@ fn what_two_readers_could_take_differently_is_not_guessed_at() {
 #[test]
 fn what_cannot_be_judged_is_told_with_its_reason() {
     let reason = |packets: &[Vec<u8>]| match found(&pcap(packets)).0.pop() {
-        Some(Found::Unread { reason, .. }) => Some(reason),
+        Some(Captured::Unread { reason, .. }) => Some(reason),
         _ => None,
     };
     let mut lossy = connection(REQUEST, ANSWER);
@@ -90,7 +90,7 @@ fn files_that_are_none_or_break_off_are_errors_and_what_came_before_counts() {
     for file in [pcap(&whole), pcapng(&whole)] {
         let (all, _, result) = found(&file[..file.len() - 30]);
         assert!(matches!(result, Err(CaptureError::Damaged(_))), "{result:?}");
-        assert!(matches!(all.first(), Some(Found::Exchange { .. })), "{all:?}");
+        assert!(matches!(all.first(), Some(Captured::Exchange { .. })), "{all:?}");
     }
 }
 
@@ -103,7 +103,8 @@ fn memory_is_bounded_and_the_oldest_connection_is_read_first() {
     }
     let bounds = Bounds { connections: 10, direction: 1 << 20, total: 1 << 20 };
     let mut count = 0;
-    let (totals, _) = read(pcap(&packets).as_slice(), bounds, &mut |found| count += usize::from(matches!(found, Found::Exchange { .. })));
+    let (totals, _) =
+        read(pcap(&packets).as_slice(), bounds, &mut |found| count += usize::from(matches!(found, Captured::Exchange { .. })));
     assert_eq!((totals.connections, count), (100, 100));
 }
 

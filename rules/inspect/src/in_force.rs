@@ -9,7 +9,7 @@ use std::{ops::Deref, sync::Arc};
 pub(crate) const ASKED: [&str; 3] = ["elicitation/create", "sampling/createMessage", "roots/list"];
 /// The fields in which one such request differs from another.
 pub(crate) const METHOD: [Field; 2] = [Field::McpMethod, Field::RpcMethod];
-/// Fields that no such request fills.
+/// Fields that no such request fills. One that is missing here holds answers back for nothing, and lets nothing pass.
 const NEVER_ASKED: [Field; 5] = [Field::ToolName, Field::PromptName, Field::ResourceUri, Field::ToolArguments, Field::BodyText];
 
 /// A set of rules, and what follows from it.

@@ -36,6 +36,7 @@ mod passage;
 mod recorded;
 mod refusal_text;
 mod reviews;
+mod said;
 mod shadow;
 mod sighting;
 

@@ -10,10 +10,11 @@
 use crate::{
     Connection, Sighting, Telling,
     refusal_text::refusal_text,
+    said::is_of_a_message,
     shadow::{interfering, tempered},
 };
 use gnomon_engine::{Answer, Enforcement, Progress, RuleSet, Verdict};
-use gnomon_observe::{Action, Channel, Family, Field, FieldRef, Observation, Phase, Role};
+use gnomon_observe::{Action, Family, Field, FieldRef, Observation, Phase, Role};
 use gnomon_wire::mcp::{self, Part, Signature, SignatureSet};
 
 /// The protocol that a well-behaved server could read in a passage.
@@ -150,10 +151,9 @@ impl Passage {
     /// Of all that a request, or a message, would say.
     fn veil_request(self, seen: &mut Observation) {
         let of_request = |field: Field| field.info().phase >= Phase::Head;
-        let of_message = |field: Field| field.info().phase >= Phase::Message && field.info().channels.contains(&Channel::Stdio);
         let unread = |field: Field| match self.extent() {
             Extent::Handshake | Extent::Connection => of_request(field),
-            Extent::Message => of_message(field),
+            Extent::Message => is_of_a_message(field),
         };
         for field in Field::all().filter(|field| field.info().role == Role::Evidence && *field != Field::Passage && unread(*field)) {
             seen.set_unreadable(field);

@@ -120,7 +120,7 @@ fields! {
     Schema "gnomon.schema" Int Connect Outcome Stored ALL "1" "The version of this event format. A field may be added without raising it; a change of meaning raises it.";
     ObservationId "gnomon.observation.id" Str Connect Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b10""# "Names the call, however often it was sighted.";
     IncidentId "gnomon.incident.id" Str Response Outcome Stored ALL r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b0f""# "Names the burst: detections of one client, server and rule within 10 s of each other.";
-    Action "gnomon.action" Str Response Outcome Stored ALL r#""block""# "Action taken: allow, log, redact, redirect or block.";
+    Action "gnomon.action" Str Response Outcome Stored ALL r#""block""# "Action taken.";
     Confidence "gnomon.confidence" Str Response Outcome Stored ALL r#""confirmed""# "Confidence that this was MCP: suspected, probable or confirmed.";
     Evidence "gnomon.evidence" List Response Outcome Stored ALL r#"["host","header","body"]"# "Evidence seen that points to MCP.";
     DetectionClass "gnomon.detection.class" Str Response Outcome Stored ALL r#""mcp""# "Class of the detection: mcp, llm, dlp, threat, policy or health.";

@@ -64,49 +64,84 @@ vocabulary! {
     ]
 }
 
-vocabulary! {
-    /// The response to a match, from mildest to strictest.
-    Action, "action", [
-        /// Let it pass; an administrator's `allow` stands above vendor rules.
-        Allow = "allow",
-        /// Let it pass and write it down. The default.
-        Log = "log",
-        /// Let it pass with parts replaced.
-        Redact = "redact",
-        /// Answer with the way to the sanctioned portal.
-        Redirect = "redirect",
-        /// Refuse it.
-        Block = "block",
-    ]
+/// What an action does to the message that it is carried out on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// All of it passes.
+    Passes,
+    /// It passes with parts replaced.
+    Changes,
+    /// Nothing of it passes; its sender is told.
+    Refuses,
+}
+
+/// Whether something here carries an action out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Support {
+    /// Rules may ask for it.
+    Supported,
+    /// The word is kept for it, and no rule may ask for it.
+    Reserved,
+}
+
+/// All that is to be known of an action stands in its row: whoever must know whether one stops a message asks the action, not for its word.
+macro_rules! actions {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal $effect:ident $support:ident $done:literal;)+) => {
+        vocabulary! {
+            /// The response to a match, from mildest to strictest.
+            Action, "action", [$($(#[$doc])* $variant = $word),+]
+        }
+
+        impl Action {
+            /// What it does to the message.
+            #[must_use]
+            pub const fn effect(self) -> Effect {
+                match self { $(Self::$variant => Effect::$effect),+ }
+            }
+
+            /// What became of a message that it was carried out on, in one word.
+            #[must_use]
+            pub const fn done(self) -> &'static str {
+                match self { $(Self::$variant => $done),+ }
+            }
+
+            const fn support(self) -> Support {
+                match self { $(Self::$variant => Support::$support),+ }
+            }
+        }
+    };
+}
+
+actions! {
+    /// Let it pass; an administrator's `allow` stands above vendor rules.
+    Allow = "allow" Passes Supported "passed";
+    /// Let it pass and write it down. The default.
+    Log = "log" Passes Supported "passed";
+    /// Let it pass with parts replaced.
+    Redact = "redact" Changes Reserved "redacted";
+    /// Answer with the way to the sanctioned portal.
+    Redirect = "redirect" Refuses Supported "redirected";
+    /// Refuse it.
+    Block = "block" Refuses Supported "blocked";
 }
 
 impl Action {
-    /// True if this action keeps the original from passing unchanged, so that bytes must be held until it is ruled out.
+    /// True if this action keeps the original from passing unchanged, so that bytes must be held until it is ruled out. Such calls count
+    /// as stopped.
     #[must_use]
     pub const fn interferes(self) -> bool {
-        matches!(self, Action::Redact | Action::Redirect | Action::Block)
+        !matches!(self.effect(), Effect::Passes)
     }
 
     /// Whether nothing of the original passes.
     #[must_use]
     pub const fn refuses(self) -> bool {
-        self.interferes() && !matches!(self, Action::Redact)
+        matches!(self.effect(), Effect::Refuses)
     }
 
     /// Those that rules may ask for: everything that something here carries out.
     pub fn supported() -> impl Iterator<Item = Self> {
-        Self::ALL.iter().copied().filter(|action| *action != Action::Redact)
-    }
-
-    /// What became of a message that it was carried out on.
-    #[must_use]
-    pub const fn done(self) -> &'static str {
-        match self {
-            Action::Allow | Action::Log => "passed",
-            Action::Redact => "redacted",
-            Action::Redirect => "redirected",
-            Action::Block => "blocked",
-        }
+        Self::ALL.iter().copied().filter(|action| action.support() == Support::Supported)
     }
 }
 
@@ -268,13 +303,23 @@ mod tests {
     fn stricter_actions_compare_greater() {
         assert!(Action::Block > Action::Redirect && Action::Redirect > Action::Redact);
         assert!(Action::Redact > Action::Log && Action::Log > Action::Allow);
-        assert!(!Action::Log.interferes() && Action::Redirect.interferes());
+        assert!(Action::ALL.is_sorted_by_key(|action| action.effect() as u8), "what does more to a message is the stricter");
+    }
+
+    #[test]
+    fn what_passes_whole_is_not_stopped_and_what_is_refused_is() {
+        assert!(!Action::Log.interferes() && Action::Redact.interferes() && Action::Redirect.interferes());
+        assert!(!Action::Redact.refuses() && Action::Redirect.refuses() && Action::Block.refuses());
+        for action in Action::ALL {
+            assert_eq!(action.done() == "passed", !action.interferes(), "{action}");
+        }
     }
 
     #[test]
     fn an_unknown_word_names_the_known_ones() {
         let error = "drop".parse::<Action>().unwrap_err().to_string();
-        assert_eq!(error, "`drop` is not a known action; use one of: allow, log, redact, redirect, block");
+        let all: Vec<&str> = Action::ALL.iter().map(|action| action.as_str()).collect();
+        assert_eq!(error, format!("`drop` is not a known action; use one of: {}", all.join(", ")));
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod secret;
 mod value;
 
 pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, FieldType, Retention, Role, UnknownField};
-pub use judgement::{Action, Channel, Class, Confidence, Correlation, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord};
+pub use judgement::{Action, Channel, Class, Confidence, Correlation, Effect, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord};
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
 pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};

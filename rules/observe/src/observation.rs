@@ -97,8 +97,15 @@ impl Observation {
 
     /// Makes a field absent again.
     pub fn clear(&mut self, field: Field) {
-        // The slot in `values` stays behind unused; an observation is short-lived.
-        self.index[field as usize] = ABSENT;
+        let slot = std::mem::replace(&mut self.index[field as usize], ABSENT);
+        if (slot as usize) < self.values.len() {
+            // The last value moves into the place, so that there are never more values than fields.
+            self.values.swap_remove(slot as usize);
+            let last = self.values.len() as u8;
+            if let Some(moved) = self.index.iter_mut().find(|index| **index == last) {
+                *moved = slot;
+            }
+        }
         self.unreadable &= !(1 << field as u8);
         self.partial &= !(1 << field as u8);
     }
@@ -327,6 +334,20 @@ mod tests {
         assert_eq!(seen.text(Field::UrlPath), Some("/b"));
         seen.clear(Field::UrlPath);
         assert_eq!(seen.get(Field::UrlPath), Lookup::Absent);
+    }
+
+    #[test]
+    fn fields_cleared_and_set_over_and_over_keep_to_themselves() {
+        let mut seen = Observation::new();
+        seen.set(Field::UserName, "ada");
+        for time in 0..1000_u64 {
+            seen.set(Field::ServerPort, time);
+            seen.set(Field::UrlPath, format!("/{time}"));
+            seen.clear(Field::ServerPort);
+            assert_eq!((seen.text(Field::UserName), seen.text(Field::UrlPath)), (Some("ada"), Some(&*format!("/{time}"))));
+            assert_eq!(seen.get(Field::ServerPort), Lookup::Absent);
+        }
+        assert_eq!(seen.values.len(), 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The field table as a page for people and as a JSON Schema for tools.
 
-use crate::{Channel, FIELDS, Family, FieldType, Retention, Role};
+use crate::{Action, Channel, Family, Field, FieldType, Retention, Role};
 use std::fmt::Write;
 
 /// The reference page of all fields, Markdown.
@@ -13,8 +13,9 @@ pub fn field_reference() -> String {
          *outcome* are written after rules ran, so rules cannot name them. Fields marked *not stored* are judged and forgotten.\n\n\
          | field | type | phase | filled on | notes | sample |\n|---|---|---|---|---|---|\n",
     );
-    for info in FIELDS {
-        let mut notes = String::from(info.doc);
+    for field in Field::all() {
+        let info = field.info();
+        let mut notes = meaning(field);
         if info.role == Role::Outcome {
             notes.push_str(" *Outcome.*");
         }
@@ -51,7 +52,8 @@ pub fn field_reference() -> String {
 /// The JSON Schema (2020-12) of one event line.
 #[must_use]
 pub fn json_schema() -> serde_json::Value {
-    let properties = FIELDS.iter().filter(|info| info.retention == Retention::Stored).map(|info| {
+    let properties = Field::all().filter(|field| field.info().retention == Retention::Stored).map(|field| {
+        let info = field.info();
         let kind = match info.kind {
             FieldType::Str => serde_json::json!({"type": "string"}),
             FieldType::Int => serde_json::json!({"type": "integer"}),
@@ -59,7 +61,7 @@ pub fn json_schema() -> serde_json::Value {
             FieldType::List => serde_json::json!({"type": "array", "items": {"type": "string"}}),
         };
         let mut schema = kind;
-        schema["description"] = info.doc.into();
+        schema["description"] = meaning(field).into();
         (info.name.to_owned(), schema)
     });
     let header = serde_json::json!({"type": ["string", "array"], "items": {"type": "string"}});
@@ -76,6 +78,15 @@ pub fn json_schema() -> serde_json::Value {
         "required": ["@timestamp", "event.id", "event.kind", "gnomon.schema"],
         "additionalProperties": false,
     })
+}
+
+/// What a field means, with the words that it can have where a table of their own has them.
+fn meaning(field: Field) -> String {
+    let doc = field.info().doc;
+    match field {
+        Field::Action => format!("{doc} One of: {}.", Action::ALL.iter().map(|action| action.as_str()).collect::<Vec<_>>().join(", ")),
+        _ => doc.to_owned(),
+    }
 }
 
 fn kind_word(kind: FieldType) -> &'static str {
@@ -97,6 +108,7 @@ fn channels(channels: &[Channel]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FIELDS;
 
     #[test]
     fn the_page_has_a_row_for_every_field() {

@@ -36,4 +36,5 @@ pub mod connect;
 pub mod hello;
 pub mod jsonrpc;
 pub mod mcp;
+mod mcp_names;
 pub mod sse;

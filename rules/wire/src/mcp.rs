@@ -7,13 +7,12 @@
 
 mod era;
 mod header;
-mod method;
 mod signature;
 mod transport;
 
-pub use era::{Era, era_of, is_protocol_version};
+pub use crate::mcp_names::{canonical_method, is_mcp_method, is_protocol_version};
+pub use era::{Era, era_of};
 pub use header::{HeaderValueError, MismatchSet, decode_header_value, header_mismatch};
-pub use method::{canonical_method, is_mcp_method};
 pub use signature::{Part, Signature, SignatureSet, Strength, message_signature, response_signature};
 pub use transport::{Endpoint, challenge_signature, endpoint_event, header_signatures, path_says_mcp, path_signatures};
 

@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use exec::{Bundle, Denial, Redirect, ToExec, ToGnomon};
-pub use identity::{Ancestor, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, NameOrigin};
+pub use identity::{
+    Ancestor, CommandLine, Container, Credentials, Executable, GenerationEvidence, Identity, IdentityAnswer, Image, NameOrigin,
+};
 pub use sensor::{
     Adoption, COST, COST_KERNEL, COST_PROCESS, Count, EXEC_SCOPES, Fail, Families, Feature, FeatureState, Mode, Ports, Program, Quic,
     RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor, UNASKED,

@@ -3,19 +3,19 @@
 use gnomon_host::identity::{self, Answer, Backing, Digest, ExecEvidence};
 use gnomon_host::workload::{self, Runtime};
 use gnomon_link::{
-    Ancestor, CommandLine, Container, Credentials, Executable, Fail, Found, GenerationEvidence, Identity, Image, Label, List, Long, Mode,
-    Name, NameOrigin, Ports, Quic, ScopeSettings,
+    Ancestor, CommandLine, Container, Credentials, Executable, Fail, GenerationEvidence, Identity, IdentityAnswer, Image, Label, List,
+    Long, Mode, Name, NameOrigin, Ports, Quic, ScopeSettings,
 };
 use gnomon_sensor::{PortList, TooManyPorts};
 use std::os::unix::ffi::OsStrExt as _;
 
 /// Translates the identity of a process.
-pub(crate) fn found(answer: Answer) -> Found {
+pub(crate) fn found(answer: Answer) -> IdentityAnswer {
     match answer {
-        Answer::Known(known) => Found::Identity(Box::new(identity(*known))),
-        Answer::Gone => Found::Gone,
-        Answer::Stale => Found::Stale,
-        Answer::Unreadable(why) => Found::Unreadable(Name::cut(why)),
+        Answer::Known(known) => IdentityAnswer::Identity(Box::new(identity(*known))),
+        Answer::Gone => IdentityAnswer::Gone,
+        Answer::Stale => IdentityAnswer::Stale,
+        Answer::Unreadable(why) => IdentityAnswer::Unreadable(Name::cut(why)),
     }
 }
 

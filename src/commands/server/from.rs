@@ -13,6 +13,7 @@ use gnomon_cli::{
 use gnomon_config::At;
 use gnomon_kit::nearest;
 use gnomon_ledger::{EventFilter, Order, Reader, ServerRecord};
+use gnomon_observe::Action;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,7 +156,7 @@ impl Used {
         let calls = event.get("gnomon.calls").and_then(Value::as_u64).unwrap_or(1);
         // A tool that fails is a tool all the same.
         let failed = text("error.type").is_some_and(|error| error != "tool_error");
-        if failed || matches!(text("gnomon.action"), Some("block" | "redirect")) {
+        if failed || text("gnomon.action").and_then(|action| action.parse().ok()).is_some_and(Action::refuses) {
             self.refused += calls;
             return;
         }

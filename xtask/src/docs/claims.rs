@@ -1,10 +1,15 @@
-//! What documents point at is there: the test that holds a claim, the page and the heading that a link leads to.
+//! What documents point at is there: the test that holds a claim, the page and the heading that a link leads to, the types that the glossary
+//! explains, the sources that whoever changes something is sent to.
 
 use anyhow::{Context, Result, ensure};
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// A name of a test is a sentence: at least so many words.
 const WORDS: usize = 6;
+/// The page with the glossary, and its heading.
+const GLOSSARY: (&str, &str) = ("ARCHITECTURE.md", "## Words");
+/// Pages that name sources by their path.
+const GUIDES: [&str; 2] = [GLOSSARY.0, "CONTRIBUTING.md"];
 
 /// Holds each test and link that the documents name against the sources.
 ///
@@ -15,11 +20,20 @@ pub fn check(root: &Path) -> Result<()> {
     ensure!(listed.status.success(), "git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr));
     let files = String::from_utf8(listed.stdout).context("a name of a file is no text")?;
     let read = |file: &str| fs::read_to_string(root.join(file)).with_context(|| format!("reading {file}"));
-    let mut functions = BTreeSet::new();
+    let (mut functions, mut types) = (BTreeSet::new(), BTreeSet::new());
     for file in files.lines().filter(|file| file.ends_with(".rs")) {
-        functions.extend(functions_of(&read(file)?).map(str::to_owned));
+        let text = read(file)?;
+        functions.extend(functions_of(&text).map(str::to_owned));
+        types.extend(types_of(&text).map(str::to_owned));
     }
     let mut wrong = Vec::new();
+    let glossary = read(GLOSSARY.0)?;
+    wrong.extend(types_named(&glossary).filter(|name| !types.contains(*name)).map(|name| format!("{}: no type `{name}`", GLOSSARY.0)));
+    for page in GUIDES {
+        let text = read(page)?;
+        let gone = |path: &&str| !files.lines().any(|file| file == *path);
+        wrong.extend(sources_named(&text).filter(gone).map(|path| format!("{page}: no file {path}")));
+    }
     for page in files.lines().filter(|file| file.ends_with(".md")) {
         let text = prose(&read(page)?);
         wrong.extend(tests_named(&text).filter(|test| !functions.contains(*test)).map(|test| format!("{page}: no test `{test}`")));
@@ -44,6 +58,32 @@ pub fn check(root: &Path) -> Result<()> {
 /// Names of functions that a file defines.
 fn functions_of(source: &str) -> impl Iterator<Item = &str> {
     source.split("fn ").skip(1).map(|rest| &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())])
+}
+
+/// Names of types and traits that a file declares, rows of the macros for closed vocabularies included.
+fn types_of(source: &str) -> impl Iterator<Item = &str> {
+    fn declared(line: &str) -> Option<&str> {
+        let line = line.trim_start();
+        let line = line.strip_prefix("pub ").or_else(|| line.strip_prefix("pub(crate) ")).unwrap_or(line);
+        let kinds = ["struct ", "enum ", "trait ", "type ", "union "];
+        let rest = kinds.iter().find_map(|kind| line.strip_prefix(kind)).or_else(|| line.contains(", \"").then_some(line))?;
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+    }
+    source.lines().filter_map(declared).filter(|name| !name.is_empty())
+}
+
+/// Types in backquotes below the glossary's heading, the crate before them left out.
+fn types_named(page: &str) -> impl Iterator<Item = &str> {
+    let glossary = page.split_once(GLOSSARY.1).map_or("", |(_, rest)| rest);
+    let glossary = glossary.split_once("\n## ").map_or(glossary, |(glossary, _)| glossary);
+    let named = |word: &&str| word.starts_with(|c: char| c.is_ascii_uppercase()) && word.chars().all(char::is_alphanumeric);
+    glossary.split('`').skip(1).step_by(2).filter_map(|word| word.rsplit("::").next()).filter(named)
+}
+
+/// Paths of Rust files in backquotes, from the root on: a name alone, or with a `*`, is none.
+fn sources_named(page: &str) -> impl Iterator<Item = &str> {
+    let path = |word: &&str| word.ends_with(".rs") && word.contains("/src/") && !word.contains(['*', ' ']);
+    page.split('`').skip(1).step_by(2).filter(path)
 }
 
 /// A page without its blocks of code.
@@ -92,6 +132,11 @@ mod tests {
         assert_eq!(tests_named(&text).collect::<Vec<_>>(), ["who_is_told_of_it_at_once"]);
         assert_eq!(links(&text).collect::<Vec<_>>(), ["y.md#a-b-c"]);
         assert_eq!(slug("# A b: `c`?").unwrap(), "a-b-c");
+        let guide = "`a/src/b.rs` `b.rs`\n## Words\n| x (`Kept`) | `word`, `gnomon_a::Other` |\n## Next\n`After`";
+        assert_eq!(types_named(guide).collect::<Vec<_>>(), ["Kept", "Other"]);
+        assert_eq!(sources_named(guide).collect::<Vec<_>>(), ["a/src/b.rs"]);
+        let source = "pub enum Kept {\n    Review, \"review state\", [\npub(crate) trait Other<T> {}";
+        assert_eq!(types_of(source).collect::<Vec<_>>(), ["Kept", "Review", "Other"]);
         assert_eq!(functions_of("pub fn a_b<T>() {}\nasync fn c() {}").collect::<Vec<_>>(), ["a_b", "c"]);
     }
 }

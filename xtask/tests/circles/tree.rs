@@ -9,8 +9,19 @@ use super::source::{self, Token};
 /// From the crate's root, the root itself left out.
 type ModulePath = Vec<String>;
 
-/// The names that each file takes of each other.
-pub type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<String>>>;
+/// What each of some neighbouring modules takes of which others.
+pub type Imports = BTreeMap<PathBuf, BTreeMap<PathBuf, BTreeSet<Taken>>>;
+
+/// One name that one file takes of another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Taken {
+    /// The file that says it.
+    pub by: PathBuf,
+    /// The file that declares it.
+    pub of: PathBuf,
+    /// The name there.
+    pub name: String,
+}
 
 /// How often a name may be exported again before it is given up.
 const HOPS: usize = 16;
@@ -55,18 +66,21 @@ impl Crate {
         Self(modules)
     }
 
-    /// What each file takes of which others, but for a module's own children.
-    pub fn imports(&self) -> Imports {
-        let of = |(path, module): (&ModulePath, &Module)| {
-            let mut taken: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+    /// For each module that has others inside it, what these take of each other. Each of them is one with all that is inside it, and bears
+    /// its file's name; what they take of the module around them, and it of them, is left out.
+    pub fn imports(&self) -> Vec<Imports> {
+        let mut levels: BTreeMap<&[String], Imports> = BTreeMap::new();
+        for (path, module) in &self.0 {
             for (other, name) in module.said.iter().filter_map(|said| self.declares(said, HOPS)) {
-                if !other.starts_with(path) {
-                    taken.entry(self.0[&other].file.clone()).or_default().insert(name);
-                }
+                let shared = path.iter().zip(&other).take_while(|(one, other)| one == other).count();
+                let (Some(taker), Some(taken)) = (path.get(..=shared), other.get(..=shared)) else { continue };
+                let level = levels.entry(&path[..shared]).or_default();
+                level.entry(self.0[taken].file.clone()).or_default();
+                let names = level.entry(self.0[taker].file.clone()).or_default().entry(self.0[taken].file.clone()).or_default();
+                names.insert(Taken { by: module.file.clone(), of: self.0[&other].file.clone(), name });
             }
-            (module.file.clone(), taken)
-        };
-        self.0.iter().map(of).collect()
+        }
+        levels.into_values().collect()
     }
 
     /// The module that declares what a path names, and its name there; none for a module as such, whose names are looked at where they

@@ -2,7 +2,9 @@
 
 use crate::stage::{Stage, record};
 use gnomon_audit::AuditOptions;
-use gnomon_audit::{Checkpoint, MAX_RECORD, MAX_TEXT, NotACheckpoint, Record, RecordKind, Status, session_digest};
+use gnomon_audit::{
+    Checkpoint, MAX_NAMES, MAX_RECORD, MAX_TEXT, NotACheckpoint, RECORD_FIELDS, Record, RecordKind, Sort, Status, session_digest,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
@@ -46,6 +48,46 @@ async fn a_record_is_bounded_and_says_that_it_was_shortened() {
     assert_eq!((read.shortened, read.arguments), (Some(true), None));
     assert!(read.user_name.unwrap().ends_with('…'));
     assert!(stage.verify().await.is_sound());
+}
+
+const NOON: &str = "2026-11-20T12:00:00.000Z";
+
+/// A record in which every field says as much as it can.
+fn talkative(text: &str, names: usize) -> Record {
+    let value = |name: &str, sort| match (sort, name) {
+        (Sort::Text, "@timestamp") => NOON.into(),
+        (Sort::Text, _) => text.into(),
+        (Sort::Names, _) => vec![text; names].into(),
+        (Sort::Number, _) => u32::MAX.into(),
+        (Sort::Word, "gnomon.status") => "unavailable".into(),
+        (Sort::Word, _) => "login_refused".into(),
+        (Sort::Mark, _) => true.into(),
+        (Sort::Json, _) => Value::from(text),
+    };
+    let fields = RECORD_FIELDS.iter().map(|field| (field.name.to_owned(), value(field.name, field.sort)));
+    serde_json::from_value(Value::Object(fields.collect())).unwrap()
+}
+
+#[tokio::test]
+async fn no_field_of_a_record_escapes_its_bounds() {
+    let stage = Stage::new();
+    let (audit, writer) = stage.open(AuditOptions::default()).await;
+    // One character more than a text may have, where all texts at that length fit a record; and each as long as can be, all escaped.
+    let long = |times: usize| "a".repeat(times);
+    for field in RECORD_FIELDS.iter().filter(|field| matches!(field.sort, Sort::Text | Sort::Names) && field.name != "@timestamp") {
+        let said = if field.sort == Sort::Text { Value::from(long(MAX_TEXT + 1)) } else { vec![long(MAX_TEXT); MAX_NAMES + 1].into() };
+        audit.record_durably(serde_json::from_value(serde_json::json!({ "@timestamp": NOON, field.name: said })).unwrap()).await.unwrap();
+    }
+    audit.record_durably(talkative(&"\u{1}".repeat(MAX_RECORD), 1000)).await.unwrap();
+    writer.shutdown().await;
+    for entry in stage.entries().await {
+        assert!(entry.body.len() <= MAX_RECORD, "{} bytes: {:.200}", entry.body.len(), entry.body);
+        let body: Value = serde_json::from_str(&entry.body).unwrap();
+        assert_eq!(body["gnomon.audit.shortened"], true, "{:.200}", entry.body);
+        for text in body.as_object().unwrap().values().filter_map(Value::as_str) {
+            assert!(text.len() <= MAX_TEXT, "{text:.100}");
+        }
+    }
 }
 
 #[test]

@@ -142,14 +142,13 @@ pub(crate) struct Advice {
 }
 
 impl Advice {
-    pub(crate) fn challenge(&self, rejection: Rejection, scopes: &[SmolStr]) -> Challenge {
+    pub(crate) fn challenge(&self, rejection: Rejection) -> Challenge {
         let mut value = String::from("Bearer realm=\"gnomon\"");
         if let Some(code) = rejection.code() {
             let _ = write!(value, ", error=\"{code}\", error_description=\"{rejection}\"");
         }
-        let scopes = if scopes.is_empty() { &self.scopes } else { scopes };
-        if !scopes.is_empty() {
-            let _ = write!(value, ", scope=\"{}\"", scopes.join(" "));
+        if !self.scopes.is_empty() {
+            let _ = write!(value, ", scope=\"{}\"", self.scopes.join(" "));
         }
         if let Some(url) = &self.resource_metadata {
             let _ = write!(value, ", resource_metadata=\"{url}\"");

@@ -218,14 +218,8 @@ impl Authenticator {
     pub async fn authenticate_at(&self, headers: &HeaderMap, peer: &Peer, now: SystemTime) -> Result<Arc<Caller>, Challenge> {
         self.identify(headers, peer, now).await.map_err(|rejection| {
             tracing::debug!(reason = rejection.label(), address = %peer.address, "not let in");
-            self.advice.challenge(rejection, &[])
+            self.advice.challenge(rejection)
         })
-    }
-
-    /// The challenge that asks for a token with more scopes (RFC 6750 3.1, 403 `insufficient_scope`).
-    #[must_use]
-    pub fn step_up(&self, scopes: &[SmolStr]) -> Challenge {
-        self.advice.challenge(Rejection::Scope, scopes)
     }
 
     async fn identify(&self, headers: &HeaderMap, peer: &Peer, now: SystemTime) -> Result<Arc<Caller>, Rejection> {

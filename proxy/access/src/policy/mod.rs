@@ -27,7 +27,6 @@ pub use when::{MAX_TEXT as MAX_WHEN_TEXT, MAX_VALUES as MAX_WHEN_VALUES, MAX_WHE
 use crate::yaml::hint;
 use crate::{Asked, Caller, LineRef, Permit};
 use serde::Deserialize;
-use smol_str::SmolStr;
 use truth::Truth;
 use what::{Effect, What};
 use when::When;
@@ -219,32 +218,6 @@ impl Policy {
             Some(line) => Decision::Allow(Permit::new(Some(line.clone()))),
             None => Decision::Deny { line: None },
         }
-    }
-
-    /// True if judging a call of this server needs its arguments; otherwise nobody has to parse them.
-    #[must_use]
-    pub fn reads_arguments(&self, server: &str) -> bool {
-        let asked = Asked::tool("", server, "");
-        self.entries.iter().any(|entry| entry.when.is_some() && entry.what.server(&asked) != Truth::False)
-    }
-
-    /// The scopes that would turn a refusal into an `allow`, if that is all that is missing: for a step-up challenge
-    /// (RFC 6750 3.1 `insufficient_scope`).
-    #[must_use]
-    pub fn missing_scopes(&self, caller: &Caller, asked: &Asked<'_>) -> Option<Vec<SmolStr>> {
-        if self.decide(caller, asked).line().is_some() {
-            return None;
-        }
-        let candidates = self.entries.iter().filter(|entry| entry.effect == Effect::Allow);
-        let mut wanted = candidates
-            .filter_map(|entry| entry.who.iter().find_map(|one| if let Condition::Scopes(scopes) = one { Some(scopes) } else { None }));
-        wanted.find_map(|scopes| {
-            let mut stepped = caller.clone();
-            // One of them suffices, and the least is asked for.
-            let scope = scopes.first()?;
-            stepped.scopes = caller.scopes.iter().chain([scope]).cloned().collect();
-            self.decide(&stepped, asked).is_allow().then(|| vec![scope.clone()])
-        })
     }
 
     /// The servers that entries name without a pattern, each with its entry: a name that no server has is a mistake that

@@ -226,16 +226,6 @@ fn arguments_are_judged_at_the_call_and_listed_before() {
     check(text, &anna, &call("db", "query", &json!({"all": true})), Deny);
     check(text, &anna, &call("db", "query", &json!({})), Deny);
     assert!(policy(text).may_list(&anna, &tool("db", "query")).is_allow());
-    assert!(policy(text).reads_arguments("db") && !policy("[ { allow: { servers: [db] } } ]").reads_arguments("db"));
-}
-
-#[test]
-fn a_scope_that_alone_is_missing_is_named() {
-    let text = "[ { allow: { servers: [db], groups: [it], scopes: ['mcp:write'] } }, { deny: { tools: [drop] } } ]";
-    let policy = policy(text);
-    assert_eq!(policy.missing_scopes(&person("anna", &["it"]), &tool("db", "x")).unwrap(), ["mcp:write"]);
-    assert_eq!(policy.missing_scopes(&person("anna", &["sales"]), &tool("db", "x")), None, "a scope would not help");
-    assert_eq!(policy.missing_scopes(&person("anna", &["it"]), &tool("db", "drop")), None, "it is denied");
 }
 
 #[test]

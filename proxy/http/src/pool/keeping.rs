@@ -7,21 +7,14 @@
 
 use std::time::{Duration, Instant};
 
+use crate::ending::Asks;
+
 /// A connection that is open for so long after an answer is kept: servers that close after one do so within milliseconds.
 const SHOWS: Duration = Duration::from_millis(20);
 /// A server that closes connections that were idle for less is one that closes: who keeps them does so for seconds.
 const SOON: Duration = Duration::from_secs(1);
 /// How long that is remembered: it may be another server there by then.
 const REMEMBERED: Duration = Duration::from_secs(180);
-
-/// Which request of a client's connection it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asks {
-    /// The first request of a client's connection: without us it would have a connection of its own.
-    First,
-    /// A later request, which without us would go over a connection that was used before; or that is not known.
-    Again,
-}
 
 /// The behaviour of a server as seen so far.
 #[derive(Clone, Copy, Debug, Default)]

@@ -13,9 +13,10 @@ use tokio::sync::oneshot;
 
 use super::Inner;
 use super::body::{Outgoing, RequestBody};
-use super::keeping::{Asks, Keeping};
+use super::keeping::Keeping;
 use crate::budget::Idle;
 use crate::destination::LaneKey;
+use crate::ending::Asks;
 use crate::tcp::HeldUp;
 use crate::{Alpn, SendError};
 use connection::Carrier;

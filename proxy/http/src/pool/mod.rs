@@ -16,7 +16,6 @@ mod keeping;
 mod lane;
 
 pub use body::{RequestBody, UpstreamBody};
-pub(crate) use keeping::Asks;
 pub use lane::{HTTP1_BUFFER, MAX_FIELDS};
 
 use std::collections::HashMap;
@@ -31,6 +30,7 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 use crate::budget::{Idle, Reclaim};
 use crate::connector::{HandOver, Reach};
 use crate::destination::LaneKey;
+use crate::ending::Asks;
 use crate::{Alpn, AlpnCache, ClientEnd, Destination, Dialer, Scheme, SendError, UpstreamBudget, UpstreamStream, UpstreamTcp, UpstreamTls};
 use body::Outgoing;
 use lane::Lane;

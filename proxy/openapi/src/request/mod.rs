@@ -14,11 +14,12 @@ mod unfit;
 
 pub use unfit::Unfit;
 
-use crate::operation::Operation;
+use body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header::ACCEPT, header::CONTENT_TYPE};
-use parameter::ParameterLocation;
+use parameter::{Parameter, ParameterLocation};
 use serde_json::{Map, Value};
+use template::Template;
 use unfit::MAX_TARGET;
 
 /// A request without its server and credentials.
@@ -53,12 +54,18 @@ impl Draft {
     }
 }
 
-impl Operation {
+/// What an operation's requests have in common, and what arguments fill in.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestForm {
+    pub(crate) template: Template,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) body: Option<Body>,
+    pub(crate) accept: HeaderValue,
+}
+
+impl RequestForm {
     /// The request that a call with these arguments becomes.
-    ///
-    /// # Errors
-    /// [`Unfit`].
-    pub fn draft(&self, arguments: &Map<String, Value>) -> Result<Draft, Unfit> {
+    pub(crate) fn filled(&self, method: Method, arguments: &Map<String, Value>) -> Result<Draft, Unfit> {
         let path = self.template.filled(&self.parameters, arguments)?;
         let mut headers = HeaderMap::new();
         let mut cookies = Vec::new();
@@ -101,6 +108,6 @@ impl Operation {
                 None => Bytes::new(),
             },
         };
-        Ok(Draft { method: self.method.clone(), path, query, headers, cookies, body })
+        Ok(Draft { method, path, query, headers, cookies, body })
     }
 }

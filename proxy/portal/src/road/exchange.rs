@@ -2,7 +2,7 @@
 
 use super::Road;
 use gnomon_lists::route::Routed;
-use gnomon_relay::{act::Act, call::Call, error::CallError, session::Session, shared::Lease, under::Under};
+use gnomon_relay::{act::Act, call::Call, error::CallError, pending::PendingUpstream, session::Session, shared::Lease};
 use gnomon_upstream::{
     Client, LegacySession, UpstreamError,
     rpc::{Id, Message},
@@ -28,7 +28,7 @@ impl Road {
         kept: Kept<'_>,
         (routed, act): (&Routed, &Act),
         exchange: impl Fn(Arc<LegacySession>, Id, Option<mpsc::Receiver<Message>>) -> F,
-    ) -> Result<(T, Under), CallError>
+    ) -> Result<(T, PendingUpstream), CallError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
@@ -51,7 +51,7 @@ impl Road {
             let aside = lease.as_mut().and_then(Lease::take_heard);
             self.still_owns(call, routed, Some(&session)).await?;
             let id = session.id();
-            let under = Under::new(session.clone(), id.clone(), call, lease);
+            let under = PendingUpstream::new(session.clone(), id.clone(), call, lease);
             match exchange(session.clone(), id, aside).await {
                 Err(CallError::Upstream(UpstreamError::SessionGone)) if !retried => {
                     under.answered();

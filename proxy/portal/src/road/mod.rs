@@ -19,7 +19,7 @@ use gnomon_observe::Action;
 use gnomon_relay::{
     act::Act,
     acts::{Acts, Ending},
-    call::{Call, From},
+    call::{Call, Origin},
     emission::Emission,
     error::CallError,
     held::{Upstream, outward},
@@ -174,7 +174,7 @@ impl Road {
 
     /// A request with its server's own id of the task that it is part of.
     fn inward(&self, call: &Call, routed: Routed) -> Routed {
-        let said = routed.params.as_ref().filter(|_| matches!(call.from, From::Session(_)));
+        let said = routed.params.as_ref().filter(|_| matches!(call.from, Origin::Session(_)));
         match said.and_then(|params| related::inward(&self.servers()[routed.server], &call.task_owner(), params)) {
             Some(params) => Routed { params: Some(params), ..routed },
             None => routed,
@@ -248,8 +248,8 @@ impl Road {
             server.check()?;
             let asked = async {
                 match &call.from {
-                    From::Session(session) => self.in_session(call, session, (routed, act), &judged).await,
-                    From::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
+                    Origin::Session(session) => self.in_session(call, session, (routed, act), &judged).await,
+                    Origin::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
                 }
             };
             let outcome = server.serve(&shares::owner(&call.caller), asked).await?;
@@ -480,7 +480,7 @@ impl Road {
             let ours = match client.lacks(&question.method) {
                 _ if question.method == "ping" => Outcome::Result(Bytes::from_static(b"{}")),
                 // It has none for this server: there are no answers of its own in which one could begin.
-                None if question.method.starts_with("tasks/") && matches!(call.from, From::Stateless(_)) => undeclared("tasks").into(),
+                None if question.method.starts_with("tasks/") && matches!(call.from, Origin::Stateless(_)) => undeclared("tasks").into(),
                 Some(lacking) => undeclared(lacking).into(),
                 None => return Ok(Driven::Asked(question, conversation)),
             };
@@ -566,9 +566,9 @@ fn asked_for(request: &Request) -> SmolStr {
 }
 
 /// The error in the caller's era: since 2026-07-28 a resource that does not exist is a wrong parameter.
-fn in_era(from: &From, error: RpcError) -> RpcError {
+fn in_era(from: &Origin, error: RpcError) -> RpcError {
     match from {
-        From::Stateless(_) if error.code == -32002 => RpcError { code: INVALID_PARAMS, ..error },
-        From::Stateless(_) | From::Session(_) => error,
+        Origin::Stateless(_) if error.code == -32002 => RpcError { code: INVALID_PARAMS, ..error },
+        Origin::Stateless(_) | Origin::Session(_) => error,
     }
 }

@@ -14,7 +14,7 @@ use gnomon_lists::{
 use gnomon_relay::{
     act::Act,
     acts::Ending,
-    call::{Call, From},
+    call::{Call, Origin},
     names::{Prefix, exposed_name, shortened},
     skills::{Skill, skill},
 };
@@ -104,7 +104,7 @@ impl Road {
         if !notices.is_empty() {
             text.extend_from_slice(format!(",\"_meta\":{}", Value::Object(notices)).as_bytes());
         }
-        if matches!(call.from, From::Stateless(_)) {
+        if matches!(call.from, Origin::Stateless(_)) {
             text.extend_from_slice(format!(",\"resultType\":\"complete\",\"ttlMs\":{ttl},\"cacheScope\":\"private\"").as_bytes());
         }
         text.push(b'}');

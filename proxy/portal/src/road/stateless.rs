@@ -6,7 +6,9 @@ use crate::results::complete;
 use bytes::Bytes;
 use gnomon_audit as audit;
 use gnomon_lists::route::Routed;
-use gnomon_relay::{act::Act, call::Call, error::CallError, held::Upstream, judged::Judged, parked::ParkedCall, shares, under::Under};
+use gnomon_relay::{
+    act::Act, call::Call, error::CallError, held::Upstream, judged::Judged, parked::ParkedCall, pending::PendingUpstream, shares,
+};
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, ModernPeer, Unconnected, UpstreamError, as_text,
     era::meta,
@@ -83,7 +85,7 @@ impl Road {
         question: Request,
         conversation: Conversation,
         session: Arc<LegacySession>,
-        under: Under,
+        under: PendingUpstream,
     ) -> Result<Outcome, CallError> {
         let mut asked = json!({"method": question.method});
         if let Some(params) = question.params().and_then(|params| serde_json::from_slice::<Value>(params).ok()) {

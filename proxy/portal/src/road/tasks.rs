@@ -11,7 +11,7 @@ use gnomon_lists::{
 use gnomon_relay::{
     act::Act,
     acts::Ending,
-    call::{Call, From},
+    call::{Call, Origin},
     error::CallError,
     held::Upstream,
     names::shortened,
@@ -55,9 +55,9 @@ fn known_of(request: &Request) -> Option<SmolStr> {
 /// Whether client and server speak to each other in two eras, which have tasks of two kinds: neither can be told as the other's.
 fn is_bridged(call: &Call, server: &Upstream) -> bool {
     match &call.from {
-        From::Session(_) => !server.may_have_sessions(),
+        Origin::Session(_) => !server.may_have_sessions(),
         // One that is away may be back for its tasks.
-        From::Stateless(_) => matches!(server.presence(), Presence::Up { era: Era::Legacy, .. }),
+        Origin::Stateless(_) => matches!(server.presence(), Presence::Up { era: Era::Legacy, .. }),
     }
 }
 
@@ -65,12 +65,12 @@ fn is_bridged(call: &Call, server: &Upstream) -> bool {
 fn unfollowed(call: &Call, server: &Upstream, is_flat: bool) -> Option<&'static str> {
     match &call.from {
         _ if is_bridged(call, server) => Some("as the other version of the protocol has them"),
-        From::Session(_) => None,
-        From::Stateless(client) if declared(&client.capabilities, TASKS).is_none() => {
+        Origin::Session(_) => None,
+        Origin::Stateless(client) if declared(&client.capabilities, TASKS).is_none() => {
             Some("and the client has not declared that it knows these")
         }
-        From::Stateless(_) if !is_flat => Some("in a way that this version of the protocol does not have"),
-        From::Stateless(_) => (!PortalLists::offers(server, TASKS)).then_some("and does not say that it has any"),
+        Origin::Stateless(_) if !is_flat => Some("in a way that this version of the protocol does not have"),
+        Origin::Stateless(_) => (!PortalLists::offers(server, TASKS)).then_some("and does not say that it has any"),
     }
 }
 
@@ -146,9 +146,9 @@ impl Road {
     fn route_task(&self, call: &Call, request: &Request) -> Result<Routed, NotRouted> {
         // Before anything else is told: whether there is such a task is not for clients that could not follow it.
         match &call.from {
-            From::Stateless(client) if declared(&client.capabilities, TASKS).is_none() => return Err(needs_tasks().into()),
-            From::Session(_) if request.method == "tasks/update" => return Err(unknown_method(&request.method).into()),
-            From::Stateless(_) | From::Session(_) => {}
+            Origin::Stateless(client) if declared(&client.capabilities, TASKS).is_none() => return Err(needs_tasks().into()),
+            Origin::Session(_) if request.method == "tasks/update" => return Err(unknown_method(&request.method).into()),
+            Origin::Stateless(_) | Origin::Session(_) => {}
         }
         let params = request.members()?;
         let id = params.text("taskId").ok_or_else(|| RpcError::new(INVALID_PARAMS, "`taskId` is missing"))?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gnomon_link::{Executable, Found, Image, Name, NameOrigin, Text, ToProxy, ToSensor};
+use gnomon_link::{Executable, IdentityAnswer, Image, Name, NameOrigin, Text, ToProxy, ToSensor};
 use serde_json::{Value, json};
 
 use super::raw::{Call, client_hello, close, hello, part};
@@ -97,7 +97,11 @@ async fn a_rule_that_would_block_is_reported_as_what_happened() {
 
 #[tokio::test]
 async fn who_is_not_known_is_never_guessed() {
-    for (found, why) in [(Found::Gone, "gone"), (Found::Stale, "stale"), (Found::Unreadable(Name::cut("not permitted")), "unreadable")] {
+    for (found, why) in [
+        (IdentityAnswer::Gone, "gone"),
+        (IdentityAnswer::Stale, "stale"),
+        (IdentityAnswer::Unreadable(Name::cut("not permitted")), "unreadable"),
+    ] {
         let stage = Stage::new(&[BLOCK_NODE], knows(found)).await;
         stage.connect(&Call::new(1)).await;
         stage.record(&hello(1, "www.vendor.example"));
@@ -119,7 +123,7 @@ async fn a_container_counts_only_where_root_made_it_and_a_changed_user_has_no_na
     identity.containers = gnomon_link::List::cut([container("mine", NameOrigin::Claimed(1000)), container("1f2d", NameOrigin::System)]);
     identity.executable = Executable::File { path: Text::cut("/memfd:x"), image: Image::Memory, sha256: None };
     identity.pod = Some(Name::cut("8d2b3f0a-4f0c"));
-    let stage = Stage::new(&[], knows(Found::Identity(Box::new(identity)))).await;
+    let stage = Stage::new(&[], knows(IdentityAnswer::Identity(Box::new(identity)))).await;
     let call = Call { uid: 2000, ..Call::new(1) };
     stage.connect(&call).await;
     stage.record(&hello(1, MCP));
@@ -146,7 +150,7 @@ async fn a_flow_waits_to_be_told_whose_it_is_and_no_longer_than_it_may() {
             _ => continue,
         }
     };
-    let answer = ToProxy::Process { token, found: Found::Identity(Box::new(ada())) };
+    let answer = ToProxy::Process { token, found: IdentityAnswer::Identity(Box::new(ada())) };
     stage.sensor.end.send(&answer, &[], super::stage::SOON).unwrap();
     stage.session().who(&Call::new(1).owner(), super::stage::SOON).await;
     stage.session().look(Instant::now());

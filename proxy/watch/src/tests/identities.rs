@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gnomon_link::{Found, ToSensor};
+use gnomon_link::{IdentityAnswer, ToSensor};
 use tokio::sync::mpsc;
 
 use super::raw::Call;
@@ -25,8 +25,8 @@ fn token(asked: &mut mpsc::Receiver<ToSensor>) -> Option<u64> {
     }
 }
 
-fn known() -> Found {
-    Found::Identity(Box::new(ada()))
+fn known() -> IdentityAnswer {
+    IdentityAnswer::Identity(Box::new(ada()))
 }
 
 fn is_pending(look: &LookUp) -> bool {
@@ -51,7 +51,7 @@ fn a_number_that_was_given_out_again_is_another_process() {
     assert!(matches!(identities.look_up(&later), LookUp::Ready(Who::Known(_))), "the same process is still there");
     STARTED.store(ada().started_boot_ns + 10_000_000, Ordering::Relaxed);
     assert!(is_pending(&identities.look_up(&later)), "somebody else has its number");
-    identities.found(token(&mut asked).unwrap(), Found::Gone);
+    identities.found(token(&mut asked).unwrap(), IdentityAnswer::Gone);
     assert_eq!(why(&identities.look_up(&later)), Some(Unknown::Gone));
 }
 
@@ -81,7 +81,7 @@ fn another_exec_user_or_cgroup_is_another_question_and_the_same_one_is_asked_onc
 fn what_could_not_be_told_of_one_connection_is_asked_again_for_a_later_one() {
     let (identities, mut asked) = asking(|_| None);
     identities.look_up(&Call::new(1).owner());
-    identities.found(token(&mut asked).unwrap(), Found::Stale);
+    identities.found(token(&mut asked).unwrap(), IdentityAnswer::Stale);
     assert_eq!(why(&identities.look_up(&Call::new(1).owner())), Some(Unknown::Stale));
     assert!(is_pending(&identities.look_up(&Call::new(2).owner())));
 }

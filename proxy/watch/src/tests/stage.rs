@@ -14,8 +14,8 @@ use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerCounts, LedgerOptions, Writer};
 use gnomon_link::{
-    Ancestor, AsyncChannel, Channel, CommandLine, Container, Credentials, Executable, Found, GenerationEvidence, Identity, Image, List,
-    Name, NameOrigin, SensorEnd, Text, ToProxy, ToSensor,
+    Ancestor, AsyncChannel, Channel, CommandLine, Container, Credentials, Executable, GenerationEvidence, Identity, IdentityAnswer, Image,
+    List, Name, NameOrigin, SensorEnd, Text, ToProxy, ToSensor,
 };
 use gnomon_packs::HostCatalogue;
 use gnomon_record::{Metrics, Recorder};
@@ -209,7 +209,7 @@ fn memory(name: &str, size: u64) -> File {
 }
 
 /// A sensor that knows one identity.
-pub fn knows(found: Found) -> impl FnMut(ToSensor) -> Answers + Send + 'static {
+pub fn knows(found: IdentityAnswer) -> impl FnMut(ToSensor) -> Answers + Send + 'static {
     move |message| match message {
         ToSensor::Resolve { token, .. } => vec![(ToProxy::Process { token, found: found.clone() }, Vec::new())],
         _ => Vec::new(),
@@ -247,7 +247,7 @@ pub fn ada() -> Identity {
 }
 
 pub fn known() -> impl FnMut(ToSensor) -> Answers + Send + 'static {
-    knows(Found::Identity(Box::new(ada())))
+    knows(IdentityAnswer::Identity(Box::new(ada())))
 }
 
 pub fn container(id: &str, standing: NameOrigin) -> Container {

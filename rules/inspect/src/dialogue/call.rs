@@ -1,5 +1,6 @@
 //! One call on its way: what was seen of it, how far rules are decided, and what it waits for.
 
+use crate::said;
 use crate::sighting::{Findings, MessageFinding};
 use gnomon_engine::{Answer, Progress, RuleIndex, Verdict};
 use gnomon_observe::{Action, Evidence, Family, Field, Observation};
@@ -115,11 +116,7 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
         seen.set_some(Field::McpClientVersion, message.client_version.clone().or_else(|| message.meta.client_version.clone()));
     }
     if message.truncated {
-        // Which capture was cut is not told apart: none of them may be relied on.
-        for field in CAPTURED {
-            seen.clear(*field);
-            seen.set_unreadable(*field);
-        }
+        said::cut(seen);
         note(seen, Field::Truncated, "names");
     }
     if !message.arguments.is_empty() {
@@ -150,40 +147,20 @@ fn set_named(seen: &mut Observation, field: Field, message: &Message, (name, odd
     }
 }
 
-/// Fields that a message fills and that are unreliable when it cannot be read.
-const CAPTURED: &[Field] = &[
-    Field::McpMethod,
-    Field::ToolName,
-    Field::PromptName,
-    Field::ResourceUri,
-    Field::RpcId,
-    Field::RpcMethod,
-    Field::McpClientName,
-    Field::McpClientVersion,
-];
-
 /// Writes down a body that was meant as JSON-RPC and cannot be read: `partial` helps the reader of
 /// the event and no rule.
 pub(crate) fn describe_malformed(seen: &mut Observation, findings: &mut Findings, reason: &str) {
     findings.message = MessageFinding::Malformed;
     findings.evidence.insert(Evidence::Body);
     seen.set(Field::Malformed, reason);
-    for field in CAPTURED {
-        seen.set_unreadable(*field);
-    }
-    seen.set_unreadable(Field::ToolArguments);
-    seen.set_family_unreadable(Family::Argument);
+    said::unread(seen);
 }
 
 /// The request that an answer belongs to is not known.
 pub(crate) fn forget_request(seen: &mut Observation) {
-    for field in CAPTURED {
-        seen.set_unreadable(*field);
-    }
-    for field in [Field::ToolArguments, Field::RequestSize, Field::BodyText] {
-        seen.set_unreadable(field);
-    }
-    seen.set_family_unreadable(Family::Argument);
+    said::unread(seen);
+    seen.set_unreadable(Field::BodyText);
+    seen.set_unreadable(Field::RequestSize);
 }
 
 /// Writes down that the message was counted and not judged.

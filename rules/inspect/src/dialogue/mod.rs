@@ -15,6 +15,8 @@ mod told;
 mod whole;
 
 pub(crate) use answer::limits as answer_limits;
+#[cfg(test)]
+pub(crate) use call::forget_request;
 pub(crate) use call::{describe_malformed, note};
 pub use outcome::{LateAnswer, Outcome};
 pub(crate) use refusal::{Form, Wants};

@@ -10,7 +10,7 @@ use super::{
     ArgumentCapture, Id, Likeness, Limits, MAX_INPUT_REQUESTS, MAX_KEY, MAX_META_KEYS, MAX_PATH, MAX_TOOLS, Malformed, Message,
     MessageKind, ParamsShape, Presence, Scalar, Shape, Truncation, Version,
 };
-use crate::mcp;
+use crate::mcp_names;
 
 /// The place where a key in another case was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -503,7 +503,7 @@ impl Collector {
         let kept = || Some(SmolStr::new(text));
         match slot {
             Slot::Method => {
-                if mcp::is_mcp_method(text) {
+                if mcp_names::is_mcp_method(text) {
                     self.liken(Likeness::Mcp);
                 }
                 self.message.method = kept();
@@ -512,7 +512,7 @@ impl Collector {
             Slot::MethodItem if self.method == Listed::Several => {}
             Slot::MethodItem => self.string(Slot::Method, text, truncation),
             Slot::VariantMethod => {
-                if mcp::is_mcp_method(text) {
+                if mcp_names::is_mcp_method(text) {
                     self.liken(Likeness::Mcp);
                 }
             }
@@ -553,7 +553,7 @@ impl Collector {
             Slot::ResultProtocolVersion => result.protocol_version = kept(),
             Slot::ServerName => result.server_name = kept(),
             Slot::ServerVersion => result.server_version = kept(),
-            Slot::SupportedVersion if mcp::is_protocol_version(text) => {
+            Slot::SupportedVersion if mcp_names::is_protocol_version(text) => {
                 result.supported_versions = Presence::Present;
             }
             Slot::ToolName => {

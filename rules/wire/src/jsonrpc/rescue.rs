@@ -6,7 +6,7 @@
 //! (`"tools/call"`), NUL bytes skipped. What stands escaped inside a string (`\"jsonrpc\"`) is a
 //! quotation and does not count. It makes a broken body suspicious, no more.
 
-use crate::mcp;
+use crate::mcp_names;
 
 const NEEDLE: &[u8] = b"jsonrpc";
 /// No method of MCP is longer.
@@ -65,7 +65,7 @@ impl Rescue {
         match (byte, self.len) {
             (b'"' | b'\'', Some(len)) if !escaped => {
                 let name = std::str::from_utf8(self.name.get(..len).unwrap_or_default()).unwrap_or_default();
-                if name.contains('/') && mcp::is_mcp_method(name) {
+                if name.contains('/') && mcp_names::is_mcp_method(name) {
                     return Found::Yes;
                 }
                 // Which quote closes and which opens is not known any more.

@@ -1,8 +1,7 @@
 //! The two protocol eras and how a message shows which one it belongs to.
 
 use crate::jsonrpc::{Message, Scalar};
-
-use super::is_mcp_method;
+use crate::mcp_names::{is_mcp_method, is_protocol_version};
 
 /// MCP before and since it became stateless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,18 +14,6 @@ pub enum Era {
 
 /// The first revision of the modern era.
 const FIRST_MODERN: &str = "2026-07-28";
-
-/// True if a string has the form of an MCP protocol version: `^(20\d\d-\d\d-\d\d|DRAFT-20\d\d-v\d+)$`.
-pub fn is_protocol_version(text: &str) -> bool {
-    let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
-    let year = |part: &[u8]| part.len() == 4 && part.starts_with(b"20") && digits(part);
-    let bytes = text.as_bytes();
-    if let Some(draft) = bytes.strip_prefix(b"DRAFT-") {
-        return draft.len() > 6 && draft.get(..4).is_some_and(year) && draft.get(4..6) == Some(b"-v") && draft.get(6..).is_some_and(digits);
-    }
-    matches!(bytes, [y @ .., b'-', m0, m1, b'-', d0, d1]
-        if year(y) && digits(&[*m0, *m1, *d0, *d1]))
-}
 
 fn era_of_version(version: &str) -> Option<Era> {
     if !is_protocol_version(version) {

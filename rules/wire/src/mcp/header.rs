@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::method::canonical_method;
 use crate::jsonrpc::Message;
+use crate::mcp_names::canonical_method;
 
 const OPEN: &str = "=?base64?";
 const CLOSE: &str = "?=";

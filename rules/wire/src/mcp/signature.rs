@@ -1,9 +1,7 @@
 //! Signatures of messages, and how strong each signature is.
 
 use crate::jsonrpc::{Message, MessageKind, Presence, Scalar};
-
-use super::era::is_protocol_version;
-use super::method::{Telling, telling};
+use crate::mcp_names::{Telling, is_protocol_version, telling};
 
 /// The strength of one signature as evidence. Ordered from weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,6 +85,8 @@ impl Signature {
 /// A set of signatures in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct SignatureSet(u32);
+
+const _: () = assert!(Signature::ALL.len() <= u32::BITS as usize, "each signature has a bit of the set");
 
 impl SignatureSet {
     /// The empty set.

@@ -3,10 +3,9 @@
 use gnomon_kit::percent;
 use smol_str::SmolStr;
 
-use super::era::is_protocol_version;
 use super::header::decode_header_value;
-use super::method::is_mcp_method;
 use super::signature::{Signature, SignatureSet};
+use crate::mcp_names::{is_mcp_method, is_protocol_version};
 
 /// Most bytes of an `endpoint` event's data; longer ones are not taken for an endpoint.
 pub const MAX_ENDPOINT: usize = 2048;

@@ -9,7 +9,7 @@ use crate::bounds::{Label, List, Long, Name};
 
 /// The facts of a process, or the reason there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Found {
+pub enum IdentityAnswer {
     /// This is who connected.
     Identity(Box<Identity>),
     /// It had ended before it could be read.

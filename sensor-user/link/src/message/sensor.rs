@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DescriptorKind, Family, Found, Message, Version};
+use super::{DescriptorKind, Family, IdentityAnswer, Message, Version};
 use crate::bounds::{Label, List, Long, Name};
 
 /// A message of the proxy to the sensor. A `token` is the proxy's own: it comes back with the answer.
@@ -217,7 +217,7 @@ pub enum ToProxy {
         /// Of the question.
         token: u64,
         /// The identity found.
-        found: Found,
+        found: IdentityAnswer,
     },
     /// The answer to [`ToSensor::ListenIn`], or, unasked, the listeners of a namespace that a program under
     /// `gnomon exec` is in. Descriptors: the listeners.

@@ -17,7 +17,7 @@ async fn a_proxy_on_tokio_greets_a_sensor_on_a_thread_and_asks_it() {
         sensor.welcome(List::default(), null().as_fd(), 4096, null().as_fd(), SOON)?;
         for _ in 0..1_000 {
             let ToSensor::Resolve { token, .. } = sensor.recv(SOON)?.message else { panic!("out of turn") };
-            sensor.send(&ToProxy::Process { token, found: Found::Gone }, &[], SOON)?;
+            sensor.send(&ToProxy::Process { token, found: IdentityAnswer::Gone }, &[], SOON)?;
         }
         Ok::<(), LinkError>(())
     });
@@ -32,7 +32,7 @@ async fn a_proxy_on_tokio_greets_a_sensor_on_a_thread_and_asks_it() {
     });
     for token in 0..1_000 {
         let answer = timeout(SOON, proxy.recv()).await.unwrap().unwrap();
-        assert_eq!(answer.message, ToProxy::Process { token, found: Found::Gone });
+        assert_eq!(answer.message, ToProxy::Process { token, found: IdentityAnswer::Gone });
     }
     asker.await.unwrap();
     sensor.join().unwrap().unwrap();

@@ -85,7 +85,7 @@ fn the_largest_identity_fits_into_a_message() {
         containers: List::new(vec![Container { id: full(), runtime: full(), standing: NameOrigin::Claimed(u32::MAX) }; 4]).unwrap(),
         pod: Some(full()),
     };
-    let message = ToProxy::Process { token: u64::MAX, found: Found::Identity(Box::new(identity)) };
+    let message = ToProxy::Process { token: u64::MAX, found: IdentityAnswer::Identity(Box::new(identity)) };
     let (sensor, proxy): (SensorEnd, ProxyEnd) = Channel::pair().unwrap();
     sensor.send(&message, &[], SOON).unwrap();
     assert_eq!(proxy.recv(SOON).unwrap().message, message);

@@ -125,10 +125,10 @@ fn identity() -> impl Strategy<Value = Identity> {
 pub fn to_proxy() -> impl Strategy<Value = ToProxy> {
     let n = any::<u64>;
     let found = prop_oneof![
-        identity().prop_map(|found| Found::Identity(Box::new(found))),
-        Just(Found::Gone),
-        Just(Found::Stale),
-        text().prop_map(Found::Unreadable)
+        identity().prop_map(|found| IdentityAnswer::Identity(Box::new(found))),
+        Just(IdentityAnswer::Gone),
+        Just(IdentityAnswer::Stale),
+        text().prop_map(IdentityAnswer::Unreadable)
     ];
     let counts = list((text(), n()).prop_map(|(outcome, count)| Count { outcome, count }));
     let programs = list((text(), counts).prop_map(|(name, counts)| Program { name, counts }));

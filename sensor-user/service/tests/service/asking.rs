@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_host::identity::BootTime;
 use gnomon_link::{
-    Executable, Fail, FeatureState, Found, List, Mode, Ports, Quic, RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor,
+    Executable, Fail, FeatureState, IdentityAnswer, List, Mode, Ports, Quic, RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor,
 };
 use gnomon_sensor::Heartbeat;
 use gnomon_sensord::Ended;
@@ -39,11 +39,11 @@ fn the_proxy_is_told_who_a_process_is() {
             other => panic!("{other:?}"),
         }
     };
-    let Found::Identity(identity) = ask(std::process::id(), BootTime::now().0) else { panic!("it is us") };
+    let IdentityAnswer::Identity(identity) = ask(std::process::id(), BootTime::now().0) else { panic!("it is us") };
     let this = std::env::current_exe().unwrap();
     assert!(matches!(&identity.executable, Executable::File { path, sha256: Some(_), .. } if **path == *this.to_str().unwrap()));
     assert_eq!(identity.credentials.unwrap().uid, 0);
-    assert_eq!(ask(std::process::id(), 1), Found::Gone, "a process that is younger than the connection is another");
+    assert_eq!(ask(std::process::id(), 1), IdentityAnswer::Gone, "a process that is younger than the connection is another");
 }
 
 #[test]

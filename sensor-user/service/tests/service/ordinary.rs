@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_host::doctor::{CAPABILITIES, Capability, Need};
 use gnomon_host::identity::BootTime;
-use gnomon_link::{Executable, FeatureState, Found, ProxyEnd, Sensor, SensorEnd, ToProxy, ToSensor};
+use gnomon_link::{Executable, FeatureState, IdentityAnswer, ProxyEnd, Sensor, SensorEnd, ToProxy, ToSensor};
 use gnomon_sensord::{Attached, ExecOptions, Options, serve};
 use rustix::thread::{CapabilitySet, CapabilitySets, configure_capability_in_ambient_set, set_capabilities};
 use tempfile::TempDir;
@@ -132,7 +132,7 @@ fn with_its_capabilities_an_ordinary_user_s_sensor_does_all_of_its_work() {
     }
     let question =
         ToSensor::Resolve { token: 1, pid: std::process::id(), connected_boot_ns: BootTime::now().0, generation_boot_ns: 0, cookie: 1 };
-    let ToProxy::Process { found: Found::Identity(identity), .. } = sensor.ask(question) else { panic!("a process of root's") };
+    let ToProxy::Process { found: IdentityAnswer::Identity(identity), .. } = sensor.ask(question) else { panic!("a process of root's") };
     assert!(matches!(identity.executable, Executable::File { sha256: Some(_), .. }), "{identity:?}");
     let elsewhere = Program::join_nowhere();
     for pid in [std::process::id(), elsewhere.pid()] {

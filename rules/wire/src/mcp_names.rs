@@ -1,8 +1,9 @@
-//! The methods of all MCP revisions, and how telling each name is on its own.
+//! Names that all revisions of MCP have: methods, with how telling each is on its own, and the form of protocol versions. They know no
+//! message: the scanner asks for them while it reads one.
 
 /// The strength of a method name as evidence by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Telling {
+pub(crate) enum Telling {
     /// No other known protocol uses it.
     Alone,
     /// Shared with LSP and ACP: needs the shape of its params.
@@ -55,7 +56,7 @@ fn known(method: &str) -> Option<&'static (&'static str, Telling)> {
     METHODS.iter().find(|(name, _)| name.eq_ignore_ascii_case(method))
 }
 
-pub(super) fn telling(method: &str) -> Option<Telling> {
+pub(crate) fn telling(method: &str) -> Option<Telling> {
     known(method).map(|(_, telling)| *telling)
 }
 
@@ -69,4 +70,16 @@ pub fn canonical_method(method: &str) -> &str {
 /// alone does not make MCP.
 pub fn is_mcp_method(method: &str) -> bool {
     telling(method).is_some()
+}
+
+/// True if a string has the form of an MCP protocol version: `^(20\d\d-\d\d-\d\d|DRAFT-20\d\d-v\d+)$`.
+pub fn is_protocol_version(text: &str) -> bool {
+    let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let year = |part: &[u8]| part.len() == 4 && part.starts_with(b"20") && digits(part);
+    let bytes = text.as_bytes();
+    if let Some(draft) = bytes.strip_prefix(b"DRAFT-") {
+        return draft.len() > 6 && draft.get(..4).is_some_and(year) && draft.get(4..6) == Some(b"-v") && draft.get(6..).is_some_and(digits);
+    }
+    matches!(bytes, [y @ .., b'-', m0, m1, b'-', d0, d1]
+        if year(y) && digits(&[*m0, *m1, *d0, *d1]))
 }

@@ -3,7 +3,7 @@
 use crate::{
     call::Call,
     error::CallError,
-    shared::{Lease, Part},
+    shared::{Lease, LeaseState},
     taken_back::TakenBack,
     telling::beside,
 };
@@ -14,7 +14,7 @@ use gnomon_upstream::{
 use std::{borrow::Cow, sync::Arc};
 
 /// A request under way with a server of the older era: it is told when nobody waits any more.
-pub struct Under {
+pub struct PendingUpstream {
     session: Arc<LegacySession>,
     id: Option<Id>,
     taken_back: Arc<TakenBack>,
@@ -23,7 +23,7 @@ pub struct Under {
     lease: Option<Lease>,
 }
 
-impl Under {
+impl PendingUpstream {
     /// A request that was sent in a session under this id.
     pub fn new(session: Arc<LegacySession>, id: Id, call: &Call, lease: Option<Lease>) -> Self {
         // A script ends its calls with itself, whoever waits for it.
@@ -39,14 +39,14 @@ impl Under {
     /// Notes that its client has been asked.
     pub fn is_asked(&self) {
         if let Some(lease) = &self.lease {
-            lease.is(Part::Waiting);
+            lease.is(LeaseState::Waiting);
         }
     }
 
     /// Notes that its client has answered.
     pub fn goes_on(&self) {
         if let Some(lease) = &self.lease {
-            lease.is(Part::Asking);
+            lease.is(LeaseState::Asking);
         }
     }
 
@@ -71,7 +71,7 @@ impl Under {
     }
 }
 
-impl Drop for Under {
+impl Drop for PendingUpstream {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
             let why: Cow<'static, str> = match self.taken_back.why() {
