@@ -165,6 +165,13 @@ pub struct Record {
     /// Of the code that was run: see [`text_digest`].
     #[serde(rename = "gnomon.code.sha256", skip_serializing_if = "Option::is_none")]
     pub code_sha256: Option<SmolStr>,
+    /// The saved snippet that was saved, used, or that asked for this, its version, and the SHA-256 by which it was approved.
+    #[serde(rename = "gnomon.snippet.name", skip_serializing_if = "Option::is_none")]
+    pub snippet: Option<SmolStr>,
+    #[serde(rename = "gnomon.snippet.version", skip_serializing_if = "Option::is_none")]
+    pub snippet_version: Option<u32>,
+    #[serde(rename = "gnomon.snippet.sha256", skip_serializing_if = "Option::is_none")]
+    pub snippet_sha256: Option<SmolStr>,
     /// Calls that the code asked for.
     #[serde(rename = "gnomon.code.calls", skip_serializing_if = "Option::is_none")]
     pub calls: Option<u64>,
@@ -268,6 +275,8 @@ impl Record {
             &mut self.resource,
             &mut self.task,
             &mut self.execution,
+            &mut self.snippet,
+            &mut self.snippet_sha256,
             &mut self.policy_line,
             &mut self.policy_text,
             &mut self.approval,

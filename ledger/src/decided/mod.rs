@@ -4,11 +4,14 @@
 mod cache;
 mod files;
 mod following;
+mod snippet_cache;
+mod snippets;
 mod verdicts;
 
 pub use cache::Recalled;
 pub use files::{FileError, MAX_REVIEWS_BYTES, reviews_in, verdicts_in};
 pub use following::Following;
+pub use snippets::{KeptSnippet, Proposed, ProposalError};
 pub use verdicts::RecalledVerdicts;
 
 use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServer, Verdict};
@@ -338,5 +341,7 @@ async fn take_in(imports: Vec<Import>, journal: &mut dyn Decisions) -> Result<()
     Ok(())
 }
 
+#[cfg(test)]
+mod snippet_tests;
 #[cfg(test)]
 mod tests;

@@ -390,6 +390,7 @@ impl Setup {
             rules: Some(Rules { inspector, recorder: recorder.clone() }),
             code_mode: self.code_mode,
             codemode: Some(Arc::new(works)),
+            snippets: shelf.clone(),
             metrics: Some(PortalMetrics::register(recorder.metrics().registry()).unwrap()),
             acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()).unwrap().with(self.payloads))),
         });
