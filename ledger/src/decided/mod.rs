@@ -342,6 +342,4 @@ async fn take_in(imports: Vec<Import>, journal: &mut dyn Decisions) -> Result<()
 }
 
 #[cfg(test)]
-mod snippet_tests;
-#[cfg(test)]
 mod tests;

@@ -17,12 +17,14 @@ use gnomon_access::{AuthMethod, Caller};
 use gnomon_ledger::{Decided, KeptSnippet, Snippet, SnippetAudience, plain_name};
 use gnomon_observe::Review;
 use gnomon_relay::{call::SavedSnippet, shares::owner};
+use gnomon_shares::{Bounds, Refused, Share, Turns};
 use gnomon_upstream::catalogue::{Entry, Kind, Page};
 use serde_json::json;
 use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::{HashMap, hash_map},
     sync::Arc,
+    time::Duration,
 };
 
 /// The reserved id of what snippets are tools of: in policy, in names and in records. A server may not be called so.
@@ -92,9 +94,16 @@ impl Shelved {
 /// The approved snippets at a moment: of each, the newest approved version. Those for one come first, then those for groups.
 pub(crate) type Approved = Arc<Vec<Arc<Shelved>>>;
 
+/// Proposals that are kept at the same time, of all and of one caller: each reads what stands in the journal.
+const SAVING: Bounds = Bounds { all: 4, each: 1, times_free: 0 };
+/// Most that wait for that, and how long.
+const WAITING: usize = 64;
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The snippets of all portals of a gnomon.
 pub struct Shelf {
     decided: Decided,
+    saving: Turns,
     /// What is on it, and the digests that it was made of.
     approved: ArcSwap<(Vec<String>, Approved)>,
 }
@@ -103,7 +112,7 @@ impl Shelf {
     /// A shelf with nothing on it, whose proposals go into this journal.
     #[must_use]
     pub fn new(decided: Decided) -> Arc<Self> {
-        Arc::new(Self { decided, approved: ArcSwap::default() })
+        Arc::new(Self { decided, saving: Turns::of(SAVING, WAITING, PATIENCE), approved: ArcSwap::default() })
     }
 
     /// Puts what is approved at this moment on the shelf, and takes all else off: for the next script of everybody.
@@ -133,7 +142,12 @@ impl Shelf {
         self.approved.load().1.clone()
     }
 
-    pub(crate) fn decided(&self) -> &Decided {
-        &self.decided
+    /// The journal, for whoever of its callers has a turn.
+    ///
+    /// # Errors
+    /// Too many save at the same time.
+    pub(crate) async fn journal(&self, caller: &Caller) -> Result<(&Decided, Share), Refused> {
+        let turn = self.saving.take(&owner(caller).as_str().into()).await?;
+        Ok((&self.decided, turn))
     }
 }

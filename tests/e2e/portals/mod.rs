@@ -3,6 +3,7 @@
 
 mod hostile;
 mod sdk;
+mod snippets;
 pub mod server;
 
 use crate::{

@@ -98,7 +98,7 @@ impl<C: Calls> Host<'_, C> {
 
     async fn run_snippet(&self, act: Act, shelved: &Shelved, arguments: &Raw) -> Result<Box<Raw>, String> {
         let name = &shelved.saved.name;
-        let (value, ending) = match self.performed(&act, shelved, arguments).await {
+        let (value, ending) = match self.performed(shelved, arguments).await {
             Ok(ended) => {
                 act.called(ended.host_calls);
                 match valued(ended, &self.works.limits) {
@@ -122,7 +122,7 @@ impl<C: Calls> Host<'_, C> {
         }
     }
 
-    async fn performed(&self, act: &Act, shelved: &Shelved, arguments: &Raw) -> Result<Execution, (Ending, String)> {
+    async fn performed(&self, shelved: &Shelved, arguments: &Raw) -> Result<Execution, (Ending, String)> {
         let limits = Limits { sandbox_time: self.spent.left(&self.works.limits), ..self.works.limits.clone() };
         if limits.sandbox_time.is_zero() {
             return Err((refused("sandbox_time"), Limit::SandboxTime.text(&self.works.limits)));
@@ -131,7 +131,6 @@ impl<C: Calls> Host<'_, C> {
         let sandbox = self.works.sandbox().await.map_err(|error| unavailable(error.to_string()))?;
         let turn = self.works.calling.take(&owner(&self.call.caller).as_str().into()).await;
         let _turn = turn.map_err(|why| (refused("codemode_share"), crate::no_turn(why).to_owned()))?;
-        act.executes(&self.script.execution, &shelved.snippet.code);
         let script = Script { snippet: Some(shelved.saved.clone()), ..self.script.clone() };
         let host = Host { script, asker: self.asker.clone(), depth: self.depth + 1, ..*self };
         let program = Program { code: &shelved.snippet.code, names: self.callable.names() };

@@ -47,8 +47,8 @@ impl<C: Calls> Host<'_, C> {
             let snippet = self.proposal(call, &given)?;
             self.may_save(call, act, &snippet)?;
             self.read(&snippet).await?;
-            let shelf = self.shelf.ok_or_else(off)?;
-            let Proposed { kept, .. } = shelf.decided().propose(&snippet).await.map_err(not_kept)?;
+            let (decided, _turn) = self.shelf.ok_or_else(off)?.journal(&call.caller).await.map_err(busy)?;
+            let Proposed { kept, .. } = decided.propose(&snippet).await.map_err(not_kept)?;
             let KeptSnippet { digest, snippet: Snippet { name, version, .. }, .. } = &kept;
             act.is_of_snippet(&SavedSnippet { name: name.as_str().into(), version: *version, sha256: digest.as_str().into() });
             Ok(json!({"name": name, "version": version, "digest": digest, "state": state(&kept)}))
@@ -62,9 +62,9 @@ impl<C: Calls> Host<'_, C> {
             let name = given.first().and_then(Value::as_str).unwrap_or_default();
             let audience = audience(given.get(1).and_then(Value::as_object))?;
             let owner = proven(&self.call.caller).ok_or_else(unknown_caller)?;
-            let shelf = self.shelf.ok_or_else(off)?;
+            let (decided, _turn) = self.shelf.ok_or_else(off)?.journal(&self.call.caller).await.map_err(busy)?;
             let portal = self.calls.lists().portal();
-            let forgotten = shelf.decided().forget_snippet((portal, &owner), &audience, name).await;
+            let forgotten = decided.forget_snippet((portal, &owner), &audience, name).await;
             match forgotten.map_err(|error| not_kept(error.into()))? {
                 0 => Err(invalid(format!("you have saved no snippet `{}` for \"{audience}\"", gnomon_relay::names::shortened(name)))),
                 versions => Ok(json!({"name": name, "for": audience.to_string(), "forgotten": versions})),
@@ -192,6 +192,10 @@ fn audience(options: Option<&Map<String, Value>>) -> Result<SnippetAudience, Ref
 
 fn off() -> Refusal {
     (refused("off"), "nothing is saved on this portal: whoever runs it can turn that on, with `snippets: review` in its configuration".to_owned())
+}
+
+fn busy(_: gnomon_shares::Refused) -> Refusal {
+    (refused("snippets_share"), "too many snippets are being saved: save one after the other, with await".to_owned())
 }
 
 fn unknown_caller() -> Refusal {

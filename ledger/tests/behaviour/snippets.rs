@@ -1,5 +1,6 @@
-use super::*;
-use crate::{Following, Snippet, SnippetAudience, SnippetDecision};
+//! Saved snippets of Code Mode in the journal of decisions: bounded, versioned, in force by their digests.
+
+use gnomon_ledger::{DecidedBy, Decided, Following, Snippet, SnippetAudience, SnippetDecision, journal_in};
 use gnomon_observe::Review;
 use serde_json::json;
 
@@ -119,8 +120,9 @@ async fn approved_snippets_are_there_after_a_restart_while_the_shared_journal_is
     let decided = Decided::of(dir.path());
     let kept = decided.propose(&snippet("ada", "report", "1")).await.unwrap().kept;
     decided.review_snippet(&decision(&kept.digest, Review::Approved)).await.unwrap();
-    let approved = decided.approved_snippets().await.unwrap();
-    snippet_cache::recall(dir.path(), &approved).unwrap();
+    let kept = decided.snippets().await.unwrap().0.remove(0);
+    let line = json!({"at_ms": 1, "body": kept.snippet.sealed().0, "decision": kept.decision});
+    std::fs::write(dir.path().join("snippets.cache"), format!("{line}\n")).unwrap();
     let away = || Decided::shared(dir.path(), Some("postgres://gnomon@/gnomon?host=/nowhere".parse().unwrap()));
     let (mut following, _) = Following::begin(away());
     following.news().await;
