@@ -248,7 +248,9 @@ impl List {
                 let all: Vec<_> = known.iter().map(Known::to_json).chain(snippets.iter().map(snippet::to_json)).collect();
                 writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
             }
-            Format::Text if known.is_empty() && snippets.is_empty() => writeln!(out, "no server waits for a review, and none was decided about")?,
+            Format::Text if known.is_empty() && snippets.is_empty() => {
+                writeln!(out, "no server waits for a review, and none was decided about")?
+            }
             Format::Text => {
                 known.iter().try_for_each(|known| row(&mut out, known))?;
                 snippets.iter().try_for_each(|kept| snippet::row(&mut out, kept))?;

@@ -390,7 +390,8 @@ impl Check<'_> {
         }
         let is_alike = |id: &&String| id.strip_prefix(SNIPPETS).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.', '_']));
         if let Some(id) = offered.iter().find(is_alike) {
-            let cause = format!("tools of a server `{id}` would be called like snippets: give the server another id, or leave `snippets` out");
+            let cause =
+                format!("tools of a server `{id}` would be called like snippets: give the server another id, or leave `snippets` out");
             self.refuse(said, cause);
         }
     }

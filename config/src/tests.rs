@@ -262,10 +262,15 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
 fn a_portal_with_snippets_offers_no_server_that_is_called_like_them_and_its_policy_may_name_them() {
     let portal = |server: &str, snippets: &str| {
         let policy = "policy: [{allow: {servers: [snippets], tools: ['codemode.save']}}]";
-        format!("servers: [{{id: {server}, url: 'https://docs.example/mcp'}}]\nportals: [{{id: main, servers: [{server}], {snippets}{policy}}}]\n")
+        format!(
+            "servers: [{{id: {server}, url: 'https://docs.example/mcp'}}]\nportals: [{{id: main, servers: [{server}], {snippets}{policy}}}]\n"
+        )
     };
     let config = parse(&portal("docs", "snippets: review, ")).unwrap();
-    assert_eq!((config.portals[0].snippets, &config.to_json()["portals"][0]["snippets"]), (gnomon_portal::Snippets::Review, &"review".into()));
+    assert_eq!(
+        (config.portals[0].snippets, &config.to_json()["portals"][0]["snippets"]),
+        (gnomon_portal::Snippets::Review, &"review".into())
+    );
     for server in ["snippets", "snippets-x"] {
         let error = refusal(&portal(server, "snippets: review, "));
         assert!(error.contains("would be called like snippets: give the server another id"), "{error}");

@@ -56,14 +56,14 @@ pub use decided::{
 };
 pub use error::LedgerError;
 pub use gnomon_ledger_model::{
-    Comparison, Condition, ConditionError, DecisionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, Event, EventFilter, FirstSeen,
-    Forgotten, Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, IncidentRole, Incidents, MAX_CLIENTS, MAX_DAILY,
-    MAX_DAILY_NAMES, MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES, MAX_REVIEW_TEXT, MAX_SERVERS, MAX_SNIPPET_CODE, MAX_SNIPPET_DESCRIPTION,
-    MAX_SNIPPET_NAME, MAX_SNIPPET_PARAMETERS, NoAudience, Snippet, SnippetAudience, SnippetDecision, plain_name,
-    MAX_TOOLS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NEWS_CAPACITY, NamedServer, NewName, News, NoServer, OpenError, Order, Questions,
-    ReadError, Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, ServerRecord,
-    ServerStatus, StoredEvent, Story, Tally, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, Withdrawal,
-    conditions_on,
+    Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, DecisionError, Event, EventFilter,
+    FirstSeen, Forgotten, Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, IncidentRole, Incidents, MAX_CLIENTS,
+    MAX_DAILY, MAX_DAILY_NAMES, MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES, MAX_REVIEW_TEXT,
+    MAX_SERVERS, MAX_SNIPPET_CODE, MAX_SNIPPET_DESCRIPTION, MAX_SNIPPET_NAME, MAX_SNIPPET_PARAMETERS, MAX_TOOLS, MAX_VOLUME_PAIRS,
+    MIN_ID_PREFIX, More, NEWS_CAPACITY, NamedServer, NewName, News, NoAudience, NoServer, OpenError, Order, Questions, ReadError, Related,
+    Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, ServerRecord, ServerStatus, Snippet,
+    SnippetAudience, SnippetDecision, StoredEvent, Story, Tally, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict,
+    VerdictKind, Withdrawal, conditions_on, plain_name,
 };
 pub use gnomon_ledger_postgres::{PostgresUrl, PostgresUrlError};
 pub use gnomon_ledger_sqlite::MIN_DATABASE_BYTES;

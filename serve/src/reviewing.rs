@@ -45,7 +45,8 @@ impl Reviewing {
         recorder: Arc<Recorder>,
     ) -> Self {
         let (following, decisions) = Following::begin(decided);
-        let mut this = Self { following, ledger, inspector, shelf, recorder, decisions, in_force: Reviews::default(), told: HashSet::new() };
+        let mut this =
+            Self { following, ledger, inspector, shelf, recorder, decisions, in_force: Reviews::default(), told: HashSet::new() };
         this.look(unix_millis(SystemTime::now())).await;
         this
     }

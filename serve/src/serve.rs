@@ -148,7 +148,8 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
         let regulating = tokio::spawn(regulating.run(asked_for));
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
-        let reviewing = Reviewing::start(config.decided(state_dir), ledger_in(state_dir), (inspector.clone(), shelf), recorder.clone()).await;
+        let reviewing =
+            Reviewing::start(config.decided(state_dir), ledger_in(state_dir), (inspector.clone(), shelf), recorder.clone()).await;
         let reviewing = tokio::spawn(reviewing.run());
         let own = writer.take_detections().map(|detections| tokio::spawn(record_own(detections, recorder.clone())));
         let mut narrating = tokio::spawn(narrate(ledger_in(state_dir), narration));

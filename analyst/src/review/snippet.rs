@@ -251,8 +251,7 @@ fn one<'a>(snippets: &'a [KeptSnippet], text: &str) -> Result<&'a KeptSnippet, C
     let digits = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
     let is_digest = digits.len() >= MIN_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     let called = |kept: &&KeptSnippet| format!("{}@{}", kept.snippet.name, kept.snippet.version) == text;
-    let meant: Vec<&KeptSnippet> =
-        snippets.iter().filter(|kept| called(kept) || is_digest && kept.digest.starts_with(&digits)).collect();
+    let meant: Vec<&KeptSnippet> = snippets.iter().filter(|kept| called(kept) || is_digest && kept.digest.starts_with(&digits)).collect();
     match meant.as_slice() {
         [one] => Ok(one),
         [] => Err(Complaint::usage(format!("there is no snippet `{}`", clean(text)))

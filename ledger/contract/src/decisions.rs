@@ -1,7 +1,8 @@
 //! The journal of decisions: kept in order, seen in order by all, imported once.
 
 use gnomon_ledger_model::{
-    DecidedBy, DecisionEntry, Decisions, ForgottenSnippet, KeptEntry, Snippet, SnippetAudience, SnippetDecision, SnippetEntry, Topic, import,
+    DecidedBy, DecisionEntry, Decisions, ForgottenSnippet, KeptEntry, Snippet, SnippetAudience, SnippetDecision, SnippetEntry, Topic,
+    import,
 };
 use gnomon_observe::Review;
 use std::future::Future;

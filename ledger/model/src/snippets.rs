@@ -173,7 +173,8 @@ impl ForgottenSnippet {
     #[must_use]
     pub fn is_of_one_line(&self, other: &Snippet) -> bool {
         let Self { portal, audience, name, version, owner, .. } = self.clone();
-        let was = Snippet { portal, audience, name, version, owner, description: String::new(), parameters: Value::Null, code: String::new() };
+        let was =
+            Snippet { portal, audience, name, version, owner, description: String::new(), parameters: Value::Null, code: String::new() };
         was.is_of_one_line(other)
     }
 

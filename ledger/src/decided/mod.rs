@@ -11,7 +11,7 @@ mod verdicts;
 pub use cache::Recalled;
 pub use files::{FileError, MAX_REVIEWS_BYTES, reviews_in, verdicts_in};
 pub use following::Following;
-pub use snippets::{KeptSnippet, Proposed, ProposalError};
+pub use snippets::{KeptSnippet, ProposalError, Proposed};
 pub use verdicts::RecalledVerdicts;
 
 use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServer, Verdict};

@@ -261,9 +261,7 @@ fn admit(there: &Standing, snippet: &Snippet, now_ms: i64) -> Result<(), Proposa
     MOST.admit(there.kept.iter().filter(own).count(), there.kept.len()).map_err(full)?;
     let bytes = |kept: &KeptSnippet| kept.bytes;
     let more = snippet.sealed().0.len();
-    MOST_BYTES
-        .admit_some(more, there.kept.iter().filter(own).map(bytes).sum(), there.kept.iter().map(bytes).sum())
-        .map_err(full)?;
+    MOST_BYTES.admit_some(more, there.kept.iter().filter(own).map(bytes).sum(), there.kept.iter().map(bytes).sum()).map_err(full)?;
     let kept = there.kept.iter().map(|kept| (kept.at_ms, &kept.snippet.owner));
     let forgotten = there.forgotten.iter().map(|(_, at_ms, was)| (*at_ms, &was.owner));
     let today: Vec<&String> = kept.chain(forgotten).filter(|(at_ms, _)| now_ms - at_ms < DAY_MS).map(|(_, owner)| owner).collect();

@@ -1,6 +1,6 @@
 //! Saved snippets of Code Mode in the journal of decisions: bounded, versioned, in force by their digests.
 
-use gnomon_ledger::{DecidedBy, Decided, Following, Snippet, SnippetAudience, SnippetDecision, journal_in};
+use gnomon_ledger::{Decided, DecidedBy, Following, Snippet, SnippetAudience, SnippetDecision, journal_in};
 use gnomon_observe::Review;
 use serde_json::json;
 

@@ -200,8 +200,7 @@ impl Callable {
     /// All tools with their names, in the order of the lists, and all snippets.
     pub fn all(&self) -> impl Iterator<Item = (&SmolStr, Offered<'_>)> {
         let tools = self.names.iter().zip(self.stock.view.all(Kind::Tool));
-        let tools =
-            tools.filter_map(|(name, exposed)| Some((name.as_ref().filter(|_| is_told(exposed))?, Offered::Tool(exposed))));
+        let tools = tools.filter_map(|(name, exposed)| Some((name.as_ref().filter(|_| is_told(exposed))?, Offered::Tool(exposed))));
         let is_known = |(place, shelved): &(usize, &Arc<Shelved>)| self.snippets.get(&shelved.callable) == Some(place);
         let snippets = self.stock.approved.iter().enumerate().filter(is_known);
         tools.chain(snippets.map(|(_, shelved)| (&shelved.callable, Offered::Snippet(shelved))))

@@ -186,7 +186,15 @@ pub struct Scripts<C> {
 impl<C: Calls> Scripts<C> {
     /// Scripts that make these calls; none are run without the works, and no snippets are saved and called without a shelf.
     pub fn new(calls: Arc<C>, works: Option<Arc<CodeModeWorks>>, rules: Option<Rules>, shelf: Option<Arc<Shelf>>) -> Arc<Self> {
-        Arc::new(Self { calls, works, rules, shelf, nothing: Approved::default(), suspended: Suspended::default(), callables: Callables::default() })
+        Arc::new(Self {
+            calls,
+            works,
+            rules,
+            shelf,
+            nothing: Approved::default(),
+            suspended: Suspended::default(),
+            callables: Callables::default(),
+        })
     }
 
     /// Whether a caller may know of a tool or snippet, by a policy that was in force a moment ago.
@@ -198,7 +206,8 @@ impl<C: Calls> Scripts<C> {
                 exposed.audience.model && Gate::lists_by(policy, &call.caller, &lists.asked(catalogue::Kind::Tool, exposed))
             }
             Offered::Snippet(Shelved { snippet, saved, .. }) => {
-                *lists.portal() == snippet.portal && Gate::lists_by(policy, &call.caller, &PolicyAsked::tool(lists.portal(), SERVER, &saved.name))
+                *lists.portal() == snippet.portal
+                    && Gate::lists_by(policy, &call.caller, &PolicyAsked::tool(lists.portal(), SERVER, &saved.name))
             }
         }
     }

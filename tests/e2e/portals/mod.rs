@@ -3,8 +3,8 @@
 
 mod hostile;
 mod sdk;
-mod snippets;
 pub mod server;
+mod snippets;
 
 use crate::{
     caller::{self, Caller},

@@ -69,8 +69,11 @@ async fn a_saved_snippet_runs_once_somebody_approved_it_and_another_version_wait
     assert!(server.got("tools/call").is_empty());
     review(&portal, &first["digest"], Review::Approved).await;
     let done = run(&mut client, call).await;
-    assert_eq!(serde_json::from_str::<Value>(done.text()).unwrap(), json!({"said": "x", "twice": 8}), "{done:?}");
-    assert_eq!(run(&mut client, "async () => (await codemode.withMeta('snippets_echo_twice', {text: 'y'})).value.said").await.text(), "y");
+    assert_eq!(serde_json::from_str::<Value>(done.text()).unwrap(), json!({"said": "one: x", "twice": 8}), "{done:?}");
+    assert_eq!(
+        run(&mut client, "async () => (await codemode.withMeta('snippets_echo_twice', {text: 'y'})).value.said").await.text(),
+        "one: y"
+    );
     // The same again is what it was; another version waits, and the first stays in force.
     let again = saved(&mut client, "echo-twice", ECHO, "portal").await;
     assert_eq!((&again["version"], &again["state"]), (&json!(1), &json!("approved")));
@@ -103,8 +106,8 @@ async fn a_snippet_is_for_its_owner_its_group_or_all_and_others_are_told_what_th
     let tools = "async () => (await codemode.tools()).filter(t => t.server === 'snippets').map(t => t.name)";
     assert_eq!(find(&mut client, tools).await, r#"["snippets_mine","snippets_ours","snippets_everybodys"]"#);
     assert_eq!(find(&mut other, tools).await, r#"["snippets_everybodys"]"#);
-    assert_eq!(run(&mut client, "async () => (await codemode.snippets_ours({text: 'z'})).said").await.text(), "z");
-    assert_eq!(run(&mut other, "async () => (await codemode.snippets_everybodys({text: 'z'})).said").await.text(), "z");
+    assert_eq!(run(&mut client, "async () => (await codemode.snippets_ours({text: 'z'})).said").await.text(), "one: z");
+    assert_eq!(run(&mut other, "async () => (await codemode.snippets_everybodys({text: 'z'})).said").await.text(), "one: z");
     for name in ["snippets_mine", "snippets_ours", "snippets_nothing"] {
         let hidden = run(&mut other, &format!("async () => codemode.{name}({{text: 'z'}})")).await;
         let told = hidden.text().replace(name, "NAME");
@@ -117,7 +120,7 @@ async fn a_snippet_is_for_its_owner_its_group_or_all_and_others_are_told_what_th
     let own = saved(&mut other, "mine", "async () => 'eve'", "me").await;
     review(&portal, &own["digest"], Review::Approved).await;
     assert_eq!(run(&mut other, "async () => codemode.snippets.mine()").await.text(), "eve");
-    assert_eq!(run(&mut client, "async () => (await codemode.snippets.mine({text: 'a'})).said").await.text(), "a");
+    assert_eq!(run(&mut client, "async () => (await codemode.snippets.mine({text: 'a'})).said").await.text(), "one: a");
 }
 
 #[tokio::test]
@@ -136,7 +139,7 @@ async fn a_snippet_has_its_callers_rights_and_never_its_authors() {
     assert!(refused.text().contains("one_echo ok"), "which calls it made is told: {}", refused.text());
     assert_eq!(server.got("tools/call").len(), 1, "only what eve may do was done");
     let done = run(&mut author, "async () => codemode.snippets.sweep({text: 'x'})").await;
-    assert_eq!(done.text(), r#"["x","deleted"]"#);
+    assert_eq!(done.text(), r#"["one: x","deleted"]"#);
     // Each call is in the record, as the caller's, with the snippet that made it.
     let records = portal.records(12).await;
     let swept: Vec<_> = records.iter().filter(|r| r.snippet.as_deref() == Some("sweep") && r.user_name.as_deref() == Some("eve")).collect();
@@ -166,13 +169,17 @@ async fn policy_says_who_saves_and_who_calls_and_refusals_are_events() {
     review(&portal, &hidden["digest"], Review::Approved).await;
     let mut eve = Client::modern(portal.address).holding(&eve);
     assert!(run(&mut eve, &saving("x", ECHO, "me")).await.text().contains("policy does not let you save this"));
-    assert_eq!(run(&mut eve, "async () => (await codemode.snippets.team_echo({text: 'yes'})).said").await.text(), "yes");
+    assert_eq!(run(&mut eve, "async () => (await codemode.snippets.team_echo({text: 'yes'})).said").await.text(), "one: yes");
     let no = run(&mut eve, "async () => codemode.snippets.team_echo({text: 'no'})").await;
     assert!(no.text().contains("policy does not allow you to call the snippet `team-echo`"), "{}", no.text());
     let none = run(&mut client, "async () => codemode.snippets.mine({text: 'x'})").await;
     assert!(none.text().contains("is not a function"), "policy lets nobody call it: {}", none.text());
     let wrong = run(&mut eve, "async () => codemode.snippets.team_echo({n: 'x'})").await;
-    assert!(wrong.text().contains("do not fit the tool's input schema") && wrong.text().contains("snippets_team_echo({text: string"), "{}", wrong.text());
+    assert!(
+        wrong.text().contains("do not fit the tool's input schema") && wrong.text().contains("snippets_team_echo({text: string"),
+        "{}",
+        wrong.text()
+    );
     let events = portal.events(5).await;
     let refused: Vec<_> = events
         .iter()
@@ -244,7 +251,7 @@ async fn snippets_are_found_and_declared_like_tools() {
     review(&portal, &kept["digest"], Review::Approved).await;
     let found: Value = serde_json::from_str(&find(&mut client, search).await).unwrap();
     let line = "snippets_echo_twice({text: string, n?: number})";
-    assert_eq!(found, json!([{"name": "snippets_echo_twice", "signature": line, "summary": "Echoes a text, and doubles a number."}]));
+    assert_eq!(found, json!([{"name": "snippets_echo_twice", "signature": line, "summary": "Echoes a text, and doubles a number"}]));
     let of_server = "async () => (await codemode.search('echo', {server: 'snippets'})).map(t => t.name)";
     assert_eq!(find(&mut client, of_server).await, r#"["snippets_echo_twice"]"#);
     let declared = find(&mut client, "async () => codemode.describe('snippets_echo_twice', 'one_echo')").await;
@@ -276,7 +283,8 @@ async fn snippets_call_each_other_so_deep_and_share_the_bounds_of_one_script() {
     let thrice = run(&mut client, &twice.replace("i < 2", "i < 3")).await;
     assert!(failed(&thrice) && thrice.text().contains("more than 100 tool calls"), "{}", thrice.text());
     // Two seconds of computing are a script's here.
-    let slow = run(&mut client, "async () => { for (let i = 0; i < 4; i++) await codemode.snippets.slow({text: 'x'}); return 'well' }").await;
+    let slow =
+        run(&mut client, "async () => { for (let i = 0; i < 4; i++) await codemode.snippets.slow({text: 'x'}); return 'well' }").await;
     assert!(failed(&slow) && slow.text().contains("computed for more than"), "{}", slow.text());
     let saves = run(&mut client, "async () => codemode.snippets.saves({text: 'x'})").await;
     assert!(saves.text().contains("a snippet saves no snippets"), "{}", saves.text());
@@ -302,7 +310,7 @@ async fn its_owner_forgets_a_snippet_and_nobody_else_does() {
     let forget = "async () => codemode.forget('echo', {for: 'portal'})";
     assert!(failed(&run(&mut other, forget).await));
     portal.heed().await;
-    assert_eq!(run(&mut other, call).await.text(), "x");
+    assert_eq!(run(&mut other, call).await.text(), "one: x");
     let forgotten = run(&mut client, forget).await;
     assert_eq!(forgotten.text(), r#"{"name":"echo","for":"portal","forgotten":1}"#);
     portal.heed().await;

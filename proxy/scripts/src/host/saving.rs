@@ -191,7 +191,10 @@ fn audience(options: Option<&Map<String, Value>>) -> Result<SnippetAudience, Ref
 }
 
 fn off() -> Refusal {
-    (refused("off"), "nothing is saved on this portal: whoever runs it can turn that on, with `snippets: review` in its configuration".to_owned())
+    (
+        refused("off"),
+        "nothing is saved on this portal: whoever runs it can turn that on, with `snippets: review` in its configuration".to_owned(),
+    )
 }
 
 fn busy(_: gnomon_shares::Refused) -> Refusal {
