@@ -248,7 +248,7 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
             "{id: main, servers: [docs], code_mode: off, snippets: review}",
             "snippets are of Code Mode, and `code_mode` is `off`: turn it on, or leave `snippets` out",
         ),
-        ("{id: main, servers: [docs], policy: [{allow: {servers: [snippets]}}]}", "no server is called `snippets`"),
+        ("{id: main, servers: [docs], policy: [{allow: {servers: [snippets]}}]}", "no server is called `snippets`; known here: docs, wiki"),
         ("{id: main, servers: [docs], path: mcp}", "`mcp` is not a path: it begins with `/` and has no query"),
     ] {
         let error = refusal(&format!("{servers}portals:\n  - {portal}\n"));

@@ -153,11 +153,7 @@ impl Following {
         }
         match self.decided.approved_snippets().await {
             Ok(snippets) => self.snippets = snippets,
-            Err(error) => {
-                // Asked again the next time: somebody may be writing.
-                self.read = None;
-                tracing::error!(%error, "snippets of Code Mode cannot be read; those that were approved before stay in force");
-            }
+            Err(error) => tracing::error!(%error, "snippets of Code Mode cannot be read; those that were approved before stay in force"),
         }
         match self.decided.reviews().await {
             Ok(reviews) => {

@@ -31,6 +31,8 @@ use std::{
 pub const SERVER: &str = "snippets";
 /// The tool of that server by which policy decides who may save snippets. No snippet is called so.
 pub const SAVE: &str = "codemode.save";
+/// The name in records of taking one's own back, which everybody may.
+pub(crate) const FORGET: &str = "codemode.forget";
 
 /// An approved snippet.
 #[derive(Debug)]

@@ -119,7 +119,7 @@ async fn a_snippet_is_for_its_owner_its_group_or_all_and_others_are_told_what_th
     // The name of somebody else's snippet for oneself is free.
     let own = saved(&mut other, "mine", "async () => 'eve'", "me").await;
     review(&portal, &own["digest"], Review::Approved).await;
-    assert_eq!(run(&mut other, "async () => codemode.snippets.mine()").await.text(), "eve");
+    assert_eq!(run(&mut other, "async () => codemode.snippets.mine({text: 'x'})").await.text(), "eve");
     assert_eq!(run(&mut client, "async () => (await codemode.snippets.mine({text: 'a'})).said").await.text(), "one: a");
 }
 
@@ -174,7 +174,7 @@ async fn policy_says_who_saves_and_who_calls_and_refusals_are_events() {
     assert!(no.text().contains("policy does not allow you to call the snippet `team-echo`"), "{}", no.text());
     let none = run(&mut client, "async () => codemode.snippets.mine({text: 'x'})").await;
     assert!(none.text().contains("is not a function"), "policy lets nobody call it: {}", none.text());
-    let wrong = run(&mut eve, "async () => codemode.snippets.team_echo({n: 'x'})").await;
+    let wrong = run(&mut eve, "async () => codemode.snippets.team_echo({text: 'yes', n: 'x'})").await;
     assert!(
         wrong.text().contains("do not fit the tool's input schema") && wrong.text().contains("snippets_team_echo({text: string"),
         "{}",

@@ -103,7 +103,8 @@ impl<C: Calls> Host<'_, C> {
                 act.called(ended.host_calls);
                 match valued(ended, &self.works.limits) {
                     Ok(value) => (Ok(value), Ending::of(Status::Ok)),
-                    Err((failure, ended)) => {
+                    Err(failed) => {
+                        let (failure, ended) = *failed;
                         let text = text_of(Err(&failure), &ended, |_| None);
                         (Err(format!("the snippet `{name}` failed. {text}")), Ending::because(Status::Error, failure.word))
                     }
@@ -142,7 +143,7 @@ impl<C: Calls> Host<'_, C> {
 }
 
 /// The value of a snippet that came to one.
-fn valued(mut ended: Execution, limits: &Limits) -> Result<Box<Raw>, (Failure, Execution)> {
+fn valued(mut ended: Execution, limits: &Limits) -> Result<Box<Raw>, Box<(Failure, Execution)>> {
     let outcome = std::mem::replace(&mut ended.outcome, Ended::Lost);
     let (word, text) = match outcome {
         Ended::Value(value) => return Ok(value),
@@ -152,5 +153,5 @@ fn valued(mut ended: Execution, limits: &Limits) -> Result<Box<Raw>, (Failure, E
         Ended::Lost => ("lost", "its process was lost: try again with less at a time".to_owned()),
         Ended::Violation(_) => ("violation", "the sandbox ended it".to_owned()),
     };
-    Err((Failure { word: word.into(), text }, ended))
+    Err(Box::new((Failure { word: word.into(), text }, ended)))
 }

@@ -3,7 +3,7 @@
 use super::Host;
 use crate::{
     Calls, refused,
-    shelf::{SAVE, SERVER, callable_name, entry_of, proven},
+    shelf::{FORGET, SAVE, SERVER, callable_name, entry_of, proven},
 };
 use gnomon_access::{Asked, Capability, Hints};
 use gnomon_audit::Status;
@@ -43,7 +43,7 @@ fn invalid(why: impl Into<String>) -> Refusal {
 impl<C: Calls> Host<'_, C> {
     /// `codemode.save(name, code, {description, parameters, for})`.
     pub(super) async fn save(&self, arguments: &Raw) -> Result<String, String> {
-        self.recorded(arguments, async |call, act, given| {
+        self.recorded(SAVE, arguments, async |call, act, given| {
             let snippet = self.proposal(call, &given)?;
             self.may_save(call, act, &snippet)?;
             self.read(&snippet).await?;
@@ -58,7 +58,7 @@ impl<C: Calls> Host<'_, C> {
 
     /// `codemode.forget(name, {for})`: all versions that the caller saved.
     pub(super) async fn forget(&self, arguments: &Raw) -> Result<String, String> {
-        self.recorded(arguments, async |_, _, given| {
+        self.recorded(FORGET, arguments, async |_, _, given| {
             let name = given.first().and_then(Value::as_str).unwrap_or_default();
             let audience = audience(given.get(1).and_then(Value::as_object))?;
             let owner = proven(&self.call.caller).ok_or_else(unknown_caller)?;
@@ -73,9 +73,10 @@ impl<C: Calls> Host<'_, C> {
         .await
     }
 
-    /// Does it as a call of [`SAVE`] in the record.
+    /// Does it as a call of this tool in the record.
     async fn recorded(
         &self,
+        tool: &'static str,
         arguments: &Raw,
         does: impl AsyncFnOnce(&Call, &Act, Vec<Value>) -> Result<Value, Refusal>,
     ) -> Result<String, String> {
@@ -84,7 +85,7 @@ impl<C: Calls> Host<'_, C> {
         }
         let call = Call { script: Some(self.script.clone()), ..self.call.clone() };
         let act = self.calls.begin(&call, "tools/call");
-        act.names(|| SmolStr::new_static(SAVE));
+        act.names(|| SmolStr::new_static(tool));
         act.goes_to(&SmolStr::new_static(SERVER), None, arguments.get().len());
         let done = match (self.shelf, serde_json::from_str::<Vec<Value>>(arguments.get())) {
             (None, _) => Err(off()),
