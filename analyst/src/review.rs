@@ -1,4 +1,6 @@
-//! `gnomon review`: what people decided about MCP servers, and the way there.
+//! `gnomon review`: what people decided about MCP servers and snippets of Code Mode, and the way there.
+
+mod snippet;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
@@ -39,6 +41,9 @@ pub enum Review {
     Approve(Approve),
     /// Forbid a server: it is not sanctioned, and rules can refuse it
     Deny(Deny),
+    /// Saved snippets of Code Mode: list, show, approve, deny
+    #[command(subcommand)]
+    Snippet(snippet::Snippet),
 }
 
 #[derive(Args)]
@@ -188,6 +193,7 @@ impl Review {
             Self::Deny(Deny { state, config, server, owner, reason, until }) => {
                 decide((&state, &config), &server, State::Denied, owner, Some(reason), until)
             }
+            Self::Snippet(snippet) => snippet.run(),
         }
     }
 }
@@ -224,7 +230,10 @@ impl Known {
 impl List {
     fn run(self) -> Result<()> {
         let dir = self.state.dir()?;
-        let decisions::Known { reviews, stale } = runtime()?.block_on(decisions::known(&self.config.load()?.decided(&dir)))?;
+        let (decided, runtime) = (self.config.load()?.decided(&dir), runtime()?);
+        let decisions::Known { reviews, stale } = runtime.block_on(decisions::known(&decided))?;
+        // Which wait is not known while the database is away, as is said below.
+        let snippets = if stale.is_some() { Vec::new() } else { runtime.block_on(snippet::listed(&decided, self.only))? };
         let mut known = known(&reviews, inventory(&dir)?);
         // What configuration allows and nobody decided about waits for nobody.
         known.retain(|known| known.state != Shown::Unreviewed || !known.is_sanctioned_by_traffic());
@@ -235,9 +244,17 @@ impl List {
             writeln!(out, "{}", stale.head())?;
         }
         match self.format.format() {
-            Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&known.iter().map(Known::to_json).collect::<Vec<_>>())?)?,
-            Format::Text if known.is_empty() => writeln!(out, "no server waits for a review, and none was decided about")?,
-            Format::Text => known.iter().try_for_each(|known| row(&mut out, known))?,
+            Format::Json => {
+                let all: Vec<_> = known.iter().map(Known::to_json).chain(snippets.iter().map(snippet::to_json)).collect();
+                writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
+            }
+            Format::Text if known.is_empty() && snippets.is_empty() => {
+                writeln!(out, "no server waits for a review, and none was decided about")?
+            }
+            Format::Text => {
+                known.iter().try_for_each(|known| row(&mut out, known))?;
+                snippets.iter().try_for_each(|kept| snippet::row(&mut out, kept))?;
+            }
         }
         if let (Format::Text, Some(stale)) = (self.format.format(), &stale) {
             stale.differences().iter().try_for_each(|(server, there)| elsewhere(&mut out, server, there.as_ref()))?;

@@ -9,9 +9,9 @@ use crate::{
     servers::{Server, place},
 };
 use gnomon_access::{AuthConfig, AuthSource, Policy, PolicySource, yaml::hint};
-use gnomon_portal::{CodeMode, Labels, Payloads, Prefix, SessionLimits};
+use gnomon_portal::{CodeMode, Labels, Payloads, Prefix, SNIPPETS, SessionLimits, Snippets};
 use serde_json::{Value, json};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 use smol_str::SmolStr;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,6 +23,7 @@ use std::{
 
 words! { Prefix: "always" => Always, "never" => Never }
 words! { CodeMode: "off" => Off, "opt_in" => OptIn, "default_on" => DefaultOn, "enforced" => Enforced }
+words! { Snippets: "off" => Off, "review" => Review }
 
 mapping! {
     struct PortalSource at "portals[]." {
@@ -57,6 +58,9 @@ mapping! {
         /// Code Mode ([codemode.md](../codemode.md)): for no client, for clients that ask with `?codemode=search_and_execute`, for
         /// clients that do not say `?codemode=off`, or for every client.
         code_mode as Word<CodeMode> => CodeMode = CodeMode::OptIn;
+        /// Saved snippets of Code Mode ([codemode.md](../codemode.md#saved-snippets)): none, or those that callers save, as policy lets
+        /// them, and that somebody approved with `gnomon review snippet`.
+        snippets as Word<Snippets> => Snippets = Snippets::Off;
         /// Payloads of calls that the audit records: `arguments`, `results`. Secrets and personal numbers are redacted as far as they can
         /// be told by name or form, and texts cut after 1024 characters ([audit.md](../audit.md)).
         record as Texts, without "none", sample "[arguments]";
@@ -149,6 +153,8 @@ pub struct Portal {
     pub prefix: Prefix,
     /// The callers that are offered Code Mode.
     pub code_mode: CodeMode,
+    /// Whether snippets of Code Mode are saved and called.
+    pub snippets: Snippets,
     /// The payloads that the audit records.
     pub record: Payloads,
     /// The access policy.
@@ -216,6 +222,7 @@ impl Portal {
             "overrides": self.labels.iter().map(|(id, labels)| (id.to_string(), labels_json(labels))).collect::<serde_json::Map<_, _>>(),
             "prefix": self.prefix.word(),
             "code_mode": self.code_mode.word(),
+            "snippets": self.snippets.word(),
             "record": recorded(self.record),
             "sessions": {"max": self.sessions.most, "idle_seconds": self.sessions.idle.as_secs()},
             "max_request_bytes": self.max_request_bytes,
@@ -325,6 +332,11 @@ impl Check<'_> {
             self.refuse(said, "`never` is for portals with a single server: names of several would collide".to_owned());
         }
         let code_mode = PortalSource::code_mode(portal.code_mode, self)?;
+        let said = portal.snippets.as_ref().map(|word| word.referenced);
+        let snippets = PortalSource::snippets(portal.snippets, self)?;
+        if let Some(said) = said.filter(|_| snippets == Snippets::Review) {
+            self.snippets(said, code_mode, &offered);
+        }
         let mut record = Payloads::default();
         for word in &portal.record {
             match self.choice(word, &[("arguments", "arguments"), ("results", "results")]) {
@@ -337,7 +349,8 @@ impl Check<'_> {
             None => Policy::default(),
             Some(source) => match Policy::compile(&source.value, &self.file.display().to_string()) {
                 Ok(policy) => {
-                    let ids: Vec<&str> = servers.iter().map(|known| known.id.as_str()).collect();
+                    let own = (snippets == Snippets::Review).then_some(SNIPPETS);
+                    let ids: Vec<&str> = servers.iter().map(|known| known.id.as_str()).chain(own).collect();
                     for problem in policy.unknown_servers(&ids) {
                         self.refuse(source.referenced, problem.to_string());
                     }
@@ -360,6 +373,7 @@ impl Check<'_> {
             labels,
             prefix,
             code_mode,
+            snippets,
             record,
             policy: Arc::new(policy),
             sessions: SessionLimits { most: sessions.max, idle: Duration::from_secs(sessions.idle_seconds) },
@@ -367,6 +381,19 @@ impl Check<'_> {
             max_request_bytes: PortalSource::max_request_bytes(portal.max_request_bytes, self).unwrap_or_default(),
             max_connections: PortalSource::max_connections(portal.max_connections, self).unwrap_or_default(),
         })
+    }
+
+    /// What a portal with saved snippets must be like.
+    fn snippets(&mut self, said: Location, code_mode: CodeMode, offered: &[String]) {
+        if code_mode == CodeMode::Off {
+            self.refuse(said, "snippets are of Code Mode, and `code_mode` is `off`: turn it on, or leave `snippets` out".to_owned());
+        }
+        let is_alike = |id: &&String| id.strip_prefix(SNIPPETS).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.', '_']));
+        if let Some(id) = offered.iter().find(is_alike) {
+            let cause =
+                format!("tools of a server `{id}` would be called like snippets: give the server another id, or leave `snippets` out");
+            self.refuse(said, cause);
+        }
     }
 
     fn tls(&mut self, tls: Spanned<raw::Tls>) -> Option<Tls> {

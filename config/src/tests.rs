@@ -244,6 +244,11 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
             "0.0.0.0:1 is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1",
         ),
         ("{id: main, servers: [docs], code_mode: on}", "`on` is not known here; known here: off, opt_in, default_on, enforced"),
+        (
+            "{id: main, servers: [docs], code_mode: off, snippets: review}",
+            "snippets are of Code Mode, and `code_mode` is `off`: turn it on, or leave `snippets` out",
+        ),
+        ("{id: main, servers: [docs], policy: [{allow: {servers: [snippets]}}]}", "no server is called `snippets`; known here: docs, wiki"),
         ("{id: main, servers: [docs], path: mcp}", "`mcp` is not a path: it begins with `/` and has no query"),
     ] {
         let error = refusal(&format!("{servers}portals:\n  - {portal}\n"));
@@ -251,6 +256,26 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
     }
     let secret = refusal("servers: [{id: docs, url: 'https://ada:hunter2@docs.example/mcp'}]\n");
     assert!(secret.ends_with("credentials do not belong into a URL; name them under `auth`") && !secret.contains("hunter2"), "{secret}");
+}
+
+#[test]
+fn a_portal_with_snippets_offers_no_server_that_is_called_like_them_and_its_policy_may_name_them() {
+    let portal = |server: &str, snippets: &str| {
+        let policy = "policy: [{allow: {servers: [snippets], tools: ['codemode.save']}}]";
+        format!(
+            "servers: [{{id: {server}, url: 'https://docs.example/mcp'}}]\nportals: [{{id: main, servers: [{server}], {snippets}{policy}}}]\n"
+        )
+    };
+    let config = parse(&portal("docs", "snippets: review, ")).unwrap();
+    assert_eq!(
+        (config.portals[0].snippets, &config.to_json()["portals"][0]["snippets"]),
+        (gnomon_portal::Snippets::Review, &"review".into())
+    );
+    for server in ["snippets", "snippets-x"] {
+        let error = refusal(&portal(server, "snippets: review, "));
+        assert!(error.contains("would be called like snippets: give the server another id"), "{error}");
+    }
+    parse(&portal("snippets", "")).unwrap();
 }
 
 #[test]

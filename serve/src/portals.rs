@@ -14,7 +14,9 @@ use gnomon_cli::line;
 use gnomon_codemode::SandboxConfig;
 use gnomon_config::{self as config, At, Config};
 use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamBudget, UpstreamTls};
-use gnomon_portal::{Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalMetrics, PortalOptions, Rules};
+use gnomon_portal::{
+    Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalMetrics, PortalOptions, Rules, Shelf, Snippets,
+};
 use gnomon_record::Owners;
 use gnomon_tls::{CertificateAuthority, ClientCertificates, LeafName, Shown, authorities, served};
 use gnomon_upstream::{
@@ -52,6 +54,7 @@ impl Portals {
         rules: &Rules,
         audit: Option<&Audit>,
         owners: Option<Arc<dyn Owners>>,
+        shelf: &Arc<Shelf>,
         descriptors: &Descriptors,
     ) -> Result<Self> {
         if config.portals.is_empty() {
@@ -67,7 +70,7 @@ impl Portals {
         let bounds = (descriptors.upstreams.clone(), descriptors.lookups);
         let run = Reaching::of(config, state_dir, rules.recorder.metrics().registry(), bounds)?;
         let metrics = PortalMetrics::register(rules.recorder.metrics().registry())?;
-        let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref(), metrics: &metrics };
+        let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref(), shelf, metrics: &metrics };
         let (mut listeners, mut portals, mut announcement) = (Vec::new(), Vec::new(), String::new());
         for together in config.listeners() {
             let (mut open, mut scheme): (Option<Listening>, _) = (None, "http");
@@ -300,6 +303,7 @@ struct Shared<'a> {
     audit: Option<&'a Audit>,
     works: Option<&'a Arc<CodeModeWorks>>,
     owners: Option<&'a Arc<dyn Owners>>,
+    shelf: &'a Arc<Shelf>,
     metrics: &'a PortalMetrics,
 }
 
@@ -307,7 +311,7 @@ fn portal_of(
     config: &Config,
     portal: &config::Portal,
     run: &Reaching,
-    Shared { rules, audit, works, owners, metrics }: Shared<'_>,
+    Shared { rules, audit, works, owners, shelf, metrics }: Shared<'_>,
 ) -> Result<Arc<Portal>> {
     let mut servers = Vec::with_capacity(portal.servers.len());
     for server in portal.servers.iter().filter_map(|id| config.servers.iter().find(|server| server.id == *id)) {
@@ -331,6 +335,7 @@ fn portal_of(
         rules: Some(rules.clone()),
         code_mode: portal.code_mode,
         codemode: works.cloned(),
+        snippets: (portal.snippets == Snippets::Review).then(|| shelf.clone()),
         metrics: Some(metrics.clone()),
         acts: audit.map(|audit| acts(config, portal, audit, rules)).transpose()?,
     }))

@@ -1,5 +1,5 @@
-//! Puts people's decisions about servers in force while gnomon runs: reads the journal when it changes, and
-//! lets approvals run out at their time.
+//! Puts people's decisions about servers, and about snippets of Code Mode, in force while gnomon runs: reads the journal when it
+//! changes, and lets approvals run out at their time.
 //!
 //! Looks once a second, which costs three `stat`, or a question to the database that gnomons share. What cannot be read leaves what was
 //! decided before in force, and says so once.
@@ -9,6 +9,7 @@ use gnomon_inspect::{Inspector, Reviews, Sighting};
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Condition, Decided, Decision, EventFilter, Following, Order, Reader, conditions_on};
 use gnomon_observe::{APPROVAL_EXPIRED, Action, Field, Observation, Review};
+use gnomon_portal::Shelf;
 use gnomon_record::Recorder;
 use std::{
     collections::HashSet,
@@ -27,6 +28,7 @@ pub struct Reviewing {
     following: Following,
     ledger: PathBuf,
     inspector: Arc<Inspector>,
+    shelf: Arc<Shelf>,
     recorder: Arc<Recorder>,
     decisions: Vec<Decision>,
     in_force: Reviews,
@@ -36,9 +38,15 @@ pub struct Reviewing {
 
 impl Reviewing {
     /// Puts in force what was decided so far.
-    pub async fn start(decided: Decided, ledger: PathBuf, inspector: Arc<Inspector>, recorder: Arc<Recorder>) -> Self {
+    pub async fn start(
+        decided: Decided,
+        ledger: PathBuf,
+        (inspector, shelf): (Arc<Inspector>, Arc<Shelf>),
+        recorder: Arc<Recorder>,
+    ) -> Self {
         let (following, decisions) = Following::begin(decided);
-        let mut this = Self { following, ledger, inspector, recorder, decisions, in_force: Reviews::default(), told: HashSet::new() };
+        let mut this =
+            Self { following, ledger, inspector, shelf, recorder, decisions, in_force: Reviews::default(), told: HashSet::new() };
         this.look(unix_millis(SystemTime::now())).await;
         this
     }
@@ -63,6 +71,7 @@ impl Reviewing {
             self.decisions = news;
         }
         self.recorder.metrics().decisions_read(self.following.is_current());
+        self.shelf.replace(self.following.approved_snippets(), now_ms);
         let now = judging::reviews(&self.decisions, now_ms);
         if now != self.in_force {
             self.inspector.replace_reviews(Arc::new(now.clone()));

@@ -26,7 +26,7 @@ use gnomon_inspect::Sighting;
 use gnomon_intercept::serve_metrics;
 use gnomon_ledger::{EventFilter, Reader};
 use gnomon_observe::{Action, Class, Field, Observation, UNUSUAL_VOLUME};
-use gnomon_portal::Rules;
+use gnomon_portal::{Rules, Shelf};
 use gnomon_record::Recorder;
 use gnomon_resident::Idle;
 use gnomon_supervise::service;
@@ -125,7 +125,8 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
         };
         let rules = Rules { inspector: inspector.clone(), recorder: recorder.clone() };
         let (audit, owners) = (auditing.as_ref().map(|auditing| &auditing.audit), watching.as_ref().map(Watching::owners));
-        let portals = Portals::open(config, state_dir, &rules, audit, owners, &descriptors).await?;
+        let shelf = Shelf::new(config.decided(state_dir));
+        let portals = Portals::open(config, state_dir, &rules, audit, owners, &shelf, &descriptors).await?;
         let mut signals = Signals::new()?;
         let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let _vouching = service::vouch(tokio::runtime::Handle::current())?;
@@ -147,7 +148,8 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
         let regulating = tokio::spawn(regulating.run(asked_for));
         let mut offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
-        let reviewing = Reviewing::start(config.decided(state_dir), ledger_in(state_dir), inspector.clone(), recorder.clone()).await;
+        let reviewing =
+            Reviewing::start(config.decided(state_dir), ledger_in(state_dir), (inspector.clone(), shelf), recorder.clone()).await;
         let reviewing = tokio::spawn(reviewing.run());
         let own = writer.take_detections().map(|detections| tokio::spawn(record_own(detections, recorder.clone())));
         let mut narrating = tokio::spawn(narrate(ledger_in(state_dir), narration));

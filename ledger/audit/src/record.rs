@@ -281,6 +281,9 @@ fields! {
     task: Option<SmolStr> = "mcp.task.id" "The task that a call began, or that was asked for.";
     execution: Option<SmolStr> = "gnomon.execution.id" "The execution in Code Mode that it is or belongs to.";
     code_sha256: Option<SmolStr> = "gnomon.code.sha256" "Of an execution: a digest of its code.";
+    snippet: Option<SmolStr> = "gnomon.snippet.name" "The saved snippet that was saved or used, or whose code asked for this.";
+    snippet_version: Option<u32> = "gnomon.snippet.version" "Its version.";
+    snippet_sha256: Option<SmolStr> = "gnomon.snippet.sha256" "The SHA-256 by which it was approved.";
     calls: Option<u64> = "gnomon.code.calls" "Of an execution: how many calls its code asked for.";
     policy_line: Option<SmolStr> = "gnomon.policy.line" "The entry of policy that decided, `file:line:column`.";
     policy_text: Option<SmolStr> = "gnomon.policy.text" "Its text.";

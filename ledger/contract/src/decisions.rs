@@ -1,6 +1,10 @@
 //! The journal of decisions: kept in order, seen in order by all, imported once.
 
-use gnomon_ledger_model::{DecidedBy, DecisionEntry, Decisions, KeptEntry, Topic, import};
+use gnomon_ledger_model::{
+    DecidedBy, DecisionEntry, Decisions, ForgottenSnippet, KeptEntry, Snippet, SnippetAudience, SnippetDecision, SnippetEntry, Topic,
+    import,
+};
+use gnomon_observe::Review;
 use std::future::Future;
 
 /// A journal in some database, empty at first and no other test's.
@@ -165,4 +169,44 @@ pub async fn what_was_decided_before_a_line_came_stands_again_when_it_is_gone(jo
     assert_eq!(bodies(&standing), [("a:443", Some("allow")), ("b:443", Some("deny")), ("c:443", Some("deny"))]);
     assert_eq!(read("others", &[]).await, 1);
     assert_eq!(decisions.standing(Topic::Review).await.unwrap().len(), 2);
+}
+
+/// A proposal, what was decided about it and that it was forgotten: each stands by its own, under the digest of the code.
+pub async fn a_snippet_and_the_decision_about_it_stand_under_its_digest(journal: &impl Journal) {
+    let mut decisions = journal.decisions().await;
+    let snippet = Snippet {
+        portal: "main".to_owned(),
+        audience: SnippetAudience::Group("adas".to_owned()),
+        name: "weekly-report".to_owned(),
+        version: 1,
+        owner: "ada".to_owned(),
+        description: "The week".to_owned(),
+        parameters: serde_json::json!({"type": "object"}),
+        code: format!("async () => '\u{0}{}'", "ü".repeat(30 << 10)),
+    };
+    let (entry, digest) = snippet.to_entry(by("ada"), 5);
+    decisions.put(std::slice::from_ref(&entry)).await.unwrap();
+    let decision = |state| SnippetDecision {
+        at_ms: 6,
+        by: by("eve"),
+        digest: digest.clone(),
+        state,
+        owner: Some("team".to_owned()),
+        reason: None,
+        until_ms: None,
+    };
+    decisions.put(&[decision(Review::Denied).to_entry()]).await.unwrap();
+    decisions.put(&[decision(Review::Approved).to_entry()]).await.unwrap();
+    let standing = decisions.standing(Topic::Snippet).await.unwrap();
+    assert_eq!(standing.len(), 1, "a decision leaves the proposal where it is");
+    assert_eq!(standing[0].snippet().unwrap(), Some(SnippetEntry::Proposed(snippet.clone())));
+    let about = decisions.standing(Topic::SnippetReview).await.unwrap();
+    assert_eq!(about.len(), 1);
+    assert_eq!(about[0].of_snippet().unwrap(), Some(decision(Review::Approved)));
+    assert_eq!(decisions.about(Topic::SnippetReview, &digest).await.unwrap().len(), 2);
+    let forgotten = ForgottenSnippet::of(&snippet);
+    decisions.put(&[forgotten.to_entry(&digest, by("ada"), 7)]).await.unwrap();
+    let standing = decisions.standing(Topic::Snippet).await.unwrap();
+    assert_eq!(standing[0].snippet().unwrap(), Some(SnippetEntry::Forgotten(forgotten)));
+    assert!(decisions.standing(Topic::Review).await.unwrap().is_empty(), "servers are another topic");
 }

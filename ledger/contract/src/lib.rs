@@ -91,6 +91,7 @@ macro_rules! contract_of_decisions {
             decisions::whoever_follows_misses_nothing_of_many_writers,
             decisions::a_file_is_imported_once_and_again_where_it_changed,
             decisions::what_was_decided_before_a_line_came_stands_again_when_it_is_gone,
+            decisions::a_snippet_and_the_decision_about_it_stand_under_its_digest,
         );
     };
 }

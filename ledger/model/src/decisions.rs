@@ -1,5 +1,6 @@
-//! What people decide and every gnomon heeds: reviews of servers, verdicts on events, exceptions to rules. A journal: an entry
-//! is never changed, a withdrawal is an entry too, and so it is its own record of who decided what, when and why.
+//! What people decide and every gnomon heeds: reviews of servers, verdicts on events, exceptions to rules, and of snippets of Code Mode
+//! what was proposed as well. A journal: an entry is never changed, a withdrawal is an entry too, and so it is its own record of who
+//! decided what, when and why.
 //!
 //! An engine keeps entries and knows no more of one than what it is about. Files that people write by hand are a source of
 //! entries ([`import`]): what changed in them is put, what did not is not, so whoever decides elsewhere later is not overruled.
@@ -19,11 +20,15 @@ pub enum Topic {
     Verdict,
     /// An exception to rules; its subject is the name of its file.
     Exception,
+    /// A proposed snippet of Code Mode; its subject is its SHA-256.
+    Snippet,
+    /// A decision about such a snippet; its subject is the snippet's SHA-256.
+    SnippetReview,
 }
 
 impl Topic {
     /// All variants.
-    pub const ALL: [Topic; 3] = [Topic::Review, Topic::Verdict, Topic::Exception];
+    pub const ALL: [Topic; 5] = [Topic::Review, Topic::Verdict, Topic::Exception, Topic::Snippet, Topic::SnippetReview];
 
     /// The word that is stored.
     #[must_use]
@@ -32,6 +37,8 @@ impl Topic {
             Topic::Review => "review",
             Topic::Verdict => "verdict",
             Topic::Exception => "exception",
+            Topic::Snippet => "snippet",
+            Topic::SnippetReview => "snippet_review",
         }
     }
 

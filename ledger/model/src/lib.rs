@@ -31,6 +31,7 @@ mod pattern;
 mod questions;
 mod reviews;
 mod seen;
+mod snippets;
 mod store;
 mod story;
 mod today;
@@ -55,6 +56,10 @@ pub use inventory::{
 pub use pattern::{Pattern, PatternPart};
 pub use questions::{Found, Questions};
 pub use reviews::{DecidedBy, Decision, MAX_REVIEW_TEXT, NamedServer, NoServer, ReviewedServer, conditions_on};
+pub use snippets::{
+    ForgottenSnippet, MAX_SNIPPET_CODE, MAX_SNIPPET_DESCRIPTION, MAX_SNIPPET_NAME, MAX_SNIPPET_PARAMETERS, NoAudience, Snippet,
+    SnippetAudience, SnippetDecision, SnippetEntry, plain_name,
+};
 pub use store::{Asked, Forgotten, Keep, LedgerReader, Store, Stored};
 pub use story::{
     IdPrefix, More, NEAR_EVENTS, Names, OUTCOME_EVENTS, Related, Relation, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, Story,

@@ -5,6 +5,8 @@
 use super::{
     Decided, DecidedError, FileError, JournalLocation, Looked,
     cache::{is_gone, note, recall, remembered},
+    snippet_cache,
+    snippets::{KeptSnippet, approved, refused},
     verdicts::{Noted, NotedError},
 };
 use crate::Decision;
@@ -23,7 +25,7 @@ const READS: usize = 5;
 /// The interval at which a saved copy of the journal is confirmed to be current.
 const NOTED: Duration = Duration::from_secs(60);
 
-/// Follows the reviews of servers.
+/// Follows the reviews of servers, and of snippets of Code Mode.
 #[derive(Debug)]
 pub struct Following {
     decided: Decided,
@@ -32,6 +34,8 @@ pub struct Following {
     shared: Shared,
     imported: Current,
     journal: Current,
+    /// The snippets that were approved when the journal was read last.
+    snippets: Vec<KeptSnippet>,
 }
 
 /// Current or not, for what is in force.
@@ -110,8 +114,19 @@ impl Following {
             JournalLocation::Folder => (Vec::new(), None),
             JournalLocation::Shared(_) => remembered(&decided.state_dir),
         };
+        let snippets = match &decided.place {
+            JournalLocation::Folder => Vec::new(),
+            JournalLocation::Shared(_) => snippet_cache::remembered(&decided.state_dir),
+        };
         let shared = Shared { position, read: known.clone(), ..Shared::default() };
-        (Self { decided, read: None, shared, imported: Current::No, journal: Current::No }, known)
+        (Self { decided, read: None, shared, imported: Current::No, journal: Current::No, snippets }, known)
+    }
+
+    /// The snippets that were approved, and neither denied nor forgotten since, when the journal was read last; an approval may have run
+    /// out. Where it cannot be read, or is not the one that was read, no other comes to these.
+    #[must_use]
+    pub fn approved_snippets(&self) -> &[KeptSnippet] {
+        &self.snippets
     }
 
     /// True if the reviews in force are current as far as is known: the last look at files and journal brought no error.
@@ -135,6 +150,10 @@ impl Following {
         match self.decided.import().await {
             Ok(()) => self.imported = Current::Yes,
             Err(error) => self.not_imported(&error),
+        }
+        match self.decided.approved_snippets().await {
+            Ok(snippets) => self.snippets = snippets,
+            Err(error) => tracing::error!(%error, "snippets of Code Mode cannot be read; those that were approved before stay in force"),
         }
         match self.decided.reviews().await {
             Ok(reviews) => {
@@ -191,7 +210,8 @@ impl Following {
     fn save(&mut self, news: &News) {
         let Shared { position: Some(position), noted, .. } = &self.shared else { return };
         let saved = match news {
-            News::Read(reviews) => recall(&self.decided.state_dir, reviews, position),
+            News::Read(reviews) => snippet_cache::recall(&self.decided.state_dir, &self.snippets)
+                .and_then(|()| recall(&self.decided.state_dir, reviews, position)),
             News::Nothing if noted.is_none_or(|at| at.elapsed() > NOTED) => note(&self.decided.state_dir, position),
             News::Nothing | News::Held(_) => return,
         };
@@ -232,7 +252,7 @@ impl Following {
         let news = if self.shared.is_read && self.shared.position.as_ref() == Some(&there) {
             News::Nothing
         } else {
-            let mut reviews = standing(&mut journal).await?;
+            let (mut reviews, mut snippets) = (standing(&mut journal).await?, approved(&mut journal).await?);
             // So that what is saved is what stood there, and neither more nor less.
             for _ in 0..READS {
                 let now = self.continued(&mut journal, &there).await?;
@@ -240,8 +260,9 @@ impl Following {
                     break;
                 }
                 there = now;
-                reviews = standing(&mut journal).await?;
+                (reviews, snippets) = (standing(&mut journal).await?, approved(&mut journal).await?);
             }
+            self.snippets = snippets;
             News::Read(reviews)
         };
         match self.shared.verdicts.catch_up(&mut journal, there.number, &self.decided.state_dir).await {
@@ -294,7 +315,13 @@ impl Following {
             self.shared.contradiction = Some(Contradiction { there: None, is_saved: !is_gone(&self.decided.state_dir) });
         }
         let is_known = self.shared.contradiction.as_ref().is_some_and(|since| since.there.as_ref() == Some(&there));
-        let news = if is_known { None } else { Some(with_denials(&self.shared.read, standing(&mut journal).await?)) };
+        let news = if is_known {
+            None
+        } else {
+            let refused = refused(&mut journal).await?;
+            self.snippets.retain(|kept| !refused.contains(&kept.digest));
+            Some(with_denials(&self.shared.read, standing(&mut journal).await?))
+        };
         if let Some(contradiction) = &mut self.shared.contradiction {
             contradiction.there = Some(there);
         }

@@ -4,11 +4,14 @@
 mod cache;
 mod files;
 mod following;
+mod snippet_cache;
+mod snippets;
 mod verdicts;
 
 pub use cache::Recalled;
 pub use files::{FileError, MAX_REVIEWS_BYTES, reviews_in, verdicts_in};
 pub use following::Following;
+pub use snippets::{KeptSnippet, ProposalError, Proposed};
 pub use verdicts::RecalledVerdicts;
 
 use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServer, Verdict};

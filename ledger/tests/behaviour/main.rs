@@ -5,6 +5,7 @@
 mod bounds;
 mod durability;
 mod questions;
+mod snippets;
 mod stories;
 mod volume;
 

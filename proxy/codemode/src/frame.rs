@@ -80,6 +80,8 @@ pub enum ToWorker<'a> {
         /// Code as the model wrote it.
         #[serde(borrow)]
         code: &'a str,
+        /// What is done with it.
+        task: Work<'a>,
     },
     /// The answer to a call.
     Answer {
@@ -91,6 +93,17 @@ pub enum ToWorker<'a> {
     },
     /// The time of a [`FromWorker::Rest`] is over.
     Tick,
+}
+
+/// What a worker does with its code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work<'a> {
+    /// Run it.
+    Run,
+    /// Run it with these arguments, JSON.
+    RunWith(&'a str),
+    /// Read it, and run nothing.
+    Read,
 }
 
 /// The answer to a call.

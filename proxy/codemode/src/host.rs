@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::{Names, Raw};
 
-/// Names on `codemode` that are no tools: `tools()`, `search(query, options)`, `describe(name)`, `result(id, from)` and
-/// `withMeta(name, arguments)`, and two that the language asks any object for. They come before tools of the same name, and every
-/// program has the first five; a host that does not offer one refuses it.
-pub const RESERVED: [&str; 7] = ["tools", "search", "describe", "result", "withMeta", "then", "toJSON"];
+/// Names on `codemode` that are no tools: `tools()`, `search(query, options)`, `describe(name)`, `result(id, from)`,
+/// `withMeta(name, arguments)`, `save(name, code, options)` and `forget(name, options)`, and two that the language asks any object for.
+/// They come before tools of the same name, and every program has the first seven; a host that does not offer one refuses it.
+pub const RESERVED: [&str; 9] = ["tools", "search", "describe", "result", "withMeta", "save", "forget", "then", "toJSON"];
 
 /// A program to run.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,18 @@ pub struct Program<'a> {
     /// The tools that may be called. The worker never learns them: a name that is not among them
     /// is no tool, and its host hears of it by [`Host::unknown`].
     pub names: &'a Names,
+}
+
+/// What is done with a program's code.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Task<'a> {
+    /// It is run; a function is called with `codemode`.
+    #[default]
+    Run,
+    /// The same, and the function is given these arguments as its second.
+    RunWith(&'a Raw),
+    /// It is read and nothing of it run: its value is `true`, or it is an error of syntax.
+    Read,
 }
 
 /// A script's request.
@@ -33,6 +45,10 @@ pub enum Asked<'a> {
     Describe,
     /// `codemode.result(id, from)`.
     Result,
+    /// `codemode.save(name, code, options)`. The arguments of this and the next are an array of what was passed.
+    Save,
+    /// `codemode.forget(name, options)`.
+    Forget,
     /// `codemode.withMeta(name, arguments)`, of a name in [`Program::names`]: as [`Self::Tool`], but the answer is an object, with
     /// `value` where the tool answered or `error`, a text, where it failed, and `meta`, what came beside it.
     WithMeta(&'a str),
@@ -46,6 +62,8 @@ impl<'a> Asked<'a> {
             "search" => Some(Self::Search),
             "describe" => Some(Self::Describe),
             "result" => Some(Self::Result),
+            "save" => Some(Self::Save),
+            "forget" => Some(Self::Forget),
             _ => names.meant(name).map(Self::Tool),
         }
     }
@@ -54,7 +72,7 @@ impl<'a> Asked<'a> {
     pub(crate) fn tool(self) -> Option<&'a str> {
         match self {
             Self::Tool(name) | Self::WithMeta(name) => Some(name),
-            Self::Tools | Self::Search | Self::Describe | Self::Result => None,
+            Self::Tools | Self::Search | Self::Describe | Self::Result | Self::Save | Self::Forget => None,
         }
     }
 }

@@ -49,7 +49,7 @@ pub mod zygote;
 
 pub use declare::{MAX_TYPES, declare, signature, together};
 pub use frame::{FromWorker, Malformed, decode};
-pub use host::{Asked, Host, Program, RESERVED};
+pub use host::{Asked, Host, Program, RESERVED, Task};
 pub use layers::{LayerState, Layers};
 pub use limits::{Limit, Limits, MAX_CATALOGUE, MAX_HEAP, MAX_STACK, MAX_TIME};
 pub use names::{MAX_NAME, Names};

@@ -130,21 +130,19 @@ impl View {
 
     /// Finds tools by words; made when it is first asked for.
     pub fn index(&self) -> &Index {
-        self.index.get_or_init(|| {
-            let entries: Vec<(SmolStr, serde_json::Value)> = self
-                .all(Kind::Tool)
-                .iter()
-                .map(|exposed| {
-                    let text = exposed.brief.as_ref().unwrap_or(&exposed.text);
-                    (exposed.name.clone(), serde_json::from_slice(text).unwrap_or_default())
-                })
-                .collect();
-            Index::new(entries.iter().map(|(name, entry)| SearchEntry {
-                name,
-                description: entry["description"].as_str().unwrap_or_default(),
-                input: entry.get("inputSchema"),
-            }))
-        })
+        self.index.get_or_init(|| self.index_with(std::iter::empty()))
+    }
+
+    /// An index of the tools, in their order, and of these after them: names, and descriptions as tools have them, JSON.
+    pub fn index_with<'a>(&'a self, more: impl Iterator<Item = (&'a SmolStr, &'a Bytes)>) -> Index {
+        let tools = self.all(Kind::Tool).iter().map(|exposed| (&exposed.name, exposed.brief.as_ref().unwrap_or(&exposed.text)));
+        let entries: Vec<(&SmolStr, serde_json::Value)> =
+            tools.chain(more).map(|(name, text)| (name, serde_json::from_slice(text).unwrap_or_default())).collect();
+        Index::new(entries.iter().map(|(name, entry)| SearchEntry {
+            name,
+            description: entry["description"].as_str().unwrap_or_default(),
+            input: entry.get("inputSchema"),
+        }))
     }
 
     /// All entries of a kind, in order.

@@ -37,10 +37,10 @@ pub use gnomon_relay::{
     judged::Rules,
     metrics::PortalMetrics,
     names::Prefix,
-    offer::CodeMode,
+    offer::{CodeMode, Snippets},
     outflow::Outflow,
     sessions::SessionLimits,
 };
-pub use gnomon_scripts::CodeModeWorks;
+pub use gnomon_scripts::{CodeModeWorks, SERVER as SNIPPETS, Shelf};
 pub use portal::{Portal, PortalOptions};
 pub use serve::{Listening, PortalError};

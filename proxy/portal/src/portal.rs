@@ -26,7 +26,7 @@ use gnomon_relay::{
     sessions::{SessionLimits, Sessions},
     unsent::{Recipient, no_list},
 };
-use gnomon_scripts::{Calls, CodeModeWorks, Scripts, TOOLS};
+use gnomon_scripts::{Calls, CodeModeWorks, Scripts, Shelf, TOOLS};
 use gnomon_upstream::{
     Client, Reach,
     catalogue::Kind,
@@ -75,6 +75,8 @@ pub struct PortalOptions {
     pub code_mode: CodeMode,
     /// The works of Code Mode; without them there is none.
     pub codemode: Option<Arc<CodeModeWorks>>,
+    /// The saved snippets of Code Mode; without them none is saved or called.
+    pub snippets: Option<Arc<Shelf>>,
     /// Counters of entries that are not offered and of refusals; without them nothing is counted.
     pub metrics: Option<PortalMetrics>,
 }
@@ -114,7 +116,7 @@ impl Portal {
             sessions,
             log_in: LogIn::new(options.authenticator.clone()),
             clients: Clients::default(),
-            scripts: Scripts::new(road.clone(), options.codemode.clone(), options.rules.clone()),
+            scripts: Scripts::new(road.clone(), options.codemode.clone(), options.rules.clone(), options.snippets.clone()),
             road,
             options,
             tasks: Tasks::default(),

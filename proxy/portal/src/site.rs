@@ -79,6 +79,7 @@ mod tests {
             acts: None,
             code_mode: CodeMode::Off,
             codemode: None,
+            snippets: None,
             metrics: None,
         })
     }

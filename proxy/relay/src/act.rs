@@ -5,7 +5,7 @@
 
 use crate::{
     acts::{Acts, Ending, by, with},
-    call::{Call, Origin},
+    call::{Call, Origin, SavedSnippet},
 };
 use gnomon_access::LineRef;
 use gnomon_audit::{NotWritten, Record, RecordKind, Status, redact, text_digest};
@@ -67,6 +67,9 @@ impl Act {
             by(&mut record, &call.caller);
             record.method = Some(method.into());
             record.execution = call.script.as_ref().map(|script| script.execution.clone());
+            if let Some(snippet) = call.script.as_ref().and_then(|script| script.snippet.as_ref()) {
+                of_snippet(&mut record, snippet);
+            }
             match &call.from {
                 Origin::Session(session) => {
                     with(&mut record, &session.client);
@@ -153,6 +156,11 @@ impl Act {
         });
     }
 
+    /// Sets the saved snippet that it is about.
+    pub fn is_of_snippet(&self, snippet: &SavedSnippet) {
+        self.note(|_, record| of_snippet(record, snippet));
+    }
+
     /// The code asked for so many calls.
     pub fn called(&self, calls: u32) {
         self.note(|_, record| record.calls = Some(calls.into()));
@@ -208,6 +216,12 @@ impl Act {
             }
         }
     }
+}
+
+fn of_snippet(record: &mut Record, SavedSnippet { name, version, sha256 }: &SavedSnippet) {
+    record.snippet = Some(name.clone());
+    record.snippet_version = Some(*version);
+    record.snippet_sha256 = Some(sha256.clone());
 }
 
 /// A result as it is recorded.

@@ -33,6 +33,19 @@ pub struct Script {
     pub execution: SmolStr,
     /// The time that it waited for a person.
     pub waiting: Arc<Waiting>,
+    /// The saved snippet whose code asks, if it is not the caller's own.
+    pub snippet: Option<Arc<SavedSnippet>>,
+}
+
+/// A saved snippet of Code Mode, for the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedSnippet {
+    /// The name.
+    pub name: SmolStr,
+    /// The version.
+    pub version: u32,
+    /// The SHA-256 by which it was approved, 64 hexadecimal digits.
+    pub sha256: SmolStr,
 }
 
 /// A request with its way to the client.

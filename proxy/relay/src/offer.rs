@@ -19,6 +19,16 @@ pub enum CodeMode {
     Enforced,
 }
 
+/// Whether callers may save snippets of Code Mode, and call those that were approved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Snippets {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Whom policy lets; what is saved waits until a person approved it.
+    Review,
+}
+
 /// The offer to a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offer {

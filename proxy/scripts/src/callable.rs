@@ -1,7 +1,9 @@
 //! The tools of a caller by the names that JavaScript can call them by.
 
+use crate::shelf::{Approved, Shelved};
+use bytes::Bytes;
 use gnomon_access::{Caller, Policy};
-use gnomon_codemode::Names;
+use gnomon_codemode::{Index, Names};
 use gnomon_lists::{
     identifiers::Identifier,
     view::{Exposed, View},
@@ -37,12 +39,56 @@ pub(crate) enum Detail {
     Line,
 }
 
-/// The tools that a caller may call.
-pub(crate) struct Callable {
+/// What a portal has for scripts, whoever asks: its tools, and the saved snippets that were approved.
+struct Stock {
     view: Arc<View>,
+    approved: Approved,
+    /// Made when it is first asked for; of tools alone it is the view's own.
+    index: OnceLock<Index>,
+}
+
+impl Stock {
+    /// Finds tools and, numbered after them, snippets.
+    fn index(&self) -> &Index {
+        if self.approved.is_empty() {
+            return self.view.index();
+        }
+        self.index.get_or_init(|| self.view.index_with(self.approved.iter().map(|shelved| (&shelved.callable, &shelved.entry.text))))
+    }
+}
+
+/// A tool, or a snippet, as scripts are told of it.
+#[derive(Clone, Copy)]
+pub(crate) enum Offered<'a> {
+    Tool(&'a Exposed),
+    Snippet(&'a Shelved),
+}
+
+impl Offered<'_> {
+    /// Its description, JSON.
+    pub fn text(&self) -> &Bytes {
+        match self {
+            Offered::Tool(exposed) => &exposed.text,
+            Offered::Snippet(shelved) => &shelved.entry.text,
+        }
+    }
+
+    fn brief(&self) -> Option<&Bytes> {
+        match self {
+            Offered::Tool(exposed) => exposed.brief.as_ref(),
+            Offered::Snippet(_) => None,
+        }
+    }
+}
+
+/// The tools and snippets that a caller may call.
+pub(crate) struct Callable {
+    stock: Arc<Stock>,
     /// The name of each tool of the view; none where the caller may not know of it.
     names: Vec<Option<SmolStr>>,
     places: HashMap<SmolStr, usize>,
+    /// The snippets, by their places in the stock.
+    snippets: HashMap<SmolStr, usize>,
     known: OnceLock<Names>,
 }
 
@@ -60,21 +106,26 @@ struct Kept {
 }
 
 impl Callables {
-    /// The tools that this caller may call among those shown, as far as `may_know` says that policy lets them know of it.
+    /// The tools and snippets that this caller may call among those shown, as far as `may_know` says that policy lets them know of it.
     pub fn of(
         &self,
-        (view, policy): (Arc<View>, Arc<Policy>),
+        (view, approved, policy): (Arc<View>, Approved, Arc<Policy>),
         caller: &Caller,
-        may_know: impl Fn(&Policy, &Exposed) -> bool,
+        may_know: impl Fn(&Policy, Offered<'_>) -> bool,
     ) -> Arc<Callable> {
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = {
             let mut kept = kept();
-            kept.retain(|kept| Arc::ptr_eq(&kept.policy, &policy) && Arc::ptr_eq(&kept.callable.view, &view));
+            let is_stock = |stock: &Stock| Arc::ptr_eq(&stock.view, &view) && Arc::ptr_eq(&stock.approved, &approved);
+            kept.retain(|kept| Arc::ptr_eq(&kept.policy, &policy) && is_stock(&kept.callable.stock));
             kept.iter().find(|kept| kept.caller == *caller).map(|kept| kept.callable.clone())
         };
         found.unwrap_or_else(|| {
-            let callable = Arc::new(Callable::of(view, |exposed| may_know(&policy, exposed)));
+            let shared = kept().front().map(|kept| kept.callable.stock.clone());
+            let is_current = |stock: &Arc<Stock>| Arc::ptr_eq(&stock.view, &view) && Arc::ptr_eq(&stock.approved, &approved);
+            let stock = shared.filter(is_current);
+            let stock = stock.unwrap_or_else(|| Arc::new(Stock { view, approved, index: OnceLock::new() }));
+            let callable = Arc::new(Callable::of(stock, |offered| may_know(&policy, offered)));
             let mut kept = kept();
             kept.truncate(CALLERS - 1);
             kept.push_front(Kept { caller: caller.clone(), policy, callable: callable.clone() });
@@ -84,10 +135,11 @@ impl Callables {
 }
 
 impl Callable {
-    fn of(view: Arc<View>, may_know: impl Fn(&Exposed) -> bool) -> Self {
-        let tools = view.all(Kind::Tool);
+    fn of(stock: Arc<Stock>, may_know: impl Fn(Offered<'_>) -> bool) -> Self {
+        let tools = stock.view.all(Kind::Tool);
+        let identifiers = stock.view.identifiers().iter().zip(tools);
         let known: Vec<Option<&Identifier>> =
-            view.identifiers().iter().zip(tools).map(|(identifier, exposed)| may_know(exposed).then_some(identifier)).collect();
+            identifiers.map(|(identifier, exposed)| may_know(Offered::Tool(exposed)).then_some(identifier)).collect();
         let mut wanted: HashMap<&SmolStr, usize> = HashMap::new();
         for identifier in known.iter().flatten().filter(|identifier| identifier.shared) {
             *wanted.entry(&identifier.plain).or_default() += 1;
@@ -99,19 +151,42 @@ impl Callable {
             Some(if alone { plain.clone() } else { format_smolstr!("{plain}_{:08x}", fnv(exposed.name.as_bytes())) })
         };
         let mut names: Vec<Option<SmolStr>> = tools.iter().zip(&known).map(name).collect();
+        let mut snippets = HashMap::new();
+        for (place, shelved) in stock.approved.iter().enumerate().filter(|(_, shelved)| may_know(Offered::Snippet(shelved))) {
+            // What is for fewer comes first.
+            snippets.entry(shelved.callable.clone()).or_insert(place);
+        }
+        // A server does not choose what a name means that somebody reviewed.
+        for name in names.iter_mut().filter(|name| name.as_ref().is_some_and(|name| snippets.contains_key(name))) {
+            *name = None;
+        }
         let places = unambiguous(&mut names);
-        Self { names, places, view, known: OnceLock::new() }
+        Self { names, places, snippets, stock, known: OnceLock::new() }
+    }
+
+    /// The snippet of that name.
+    pub fn snippet(&self, name: &str) -> Option<&Arc<Shelved>> {
+        self.stock.approved.get(*self.snippets.get(name)?)
+    }
+
+    /// The tool or snippet of that name.
+    pub fn offered(&self, name: &str) -> Option<Offered<'_>> {
+        match self.snippet(name) {
+            Some(shelved) => Some(Offered::Snippet(shelved)),
+            None => self.get(name).map(|exposed| Offered::Tool(exposed)),
+        }
     }
 
     /// The tool of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<Exposed>> {
-        self.view.all(Kind::Tool).get(*self.places.get(name)?)
+        self.stock.view.all(Kind::Tool).get(*self.places.get(name)?)
     }
 
     /// What a portal's client would write for a name that is none here: what its caller may not know of, where there is such a tool.
     pub fn outside(&self, name: &str) -> SmolStr {
         let plain = name.replace(['-', '.', '/', ' '], "_");
-        let tools = self.view.identifiers().iter().zip(self.view.all(Kind::Tool)).zip(&self.names);
+        let view = &self.stock.view;
+        let tools = view.identifiers().iter().zip(view.all(Kind::Tool)).zip(&self.names);
         let mut hidden = tools.filter(|(_, known)| known.is_none()).map(|(tool, _)| tool);
         let found = hidden.find(|(identifier, exposed)| identifier.plain == plain || exposed.name == name);
         found.map_or_else(|| SmolStr::new(name), |(_, exposed)| exposed.name.clone())
@@ -119,42 +194,54 @@ impl Callable {
 
     /// All names, also of what is on no list: whoever calls that is told why.
     pub fn names(&self) -> &Names {
-        self.known.get_or_init(|| Names::new(self.names.iter().flatten()))
+        self.known.get_or_init(|| Names::new(self.names.iter().flatten().chain(self.snippets.keys())))
     }
 
-    /// All tools with their names, in the order of the lists.
-    pub fn tools(&self) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
-        self.names
-            .iter()
-            .zip(self.view.all(Kind::Tool))
-            .filter_map(|(name, exposed)| Some((name.as_ref().filter(|_| is_told(exposed))?, exposed)))
+    /// All tools with their names, in the order of the lists, and all snippets.
+    pub fn all(&self) -> impl Iterator<Item = (&SmolStr, Offered<'_>)> {
+        let tools = self.names.iter().zip(self.stock.view.all(Kind::Tool));
+        let tools = tools.filter_map(|(name, exposed)| Some((name.as_ref().filter(|_| is_told(exposed))?, Offered::Tool(exposed))));
+        let is_known = |(place, shelved): &(usize, &Arc<Shelved>)| self.snippets.get(&shelved.callable) == Some(place);
+        let snippets = self.stock.approved.iter().enumerate().filter(is_known);
+        tools.chain(snippets.map(|(_, shelved)| (&shelved.callable, Offered::Snippet(shelved))))
     }
 
-    /// The tools that fit these words best, the best first.
+    /// The tool or snippet that the index has at this place, if its caller may know of it and is told of it.
+    fn at(&self, place: usize) -> Option<(&SmolStr, Offered<'_>)> {
+        let tools = self.stock.view.all(Kind::Tool);
+        if let Some(tool) = tools.get(place) {
+            return Some((self.names.get(place)?.as_ref().filter(|_| is_told(tool))?, Offered::Tool(tool)));
+        }
+        let place = place - tools.len();
+        let shelved = self.stock.approved.get(place)?;
+        (self.snippets.get(&shelved.callable) == Some(&place)).then_some((&shelved.callable, Offered::Snippet(shelved)))
+    }
+
+    /// The tools and snippets that fit these words best, the best first.
     pub fn ranked(
         &self,
         query: &str,
         limit: usize,
-        is_meant: impl Fn(&Exposed) -> bool,
-    ) -> impl Iterator<Item = (&SmolStr, &Arc<Exposed>)> {
-        let tools = self.view.all(Kind::Tool);
-        let known = |place: usize| {
-            self.names.get(place).is_some_and(Option::is_some) && tools.get(place).is_some_and(|tool| is_told(tool) && is_meant(tool))
-        };
-        let hits = self.view.index().search(query, limit, known);
-        hits.into_iter().filter_map(|hit| Some((self.names.get(hit.entry)?.as_ref()?, self.view.all(Kind::Tool).get(hit.entry)?)))
+        is_meant: impl Fn(Offered<'_>) -> bool,
+    ) -> impl Iterator<Item = (&SmolStr, Offered<'_>)> {
+        let hits = self.stock.index().search(query, limit, |place| self.at(place).is_some_and(|(_, offered)| is_meant(offered)));
+        hits.into_iter().filter_map(|hit| self.at(hit.entry))
     }
 
     /// How much `codemode.tools()` tells of each: all, or where that is more than [`WHOLE`] bytes, less of what comes in thousands.
     pub fn detail(&self) -> Detail {
-        let bytes: usize = self.tools().map(|(name, exposed)| name.len() + exposed.entry.text.len() + 64).sum();
+        let bytes = |(name, offered): (&SmolStr, Offered<'_>)| match offered {
+            Offered::Tool(exposed) => name.len() + exposed.entry.text.len() + 64,
+            Offered::Snippet(shelved) => name.len() + shelved.entry.text.len() + 64,
+        };
+        let bytes: usize = self.all().map(bytes).sum();
         if bytes > WHOLE { Detail::Brief } else { Detail::Whole }
     }
 
     /// The description of a tool of this server, JSON.
-    pub fn told(server: &str, name: &str, exposed: &Exposed, detail: Detail) -> Vec<u8> {
+    pub fn told(server: &str, name: &str, offered: Offered<'_>, detail: Detail) -> Vec<u8> {
         let mut text = format!("{{\"name\":{}", quoted(name)).into_bytes();
-        let said = exposed.brief.as_ref().filter(|_| detail == Detail::Brief).unwrap_or(&exposed.text);
+        let said = offered.brief().filter(|_| detail == Detail::Brief).unwrap_or(offered.text());
         let members = Members::read(said).ok();
         if let (Detail::Found | Detail::Line, Some(members)) = (detail, &members) {
             let described = members.text("description").unwrap_or_default();

@@ -1,19 +1,23 @@
-//! What a script can ask for, answered: tools by the road of direct calls, and what is known of them.
+//! What a script can ask for, answered: tools by the road of direct calls, saved snippets, and what is known of them.
+
+mod nested;
+mod saving;
 
 use super::{
-    Calls,
-    callable::{Callable, Detail},
-    kept::{Kept, MINUTES},
+    Calls, CodeModeWorks,
+    callable::{Callable, Detail, Offered},
+    kept::MINUTES,
     output,
+    shelf::{SERVER, Shelf},
     steps::Steps,
     suspended::Asker,
 };
 use bytes::Bytes;
-use gnomon_codemode::{Asked, MAX_CATALOGUE, MAX_HITS, Raw};
-use gnomon_lists::view::Exposed;
+use gnomon_codemode::{Asked, Limit, MAX_CATALOGUE, MAX_HITS, Raw};
 use gnomon_relay::{
     call::{Call, Origin, Script},
     input::{MAX_ROUNDS, RequestedInput, wanted_input},
+    judged::Rules,
     names::shortened,
 };
 use gnomon_upstream::{
@@ -25,7 +29,10 @@ use gnomon_upstream::{
 };
 use serde_json::{Value, json};
 use smol_str::SmolStr;
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    time::Duration,
+};
 
 /// What the portal says of arguments that a tool does not take.
 const MISFIT: &str = "do not fit the tool's input schema";
@@ -49,17 +56,43 @@ pub(super) struct Host<'a, C> {
     pub asker: Option<Asker>,
     /// Whether it only finds tools.
     pub finds: bool,
-    /// Earlier results.
-    pub kept: &'a Kept,
+    /// The sandbox, its bounds, and earlier results.
+    pub works: &'a CodeModeWorks,
+    /// Saved snippets, where the portal has some.
+    pub shelf: Option<&'a Shelf>,
+    /// The recorder of refusals.
+    pub rules: Option<&'a Rules>,
+    /// What the caller's script took so far, with the snippets that it called.
+    pub spent: &'a Spent,
+    /// How many snippets it is inside of.
+    pub depth: u8,
     /// The owner.
     pub owner: &'a SmolStr,
     /// The progress that its client asked for.
-    pub steps: Option<Steps>,
+    pub steps: Option<&'a Steps>,
+}
+
+/// What a script and the snippets that it called took together: they share the bounds of one script.
+#[derive(Default)]
+pub(super) struct Spent {
+    calls: AtomicU32,
+    /// Computing time of snippets that have ended, microseconds.
+    computed: AtomicU64,
 }
 
 impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
     async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
+        if self.spent.calls.fetch_add(1, Ordering::Relaxed) >= self.works.limits.calls {
+            return Err(Limit::Calls.text(&self.works.limits));
+        }
         let text = match asked {
+            Asked::Tool(name) if self.callable.snippet(name).is_some() => {
+                return self.snippet(name, arguments).await.map_err(|why| self.with_signature(name, arguments, why));
+            }
+            Asked::WithMeta(name) if self.callable.snippet(name).is_some() => match self.snippet(name, arguments).await {
+                Ok(value) => format!("{{\"value\":{},\"meta\":{{}}}}", value.get()),
+                Err(why) => format!("{{\"error\":{},\"meta\":{{}}}}", quoted(&self.with_signature(name, arguments, why))),
+            },
             Asked::Tool(name) => {
                 return plain(&self.tool(name, arguments).await?, name).map_err(|why| self.with_signature(name, arguments, why));
             }
@@ -70,12 +103,14 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
             Asked::Tools => self.all()?,
             Asked::Search => self.search(arguments)?,
             Asked::Describe => self.describe(arguments)?,
+            Asked::Save => self.save(arguments).await?,
+            Asked::Forget => self.forget(arguments).await?,
         };
         Raw::from_string(text).map_err(|error| error.to_string())
     }
 
     async fn unknown(&self, name: &str) -> Option<String> {
-        if self.callable.get(name).is_none()
+        if self.callable.offered(name).is_none()
             && let Some(why) = self.refused(name).await
         {
             return Some(why);
@@ -88,7 +123,7 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
         }
         let here = "here there are codemode.search('words'), codemode.describe('name') and codemode.tools()";
         let shown = shortened(name);
-        self.finds.then(|| match self.callable.get(name) {
+        self.finds.then(|| match self.callable.offered(name) {
             Some(_) => {
                 format!("codemode.{shown} calls a tool, which portal_codemode_search does not: call it in portal_codemode_execute; {here}")
             }
@@ -103,14 +138,17 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
 
 impl<C: Calls> Host<'_, C> {
     /// The id of a tool's server.
-    fn server(&self, exposed: &Exposed) -> &str {
-        self.calls.lists().servers().get(exposed.server).map_or("", |server| &server.id)
+    fn server(&self, offered: Offered<'_>) -> &str {
+        match offered {
+            Offered::Tool(exposed) => self.calls.lists().servers().get(exposed.server).map_or("", |server| &server.id),
+            Offered::Snippet(_) => SERVER,
+        }
     }
 
     /// An error; with how the tool is called, where that was not done.
     fn with_signature(&self, name: &str, arguments: &Raw, why: String) -> String {
-        let Some(exposed) = self.callable.get(name).filter(|_| why.contains(MISFIT)) else { return why };
-        let entry: Value = serde_json::from_slice(&exposed.text).unwrap_or_default();
+        let Some(offered) = self.callable.offered(name).filter(|_| why.contains(MISFIT)) else { return why };
+        let entry: Value = serde_json::from_slice(offered.text()).unwrap_or_default();
         let signature = gnomon_codemode::signature(name, &entry["inputSchema"], None);
         let known = entry["inputSchema"]["properties"].as_object();
         let given: Value = serde_json::from_str(arguments.get()).unwrap_or_default();
@@ -147,7 +185,7 @@ impl<C: Calls> Host<'_, C> {
             let outcome = self.calls.call(&call, &request).await;
             let (Some(asker), Some(wanted)) = (&self.asker, wanted(&outcome)) else {
                 // Once a person was asked, the request that wanted to hear of it may be over.
-                if let Some(steps) = self.steps.as_ref().filter(|_| self.script.waiting.so_far().is_zero()) {
+                if let Some(steps) = self.steps.filter(|_| self.script.waiting.so_far().is_zero()) {
                     steps.one(name);
                 }
                 return Ok(outcome);
@@ -174,11 +212,11 @@ impl<C: Calls> Host<'_, C> {
     fn listed(&self, detail: Detail) -> String {
         let mut text = Vec::with_capacity(64 << 10);
         text.push(b'[');
-        for (index, (name, exposed)) in self.callable.tools().enumerate() {
+        for (index, (name, offered)) in self.callable.all().enumerate() {
             if index > 0 {
                 text.push(b',');
             }
-            text.extend_from_slice(&Callable::told(self.server(exposed), name, exposed, detail));
+            text.extend_from_slice(&Callable::told(self.server(offered), name, offered, detail));
         }
         text.push(b']');
         String::from_utf8(text).unwrap_or_else(|_| "[]".to_owned())
@@ -190,8 +228,8 @@ impl<C: Calls> Host<'_, C> {
             return Err("say what to search for: codemode.search('text', {limit: 10})".to_owned());
         };
         let server = given.get(1).and_then(|options| options.get("server")).and_then(Value::as_str);
-        if let Some(server) = server.filter(|server| !self.callable.tools().any(|(_, exposed)| self.server(exposed) == *server)) {
-            let mut servers: Vec<&str> = self.callable.tools().map(|(_, exposed)| self.server(exposed)).collect();
+        if let Some(server) = server.filter(|server| !self.callable.all().any(|(_, offered)| self.server(offered) == *server)) {
+            let mut servers: Vec<&str> = self.callable.all().map(|(_, offered)| self.server(offered)).collect();
             servers.sort_unstable();
             servers.dedup();
             let known = servers.into_iter().take(40).collect::<Vec<_>>().join(", ");
@@ -201,9 +239,9 @@ impl<C: Calls> Host<'_, C> {
         let limit = limit.map_or(FOUND, |limit| usize::try_from(limit).unwrap_or(MAX_HITS).clamp(1, MAX_HITS));
         let told: Vec<String> = self
             .callable
-            .ranked(query, limit, |exposed| server.is_none_or(|server| self.server(exposed) == server))
-            .map(|(name, exposed)| {
-                String::from_utf8(Callable::told(self.server(exposed), name, exposed, Detail::Found)).unwrap_or_else(|_| "null".to_owned())
+            .ranked(query, limit, |offered| server.is_none_or(|server| self.server(offered) == server))
+            .map(|(name, offered)| {
+                String::from_utf8(Callable::told(self.server(offered), name, offered, Detail::Found)).unwrap_or_else(|_| "null".to_owned())
             })
             .collect();
         Ok(format!("[{}]", told.join(",")))
@@ -229,11 +267,13 @@ impl<C: Calls> Host<'_, C> {
             Some(nearest) => format!("there is no tool `{}`; did you mean `{nearest}`?", shortened(name)),
             None => format!("there is no tool `{}`: codemode.search('words') finds what there is", shortened(name)),
         };
-        let exposed = self.callable.get(name).ok_or_else(unknown)?;
-        if let Listed::Nowhere(why) = exposed.entry.listed() {
+        let offered = self.callable.offered(name).ok_or_else(unknown)?;
+        if let Offered::Tool(exposed) = offered
+            && let Listed::Nowhere(why) = exposed.entry.listed()
+        {
             return Err(why.to_string());
         }
-        let entry: Value = serde_json::from_slice(&exposed.text).unwrap_or_default();
+        let entry: Value = serde_json::from_slice(offered.text()).unwrap_or_default();
         let description = entry["description"].as_str().unwrap_or_default();
         Ok(gnomon_codemode::declare(name, description, &entry["inputSchema"], entry.get("outputSchema")))
     }
@@ -242,7 +282,7 @@ impl<C: Calls> Host<'_, C> {
     fn result(&self, arguments: &Raw) -> Result<String, String> {
         let given: Vec<Value> = serde_json::from_str(arguments.get()).map_err(|error| error.to_string())?;
         let id = given.first().and_then(Value::as_str).ok_or("say which result: codemode.result('id', from)")?;
-        let json = self.kept.get(self.owner, id).ok_or_else(|| {
+        let json = self.works.kept.get(self.owner, id).ok_or_else(|| {
             format!("no result is kept by this name: a long one is kept for {MINUTES} minutes, and the oldest make room for others")
         })?;
         let Some(from) = given.get(1) else { return Ok(json.to_string()) };

@@ -12,15 +12,16 @@ mod callable;
 mod host;
 mod kept;
 mod output;
+mod shelf;
 mod steps;
 mod suspended;
 mod turns;
-use callable::Callables;
-use gnomon_access::Policy;
+use callable::{Callables, Offered};
+use gnomon_access::{Asked as PolicyAsked, Policy};
 use gnomon_audit::Status;
 use gnomon_codemode::{ExecuteError, Execution, LayerState, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError};
 use gnomon_inspect::Sighting;
-use gnomon_lists::{lists::PortalLists, view::Exposed};
+use gnomon_lists::lists::PortalLists;
 use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};
 use gnomon_relay::{
     act::Act,
@@ -36,11 +37,13 @@ use gnomon_upstream::{
     catalogue,
     rpc::{INVALID_PARAMS, Id, Outcome, Request, RpcError},
 };
-use host::Host;
+use host::{Host, Spent};
 use kept::Kept;
 use output::{Failure, text_of};
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 use serde_json::json;
+use shelf::{Approved, Shelved};
+pub use shelf::{SAVE, SERVER, Shelf};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::sync::Arc;
 use steps::Steps;
@@ -173,14 +176,40 @@ pub struct Scripts<C> {
     calls: Arc<C>,
     works: Option<Arc<CodeModeWorks>>,
     rules: Option<Rules>,
+    shelf: Option<Arc<Shelf>>,
+    /// What is on no shelf.
+    nothing: Approved,
     suspended: Suspended,
     callables: Callables,
 }
 
 impl<C: Calls> Scripts<C> {
-    /// Scripts that make these calls; none are run without the works.
-    pub fn new(calls: Arc<C>, works: Option<Arc<CodeModeWorks>>, rules: Option<Rules>) -> Arc<Self> {
-        Arc::new(Self { calls, works, rules, suspended: Suspended::default(), callables: Callables::default() })
+    /// Scripts that make these calls; none are run without the works, and no snippets are saved and called without a shelf.
+    pub fn new(calls: Arc<C>, works: Option<Arc<CodeModeWorks>>, rules: Option<Rules>, shelf: Option<Arc<Shelf>>) -> Arc<Self> {
+        Arc::new(Self {
+            calls,
+            works,
+            rules,
+            shelf,
+            nothing: Approved::default(),
+            suspended: Suspended::default(),
+            callables: Callables::default(),
+        })
+    }
+
+    /// Whether a caller may know of a tool or snippet, by a policy that was in force a moment ago.
+    fn may_know(&self, policy: &Policy, call: &Call, offered: Offered<'_>) -> bool {
+        let lists = self.calls.lists();
+        match offered {
+            // A script is a model's.
+            Offered::Tool(exposed) => {
+                exposed.audience.model && Gate::lists_by(policy, &call.caller, &lists.asked(catalogue::Kind::Tool, exposed))
+            }
+            Offered::Snippet(Shelved { snippet, saved, .. }) => {
+                *lists.portal() == snippet.portal
+                    && Gate::lists_by(policy, &call.caller, &PolicyAsked::tool(lists.portal(), SERVER, &saved.name))
+            }
+        }
     }
 
     fn alert_violation(&self, call: &Call, execution: &SmolStr, violation: &str) {
@@ -232,7 +261,7 @@ impl<C: Calls> Scripts<C> {
             let text = "`code` is missing: JavaScript, an async arrow function that returns the result";
             return act.end(refused("invalid_arguments"), Outcome::failed_tool(text)).await;
         };
-        let script = Script { execution: Uuid::now_v7().to_smolstr(), waiting: Arc::default() };
+        let script = Script { execution: Uuid::now_v7().to_smolstr(), waiting: Arc::default(), snippet: None };
         act.executes(&script.execution, &code);
         let token = params.object("_meta").and_then(|meta| Id::of_json(meta.get("progressToken")?.as_bytes()));
         if !stateless {
@@ -295,19 +324,37 @@ impl<C: Calls> Scripts<C> {
         };
         let lists = self.calls.lists();
         lists.settled().await;
-        // A script is a model's.
-        let may_know = |policy: &Policy, exposed: &Exposed| {
-            exposed.audience.model && Gate::lists_by(policy, &call.caller, &lists.asked(catalogue::Kind::Tool, exposed))
+        let may_know = |policy: &Policy, offered: Offered<'_>| {
+            let is_theirs = match offered {
+                Offered::Tool(_) => true,
+                Offered::Snippet(shelved) => shelved.is_for(&call.caller),
+            };
+            is_theirs && self.may_know(policy, call, offered)
         };
-        let callable = self.callables.of((lists.view(), lists.gate().policy().clone()), &call.caller, may_know);
+        let approved = self.shelf.as_ref().map_or_else(|| self.nothing.clone(), |shelf| shelf.approved());
+        let callable = self.callables.of((lists.view(), approved, lists.gate().policy().clone()), &call.caller, may_know);
         // Finding tools calls none.
         let none = Names::default();
         let names = if tool == EXECUTE { callable.names() } else { &none };
         let execution = script.execution.clone();
         // Of one portal: another may mean somebody else by the same name.
         let mine = format_smolstr!("{} {}", lists.portal(), owner(&call.caller));
-        let (finds, steps) = (tool == SEARCH, Steps::of(token, &call.emit));
-        let host = Host { calls: &*self.calls, call, callable: &callable, script, asker, finds, kept: &works.kept, owner: &mine, steps };
+        let (finds, steps, spent) = (tool == SEARCH, Steps::of(token, &call.emit), Spent::default());
+        let host = Host {
+            calls: &*self.calls,
+            call,
+            callable: &callable,
+            script,
+            asker,
+            finds,
+            works,
+            shelf: self.shelf.as_deref(),
+            rules: self.rules.as_ref(),
+            spent: &spent,
+            depth: 0,
+            owner: &mine,
+            steps: steps.as_ref(),
+        };
         let ended = sandbox.execute(Program { code, names }, &works.limits, &host).await;
         let (outcome, ending) = match &ended {
             Ok(ended) => {

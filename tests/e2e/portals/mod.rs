@@ -4,6 +4,7 @@
 mod hostile;
 mod sdk;
 pub mod server;
+mod snippets;
 
 use crate::{
     caller::{self, Caller},

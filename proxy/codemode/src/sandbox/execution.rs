@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::session::{Heard, Session};
 use super::worker::{Ended, Process, Worker};
 use crate::Raw;
-use crate::frame::{Answer, ToWorker, decode, encode, longest_from_worker};
-use crate::host::{Asked, Host, Program};
+use crate::frame::{Answer, ToWorker, Work, decode, encode, longest_from_worker};
+use crate::host::{Asked, Host, Program, Task};
 use crate::limits::{Limit, Limits, MAX_CATALOGUE};
 use crate::names::Names;
 use crate::outcome::{CallEnd, Execution, Outcome, Violation};
@@ -57,10 +57,10 @@ pub fn refused(outcome: Outcome) -> Execution {
     }
 }
 
-pub async fn run<H: Host>(worker: Worker, program: Program<'_>, limits: &Limits, host: &H) -> Execution {
+pub async fn run<H: Host>(worker: Worker, (program, task): (Program<'_>, Task<'_>), limits: &Limits, host: &H) -> Execution {
     let (mut socket, process) = worker.split();
     let mut session = Session::begin(limits);
-    let stop = converse((&mut socket, &process), &mut session, program, limits, host).await;
+    let stop = converse((&mut socket, &process), &mut session, (program, task), limits, host).await;
     let sandbox_time = session.sandbox_time();
     let outcome = end(stop, process, &session).await;
     Execution {
@@ -79,7 +79,7 @@ pub async fn run<H: Host>(worker: Worker, program: Program<'_>, limits: &Limits,
 async fn converse<H: Host>(
     (socket, process): (&mut tokio::net::UnixStream, &Process),
     session: &mut Session<'_>,
-    program: Program<'_>,
+    (program, task): (Program<'_>, Task<'_>),
     limits: &Limits,
     host: &H,
 ) -> Stop {
@@ -87,7 +87,12 @@ async fn converse<H: Host>(
     let (mut from, mut to) = socket.split();
     let mut heard = Vec::new();
     let mut outgoing = Outgoing::default();
-    outgoing.push(&ToWorker::Run { limits: limits.clone(), code: program.code });
+    let task = match task {
+        Task::Run => Work::Run,
+        Task::RunWith(arguments) => Work::RunWith(arguments.get()),
+        Task::Read => Work::Read,
+    };
+    outgoing.push(&ToWorker::Run { limits: limits.clone(), code: program.code, task });
     let mut calls = FuturesUnordered::new();
     let mut suggestions = SUGGESTIONS;
     loop {

@@ -16,7 +16,7 @@ use gnomon_kit::Backoff;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use crate::host::{Host, Program};
+use crate::host::{Host, Program, Task};
 use crate::layers::Layers;
 use crate::limits::{Limit, Limits};
 use crate::outcome::{Execution, Outcome};
@@ -155,13 +155,26 @@ impl Sandbox {
     /// # Errors
     /// Nothing was run: too much is running, or the sandbox is dead. What goes wrong later is an [`Outcome`].
     pub async fn execute<H: Host>(&self, program: Program<'_>, limits: &Limits, host: &H) -> Result<Execution, ExecuteError> {
+        self.perform((program, Task::Run), limits, host).await
+    }
+
+    /// The same for another task than to run it.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn perform<H: Host>(
+        &self,
+        (program, task): (Program<'_>, Task<'_>),
+        limits: &Limits,
+        host: &H,
+    ) -> Result<Execution, ExecuteError> {
         let limits = limits.held();
         if program.code.len() > limits.code {
             return Ok(execution::refused(Outcome::Limit(Limit::Code)));
         }
         let _permit = self.turn().await?;
         let worker = self.worker(&limits).await?;
-        Ok(execution::run(worker, program, &limits, host).await)
+        Ok(execution::run(worker, (program, task), &limits, host).await)
     }
 
     /// A place among the workers.

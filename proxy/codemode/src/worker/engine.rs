@@ -26,7 +26,7 @@ use super::options::options;
 use super::positions::{Placed, spot};
 use super::told::{blamed, is_too_deep, tidy, unrun};
 use crate::frame::MAX_REMARK;
-use crate::frame::{Answer, End, FromWorker, ToWorker, message};
+use crate::frame::{Answer, End, FromWorker, ToWorker, Work, message};
 use crate::limits::{Limit, Limits};
 use crate::sys::{Bounded, Heap};
 
@@ -87,11 +87,11 @@ impl Engine {
         Ok(Self { bindings, outbox, clock, begun, heap, context, runtime })
     }
 
-    /// Runs `code` and says so on `channel`.
+    /// Does with `code` what is asked, and says so on `channel`.
     ///
     /// # Errors
     /// The parent is gone or speaks another protocol.
-    pub fn run(&self, code: &str, limits: &Limits, channel: Channel) -> io::Result<()> {
+    pub fn run(&self, (code, task): (&str, Work<'_>), limits: &Limits, channel: Channel) -> io::Result<()> {
         self.heap.bound(limits.heap);
         self.runtime.set_max_stack_size(limits.stack);
         self.clock.restart(limits.sandbox_time);
@@ -102,7 +102,7 @@ impl Engine {
             let _ = rejected.clone().restore(&ctx).and_then(|rejected| rejected.call::<_, ()>((promise, reason, handled)));
         })));
         let code = unwrapped(code);
-        let end = self.context.with(|ctx| self.execute(&ctx, &code))?;
+        let end = self.context.with(|ctx| self.execute(&ctx, (&code, task)))?;
         let end = match &end {
             // The interrupt cannot be told from what it interrupted.
             _ if self.clock.is_over() => End::Limit(Limit::SandboxTime),
@@ -130,19 +130,24 @@ impl Engine {
         outbox.send(&FromWorker::Done { end, truncated, remark })
     }
 
-    fn execute<'js>(&self, ctx: &Ctx<'js>, code: &str) -> io::Result<Ended> {
+    fn execute<'js>(&self, ctx: &Ctx<'js>, (code, task): (&str, Work<'_>)) -> io::Result<Ended> {
         let mut placed = Placed::default();
         let program = match self.compile(ctx, code, &mut placed)? {
             Ok(program) => program,
             Err(text) if is_too_deep(&text) => return Ok(Ended::Limit(Limit::Nesting)),
             Err(text) => return Ok(Ended::Thrown(text)),
         };
+        let arguments = match task {
+            Work::Run => "",
+            Work::RunWith(arguments) => arguments,
+            Work::Read => return Ok(Ended::Value("true".to_owned())),
+        };
         let told = |text: &str| tidy(text, code, &placed.positions);
         let thrown = |error: &rquickjs::Error| Ended::Thrown(told(&describe(ctx, error)));
         let mut seed = [0; 4];
         getrandom::fill(&mut seed).map_err(|_| io::ErrorKind::Unsupported)?;
         let begun = self.bindings.seed.clone().restore(ctx).and_then(|reseed| reseed.call::<_, ()>((u32::from_le_bytes(seed),)));
-        let begun = begun.and_then(|()| self.bindings.run.clone().restore(ctx)?.call::<_, Promise<'js>>((program,)));
+        let begun = begun.and_then(|()| self.bindings.run.clone().restore(ctx)?.call::<_, Promise<'js>>((program, arguments)));
         let mut promise = match begun {
             Ok(promise) => promise,
             Err(error) => return Ok(thrown(&error)),

@@ -40,11 +40,11 @@ pub fn work(socket: UnixStream, engine: Engine, rehearsal: Rehearsal) -> ! {
     // A panic must not get back into the zygote's code, which this process has a copy of.
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let frame = channel.receive().ok()?;
-        let Ok(ToWorker::Run { limits, code }) = crate::frame::message(&frame) else { return None };
+        let Ok(ToWorker::Run { limits, code, task }) = crate::frame::message(&frame) else { return None };
         if rehearsal(code, channel.socket()) {
             return Some(());
         }
-        engine.run(code, &limits, channel).ok()
+        engine.run((code, task), &limits, channel).ok()
     }));
     sys::exit(match ended {
         Ok(Some(())) => 0,

@@ -112,6 +112,17 @@
         throw new WrongType("codemode.result takes the number of the character to begin at, as in codemode.result('id', 24000), and was given " + shown(from));
       }
     },
+    save(values) {
+      const [name, code, options] = values;
+      const wrong = (what) => new WrongType(what + ": codemode.save('name', 'async (codemode, args) => …', {description, parameters, for: 'me'})");
+      if (typeof name !== "string") throw wrong("the name is a text, and was " + shown(name));
+      if (typeof code === "function") throw wrong("the code is a text, as nothing around a function is saved with it");
+      if (typeof code !== "string") throw wrong("the code is a text, and was " + shown(code));
+      if (typeof options !== "object" || options === null || isArray(options)) throw wrong("say what it is for, with what arguments and for whom");
+    },
+    forget(values) {
+      if (typeof values[0] !== "string") throw new WrongType("say which snippet by its name: codemode.forget('name', {for: 'me'})");
+    },
     withMeta(values) {
       if (typeof values[0] !== "string") throw new WrongType("say which tool by its name, a text: codemode.withMeta('name', {…})");
     },
@@ -201,7 +212,7 @@
   }
 
   const made = new Table();
-  for (const name of ["tools", "search", "describe", "result", "withMeta"]) {
+  for (const name of ["tools", "search", "describe", "result", "withMeta", "save", "forget"]) {
     mapSet(made, name, freeze((...values) => {
       try { asking[name](values); } catch (error) { return new Later((_, reject) => reject(error)); }
       return call(name, values, argument);
@@ -441,12 +452,14 @@
   // What the program came to, and how many calls were still under way then; what is to be said beside it.
   let result, early = 0, remark = "";
 
-  // Calls what the model wrote. The answer's first letter says what the rest is: t an error's text; d nothing, it is done.
-  async function run(program) {
+  // Calls what the model wrote, with `passed`, JSON, if there is any. The answer's first letter says what the rest is: t an error's
+  // text; d nothing, it is done.
+  async function run(program, passed) {
     try {
+      const values = passed === "" ? undefined : parse(passed);
       let value = typeof program === "function" ? await program() : await program;
       // The model wrote a function, as asked; what was called was only what surrounds it.
-      if (typeof value === "function") value = await value(given);
+      if (typeof value === "function") value = await value(given, values);
       result = value;
       early = raced ? 0 : mapSize(waiting);
       return "d";

@@ -64,7 +64,7 @@ impl Host for Echo {
             Asked::Tool("pollute") => r#"{"__proto__":{"polluted":1},"constructor":{"prototype":{"p2":1}}}"#.to_owned(),
             Asked::Tool(name) => format!("{{\"echo\":{},\"name\":{name:?}}}", arguments.get()),
             Asked::Tools => r#"[{"name":"x","inputSchema":{"type":"object"}}]"#.to_owned(),
-            Asked::Search | Asked::Describe | Asked::Result | Asked::WithMeta(_) => "null".to_owned(),
+            Asked::Search | Asked::Describe | Asked::Result | Asked::Save | Asked::Forget | Asked::WithMeta(_) => "null".to_owned(),
         };
         Raw::from_string(text).map_err(|error| error.to_string())
     }

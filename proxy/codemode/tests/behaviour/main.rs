@@ -10,4 +10,5 @@ mod plain;
 mod programs;
 mod promised;
 mod stage;
+mod tasks;
 mod web;

@@ -86,6 +86,7 @@ impl Host for Tools {
             Asked::Search => format!("{{\"searched\":{value}}}"),
             Asked::Describe => format!("{{\"described\":{value}}}"),
             Asked::Result => format!("{{\"kept\":{value}}}"),
+            Asked::Save | Asked::Forget => format!("{{\"asked\":{value}}}"),
             Asked::WithMeta("test_fail") => r#"{"error":"the tool says no","meta":{"retryAfter":3}}"#.to_owned(),
             Asked::WithMeta(_) => format!("{{\"value\":{value},\"meta\":{{\"etag\":1}}}}"),
         };

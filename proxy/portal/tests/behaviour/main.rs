@@ -29,6 +29,7 @@ mod scripted;
 mod secured;
 mod server;
 mod skilled;
+mod snippets;
 mod suspended;
 mod tasks;
 
@@ -38,11 +39,11 @@ use gnomon_codemode::SandboxConfig;
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_http::{AlpnCache, DialOptions, Dialer, PoolOptions, Pools, UpstreamTls};
 use gnomon_inspect::{Bounds, Inspector, Surroundings};
-use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
+use gnomon_ledger::{Decided, Following, JsonlTarget, Ledger, LedgerOptions, Writer};
 use gnomon_openapi::import;
 use gnomon_portal::{
     Acts, CodeMode, CodeModeWorks, Crew, Durability, Fetcher, Labels, Listening, Payloads, Portal, PortalMetrics, PortalOptions, Prefix,
-    Rules, SessionLimits,
+    Rules, SessionLimits, Shelf,
 };
 use gnomon_record::{Metrics, Recorder};
 use gnomon_upstream::{
@@ -73,6 +74,8 @@ fn authenticator(auth: &str, pools: Arc<ServerPools>) -> Arc<Authenticator> {
 struct Running {
     address: SocketAddr,
     portal: Arc<Portal>,
+    /// Saved snippets, where there are some.
+    shelf: Option<Arc<Shelf>>,
     ledger: Ledger,
     recorder: Arc<Recorder>,
     dir: tempfile::TempDir,
@@ -85,6 +88,19 @@ impl Running {
     /// Puts another policy in force.
     fn regulate(&self, policy: &str) {
         self.portal.regulate(Arc::new(Policy::parse(policy, "policy.yml").unwrap()), std::collections::HashMap::new());
+    }
+
+    /// The journal of decisions.
+    fn decided(&self) -> Decided {
+        Decided::of(self.dir.path())
+    }
+
+    /// Puts in force what was decided about snippets, as a gnomon that runs does each second.
+    async fn heed(&self) {
+        let (mut following, _) = Following::begin(self.decided());
+        following.news().await;
+        let now_ms = gnomon_kit::unix_millis(std::time::SystemTime::now());
+        self.shelf.as_ref().unwrap().replace(following.approved_snippets(), now_ms);
     }
 
     /// Puts other log-ins in force.
@@ -189,6 +205,8 @@ struct Setup {
     durability: Durability,
     payloads: Payloads,
     code_mode: CodeMode,
+    /// Whether snippets are saved.
+    snippets: bool,
     wall_time: Duration,
     /// Scripts at the same time.
     workers: usize,
@@ -218,6 +236,7 @@ impl Setup {
             durability: Durability::Soon,
             payloads: Payloads::default(),
             code_mode: CodeMode::OptIn,
+            snippets: false,
             wall_time: Duration::from_secs(60),
             workers: 128,
             sessions: SessionLimits::default(),
@@ -316,6 +335,12 @@ impl Setup {
         self
     }
 
+    /// Callers may save snippets.
+    fn snippets(mut self) -> Self {
+        self.snippets = true;
+        self
+    }
+
     fn prefix(mut self, prefix: Prefix) -> Self {
         self.prefix = prefix;
         self
@@ -374,6 +399,7 @@ impl Setup {
         let (sandbox_time, wall_time) = (Duration::from_secs(2), self.wall_time);
         let limits = gnomon_codemode::Limits { sandbox_time, wall_time, ..gnomon_codemode::Limits::default() };
         let works = CodeModeWorks::new(zygote, limits, recorder.metrics().registry()).unwrap();
+        let shelf = self.snippets.then(|| Shelf::new(Decided::of(dir.path())));
         let portal = Portal::new(PortalOptions {
             id: "main".into(),
             servers: servers.chain(programs).chain(apis).collect(),
@@ -390,6 +416,7 @@ impl Setup {
             rules: Some(Rules { inspector, recorder: recorder.clone() }),
             code_mode: self.code_mode,
             codemode: Some(Arc::new(works)),
+            snippets: shelf.clone(),
             metrics: Some(PortalMetrics::register(recorder.metrics().registry()).unwrap()),
             acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()).unwrap().with(self.payloads))),
         });
@@ -407,6 +434,6 @@ impl Setup {
             },
             Duration::ZERO,
         ));
-        Running { address, portal, ledger, recorder, dir, _writer: writer, _audit: audit_writer, _stop: stop }
+        Running { address, portal, shelf, ledger, recorder, dir, _writer: writer, _audit: audit_writer, _stop: stop }
     }
 }
