@@ -22,6 +22,7 @@ mod front;
 mod legacy;
 mod log_in;
 mod modern;
+mod offering;
 mod own;
 mod portal;
 mod results;
@@ -42,5 +43,6 @@ pub use gnomon_relay::{
     sessions::SessionLimits,
 };
 pub use gnomon_scripts::CodeModeWorks;
+pub use offering::{Parting, Registration};
 pub use portal::{Portal, PortalOptions};
 pub use serve::{Listening, PortalError};

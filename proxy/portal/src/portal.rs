@@ -1,6 +1,12 @@
 //! One portal: its servers, what it shows of them, and its clients' sessions.
 
-use crate::{clients::Clients, log_in::LogIn, own, road::Road};
+use crate::{
+    clients::Clients,
+    log_in::LogIn,
+    offering::{Keeping, upstream},
+    own,
+    road::Road,
+};
 use bytes::Bytes;
 use gnomon_access::{Authenticator, Caller, Policy};
 use gnomon_audit::Status;
@@ -17,8 +23,7 @@ use gnomon_relay::{
     call::{Call, From},
     error::CallError,
     gate::Gate,
-    held::{Held, Upstream},
-    judged::{Judge, Rules},
+    judged::Rules,
     metrics::{Lacking, PortalMetrics},
     names::Prefix,
     offer::{CodeMode, Offer},
@@ -28,7 +33,7 @@ use gnomon_relay::{
 };
 use gnomon_scripts::{Calls, CodeModeWorks, Scripts, TOOLS};
 use gnomon_upstream::{
-    Client, Reach,
+    Reach,
     catalogue::Kind,
     era::Era,
     rpc::{Outcome, Request},
@@ -87,6 +92,7 @@ pub struct Portal {
     pub(crate) sessions: Sessions,
     pub(crate) log_in: LogIn,
     pub(crate) clients: Clients,
+    pub(crate) keeping: Keeping,
     scripts: Arc<Scripts<Road>>,
     tasks: Tasks,
 }
@@ -98,13 +104,8 @@ impl Portal {
         let (changes, _) = broadcast::channel(CHANGES);
         let gate = Gate::new(options.id.clone(), options.policy.clone());
         let prefix = options.prefix;
-        let (servers, own) = (std::mem::take(&mut options.servers), Client::portal());
-        let upstream = |(id, reach): (SmolStr, Reach)| {
-            let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
-            let held = Held::new((&options.id, &id), prefix, judge, options.metrics.clone());
-            Upstream::new(id, reach, own.clone(), changes.clone(), held)
-        };
-        let servers = servers.into_iter().map(upstream).collect();
+        let servers = std::mem::take(&mut options.servers);
+        let servers = servers.into_iter().map(|(id, reach)| upstream(&options, id, reach, changes.clone())).collect();
         let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone());
         let labels = std::mem::take(&mut options.labels);
         let lists = Arc::new(PortalLists::new((servers, changes), (prefix, labels), gate));
@@ -118,6 +119,7 @@ impl Portal {
             road,
             options,
             tasks: Tasks::default(),
+            keeping: Keeping::default(),
         })
     }
 
@@ -152,13 +154,12 @@ impl Portal {
         &self.options.id
     }
 
-    /// Starts the tasks beside the requests: they end when the set is dropped.
+    /// Starts the tasks beside the requests: they end when the set is dropped, but for those that look after servers, which
+    /// [`Portal::end_work`] ends.
     #[must_use]
     pub fn tend(self: &Arc<Self>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        for server in self.lists.servers() {
-            tasks.spawn(server.clone().keep());
-        }
+        self.tend_servers();
         let portal = self.clone();
         tasks.spawn(async move {
             portal.log_in.warm().await;
@@ -185,6 +186,7 @@ impl Portal {
     pub(crate) async fn end_work(&self) {
         self.tasks.cut_off().await;
         self.sessions.end_all().await;
+        self.keeping.cut_off().await;
     }
 
     /// The duties of those who record for this portal.

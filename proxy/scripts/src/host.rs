@@ -10,7 +10,6 @@ use super::{
 };
 use bytes::Bytes;
 use gnomon_codemode::{Asked, MAX_CATALOGUE, MAX_HITS, Raw};
-use gnomon_lists::view::Exposed;
 use gnomon_relay::{
     call::{Call, From, Script},
     input::{MAX_ROUNDS, RequestedInput, wanted_input},
@@ -102,11 +101,6 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
 }
 
 impl<C: Calls> Host<'_, C> {
-    /// The id of a tool's server.
-    fn server(&self, exposed: &Exposed) -> &str {
-        self.calls.lists().servers().get(exposed.server).map_or("", |server| &server.id)
-    }
-
     /// An error; with how the tool is called, where that was not done.
     fn with_signature(&self, name: &str, arguments: &Raw, why: String) -> String {
         let Some(exposed) = self.callable.get(name).filter(|_| why.contains(MISFIT)) else { return why };
@@ -178,7 +172,7 @@ impl<C: Calls> Host<'_, C> {
             if index > 0 {
                 text.push(b',');
             }
-            text.extend_from_slice(&Callable::told(self.server(exposed), name, exposed, detail));
+            text.extend_from_slice(&Callable::told(&exposed.server, name, exposed, detail));
         }
         text.push(b']');
         String::from_utf8(text).unwrap_or_else(|_| "[]".to_owned())
@@ -190,8 +184,8 @@ impl<C: Calls> Host<'_, C> {
             return Err("say what to search for: codemode.search('text', {limit: 10})".to_owned());
         };
         let server = given.get(1).and_then(|options| options.get("server")).and_then(Value::as_str);
-        if let Some(server) = server.filter(|server| !self.callable.tools().any(|(_, exposed)| self.server(exposed) == *server)) {
-            let mut servers: Vec<&str> = self.callable.tools().map(|(_, exposed)| self.server(exposed)).collect();
+        if let Some(server) = server.filter(|server| !self.callable.tools().any(|(_, exposed)| exposed.server == *server)) {
+            let mut servers: Vec<&str> = self.callable.tools().map(|(_, exposed)| exposed.server.as_str()).collect();
             servers.sort_unstable();
             servers.dedup();
             let known = servers.into_iter().take(40).collect::<Vec<_>>().join(", ");
@@ -201,9 +195,9 @@ impl<C: Calls> Host<'_, C> {
         let limit = limit.map_or(FOUND, |limit| usize::try_from(limit).unwrap_or(MAX_HITS).clamp(1, MAX_HITS));
         let told: Vec<String> = self
             .callable
-            .ranked(query, limit, |exposed| server.is_none_or(|server| self.server(exposed) == server))
+            .ranked(query, limit, |exposed| server.is_none_or(|server| exposed.server == server))
             .map(|(name, exposed)| {
-                String::from_utf8(Callable::told(self.server(exposed), name, exposed, Detail::Found)).unwrap_or_else(|_| "null".to_owned())
+                String::from_utf8(Callable::told(&exposed.server, name, exposed, Detail::Found)).unwrap_or_else(|_| "null".to_owned())
             })
             .collect();
         Ok(format!("[{}]", told.join(",")))
