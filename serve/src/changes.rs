@@ -308,7 +308,10 @@ mod tests {
              allow: {{ servers: [docs], tools: [b] }}; labels (`overrides`) are others"
         );
         assert_eq!((portal.portal.as_deref(), portal.what.as_str()), (Some("main"), text.as_str()));
-        assert_eq!((rest.portal.as_deref(), rest.what.as_str()), (None, "servers added: wiki; servers with another secret or document: docs"));
+        assert_eq!(
+            (rest.portal.as_deref(), rest.what.as_str()),
+            (None, "servers added: wiki; servers with another secret or document: docs")
+        );
     }
 
     #[test]

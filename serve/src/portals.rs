@@ -216,3 +216,49 @@ fn acts(config: &Config, portal: &config::Portal, audit: &Audit, rules: &Rules) 
     let acts = Acts::new(audit.clone(), config.audit.writes, portal.id.as_str().into())?;
     Ok(Arc::new(acts.with(portal.record).among(rules.recorder.duties().clone())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_http::MAX_LOOKUPS;
+    use prometheus::Registry;
+    use std::fs;
+
+    #[test]
+    fn a_server_is_another_by_its_entry_its_secret_or_its_document_and_by_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (token, document) = (dir.path().join("token"), dir.path().join("api.json"));
+        let api = |title: &str| {
+            format!(
+                r#"{{"openapi":"3.1.0","info":{{"title":"{title}","version":"1"}},"servers":[{{"url":"https://api.example"}}],"paths":{{"/a":{{"get":{{"operationId":"a","responses":{{}}}}}}}}}}"#
+            )
+        };
+        fs::write(&token, "one").unwrap();
+        fs::write(&document, api("a")).unwrap();
+        let config = |url: &str, more: &str| {
+            let text = format!(
+                "servers:\n  - {{id: docs, url: '{url}', auth: {{bearer: 'file:{}'}}{more}}}\n  - {{id: api, openapi: {{file: '{}', allow: [a]}}}}\n  \
+                 - {{id: idle, url: 'https://idle.example/mcp'}}\nportals: [{{id: main, listen: '127.0.0.1:0', servers: [docs, api]}}]\n",
+                token.display(),
+                document.display()
+            );
+            Config::parse(&text, &dir.path().join("gnomon.yml")).unwrap()
+        };
+        let first = config("https://docs.example/mcp", "");
+        let registry = Registry::new();
+        let reached =
+            Reaching::of(&first, (dir.path(), &registry), pools(&first, UpstreamBudget::unbounded(), MAX_LOOKUPS).unwrap()).unwrap();
+        let there: Vec<bool> = first.servers.iter().map(|server| reached.reach(server).unwrap().is_some()).collect();
+        assert_eq!(there, [true, true, false], "what no portal offers is not reached");
+        let gone = |now: &Config| reached.next(now).unwrap().gone_since(&reached).into_iter().collect::<Vec<_>>();
+        assert!(gone(&first).is_empty());
+        assert!(gone(&config("https://docs.example/mcp", ", tools: {a: {alias: b}}")).is_empty(), "labels");
+        assert_eq!(gone(&config("https://docs.example/other", "")), ["docs"]);
+        fs::write(&token, "two").unwrap();
+        assert_eq!(gone(&first), ["docs"]);
+        fs::write(&document, api("b")).unwrap();
+        assert_eq!(gone(&first), ["api", "docs"]);
+        fs::remove_file(&token).unwrap();
+        assert!(reached.next(&first).is_err());
+    }
+}

@@ -147,7 +147,8 @@ pub fn described(config: &Config, id: &str, program: &Configured, host: &Host) -
     let text = |plan: &Plan| serde_json::to_string(plan).map_err(|error| wrong(error.to_string()));
     let whole = text(&plan)?;
     // A secret of another server is no reason to start this one anew.
-    let shown: Vec<PathBuf> = plan.read.iter().chain(&plan.write).chain(&plan.cwd).cloned().chain(plan.command.iter().map(PathBuf::from)).collect();
+    let shown: Vec<PathBuf> =
+        plan.read.iter().chain(&plan.write).chain(&plan.cwd).cloned().chain(plan.command.iter().map(PathBuf::from)).collect();
     let is_seen = |path: &PathBuf| shown.iter().any(|shown| path.starts_with(shown) || shown.starts_with(path));
     let hidden = plan.hidden.iter().filter(|path| is_seen(path)).cloned().collect();
     let said = format!("{}\n{environment:?}\n{}", text(&Plan { hidden, ..plan })?, limits.instances);

@@ -159,11 +159,6 @@ impl Reaching {
         }))
     }
 
-    /// The ids of the servers.
-    pub fn ids(&self) -> impl Iterator<Item = &String> {
-        self.servers.keys().collect::<BTreeSet<_>>().into_iter()
-    }
-
     /// The ids of servers that are not as they were: gone, or others under the same name.
     pub fn gone_since(&self, before: &Self) -> BTreeSet<String> {
         let is_gone = |(id, was): &(&String, &Reached)| self.servers.get(*id).is_none_or(|now| now.made_of != was.made_of);
@@ -202,12 +197,19 @@ fn warn_of_idle(config: &Config, server: &config::Server, api: &config::OpenApi)
 /// The programs that run, those included that are about to end: none of them is left when gnomon has ended.
 #[derive(Default)]
 pub struct Running {
-    programs: Mutex<Vec<Arc<Program>>>,
+    programs: Mutex<Programs>,
     ending: Tasks,
 }
 
+#[derive(Default)]
+struct Programs {
+    used: Vec<Arc<Program>>,
+    /// Those that somebody may still be at.
+    leaving: Vec<Arc<Program>>,
+}
+
 impl Running {
-    fn programs(&self) -> MutexGuard<'_, Vec<Arc<Program>>> {
+    fn programs(&self) -> MutexGuard<'_, Programs> {
         self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -215,24 +217,37 @@ impl Running {
     pub fn begin<'a>(&self, programs: impl Iterator<Item = &'a Arc<Program>>) {
         let mut running = self.programs();
         for program in programs {
-            if !running.iter().any(|known| Arc::ptr_eq(known, program)) {
-                running.push(program.clone());
+            if !running.used.iter().any(|known| Arc::ptr_eq(known, program)) {
+                running.used.push(program.clone());
             }
         }
     }
 
     /// Ends those that are not among these once `unused` is over: nobody has anything open with them then.
-    pub fn keep_only<'a>(self: &Arc<Self>, these: impl Iterator<Item = &'a Arc<Program>>, unused: impl Future<Output = ()> + Send + 'static) {
+    pub fn keep_only<'a>(
+        self: &Arc<Self>,
+        these: impl Iterator<Item = &'a Arc<Program>>,
+        unused: impl Future<Output = ()> + Send + 'static,
+    ) {
         let these: Vec<_> = these.collect();
-        let gone: Vec<_> =
-            self.programs().iter().filter(|program| !these.iter().any(|kept| Arc::ptr_eq(kept, program))).cloned().collect();
+        let gone: Vec<Arc<Program>> = {
+            let mut programs = self.programs();
+            let is_used = |program: &Arc<Program>| these.iter().any(|kept| Arc::ptr_eq(kept, program));
+            let (used, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut programs.used).into_iter().partition(is_used);
+            programs.used = used;
+            programs.leaving.extend(gone.iter().cloned());
+            gone
+        };
+        if gone.is_empty() {
+            return;
+        }
         let running = Arc::downgrade(self);
         self.ending.spawn(async move {
             unused.await;
             for program in gone {
                 program.stop().await;
                 if let Some(running) = running.upgrade() {
-                    running.programs().retain(|known| !Arc::ptr_eq(known, &program));
+                    running.programs().leaving.retain(|known| !Arc::ptr_eq(known, &program));
                 }
             }
         });
@@ -241,9 +256,9 @@ impl Running {
     /// Ends all of them.
     pub async fn stop(&self) {
         self.ending.cut_off().await;
-        let all = std::mem::take(&mut *self.programs());
+        let Programs { used, leaving } = std::mem::take(&mut *self.programs());
         let mut ending = tokio::task::JoinSet::new();
-        for program in all {
+        for program in used.into_iter().chain(leaving) {
             ending.spawn(async move { program.stop().await });
         }
         while ending.join_next().await.is_some() {}

@@ -62,6 +62,29 @@ enum Regulates {
     Something,
 }
 
+impl PreparedPortal {
+    /// Which servers it offers that it did not, and the other way round; none where they are as before.
+    fn moved(&self) -> Option<String> {
+        let anew: Vec<&SmolStr> = self
+            .servers
+            .iter()
+            .filter_map(|server| match server {
+                Registration::Anew(id, _) => Some(id),
+                Registration::AsBefore(_) => None,
+            })
+            .collect();
+        let removed: Vec<&SmolStr> = self.gone.iter().filter(|id| !anew.contains(id)).collect();
+        let (replaced, added): (Vec<_>, Vec<_>) = anew.into_iter().partition(|id| self.gone.contains(*id));
+        let named = |word: &str, ids: Vec<&SmolStr>| {
+            let ids: BTreeSet<&str> = ids.into_iter().map(SmolStr::as_str).collect();
+            (!ids.is_empty()).then(|| format!("{word} {}", ids.into_iter().collect::<Vec<_>>().join(", ")))
+        };
+        let told: Vec<String> =
+            [named("added", added), named("taken out", removed), named("replaced", replaced)].into_iter().flatten().collect();
+        (!told.is_empty()).then(|| format!("servers of `{}`: {}", self.portal.id(), told.join(", ")))
+    }
+}
+
 impl Regulated {
     /// Portals that are about to serve, whose servers are reached like this.
     pub fn new(portals: Vec<Arc<Portal>>, reaching: Reaching, running: Arc<Running>, inspector: Arc<Inspector>) -> Self {
@@ -125,14 +148,16 @@ impl Regulated {
             };
             reaching.gone_since(&old).into_iter().filter(same).collect()
         };
+        let moved: String = portals.iter().filter_map(PreparedPortal::moved).map(|told| format!("; {told}")).collect();
         let mut partings: Vec<Parting> = Vec::with_capacity(portals.len());
         // Step by step, so that no server is ever offered under a policy that is not its own.
         for one in &portals {
             partings.push(one.portal.withdraw(&one.gone, DRAIN));
         }
         for one in &portals {
-            if one.regulates == Regulates::Something {
-                one.portal.regulate(one.now.policy.clone(), one.now.labels.clone());
+            match one.regulates {
+                Regulates::Something => one.portal.regulate(one.now.policy.clone(), one.now.labels.clone()),
+                Regulates::Nothing => one.portal.restate(one.now.policy.clone()),
             }
         }
         self.running.begin(reaching.programs());
@@ -159,8 +184,7 @@ impl Regulated {
             return (now, format!("the configuration is good; {told}"), changed);
         }
         let other = if is_same { "" } else { "; what else changed in the configuration needs a restart" };
-        let servers = if reaching.ids().eq(old.ids()) && reaching.gone_since(&old).is_empty() { "" } else { "; servers are others" };
-        (now, format!("policies and log-ins of {} reloaded{servers}{other}", line::counted(count, "portal")), changed)
+        (now, format!("policies and log-ins of {} reloaded{moved}{other}", line::counted(count, "portal")), changed)
     }
 }
 

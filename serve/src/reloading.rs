@@ -175,7 +175,9 @@ impl Regulating {
                 }
                 Err(error) => {
                     self.told.tell(&by, vec![Change::failed(&format!("the configuration was not reloaded: {error:#}"))]);
-                    let told = format!("the configuration was not reloaded, the portals' policies and servers from before stay in force:\n{error:#}");
+                    let told = format!(
+                        "the configuration was not reloaded, the portals' policies and servers from before stay in force:\n{error:#}"
+                    );
                     (Reload::Failure, told)
                 }
             };

@@ -12,19 +12,15 @@ use arc_swap::ArcSwap;
 use gnomon_access::{Asked, Caller, Policy};
 use gnomon_relay::{gate::Gate, held::Upstream, names::Prefix, offer::Offer, room::Common, uris::without_page};
 use gnomon_shares::Shares;
-pub use offered::Offered;
 use gnomon_upstream::{
     Change, Fits, Presence,
     catalogue::{Kind, Listed},
     era::Era,
 };
+pub use offered::Offered;
 use serde_json::json;
 use smol_str::SmolStr;
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::broadcast, task::JoinSet};
 
 /// How long after the portal's start clients wait for servers that nobody has heard of yet.

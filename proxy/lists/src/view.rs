@@ -127,7 +127,9 @@ impl View {
         let is = |((known, generation), server): (&(Weak<Upstream>, u64), &Arc<Upstream>)| {
             std::ptr::eq(known.as_ptr(), Arc::as_ptr(server)) && *generation == server.lists().generation
         };
-        std::ptr::eq(self.labels.as_ptr(), Arc::as_ptr(labels)) && self.servers.len() == servers.len() && self.servers.iter().zip(servers).all(is)
+        std::ptr::eq(self.labels.as_ptr(), Arc::as_ptr(labels))
+            && self.servers.len() == servers.len()
+            && self.servers.iter().zip(servers).all(is)
     }
 
     /// The server of an entry, unless it is no longer there.

@@ -22,7 +22,6 @@ mod front;
 mod legacy;
 mod log_in;
 mod modern;
-mod offering;
 mod own;
 mod portal;
 mod results;
@@ -43,6 +42,5 @@ pub use gnomon_relay::{
     sessions::SessionLimits,
 };
 pub use gnomon_scripts::CodeModeWorks;
-pub use offering::{Parting, Registration};
-pub use portal::{Portal, PortalOptions};
+pub use portal::{Parting, Portal, PortalOptions, Registration};
 pub use serve::{Listening, PortalError};

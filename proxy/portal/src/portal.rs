@@ -1,12 +1,10 @@
 //! One portal: its servers, what it shows of them, and its clients' sessions.
 
-use crate::{
-    clients::Clients,
-    log_in::LogIn,
-    offering::{Keeping, upstream},
-    own,
-    road::Road,
-};
+mod offering;
+
+pub use offering::{Parting, Registration};
+
+use crate::{clients::Clients, log_in::LogIn, own, road::Road};
 use bytes::Bytes;
 use gnomon_access::{Authenticator, Caller, Policy};
 use gnomon_audit::Status;
@@ -38,6 +36,7 @@ use gnomon_upstream::{
     era::Era,
     rpc::{Outcome, Request},
 };
+use offering::{Keeping, upstream};
 use serde_json::json;
 use smol_str::SmolStr;
 use std::{collections::HashMap, sync::Arc};
@@ -127,6 +126,11 @@ impl Portal {
     /// Clients are told that their lists may have changed.
     pub fn regulate(&self, policy: Arc<Policy>, labels: HashMap<SmolStr, Labels>) {
         self.lists.regulate(policy, labels);
+    }
+
+    /// Puts a policy in force that says the same, on other lines of its file: nobody is told.
+    pub fn restate(&self, policy: Arc<Policy>) {
+        self.lists.gate().regulate(policy);
     }
 
     /// Replaces the authenticator, from the next request on; streams that wait for news end where their callers

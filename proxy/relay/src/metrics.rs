@@ -167,7 +167,8 @@ mod tests {
     fn the_series_of_a_server_go_with_the_last_who_holds_them_and_no_others_do() {
         let registry = Registry::new();
         let metrics = PortalMetrics::register(&registry).unwrap();
-        let (main, other, notes, docs): (SmolStr, SmolStr, SmolStr, SmolStr) = ("main".into(), "other".into(), "notes".into(), "docs".into());
+        let (main, other, notes, docs): (SmolStr, SmolStr, SmolStr, SmolStr) =
+            ("main".into(), "other".into(), "notes".into(), "docs".into());
         let hold = |portal: &SmolStr, server: &SmolStr| {
             let keeps = metrics.kept(portal, server);
             metrics.of(portal, server).ended(&Ending::of(Status::Refused));

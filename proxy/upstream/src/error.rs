@@ -136,7 +136,8 @@ impl UpstreamError {
             Self::Unreachable { .. } | Self::NotStarted(_) | Self::Down { .. } => "upstream_unreachable",
             Self::Timeout(_) | Self::Frozen(_) => "upstream_timeout",
             Self::Unauthorized(_) | Self::Unauthenticated(_) => "upstream_unauthorized",
-            Self::Dropped { .. } | Self::Aborted | Self::SessionGone | Self::Removed => "upstream_aborted",
+            Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
+            Self::Removed => "upstream_removed",
             Self::Status(_) | Self::Moved { .. } | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => {
                 "upstream_failed"
             }

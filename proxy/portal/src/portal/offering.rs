@@ -4,7 +4,7 @@
 //! so long; then whatever the portal has open with it ends: calls, sessions, streams, the tasks that looked after it. Sessions of clients
 //! stay, and so do the servers that stay.
 
-use crate::{PortalOptions, portal::Portal};
+use super::{Portal, PortalOptions};
 use gnomon_http::server::Tasks;
 use gnomon_lists::lists::Changed;
 use gnomon_relay::{
@@ -71,7 +71,7 @@ impl Keeping {
 }
 
 /// A server of a portal that nobody has tried to reach yet.
-pub(crate) fn upstream(options: &PortalOptions, id: SmolStr, reach: Reach, changes: broadcast::Sender<Changed>) -> Arc<Upstream> {
+pub(super) fn upstream(options: &PortalOptions, id: SmolStr, reach: Reach, changes: broadcast::Sender<Changed>) -> Arc<Upstream> {
     let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
     let held = Held::new((&options.id, &id), options.prefix, judge, options.metrics.clone());
     Upstream::new(id, reach, Client::portal(), changes, held)
@@ -116,7 +116,8 @@ impl Portal {
         tracing::info!(server = %server.id, portal = %self.options.id, "is no longer offered, and nothing is open with it");
     }
 
-    /// Offers these servers, in this order. One that is new is looked for in the background: nobody waits for it.
+    /// Offers these servers, in this order; those that go were [withdrawn](Self::withdraw) before. One that is new is looked for in the
+    /// background: nobody waits for it.
     pub fn offer(&self, servers: Vec<Registration>) {
         let before = self.lists.servers();
         let registered = |server| match server {
