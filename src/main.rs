@@ -5,6 +5,7 @@
 
 mod commands;
 mod registering;
+mod yaml_places;
 
 use clap::{Parser, Subcommand};
 use gnomon_cli::{Complaint, Fault};

@@ -20,13 +20,21 @@ use std::{path::Path, sync::Arc, time::SystemTime};
 /// # Errors
 /// A catalogue is bad.
 pub fn inspector(config: &Config, rules: Arc<RuleSet>) -> Result<Inspector, Complaint> {
-    let surroundings = Surroundings {
+    let surroundings = surroundings(config)?;
+    let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
+    Ok(Inspector::new(rules, surroundings, bounds))
+}
+
+/// What the configuration says is sanctioned, known and registered.
+///
+/// # Errors
+/// A catalogue is bad.
+pub fn surroundings(config: &Config) -> Result<Surroundings, Complaint> {
+    Ok(Surroundings {
         sanctioned: config.sanctioned_hosts(),
         catalogue: rule_files::catalogue(&config.rules.hosts)?,
         registered: config.registered(),
-    };
-    let bounds = Bounds { window: config.proxy.window_bytes, ..Bounds::default() };
-    Ok(Inspector::new(rules, surroundings, bounds))
+    })
 }
 
 /// The reviews by which recordings are judged: those of this state folder, none without one; while the database is away those that this

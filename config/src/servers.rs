@@ -154,6 +154,11 @@ impl Server {
         }
     }
 
+    /// Its entry without its labels: what it is reached by.
+    pub fn entry(&self) -> Value {
+        Self { labels: Labels::default(), ..self.clone() }.to_json()
+    }
+
     fn to_json(&self) -> Value {
         let url = match &self.at {
             At::Url(url) => url,

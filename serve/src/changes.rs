@@ -13,7 +13,12 @@ use gnomon_inspect::Sighting;
 use gnomon_observe::{Action, Class, Field, Observation};
 use gnomon_record::Recorder;
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::SystemTime,
+};
 
 /// Most entries of one sort that a record names, and most characters of each.
 const NAMED: usize = 10;
@@ -175,7 +180,8 @@ fn of_policy(before: &Policy, now: &Policy) -> Option<String> {
 }
 
 /// What the configuration says now and did not say before, of what is in force at once and of what waits for a restart.
-pub fn of_configuration(before: &Config, now: &Config) -> Vec<Change> {
+/// Servers of `renewed` are others although their entries are not: by a secret, or a document.
+pub fn of_configuration(before: &Config, now: &Config, renewed: &BTreeSet<String>) -> Vec<Change> {
     let (old, new) = (before.to_json(), now.to_json());
     let mut changes = Vec::new();
     for portal in &now.portals {
@@ -192,8 +198,11 @@ pub fn of_configuration(before: &Config, now: &Config) -> Vec<Change> {
     let shown = |config: &Value| labelled(config, &["tools", "prompts"], &[]);
     let labels = |config: &Value| labelled(config, &[], &["tools", "prompts"]);
     told.extend(differences("labels of servers", &labels(&old), &labels(&new)).into_iter().filter(|text| text.contains(" changed: ")));
-    let mut waits = differences("servers", &shown(&old), &shown(&new));
-    waits.extend(differences("portals", &portals(&old), &portals(&new)));
+    told.extend(differences("servers", &shown(&old), &shown(&new)));
+    if !renewed.is_empty() {
+        told.push(format!("servers with another secret or document: {}", listed(renewed.iter().map(String::as_str))));
+    }
+    let mut waits = differences("portals", &portals(&old), &portals(&new));
     let rest = |config: &Value| {
         let sections =
             config.as_object().into_iter().flatten().filter(|(key, _)| !["servers", "portals", "countries"].contains(&key.as_str()));
@@ -217,6 +226,11 @@ fn of_portal(was: &Portal, now: &Portal) -> Vec<String> {
     if was.labels != now.labels {
         told.push("labels (`overrides`) are others".to_owned());
     }
+    let offered = |portal: &Portal| portal.servers.iter().map(|id| (id.clone(), String::new())).collect::<BTreeMap<_, _>>();
+    told.extend(differences("servers offered,", &offered(was), &offered(now)));
+    if was.servers != now.servers && offered(was) == offered(now) {
+        told.push("the order of servers is another".to_owned());
+    }
     told
 }
 
@@ -236,6 +250,7 @@ fn portals(config: &Value) -> BTreeMap<String, String> {
     portals
         .map(|mut portal| {
             portal["overrides"] = Value::Null;
+            portal["servers"] = Value::Null;
             (portal["id"].as_str().unwrap_or_default().to_owned(), portal.to_string())
         })
         .collect()
@@ -280,12 +295,12 @@ mod tests {
     #[test]
     fn a_reload_is_told_entry_by_entry_with_digests_and_with_what_waits_for_a_restart() {
         let before = with("", "policy: [{allow: {servers: [docs], tools: [a]}}, {allow: {servers: [docs], tools: [b]}}]");
-        assert_eq!(of_configuration(&before, &before), []);
+        assert_eq!(of_configuration(&before, &before, &BTreeSet::new()), []);
         let now = with(
             ", {id: wiki, url: 'https://wiki.example/mcp'}",
             "policy: [{allow: {servers: [docs], tools: [a]}}, {deny: {servers: [docs], tools: [c]}}], overrides: {docs: {tools: {a: {enabled: false}}}}",
         );
-        let told = of_configuration(&before, &now);
+        let told = of_configuration(&before, &now, &BTreeSet::from(["docs".to_owned()]));
         let [portal, rest] = told.as_slice() else { unreachable!("{told:?}") };
         let (old, new) = (policy_digest(&before.portals[0].policy), policy_digest(&now.portals[0].policy));
         let text = format!(
@@ -293,20 +308,23 @@ mod tests {
              allow: {{ servers: [docs], tools: [b] }}; labels (`overrides`) are others"
         );
         assert_eq!((portal.portal.as_deref(), portal.what.as_str()), (Some("main"), text.as_str()));
-        assert_eq!((rest.portal.as_deref(), rest.what.as_str()), (None, "read, and in force after a restart: servers added: wiki"));
+        assert_eq!(
+            (rest.portal.as_deref(), rest.what.as_str()),
+            (None, "servers added: wiki; servers with another secret or document: docs")
+        );
     }
 
     #[test]
     fn an_entry_that_differs_beyond_what_is_shown_is_another_and_one_that_moved_is_told_too() {
         let long = |last: &str| format!("policy: [{{allow: {{servers: [docs], tools: [{}, {last}]}}}}]", ["some-tool"; 40].join(", "));
-        assert_eq!(of_configuration(&with("", &long("a")), &with("", &long("b"))).len(), 1);
+        assert_eq!(of_configuration(&with("", &long("a")), &with("", &long("b")), &BTreeSet::new()).len(), 1);
         let order = |first: &str, second: &str| {
             with(
                 "",
                 &format!("policy: [{{allow: {{servers: [docs], tools: [{first}]}}}}, {{allow: {{servers: [docs], tools: [{second}]}}}}]"),
             )
         };
-        let told = of_configuration(&order("a", "b"), &order("b", "a"));
+        let told = of_configuration(&order("a", "b"), &order("b", "a"), &BTreeSet::new());
         assert!(told.len() == 1 && told[0].what.ends_with("the order of entries is another"), "{told:?}");
     }
 

@@ -16,6 +16,8 @@ mod hangup;
 pub mod portals;
 mod posting;
 pub mod programs;
+pub mod reaching;
+mod regulated;
 mod reloading;
 mod reviewing;
 mod rule_changes;

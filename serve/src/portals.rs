@@ -1,43 +1,30 @@
 //! The configured portals: set up before anything is announced, served until gnomon stops.
 
 use crate::{
-    apis,
-    changes::{Change, of_configuration},
     descriptors::Descriptors,
-    programs,
+    reaching::{Reaching, Running},
+    regulated::{DRAIN, Regulated, authenticator},
     stopping::{Phase, reaches},
 };
-use anyhow::{Context, Result, bail};
-use gnomon_access::{Authenticator, Countries};
+use anyhow::{Context, Result};
 use gnomon_audit::Audit;
-use gnomon_cli::line;
 use gnomon_codemode::SandboxConfig;
-use gnomon_config::{self as config, At, Config};
+use gnomon_config::{self as config, Config};
 use gnomon_http::{AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, UpstreamBudget, UpstreamTls};
-use gnomon_portal::{
-    Acts, CodeMode, CodeModeWorks, Crew, Fetcher, Listening, Portal, PortalMetrics, PortalOptions, Rules, Shelf, Snippets,
-};
+use gnomon_portal::{Acts, CodeMode, CodeModeWorks, Crew, Listening, Portal, PortalMetrics, PortalOptions, Rules, Shelf, Snippets};
 use gnomon_record::Owners;
 use gnomon_tls::{CertificateAuthority, ClientCertificates, LeafName, Shown, authorities, served};
-use gnomon_upstream::{
-    Api, Program, Reach,
-    endpoint::{Endpoint, Limits, ServerPools},
-};
-use prometheus::Registry;
-use serde_json::Value;
-use std::{collections::HashMap, fmt::Write as _, path::Path, sync::Arc, time::Duration};
+use gnomon_upstream::endpoint::ServerPools;
+use std::{fmt::Write as _, path::Path, sync::Arc};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_rustls::rustls::ServerConfig;
-
-/// How long connections may finish after a stop was asked for.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// Portals that listen but do not serve yet.
 pub struct Portals {
     listening: Vec<Listening>,
     regulated: Regulated,
     /// The programs that run on this host for all of them.
-    programs: HashMap<String, Arc<Program>>,
+    running: Arc<Running>,
     /// The threads that serve; none where nothing is to be served.
     crew: Option<Arc<Crew>>,
     announcement: String,
@@ -57,18 +44,14 @@ impl Portals {
         shelf: &Arc<Shelf>,
         descriptors: &Descriptors,
     ) -> Result<Self> {
+        let (registry, running) = (rules.recorder.metrics().registry(), Arc::<Running>::default());
+        let run = Reaching::of(config, (state_dir, registry), pools(config, descriptors.upstreams.clone(), descriptors.lookups)?)?;
         if config.portals.is_empty() {
-            return Ok(Self {
-                listening: Vec::new(),
-                regulated: Regulated::default(),
-                programs: HashMap::new(),
-                crew: None,
-                announcement: String::new(),
-            });
+            let regulated = Regulated::new(Vec::new(), run, running.clone(), rules.inspector.clone());
+            return Ok(Self { listening: Vec::new(), regulated, running, crew: None, announcement: String::new() });
         }
         let works = code_mode(config, rules)?;
-        let bounds = (descriptors.upstreams.clone(), descriptors.lookups);
-        let run = Reaching::of(config, state_dir, rules.recorder.metrics().registry(), bounds)?;
+        running.begin(run.programs());
         let metrics = PortalMetrics::register(rules.recorder.metrics().registry())?;
         let shared = Shared { rules, audit, works: works.as_ref(), owners: owners.as_ref(), shelf, metrics: &metrics };
         let (mut listeners, mut portals, mut announcement) = (Vec::new(), Vec::new(), String::new());
@@ -95,9 +78,9 @@ impl Portals {
             }
             listeners.push(listening);
         }
-        let regulated = Regulated { portals, pools: Some(run.pools) };
+        let regulated = Regulated::new(portals, run, running.clone(), rules.inspector.clone());
         let crew = Crew::start().context("starting the threads that serve portals")?;
-        Ok(Self { listening: listeners, regulated, programs: run.programs, crew: Some(Arc::new(crew)), announcement })
+        Ok(Self { listening: listeners, regulated, running, crew: Some(Arc::new(crew)), announcement })
     }
 
     /// The text that tells a person how to use them.
@@ -119,11 +102,7 @@ impl Portals {
             serving.spawn(listening.run_until(crew.clone(), asked(Phase::Draining), (DRAIN, asked(Phase::CutOff))));
         }
         while serving.join_next().await.is_some() {}
-        let mut ending = JoinSet::new();
-        for program in self.programs.into_values() {
-            ending.spawn(async move { program.stop().await });
-        }
-        while ending.join_next().await.is_some() {}
+        self.running.stop().await;
         // Last: what was started from its threads ends with them.
         if let Some(crew) = Arc::into_inner(crew) {
             crew.stop().await;
@@ -167,103 +146,6 @@ fn secured(portals: &[&config::Portal], tls: &config::Tls, state_dir: &Path) -> 
     served(shown, &clients).with_context(of_portal)
 }
 
-/// How the servers that any portal offers are reached: shared by all portals.
-pub struct Reaching {
-    pools: Arc<ServerPools>,
-    programs: HashMap<String, Arc<Program>>,
-    apis: HashMap<String, Arc<Api>>,
-}
-
-impl Reaching {
-    /// The reach of servers that portals of this configuration offer, within a budget of connections and of lookups at a time.
-    ///
-    /// # Errors
-    /// A secret or a document cannot be read, or a program is not there.
-    pub fn of(config: &Config, state_dir: &Path, registry: &Registry, (budget, lookups): (Arc<UpstreamBudget>, usize)) -> Result<Self> {
-        let offered: Vec<_> = config.offered().collect();
-        warn_of_idle_apis(config, &offered);
-        Self::to(config, &offered, (state_dir, registry), pools(config, budget, lookups)?)
-    }
-
-    /// For these servers.
-    ///
-    /// # Errors
-    /// As [`Self::of`].
-    pub fn to(
-        config: &Config,
-        servers: &[&config::Server],
-        (state_dir, registry): (&Path, &Registry),
-        pools: Arc<ServerPools>,
-    ) -> Result<Self> {
-        let programs = programs_of(config, servers, state_dir, registry)?;
-        Ok(Self { apis: apis_of(servers, &pools)?, programs, pools })
-    }
-
-    /// How one of them is reached; none where it is not among them.
-    ///
-    /// # Errors
-    /// Its URL or its credentials cannot be used.
-    pub fn reach(&self, server: &config::Server) -> Result<Option<Reach>> {
-        Ok(match &server.at {
-            At::Url(url) => {
-                let endpoint = Endpoint::new(self.pools.clone(), &server.id, url, server.credentials()?, Limits::default());
-                Some(Reach::http(endpoint.with_context(|| format!("server `{}`", server.id))?, server.transport))
-            }
-            At::Program(_) => self.programs.get(&server.id).cloned().map(Reach::Program),
-            At::Api(_) => self.apis.get(&server.id).cloned().map(Reach::Api),
-        })
-    }
-
-    /// Ends the programs.
-    pub async fn stop(self) {
-        for program in self.programs.into_values() {
-            program.stop().await;
-        }
-    }
-}
-
-/// The APIs among servers: each document is read once.
-fn apis_of(servers: &[&config::Server], pools: &Arc<ServerPools>) -> Result<HashMap<String, Arc<Api>>> {
-    let mut apis = HashMap::new();
-    for server in servers {
-        if let At::Api(api) = &server.at {
-            apis.insert(server.id.clone(), apis::api(server, api, pools)?);
-        }
-    }
-    Ok(apis)
-}
-
-fn warn_of_idle_apis(config: &Config, servers: &[&config::Server]) {
-    for server in servers {
-        if let At::Api(api) = &server.at {
-            let uncalled = |portal: &&config::Portal| portal.code_mode == CodeMode::Off && portal.servers.contains(&server.id);
-            if let Some(portal) = config.portals.iter().find(uncalled).filter(|_| api.allow.is_empty()) {
-                tracing::warn!(server = %server.id, portal = %portal.id, "offers nothing there: it has no `openapi.allow`, and the portal no Code Mode");
-            }
-        }
-    }
-}
-
-/// The programs among servers: each is run for all portals together.
-fn programs_of(
-    config: &Config,
-    servers: &[&config::Server],
-    state_dir: &Path,
-    registry: &Registry,
-) -> Result<HashMap<String, Arc<Program>>> {
-    let mut offered = Vec::new();
-    for server in servers {
-        if let At::Program(program) = &server.at {
-            offered.push((&server.id, program));
-        }
-    }
-    if offered.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let host = programs::Host::settle(state_dir, registry)?;
-    offered.into_iter().map(|(id, program)| Ok((id.clone(), programs::program(config, id, program, &host)?))).collect()
-}
-
 /// The works of Code Mode, where some portal offers it. Its process is started when it is first used.
 fn code_mode(config: &Config, rules: &Rules) -> Result<Option<Arc<CodeModeWorks>>> {
     if config.portals.iter().all(|portal| portal.code_mode == CodeMode::Off) {
@@ -285,15 +167,6 @@ pub fn pools(config: &Config, budget: Arc<UpstreamBudget>, lookups: usize) -> Re
     });
     let tls = UpstreamTls::new(&config.proxy.upstream_ca)?;
     Ok(Arc::new(Pools::new(dialer, tls, Arc::new(AlpnCache::default()), PoolOptions::default())))
-}
-
-/// The authenticator of a portal.
-fn authenticator(config: &Config, portal: &config::Portal, pools: &Arc<ServerPools>) -> Result<Arc<Authenticator>> {
-    let authenticator = Authenticator::new((*portal.auth).clone(), Arc::new(Fetcher::new(pools.clone())));
-    Ok(Arc::new(match &config.countries {
-        None => authenticator,
-        Some(file) => authenticator.with_countries(Arc::new(Countries::open(file)?)),
-    }))
 }
 
 /// The parts that all portals have in common.
@@ -330,7 +203,7 @@ fn portal_of(
         origins: portal.origins.clone(),
         path: portal.path.clone(),
         policy: portal.policy.clone(),
-        authenticator: authenticator(config, portal, &run.pools)?,
+        authenticator: authenticator(config, portal, run.pools())?,
         owners: owners.cloned(),
         rules: Some(rules.clone()),
         code_mode: portal.code_mode,
@@ -347,63 +220,48 @@ fn acts(config: &Config, portal: &config::Portal, audit: &Audit, rules: &Rules) 
     Ok(Arc::new(acts.with(portal.record).among(rules.recorder.duties().clone())))
 }
 
-/// Portals that serve, and what can be changed of them meanwhile.
-#[derive(Clone, Default)]
-pub struct Regulated {
-    portals: Vec<Arc<Portal>>,
-    pools: Option<Arc<ServerPools>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_http::MAX_LOOKUPS;
+    use prometheus::Registry;
+    use std::fs;
 
-impl Regulated {
-    /// Puts the policies, labels and log-ins of the configuration as it stands now into force. Answers with that configuration, and
-    /// what to tell whoever asked, and what changed. `begun` is what gnomon was started with, `before` what is in force.
-    ///
-    /// # Errors
-    /// What is wrong with the configuration, also that it no longer has a portal that is served; everything stays as it was.
-    pub async fn by(&self, begun: &Config, before: &Config, now: Config) -> Result<(Config, String, Vec<Change>)> {
-        let is_gone = |portal: &&Arc<Portal>| !now.portals.iter().any(|one| portal.id() == one.id.as_str());
-        let gone: Vec<String> = self.portals.iter().filter(is_gone).map(|portal| format!("`{}`", portal.id())).collect();
-        if !gone.is_empty() {
-            let (file, gone) = (now.file.as_deref().unwrap_or(Path::new("it")).display(), gone.join(", "));
-            bail!("{file} has no portal {gone} any more, which is served; to end that, restart gnomon, else put it back");
-        }
-        // All that can fail comes before anything changes.
-        let mut changes = Vec::with_capacity(self.portals.len());
-        for portal in &self.portals {
-            let find = |config: &Config| config.portals.iter().find(|one| portal.id() == one.id.as_str()).cloned();
-            if let (Some(old), Some(new), Some(pools)) = (find(before), find(&now), &self.pools) {
-                let changed = old.auth != new.auth || before.countries != now.countries;
-                let authenticator = changed.then(|| authenticator(&now, &new, pools)).transpose()?;
-                changes.push((portal, new, authenticator));
-            }
-        }
-        let count = u64::try_from(changes.len()).unwrap_or(u64::MAX);
-        for (portal, new, authenticator) in changes {
-            portal.regulate(new.policy.clone(), new.labels.clone());
-            if let Some(authenticator) = authenticator {
-                portal.reauthenticate(authenticator).await;
-            }
-        }
-        let changed = of_configuration(before, &now);
-        let is_same = unregulated(begun) == unregulated(&now);
-        if self.portals.is_empty() {
-            let told = if is_same { "nothing of it changed" } else { "what changed in it needs a restart" };
-            return Ok((now, format!("the configuration is good; {told}"), changed));
-        }
-        let other = if is_same { "" } else { "; what else changed in the configuration needs a restart" };
-        Ok((now, format!("policies and log-ins of {} reloaded{other}", line::counted(count, "portal")), changed))
+    #[test]
+    fn a_server_is_another_by_its_entry_its_secret_or_its_document_and_by_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (token, document) = (dir.path().join("token"), dir.path().join("api.json"));
+        let api = |title: &str| {
+            format!(
+                r#"{{"openapi":"3.1.0","info":{{"title":"{title}","version":"1"}},"servers":[{{"url":"https://api.example"}}],"paths":{{"/a":{{"get":{{"operationId":"a","responses":{{}}}}}}}}}}"#
+            )
+        };
+        fs::write(&token, "one").unwrap();
+        fs::write(&document, api("a")).unwrap();
+        let config = |url: &str, more: &str| {
+            let text = format!(
+                "servers:\n  - {{id: docs, url: '{url}', auth: {{bearer: 'file:{}'}}{more}}}\n  - {{id: api, openapi: {{file: '{}', allow: [a]}}}}\n  \
+                 - {{id: idle, url: 'https://idle.example/mcp'}}\nportals: [{{id: main, listen: '127.0.0.1:0', servers: [docs, api]}}]\n",
+                token.display(),
+                document.display()
+            );
+            Config::parse(&text, &dir.path().join("gnomon.yml")).unwrap()
+        };
+        let first = config("https://docs.example/mcp", "");
+        let registry = Registry::new();
+        let reached =
+            Reaching::of(&first, (dir.path(), &registry), pools(&first, UpstreamBudget::unbounded(), MAX_LOOKUPS).unwrap()).unwrap();
+        let there: Vec<bool> = first.servers.iter().map(|server| reached.reach(server).unwrap().is_some()).collect();
+        assert_eq!(there, [true, true, false], "what no portal offers is not reached");
+        let gone = |now: &Config| reached.next(now).unwrap().gone_since(&reached).into_iter().collect::<Vec<_>>();
+        assert!(gone(&first).is_empty());
+        assert!(gone(&config("https://docs.example/mcp", ", tools: {a: {alias: b}}")).is_empty(), "labels");
+        assert_eq!(gone(&config("https://docs.example/other", "")), ["docs"]);
+        fs::write(&token, "two").unwrap();
+        assert_eq!(gone(&first), ["docs"]);
+        fs::write(&document, api("b")).unwrap();
+        assert_eq!(gone(&first), ["api", "docs"]);
+        fs::remove_file(&token).unwrap();
+        assert!(reached.next(&first).is_err());
     }
-}
-
-/// The configuration that a reload leaves unchanged.
-fn unregulated(config: &Config) -> Value {
-    let mut shown = config.to_json();
-    shown["countries"] = Value::Null;
-    for portal in shown["portals"].as_array_mut().into_iter().flatten() {
-        portal["overrides"] = Value::Null;
-    }
-    for server in shown["servers"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
-        ["tools", "prompts"].into_iter().for_each(|key| drop(server.remove(key)));
-    }
-    shown
 }

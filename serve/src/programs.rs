@@ -10,7 +10,7 @@ use gnomon_confine::{Account, Ecosystem, Limits, Network, Pins, Plan};
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_kit::whole_millis;
 use gnomon_supervise as supervise;
-use gnomon_upstream::{Program, ProgramLimits, ProgramOptions, ServerLayers};
+use gnomon_upstream::{ProgramLimits, ProgramOptions, ServerLayers};
 use nix::unistd::{Uid, User};
 use prometheus::Registry;
 use sha2::{Digest as _, Sha256};
@@ -23,7 +23,6 @@ use std::{
         unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     },
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 /// Numbers of users that belong to nobody (systemd's range for `DynamicUser=`).
@@ -73,13 +72,20 @@ fn own_cgroup() -> Result<PathBuf> {
     Ok(fs::read_link(format!("/proc/self/fd/{}", own.directory().as_raw_fd()))?)
 }
 
-/// The runner of a server's program.
+/// How a server's program is run.
+pub struct Described {
+    /// For its runner.
+    pub options: ProgramOptions,
+    /// All of it in a text, secrets included. Of what is hidden from it, only what it could see otherwise.
+    pub said: String,
+}
+
+/// How a server's program is run.
 ///
 /// # Errors
 /// It is not there, a secret cannot be read, or it cannot be run as whom it is to be.
-pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> Result<Arc<Program>> {
+pub fn described(config: &Config, id: &str, program: &Configured, host: &Host) -> Result<Described> {
     let wrong = |cause: String| Complaint::input(format!("server `{id}`: {cause}"));
-    warn(id, program);
     let mut command = program.command.clone();
     let first = command.first().cloned().unwrap_or_default();
     let found = found(&first).ok_or_else(|| wrong(format!("`{first}` does not exist")).next("name the program by its whole path"))?;
@@ -138,13 +144,22 @@ pub fn program(config: &Config, id: &str, program: &Configured, host: &Host) -> 
         demand: program.demand,
         grace_ms: whole_millis(limits.grace),
     };
-    let plan = serde_json::to_string(&plan).map_err(|error| wrong(error.to_string()))?;
+    let text = |plan: &Plan| serde_json::to_string(plan).map_err(|error| wrong(error.to_string()));
+    let whole = text(&plan)?;
+    // A secret of another server is no reason to start this one anew.
+    let shown: Vec<PathBuf> =
+        plan.read.iter().chain(&plan.write).chain(&plan.cwd).cloned().chain(plan.command.iter().map(PathBuf::from)).collect();
+    let is_seen = |path: &PathBuf| shown.iter().any(|shown| path.starts_with(shown) || shown.starts_with(path));
+    let hidden = plan.hidden.iter().filter(|path| is_seen(path)).cloned().collect();
+    let said = format!("{}\n{environment:?}\n{}", text(&Plan { hidden, ..plan })?, limits.instances);
     // The very file that runs, even if another has taken its place since.
-    let command = vec!["/proc/self/exe".into(), "confine".into(), plan.into()];
-    Ok(Program::new(ProgramOptions { id: id.into(), command, environment, secrets, limits, layers: Some(host.layers.clone()) }))
+    let command = vec!["/proc/self/exe".into(), "confine".into(), whole.into()];
+    let options = ProgramOptions { id: id.into(), command, environment, secrets, limits, layers: Some(host.layers.clone()) };
+    Ok(Described { options, said })
 }
 
-fn warn(id: &str, program: &Configured) {
+/// Says what is remarkable about how a program is pinned.
+pub fn warn(id: &str, program: &Configured) {
     match (&program.pin, program.launcher()) {
         (Pinning::Unpinned, Some(launcher)) => {
             tracing::warn!(server = %id, "`{launcher}` runs whatever is published at the time: nothing pins it");

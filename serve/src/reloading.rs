@@ -6,7 +6,7 @@
 use crate::{
     changes::{By, Change, Changes, of_rules},
     checking::{self, Serves},
-    portals::Regulated,
+    regulated::Regulated,
     rule_changes::RuleChanges,
 };
 use anyhow::{Context as _, Result, bail};
@@ -158,8 +158,8 @@ pub struct Regulating {
 }
 
 impl Regulating {
-    /// Puts the portals' policies and log-ins as they stand in the configuration into force, each time that is asked; the old ones
-    /// stay where anything is wrong that would keep gnomon from starting. An identity provider may be waited for, so nothing else waits for this.
+    /// Puts the portals' policies, log-ins and servers as they stand in the configuration into force, each time that is asked; the
+    /// old ones stay where anything is wrong that would keep gnomon from starting. An identity provider may be waited for, so nothing else waits for this.
     pub async fn run(self, mut asked: watch::Receiver<By>) {
         if self.begun.file.is_none() {
             return;
@@ -175,7 +175,9 @@ impl Regulating {
                 }
                 Err(error) => {
                     self.told.tell(&by, vec![Change::failed(&format!("the configuration was not reloaded: {error:#}"))]);
-                    let told = format!("the configuration was not reloaded, the portals' policies from before stay in force:\n{error:#}");
+                    let told = format!(
+                        "the configuration was not reloaded, the portals' policies and servers from before stay in force:\n{error:#}"
+                    );
                     (Reload::Failure, told)
                 }
             };
@@ -187,13 +189,14 @@ impl Regulating {
     async fn reload(&self, in_force: &Config) -> Result<(Config, String, Vec<Change>)> {
         let file = self.begun.file.clone().context("there is no configuration file to read again")?;
         let (flags, serves) = (self.flags.clone(), self.serves);
-        let now = apart(move || {
+        let (regulated, begun, before) = (self.regulated.clone(), self.begun.clone(), in_force.clone());
+        let prepared = apart(move || {
             let (now, _) = flags.settle_again(&file)?;
             checking::check(&now, serves)?;
             checking::credentials(&now)?;
-            Ok(now)
+            regulated.prepare(&begun, &before, now)
         });
-        self.regulated.by(&self.begun, in_force, now.await?).await
+        Ok(self.regulated.by(&self.begun, in_force, prepared.await?).await)
     }
 }
 

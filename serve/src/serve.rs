@@ -180,6 +180,8 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
         if let Some(watching) = &watching {
             watching.let_go();
         }
+        // Nothing is put in force any more.
+        regulating.abort();
         let _ = stop.send(Phase::Draining);
         let mut service = Service::default();
         let roads = async move {

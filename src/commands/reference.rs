@@ -75,7 +75,7 @@ fn metrics() -> Result<String> {
     PortalMetrics::register(metrics.registry())?.show("files");
     let programs = ServerLayers::register(metrics.registry())?;
     programs.tell("files", &[Layer::Files], &[]);
-    programs.run("files", 1);
+    programs.runs("files");
     UpstreamMetrics::register(UpstreamBudget::unbounded(), metrics.registry())?;
     let exports = ExportMetrics::register(metrics.registry())?;
     exports.show("otlp");

@@ -35,6 +35,7 @@ mod recorded;
 mod redirected;
 mod registering;
 mod reload;
+mod reoffered;
 mod replay;
 mod reviews;
 mod rule_work;

@@ -57,13 +57,14 @@ impl PortalLists {
 
     /// What the only server of a portal says that passes for it.
     fn own_of_the_only(&self) -> Option<Value> {
-        let (Prefix::Never, [only]) = (self.prefix(), self.servers()) else { return None };
+        let servers = self.servers();
+        let (Prefix::Never, [only]) = (self.prefix(), &**servers) else { return None };
         serde_json::from_slice(&only.presence().face()?.capabilities).ok()
     }
 
     fn merged(&self, era: Era) -> Value {
         let mut all = json!({"tools": {"listChanged": true}});
-        for server in self.servers() {
+        for server in self.servers().iter() {
             let presence = server.presence();
             let Some(Ok(own)) = presence.face().map(|face| Members::read(&face.capabilities)) else { continue };
             for name in ["prompts", "logging", "completions", "resources", "tasks"] {
@@ -90,10 +91,10 @@ impl PortalLists {
 
     /// The extensions that servers offer of which this caller may know, as far as the portal can keep them in this era.
     fn extensions(&self, caller: &Caller, era: Era) -> Map<String, Value> {
-        let (mut all, known) = (Map::new(), self.known(caller));
-        for (server, _) in self.servers().iter().zip(&known).filter(|(_, known)| **known) {
+        let mut all = Map::new();
+        for server in self.known(caller) {
             for name in extensions::kept(era) {
-                if let Some(settings) = offered(server, name, |own| settings(name, own, all.get(*name))) {
+                if let Some(settings) = offered(&server, name, |own| settings(name, own, all.get(*name))) {
                     all.insert((*name).to_owned(), settings);
                 }
             }

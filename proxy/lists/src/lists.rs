@@ -1,5 +1,6 @@
 //! What a portal shows of its servers to each caller: its lists, and what it says of itself with them.
 
+mod offered;
 mod watched;
 
 use crate::{
@@ -16,13 +17,10 @@ use gnomon_upstream::{
     catalogue::{Kind, Listed},
     era::Era,
 };
+pub use offered::Offered;
 use serde_json::json;
 use smol_str::SmolStr;
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::broadcast, task::JoinSet};
 
 /// How long after the portal's start clients wait for servers that nobody has heard of yet.
@@ -30,20 +28,19 @@ const FIRST_PATIENCE: Duration = Duration::from_millis(800);
 /// How long clients of the stateless era may keep a list, milliseconds.
 pub const LIST_TTL_MS: u64 = 60_000;
 
-/// A change at one of its servers, or at the portal itself, by its id.
-pub(crate) type Changed = (SmolStr, Change);
+/// A change at one of its servers, by its id, or at all of them: then without one.
+pub type Changed = (SmolStr, Change);
 
 /// The lists of a portal.
 pub struct PortalLists {
     portal: SmolStr,
-    servers: Vec<Arc<Upstream>>,
+    servers: ArcSwap<Offered>,
     prefix: Prefix,
     gate: Arc<Gate>,
     labels: ArcSwap<HashMap<SmolStr, Labels>>,
     view: ArcSwap<View>,
     given: Given,
     pub(crate) watched: Arc<Shares>,
-    begun: Instant,
     changes: broadcast::Sender<Changed>,
 }
 
@@ -56,7 +53,8 @@ impl PortalLists {
     ) -> Self {
         let (view, labels) = (ArcSwap::default(), ArcSwap::from_pointee(labels));
         let (given, watched) = (Given::default(), watched::places());
-        Self { portal: gate.portal().clone(), servers, prefix, gate, labels, view, given, watched, begun: Instant::now(), changes }
+        let servers = ArcSwap::from_pointee(Offered::from(servers));
+        Self { portal: gate.portal().clone(), servers, prefix, gate, labels, view, given, watched, changes }
     }
 
     /// The portal's id.
@@ -64,9 +62,31 @@ impl PortalLists {
         &self.portal
     }
 
-    /// The servers, in the order in which they are shown.
-    pub fn servers(&self) -> &[Arc<Upstream>] {
-        &self.servers
+    /// The servers that are offered now, in the order in which they are shown.
+    pub fn servers(&self) -> Arc<Offered> {
+        self.servers.load_full()
+    }
+
+    /// Offers these servers from now on, and tells of those lists that can be other ones by that.
+    pub fn offer(&self, servers: Vec<Arc<Upstream>>) {
+        let before = self.servers.swap(Arc::new(Offered::from(servers)));
+        let now = self.servers();
+        self.view.store(Arc::default());
+        let others = |these: &Offered, than: &Offered| {
+            let is_other = |one: &&Arc<Upstream>| than.iter().all(|two| two.number != one.number);
+            these.iter().filter(is_other).cloned().collect::<Vec<_>>()
+        };
+        for server in others(&before, &now).into_iter().chain(others(&now, &before)) {
+            let lists = server.lists();
+            for kind in Kind::ALL.into_iter().filter(|kind| !lists.of(*kind).is_empty()) {
+                let _ = self.changes.send((server.id.clone(), Change::List(kind)));
+            }
+        }
+    }
+
+    /// What its servers announce changes to.
+    pub fn announced(&self) -> broadcast::Sender<Changed> {
+        self.changes.clone()
     }
 
     /// Whether names carry their server's id.
@@ -90,19 +110,20 @@ impl PortalLists {
         self.labels.store(Arc::new(labels));
         self.view.store(Arc::default());
         for kind in Kind::ALL {
-            let _ = self.changes.send((self.portal.clone(), Change::List(kind)));
+            let _ = self.changes.send((SmolStr::default(), Change::List(kind)));
         }
     }
 
     /// Waits a little for servers that were never reached, so that the first client finds them. Later nobody waits:
     /// a server that takes connections and says nothing is as good as gone.
     pub async fn settled(&self) {
-        let left = FIRST_PATIENCE.saturating_sub(self.begun.elapsed());
+        let servers = self.servers.load();
+        let left = FIRST_PATIENCE.saturating_sub(servers.since().elapsed());
         if left.is_zero() {
             return;
         }
         let mut waiting = JoinSet::new();
-        for server in self.servers.iter().filter(|server| matches!(server.presence(), Presence::Unknown)) {
+        for server in servers.iter().filter(|server| matches!(server.presence(), Presence::Unknown)) {
             let server = server.clone();
             waiting.spawn(async move { server.settled(left).await });
         }
@@ -112,13 +133,18 @@ impl PortalLists {
     /// The current view.
     #[must_use]
     pub fn view(&self) -> Arc<View> {
-        let view = self.view.load_full();
-        if view.is_current(&self.servers) {
-            return view;
+        self.current().1
+    }
+
+    /// The servers that are offered now, and the view of them.
+    pub(crate) fn current(&self) -> (Arc<Offered>, Arc<View>) {
+        let (servers, labels, view) = (self.servers(), self.labels.load(), self.view.load_full());
+        if view.is_current(&servers, &labels) {
+            return (servers, view);
         }
-        let fresh = Arc::new(View::of(&self.servers, self.prefix, &self.labels.load()));
+        let fresh = Arc::new(View::of(&servers, self.prefix, &labels));
         self.view.store(fresh.clone());
-        fresh
+        (servers, fresh)
     }
 
     /// Whether a caller may know of an entry.
@@ -128,7 +154,7 @@ impl PortalLists {
 
     fn shows_of(&self, view: &View, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
         self.gate.may_list(caller, &self.asked(kind, exposed)).is_allow()
-            && (kind != Kind::Resource || !self.hides(caller, view, exposed.server, &exposed.entry.name))
+            && (kind != Kind::Resource || !self.hides(caller, view, &exposed.server, &exposed.entry.name))
     }
 
     /// Whether it is on a caller's lists without Code Mode.
@@ -140,7 +166,7 @@ impl PortalLists {
     pub fn asked<'a>(&'a self, kind: Kind, exposed: &'a Exposed) -> Asked<'a> {
         Asked {
             portal: &self.portal,
-            server: &self.servers[exposed.server].id,
+            server: &exposed.server,
             capability: kind.asked(),
             name: &exposed.entry.name,
             hints: exposed.entry.hints,
@@ -194,16 +220,13 @@ impl PortalLists {
 
     /// The servers that are not there, of those that a caller may know of, as JSON; none where all are.
     fn missing(&self, caller: &Caller) -> Option<serde_json::Value> {
-        if self.servers.iter().all(|server| server.presence().is_up()) {
+        if self.servers.load().iter().all(|server| server.presence().is_up()) {
             return None;
         }
-        let known = self.known(caller);
         let missing: Vec<_> = self
-            .servers
+            .known(caller)
             .iter()
-            .zip(&known)
-            .filter(|(_, known)| **known)
-            .filter_map(|(server, _)| match server.presence() {
+            .filter_map(|server| match server.presence() {
                 Presence::Up { .. } => None,
                 Presence::Unknown => Some(json!({"server": server.id, "why": "it is being connected to", "stale": false})),
                 Presence::Down { why, face, .. } => Some(json!({"server": server.id, "why": why.to_string(), "stale": face.is_some()})),
@@ -218,8 +241,8 @@ impl PortalLists {
         if offer != Offer::Full {
             return None;
         }
-        let (mut parts, known) = (Vec::new(), self.known(caller));
-        for (server, _) in self.servers.iter().zip(&known).filter(|(_, known)| **known) {
+        let mut parts = Vec::new();
+        for server in self.known(caller) {
             let presence = server.presence();
             if let Some(said) = presence.face().and_then(|face| face.instructions.as_deref()) {
                 let said = said.to_owned();
@@ -235,32 +258,37 @@ impl PortalLists {
         (!parts.is_empty()).then(|| parts.join("\n\n"))
     }
 
-    /// The servers that a caller may know of, by their place: those of which they may use anything, as far as it is known what
-    /// there is.
-    pub fn known(&self, caller: &Caller) -> Box<[bool]> {
-        let view = self.view();
-        let mut has_any = vec![false; self.servers.len()];
+    /// The servers that a caller may know of: those of which they may use anything, as far as it is known what there is.
+    pub fn known(&self, caller: &Caller) -> Vec<Arc<Upstream>> {
+        let (servers, view) = self.current();
+        let mut has_any = vec![false; view.width()];
         for kind in Kind::ALL {
-            view.all(kind).iter().for_each(|exposed| has_any[exposed.server] = true);
+            view.all(kind).iter().for_each(|exposed| has_any[exposed.place] = true);
         }
-        let seen = self.seen(&view, caller);
-        let known = |(place, server): (usize, &Arc<Upstream>)| match has_any[place] {
-            true => seen[place].contains(&true),
+        let seen = self.seen_by_place(&view, caller);
+        let known = |(place, server): &(usize, &Arc<Upstream>)| match has_any[*place] {
+            true => seen[*place].contains(&true),
             false => self.gate.may_reach(caller, &server.id),
         };
-        self.servers.iter().enumerate().map(known).collect()
+        servers.iter().enumerate().filter(known).map(|(_, server)| server.clone()).collect()
     }
 
-    /// The kinds of which a caller may use anything, for each server.
-    pub fn seen(&self, view: &View, caller: &Caller) -> Box<[[bool; 4]]> {
-        let mut seen = vec![[false; 4]; self.servers.len()];
+    fn seen_by_place(&self, view: &View, caller: &Caller) -> Vec<[bool; 4]> {
+        let mut seen = vec![[false; 4]; view.width()];
         for kind in Kind::ALL {
             for exposed in view.all(kind) {
-                let place = &mut seen[exposed.server][kind as usize];
+                let place = &mut seen[exposed.place][kind as usize];
                 *place = *place || self.shows_of(view, caller, kind, exposed);
             }
         }
-        seen.into()
+        seen
+    }
+
+    /// The kinds of which a caller may use anything, by the id of the server.
+    pub(crate) fn seen(&self, caller: &Caller) -> (Arc<View>, HashMap<SmolStr, [bool; 4]>) {
+        let (servers, view) = self.current();
+        let seen = self.seen_by_place(&view, caller);
+        (view, servers.iter().map(|server| server.id.clone()).zip(seen).collect())
     }
 }
 

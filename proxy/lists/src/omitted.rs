@@ -62,7 +62,8 @@ impl PortalLists {
         };
         match (self.prefix(), split_name(kind, name)) {
             (Prefix::Always, Some((id, own))) => {
-                let server = self.servers().iter().find(|server| server.id == id)?;
+                let servers = self.servers();
+                let server = servers.named(id)?;
                 found(&server.id, &server.lists(), &own)
             }
             (Prefix::Always, None) => None,

@@ -1,9 +1,15 @@
 //! Where a request goes: its server, by the names that the caller may know.
 
-use crate::{lists::PortalLists, view::Exposed};
+use crate::{
+    lists::PortalLists,
+    view::{Exposed, View},
+};
 use bytes::Bytes;
 use gnomon_access::{Asked, Caller, Decision, LineRef, Permit, arguments};
-use gnomon_relay::names::{Prefix, may_come_of, shortened, split_name};
+use gnomon_relay::{
+    held::Upstream,
+    names::{Prefix, may_come_of, shortened, split_name},
+};
 use gnomon_upstream::{
     Scope, as_text,
     catalogue::Kind,
@@ -19,10 +25,9 @@ use std::{
 };
 
 /// A request with its server.
-#[derive(Debug)]
 pub struct Routed {
-    /// The place of its server among those of the portal.
-    pub server: usize,
+    /// Its server.
+    pub server: Arc<Upstream>,
     /// The client's.
     pub id: Id,
     /// The method.
@@ -96,13 +101,13 @@ impl PortalLists {
             "tools/call" | "prompts/get" => {
                 let kind = if method == "tools/call" { Kind::Tool } else { Kind::Prompt };
                 let name = members.text("name").ok_or_else(|| missing("name"))?;
-                let (exposed, _) = self.named(caller, kind, &name)?;
+                let (server, exposed, _) = self.named(caller, kind, &name)?;
                 let params = members.with(&[("name", Some(&quoted(&exposed.entry.name)))]);
                 let arguments = members.get("arguments").map(|json| arguments(json.as_bytes())).transpose();
                 let arguments = arguments.map_err(|error| RpcError::new(INVALID_PARAMS, error.to_string()))?;
                 let asked = Asked { arguments: arguments.as_ref(), ..self.asked(kind, &exposed) };
                 let permit = self.permit(caller, &asked, &name)?;
-                Ok(routed(exposed.server, permit, Some(exposed), &name, params, arguments))
+                Ok(routed(server, permit, Some(exposed), &name, params, arguments))
             }
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
                 let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
@@ -118,7 +123,7 @@ impl PortalLists {
                 let unknown =
                     |line| NotRouted { error: RpcError::new(INVALID_PARAMS, format!("Unknown skill: {}", shortened(&uri))), line };
                 let (server, own, permit) = self.resource(caller, &uri).map_err(|none| unknown(none.line))?;
-                if !Self::offers(&self.servers()[server], SKILLS) {
+                if !Self::offers(&server, SKILLS) {
                     return Err(unknown(None));
                 }
                 let params = members.with(&[("uri", Some(&quoted(&own)))]);
@@ -129,8 +134,8 @@ impl PortalLists {
                 let (server, permit, changed) = match reference.text("type").as_deref() {
                     Some("ref/prompt") => {
                         let name = reference.text("name").ok_or_else(|| missing("name"))?;
-                        let (exposed, permit) = self.named(caller, Kind::Prompt, &name)?;
-                        (exposed.server, permit, reference.with(&[("name", Some(&quoted(&exposed.entry.name)))]))
+                        let (server, exposed, permit) = self.named(caller, Kind::Prompt, &name)?;
+                        (server, permit, reference.with(&[("name", Some(&quoted(&exposed.entry.name)))]))
                     }
                     Some("ref/resource") => {
                         let uri = reference.text("uri").ok_or_else(|| missing("uri"))?;
@@ -161,8 +166,8 @@ impl PortalLists {
 
     /// What a caller is told of a thing that is not listed for them: why, where the entry that denies it says so to those who may use
     /// something of its server; else that it does not exist.
-    fn denied(&self, caller: &Caller, server: usize, line: Option<LineRef>, name: &str, unknown: RpcError) -> NotRouted {
-        let may_know = || self.servers().get(server).is_some_and(|server| self.gate().may_reach(caller, &server.id));
+    fn denied(&self, caller: &Caller, server: &Upstream, line: Option<LineRef>, name: &str, unknown: RpcError) -> NotRouted {
+        let may_know = || self.gate().may_reach(caller, &server.id);
         let error = match line.as_ref().and_then(|line| line.reason.as_ref()).filter(|_| may_know()) {
             Some(reason) => RpcError::new(unknown.code, format!("`{}` is not allowed here: {reason}", shortened(name))),
             None => unknown,
@@ -170,31 +175,33 @@ impl PortalLists {
         NotRouted { error, line: line.map(Box::new) }
     }
 
-    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<(Arc<Exposed>, Permit), NotRouted> {
+    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<(Arc<Upstream>, Arc<Exposed>, Permit), NotRouted> {
         let what = if kind == Kind::Tool { "tool" } else { "prompt" };
         let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
-        if let Some(exposed) = self.view().named(kind, name) {
+        let view = self.view();
+        if let Some((exposed, server)) = view.named(kind, name).and_then(|exposed| Some((exposed, view.upstream(exposed)?))) {
             return match self.gate().may_list(caller, &self.asked(kind, exposed)) {
-                Decision::Allow(permit) => Ok((exposed.clone(), permit)),
-                Decision::Deny { line } => Err(self.denied(caller, exposed.server, line, name, unknown())),
+                Decision::Allow(permit) => Ok((server, exposed.clone(), permit)),
+                Decision::Deny { line } => Err(self.denied(caller, &server, line, name, unknown())),
             };
         }
-        if let (Kind::Tool, Some((exposed, permit))) = (kind, self.of_a_page(caller, name)) {
-            return Ok((exposed, permit));
+        if let (Kind::Tool, Some((exposed, permit))) = (kind, self.of_a_page(caller, &view, name))
+            && let Some(server) = view.upstream(&exposed)
+        {
+            return Ok((server, exposed, permit));
         }
         // It may be a server's that was never there yet, and that the caller may know of.
-        let server = split_name(kind, name).and_then(|(id, _)| self.servers().iter().find(|server| server.id == id));
+        let server = split_name(kind, name).and_then(|(id, _)| self.servers().named(id).cloned());
         let server = server.filter(|server| self.gate().may_reach(caller, &server.id));
-        match server.map(|server| server.check()) {
-            Some(Err(error)) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{}`: {error}", server.map_or("", |s| &s.id))).into()),
+        match server.as_ref().map(|server| (&server.id, server.check())) {
+            Some((id, Err(error))) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{id}`: {error}")).into()),
             _ => Err(self.why_left_out(caller, kind, name).unwrap_or_else(unknown).into()),
         }
     }
 
     /// The tool that a page means. It knows its server's own name for it, and its calls are its client's: so of servers that have pages
     /// such a name leads to the only one whose tool of that name the caller may use.
-    fn of_a_page(&self, caller: &Caller, name: &str) -> Option<(Arc<Exposed>, Permit)> {
-        let view = self.view();
+    fn of_a_page(&self, caller: &Caller, view: &View, name: &str) -> Option<(Arc<Exposed>, Permit)> {
         let may = |exposed: &Arc<Exposed>| match self.gate().may_list(caller, &self.asked(Kind::Tool, exposed)) {
             Decision::Allow(permit) => Some((exposed.clone(), permit)),
             Decision::Deny { .. } => None,
@@ -205,40 +212,40 @@ impl PortalLists {
     }
 
     /// The server that a request names, where its caller may know of it.
-    pub fn named_server(&self, caller: &Caller, request: &Request) -> Option<&SmolStr> {
+    pub fn named_server(&self, caller: &Caller, request: &Request) -> Option<SmolStr> {
         let params = request.members().ok()?;
         let name = params.text("name").or_else(|| params.text("uri"))?;
         let is_uri = request.method.starts_with("resources/") || request.method.starts_with("skills/");
         let kind = if is_uri { Kind::Resource } else { Kind::Tool };
         let (id, _) = split_name(kind, &name)?;
-        self.servers().iter().find(|server| server.id == id && self.gate().may_reach(caller, &server.id)).map(|server| &server.id)
+        self.servers().named(id).filter(|server| self.gate().may_reach(caller, &server.id)).map(|server| server.id.clone())
     }
 
     /// The server of a resource, and its own URI for it. URIs that results mention lead to their server too,
     /// as long as it is clear which that is.
-    pub fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(usize, Cow<'a, str>, Permit), NotRouted> {
+    pub fn resource<'a>(&self, caller: &Caller, uri: &'a str) -> Result<(Arc<Upstream>, Cow<'a, str>, Permit), NotRouted> {
         let unknown = || RpcError::new(-32002, format!("Resource not found: {}", shortened(uri)));
         let (server, own) = self.owner(uri).ok_or_else(unknown)?;
-        match self.may_read(caller, &self.view(), server, &own) {
+        match self.may_read(caller, &self.view(), &server.id, &own) {
             Decision::Allow(permit) => Ok((server, own, permit)),
-            Decision::Deny { line } => Err(self.denied(caller, server, line, uri, unknown())),
+            Decision::Deny { line } => Err(self.denied(caller, &server, line, uri, unknown())),
         }
     }
 
     /// The server of a resource, by what is on the lists. Of several servers that could have it none is guessed.
-    fn owner<'a>(&self, uri: &'a str) -> Option<(usize, Cow<'a, str>)> {
-        let view = self.view();
+    fn owner<'a>(&self, uri: &'a str) -> Option<(Arc<Upstream>, Cow<'a, str>)> {
+        let (servers, view) = self.current();
         if let Some(exposed) = view.named(Kind::Resource, uri) {
-            return Some((exposed.server, Cow::Owned(exposed.entry.name.to_string())));
+            return Some((view.upstream(exposed)?, Cow::Owned(exposed.entry.name.to_string())));
         }
         if self.prefix() == Prefix::Always
             && let Some((id, own)) = split_name(Kind::Resource, uri)
-            && let Some(server) = self.servers().iter().position(|server| server.id == id)
+            && let Some(server) = servers.named(id)
         {
-            return Some((server, own));
+            return Some((server.clone(), own));
         }
         let of = |kind, fits: &dyn Fn(&str) -> bool| {
-            let mut owners: Vec<usize> = view.all(kind).iter().filter(|e| fits(&e.entry.name)).map(|e| e.server).collect();
+            let mut owners: Vec<usize> = view.all(kind).iter().filter(|e| fits(&e.entry.name)).map(|e| e.place).collect();
             owners.dedup();
             owners
         };
@@ -247,15 +254,15 @@ impl PortalLists {
             owners = of(Kind::Template, &|template| may_come_of(template, uri));
         }
         if owners.is_empty() {
-            owners = (0..self.servers().len())
+            owners = (0..servers.len())
                 .filter(|index| {
-                    let presence = self.servers()[*index].presence();
+                    let presence = servers[*index].presence();
                     presence.face().is_some_and(|face| Members::read(&face.capabilities).is_ok_and(|c| c.get("resources").is_some()))
                 })
                 .collect();
         }
         match *owners {
-            [only] => Some((only, Cow::Borrowed(uri))),
+            [only] => Some((servers.get(only)?.clone(), Cow::Borrowed(uri))),
             _ => None,
         }
     }

@@ -3,7 +3,11 @@
 use crate::{lists::PortalLists, view::View};
 use gnomon_access::{Caller, Policy};
 use gnomon_upstream::catalogue::Kind;
-use std::sync::{Arc, Weak};
+use smol_str::SmolStr;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
 
 /// The entries that one listener may know of, so that it is told of changes of those and of nothing else.
 pub struct Sight {
@@ -12,33 +16,58 @@ pub struct Sight {
     /// The view it saw last: a listener that does not read keeps none of it in memory.
     view: Weak<View>,
     policy: Weak<Policy>,
-    seen: Box<[[bool; 4]]>,
+    now: HashMap<SmolStr, [bool; 4]>,
+    /// What its listener was told of last, by server and kind.
+    told: HashMap<SmolStr, [bool; 4]>,
 }
 
 impl Sight {
     /// The entries that this caller may know of now.
     pub fn of(lists: &Arc<PortalLists>, caller: &Arc<Caller>) -> Self {
-        let (view, policy) = (lists.view(), lists.gate().policy().clone());
-        let seen = lists.seen(&view, caller);
-        Self { lists: lists.clone(), caller: caller.clone(), view: Arc::downgrade(&view), policy: Arc::downgrade(&policy), seen }
+        let policy = lists.gate().policy().clone();
+        let (view, now) = lists.seen(caller);
+        let (view, policy, told) = (Arc::downgrade(&view), Arc::downgrade(&policy), now.clone());
+        Self { lists: lists.clone(), caller: caller.clone(), view, policy, now, told }
     }
 
-    /// Whether to tell that a list of a server changed: where anything of it could be used, before or now. `server` may be the
-    /// portal, of which everybody knows.
+    /// Whether to tell that a list of a server changed: where anything of it could be used, before or now. Of a change at the portal,
+    /// which names no server, everybody is told.
     pub fn concerns(&mut self, server: &str, kind: Kind) -> bool {
-        let before = std::mem::take(&mut self.seen);
         let (view, policy) = (self.lists.view(), self.lists.gate().policy().clone());
         let same = std::ptr::eq(Arc::as_ptr(&view), self.view.as_ptr()) && std::ptr::eq(Arc::as_ptr(&policy), self.policy.as_ptr());
-        self.seen = if same { before.clone() } else { self.lists.seen(&view, &self.caller) };
-        (self.view, self.policy) = (Arc::downgrade(&view), Arc::downgrade(&policy));
-        let Some(place) = self.lists.servers().iter().position(|one| one.id == server) else { return true };
-        let of = |seen: &[[bool; 4]]| seen.get(place).is_some_and(|kinds| kinds[kind as usize]);
+        if !same {
+            let (view, now) = self.lists.seen(&self.caller);
+            (self.view, self.policy, self.now) = (Arc::downgrade(&view), Arc::downgrade(&policy), now);
+        }
         // Resources and their templates are told of by one word.
-        let either =
-            |seen: &[[bool; 4]]| seen.get(place).is_some_and(|kinds| kinds[Kind::Resource as usize] || kinds[Kind::Template as usize]);
-        match kind {
-            Kind::Tool | Kind::Prompt => of(&before) || of(&self.seen),
-            Kind::Resource | Kind::Template => either(&before) || either(&self.seen),
+        let kinds: &[Kind] = match kind {
+            Kind::Tool => &[Kind::Tool],
+            Kind::Prompt => &[Kind::Prompt],
+            Kind::Resource | Kind::Template => &[Kind::Resource, Kind::Template],
+        };
+        if server.is_empty() {
+            kinds.iter().for_each(|kind| self.tells_of_all(*kind));
+            return true;
+        }
+        // Only of these: of what else changed at the same time there will be word as well.
+        let now = self.now.get(server).copied().unwrap_or_default();
+        let told = self.told.entry(server.into()).or_default();
+        let mut concerns = false;
+        for kind in kinds {
+            let place = *kind as usize;
+            concerns |= told[place] || now[place];
+            told[place] = now[place];
+        }
+        if *told == [false; 4] {
+            self.told.remove(server);
+        }
+        concerns
+    }
+
+    fn tells_of_all(&mut self, kind: Kind) {
+        self.told.values_mut().for_each(|told| told[kind as usize] = false);
+        for (server, now) in &self.now {
+            self.told.entry(server.clone()).or_default()[kind as usize] = now[kind as usize];
         }
     }
 }

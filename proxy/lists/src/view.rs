@@ -24,7 +24,7 @@ use pages::Pages;
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, hash_map},
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
 };
 
 /// An entry as the portal shows it.
@@ -36,8 +36,10 @@ pub struct Exposed {
     pub text: Bytes,
     /// A shorter description, where there is one.
     pub brief: Option<Bytes>,
-    /// The server: an index into the portal's servers.
-    pub server: usize,
+    /// The id of the server.
+    pub server: SmolStr,
+    /// The place of the server among those of the view.
+    pub(crate) place: usize,
     /// The server's own entry.
     pub entry: Arc<Entry>,
     /// The page of a tool, by its server's own URI.
@@ -59,11 +61,13 @@ impl Exposed {
 }
 
 /// Everything that a portal shows.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct View {
     entries: [Vec<Arc<Exposed>>; 4],
     names: [HashMap<SmolStr, Arc<Exposed>>; 4],
-    generations: Vec<u64>,
+    /// The servers that it is of, and which of their lists. Whoever keeps a view keeps no server that is offered no longer.
+    servers: Vec<(Weak<Upstream>, u64)>,
+    labels: Weak<HashMap<SmolStr, Labels>>,
     pages: Pages,
     index: OnceLock<Index>,
     identifiers: OnceLock<Box<[Identifier]>>,
@@ -72,13 +76,13 @@ pub struct View {
 impl View {
     /// The view of these servers' lists, shown as the labels say, which go by the servers' ids.
     #[must_use]
-    pub fn of(servers: &[Arc<Upstream>], prefix: Prefix, labels: &HashMap<SmolStr, Labels>) -> Self {
-        let (mut view, unlabelled) = (Self::default(), Labels::default());
-        for (server, upstream) in servers.iter().enumerate() {
+    pub fn of(servers: &[Arc<Upstream>], prefix: Prefix, labels: &Arc<HashMap<SmolStr, Labels>>) -> Self {
+        let (mut view, unlabelled) = (Self { labels: Arc::downgrade(labels), ..Self::default() }, Labels::default());
+        for (place, upstream) in servers.iter().enumerate() {
             let lists = upstream.lists();
-            view.generations.push(lists.generation);
+            view.servers.push((Arc::downgrade(upstream), lists.generation));
             for kind in Kind::ALL {
-                view.add(kind, server, &upstream.id, &lists, prefix, labels.get(&upstream.id).unwrap_or(&unlabelled));
+                view.add(kind, (place, &upstream.id), &lists, prefix, labels.get(&upstream.id).unwrap_or(&unlabelled));
             }
         }
         view.pages = Pages::of(view.all(Kind::Tool));
@@ -90,7 +94,7 @@ impl View {
         &self.pages
     }
 
-    fn add(&mut self, kind: Kind, server: usize, id: &str, lists: &Lists, prefix: Prefix, labels: &Labels) {
+    fn add(&mut self, kind: Kind, (place, id): (usize, &SmolStr), lists: &Lists, prefix: Prefix, labels: &Labels) {
         for (plain, entry, label) in labels.shown(kind, id, lists.of(kind)) {
             let name = match prefix {
                 Prefix::Never => plain,
@@ -108,19 +112,35 @@ impl View {
                 (Prefix::Always, None) | (Prefix::Never, _) => text,
             };
             let audience = uris::audience(&entry.text);
-            let exposed = Arc::new(Exposed { name: name.clone(), text, brief, server, entry: entry.clone(), page, audience });
-            if let hash_map::Entry::Vacant(place) = self.names[kind as usize].entry(name) {
-                place.insert(exposed.clone());
+            let (server, known) = (id.clone(), name.clone());
+            let exposed = Arc::new(Exposed { name: known, text, brief, server, place, entry: entry.clone(), page, audience });
+            if let hash_map::Entry::Vacant(free) = self.names[kind as usize].entry(name) {
+                free.insert(exposed.clone());
                 self.entries[kind as usize].push(exposed);
             }
         }
     }
 
-    /// Whether the servers' lists are still those that it was made of.
+    /// Whether these are the servers and labels that it was made of, and the servers' lists still those.
     #[must_use]
-    pub fn is_current(&self, servers: &[Arc<Upstream>]) -> bool {
-        self.generations.len() == servers.len()
-            && self.generations.iter().zip(servers).all(|(generation, server)| *generation == server.lists().generation)
+    pub fn is_current(&self, servers: &[Arc<Upstream>], labels: &Arc<HashMap<SmolStr, Labels>>) -> bool {
+        let is = |((known, generation), server): (&(Weak<Upstream>, u64), &Arc<Upstream>)| {
+            std::ptr::eq(known.as_ptr(), Arc::as_ptr(server)) && *generation == server.lists().generation
+        };
+        std::ptr::eq(self.labels.as_ptr(), Arc::as_ptr(labels))
+            && self.servers.len() == servers.len()
+            && self.servers.iter().zip(servers).all(is)
+    }
+
+    /// The server of an entry, unless it is no longer there.
+    #[must_use]
+    pub fn upstream(&self, exposed: &Exposed) -> Option<Arc<Upstream>> {
+        self.servers.get(exposed.place)?.0.upgrade()
+    }
+
+    /// How many servers it is of.
+    pub(crate) fn width(&self) -> usize {
+        self.servers.len()
     }
 
     /// The names of tools as JavaScript could have them; made when they are first asked for.

@@ -12,6 +12,7 @@ use gnomon_lists::sight::Sight;
 use gnomon_relay::{
     acts::Ending,
     call::{Call, Origin},
+    held::Upstream,
     judged::Whose,
     offer::Offer,
     outflow::{Outflow, event},
@@ -139,8 +140,8 @@ impl Portal {
         accepts: Accepts,
     ) -> Response<Outflow> {
         let id = request.id.clone();
-        let (for_stream, servers) = (session.clone(), self.lists.servers().len());
-        let way = Way::Session(Box::new(move |recipient| for_stream.stream(servers, recipient)));
+        let for_stream = session.clone();
+        let way = Way::Session(Box::new(move |recipient| for_stream.stream(recipient)));
         let (portal, program) = (self.clone(), visitor.program.clone());
         let encode_id = id.clone();
         respond(
@@ -168,7 +169,7 @@ impl Portal {
             "logging/setLevel" => Some(self.set_log_level(call, session, request).await),
             _ => {
                 self.lists.settled().await;
-                session.begin(self.lists.servers().len(), &request.id, call.taken_back.clone());
+                session.begin(&request.id, call.taken_back.clone());
                 session.asks(&call.caller);
                 let outcome = tokio::select! {
                     outcome = async { self.recipient(&call.caller).roomy(self.perform(call, request).await).await } => Some(outcome),
@@ -192,9 +193,9 @@ impl Portal {
             let text = format!("{error} of its beginning, so no server was asked; tell whoever runs this portal");
             return act.end(Ending::because(Status::Refused, "audit"), RpcError::new(INTERNAL_ERROR, text).into()).await;
         }
-        session.set_log_level(self.lists.servers().len(), &level);
+        session.set_log_level(&level);
         let params = Bytes::from(format!("{{\"level\":{}}}", quoted(&level)));
-        let tell = |(_, server): (usize, Arc<LegacySession>)| {
+        let tell = |(_, server): (Arc<Upstream>, Arc<LegacySession>)| {
             let params = params.clone();
             Box::pin(async move {
                 if let Ok(answer) = server.request(&server.id(), "logging/setLevel", Some(&params)).await {
@@ -209,8 +210,7 @@ impl Portal {
     /// Whether the rules let this pass to each server of a session.
     fn passes(&self, session: &Session, whose: Whose<'_>, notification: &Notification) -> bool {
         let text = rpc::notification(&notification.method, notification.params.as_deref());
-        let judges = session.servers().into_iter().filter_map(|(index, _)| self.lists.servers()[index].held.judge.as_ref());
-        judges.into_iter().all(|judge| judge.said(whose, &text).is_ok())
+        session.servers().iter().all(|(server, _)| server.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()))
     }
 
     async fn session_notification(&self, session: &Session, whose: Whose<'_>, notification: Notification) {
@@ -232,9 +232,8 @@ impl Portal {
             "notifications/initialized" => {}
             _ => {
                 let text = rpc::notification(&notification.method, notification.params.as_deref());
-                let passes =
-                    |index: usize| self.lists.servers()[index].held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
-                let told = session.servers().into_iter().filter(|(index, _)| passes(*index)).map(|(_, server)| {
+                let passes = |server: &Upstream| server.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
+                let told = session.servers().into_iter().filter(|(server, _)| passes(server)).map(|(_, server)| {
                     let notification = notification.clone();
                     Box::pin(async move {
                         let _ = server.notify(&notification.method, notification.params.as_deref()).await;
@@ -260,7 +259,7 @@ impl Portal {
                 None => plain(StatusCode::NOT_FOUND, "the stream of that event is not known, or no longer"),
             };
         }
-        let (standing, outflow) = session.stand(self.lists.servers(), self.recipient(caller));
+        let (standing, outflow) = session.stand(self.recipient(caller));
         let mut changes = self.lists.changes();
         let caller = caller.clone();
         session.asks(&caller);

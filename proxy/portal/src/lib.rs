@@ -42,5 +42,5 @@ pub use gnomon_relay::{
     sessions::SessionLimits,
 };
 pub use gnomon_scripts::{CodeModeWorks, SERVER as SNIPPETS, Shelf};
-pub use portal::{Portal, PortalOptions};
+pub use portal::{Parting, Portal, PortalOptions, Registration};
 pub use serve::{Listening, PortalError};

@@ -1,5 +1,9 @@
 //! One portal: its servers, what it shows of them, and its clients' sessions.
 
+mod offering;
+
+pub use offering::{Parting, Registration};
+
 use crate::{clients::Clients, log_in::LogIn, own, road::Road};
 use bytes::Bytes;
 use gnomon_access::{Authenticator, Caller, Policy};
@@ -17,8 +21,7 @@ use gnomon_relay::{
     call::{Call, Origin},
     error::CallError,
     gate::Gate,
-    held::{Held, Upstream},
-    judged::{Judge, Rules},
+    judged::Rules,
     metrics::{Lacking, PortalMetrics},
     names::Prefix,
     offer::{CodeMode, Offer},
@@ -28,11 +31,12 @@ use gnomon_relay::{
 };
 use gnomon_scripts::{Calls, CodeModeWorks, Scripts, Shelf, TOOLS};
 use gnomon_upstream::{
-    Client, Reach,
+    Reach,
     catalogue::Kind,
     era::Era,
     rpc::{Outcome, Request},
 };
+use offering::{Keeping, upstream};
 use serde_json::json;
 use smol_str::SmolStr;
 use std::{collections::HashMap, sync::Arc};
@@ -89,6 +93,7 @@ pub struct Portal {
     pub(crate) sessions: Sessions,
     pub(crate) log_in: LogIn,
     pub(crate) clients: Clients,
+    pub(crate) keeping: Keeping,
     scripts: Arc<Scripts<Road>>,
     tasks: Tasks,
 }
@@ -100,13 +105,8 @@ impl Portal {
         let (changes, _) = broadcast::channel(CHANGES);
         let gate = Gate::new(options.id.clone(), options.policy.clone());
         let prefix = options.prefix;
-        let (servers, own) = (std::mem::take(&mut options.servers), Client::portal());
-        let upstream = |(id, reach): (SmolStr, Reach)| {
-            let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
-            let held = Held::new((&options.id, &id), prefix, judge, options.metrics.clone());
-            Upstream::new(id, reach, own.clone(), changes.clone(), held)
-        };
-        let servers = servers.into_iter().map(upstream).collect();
+        let servers = std::mem::take(&mut options.servers);
+        let servers = servers.into_iter().map(|(id, reach)| upstream(&options, id, reach, changes.clone())).collect();
         let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone());
         let labels = std::mem::take(&mut options.labels);
         let lists = Arc::new(PortalLists::new((servers, changes), (prefix, labels), gate));
@@ -120,6 +120,7 @@ impl Portal {
             road,
             options,
             tasks: Tasks::default(),
+            keeping: Keeping::default(),
         })
     }
 
@@ -127,6 +128,11 @@ impl Portal {
     /// Clients are told that their lists may have changed.
     pub fn regulate(&self, policy: Arc<Policy>, labels: HashMap<SmolStr, Labels>) {
         self.lists.regulate(policy, labels);
+    }
+
+    /// Puts a policy in force that says the same, on other lines of its file: nobody is told.
+    pub fn restate(&self, policy: Arc<Policy>) {
+        self.lists.gate().regulate(policy);
     }
 
     /// Replaces the authenticator, from the next request on; streams that wait for news end where their callers
@@ -154,13 +160,12 @@ impl Portal {
         &self.options.id
     }
 
-    /// Starts the tasks beside the requests: they end when the set is dropped.
+    /// Starts the tasks beside the requests: they end when the set is dropped, but for those that look after servers, which
+    /// [`Portal::end_work`] ends.
     #[must_use]
     pub fn tend(self: &Arc<Self>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        for server in self.lists.servers() {
-            tasks.spawn(server.clone().keep());
-        }
+        self.tend_servers();
         let portal = self.clone();
         tasks.spawn(async move {
             portal.log_in.warm().await;
@@ -187,6 +192,7 @@ impl Portal {
     pub(crate) async fn end_work(&self) {
         self.tasks.cut_off().await;
         self.sessions.end_all().await;
+        self.keeping.cut_off().await;
     }
 
     /// The duties of those who record for this portal.

@@ -140,7 +140,7 @@ impl Metrics {
         registry.register(Box::new(decisions_current.clone()))?;
         let configured = IntGauge::new(
             "gnomon_config_last_reload_successful",
-            "1 while the portals' policies and log-ins in force are those of the configuration, as last read.",
+            "1 while the portals' policies, log-ins and servers in force are those of the configuration, as last read.",
         )?;
         configured.set(1);
         registry.register(Box::new(configured.clone()))?;

@@ -3,7 +3,7 @@
 use crate::{
     handles,
     judged::Judge,
-    metrics::PortalMetrics,
+    metrics::{Keeps, PortalMetrics},
     names::{Prefix, exposed_name},
     server_metrics::{Came, Known, ServerMetrics},
     tasks::Tasks,
@@ -18,7 +18,10 @@ use gnomon_upstream::{
 };
 use prometheus::IntGauge;
 use smol_str::SmolStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// A server of a portal.
 pub type Upstream = gnomon_upstream::Upstream<Held>;
@@ -38,14 +41,20 @@ pub struct Held {
     known: Known,
     /// The reason that it is down.
     down: Mutex<Option<&'static str>>,
+    /// Whether it is offered no longer: what becomes of it is no news.
+    retired: AtomicBool,
+    /// Last: what else is dropped may count.
+    _series: Option<Keeps>,
 }
 
 impl Held {
     /// The data on a server of which nothing is known yet.
     pub fn new((portal, server): (&SmolStr, &SmolStr), prefix: Prefix, judge: Option<Judge>, metric: Option<PortalMetrics>) -> Self {
+        let series = metric.as_ref().map(|metric| metric.kept(portal, server));
         let counted = metric.as_ref().map(|metric| metric.of(portal, server));
         let (portal, server) = (portal.clone(), server.clone());
-        Self { judge, tasks: Tasks::default(), portal, server, prefix, metric, counted, known: Known::default(), down: Mutex::default() }
+        let (tasks, known, down, retired) = (Tasks::default(), Known::default(), Mutex::default(), AtomicBool::new(false));
+        Self { judge, tasks, portal, server, prefix, metric, counted, known, down, retired, _series: series }
     }
 
     /// The id by which an owner knows a task of this server.
@@ -59,6 +68,16 @@ impl Held {
     pub fn own_task(&self, owner: &str, known: &str) -> Option<SmolStr> {
         let (server, id) = handles::open(&self.portal, owner, known)?;
         (server == self.server).then_some(id)
+    }
+
+    /// It is offered no longer: from now on nothing is told of whether it is there.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.is_down_for(None);
+    }
+
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Sets the reason that it is down, or that it is not.
@@ -83,12 +102,15 @@ impl Oversight for Held {
     }
 
     fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]) {
-        if let Some(metric) = &self.metric {
+        if let Some(metric) = self.metric.as_ref().filter(|_| !self.is_retired()) {
             metric.set_left_out(server, kind, left_out);
         }
     }
 
     fn is_gone(&self, _: &str, why: &UpstreamError) {
+        if self.is_retired() {
+            return;
+        }
         self.is_down_for(Some(why));
         if self.known.gone() == Came::Away
             && let Some(judge) = &self.judge
@@ -98,6 +120,9 @@ impl Oversight for Held {
     }
 
     fn is_here(&self, _: &str) {
+        if self.is_retired() {
+            return;
+        }
         self.is_down_for(None);
         if let Some(counted) = &self.counted {
             counted.is_here();

@@ -44,6 +44,13 @@ impl Lent {
         self.table().tasks.iter().any(|(upstream, _, task)| upstream.id == *server && task == id)
     }
 
+    /// It is over with a server: what the client has in hand for it is nobody's.
+    pub(crate) fn part_with(&self, gone: &Upstream) {
+        let mut table = self.table();
+        table.tasks.retain(|(upstream, ..)| upstream.number != gone.number);
+        table.pages.retain(|(server, _)| *server != gone.id);
+    }
+
     /// A server asks the client for something.
     ///
     /// # Errors

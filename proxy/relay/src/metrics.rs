@@ -1,7 +1,7 @@
 //! What portals show of themselves as metrics. Labels are of the configuration and of fixed sets.
 
 use crate::{
-    server_metrics::{ServerMetrics, ServersMetrics},
+    server_metrics::{ServerMetrics, ServersMetrics, remove},
     telling,
 };
 use gnomon_upstream::{
@@ -9,6 +9,11 @@ use gnomon_upstream::{
     left_out::{LeftOut, Reason},
 };
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use smol_str::SmolStr;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// The reason that a request was refused before it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,7 @@ pub struct PortalMetrics {
     left_out: IntGaugeVec,
     refused: IntCounterVec,
     servers: ServersMetrics,
+    shown: Arc<Shown>,
 }
 
 impl PortalMetrics {
@@ -53,7 +59,7 @@ impl PortalMetrics {
         registry.register(Box::new(telling::counter()?))?;
         registry.register(Box::new(left_out.clone()))?;
         registry.register(Box::new(refused.clone()))?;
-        let metrics = Self { left_out, refused, servers: ServersMetrics::register(registry)? };
+        let metrics = Self { left_out, refused, servers: ServersMetrics::register(registry)?, shown: Arc::default() };
         for lacking in Lacking::ALL {
             metrics.count(lacking, 0);
         }
@@ -74,6 +80,22 @@ impl PortalMetrics {
         self.servers.of(portal, server)
     }
 
+    /// The same, whose series go when the last who keeps this for the server does: with a server that is offered no longer they would
+    /// say for ever what it was.
+    pub(crate) fn kept(&self, portal: &SmolStr, server: &SmolStr) -> Keeps {
+        let of = (portal.clone(), server.clone());
+        *self.shown.table().entry(of.clone()).or_default() += 1;
+        Keeps { metrics: self.clone(), of }
+    }
+
+    /// Removes the series of a server at a portal, and those that it has wherever it is offered if it is at no other.
+    fn forget(&self, (portal, server): (&SmolStr, &SmolStr), last: Last) {
+        self.servers.forget(portal, server);
+        if last == Last::Anywhere {
+            remove(&self.left_out, &[("server", server)]);
+        }
+    }
+
     pub(crate) fn set_left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]) {
         for reason in Reason::ALL {
             let count = left_out.iter().filter(|left| left.reason == reason).count();
@@ -89,5 +111,83 @@ impl PortalMetrics {
 
     fn count(&self, lacking: Lacking, count: u64) {
         self.refused.with_label_values(&[lacking.as_str()]).inc_by(count);
+    }
+}
+
+/// How many hold the series of a server at a portal: one that takes the place of another holds them beside it for a while.
+#[derive(Debug, Default)]
+struct Shown(Mutex<HashMap<(SmolStr, SmolStr), usize>>);
+
+impl Shown {
+    fn table(&self) -> MutexGuard<'_, HashMap<(SmolStr, SmolStr), usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a server is still shown elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// Another portal offers it.
+    Here,
+    /// No portal does.
+    Anywhere,
+}
+
+/// Holds the series of a server at a portal until this is dropped.
+pub(crate) struct Keeps {
+    metrics: PortalMetrics,
+    of: (SmolStr, SmolStr),
+}
+
+impl Drop for Keeps {
+    fn drop(&mut self) {
+        let (portal, server) = &self.of;
+        // Locked until they are gone: whoever comes meanwhile makes them anew.
+        let mut shown = self.metrics.shown.table();
+        if let Some(count) = shown.get_mut(&self.of) {
+            *count -= 1;
+            if *count > 0 {
+                return;
+            }
+        }
+        shown.remove(&self.of);
+        let last = if shown.keys().any(|(_, other)| other == server) { Last::Here } else { Last::Anywhere };
+        self.metrics.forget((portal, server), last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acts::Ending;
+    use gnomon_audit::Status;
+    use prometheus::TextEncoder;
+
+    #[test]
+    fn the_series_of_a_server_go_with_the_last_who_holds_them_and_no_others_do() {
+        let registry = Registry::new();
+        let metrics = PortalMetrics::register(&registry).unwrap();
+        let (main, other, notes, docs): (SmolStr, SmolStr, SmolStr, SmolStr) =
+            ("main".into(), "other".into(), "notes".into(), "docs".into());
+        let hold = |portal: &SmolStr, server: &SmolStr| {
+            let keeps = metrics.kept(portal, server);
+            metrics.of(portal, server).ended(&Ending::of(Status::Refused));
+            keeps
+        };
+        let series = |portal: &str, server: &str| {
+            let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+            let portal = format!("portal=\"{portal}\"");
+            let server = format!("server=\"{server}\"");
+            let at = text.lines().filter(|line| line.contains(&portal) && line.contains(&server)).count();
+            (at > 5, text.lines().any(|line| line.starts_with("gnomon_portal_entries_left_out") && line.contains(&server)))
+        };
+        let (old, elsewhere, _stays) = (hold(&main, &notes), hold(&other, &notes), hold(&main, &docs));
+        let new = hold(&main, &notes);
+        drop(old);
+        assert_eq!(series("main", "notes"), (true, true), "another has taken its place");
+        drop(new);
+        assert_eq!(series("main", "notes"), (false, true), "another portal offers it");
+        drop(elsewhere);
+        assert_eq!((series("other", "notes"), series("main", "docs")), ((false, false), (true, true)));
     }
 }

@@ -8,6 +8,7 @@
 //! as it is of one that nobody takes up in time.
 
 use crate::{
+    held::Upstream,
     not_taken_up::{NotTakenUp, PATIENCE},
     pending::PendingUpstream,
 };
@@ -34,6 +35,8 @@ pub struct ParkedCall {
     name: SmolStr,
     /// A digest of what it was called with: who takes the call up again with something else would have what never ran recorded.
     asked_with: SmolStr,
+    /// The number of the server.
+    server: u64,
     /// The conversation in which the server's answer will come.
     pub conversation: Conversation,
     /// The server, and what tells it when the call is given up.
@@ -53,11 +56,11 @@ impl ParkedCall {
         holder: SmolStr,
         (caller, name, asked_with): (SmolStr, SmolStr, SmolStr),
         conversation: Conversation,
-        session: Arc<LegacySession>,
+        (server, session): (u64, Arc<LegacySession>),
         under: PendingUpstream,
         question: Id,
     ) -> Self {
-        Self { holder, caller, name, asked_with, conversation, session, under, question, place: take_place() }
+        Self { holder, caller, name, asked_with, server, conversation, session, under, question, place: take_place() }
     }
 }
 
@@ -112,6 +115,13 @@ impl<C> Table<C> {
         late.iter().filter_map(|name| self.remove(name)).collect()
     }
 
+    /// Takes out what is meant.
+    fn those(&mut self, is: impl Fn(&C) -> bool) -> Vec<C> {
+        let meant = self.waiting.iter().filter(|(_, waits)| is(&waits.call));
+        let meant: Vec<SmolStr> = meant.map(|(name, _)| name.clone()).collect();
+        meant.iter().filter_map(|name| self.remove(name)).collect()
+    }
+
     /// Takes out what there is no room for: the oldest of whoever has the most.
     fn surplus(&mut self) -> Vec<C> {
         let mut gone = Vec::new();
@@ -164,6 +174,14 @@ impl Parked {
             return Err(NotTakenUp::OtherArguments);
         }
         table.remove(state).ok_or(NotTakenUp::Unknown)
+    }
+}
+
+impl Parked {
+    /// It is over with a server: its calls wait no longer.
+    pub fn part_with(&self, gone: &Upstream) {
+        let taken = self.table().those(|call| call.server == gone.number);
+        taken.into_iter().for_each(|call| call.under.given_up("the server is no longer offered"));
     }
 }
 

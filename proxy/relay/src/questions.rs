@@ -90,6 +90,11 @@ impl Questions {
         Some(Id::number(number))
     }
 
+    /// It is over with a server: nobody waits for what it asked.
+    pub(crate) fn part_with(&self, gone: &Upstream) {
+        self.table().open.retain(|_, asked| !matches!(asked, Asked::Server(asker) if asker.upstream.number == gone.number));
+    }
+
     /// The server that asked what its client reports on by this token, and its own token.
     pub(crate) fn reported(&self, token: &Id) -> Option<(Arc<Upstream>, Arc<LegacySession>, Id)> {
         match self.table().open.get(&token.json().parse().ok()?)? {

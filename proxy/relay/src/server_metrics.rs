@@ -3,9 +3,13 @@
 use crate::acts::Ending;
 use gnomon_audit::Status;
 use gnomon_upstream::UpstreamError;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::{Collector as _, MetricVec, MetricVecBuilder},
+};
 use smol_str::SmolStr;
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicU8, Ordering},
     time::SystemTime,
 };
@@ -73,10 +77,35 @@ impl ServersMetrics {
         ServerMetrics { all: self.clone(), portal: portal.into(), server: server.into(), sessions }
     }
 
+    /// Removes the series of one server.
+    pub fn forget(&self, portal: &str, server: &str) {
+        let of = [("portal", portal), ("server", server)];
+        remove(&self.up, &of);
+        remove(&self.down, &of);
+        remove(&self.calls, &of);
+        remove(&self.errors, &of);
+        remove(&self.took, &of);
+        remove(&self.sessions, &of);
+        remove(&self.changed, &of);
+    }
+
     /// Shows every series that there may be.
     pub fn show(&self, portal: &str, server: &str) {
         let _ = self.of(portal, server);
         self.down.with_label_values(&[portal, server, "timeout"]);
+    }
+}
+
+/// Removes the series of a metric that have these labels, whatever others they have.
+pub(crate) fn remove<T: MetricVecBuilder>(metric: &MetricVec<T>, labels: &[(&str, &str)]) {
+    for family in metric.collect() {
+        for series in family.get_metric() {
+            let all: HashMap<&str, &str> = series.get_label().iter().map(|label| (label.name(), label.value())).collect();
+            if labels.iter().all(|(name, value)| all.get(name) == Some(value)) {
+                // It may be gone by now.
+                let _ = metric.remove(&all);
+            }
+        }
     }
 }
 

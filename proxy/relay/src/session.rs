@@ -13,6 +13,7 @@ use crate::{
     held::{Upstream, outward},
     lent::Lent,
     outflow::{Heard, Outflow, Stream, event},
+    own_sessions::OwnSessions,
     progress::Reported,
     questions::{Questions, nobody_listens},
     reachable::OpenCalls,
@@ -68,8 +69,7 @@ pub struct Session {
 }
 
 struct Open {
-    servers: Box<[tokio::sync::Mutex<Option<Arc<LegacySession>>>]>,
-    listeners: Mutex<Vec<Option<Hearing>>>,
+    servers: OwnSessions,
     calls: OpenCalls,
     questions: Questions,
     reported: Reported,
@@ -144,11 +144,10 @@ impl Session {
         self.born.elapsed().saturating_sub(Duration::from_millis(self.used.load(Ordering::Relaxed)))
     }
 
-    fn open(&self, servers: usize) -> &Open {
+    fn open(&self) -> &Open {
         self.open.get_or_init(|| {
             Box::new(Open {
-                servers: (0..servers).map(|_| tokio::sync::Mutex::new(None)).collect(),
-                listeners: Mutex::new((0..servers).map(|_| None).collect()),
+                servers: OwnSessions::default(),
                 calls: OpenCalls::default(),
                 questions: Questions::default(),
                 reported: Reported::default(),
@@ -218,13 +217,15 @@ impl Session {
     /// The session's own session with a server, opened if need be.
     ///
     /// # Errors
-    /// When the server refuses or is not there.
-    pub async fn server(self: &Arc<Self>, servers: &[Arc<Upstream>], index: usize) -> Result<Arc<LegacySession>, UpstreamError> {
-        let open = self.open(servers.len());
-        let Some((slot, upstream)) = open.servers.get(index).zip(servers.get(index)) else {
-            return Err(UpstreamError::Protocol("there is no such server".to_owned()));
-        };
-        let mut slot = slot.lock().await;
+    /// When the server refuses or is not there, or it is over with it.
+    pub async fn server(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<Arc<LegacySession>, UpstreamError> {
+        let open = self.open();
+        let own = open.servers.with(upstream);
+        if upstream.is_over() {
+            open.servers.take(upstream);
+            return Err(UpstreamError::Removed);
+        }
+        let mut slot = own.session.lock().await;
         if let Some(session) = slot.as_ref().filter(|session| !session.is_closed()) {
             return Ok(session.clone());
         }
@@ -242,27 +243,49 @@ impl Session {
         // client that has declared nothing as well, and is told so.
         let mut hearing = self.hear(upstream.clone(), session.clone());
         hearing.opened().await;
-        if let Some(place) = lock(&open.listeners).get_mut(index) {
-            *place = Some(hearing);
-        }
+        own.hears(hearing);
         *slot = Some(session.clone());
+        // Whoever ends what is open with it may have looked before.
+        if upstream.is_over() {
+            *slot = None;
+            session.close().await;
+            return Err(UpstreamError::Removed);
+        }
         Ok(session)
     }
 
     /// A server forgot this session: the next use opens another.
-    pub async fn forget(&self, index: usize, gone: &Arc<LegacySession>) {
-        let Some(slot) = self.opened().and_then(|open| open.servers.get(index)) else { return };
-        let mut slot = slot.lock().await;
+    pub async fn forget(&self, upstream: &Upstream, gone: &Arc<LegacySession>) {
+        let Some(own) = self.opened().and_then(|open| open.servers.of(upstream)) else { return };
+        let mut slot = own.session.lock().await;
         if slot.as_ref().is_some_and(|session| Arc::ptr_eq(session, gone)) {
             *slot = None;
         }
     }
 
     /// The sessions that are open on servers. One that is just being opened is left out: its server may take its time.
-    pub fn servers(&self) -> Vec<(usize, Arc<LegacySession>)> {
-        let slots = self.opened().map(|open| &*open.servers).unwrap_or_default();
-        let open = |slot: &tokio::sync::Mutex<Option<Arc<LegacySession>>>| slot.try_lock().ok().and_then(|slot| slot.clone());
-        slots.iter().enumerate().filter_map(|(index, slot)| Some((index, open(slot)?))).collect()
+    pub fn servers(&self) -> Vec<(Arc<Upstream>, Arc<LegacySession>)> {
+        let all = self.opened().map(|open| open.servers.all()).unwrap_or_default();
+        all.into_iter().filter_map(|own| Some((own.upstream.clone(), own.session.try_lock().ok()?.clone()?))).collect()
+    }
+
+    /// Whether it may have anything that is a server's.
+    pub(crate) fn has_open(&self, upstream: &Upstream) -> bool {
+        self.opened().is_some_and(|open| open.servers.of(upstream).is_some())
+    }
+
+    /// It is over with a server: what the session has open there ends, and is told that, and its client is asked nothing for it any more.
+    pub async fn part_with(&self, gone: &Upstream) {
+        let Some(open) = self.opened() else { return };
+        open.questions.part_with(gone);
+        open.lent.part_with(gone);
+        if let Some(own) = open.servers.take(gone) {
+            // One that is being opened is closed by whoever opens it.
+            let session = own.session.lock().await.take();
+            if let Some(session) = session {
+                session.close().await;
+            }
+        }
     }
 
     fn hear(self: &Arc<Self>, upstream: Arc<Upstream>, session: Arc<LegacySession>) -> Hearing {
@@ -356,8 +379,8 @@ impl Session {
     }
 
     /// A request of the client's begins, which it may take back.
-    pub fn begin(&self, servers: usize, id: &Id, request: Arc<TakenBack>) {
-        lock(&self.open(servers).under_way).insert(id.clone(), request);
+    pub fn begin(&self, id: &Id, request: Arc<TakenBack>) {
+        lock(&self.open().under_way).insert(id.clone(), request);
     }
 
     /// Ends a request.
@@ -375,8 +398,8 @@ impl Session {
     }
 
     /// A stream for the answer to one request.
-    pub fn stream(&self, servers: usize, recipient: Recipient) -> (Arc<Stream>, Outflow) {
-        let open = self.open(servers);
+    pub fn stream(&self, recipient: Recipient) -> (Arc<Stream>, Outflow) {
+        let open = self.open();
         let (sender, outflow) = Outflow::events();
         let stream = Arc::new(Stream::new(open.next.fetch_add(1, Ordering::Relaxed), sender, recipient));
         let mut streams = lock(&open.streams);
@@ -398,23 +421,18 @@ impl Session {
     }
 
     /// The stream of what is said by itself. A client that opens it anew takes it from whoever had it.
-    pub fn stand(self: &Arc<Self>, servers: &[Arc<Upstream>], recipient: Recipient) -> (StandingStream, Outflow) {
+    pub fn stand(self: &Arc<Self>, recipient: Recipient) -> (StandingStream, Outflow) {
         let (sender, outflow) = Outflow::events();
         let standing = StandingStream { sender, recipient, over: Arc::default() };
-        *lock(&self.open(servers.len()).standing) = Some(standing.clone());
-        let open = self.servers();
-        let mut listeners = lock(&self.open(servers.len()).listeners);
-        for (index, session) in open {
-            if session.speaks() == Speaks::OnRequest
-                && let Some(upstream) = servers.get(index)
-                && let Some(place) = listeners.get_mut(index)
-                // A server may take a second stream for one too many.
-                && !place.as_ref().is_some_and(Hearing::is_on)
-            {
-                *place = Some(self.hear(upstream.clone(), session));
+        let open = self.open();
+        *lock(&open.standing) = Some(standing.clone());
+        for own in open.servers.all() {
+            let Some(session) = own.session.try_lock().ok().and_then(|session| session.clone()) else { continue };
+            // A server may take a second stream for one too many.
+            if session.speaks() == Speaks::OnRequest && !own.is_heard() {
+                own.hears(self.hear(own.upstream.clone(), session));
             }
         }
-        drop(listeners);
         (standing, outflow)
     }
 
@@ -426,8 +444,8 @@ impl Session {
     }
 
     /// The level from which on the client wants to be told.
-    pub fn set_log_level(&self, servers: usize, level: &str) {
-        *lock(&self.open(servers).log_level) = Some(SmolStr::new(level));
+    pub fn set_log_level(&self, level: &str) {
+        *lock(&self.open().log_level) = Some(SmolStr::new(level));
     }
 
     /// The level of logs.
@@ -441,7 +459,7 @@ impl Session {
         if let Some(acts) = acts {
             acts.session_ends(&self.audited()).await;
         }
-        let close = |(_, session): (usize, Arc<LegacySession>)| Box::pin(async move { session.close().await }) as Telling;
+        let close = |(_, session): (Arc<Upstream>, Arc<LegacySession>)| Box::pin(async move { session.close().await }) as Telling;
         at_once(self.servers().into_iter().map(close).collect()).await;
     }
 }

@@ -3,7 +3,9 @@
 use crate::{
     acts::Acts,
     gate::Gate,
+    held::Upstream,
     session::{Session, lock},
+    telling::{Telling, at_once},
 };
 use gnomon_access::Caller;
 use gnomon_shares::{Amount, Yielding};
@@ -143,6 +145,18 @@ impl Sessions {
         let removed = lock(&self.table).remove(&session.id);
         if let Some(removed) = removed {
             removed.close(self.acts.as_ref()).await;
+        }
+    }
+
+    /// It is over with a server: what sessions have open there ends. They stay.
+    pub async fn part_with(&self, gone: &Arc<Upstream>) {
+        let all: Vec<_> = lock(&self.table).sessions.values().filter(|session| session.has_open(gone)).cloned().collect();
+        for some in all.chunks(CLOSED_AT_A_TIME) {
+            let part = |session: &Arc<Session>| {
+                let (session, gone) = (session.clone(), gone.clone());
+                Box::pin(async move { session.part_with(&gone).await }) as Telling
+            };
+            at_once(some.iter().map(part).collect()).await;
         }
     }
 

@@ -42,7 +42,8 @@ const UNHEARD: usize = 16;
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     caller: SmolStr,
-    server: SmolStr,
+    /// The number of the server.
+    server: u64,
     client: Client,
 }
 
@@ -162,12 +163,12 @@ struct Table {
 
 impl Table {
     /// Takes those out that are meant.
-    fn take(&mut self, is: impl Fn(&Kept) -> bool) -> Vec<Arc<LegacySession>> {
+    fn take(&mut self, is: impl Fn(&Key, &Kept) -> bool) -> Vec<Arc<LegacySession>> {
         let mut taken = Vec::new();
         let Self { kept, shares, .. } = self;
         kept.retain(|key, all| {
             all.retain(|one| {
-                let gone = is(one);
+                let gone = is(key, one);
                 if gone {
                     shares.remove(&one.holder, key.client.bytes());
                     taken.push(one.shared.session.clone());
@@ -183,7 +184,7 @@ impl Table {
         let Some(holder) = self.shares.too_much() else { return Vec::new() };
         let all = self.kept.values().flatten().filter(|one| one.holder == holder);
         let Some(oldest) = all.min_by_key(|one| one.used).map(|one| one.shared.clone()) else { return Vec::new() };
-        self.take(|one| Arc::ptr_eq(&one.shared, &oldest))
+        self.take(|_, one| Arc::ptr_eq(&one.shared, &oldest))
     }
 
     /// A part in a session that is there: in the one of this `scope`, else in one without a call, else, where no more may be opened,
@@ -229,7 +230,7 @@ impl SharedSessions {
         client: &Client,
         scope: Option<Scope>,
     ) -> Result<Lease, UpstreamError> {
-        let key = Key { caller: caller.subject.clone(), server: server.id.clone(), client: client.clone() };
+        let key = Key { caller: caller.subject.clone(), server: server.number, client: client.clone() };
         if let Some(lease) = self.table().lease(&key, scope) {
             return Ok(lease);
         }
@@ -248,7 +249,7 @@ impl SharedSessions {
             match table.lease(&key, None).filter(|_| open >= most) {
                 Some(lease) => (lease, vec![session]),
                 None => {
-                    table.take(|one| one.shared.session.is_closed());
+                    table.take(|_, one| one.shared.session.is_closed());
                     table.shares.add(&holder, key.client.bytes());
                     table.next += 1;
                     let lease = Lease::of(&shared, table.next, client);
@@ -258,19 +259,30 @@ impl SharedSessions {
             }
         };
         closed(gone);
+        // Whoever ends what is open with it may have looked before.
+        if server.is_over() {
+            self.part_with(server);
+            return Err(UpstreamError::Removed);
+        }
         Ok(lease)
+    }
+
+    /// It is over with a server: its sessions end.
+    pub fn part_with(&self, gone: &Upstream) {
+        let taken = self.table().take(|key, _| key.server == gone.number);
+        closed(taken);
     }
 
     /// A server forgot this session.
     pub fn forget(&self, gone: &Arc<LegacySession>) {
-        self.table().take(|kept| Arc::ptr_eq(&kept.shared.session, gone));
+        self.table().take(|_, kept| Arc::ptr_eq(&kept.shared.session, gone));
     }
 
     /// Ends those that are no longer used, for ever.
     pub async fn sweep(&self) {
         loop {
             tokio::time::sleep(IDLE / 4).await;
-            let stale = self.table().take(|kept| kept.used.elapsed() >= IDLE && kept.calls() == 0);
+            let stale = self.table().take(|_, kept| kept.used.elapsed() >= IDLE && kept.calls() == 0);
             closed(stale);
         }
     }

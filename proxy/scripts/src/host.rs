@@ -138,9 +138,9 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
 
 impl<C: Calls> Host<'_, C> {
     /// The id of a tool's server.
-    fn server(&self, offered: Offered<'_>) -> &str {
+    fn server<'a>(&'a self, offered: Offered<'a>) -> &'a str {
         match offered {
-            Offered::Tool(exposed) => self.calls.lists().servers().get(exposed.server).map_or("", |server| &server.id),
+            Offered::Tool(exposed) => &exposed.server,
             Offered::Snippet(_) => SERVER,
         }
     }

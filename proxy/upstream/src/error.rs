@@ -101,6 +101,9 @@ pub enum UpstreamError {
     /// The server broke off.
     #[error("it broke off its answer")]
     Aborted,
+    /// It was taken out of the configuration, or replaced, while the call was under way.
+    #[error("it is no longer offered: the configuration was changed while the call was under way")]
+    Removed,
     /// The server answered with an error of its own.
     #[error("it answered with an error")]
     Rpc(Outcome),
@@ -134,6 +137,7 @@ impl UpstreamError {
             Self::Timeout(_) | Self::Frozen(_) => "upstream_timeout",
             Self::Unauthorized(_) | Self::Unauthenticated(_) => "upstream_unauthorized",
             Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
+            Self::Removed => "upstream_removed",
             Self::Status(_) | Self::Moved { .. } | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => {
                 "upstream_failed"
             }
@@ -156,6 +160,7 @@ impl UpstreamError {
             Self::Busy(_) => "busy",
             Self::Down { .. } => "down",
             Self::SessionGone => "session_gone",
+            Self::Removed => "removed",
             Self::Unauthorized(_) | Self::Unauthenticated(_) => "unauthorized",
             Self::Status(400..=499) => "http_4xx",
             Self::Status(500..=599) => "http_5xx",

@@ -26,6 +26,7 @@ use crate::{
 use gnomon_confine::{Layer, Missing, Report, Weight};
 use gnomon_shares::{Bounds, Share, Turns};
 use instance::{Activity, Instance};
+use layers::Shown;
 use lines::{Line, Lines};
 use smol_str::SmolStr;
 use speech::Veil;
@@ -122,6 +123,7 @@ pub struct Program {
     told: Mutex<Option<String>>,
     /// What a process said that ended by itself: of the last one that did.
     last_words: watch::Sender<Option<String>>,
+    _shown: Option<Shown>,
 }
 
 /// A process that is spoken to.
@@ -154,6 +156,7 @@ impl Program {
     pub fn new(options: ProgramOptions) -> Arc<Self> {
         Arc::new(Self {
             room: Turns::of(places(options.limits.instances), options.limits.instances, PLACE_WITHIN),
+            _shown: options.layers.as_ref().map(|layers| layers.shown(&options.id)),
             options,
             starts: Mutex::default(),
             running: Mutex::default(),
@@ -221,7 +224,7 @@ impl Program {
         lock(&self.starts).check(owner.ends, Instant::now())?;
         let place = self.place(owner.holder).await?;
         if *self.stopping.borrow() == Stopping::Yes {
-            return Err(UpstreamError::NotStarted("gnomon is about to end".to_owned()));
+            return Err(UpstreamError::NotStarted("it is about to end".to_owned()));
         }
         match self.spawn(place, owner.ends).await {
             Ok(pipe) => {
@@ -315,7 +318,9 @@ impl Program {
         let number = instance.number();
         let holder = place.principal().clone();
         lock(&self.running).insert(number, Running { pipe: Arc::downgrade(&pipe), activity: instance.activity(), holder });
-        self.count();
+        if let Some(metric) = &self.options.layers {
+            metric.runs(id);
+        }
         let overheard = tokio::spawn(speech::overhear(id.clone(), veil, said));
         let (program, owner, begun) = (self.clone(), SmolStr::new(owner), Instant::now());
         let mut stopping = self.stopping.subscribe();
@@ -325,7 +330,9 @@ impl Program {
             };
             let (why, status) = instance.run(stopped).await;
             lock(&program.running).remove(&number);
-            program.count();
+            if let Some(metric) = &program.options.layers {
+                metric.ended(&program.options.id);
+            }
             // Somebody else may hold the other end, where even the keeper was ended by force.
             let last = tokio::time::timeout(LAST_WORDS, overheard).await.ok().and_then(Result::ok).flatten();
             let id = &program.options.id;
@@ -342,13 +349,6 @@ impl Program {
             drop(place);
         });
         Ok(pipe)
-    }
-
-    /// How many run, as a metric.
-    fn count(&self) {
-        if let Some(metric) = &self.options.layers {
-            metric.run(&self.options.id, lock(&self.running).len());
-        }
     }
 
     /// Logs what confines it: as a warning where something is missing, and once where nothing changes.

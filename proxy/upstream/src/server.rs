@@ -6,6 +6,7 @@
 
 mod given_up;
 mod granted;
+mod leaving;
 mod look;
 mod own;
 mod sync;
@@ -27,11 +28,12 @@ use arc_swap::ArcSwap;
 use gnomon_catalogue::catalogue::{Kind, Lists};
 use gnomon_shares::Turns;
 use granted::Watched;
+use leaving::Stays;
 use smol_str::SmolStr;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -87,6 +89,8 @@ impl Presence {
 pub struct Upstream<H> {
     /// The id in the configuration.
     pub id: SmolStr,
+    /// A number that no other has in this process, also none of the same id that takes its place.
+    pub number: u64,
     /// How it is reached.
     pub reach: Reach,
     /// The registrar's own data on the server.
@@ -104,16 +108,20 @@ pub struct Upstream<H> {
     watched: Watched,
     patience: given_up::Patience,
     under_way: Turns,
+    stays: watch::Sender<Stays>,
 }
 
 impl<H: Oversight> Upstream<H> {
     /// A server that nobody has tried to reach yet. `own` is who gnomon is to it, on its own behalf; what changes is told to `changes`.
     #[must_use]
     pub fn new(id: SmolStr, reach: Reach, own: Client, changes: broadcast::Sender<(SmolStr, Change)>, held: H) -> Arc<Self> {
+        /// How many there were.
+        static REGISTERED: AtomicU64 = AtomicU64::new(0);
         let no_legacy = AtomicBool::new(reach.api().is_some());
         Arc::new(Self {
             under_way: under_way::at(&reach),
             id,
+            number: REGISTERED.fetch_add(1, Ordering::Relaxed),
             reach,
             held,
             own,
@@ -127,6 +135,7 @@ impl<H: Oversight> Upstream<H> {
             changed: Mutex::default(),
             watched: Watched::default(),
             patience: given_up::Patience::default(),
+            stays: watch::Sender::new(Stays::InForce),
         })
     }
 
@@ -167,7 +176,7 @@ impl<H: Oversight> Upstream<H> {
     /// it is gone, and whoever asks next is told so.
     pub fn suspect(&self, error: &UpstreamError) {
         // Nothing is asked of an API but what callers ask: each finds out for itself whether it is there.
-        if error.is_absence() && self.reach.api().is_none() {
+        if error.is_absence() && self.reach.api().is_none() && !self.is_leaving() {
             if let UpstreamError::Unreachable { .. } = error {
                 self.gone(error.clone());
             }

@@ -99,12 +99,13 @@ impl Connection {
     pub fn hello(&mut self, target: &str, port: u16, hello: &Hello<'_>) -> Answer {
         self.place = Arc::default();
         let server = normal_host(hello.sni.unwrap_or(target));
-        let entry = self.inspector.surroundings.catalogue.lookup(&server);
+        let surroundings = self.inspector.surroundings();
+        let entry = surroundings.catalogue.lookup(&server);
         self.seen.set_some(Field::Catalogue, entry.map(|e| e.kind.as_str()));
         self.inspector.describe_standing(&mut self.seen, &self.reviews, &server, port);
         // The portal says for itself which server it calls.
         if self.seen.text(Field::ServerId).is_none() {
-            self.seen.set_some(Field::ServerId, self.inspector.surroundings.registered.at(&server, port).cloned());
+            self.seen.set_some(Field::ServerId, surroundings.registered.at(&server, port).cloned());
         }
         self.seen.set_some(Field::Sni, hello.sni);
         self.seen.set_some(Field::ClientRandom, hello.random.map(hex::encode));

@@ -2,7 +2,7 @@
 //! before.
 
 use crate::{HostPatterns, Reviews, in_force::InForce, normal_host, reviews};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use gnomon_engine::{Enforcement, RuleSet};
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use gnomon_packs::{HostCatalogue, HostClass};
@@ -94,7 +94,7 @@ impl FromIterator<(String, u16, SmolStr)> for Registered {
 /// set it began with.
 pub struct Inspector {
     rules: ArcSwap<InForce>,
-    pub(crate) surroundings: Surroundings,
+    surroundings: ArcSwap<Surroundings>,
     reviews: ArcSwap<Reviews>,
     pub(crate) bounds: Bounds,
     spoke_mcp: Cache<Endpoint, ()>,
@@ -138,7 +138,7 @@ impl Inspector {
     pub fn new(rules: Arc<RuleSet>, surroundings: Surroundings, bounds: Bounds) -> Self {
         Self {
             rules: ArcSwap::from_pointee(InForce::new(rules)),
-            surroundings,
+            surroundings: ArcSwap::from_pointee(surroundings),
             reviews: ArcSwap::default(),
             bounds,
             spoke_mcp: Cache::new(bounds.memory),
@@ -191,6 +191,16 @@ impl Inspector {
         self.rules.store(Arc::new(InForce::new(rules)));
     }
 
+    /// What is known about servers now.
+    pub(crate) fn surroundings(&self) -> Guard<Arc<Surroundings>> {
+        self.surroundings.load()
+    }
+
+    /// Puts what the configuration says of servers in place of what it said before, for connections and requests that begin from now on.
+    pub fn replace_surroundings(&self, surroundings: Surroundings) {
+        self.surroundings.store(Arc::new(surroundings));
+    }
+
     /// The bounds of exchanges.
     #[must_use]
     pub fn bounds(&self) -> &Bounds {
@@ -210,7 +220,7 @@ impl Inspector {
     /// Writes into an observation whether this server, its name already [`normal_host`], is sanctioned,
     /// and what was decided about it.
     pub(crate) fn describe_standing(&self, seen: &mut Observation, reviews: &Reviews, server: &str, port: u16) {
-        reviews::describe(seen, self.surroundings.sanctioned.matches(server, port), reviews.of(server, port));
+        reviews::describe(seen, self.surroundings().sanctioned.matches(server, port), reviews.of(server, port));
     }
 
     /// True if the organisation allows this server: by configuration or by approval.
@@ -223,7 +233,7 @@ impl Inspector {
 
     /// True if the name alone points to MCP: by the catalogue, or by one of its labels.
     pub(crate) fn host_points_to_mcp(&self, host: &str) -> bool {
-        self.surroundings.catalogue.lookup(host).is_some_and(|e| e.kind == HostClass::Mcp)
+        self.surroundings().catalogue.lookup(host).is_some_and(|e| e.kind == HostClass::Mcp)
             || host.split(['.', '-', '_']).any(|word| word == "mcp")
     }
 

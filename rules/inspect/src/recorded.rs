@@ -29,7 +29,8 @@ pub fn judge_recorded(inspector: &Arc<Inspector>, mut seen: Observation) -> Vec<
         _ => 0,
     };
     inspector.describe_standing(&mut seen, &inspector.reviews(), &server, port);
-    let entry = inspector.surroundings.catalogue.lookup(&server);
+    let surroundings = inspector.surroundings();
+    let entry = surroundings.catalogue.lookup(&server);
     seen.clear(Field::Catalogue);
     seen.set_some(Field::Catalogue, entry.map(|e| e.kind.as_str()));
 

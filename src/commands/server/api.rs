@@ -1,6 +1,6 @@
 //! Adding an HTTP API that an OpenAPI document describes.
 
-use super::{Add, Done, Target, quoted, secret};
+use super::{Add, Done, IN_FORCE, Target, quoted, secret};
 use crate::registering;
 use anyhow::Result;
 use gnomon_cli::{Complaint, options::Format};
@@ -209,6 +209,6 @@ fn as_text(read: &Read, selection: &Selection, entry: &str, done: &Done) -> Stri
         let _ = writeln!(text, "credential       {} takes {}; {asked} operations ask for it", scheme.name, takes(&scheme.placement));
     }
     text.push_str(&done.text(entry, "the document is stored. "));
-    let _ = writeln!(text, "next: name `{}` in `servers` of a portal, and allow it in its policy", read.id);
+    let _ = writeln!(text, "next: name `{}` in `servers` of a portal, and allow it in its policy; then {IN_FORCE}", read.id);
     text
 }

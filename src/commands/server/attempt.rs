@@ -5,7 +5,7 @@ use anyhow::Result;
 use gnomon_cli::line::{clean, counted};
 use gnomon_config::Config;
 use gnomon_http::{MAX_LOOKUPS, UpstreamBudget};
-use gnomon_serve::portals::{Reaching, pools};
+use gnomon_serve::{portals::pools, reaching::Reaching};
 use gnomon_upstream::{
     Client, Presence, Reach, Upstream, UpstreamError,
     catalogue::{Kind, Listed},

@@ -7,6 +7,7 @@ mod package;
 mod program;
 mod proposal;
 mod remote;
+mod remove;
 mod running;
 mod status;
 mod test;
@@ -30,10 +31,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How what was changed in the configuration comes into force.
+const IN_FORCE: &str = "put it in force with `systemctl reload gnomon`, or SIGHUP to the process of gnomon; it needs no restart";
+
 #[derive(Subcommand)]
 pub enum Server {
     /// Add a server to the configuration: an MCP server by its URL, a program on this host, or an HTTP API
     Add(Box<Add>),
+    /// Take a server out of the configuration: where it is registered, and wherever a portal offers it
+    Remove(remove::Remove),
     /// Ask configured servers as a portal would, and say what they offer, or why they do not answer
     Test(test::Test),
     /// The servers of the running gnomon: whether each is there, since when, and why not
@@ -108,6 +114,7 @@ impl Server {
     pub fn run(self) -> Result<()> {
         match self {
             Self::Add(add) => block_on(add.run()),
+            Self::Remove(remove) => remove.run(),
             Self::Test(test) => block_on(test.run()),
             Self::List(list) => list.run(),
             Self::Status(status) => status.run(),
@@ -201,6 +208,7 @@ impl Add {
                 if !matches!(found, Some(Err(_))) {
                     writeln!(out, "next: name `{id}` in `servers` of a portal, and allow in its `policy` what its users need, as\n")?;
                     write!(out, "{}", proposal.text(id))?;
+                    writeln!(out, "\nthen {IN_FORCE}")?;
                 }
             }
         }

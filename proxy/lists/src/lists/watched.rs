@@ -7,7 +7,7 @@ use gnomon_shares::{Bounds, Share, Shares};
 use gnomon_upstream::Granting;
 use smol_str::SmolStr;
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,8 @@ pub(crate) fn places() -> Arc<Shares> {
 pub struct Watching(Vec<Watched>);
 
 struct Watched {
-    server: Arc<Upstream>,
+    /// Not held: one that is offered no longer is let go of.
+    server: Weak<Upstream>,
     /// The server's own URI.
     own: SmolStr,
     /// The URI as the client named it.
@@ -43,14 +44,14 @@ impl PortalLists {
         let principal = owner(caller).as_str().into();
         let (mut watched, until): (Vec<(Watched, Granting)>, _) = (Vec::new(), Instant::now() + GRANTED_WITHIN);
         for uri in resources {
-            let Ok((index, own, _)) = self.resource(caller, uri) else { continue };
+            let Ok((server, own, _)) = self.resource(caller, uri) else { continue };
             if watched.iter().any(|(other, _)| other.known == *uri) {
                 continue;
             }
             let Ok(_place) = self.watched.take(&principal) else { break };
-            let (server, own) = (self.servers()[index].clone(), SmolStr::new(own));
+            let own = SmolStr::new(own);
             let granting = server.watch(&own);
-            watched.push((Watched { server, own, known: SmolStr::new(uri), _place }, granting));
+            watched.push((Watched { server: Arc::downgrade(&server), own, known: SmolStr::new(uri), _place }, granting));
         }
         let mut granted = Vec::with_capacity(watched.len());
         for (one, mut granting) in watched {
@@ -71,14 +72,16 @@ impl Watching {
 
     /// The client's names for a resource of this server: the whole URI counts.
     pub fn named(&self, server: &str, own: &str) -> Vec<&str> {
-        let is = |watched: &&Watched| watched.server.id == server && watched.own == own;
+        let is = |watched: &&Watched| watched.own == own && watched.server.upgrade().is_some_and(|at| at.id == server && !at.is_leaving());
         self.0.iter().filter(is).map(|watched| watched.known.as_str()).collect()
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.server.unwatch(&self.own);
+        if let Some(server) = self.server.upgrade() {
+            server.unwatch(&self.own);
+        }
     }
 }
 

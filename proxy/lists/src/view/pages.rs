@@ -10,11 +10,11 @@ use std::{
 /// The tools that have pages, and what their pages may call.
 #[derive(Debug, Default)]
 pub(crate) struct Pages {
-    /// By the place of the server, and the page's own URI.
-    pub tools: HashMap<(usize, SmolStr), Vec<Arc<Exposed>>>,
+    /// By the id of the server, and the page's own URI.
+    pub tools: HashMap<(SmolStr, SmolStr), Vec<Arc<Exposed>>>,
     /// By the servers' own names: of servers that have pages.
     called: HashMap<SmolStr, Vec<Arc<Exposed>>>,
-    servers: HashSet<usize>,
+    servers: HashSet<SmolStr>,
 }
 
 impl Pages {
@@ -23,20 +23,20 @@ impl Pages {
         let mut pages = Self::default();
         for exposed in all {
             if let Some(page) = exposed.page.as_deref().and_then(plain) {
-                pages.tools.entry((exposed.server, page)).or_default().push(exposed.clone());
-                pages.servers.insert(exposed.server);
+                pages.tools.entry((exposed.server.clone(), page)).or_default().push(exposed.clone());
+                pages.servers.insert(exposed.server.clone());
             }
         }
         for exposed in all {
-            if exposed.audience.pages && pages.has_any(exposed.server) {
+            if exposed.audience.pages && pages.has_any(&exposed.server) {
                 pages.called.entry(exposed.entry.name.clone()).or_default().push(exposed.clone());
             }
         }
         pages
     }
 
-    pub fn has_any(&self, server: usize) -> bool {
-        self.servers.contains(&server)
+    pub fn has_any(&self, server: &str) -> bool {
+        self.servers.contains(server)
     }
 
     /// The tools that a page may mean by this name, which is its server's own.

@@ -32,19 +32,18 @@ impl Road {
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        let (mut retried, server) = (false, routed.server);
+        let (mut retried, server) = (false, &routed.server);
         loop {
             let mut lease = match kept {
                 Kept::For(_) => None,
                 Kept::Shared(client) => {
-                    let upstream = &self.servers()[server];
-                    let task = || upstream.held.tasks.of(&call.task_owner(), &routed.name).map(|made| made.scope);
+                    let task = || server.held.tasks.of(&call.task_owner(), &routed.name).map(|made| made.scope);
                     let scope = if routed.method.starts_with("tasks/") { task() } else { None };
-                    Some(self.shared.get(&call.caller, upstream, client, scope).await?)
+                    Some(self.shared.get(&call.caller, server, client, scope).await?)
                 }
             };
             let session = match (kept, &lease) {
-                (Kept::For(session), _) => session.server(self.servers(), server).await?,
+                (Kept::For(session), _) => session.server(server).await?,
                 (Kept::Shared(_), Some(lease)) => lease.session().clone(),
                 (Kept::Shared(_), None) => return Err(UpstreamError::Aborted.into()),
             };
@@ -55,7 +54,7 @@ impl Road {
             match exchange(session.clone(), id, aside).await {
                 Err(CallError::Upstream(UpstreamError::SessionGone)) if !retried => {
                     under.answered();
-                    self.servers()[server].held.tasks.forget(session.scope());
+                    server.held.tasks.forget(session.scope());
                     match kept {
                         Kept::For(own) => own.forget(server, &session).await,
                         Kept::Shared(_) => self.shared.forget(&session),

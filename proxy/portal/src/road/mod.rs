@@ -12,7 +12,7 @@ use exchange::Kept;
 use gnomon_access::Caller;
 use gnomon_audit::{self as audit, Status};
 use gnomon_lists::{
-    lists::PortalLists,
+    lists::{Offered, PortalLists},
     route::{NotRouted, Routed},
 };
 use gnomon_observe::Action;
@@ -119,8 +119,14 @@ impl Road {
         self.shared.sweep().await;
     }
 
-    fn servers(&self) -> &[Arc<Upstream>] {
+    fn servers(&self) -> Arc<Offered> {
         self.lists.servers()
+    }
+
+    /// It is over with a server: what the portal holds open there ends.
+    pub fn part_with(&self, gone: &Upstream) {
+        self.parked.part_with(gone);
+        self.shared.part_with(gone);
     }
 
     /// The one road to a server, whichever way a request came.
@@ -143,17 +149,14 @@ impl Road {
         act.names(|| routed.exposed.as_ref().map_or_else(|| routed.name.clone(), |exposed| exposed.entry.name.clone()));
         act.decided_by(routed.permit.line());
         act.takes(routed.arguments.as_ref(), request.params().map_or(0, Bytes::len));
-        if let Some(server) = self.servers().get(routed.server) {
-            let bytes = request.params().map_or(0, Bytes::len);
-            act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
-        }
+        let server = &routed.server;
+        act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), request.params().map_or(0, Bytes::len));
         if let Some(why) = barred(call, &routed) {
-            let server = self.servers().get(routed.server).map(|server| &server.id);
-            self.turned_down(call, server, request, (INVALID_PARAMS, "it is not offered here"));
+            self.turned_down(call, Some(&server.id), request, (INVALID_PARAMS, "it is not offered here"));
             return act.end(Ending::because(Status::Refused, "not_offered"), Outcome::failed_tool(&why)).await;
         }
         let (outcome, ending) = self.serve(call, &routed, &act).await;
-        if let Some(counted) = self.servers().get(routed.server).and_then(|server| server.held.counted.as_ref()) {
+        if let Some(counted) = &routed.server.held.counted {
             counted.ended(&ending);
         }
         if let "skills/get" | "resources/directory/read" = &*routed.method {
@@ -175,7 +178,7 @@ impl Road {
     /// A request with its server's own id of the task that it is part of.
     fn inward(&self, call: &Call, routed: Routed) -> Routed {
         let said = routed.params.as_ref().filter(|_| matches!(call.from, Origin::Session(_)));
-        match said.and_then(|params| related::inward(&self.servers()[routed.server], &call.task_owner(), params)) {
+        match said.and_then(|params| related::inward(&routed.server, &call.task_owner(), params)) {
             Some(params) => Routed { params: Some(params), ..routed },
             None => routed,
         }
@@ -185,7 +188,7 @@ impl Road {
     fn outward(&self, routed: &Routed, outcome: Outcome) -> Outcome {
         match (self.lists.prefix(), &outcome) {
             (Prefix::Always, Outcome::Result(result)) => {
-                uris::answered(&self.servers()[routed.server].id, &routed.method, result).map_or(outcome, Outcome::Result)
+                uris::answered(&routed.server.id, &routed.method, result).map_or(outcome, Outcome::Result)
             }
             (Prefix::Always, Outcome::Error(_)) | (Prefix::Never, _) => outcome,
         }
@@ -207,7 +210,7 @@ impl Road {
         act.names(|| asked_for(request));
         act.decided_by(line.as_deref());
         let why = if line.is_some() { "policy does not allow it" } else { "it does not exist, or policy hides it" };
-        self.turned_down(call, self.lists.named_server(&call.caller, request), request, (error.code, why));
+        self.turned_down(call, self.lists.named_server(&call.caller, request).as_ref(), request, (error.code, why));
         let ending = Ending::because(Status::Refused, error.code.to_smolstr());
         act.end(ending, in_era(&call.from, error).into()).await
     }
@@ -218,9 +221,7 @@ impl Road {
     }
 
     async fn asked_of_server(&self, call: &Call, routed: &Routed, act: &Act) -> (Outcome, Ending) {
-        let Some(server) = self.servers().get(routed.server) else {
-            return (RpcError::new(INTERNAL_ERROR, "there is no such server").into(), Ending::of(Status::Unavailable));
-        };
+        let server = &routed.server;
         if let Some(exposed) = routed.exposed.as_ref().filter(|_| routed.method == "tools/call") {
             let none = Value::Object(serde_json::Map::new());
             if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)).await {
@@ -300,7 +301,7 @@ impl Road {
         (routed, act): (&Routed, &Act),
         judged: &Judged,
     ) -> Result<Outcome, CallError> {
-        let server = &self.servers()[routed.server];
+        let server = &routed.server;
         let _reported = session.reported().and_then(|reported| reported.begin(&server.id, routed.params.as_ref()));
         let _reachable = session.calls().map(|calls| calls.begin(&server.id, call.emit.clone(), self.recipient(&call.caller)));
         if server.may_have_sessions() {
@@ -328,7 +329,7 @@ impl Road {
         let (outcome, under) = self.exchange(call, Kept::For(session), (routed, act), exchange).await?;
         under.answered();
         if let Some(lent) = session.lent() {
-            lent.goes_to_pages(&self.servers()[routed.server].id, &outcome);
+            lent.goes_to_pages(&routed.server.id, &outcome);
         }
         Ok(outcome)
     }
@@ -351,7 +352,7 @@ impl Road {
                 Driven::Answered(outcome) => return Ok(outcome),
                 Driven::Asked(question, conversation) => (question, conversation),
             };
-            let server = &self.servers()[routed.server];
+            let server = &routed.server;
             match session.ask_for(server, upstream, &question) {
                 Ok(text) => {
                     waits = call.waits();
@@ -417,7 +418,7 @@ impl Road {
         let params = request.get("params").map(Value::to_string);
         let asked = Request::new(Id::number(0), method.into(), params.map(Bytes::from));
         judged.hears(&Message::Request(asked.clone()))?;
-        let asked = session.ask(&self.servers()[routed.server], routed.within.get(), &asked);
+        let asked = session.ask(&routed.server, routed.within.get(), &asked);
         let (text, answer) = asked.map_err(|error| UpstreamError::Protocol(error.message))?;
         let _waits = call.waits();
         if self.ask_client(call, session, text).await? == Heard::No {
@@ -425,7 +426,7 @@ impl Road {
         }
         match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
             Ok(Ok(Outcome::Result(result))) => {
-                if let Some(judge) = &self.servers()[routed.server].held.judge {
+                if let Some(judge) = &routed.server.held.judge {
                     judge.said(call.whose(), &rpc::response(None, &Outcome::Result(result.clone())))?;
                 }
                 Ok(serde_json::from_slice(&result).unwrap_or_default())
@@ -515,7 +516,7 @@ impl Road {
                 Said::Answer(outcome) => return Ok(Driven::Answered(outcome)),
                 Said::Message(Message::Request(request)) => return Ok(Driven::Asked(request, conversation)),
                 Said::Message(Message::Notification(notification)) => {
-                    let server = &self.servers()[routed.server];
+                    let server = &routed.server;
                     // Lists are the portal's: they are fetched, and whoever holds one is told as of any other change.
                     if server.tells_of_lists(&notification.method) {
                         continue;

@@ -15,6 +15,7 @@ use gnomon_relay::{
     act::Act,
     acts::Ending,
     call::{Call, Origin},
+    held::Upstream,
     names::{Prefix, exposed_name, shortened},
     skills::{Skill, skill},
 };
@@ -26,7 +27,7 @@ use gnomon_upstream::{
 };
 use serde_json::{Value, json, value::RawValue};
 use smol_str::{SmolStr, ToSmolStr};
-use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 /// How long a server may take to list its skills.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -66,13 +67,14 @@ impl Road {
     }
 
     async fn skills_of_all(&self, call: &Call, request: &Request, params: &Members<'_>, act: &Act) -> Outcome {
-        let offering = self.servers().iter().enumerate().filter(|(_, server)| PortalLists::offers(server, SKILLS));
+        let servers = self.servers();
+        let offering = servers.iter().filter(|server| PortalLists::offers(server, SKILLS));
         // Of a server that is hidden as a whole nothing is asked, and nothing told.
-        let known = offering.filter_map(|(place, server)| Some((place, server, self.lists.gate().reach(&call.caller, &server.id)?)));
+        let known = offering.filter_map(|server| Some((server, self.lists.gate().reach(&call.caller, &server.id)?)));
         let (mut all, mut missing, mut left_out, mut ttl) = (Vec::new(), Vec::new(), Vec::new(), u64::MAX);
         let asked: Vec<Waiting<'_, Asked<'_>>> = known
-            .map(|(place, server, permit)| {
-                let listed = self.skills_of(call, request, params, (place, permit), act);
+            .map(|(server, permit)| {
+                let listed = self.skills_of(call, request, params, (server, permit), act);
                 Box::pin(async move { (&server.id, tokio::time::timeout(PATIENCE, listed).await) }) as Waiting<'_, Asked<'_>>
             })
             .collect();
@@ -117,11 +119,10 @@ impl Road {
         call: &Call,
         request: &Request,
         params: &Members<'_>,
-        (place, permit): (usize, Permit),
+        (server, permit): (&Arc<Upstream>, Permit),
         act: &Act,
     ) -> Result<Listed, String> {
         let (mut listed, mut cursor, mut bytes) = (Listed::default(), None::<String>, 0);
-        let server = &self.servers()[place];
         let shown = (self.lists.prefix() == Prefix::Always).then_some(&*server.id);
         let view = self.lists.view();
         let leave = |left_out: &mut Vec<Value>, name: Option<&str>, why: &str| {
@@ -131,7 +132,7 @@ impl Road {
         };
         for _ in 0..PAGES {
             let page = params.with(&[("cursor", cursor.as_deref().map(quoted).as_deref())]);
-            let routed = to_server(place, request, page, permit.clone());
+            let routed = to_server(server.clone(), request, page, permit.clone());
             let (outcome, ending) = self.serve(call, &routed, act).await;
             let Outcome::Result(result) = outcome else {
                 return Err(format!("it answers with an error ({})", ending.error.unwrap_or_default()));
@@ -147,7 +148,7 @@ impl Road {
                     leave(&mut listed.left_out, None, "its server's list is longer than what is read of it");
                     return Ok(listed);
                 }
-                let may = |uri: &str| self.lists.may_read(&call.caller, &view, place, uri).is_allow();
+                let may = |uri: &str| self.lists.may_read(&call.caller, &view, &server.id, uri).is_allow();
                 match skill(shown, entry.get()) {
                     Ok(skill) if may(&skill.uri) => listed.skills.push(skill),
                     Ok(_) => {}
@@ -166,7 +167,7 @@ impl Road {
     /// What a server answered about one skill, or of a folder of one, as the caller may know it.
     pub(super) fn of_skill(&self, call: &Call, routed: &Routed, outcome: Outcome) -> (Outcome, Option<Ending>) {
         let Outcome::Result(result) = &outcome else { return (outcome, None) };
-        let shown = (self.lists.prefix() == Prefix::Always).then_some(&*self.servers()[routed.server].id);
+        let shown = (self.lists.prefix() == Prefix::Always).then_some(&*routed.server.id);
         let new = match &*routed.method {
             "skills/get" => one(shown, routed, result),
             _ => Ok(self.folder(call, routed, result)),
@@ -184,11 +185,11 @@ impl Road {
     fn folder(&self, call: &Call, routed: &Routed, result: &Bytes) -> Option<Bytes> {
         let members = Members::read(result).ok()?;
         let all: Vec<&RawValue> = serde_json::from_str(members.get("resources")?).ok()?;
-        let (view, server) = (self.lists.view(), &self.servers()[routed.server].id);
+        let (view, server) = (self.lists.view(), &routed.server.id);
         let shown = all.into_iter().filter_map(|raw| {
             let entry = Members::read(raw.get().as_bytes()).ok()?;
             let uri = entry.text("uri")?;
-            self.lists.may_read(&call.caller, &view, routed.server, &uri).is_allow().then_some(())?;
+            self.lists.may_read(&call.caller, &view, server, &uri).is_allow().then_some(())?;
             Some(match self.lists.prefix() {
                 Prefix::Never => raw.get().to_owned(),
                 Prefix::Always => {
@@ -214,7 +215,7 @@ fn one(shown: Option<&str>, routed: &Routed, result: &Bytes) -> Result<Option<By
     Ok(Some(members.with(&[("skill", Some(&String::from_utf8_lossy(&skill.text)))])))
 }
 
-fn to_server(server: usize, request: &Request, params: Bytes, permit: Permit) -> Routed {
+fn to_server(server: Arc<Upstream>, request: &Request, params: Bytes, permit: Permit) -> Routed {
     let (method, within) = (SmolStr::new(&request.method), Within::default());
     let (id, name) = (request.id.clone(), SmolStr::default());
     Routed { server, id, method, params: Some(params), permit, exposed: None, name, arguments: None, within }

@@ -28,7 +28,7 @@ impl Road {
         (routed, act): (&Routed, &Act),
         judged: &Judged,
     ) -> Result<Outcome, CallError> {
-        let server = &self.servers()[routed.server];
+        let server = &routed.server;
         if server.modern().is_none() && server.may_have_sessions() {
             match self.legacy_stateless(call, client, (routed, act), judged).await {
                 // It turned out to be of the stateless era only.
@@ -94,7 +94,7 @@ impl Road {
         under.is_asked();
         let asked_with = digest(routed.arguments.as_ref());
         let whose = (call.caller.subject.clone(), routed.name.clone(), asked_with);
-        let parked = ParkedCall::new(shares::owner(&call.caller), whose, conversation, session, under, question.id);
+        let parked = ParkedCall::new(shares::owner(&call.caller), whose, conversation, (routed.server.number, session), under, question.id);
         let state = self.parked.keep(parked).ok_or(CallError::NotKept)?;
         Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
     }

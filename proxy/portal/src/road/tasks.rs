@@ -89,7 +89,7 @@ impl Road {
             return Ok((outcome, None));
         };
         let Some((id, created)) = begun(result) else { return Ok((outcome, None)) };
-        let server = &self.servers()[routed.server];
+        let server = &routed.server;
         let refused = |text: &str, why| (Outcome::failed_tool(text), why);
         if let Some(why) = unfollowed(call, server, is_flat(result)) {
             return Err(refused(&format!("the server began a task, {why}: nobody can ask what became of it"), "task_era"));
@@ -120,7 +120,7 @@ impl Road {
                 let routed = self.inward(call, routed);
                 act.is_of_task(&routed.name);
                 act.decided_by(routed.permit.line());
-                let server = &self.servers()[routed.server];
+                let server = &routed.server;
                 let bytes = request.params().map_or(0, Bytes::len);
                 act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
                 let (outcome, ending) = self.serve(call, &routed, &act).await;
@@ -155,20 +155,20 @@ impl Road {
         // Whoever is not the owner learns nothing of whether it is there.
         let unknown = || unknown(&id);
         let owner = call.task_owner();
-        let of = |(place, server): (usize, &Arc<Upstream>)| {
+        let of = |server: &Arc<Upstream>| {
             let own = server.held.own_task(&owner, &id).filter(|_| !is_bridged(call, server))?;
             let made = server.held.tasks.of(&owner, &own)?;
-            Some((place, own, made))
+            Some((server.clone(), own, made))
         };
-        let (place, own, made) = self.servers().iter().enumerate().find_map(of).ok_or_else(unknown)?;
+        let (server, own, made) = self.servers().iter().find_map(of).ok_or_else(unknown)?;
         let params = params.with(&[("taskId", Some(&quoted(&own)))]);
-        match self.lists.gate().may_list_tool(&call.caller, &self.servers()[place].id, &made.tool, made.hints) {
-            Decision::Allow(permit) => Ok(Self::to_task(place, request, Some(params), own, permit)),
+        match self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints) {
+            Decision::Allow(permit) => Ok(Self::to_task(server, request, Some(params), own, permit)),
             Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
         }
     }
 
-    fn to_task(server: usize, request: &Request, params: Option<Bytes>, name: SmolStr, permit: Permit) -> Routed {
+    fn to_task(server: Arc<Upstream>, request: &Request, params: Option<Bytes>, name: SmolStr, permit: Permit) -> Routed {
         let method = SmolStr::new(&request.method);
         let within = Within::default();
         Routed { server, id: request.id.clone(), method, params, permit, exposed: None, name, arguments: None, within }
@@ -185,7 +185,7 @@ impl Road {
         if !routed.method.starts_with("tasks/") || routed.name.is_empty() {
             return Ok(());
         }
-        let (server, owner) = (&self.servers()[routed.server], call.task_owner());
+        let (server, owner) = (&routed.server, call.task_owner());
         let made = match server.held.tasks.within(&owner, &routed.name, scope) {
             Some(Owned::Surely(made)) => Some(made),
             Some(Owned::IfOfThatTime(_)) => match session {
@@ -215,35 +215,34 @@ impl Road {
             return (unknown_method(&request.method).into(), ending);
         }
         let owner = call.task_owner();
-        let places: Vec<usize> = (0..self.servers().len()).filter(|place| self.servers()[*place].held.tasks.has_any(&owner)).collect();
+        let servers: Vec<_> = self.servers().iter().filter(|server| server.held.tasks.has_any(&owner)).cloned().collect();
         let (mut own, mut next, mut ending) = (Vec::new(), None, Ending::of(Status::Ok));
-        for place in &places {
+        for server in &servers {
             // Of a server that is theirs no more they have no tasks either.
-            let Some(permit) = self.lists.gate().reach(&call.caller, &self.servers()[*place].id) else { continue };
-            let mut params = if places.len() == 1 { request.params().cloned() } else { None };
+            let Some(permit) = self.lists.gate().reach(&call.caller, &server.id) else { continue };
+            let mut params = if servers.len() == 1 { request.params().cloned() } else { None };
             for _ in 0..PAGES {
-                let routed = Self::to_task(*place, request, params, SmolStr::default(), permit.clone());
+                let routed = Self::to_task(server.clone(), request, params, SmolStr::default(), permit.clone());
                 let (outcome, ended) = self.serve(call, &routed, act).await;
                 let Outcome::Result(page) = &outcome else { return (outcome, ended) };
-                own.extend(self.own_tasks(call, (&owner, routed.within.get()), *place, page));
+                own.extend(self.own_tasks(call, (&owner, routed.within.get()), server, page));
                 ending = ended;
                 next = Members::read(page).ok().and_then(|members| members.text("nextCursor").map(|cursor| cursor.into_owned()));
                 match &next {
-                    Some(cursor) if places.len() > 1 => params = Some(Members::default().with(&[("cursor", Some(&quoted(cursor)))])),
+                    Some(cursor) if servers.len() > 1 => params = Some(Members::default().with(&[("cursor", Some(&quoted(cursor)))])),
                     _ => break,
                 }
             }
         }
-        let next = next.filter(|_| places.len() == 1).map(|cursor| quoted(&cursor));
+        let next = next.filter(|_| servers.len() == 1).map(|cursor| quoted(&cursor));
         let list = format!("[{}]", own.join(","));
         (Outcome::Result(Members::default().with(&[("tasks", Some(&list)), ("nextCursor", next.as_deref())])), ending)
     }
 
     /// The tasks of a page that are the caller's, and whose tools they may use.
-    fn own_tasks(&self, call: &Call, whose: (&SmolStr, Scope), place: usize, page: &[u8]) -> Vec<String> {
+    fn own_tasks(&self, call: &Call, whose: (&SmolStr, Scope), server: &Upstream, page: &[u8]) -> Vec<String> {
         let members = Members::read(page).unwrap_or_default();
         let tasks: Vec<&RawValue> = members.get("tasks").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-        let server = &self.servers()[place];
         let own = |raw: &RawValue| {
             let task = Members::read(raw.get().as_bytes()).ok()?;
             let made = server.held.tasks.told(whose, &task)?;

@@ -20,6 +20,7 @@ mod judged;
 mod labelled;
 mod lists;
 mod matrix;
+mod offered;
 mod owned;
 mod pages;
 mod passage;

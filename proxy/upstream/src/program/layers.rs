@@ -1,13 +1,26 @@
 //! The metrics of servers that are programs: what confines them, and how many of each run.
 
 use gnomon_confine::{Layer, Missing};
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{IntGaugeVec, Opts, Registry, core::Collector as _};
+use smol_str::SmolStr;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// `gnomon_server_layer` and `gnomon_server_instances`: one for all programs of a gnomon. Servers are those of the configuration.
 #[derive(Clone, Debug)]
 pub struct ServerLayers {
     layers: IntGaugeVec,
     instances: IntGaugeVec,
+    /// How many programs there are of each server: one that takes the place of another is beside it for a while.
+    programs: Arc<Mutex<HashMap<SmolStr, usize>>>,
+}
+
+/// Holds the series of a server until this is dropped.
+pub(super) struct Shown {
+    layers: ServerLayers,
+    server: SmolStr,
 }
 
 impl ServerLayers {
@@ -22,12 +35,27 @@ impl ServerLayers {
         let instances = IntGaugeVec::new(Opts::new("gnomon_server_instances", help), &["server"])?;
         registry.register(Box::new(layers.clone()))?;
         registry.register(Box::new(instances.clone()))?;
-        Ok(Self { layers, instances })
+        Ok(Self { layers, instances, programs: Arc::default() })
     }
 
-    /// Sets the number of running instances of a server.
-    pub fn run(&self, server: &str, instances: usize) {
-        self.instances.with_label_values(&[server]).set(i64::try_from(instances).unwrap_or(i64::MAX));
+    /// An instance of a server runs.
+    pub fn runs(&self, server: &str) {
+        self.instances.with_label_values(&[server]).inc();
+    }
+
+    /// One has ended.
+    pub(super) fn ended(&self, server: &str) {
+        self.instances.with_label_values(&[server]).dec();
+    }
+
+    /// The series of a server stay until the last program of it is gone.
+    pub(super) fn shown(&self, server: &SmolStr) -> Shown {
+        *self.programs().entry(server.clone()).or_default() += 1;
+        Shown { layers: self.clone(), server: server.clone() }
+    }
+
+    fn programs(&self) -> MutexGuard<'_, HashMap<SmolStr, usize>> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the layers of a start.
@@ -39,11 +67,57 @@ impl ServerLayers {
     }
 }
 
+impl Drop for Shown {
+    fn drop(&mut self) {
+        let ServerLayers { layers, instances, .. } = &self.layers;
+        // Locked until they are gone: whoever comes meanwhile makes them anew.
+        let mut programs = self.layers.programs();
+        if let Some(count) = programs.get_mut(&self.server) {
+            *count -= 1;
+            if *count > 0 {
+                return;
+            }
+        }
+        programs.remove(&self.server);
+        let _ = instances.remove_label_values(&[&self.server]);
+        for family in layers.collect() {
+            for series in family.get_metric() {
+                let of = |name: &str| series.get_label().iter().find(|label| label.name() == name).map(|label| label.value());
+                if let (Some(server), Some(layer)) = (of("server").filter(|server| *server == self.server), of("layer")) {
+                    let _ = layers.remove_label_values(&[server, layer]);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use gnomon_confine::Weight;
     use prometheus::TextEncoder;
+
+    #[test]
+    fn what_was_shown_of_a_server_goes_with_its_last_program() {
+        let registry = Registry::new();
+        let layers = ServerLayers::register(&registry).unwrap();
+        let (old, new, other) = (layers.shown(&"files".into()), layers.shown(&"files".into()), layers.shown(&"notes".into()));
+        for server in ["files", "notes"] {
+            layers.runs(server);
+            layers.tell(server, &[Layer::Group, Layer::Files], &[]);
+        }
+        layers.ended("files");
+        let series = |server: &str| {
+            let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+            text.lines().filter(|line| line.contains(&format!("server=\"{server}\""))).count()
+        };
+        drop(old);
+        assert_eq!((series("files"), series("notes")), (3, 3));
+        drop(new);
+        assert_eq!((series("files"), series("notes")), (0, 3));
+        drop(other);
+        assert_eq!(series("notes"), 0);
+    }
 
     #[test]
     fn each_layer_of_a_server_stands_at_what_its_last_start_said() {

@@ -36,13 +36,14 @@ impl<H: Oversight> Upstream<H> {
     /// came of this very call lately.
     ///
     /// # Errors
-    /// Those of the call, and [`UpstreamError::Frozen`].
+    /// Those of the call, [`UpstreamError::Frozen`] and [`UpstreamError::Removed`].
     pub(super) async fn while_there<T, E: From<UpstreamError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let mut call = pin!(call);
         tokio::select! {
             biased;
             done = &mut call => done,
             why = self.found_silent() => Err(why.into()),
+            () = self.over() => Err(UpstreamError::Removed.into()),
         }
     }
 

@@ -62,18 +62,25 @@ enum Fetched {
 }
 
 impl<H: Oversight> Upstream<H> {
-    /// Keeps the server's presence and lists true, for ever.
+    /// Keeps the server's presence and lists true until it [leaves](Self::leave); gnomon's own connection to it ends with that.
     pub async fn keep(self: Arc<Self>) {
         if let Some(api) = self.reach.api() {
             self.offer(api).await;
-            std::future::pending::<()>().await;
+            return self.leaving().await;
         }
         let mut retry = RETRY;
-        loop {
-            match self.connect_or_tell().await {
+        while !self.is_leaving() {
+            let connected = tokio::select! {
+                connected = self.connect_or_tell() => connected,
+                () = self.leaving() => return,
+            };
+            match connected {
                 Ok(own) => {
                     retry.reset();
-                    let why = self.stay(&own).await;
+                    let why = tokio::select! {
+                        why = self.stay(&own) => why,
+                        () = self.leaving() => return self.leaves(own).await,
+                    };
                     self.modern.store(None);
                     // It may only have been restarted: then it is back before anybody notices.
                     let restarted = matches!(why, UpstreamError::SessionGone | UpstreamError::Aborted);
@@ -90,7 +97,10 @@ impl<H: Oversight> Upstream<H> {
                 }
                 Err(why) => self.gone(why),
             }
-            let _ = tokio::time::timeout(retry.failed(), self.look.notified()).await;
+            tokio::select! {
+                _ = tokio::time::timeout(retry.failed(), self.look.notified()) => {}
+                () = self.leaving() => {}
+            }
         }
     }
 

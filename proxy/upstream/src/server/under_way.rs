@@ -33,8 +33,12 @@ impl<H: Oversight> Upstream<H> {
     /// What comes of a call of this caller, within its share of those that may be under way.
     ///
     /// # Errors
-    /// Those of the call, [`UpstreamError::Busy`], and [`UpstreamError::Frozen`] where the server turns out to be that meanwhile.
+    /// Those of the call, [`UpstreamError::Busy`], [`UpstreamError::Frozen`] where the server turns out to be that meanwhile, and
+    /// [`UpstreamError::Removed`] once it is over with the server.
     pub async fn serve<T, E: From<UpstreamError>>(&self, owner: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        if self.is_over() {
+            return Err(UpstreamError::Removed.into());
+        }
         let place = self.under_way.take(&owner.into()).await.map_err(UpstreamError::Busy)?;
         heard::within(place, self.while_there(call)).await
     }

@@ -1,0 +1,67 @@
+//! A client session's own sessions with servers, each opened when it is first needed, and what hears the server in it.
+
+use crate::{hearing::Hearing, held::Upstream};
+use gnomon_upstream::LegacySession;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One with each server that was needed.
+#[derive(Default)]
+pub(crate) struct OwnSessions(Mutex<Vec<Arc<OwnSession>>>);
+
+/// The one with a server, which may not be open yet, or no more.
+pub(crate) struct OwnSession {
+    pub upstream: Arc<Upstream>,
+    /// Locked while it is opened.
+    pub session: tokio::sync::Mutex<Option<Arc<LegacySession>>>,
+    hearing: Mutex<Option<Hearing>>,
+}
+
+impl OwnSession {
+    fn hearing(&self) -> MutexGuard<'_, Option<Hearing>> {
+        self.hearing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server is heard by this from now on.
+    pub fn hears(&self, hearing: Hearing) {
+        *self.hearing() = Some(hearing);
+    }
+
+    /// Whether the server is heard.
+    pub fn is_heard(&self) -> bool {
+        self.hearing().as_ref().is_some_and(Hearing::is_on)
+    }
+}
+
+impl OwnSessions {
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<OwnSession>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<OwnSession>> {
+        self.list().clone()
+    }
+
+    /// The one with this server, if there is one.
+    pub fn of(&self, upstream: &Upstream) -> Option<Arc<OwnSession>> {
+        self.list().iter().find(|own| own.upstream.number == upstream.number).cloned()
+    }
+
+    /// The one with this server.
+    pub fn with(&self, upstream: &Arc<Upstream>) -> Arc<OwnSession> {
+        let mut list = self.list();
+        if let Some(own) = list.iter().find(|own| own.upstream.number == upstream.number) {
+            return own.clone();
+        }
+        let own = Arc::new(OwnSession { upstream: upstream.clone(), session: tokio::sync::Mutex::default(), hearing: Mutex::default() });
+        list.push(own.clone());
+        own
+    }
+
+    /// Takes the one with this server out.
+    pub fn take(&self, upstream: &Upstream) -> Option<Arc<OwnSession>> {
+        let mut list = self.list();
+        let place = list.iter().position(|own| own.upstream.number == upstream.number)?;
+        Some(list.swap_remove(place))
+    }
+}

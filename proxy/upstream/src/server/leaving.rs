@@ -1,0 +1,89 @@
+//! The end of a server that is registered no longer: nothing new is asked of it, what it is at may end, and then nothing of it is left.
+//!
+//! It is told what follows in two steps, as whoever registered it says when each is due. [Leaving](Upstream::leave): nobody looks whether it
+//! is there, its lists are fetched no more, and nothing that fails with it is news. [Over](Upstream::end): calls that are still under way
+//! end with [`UpstreamError::Removed`].
+
+use super::{Upstream, own::Own};
+use crate::oversight::Oversight;
+use std::{pin::pin, time::Duration};
+
+#[cfg(doc)]
+use crate::error::UpstreamError;
+
+/// How far the end of a server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stays {
+    /// It is registered.
+    InForce,
+    /// What is under way with it may end.
+    Leaving,
+    /// It is over.
+    Over,
+}
+
+impl<H: Oversight> Upstream<H> {
+    /// It is registered no longer: gnomon's own connection to it ends, and what is under way with it may end.
+    pub fn leave(&self) {
+        self.stays.send_if_modified(|stays| {
+            let news = *stays < Stays::Leaving;
+            if news {
+                *stays = Stays::Leaving;
+            }
+            news
+        });
+    }
+
+    /// It is over: what is still under way ends now, and what would begin does not.
+    pub fn end(&self) {
+        self.stays.send_replace(Stays::Over);
+        self.modern.store(None);
+    }
+
+    /// Whether it is registered no longer.
+    pub fn is_leaving(&self) -> bool {
+        *self.stays.borrow() >= Stays::Leaving
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        *self.stays.borrow() == Stays::Over
+    }
+
+    /// Waits until no call is under way with it any more, for so long at most.
+    pub async fn at_rest(&self, patience: Duration) {
+        let places = self.under_way.places();
+        let rest = async {
+            loop {
+                let mut freed = pin!(places.freed());
+                freed.as_mut().enable();
+                if places.all_held() == 0 {
+                    return;
+                }
+                freed.await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, rest).await;
+    }
+
+    pub(super) async fn leaving(&self) {
+        self.reaches(Stays::Leaving).await;
+    }
+
+    pub(super) async fn over(&self) {
+        self.reaches(Stays::Over).await;
+    }
+
+    async fn reaches(&self, stage: Stays) {
+        // The sender is this server's own: it is not gone while somebody waits.
+        let _ = self.stays.subscribe().wait_for(|stays| *stays >= stage).await;
+    }
+
+    /// Ends gnomon's own connection. One that calls share goes on until these have ended.
+    pub(super) async fn leaves(&self, own: Own) {
+        match own {
+            Own::Legacy(session) => session.close().await,
+            Own::Modern(..) => self.over().await,
+        }
+    }
+}
