@@ -180,7 +180,7 @@ async fn the_reason_of_a_denial_is_told_to_whoever_may_use_something_else_of_the
         (&ada, "one_hush", "Unknown tool: one_hush"),
         (&eve, "one_drop", "Unknown tool: one_drop"),
     ] {
-        let client = Client::modern(portal.address).holding(bearer);
+        let mut client = Client::modern(portal.address).holding(bearer);
         let listed = client.request("tools/list", json!({})).await.last()["result"].to_string();
         assert!(!listed.contains("drop"), "{listed}");
         assert_eq!(client.call(tool, json!({})).await.last()["error"]["message"], told);

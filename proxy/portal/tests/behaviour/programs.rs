@@ -403,7 +403,7 @@ async fn calls_that_go_on_and_on_in_as_many_processes_as_one_caller_may_have_lea
     let portal = listed_for(portal, first).await;
     let mut busy = tokio::task::JoinSet::new();
     for _ in 0..16 {
-        let client = Client::modern(portal.address).holding(&tokens[0]).begun().await;
+        let mut client = Client::modern(portal.address).holding(&tokens[0]).begun().await;
         busy.spawn(async move { client.call("local_hang", json!({})).await });
     }
     // Until those that find no place have been told.
@@ -413,7 +413,7 @@ async fn calls_that_go_on_and_on_in_as_many_processes_as_one_caller_may_have_lea
     }
     for _ in 0..3 {
         let began = Instant::now();
-        let client = Client::modern(portal.address).holding(&tokens[1]).begun().await;
+        let mut client = Client::modern(portal.address).holding(&tokens[1]).begun().await;
         let answer = client.call("local_pid", json!({})).await;
         assert!(!answer.text().is_empty() && began.elapsed() < Duration::from_secs(8), "{answer:?} after {:?}", began.elapsed());
     }
