@@ -4,7 +4,7 @@
 //! Counted from the events themselves, so it says what retention has kept and needs no table. Every
 //! name in it was chosen by strangers, so every list is bounded.
 
-use crate::seen::Seen;
+use crate::{seen::Seen, today::DAY_MS};
 use gnomon_observe::{Class, Confidence, Level};
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -16,8 +16,6 @@ use time::OffsetDateTime;
 pub const MAX_DAILY: usize = 10_000;
 /// Most programs, tools and rules of each.
 pub const MAX_DAILY_NAMES: usize = 16;
-/// Milliseconds of a day.
-pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// A rule that matched, and how often.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,10 +2,11 @@
 
 use crate::{
     DailyIncident, DailyIncidents, EventFilter, IncidentRecord, LedgerReader, MAX_PAGE, Order, ReadError, StoredEvent, Story, Today,
-    daily::{self, DAY_MS, Summing},
+    daily::{self, Summing},
     inventory::{NewName, ServerAt, ServerRecord},
     seen::Seen,
     story::{Around, IdPrefix, Names},
+    today::DAY_MS,
     usage::{self, Usage},
 };
 use gnomon_kit::unix_millis;

@@ -4,7 +4,6 @@
 //! restart makes no incident of one that was told of before. Each is named by the `gnomon.incident.id` of its first detection, which says
 //! nothing of user or server and leads to both in the ledger.
 
-use crate::daily::DAY_MS;
 use gnomon_kit::unix_millis;
 use gnomon_observe::{Class, Level};
 use hashbrown::HashMap;
@@ -15,6 +14,9 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     time::{Duration, SystemTime},
 };
+
+/// Milliseconds of a day.
+pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// Incidents that are shown one by one; further ones are summed up by level.
 pub const MAX_SHOWN: usize = 256;
