@@ -176,7 +176,7 @@ impl Regulating {
                 Err(error) => {
                     self.told.tell(&by, vec![Change::failed(&format!("the configuration was not reloaded: {error:#}"))]);
                     let told = format!(
-                        "the configuration was not reloaded, the portals' policies and servers from before stay in force:\n{error:#}"
+                        "the configuration was not reloaded, the portals' servers, log-ins and policies from before stay in force:\n{error:#}"
                     );
                     (Reload::Failure, told)
                 }

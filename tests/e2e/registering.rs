@@ -296,7 +296,7 @@ fn what_a_reload_changed_and_who_asked_for_it_is_in_the_audit_and_an_event() {
     wait("the mistake", &|| changes().len() >= 3);
     let failed = changes().pop().unwrap();
     assert!(of(&failed, "gnomon.status") == "error" && of(&failed, "message").contains("was not reloaded"), "{failed}");
-    assert_eq!(changes().len(), 3);
+    assert!(changes()[2..].iter().all(|change| of(change, "gnomon.status") == "error"), "{:?}", changes());
     let events = folder.gnomon(&["events", "--where", "gnomon.health=changed", "--json"]);
     assert!(said(&events).contains("entries added: deny:"), "{}", said(&events));
 }
