@@ -9,5 +9,6 @@ mod limits;
 mod plain;
 mod programs;
 mod promised;
+mod slips;
 mod stage;
 mod web;
