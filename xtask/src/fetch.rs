@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::kernels::{self, Kernel};
-use crate::{interop, package, readme};
+use crate::{interop, package, quality, readme};
 
 /// Options of fetching.
 #[derive(Args)]
@@ -26,6 +26,7 @@ impl Fetch {
     /// A registry or mirror does not answer, or a tool is missing.
     pub fn run(self) -> Result<ExitCode> {
         interop::install()?;
+        quality::install()?;
         package::fetch(&self.debian)?;
         readme::fetch()?;
         kernels::fetch(&self.kernels)?;

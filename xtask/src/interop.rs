@@ -88,7 +88,7 @@ pub fn install() -> Result<PathBuf> {
 }
 
 /// Node resolves packages beside the scripts that import them, so the scripts go along.
-fn install_node(from: &Path, to: &Path) -> Result<()> {
+pub fn install_node(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     let mut lock_changed = !to.join("node_modules/.package-lock.json").exists();
     for entry in fs::read_dir(from)? {

@@ -6,8 +6,9 @@
 //! tools than are shown.
 //!
 //! Names of tools are short and chosen with care: what is asked for with all of a name comes before what is asked for with a part,
-//! and what answers to all of a question before what answers to a part.
+//! and what answers to all of a question before what answers to a part; what does as the question asks before what does otherwise (`deeds.rs`).
 
+mod deeds;
 mod words;
 
 use std::collections::{BTreeMap, HashSet};
@@ -15,6 +16,7 @@ use std::ops::Bound;
 
 use serde_json::{Map, Value};
 
+use deeds::{Doing, Wish};
 use words::{alternatives, words};
 
 /// The most tools that are found at once.
@@ -97,6 +99,8 @@ struct Indexed {
     length: f32,
     /// How rare the words of its name are, together.
     name: f32,
+    /// What it does.
+    doing: Doing,
 }
 
 /// How an entry fits a query so far.
@@ -127,7 +131,7 @@ impl Index {
             for parameter in parameters(entry.input).take(MAX_PARAMETERS) {
                 add(parameter, PARAMETER);
             }
-            index.entries.push(Indexed { length: weights.values().sum(), name: 0.0 });
+            index.entries.push(Indexed { length: weights.values().sum(), name: 0.0, doing: Doing::of(entry.name, summary) });
             for (word, weight) in weights {
                 let is_in_name = name.contains(&word);
                 index.words.entry(word.into()).or_default().push(Posting { entry: number, weight, is_in_name });
@@ -150,7 +154,7 @@ impl Index {
     #[must_use]
     pub fn search(&self, query: &str, limit: usize, mut visible: impl FnMut(usize) -> bool) -> Vec<Hit> {
         let mut fits = vec![Fit::default(); self.entries.len()];
-        let mut asked = 0_u32;
+        let (mut asked, wish) = (0_u32, Wish::of(&query[..query.floor_char_boundary(MAX_QUERY)]));
         for word in words(&query[..query.floor_char_boundary(MAX_QUERY)]).take(MAX_WORDS) {
             asked += 1;
             self.fit(&mut fits, &word, 1.0);
@@ -166,7 +170,7 @@ impl Index {
         let scored = scored.map(|(entry, (fit, indexed))| {
             let named = fit.named.iter().map(|(_, surely, rare)| surely * rare).sum::<f32>() / indexed.name.max(f32::MIN_POSITIVE);
             let answered = fit.words as f32 / asked.max(1) as f32;
-            Hit { entry, score: fit.score * (1.0 + named) * (1.0 + answered) }
+            Hit { entry, score: fit.score * (1.0 + named) * (1.0 + answered) * wish.worth(indexed.doing) }
         });
         let mut hits: Vec<Hit> = scored.collect();
         hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.entry.cmp(&b.entry)));

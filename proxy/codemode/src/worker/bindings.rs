@@ -17,6 +17,9 @@ use crate::outcome::Severity;
 
 const PRELUDE: &str = include_str!("prelude.js");
 const PROMISES: &str = include_str!("promises.js");
+const RESULTS: &str = include_str!("results.js");
+const DOUBTS: &str = include_str!("doubts.js");
+const SLIPS: &str = include_str!("slips.js");
 const LOCALE: &str = include_str!("locale.js");
 
 /// The cost of a line of the console beside its text, so that empty lines are bounded too.
@@ -129,7 +132,7 @@ impl Bindings {
             ctx.eval_with_options(text, named)
         };
         part(LOCALE)?.call::<_, ()>(())?;
-        let made: Object<'_> = part(PRELUDE)?.call((ask, write, now, part(PROMISES)?))?;
+        let made: Object<'_> = part(PRELUDE)?.call((ask, write, now, part(PROMISES)?, part(RESULTS)?, part(DOUBTS)?, part(SLIPS)?))?;
         let kept = |name| made.get::<_, Function<'_>>(name).map(|function| Persistent::save(ctx, function));
         Ok(Self {
             run: kept("run")?,

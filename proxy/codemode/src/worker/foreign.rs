@@ -25,6 +25,12 @@ pub fn is_python(code: &str) -> bool {
     })
 }
 
+/// Whether it is a call as some models write it for a machine to read: an object between tags.
+pub fn is_tagged(code: &str) -> bool {
+    let code = code.trim_start();
+    code.starts_with('<') && code.contains("\"name\"") && !code.contains("=>")
+}
+
 /// Whether it looks like what a person would say: words, and nothing that calls or assigns.
 pub fn is_prose(code: &str) -> bool {
     let keywords = ["const", "let", "var", "return", "await", "async", "function", "import", "export", "throw", "new"];
@@ -52,6 +58,7 @@ mod tests {
                 && is_prose("list open issues (all of them)")
                 && is_prose("curl -X POST https://example.com")
         );
+        assert!(is_tagged("<tool_call>\n{\"name\": \"x\"}\n</tool_call>") && !is_tagged("<T>(a: T) => ({\"name\": a})"));
         assert!(!is_prose("await codemode.x()") && !is_prose("const a b") && !is_prose("fn(a b)"));
     }
 }

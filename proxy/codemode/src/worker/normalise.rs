@@ -18,7 +18,7 @@ use oxc_span::{GetSpan, SourceType, Span};
 use oxc_transformer::{TransformOptions, Transformer, TypeScriptOptions};
 
 pub use super::foreign::unwrapped;
-use super::foreign::{is_prose, is_python};
+use super::foreign::{is_prose, is_python, is_tagged};
 use super::positions::{Placed, Positions, Spot, Spots, shift, spot};
 
 /// The reason that code cannot be read, with the position in what the model wrote.
@@ -52,6 +52,9 @@ pub enum Unreadable {
     /// Python.
     #[error("this is Python, and what runs here is JavaScript: async () => {{ const a = await codemode.<name>({{…}}); return a }}")]
     Python,
+    /// A call that nobody reads.
+    #[error("this is a call as data, which does nothing here: send JavaScript, as async () => codemode.<name>({{argument: value}})")]
+    Tagged,
     /// Prose.
     #[error("this is text and no code: send JavaScript, as async () => codemode.search('words') to find tools")]
     Prose,
@@ -101,6 +104,7 @@ pub fn program(code: &str) -> Result<Placed, Unreadable> {
     };
     Err(match unreadable {
         Unreadable::Syntax { .. } | Unreadable::Module | Unreadable::Unclear if is_python(bare) => Unreadable::Python,
+        Unreadable::Syntax { .. } | Unreadable::Unclear if is_tagged(code) => Unreadable::Tagged,
         Unreadable::Syntax { .. } | Unreadable::Unclear if is_prose(bare) => Unreadable::Prose,
         other => other,
     })

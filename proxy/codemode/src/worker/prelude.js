@@ -2,8 +2,8 @@
 // changes the built-ins afterwards changes its own world only.
 //
 // `ask(name, json)` queues a host call and returns its number; `write(severity, text)` writes to the console; `now()` counts
-// milliseconds; `promises()` is promises.js. What the web has beside the language is made in web.js.
-(function (ask, write, now, promises) {
+// milliseconds; `promises()` is promises.js, and so on. What the web has beside the language is made in web.js.
+(function (ask, write, now, promises, results, doubts, slips) {
   "use strict";
   const { stringify, parse } = JSON;
   const { create, defineProperty, freeze, hasOwn, keys } = Object;
@@ -22,6 +22,9 @@
   const { imul, min, round } = math;
   const { isInteger, isFinite } = number;
   const { quietly, guarded } = promises();
+  const { plain } = results();
+  const doubt = doubts();
+  slips();
 
   // --- calls ---
 
@@ -31,7 +34,7 @@
   let raced = false;
 
   function call(name, value, replacer) {
-    const entry = { __proto__: null, name, resolve: undefined, reject: undefined, promise: undefined };
+    const entry = { __proto__: null, name, key: name, resolve: undefined, reject: undefined, promise: undefined };
     const bigs = [];
     entry.promise = new Later((resolve, reject) => {
       // Getters, proxies and toJSON of the arguments run here, inside.
@@ -39,6 +42,7 @@
       if (json === undefined) throw new WrongType("tool arguments are not JSON-serialisable");
       // JSON has numbers of any length; the language writes none of them.
       for (let at = 0; at < bigs.length; at++) json = replaced(json, stringify(marked(at)), text(bigs[at]));
+      entry.key = name + json;
       entry.resolve = resolve;
       entry.reject = reject;
       mapSet(waiting, ask(name, json), entry);
@@ -58,9 +62,12 @@
       case "number":
         if (!isFinite(item)) throw no(text(item) + ", which JSON has no form for: give a number, or leave it out");
         return item;
-      case "string":
+      case "string": {
         if (!isWellFormed(item)) throw no("a text that ends or begins in half a character: cut it by characters, as in [...text].slice(0, 100).join('')");
+        const sign = doubt.sign(item);
+        if (sign !== "") throw no("a text with " + sign + " in it, which nothing gave: a field is not there, or is no number. Nothing was called: log the value once to see its fields");
         return item;
+      }
       case "function":
         throw no("a function: call it, and give what it returns");
       case "symbol":
@@ -129,14 +136,15 @@
   };
 
   // kind: 0 a value, 1 the tool failed, 2 there is no such tool, 3 a bound.
-  // `exact` is the body with integers beyond what numbers hold as texts, if it has such.
-  function answer(id, kind, body, exact) {
+  // `exact` is the body with integers beyond what numbers hold as texts, if it has such; `signs` is for doubts.js.
+  function answer(id, kind, body, exact, signs) {
     const entry = mapGet(waiting, id);
     if (entry === undefined) return;
     mapDelete(waiting, id);
     mapDelete(unseen, entry.promise);
-    if (kind === 1) return entry.reject(failure(body));
-    if (kind === 2) return entry.reject(new WrongType(body));
+    doubt.heard(signs);
+    if (kind === 1) return entry.reject(doubt.failed(failure(body), entry.name, entry.key));
+    if (kind === 2) return entry.reject(doubt.failed(new WrongType(body), entry.name, entry.key));
     if (kind === 3) return entry.reject(new TooMuch(body));
     const own = asking[entry.name] !== undefined, about = own && entry.name !== "withMeta" && entry.name !== "result";
     let value;
@@ -146,12 +154,13 @@
       if (value.length === 0) write(1, "codemode.search found nothing: say it in other words, or look at (await codemode.tools()).map((tool) => tool.name)");
     }
     if (!own) plain(value, body, exact);
+    if (entry.name !== "withMeta" || typeof value.error !== "string") doubt.answered(entry.key);
     if (entry.name !== "withMeta") return entry.resolve(value);
     if (typeof value.error !== "string") {
       plain(value.value);
       return entry.resolve(value);
     }
-    const error = failure(value.error);
+    const error = doubt.failed(failure(value.error), entry.name, entry.key);
     defineProperty(error, "meta", { value: value.meta });
     entry.reject(error);
   }
@@ -161,47 +170,6 @@
     defineProperty(error, "name", { value: "ToolError" });
     return error;
   }
-
-  // A result is a plain value, and is read by many as what it was made of.
-  function plain(value, body, exact) {
-    if (typeof value !== "object" || value === null) return;
-    for (const name of ["content", "structuredContent"]) {
-      if (hasOwn(value, name)) continue;
-      const get = () => {
-        const is = isArray(value) ? "a list of " + value.length : "an object of " + (sliced(keys(value).join(", "), 0, 200) || "nothing");
-        return absent(name, is);
-      };
-      const set = (other) => { defineProperty(value, name, { value: other, writable: true, enumerable: true, configurable: true }); };
-      defineProperty(value, name, { get, set, configurable: true });
-    }
-    // What failed is thrown.
-    if (!hasOwn(value, "isError")) defineProperty(value, "isError", { value: false, writable: true, configurable: true });
-    if (hasOwn(value, toPrimitive)) return;
-    const whole = body !== undefined && body.length <= 262144 ? body : undefined;
-    defineProperty(value, toPrimitive, { value: (hint) => {
-      if (hint === "number") throw new WrongType("a tool's result is used as a number, and is " + (isArray(value) ? "a list: use its length, or an item" : "an object: use one of its fields"));
-      // The tool's own words, where nothing was changed since.
-      const now = stringify(value);
-      return whole !== undefined && stringify(parse(exact === "" ? whole : exact)) === now ? whole : now;
-    }, writable: true, configurable: true });
-  }
-  function absent(name, is) {
-    throw new WrongType("." + name + " is not there: a call gives the tool's plain value already, which is " + is + ": use it as it is");
-  }
-  for (const name of ["content", "structuredContent", "text"]) {
-    const get = function () {
-      // Of any other text nobody reads what only the first letter of one was thought to have.
-      return name === "text" && this.length !== 1 ? undefined : absent(name, "a text");
-    };
-    const set = function () {};
-    defineProperty(String.prototype, name, { get, set, configurable: true });
-  }
-  // A tool's text that is JSON is parsed already.
-  const { parse: parsed } = { parse(said, reviver) {
-    if (typeof said !== "object" || said === null || said instanceof text) return parse(said, reviver);
-    return parse(said instanceof Later ? text(said) : stringify(said), reviver);
-  } };
-  defineProperty(JSON, "parse", { value: parsed, writable: true, configurable: true });
 
   // What a search found is written down as a name with a line; the rest is there for whoever asks for it.
   function brief(hit) {
@@ -361,14 +329,20 @@
     }
     return item;
   }
-  function resolved(_, item) {
+  function resolved(key, item) {
+    doubt.written(key, item);
     if (typeof item === "number" && !isFinite(item)) return text(item);
     if (typeof item === "string") return wellFormed(item);
     if (!(item instanceof Later) && !isAsync(item)) return shape(item);
     const settled = mapGet(promised, item);
-    if (settled !== undefined) return resolved(_, settled.value);
+    if (settled !== undefined) return resolved(key, settled.value);
     unsettled[unsettled.length] = item;
     return null;
+  }
+
+  // JSON would write them as objects without members.
+  for (const { prototype } of [Table, Group, Thrown, Pattern]) {
+    defineProperty(prototype, "toJSON", { value: function toJSON() { return shape(this); }, writable: true, configurable: true });
   }
 
   // --- console ---
@@ -457,6 +431,7 @@
   async function run(program, passed) {
     try {
       const values = passed === "" ? undefined : parse(passed);
+      if (typeof program === "function") doubt.begins(text(program));
       let value = typeof program === "function" ? await program() : await program;
       // The model wrote a function, as asked; what was called was only what surrounds it.
       if (typeof value === "function") value = await value(given, values);
@@ -481,12 +456,12 @@
       said = (early === 1 ? "A call was" : early + " calls were") + " still under way when the script returned its value, which may lack what came of " +
         (early === 1 ? "it" : "them") + ": put await before each, and for a list await Promise.all(list.map(async (item) => …)) in place of forEach.";
     }
-    if (raced) return said;
-    mapEach(timers, (timer) => {
+    if (!raced) mapEach(timers, (timer) => {
       const when = timer.every > 0 ? "An interval" : "A timer that was to act in " + round((timer.due - now()) / 1000) + " s";
       if (said.length < 1000) said += (said === "" ? "" : "\n") + when + " was dropped at the end of the script, and will never act: await sleep(milliseconds) waits.";
     });
-    return said;
+    const notes = doubt.notes();
+    return said === "" ? notes : notes === "" ? said : said + "\n" + notes;
   }
   const remarked = () => wellFormed(remark);
 

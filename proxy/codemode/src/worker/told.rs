@@ -109,6 +109,9 @@ fn hint(error: &str, code: &str) -> Option<String> {
         }
         "ReferenceError" => {
             let unknown = message.split_once(" is not defined")?.0.trim_matches('\'');
+            if let Some(argument) = keyword_of(code) {
+                return Some(format!("this is Python; in JavaScript named arguments are an object: codemode.<name>({{{argument}: …}})"));
+            }
             let known = OUTSIDE.iter().find(|(outside, _)| *outside == unknown).map(|(_, hint)| (*hint).to_owned());
             Some(known.unwrap_or_else(|| {
                 if has_keyword(code, unknown) {
@@ -151,6 +154,19 @@ fn assigns(after: &str) -> bool {
 /// Whether something is called with this name and a value, as Python does.
 fn has_keyword(code: &str, name: &str) -> bool {
     standing(code, name).any(|(before, after)| before.ends_with(['(', ',']) && assigns(after))
+}
+
+/// The first name that a call is given a value by, as in `tool(owner="acme")`: where no function is made that could have a default.
+fn keyword_of(code: &str) -> Option<&str> {
+    if code.contains("=>") || code.contains("function") {
+        return None;
+    }
+    code.match_indices('(').find_map(|(at, _)| {
+        let (before, after) = (code.get(..at)?, code.get(at + 1..)?.trim_start());
+        let name = &after[..after.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(after.len())];
+        let is_call = before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        (is_call && !name.is_empty() && assigns(after[name.len()..].trim_start())).then_some(name)
+    })
 }
 
 fn is_assigned(code: &str, name: &str) -> bool {

@@ -9,6 +9,7 @@ mod limits;
 mod plain;
 mod programs;
 mod promised;
+mod slips;
 mod stage;
 mod tasks;
 mod web;

@@ -35,7 +35,7 @@ pub struct Tools {
     pub hung: Notify,
 }
 
-pub const TOOLS: [&str; 11] = [
+pub const TOOLS: [&str; 12] = [
     "test_echo",
     "test_add",
     "test_fail",
@@ -47,6 +47,7 @@ pub const TOOLS: [&str; 11] = [
     "test_proto",
     "test_item",
     "test_deep",
+    "test_words",
 ];
 
 impl Host for Tools {
@@ -73,6 +74,7 @@ impl Host for Tools {
                 tokio::time::sleep(thinks).await;
                 "\"thought\"".to_owned()
             }
+            Asked::Tool("test_words") => "\"x is undefined\"".to_owned(),
             Asked::Tool("test_big") => format!("{:?}", "x".repeat(200 << 10)),
             Asked::Tool("test_long") => format!("{:?}", "x".repeat(5 << 20)),
             Asked::Tool("test_deep") => return Err("Maximum call stack size exceeded".to_owned()),

@@ -1,7 +1,7 @@
 //! Questions as people and models ask them, over the 57 tools of four servers of the MCP project (filesystem, GitHub, Slack, memory).
 //!
-//! A line of `questions.txt` is a question and the tools that answer it, any of which will do. The second half was written when the
-//! ranking stood.
+//! A line of `questions.txt` is a question and the tools that answer it, any of which will do; behind a second bar those that will do as well
+//! among the tools of `questions-companies.txt`, whose questions are asked at a portal (`proxy/portal/tests/behaviour/habits`).
 #![allow(clippy::unwrap_used, reason = "what the tests read, they wrote")]
 
 use gnomon_codemode::{Entry, Index, signature};
@@ -25,7 +25,7 @@ fn found(tools: &[Value], questions: &str) -> (f64, f64) {
     let questions: Vec<(&str, Vec<&str>)> = questions
         .lines()
         .map(|line| line.split_once('|').unwrap())
-        .map(|(question, tools)| (question, tools.split(',').collect()))
+        .map(|(question, tools)| (question, tools.split('|').next().unwrap_or_default().split(',').collect()))
         .collect();
     let (mut first, mut fifth) = (0, 0);
     for (question, right) in &questions {
@@ -46,7 +46,7 @@ fn found(tools: &[Value], questions: &str) -> (f64, f64) {
 #[test]
 fn a_natural_question_finds_its_tool_first_in_most_cases_and_among_the_first_five_nearly_always() {
     let tools: Vec<Value> = serde_json::from_str(TOOLS).unwrap();
-    assert!(tools.len() == 57 && QUESTIONS.lines().count() >= 40);
+    assert!(tools.len() == 57 && QUESTIONS.lines().count() >= 120);
     let (first, fifth) = found(&tools, QUESTIONS);
     assert!(first >= 70.0 && fifth >= 90.0, "{first:.1} %, {fifth:.1} %");
 }

@@ -15,6 +15,7 @@ mod excess;
 mod extended;
 mod failures;
 mod frozen;
+mod habits;
 mod hidden;
 mod judged;
 mod labelled;
@@ -209,6 +210,7 @@ struct Setup {
     /// Whether snippets are saved.
     snippets: bool,
     wall_time: Duration,
+    sandbox_time: Duration,
     /// Scripts at the same time.
     workers: usize,
     sessions: SessionLimits,
@@ -239,6 +241,7 @@ impl Setup {
             code_mode: CodeMode::OptIn,
             snippets: false,
             wall_time: Duration::from_secs(60),
+            sandbox_time: Duration::from_secs(2),
             workers: 128,
             sessions: SessionLimits::default(),
             room: 1 << 30,
@@ -304,6 +307,12 @@ impl Setup {
     /// How long a script may take.
     fn wall_time(mut self, wall_time: Duration) -> Self {
         self.wall_time = wall_time;
+        self
+    }
+
+    /// How long a script may compute.
+    fn sandbox_time(mut self, sandbox_time: Duration) -> Self {
+        self.sandbox_time = sandbox_time;
         self
     }
 
@@ -397,7 +406,7 @@ impl Setup {
         let (audit, audit_writer) = Audit::start(Box::new(store), key, Vec::new(), AuditOptions::default()).await.unwrap();
         let zygote = SandboxConfig::new(env!("CARGO_BIN_EXE_portal-zygote"), [] as [&str; 0]);
         let zygote = SandboxConfig { workers: self.workers, ..zygote };
-        let (sandbox_time, wall_time) = (Duration::from_secs(2), self.wall_time);
+        let (sandbox_time, wall_time) = (self.sandbox_time, self.wall_time);
         let limits = gnomon_codemode::Limits { sandbox_time, wall_time, ..gnomon_codemode::Limits::default() };
         let works = CodeModeWorks::new(zygote, limits, recorder.metrics().registry()).unwrap();
         let shelf = self.snippets.then(|| Shelf::new(Decided::of(dir.path())));
