@@ -266,7 +266,10 @@ async fn snippets_call_each_other_so_deep_and_share_the_bounds_of_one_script() {
     let mut client = Client::modern(portal.address).holding(&ada);
     for (name, code) in [
         ("deeper", "async (codemode, args) => args.n > 0 ? codemode.snippets.deeper({text: 'x', n: args.n - 1}) : 'bottom'"),
-        ("many", "async (codemode, args) => { for (let i = 0; i < args.n; i++) await codemode.one_echo({text: 'x'}); return 'done' }"),
+        (
+            "many",
+            "async (codemode, args) => { await Promise.all(Array.from({length: args.n}, () => codemode.one_echo({text: 'x'}))); return 'done' }",
+        ),
         ("slow", "async () => { const until = Date.now() + 900; while (Date.now() < until); return 'slow' }"),
         ("saves", "async (codemode) => codemode.save('other', '1', {description: 'd'})"),
         ("throws", "async (codemode) => { await codemode.one_echo({text: 'x'}); throw new Error('no luck') }"),
