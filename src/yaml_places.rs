@@ -133,15 +133,14 @@ pub fn without(text: &str, (key, list): (&Node, &Node), at: usize) -> Option<Vec
     match style {
         StructureStyle::Flow => Some(vec![Edit { range: within_flow(text, items, at)?, text: "" }]),
         StructureStyle::Block => {
-            let column = list.range.start - line_start(text, list.range.start);
-            let dash = dash(text, item.range.start, column)?;
+            let begins = dash(text, item.range.start)?;
             let mut edits = Vec::new();
             if items.len() == 1 {
                 // Without an item it would say nothing at all.
                 let colon = key.range.end + text.get(key.range.end..)?.find(':')? + 1;
                 edits.push(Edit { range: colon..colon, text: " []" });
             }
-            edits.push(Edit { range: line_start(text, dash)..line_end(text, said_until(text, &item.range)), text: "" });
+            edits.push(Edit { range: begins..line_end(text, said_until(text, &item.range)), text: "" });
             Some(edits)
         }
     }
@@ -168,17 +167,20 @@ fn within_flow(text: &str, items: &[Node], at: usize) -> Option<Range<usize>> {
     Some(if between.trim() == "," && !between.contains('\n') { before..range.end } else { range })
 }
 
-/// The dash of an item that begins here, in a list whose dashes stand in this column.
-fn dash(text: &str, item: usize, column: usize) -> Option<usize> {
-    let mut line = line_start(text, item);
+/// The line of the dash of an item that begins here.
+fn dash(text: &str, item: usize) -> Option<usize> {
+    let mut end = item;
     loop {
-        let at = line + column;
-        let is_it = text.get(at..)?.starts_with('-') && at < item && text.get(line..at)?.bytes().all(|byte| byte == b' ');
-        if is_it {
-            return Some(at);
+        let start = line_start(text, end);
+        let said = text.get(start..end)?.trim_start();
+        if said.starts_with('-') {
+            return Some(start);
         }
         // The item may begin on a line after its dash.
-        line = line_start(text, line.checked_sub(1)?);
+        if !said.is_empty() && !said.starts_with('#') {
+            return None;
+        }
+        end = start.checked_sub(1)?;
     }
 }
 
