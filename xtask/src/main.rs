@@ -59,7 +59,7 @@ enum Chore {
     Package(package::Package),
     /// Make anew what the shipped build is optimised by, from gnomon at work; needs LLVM's tools
     Profile(profile::Profile),
-    /// Measure what is recognised, missed and mistaken, over every corpus
+    /// Measure what is recognised, missed and mistaken, over every corpus, or how models get along with Code Mode
     Quality(quality::Quality),
     /// Run the README's two commands on a Debian system with Rust, a C compiler and CMake, and nothing else
     Readme(readme::Readme),
