@@ -37,6 +37,7 @@ mod registering;
 mod reload;
 mod replay;
 mod reviews;
+mod room;
 mod rule_work;
 mod sandbox;
 mod scopes;
