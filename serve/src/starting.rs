@@ -116,6 +116,7 @@ impl Core {
             max_connections_per_user: config.max_connections_per_user(self.descriptors.clients),
             upstreams: self.descriptors.upstreams.clone(),
             lookups: self.descriptors.lookups,
+            held_bytes: gnomon_intercept::held_bytes_here(),
             ..ProxyOptions::default()
         };
         let proxy = Proxy::bind(options, self.inspector.clone(), self.recorder.clone(), Arc::new(ca)).await?;

@@ -38,6 +38,7 @@ mod reload;
 mod reoffered;
 mod replay;
 mod reviews;
+mod room;
 mod rule_work;
 mod sandbox;
 mod scopes;

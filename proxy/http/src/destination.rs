@@ -174,7 +174,7 @@ impl Destination {
 
     /// The principal for whom connections are kept.
     #[must_use]
-    pub fn principal(&self) -> &str {
+    pub fn principal(&self) -> &Arc<str> {
         &self.key.principal
     }
 

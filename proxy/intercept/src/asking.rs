@@ -97,3 +97,11 @@ pub(crate) struct Caller {
     pub missing: Missing,
     pub seat: Arc<ClientSeat>,
 }
+
+impl Caller {
+    /// The same, once it is known as whom it authenticated, if it did.
+    pub fn asking(self, user: Option<SmolStr>) -> Asking {
+        let Self { client, owned, missing, seat } = self;
+        Asking { client, user, owned, missing, seat }
+    }
+}

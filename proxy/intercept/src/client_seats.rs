@@ -146,6 +146,11 @@ impl ClientSeat {
         self.all.is_to_be_told(user, outcome)
     }
 
+    /// Whose the connection is, as far as that is known: a user, else a source address.
+    pub fn client(&self) -> Arc<str> {
+        self.user().clone()
+    }
+
     fn user(&self) -> MutexGuard<'_, Arc<str>> {
         self.user.lock().unwrap_or_else(PoisonError::into_inner)
     }

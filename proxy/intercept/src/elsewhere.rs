@@ -155,7 +155,7 @@ fn said(bytes: &[u8]) -> Said {
             Line::Http(_) if !asks_the_server(bytes) => Said::Nothing,
             Line::Http(_) if head_is_over(bytes) => named(host_in(bytes)),
             Line::Http(_) => Said::NotYet,
-            Line::Odd | Line::Long | Line::Strange | Line::Foreign => Said::Nothing,
+            Line::Odd | Line::Long | Line::Hello | Line::Strange | Line::Foreign => Said::Nothing,
         },
         Err(_) => Said::Nothing,
     }

@@ -1,4 +1,4 @@
-//! What the first bytes of a connection say when they are not TLS. Nothing is decided here: the tunnel
+//! What the first bytes of a connection say when they are not TLS that is read. Nothing is decided here: the tunnel
 //! does that.
 //!
 //! The bias: what some server would read as a request is not taken for another protocol. Servers differ in what they accept (Python's
@@ -7,6 +7,7 @@
 
 use crate::headers::host_of;
 use gnomon_inspect::normal_host;
+use gnomon_wire::hello::{Opening, opening};
 
 /// The client preface of HTTP/2 without TLS (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -35,12 +36,19 @@ pub(crate) enum Line {
     Maybe,
     /// A line that is not a request's by its shape, but is not complete: it may yet name HTTP.
     Strange,
+    /// No line: the beginning of TLS, where TLS is not read (within TLS, or behind a beginning that was passed on).
+    Hello,
     /// A line of another protocol.
     Foreign,
 }
 
 /// Reads the first line, from as much of it as there is. However it is split, the answer that is not [`Line::Maybe`] is the same.
 pub(crate) fn first_line(bytes: &[u8]) -> Line {
+    match opening(bytes) {
+        Opening::Unclear => return Line::Maybe,
+        Opening::Tls | Opening::OddTls => return Line::Hello,
+        Opening::Other => {}
+    }
     let shared = bytes.len().min(H2_PREFACE.len());
     if bytes[..shared] == H2_PREFACE[..shared] {
         return if shared == H2_PREFACE.len() { Line::Http(Speaks::Http2) } else { Line::Maybe };
@@ -76,6 +84,10 @@ pub(crate) fn first_line(bytes: &[u8]) -> Line {
     if !named && line.iter().any(|b| b.is_ascii_control() && !is_space(*b)) || has_nul && more == Line::Long {
         return strange();
     }
+    if goes_on_behind_a_return(line) {
+        // Somebody may take a carriage return for the end of a line, and then what stands behind it is a head.
+        return Line::Odd;
+    }
     if end.is_none() {
         return more;
     }
@@ -98,6 +110,12 @@ pub(crate) fn last_line(bytes: &[u8]) -> Line {
 
 fn names_http(line: &[u8]) -> bool {
     line.windows(5).any(|five| five.eq_ignore_ascii_case(b"HTTP/"))
+}
+
+/// Whether a line names HTTP and goes on behind a carriage return.
+fn goes_on_behind_a_return(line: &[u8]) -> bool {
+    let named = line.windows(5).position(|five| five.eq_ignore_ascii_case(b"HTTP/"));
+    named.is_some_and(|at| line[at..].iter().rev().skip(1).any(|byte| *byte == b'\r'))
 }
 
 /// Whether a line asks for a path, or for what a proxy is to fetch, as a request does, whatever follows: servers that are built on
@@ -297,6 +315,24 @@ mod tests {
             // Passed on at once, whether their line is over or not.
             assert!(matches!(first_line(said), Line::Foreign | Line::Strange), "{said:?}");
             assert_eq!(last_line(said), Line::Foreign, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_only_returns_end_is_odd_with_the_first_byte_behind_one() {
+        let said = b"POST /mcp HTTP/1.1\rHost: tools.example\r\r{}";
+        for end in 1..=said.len() {
+            let line = if end < 20 { Line::Maybe } else { Line::Odd };
+            assert_eq!(first_line(&said[..end]), line, "{end}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_tls_is_no_line_of_another_protocol() {
+        for said in [&b"\x16\x03\x01\x02\x00\x01"[..], b"\x16\x03\xff\0\x10", b"\x80\x2e\x01\x03\x01\0\x15", b"\x15\x03\x01\0\x02\x01\x5a"]
+        {
+            let ends = (1..=said.len()).map(|end| first_line(&said[..end])).collect::<Vec<_>>();
+            assert!(ends.iter().all(|line| matches!(line, Line::Maybe | Line::Hello)) && ends.last() == Some(&Line::Hello), "{ends:?}");
         }
     }
 

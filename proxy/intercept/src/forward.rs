@@ -3,7 +3,8 @@
 use crate::{
     download::{Download, Mode},
     headers::{ambiguous_host, asks_for_websocket, host_of, names},
-    reply,
+    odd, reply,
+    room::Account,
     route::{BrokenOff, Client, Route, Toward},
     upgrade,
     upload::{Last, Upload, judge_chunk},
@@ -21,6 +22,7 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -38,8 +40,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     let started = Instant::now();
     if let Some(cause) = ambiguous(route, &request) {
         let text = format!("{cause}: it was answered with 400 and not passed on");
-        let reports = route.connection.cannot_pass(Passage::RequestLineOdd, &text, FlowOutcome::Refused.as_str());
-        route.shared.recorder.report(reports);
+        odd::tell(&route.shared, &route.seat, &route.connection, Passage::RequestLineOdd, &text);
         return reply::failure(StatusCode::BAD_REQUEST, cause);
     }
     if request.method() == Method::CONNECT {
@@ -70,11 +71,22 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     let misdirected = authority == Authority::Differs && route.sni.is_some();
     // What will not be sent is read all the same, as its event is to say what it was.
     let until = if misdirected || route.problem.is_some() { Until::Over } else { Until::Decided };
-    let (ready, rest) = match hold(&watched, body, route.shared.inspector.bounds().window, until).await {
-        Held::Open { ready, rest } => (ready, rest),
+    let head = || parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let (ready, rest, account) = match hold(route, &watched, body, until, head).await {
+        Held::Open { ready, rest, account } => (ready, rest, account),
+        Held::NoRoom { rest } => {
+            read_out(route, parts.version, rest);
+            return no_room(route, &watched);
+        }
         Held::Refused { refusal, rest } => {
             read_out(route, parts.version, rest);
             return refused(route, &watched, &parts.uri, &refusal);
+        }
+        Held::Odd => {
+            let cause = "the request's body is in chunks that cannot be read";
+            let text = format!("{cause}: it was answered with 400 and not passed on");
+            odd::tell(&route.shared, &route.seat, &route.connection, Passage::RequestLineOdd, &text);
+            return unread(&watched, StatusCode::BAD_REQUEST, "malformed_body", cause);
         }
         Held::Broken => return unread(&watched, StatusCode::BAD_REQUEST, "client_aborted", "the request body ended early"),
         Held::Stalled => return unread(&watched, StatusCode::REQUEST_TIMEOUT, "client_stalled", "the request body did not come"),
@@ -94,7 +106,8 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         parts.extensions.insert(departure.end());
     }
     let (uri, version) = (parts.uri.clone(), parts.version);
-    let held = Upload::new(ready, rest, watched.clone());
+    let account = account.unwrap_or_else(|| route.shared.room.account(route.destination.principal()));
+    let held = Upload::new(ready, rest, watched.clone(), account);
     let upload = if held.is_end_stream() {
         watched.over(Leg::Request);
         Upload::empty()
@@ -110,7 +123,8 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     match sent {
         Ok(response) => {
             watched.answered();
-            if let Some(passage) = watched.with(|e| e.passed()) {
+            // What there was no room for is counted as it is left unread.
+            if let Some(passage) = watched.with(|e| e.passed()).filter(|passage| *passage != Passage::NoRoom) {
                 route.shared.recorder.metrics().passed(passage);
             }
             answer(route, toward, watched, response, on_upgrade).await
@@ -118,8 +132,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         Err(error) => {
             if let Some(rest) = watched.take_unsent() {
                 // Its event is to say what it was, though it went nowhere.
-                let window = route.shared.inspector.bounds().window;
-                let _ = tokio::time::timeout(READ_OUT_TIME, hold(&watched, rest, window, Until::Over)).await;
+                let _ = tokio::time::timeout(READ_OUT_TIME, hold(route, &watched, rest, Until::Over, || 0)).await;
             }
             match watched.take_refusal() {
                 Some((refusal, rest)) => {
@@ -238,8 +251,21 @@ fn authority(route: &Route, toward: Toward, request: &Request<Incoming>) -> Auth
 
 /// The result of holding a request back.
 enum Held {
-    Open { ready: VecDeque<Bytes>, rest: Option<Incoming> },
-    Refused { refusal: Box<Refusal>, rest: Option<Incoming> },
+    Open {
+        ready: VecDeque<Bytes>,
+        rest: Option<Incoming>,
+        account: Option<Account>,
+    },
+    /// There is no room to hold it, and a rule that refuses could match.
+    NoRoom {
+        rest: Option<Incoming>,
+    },
+    /// Its framing is not HTTP's.
+    Odd,
+    Refused {
+        refusal: Box<Refusal>,
+        rest: Option<Incoming>,
+    },
     Stalled,
     Broken,
 }
@@ -260,8 +286,11 @@ enum Until {
     Over,
 }
 
-/// Reads the body as long as the gate says hold, up to the window.
-async fn hold(watched: &Watched, mut body: Incoming, window: usize, until: Until) -> Held {
+/// Reads the body as long as the gate says hold, up to the window. `head` is the size of the request's head.
+async fn hold(route: &Route, watched: &Watched, mut body: Incoming, until: Until, head: impl Fn() -> usize) -> Held {
+    let window = route.shared.inspector.bounds().window;
+    // Made where the body is not whole with its first piece.
+    let mut account: Option<Account> = None;
     let mut ready = VecDeque::new();
     let mut size = 0;
     let mut over = body.is_end_stream();
@@ -270,7 +299,7 @@ async fn hold(watched: &Watched, mut body: Incoming, window: usize, until: Until
         match gate {
             Gate::Refuse(refusal) => return Held::Refused { refusal, rest: (!over).then_some(body) },
             Gate::Stream if until == Until::Decided || over || size >= window => {
-                return Held::Open { ready, rest: (!over).then_some(body) };
+                return Held::Open { ready, rest: (!over).then_some(body), account };
             }
             Gate::Hold if size >= window => {
                 gate = watched.with(Exchange::window_full);
@@ -279,13 +308,20 @@ async fn hold(watched: &Watched, mut body: Incoming, window: usize, until: Until
                     gate = Gate::Stream;
                 }
             }
-            Gate::Hold | Gate::Stream => match tokio::time::timeout(BODY_STALL, next_frame(&mut body)).await {
-                Err(_) => return Held::Stalled,
+            Gate::Hold | Gate::Stream => match piece(route, &mut body, &mut account, size, &head).await {
+                Err(Stopped::NoRoom) => {
+                    let Some(account) = account else { return Held::Stalled };
+                    return match watched.with(|e| account.leaves_unread(e)) {
+                        Gate::Refuse(_) => Held::NoRoom { rest: Some(body) },
+                        Gate::Hold | Gate::Stream => Held::Open { ready, rest: Some(body), account: None },
+                    };
+                }
+                Err(Stopped::Stalled) => return Held::Stalled,
                 Ok(None) => {
                     over = true;
                     gate = watched.with(Exchange::request_end);
                 }
-                Ok(Some(Err(_))) => return Held::Broken,
+                Ok(Some(Err(error))) => return if is_odd(&error) { Held::Odd } else { Held::Broken },
                 Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
                     size += data.len();
@@ -304,6 +340,55 @@ async fn hold(watched: &Watched, mut body: Incoming, window: usize, until: Until
         }
     }
 }
+
+/// The reason that no further piece of a body is read.
+enum Stopped {
+    Stalled,
+    NoRoom,
+}
+
+/// The next piece of a body that is not whole. What came is charged before more is read, and so is the head where nothing of the body came
+/// with it.
+async fn piece(
+    route: &Route,
+    body: &mut Incoming,
+    account: &mut Option<Account>,
+    size: usize,
+    head: impl Fn() -> usize,
+) -> Result<Option<Result<http_body::Frame<Bytes>, hyper::Error>>, Stopped> {
+    if size == 0
+        && account.is_none()
+        && let Poll::Ready(frame) = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await
+    {
+        return Ok(frame);
+    }
+    match account {
+        None => {
+            let account = account.insert(route.shared.room.account(route.destination.principal()));
+            account.begins(head(), size).await.map_err(|_| Stopped::NoRoom)?;
+        }
+        Some(account) => account.catches_up(size).await.map_err(|_| Stopped::NoRoom)?,
+    }
+    tokio::time::timeout(BODY_STALL, next_frame(body)).await.map_err(|_| Stopped::Stalled)
+}
+
+/// Whether a body ended because its framing is none of HTTP's, and not because its client went.
+fn is_odd(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|error| matches!(error.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData))
+}
+
+/// The answer to a request whose body there was no room for: a rule that refuses could match it.
+fn no_room(route: &Route, watched: &Watched) -> Response<Download> {
+    watched.finish();
+    route.shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+    let mut answer = reply::failure(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM);
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    answer
+}
+
+/// What a client is told whose body, or whose answer's, there is no room for.
+const NO_ROOM: &str = "too many bytes of messages that are not whole wait here to be judged; try again, with fewer requests at a time";
 
 /// The answer to a refused request.
 fn refused(route: &Route, watched: &Watched, uri: &uri::Uri, refusal: &Refusal) -> Response<Download> {
@@ -408,7 +493,16 @@ async fn hold_answer(
 ) -> Result<(VecDeque<Bytes>, UpstreamBody), Response<Download>> {
     let mut ready = VecDeque::new();
     let mut size = 0;
+    let mut account: Option<Account> = None;
     while size < window && !body.is_end_stream() {
+        if size > 0 {
+            let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
+            if account.catches_up(size).await.is_err() {
+                watched.with(|e| e.failed("no_room", NO_ROOM));
+                route.shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+                return Err(reply::failure(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM));
+            }
+        }
         match next_frame(&mut body).await {
             None => break,
             Some(Err(_)) => {

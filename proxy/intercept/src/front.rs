@@ -5,10 +5,11 @@ use crate::{
     client_seats::ClientSeat,
     departure::{Departure, Noted, served},
     download::Download,
+    first_bytes::last_line,
     forward::forward,
     framing::{Framed, Twice},
     headers::ambiguous_host,
-    refused, reply,
+    odd, refused, reply,
     route::{Client, Route, Toward},
     shared::Shared,
     tunnel,
@@ -18,7 +19,7 @@ use gnomon_http::{
     Alpn, Destination, MAX_FIELDS, Scheme,
     server::{Answered, Stalled, http1},
 };
-use gnomon_inspect::{Hello, Telling, normal_host};
+use gnomon_inspect::{Hello, Passage, Telling, normal_host};
 use gnomon_observe::{Action, Channel, Field};
 use gnomon_record::{FlowOutcome, Missing};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -92,8 +93,9 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     let (stream, twice) = Framed::new(Stalled::after(UNREAD, stream));
     let departure = Arc::<Departure>::default();
     let of_requests = departure.clone();
+    let (of_service, of_caller) = (shared.clone(), caller.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (shared, caller, twice, departure) = (shared.clone(), caller.clone(), twice.clone(), of_requests.clone());
+        let (shared, caller, twice, departure) = (of_service.clone(), caller.clone(), twice.clone(), of_requests.clone());
         // Who asks for a tunnel has asked for nothing yet: that is what is inside of it.
         let under_way = (request.method() != Method::CONNECT).then(|| caller.seat.begin());
         async move {
@@ -104,8 +106,20 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     let mut builder = http1(timeout.max(SILENCE));
     builder.max_headers(MAX_FIELDS);
     let io = TokioIo::new(Noted::new(stream, departure.clone()));
-    let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    let _ = served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await;
+    let over = {
+        let connection = pin!(builder.serve_connection(io, service).with_upgrades());
+        served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await
+    };
+    if let Some(Err(error)) = over
+        && error.is_parse()
+    {
+        let said = departure.last_line().unwrap_or_default();
+        if odd::was_a_request(last_line(said)) {
+            let (host, port) = asked_for(said).unwrap_or_default();
+            let text = "what came is no request that gnomon reads: it was answered with 400 and not passed on";
+            tell_odd(&shared, &of_caller.asking(None), &host, port, text);
+        }
+    }
     if seat.gave_up() {
         recorder.flow(FlowOutcome::Silent, Vec::new());
     }
@@ -136,7 +150,7 @@ async fn front(
         shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
         return reply::failure(StatusCode::TOO_MANY_REQUESTS, "this user has as many connections through this proxy as one may have");
     }
-    let asking = Asking { client: caller.client, user, owned: caller.owned, missing: caller.missing, seat: caller.seat };
+    let asking = caller.asking(user);
     if request.method() == Method::CONNECT {
         return connect(shared, asking, request);
     }
@@ -156,6 +170,23 @@ async fn front(
             response
         }
     }
+}
+
+/// Tells of a request to the proxy for this server that is answered with 400.
+fn tell_odd(shared: &Shared, asking: &Asking, host: &str, port: u16, text: &str) {
+    shared.recorder.flow(FlowOutcome::Refused, Vec::new());
+    let (mut connection, _) = asking.open(&shared.inspector, asking.observe(Channel::Http));
+    let _ = connection.hello(host, port, &Hello::default());
+    odd::tell(shared, &asking.seat, &connection, Passage::RequestLineOdd, text);
+}
+
+/// The server in the first line of a request that the library did not take, as far as one can be made out.
+fn asked_for(line: &[u8]) -> Option<(String, u16)> {
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let connects = words.next()?.eq_ignore_ascii_case(b"CONNECT");
+    let uri = http::Uri::try_from(words.next()?).ok()?;
+    let port = uri.port_u16().unwrap_or(if connects { 443 } else { 80 });
+    Some((normal_host(uri.host()?).to_string(), port))
 }
 
 /// `Ok` with the user, or with none where none is asked for.
@@ -185,7 +216,11 @@ fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<Option<SmolStr>,
 fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> Response<Download> {
     let target = request.uri().authority().and_then(|a| Some((normal_host(a.host()), a.port_u16()?)));
     let Some((host, port)) = target.filter(|(host, port)| !host.is_empty() && *port != 0) else {
-        return reply::failure(StatusCode::BAD_REQUEST, "CONNECT needs host:port");
+        let text = "CONNECT needs host:port";
+        let said = request.uri().authority().map(|a| (normal_host(a.host()).to_string(), a.port_u16().unwrap_or_default()));
+        let (host, port) = said.unwrap_or_default();
+        tell_odd(shared, &asking, &host, port, text);
+        return reply::failure(StatusCode::BAD_REQUEST, text);
     };
     asking.seat.takes_a_step();
     let on_upgrade = hyper::upgrade::on(request);
@@ -213,15 +248,18 @@ async fn plain(
         return reply::failure(StatusCode::LOOP_DETECTED, "this request came from this proxy; check the proxy settings of this host");
     }
     // What Host says beside the request line does not count (RFC 9112 section 3.2.2), as long as it is one host.
-    if let Some(cause) = ambiguous_host(request.headers(), &http::Uri::default()) {
-        return reply::failure(StatusCode::BAD_REQUEST, cause);
-    }
     let host = normal_host(request.uri().host().unwrap_or_default());
     let port = request.uri().port_u16().unwrap_or(80);
+    if let Some(cause) = ambiguous_host(request.headers(), &http::Uri::default()) {
+        tell_odd(shared, asking, &host, port, &format!("{cause}: it was answered with 400 and not passed on"));
+        return reply::failure(StatusCode::BAD_REQUEST, cause);
+    }
     let Ok(destination) = Destination::new(Scheme::Http, &host, port, Alpn::Http11, asking.principal())
         .map(|destination| destination.from(asking.near(None)))
     else {
-        return reply::failure(StatusCode::BAD_REQUEST, "not a host name or IP address");
+        let cause = "not a host name or IP address";
+        tell_odd(shared, asking, &host, port, cause);
+        return reply::failure(StatusCode::BAD_REQUEST, cause);
     };
     // The request line stands above Host (RFC 9112 section 3.2.2).
     if let Ok(value) = HeaderValue::from_str(destination.authority()) {

@@ -30,6 +30,8 @@ pub struct ProxyOptions {
     pub upstreams: Arc<UpstreamBudget>,
     /// Most name lookups at a time.
     pub lookups: usize,
+    /// Most bytes that are held or captured of bodies that are not whole, as they are charged; each principal has a quarter.
+    pub held_bytes: usize,
     /// How long a client may take to send its ClientHello or request head.
     pub hello_timeout: Duration,
     /// How long connections may finish after a stop was asked for.
@@ -49,6 +51,7 @@ impl Default for ProxyOptions {
             max_connections_per_user: 1024,
             upstreams: UpstreamBudget::unbounded(),
             lookups: MAX_LOOKUPS,
+            held_bytes: crate::room::MOST,
             hello_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
         }

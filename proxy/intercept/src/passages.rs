@@ -9,6 +9,7 @@ pub(crate) fn passage_of(line: Line, said: &[u8], foreign: Passage) -> Option<Pa
         Line::Odd | Line::Long if may_ask_a_proxy(said) => Some(Passage::OtherProxyOdd),
         Line::Odd => Some(Passage::RequestLineOdd),
         Line::Long => Some(Passage::RequestLineLong),
+        Line::Hello => Some(Passage::HelloUnreadable),
         Line::Foreign | Line::Strange => Some(foreign),
         Line::Http(_) | Line::Maybe => None,
     }

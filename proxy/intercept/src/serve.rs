@@ -7,6 +7,7 @@ use crate::{
     first_bytes::{Speaks, last_line},
     forward::forward,
     framing::Framed,
+    odd,
     passages::passage_of,
     route::{BrokenOff, Client, Route},
     shared::Shared,
@@ -25,10 +26,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// How long a request head of a program may take that knows of no proxy, idle time before it included: as long as servers allow.
 const HEAD_OF_UNAWARE: Duration = Duration::from_secs(300);
-/// Most requests at a time on one HTTP/2 connection.
-const STREAMS: u32 = 128;
-/// How far a client may be ahead of the upstream with each, bytes.
-const STREAM_WINDOW: u32 = 128 << 10;
 /// Most bytes of a request's headers on HTTP/2.
 const HEADER_LIST: u32 = 64 << 10;
 
@@ -78,13 +75,13 @@ where
             }
         }
         Speaks::Http2 => {
+            let windows = shared.windows.grant(of_requests.destination.principal());
             let mut builder = hyper::server::conn::http2::Builder::new(Streams(shared.clone()));
             builder
                 .timer(TokioTimer::new())
-                .initial_stream_window_size(STREAM_WINDOW)
-                // All streams' together: one upload that its server does not read stops no other request of its connection.
-                .initial_connection_window_size(STREAM_WINDOW * STREAMS)
-                .max_concurrent_streams(STREAMS)
+                .initial_stream_window_size(windows.stream)
+                .initial_connection_window_size(windows.connection)
+                .max_concurrent_streams(windows.streams)
                 .max_header_list_size(HEADER_LIST)
                 .keep_alive_interval(Some(Duration::from_secs(60)));
             let connection = builder.serve_connection(TokioIo::new(io.into_inner()), service);
@@ -107,5 +104,5 @@ fn tell_odd(route: &Route, over: Result<(), hyper::Error>, said: &[u8]) {
     let passage = passage_of(last_line(said), said, foreign).unwrap_or(Passage::RequestLineOdd);
     let text =
         "what came is no request that gnomon reads, on a connection that HTTP was spoken on: it was answered with 400 and not passed on";
-    route.shared.recorder.report(route.connection.cannot_pass(passage, text, FlowOutcome::Refused.as_str()));
+    odd::tell(&route.shared, &route.seat, &route.connection, passage, text);
 }

@@ -1,8 +1,8 @@
 //! What all connections of a proxy share.
 
 use crate::{
-    ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, paired::PairedStreams, rule_addresses::RuleAddresses, turns::Turns,
-    upload::Upload,
+    ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, odd::Lately, paired::PairedStreams, room::Room,
+    rule_addresses::RuleAddresses, turns::Turns, upload::Upload, windows::ClientWindows,
 };
 use gnomon_http::{Dialer, Pools, server::Tasks};
 use gnomon_inspect::Inspector;
@@ -27,6 +27,12 @@ pub(crate) struct Shared {
     pub rule_addresses: RuleAddresses,
     /// The seats of client connections.
     pub seats: Arc<ClientSeats>,
+    /// The odd requests that were told of lately.
+    pub lately: Lately,
+    /// The room of bodies that are not whole.
+    pub room: Arc<Room>,
+    /// The windows of clients' HTTP/2 connections.
+    pub windows: ClientWindows,
     /// The turns of redirected connections that are set up.
     pub turns: Turns,
     /// The addresses at which redirected connections found a server.

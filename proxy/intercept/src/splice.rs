@@ -60,7 +60,7 @@ where
     }
 }
 
-/// Copies both ways, and asks `may_pass` before the client's first line is whole at the server, if it is a request's.
+/// Copies both ways, and asks `may_pass` before the client's first line is whole at the server, if it is a request's, or TLS begins.
 pub(crate) async fn splice_watching<C, S>(
     client: &mut C,
     server: &mut S,
@@ -86,7 +86,7 @@ where
                     (0, _) => return Ok(Some(Bytes::new())),
                     (_, Line::Maybe | Line::Strange) => say(server, &line[before..]).await?,
                     (_, Line::Foreign) => return Ok(Some(line.split_off(before).freeze())),
-                    (_, said @ (Line::Http(_) | Line::Odd | Line::Long)) => {
+                    (_, said @ (Line::Http(_) | Line::Odd | Line::Long | Line::Hello)) => {
                         return Ok::<_, io::Error>(may_pass(said, &line).then(|| line.split_off(before).freeze()));
                     }
                 },

@@ -1,6 +1,9 @@
 //! The request body on its way up: judged chunk by chunk before each chunk leaves.
 
-use crate::watched::{Leg, Watched};
+use crate::{
+    room::Account,
+    watched::{Leg, Watched},
+};
 use bytes::Bytes;
 use gnomon_http::AbortBody;
 use gnomon_inspect::{Exchange, Gate, Refusal};
@@ -25,17 +28,19 @@ pub(crate) struct Upload {
     /// A chunk of which not all is judged.
     judging: Option<Frame<Bytes>>,
     watched: Option<Arc<Watched>>,
+    /// What it has of the room, as long as more of it is kept.
+    account: Option<Account>,
 }
 
 impl Upload {
     /// An empty body.
     pub fn empty() -> Self {
-        Self { ready: VecDeque::new(), rest: None, judging: None, watched: None }
+        Self { ready: VecDeque::new(), rest: None, judging: None, watched: None, account: None }
     }
 
     /// `ready` was judged; `rest` is judged as it comes.
-    pub fn new(ready: VecDeque<Bytes>, rest: Option<Incoming>, watched: Arc<Watched>) -> Self {
-        Self { ready, rest, judging: None, watched: Some(watched) }
+    pub fn new(ready: VecDeque<Bytes>, rest: Option<Incoming>, watched: Arc<Watched>, account: Account) -> Self {
+        Self { ready, rest, judging: None, watched: Some(watched), account: Some(account) }
     }
 
     /// Whoever sends it need not ask again after the last byte of a body of known length.
@@ -60,6 +65,20 @@ impl Drop for Upload {
         if let (Some(rest), Some(watched)) = (self.rest.take(), &self.watched) {
             watched.keep_unsent(rest);
         }
+    }
+}
+
+/// Charges a chunk, or leaves what comes unread where there is no room: nothing is waited for here, as nothing is held.
+fn charge(account: &mut Option<Account>, exchange: &mut Exchange, chunk: usize, last: Last) {
+    let Some(open) = account else { return };
+    if last == Last::Yes {
+        return;
+    }
+    if !exchange.keeps_more() {
+        *account = None;
+    } else if open.adds(chunk).is_err() {
+        let _ = open.leaves_unread(exchange);
+        *account = None;
     }
 }
 
@@ -109,7 +128,11 @@ impl Body for Upload {
             (Some(Ok(frame)), Some(watched)) => match (frame.data_ref(), &this.rest) {
                 (Some(data), Some(rest)) => {
                     let data = if goes_on { &[] } else { &data[..] };
-                    watched.with(|e| judge_chunk(e, data, Last::of(rest)))
+                    let account = &mut this.account;
+                    watched.with(|e| {
+                        charge(account, e, data.len(), Last::of(rest));
+                        judge_chunk(e, data, Last::of(rest))
+                    })
                 }
                 _ => Some(Gate::Stream),
             },

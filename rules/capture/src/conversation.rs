@@ -6,7 +6,7 @@ use crate::{
     packet::Segment,
     reassembly::Reassembly,
 };
-use gnomon_wire::hello::{ClientHello, HelloParser, HelloStatus};
+use gnomon_wire::hello::{ClientHello, HelloParser, HelloStatus, Opening, opening};
 use std::{net::SocketAddr, time::Duration};
 
 /// Most bytes of a direction that wait for a missing segment.
@@ -139,8 +139,7 @@ impl Conversation {
     }
 
     pub(crate) fn is_tls(&self) -> bool {
-        // A handshake record of TLS 1.x (RFC 8446 section 5.1).
-        matches!(self.from_client.bytes.as_slice(), [0x16, 0x03, ..])
+        matches!(opening(&self.from_client.bytes), Opening::Tls | Opening::OddTls)
     }
 
     /// Ends the connection and hands out what is still open.
@@ -154,7 +153,7 @@ impl Conversation {
             }
             return;
         }
-        if matches!(bytes, [0x16, 0x03, ..]) {
+        if matches!(opening(bytes), Opening::Tls | Opening::OddTls) {
             return found(match HelloParser::new().push(bytes) {
                 Ok(HelloStatus::Complete(hello)) => Captured::Hello { endpoints, when, hello },
                 _ => unread(if from_client.order.is_broken() { Unread::Missing } else { Unread::Other }),

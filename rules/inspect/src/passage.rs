@@ -90,7 +90,7 @@ passages! {
     Bypass "bypass" Connection Waived IfMatched "The configuration or a rule says that this server's connections are not read.";
     Disarmed "disarmed" Connection Waived IfMatched "The kill switch keeps gnomon from interfering.";
     BeyondShare "beyond_share" Connection Waived Always "A connection above its user's share, from a scope that enforces nothing.";
-    HelloUnreadable "hello_unreadable" Handshake Unknown Always "TLS whose ClientHello is malformed, or split in a way that no client does.";
+    HelloUnreadable "hello_unreadable" Handshake Unknown Always "TLS that gnomon does not open and some servers do: a ClientHello that is malformed, split in a way that no client does, in a record of another version or in the format of SSL 2.0, or within TLS.";
     HelloTooLong "hello_too_long" Handshake Unknown Always "A ClientHello of more than 64 KiB, or spread over more than 80 KiB.";
     ServerNameInvalid "server_name_invalid" Handshake Unknown Always "A ClientHello whose server name is not a host name.";
     ForeignAlpn "foreign_alpn" Connection Absent IfSuspected "The client asked for no application protocol (ALPN) that is HTTP by any of its names, and the server chose one of those, or HTTP is not what was said.";
@@ -107,6 +107,7 @@ passages! {
     ConnectWithin "connect_within" Connection Waived IfMatched "A request to another proxy for a tunnel: what is inside is read.";
     WebSocket "websocket" Message Opaque IfSuspected "WebSocket messages.";
     Grpc "grpc" Message Opaque IfMatched "gRPC messages.";
+    NoRoom "no_room" Message Unknown Always "A body that was not whole when there was no more room for such bodies: their bytes are bounded, in all and for each principal.";
     ForeignBody "foreign_body" Message Opaque IfMatched "A body in a content coding that cannot be undone, or that is not text, whose own bytes are not JSON-RPC.";
 }
 

@@ -8,12 +8,14 @@
 mod assembler;
 mod ja4;
 mod message;
+mod opening;
 mod parser;
 
 use crate::jsonrpc::Presence;
 
 pub use assembler::{Assembler, Assembly, MAX_CAPTURE};
 pub use ja4::Transport;
+pub use opening::{Opening, opening};
 pub use parser::HelloParser;
 
 /// Most bytes of one ClientHello message; real ones are below 20 KiB.
@@ -40,6 +42,9 @@ pub enum HelloError {
     /// A record of another type, empty or too long, before the ClientHello was whole.
     #[error("unexpected TLS record inside the ClientHello")]
     Record,
+    /// TLS that only some servers read ([`Opening::OddTls`]).
+    #[error("the ClientHello is in a record of another version or format")]
+    Opening,
     /// The first handshake message is not a ClientHello.
     #[error("the first handshake message is not a ClientHello")]
     NotClientHello,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::support::{
+    authority::Authority,
     client::{H1, H2, handshake},
     coding::Coding,
     request::{h1_post, h2_post},
@@ -322,5 +323,38 @@ async fn what_may_ask_another_proxy_behind_a_header_of_the_proxy_protocol_is_tol
         let events = gnomon.events_until(1).await;
         let event = told(&events, Passage::OtherProxyOdd)[0];
         assert_eq!((&event["server.address"], &event["server.port"]), (&json!("127.0.0.1"), &json!(server.address.port())), "{road:?}");
+    }
+}
+
+/// Neither the name within TLS nor a `Host` takes back for whom a client asked the proxy.
+#[tokio::test]
+async fn what_a_client_asked_the_proxy_for_stays_known_beside_the_name_that_it_says_within() {
+    const OTHER: &str = "other.example";
+    let authority = Authority::new("theirs");
+    let (encrypted, plain) = (Lenient::with_tls(&authority, OTHER, &["http/1.1"], b"").await, Lenient::start().await);
+    let body = call(1, "any_tool").to_string();
+    let request = format!("POST /mcp HTTP/1.1\r\nhost: {OTHER}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    for (rule, asked, runs) in [
+        (format!("server.address: {HOST}"), HOST, 0),
+        (format!("server.address: {HOST}"), "127.0.0.1", 0),
+        ("server.address: 127.0.0.1, mcp.method.name: tools/call".to_owned(), "127.0.0.1", 0),
+        // Who uses another name throughout is judged by that one.
+        (format!("server.address: {HOST}"), OTHER, 1),
+    ] {
+        let mut setup = Gnomon::with().rules([block(1, &rule)]).trust(authority.pem_file());
+        for server in [&encrypted, &plain] {
+            setup = setup.resolve_port(HOST, server.address).resolve_port(OTHER, server.address);
+        }
+        let gnomon = setup.start().await;
+        let before = (encrypted.calls(), plain.calls());
+        let stream = tunnel(gnomon.address, &format!("{asked}:{}", encrypted.address.port())).await;
+        if let Ok(mut stream) = handshake(stream, &gnomon.root, OTHER, &["http/1.1"]).await {
+            let _ = stream.write_all(request.as_bytes()).await;
+            let mut answer = [0; 1024];
+            let _ = soon("an answer", stream.read(&mut answer)).await;
+        }
+        let mut stream = tunnel(gnomon.address, &format!("{asked}:{}", plain.address.port())).await;
+        let _ = exchange(&mut stream, request.as_bytes()).await;
+        assert_eq!((encrypted.calls() - before.0, plain.calls() - before.1), (runs, runs), "{rule}, asked for {asked}");
     }
 }

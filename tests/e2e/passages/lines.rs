@@ -134,6 +134,49 @@ async fn a_request_that_is_answered_400_is_told_of() {
 }
 
 #[tokio::test]
+async fn a_request_to_the_proxy_itself_that_is_answered_400_is_told_of_as_within_a_tunnel() {
+    let server = Lenient::start().await;
+    let gnomon = Gnomon::with().rules([block(1, CALLS)]).start().await;
+    let (address, body) = (server.address, call(1, "any_tool").to_string());
+    let (line, host, length) =
+        (format!("POST http://{address}/mcp HTTP/1.1\r\n"), format!("host: {address}\r\n"), format!("content-length: {}\r\n", body.len()));
+    let shapes = [
+        format!("POST  http://{address}/mcp HTTP/1.1\r\n{host}{length}\r\n{body}"),
+        format!("{line}{host}host: {HOST}\r\n{length}\r\n{body}"),
+        format!("{line}host: a/b\r\n{length}\r\n{body}"),
+        format!("{line}{host}{length}content-length: 3\r\n\r\n{body}"),
+        format!("{line}{host}transfer-encoding: xchunked\r\n\r\n{body}"),
+        format!("{line}{host}{length}transfer-encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len()),
+        format!("{line}{host}{length}x y: z\r\n\r\n{body}"),
+        format!("{line}{host}{length}x : z\r\n\r\n{body}"),
+        format!("{line}{host}{length}x: y\r\n z\r\n\r\n{body}"),
+        format!("{line}{host}{length}x: \0\r\n\r\n{body}"),
+        format!("{line}{host}content-length: +{}\r\n\r\n{body}", body.len()),
+        format!("{line}{host}transfer-encoding: chunked\r\n\r\n0x{:x}\r\n{body}\r\n0\r\n\r\n", body.len()),
+    ];
+    for (sent, shape) in shapes.iter().enumerate() {
+        let mut stream = TcpStream::connect(gnomon.address).await.unwrap();
+        let answer = exchange(&mut stream, shape.as_bytes()).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{shape:?}: {answer}");
+        let events = gnomon.events_until(sent + 1).await;
+        assert_eq!(told(&events, Passage::RequestLineOdd).len(), sent + 1, "{shape:?}: {events:#?}");
+    }
+    assert!(server.got().is_empty());
+}
+
+#[tokio::test]
+async fn a_line_that_ends_with_nothing_but_a_return_runs_no_tool() {
+    for road in ROADS {
+        let server = Lenient::start().await;
+        let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+        let request = String::from_utf8(request("POST /mcp HTTP/1.1\r\n")).unwrap().replace("\r\n", "\r");
+        let _ = exchange(&mut stream, request.as_bytes()).await;
+        assert_eq!(told(&gnomon.events_until(1).await, Passage::RequestLineOdd).len(), 1, "{road:?}");
+        assert!(server.got().is_empty(), "{road:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_word_without_an_end_is_answered() {
     // As ZooKeeper's `ruok`.
     let server = Lenient::start().await;

@@ -8,7 +8,11 @@ use crate::support::{
 };
 use rustls::pki_types::ServerName;
 use serde_json::json;
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    task::{Context, Poll},
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The first flight of a client for this name.
 fn hello(name: &str) -> Vec<u8> {
@@ -39,7 +43,21 @@ fn unreadable() -> Vec<(Vec<u8>, Passage)> {
     torn[3..5].copy_from_slice(&35_u16.to_be_bytes());
     torn.extend_from_slice(&[23, 3, 3, 0, 15]);
     torn.extend_from_slice(&rest[..15]);
+    // What some servers take all the same: Go's a record of any version below 16.0, Java's any from 3.0 on.
+    let of_version = |major| {
+        let mut bytes = hello("a.b.example");
+        bytes[1] = major;
+        bytes
+    };
+    // SSL 2.0's format, with which OpenSSL goes on in TLS.
+    let mut ssl2 = vec![0x80, 46, 1, 3, 3, 0, 21, 0, 0, 0, 16];
+    ssl2.resize(48, 7);
+    let behind_an_alert = [&[21, 3, 1, 0, 2, 1, 90], hello("a.b.example").as_slice()].concat();
     vec![
+        (of_version(2), Passage::HelloUnreadable),
+        (of_version(15), Passage::HelloUnreadable),
+        (ssl2, Passage::HelloUnreadable),
+        (behind_an_alert, Passage::HelloUnreadable),
         (renamed("a.b.example", "*.b.example"), Passage::ServerNameInvalid),
         (renamed("a.b.example", "a..b.exampl"), Passage::ServerNameInvalid),
         (renamed("a.b.example", "a b.example"), Passage::ServerNameInvalid),
@@ -217,5 +235,90 @@ async fn an_odd_request_line_within_tls_runs_no_tool() {
         let answer = client.send(&[request("POST /mcp HTTP/1.2\r\n")]).await;
         assert_eq!((answer.status, server.calls(), server.connections()), (403, 0, u64::from(road == Road::Redirected)));
         assert_eq!(told(&gnomon.events_until(1).await, Passage::RequestLineOdd).len(), 1);
+    }
+}
+
+/// A client's connection that names another minor version in its first record.
+struct OfVersion<S> {
+    inner: S,
+    minor: u8,
+    written: usize,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for OfVersion<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for OfVersion<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let mut bytes = buf.to_vec();
+        if let Some(byte) = 2_usize.checked_sub(self.written).and_then(|at| bytes.get_mut(at)) {
+            *byte = self.minor;
+        }
+        let wrote = Pin::new(&mut self.inner).poll_write(cx, &bytes);
+        if let Poll::Ready(Ok(length)) = wrote {
+            self.written += length;
+        }
+        wrote
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// Receivers ignore the version that a record names (RFC 8446 section 5.1): the server behind does, and so do we.
+#[tokio::test]
+async fn tls_is_read_whatever_version_its_first_record_names() {
+    let authority = Authority::new("theirs");
+    let server = Lenient::with_tls(&authority, HOST, &["http/1.1"], b"").await;
+    let as_version = |inner, minor| OfVersion { inner, minor, written: 0 };
+    let request = h1_post("/mcp", call(1, "any_tool").to_string().as_bytes());
+    for minor in [0, 4, 5, 9, 0x7f, 0xff] {
+        // Directly it runs.
+        let before = server.calls();
+        let stream = as_version(TcpStream::connect(server.address).await.unwrap(), minor);
+        let mut client = H1::over(handshake(stream, authority.certificate(), HOST, &["http/1.1"]).await.unwrap());
+        client.send(&[request.clone()]).await;
+        assert_eq!(server.calls(), before + 1, "{minor}");
+        for road in ROADS {
+            let setup = Gnomon::with().rules([block(1, CALLS)]).trust(authority.pem_file()).resolve_port(HOST, server.address);
+            let (gnomon, stream) = reach(setup, road, server.address).await;
+            let stream = handshake(as_version(stream, minor), &gnomon.root, HOST, &["http/1.1"]).await.unwrap();
+            let answer = H1::over(stream).send(&[request.clone()]).await;
+            assert_eq!(answer.json()["result"]["isError"], json!(true), "{road:?}, {minor}: {answer:?}");
+            assert_eq!((server.calls(), passed(&gnomon, Passage::Foreign)), (before + 1, 0), "{road:?}, {minor}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_within_tls_is_a_hello_that_is_not_read_also_where_it_comes_in_pieces() {
+    for road in ROADS {
+        for pieces in [1, 2] {
+            let authority = Authority::new("theirs");
+            let server = Lenient::with_tls(&authority, HOST, &[], b"").await;
+            let setup = Gnomon::with().rules([block(1, CALLS)]).trust(authority.pem_file()).resolve_port(HOST, server.address);
+            let (gnomon, stream) = reach(setup, road, server.address).await;
+            let mut tls = handshake(stream, &gnomon.root, HOST, &[]).await.unwrap();
+            let inner = hello("a.b.example");
+            let (first, rest) = inner.split_at(if pieces == 1 { inner.len() } else { 1 });
+            tls.write_all(first).await.unwrap();
+            tls.flush().await.unwrap();
+            if pieces == 2 {
+                // Longer than a beginning is waited for.
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
+            }
+            let _ = tls.write_all(rest).await;
+            let _ = tls.flush().await;
+            let mut end = Vec::new();
+            let _ = soon("an end", tls.read_to_end(&mut end)).await;
+            assert_eq!(told(&gnomon.events_until(1).await, Passage::HelloUnreadable).len(), 1, "{road:?}");
+            assert!(server.got().len() <= 1, "{road:?}: {:?}", server.got());
+        }
     }
 }

@@ -52,12 +52,12 @@ pub async fn tls(gnomon: &Gnomon, sni: &str, alpn: &[&str]) -> TlsStream<TcpStre
 }
 
 /// A TLS handshake over `stream`, trusting one root.
-pub async fn handshake(
-    stream: TcpStream,
+pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     root: &rustls::pki_types::CertificateDer<'static>,
     sni: &str,
     alpn: &[&str],
-) -> io::Result<TlsStream<TcpStream>> {
+) -> io::Result<TlsStream<S>> {
     let name = ServerName::try_from(sni.to_owned()).unwrap();
     soon("the handshake", TlsConnector::from(trusting(root, alpn)).connect(name, stream)).await
 }

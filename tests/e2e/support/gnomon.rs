@@ -33,6 +33,7 @@ pub struct Setup {
     sockets: Option<Arc<dyn Sockets>>,
     per_user: Option<usize>,
     max_connections: Option<usize>,
+    held_bytes: Option<usize>,
     state_in: Option<PathBuf>,
     drain: Option<Duration>,
 }
@@ -117,6 +118,12 @@ impl Setup {
         self
     }
 
+    /// Most bytes that are held of bodies that are not whole.
+    pub fn held_bytes(mut self, most: usize) -> Self {
+        self.held_bytes = Some(most);
+        self
+    }
+
     /// Keeps its state in this folder.
     pub fn state_in(mut self, folder: &Path) -> Self {
         self.state_in = Some(folder.to_owned());
@@ -165,6 +172,7 @@ impl Setup {
                 .collect(),
             max_connections: self.max_connections.unwrap_or(4096),
             max_connections_per_user: self.per_user.unwrap_or(1024),
+            held_bytes: self.held_bytes.unwrap_or_else(|| ProxyOptions::default().held_bytes),
             upstream_ca: self.roots,
             resolve: self.resolve.iter().map(|r| r.parse().unwrap()).collect(),
             own_listeners: vec![metrics_address],

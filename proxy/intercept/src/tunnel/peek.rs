@@ -8,7 +8,7 @@ use crate::{
 use bytes::BytesMut;
 use gnomon_http::SendError;
 use gnomon_inspect::Passage;
-use gnomon_wire::hello::{ClientHello, HelloError, HelloParser, HelloStatus};
+use gnomon_wire::hello::{ClientHello, HelloError, HelloParser, HelloStatus, Opening, opening};
 use std::{io, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -68,6 +68,10 @@ impl Tunnel {
                 parsed = buffer.len();
                 match status {
                     Ok(HelloStatus::Complete(hello)) => break First::Tls(hello),
+                    // A few bytes that may be of a form of TLS that is not read are mostly another protocol's.
+                    Ok(HelloStatus::Incomplete) if opening(&buffer) == Opening::Unclear && buffer.first() != Some(&22) => {
+                        patience = Some(LINE_GOES_ON);
+                    }
                     Ok(HelloStatus::Incomplete) if buffer.len() < PEEK => {}
                     Ok(HelloStatus::Incomplete) => break First::Unread(Passage::HelloTooLong),
                     Err(error) => break First::Unread(unreadable(error)),

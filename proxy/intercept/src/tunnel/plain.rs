@@ -28,6 +28,10 @@ impl Tunnel {
         };
         let (mut connection, _) = self.asking.open(&self.shared.inspector, self.observe(Channel::Http));
         let _ = connection.hello(&name, self.port, &Hello::default());
+        if name != self.host && self.original.is_none() {
+            // What the client asked the proxy for stays known beside the name that it says within.
+            connection = self.under_all_names(connection, &[&self.host]).await;
+        }
         if name == self.host {
             // Nobody vouches for a name: those that the address has count as well.
             connection = self.under_all_names(connection, &[]).await;

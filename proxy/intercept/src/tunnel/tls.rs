@@ -47,6 +47,11 @@ impl Tunnel {
         // connection goes: a name on the bypass list cannot be borrowed for another server.
         let name = hello.sni.clone().unwrap_or_else(|| self.host.clone());
         let mut refused = matches!(answer, Answer::Decided(v) if v.action.interferes()) || matches!(answer, Answer::Undecidable(_));
+        if hello.sni.is_some() && self.original.is_none() && name != self.host {
+            // What the client asked the proxy for stays known beside the name that it says within.
+            connection = self.under_all_names(connection, &[&self.host]).await;
+            refused |= connection.is_refused();
+        }
         if hello.sni.is_none() {
             // By address: the names that the address has count as well.
             connection = self.under_all_names(connection, &[]).await;

@@ -69,6 +69,22 @@ impl Exchange {
         self.gate()
     }
 
+    /// There is no room for what is still to come of a body that is not whole: it is judged as one that cannot be read, and left unread
+    /// from now on ([`Passage::NoRoom`]).
+    pub fn has_no_room(&mut self) -> Gate {
+        if self.body.reading.take().is_some() {
+            self.dialogue.pass_on(Passage::NoRoom);
+            self.dialogue.judge_exchange();
+        }
+        self.gate()
+    }
+
+    /// True if more of the request's body is kept as it comes.
+    #[must_use]
+    pub fn keeps_more(&self) -> bool {
+        self.said == Said::Some && self.body.is_read()
+    }
+
     fn take_piece(&mut self, piece: &Piece<'_>) {
         match piece {
             Piece::Text(plain) => self.dialogue.show_text(plain),

@@ -1,32 +1,27 @@
 //! Records to one handshake message (RFC 8446 section 5.1).
 
 use super::message::parse;
+use super::opening::{CLIENT_HELLO, HANDSHAKE, MAX_RECORD, Opening, opening};
 use super::{ClientHello, HelloError, HelloStatus, MAX_HELLO};
 
-const HANDSHAKE: u8 = 22;
-const CLIENT_HELLO: u8 = 1;
 const RECORD_HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
-/// Most bytes of a plaintext record.
-const MAX_RECORD: usize = 1 << 14;
 
 /// The parser of one connection. Memory: the ClientHello, at most [`MAX_HELLO`] bytes.
 #[derive(Debug)]
 pub struct HelloParser {
     /// Most bytes of the message, without its header.
     limit: usize,
+    /// The first bytes, until they say what the connection opens with.
+    first: Vec<u8>,
+    /// They say TLS.
+    has_begun: bool,
     /// The header of the record in progress.
     header: Vec<u8>,
     /// Bytes of the record in progress that are still to come.
     left: usize,
     message: Vec<u8>,
     outcome: Option<Result<HelloStatus, HelloError>>,
-}
-
-enum Header {
-    Tls,
-    /// The connection does not begin as TLS does.
-    OtherProtocol,
 }
 
 impl Default for HelloParser {
@@ -43,7 +38,7 @@ impl HelloParser {
 
     /// A parser that answers [`HelloError::TooLarge`] for a message above `limit` bytes as soon as its header says so.
     pub(super) fn limited(limit: usize) -> Self {
-        Self { limit, header: Vec::new(), left: 0, message: Vec::new(), outcome: None }
+        Self { limit, first: Vec::new(), has_begun: false, header: Vec::new(), left: 0, message: Vec::new(), outcome: None }
     }
 
     /// Reads the next bytes. Bytes after the ClientHello are ignored; once the answer is not
@@ -55,7 +50,7 @@ impl HelloParser {
         if let Some(outcome) = &self.outcome {
             return outcome.clone();
         }
-        let status = self.read(bytes);
+        let status = self.open(bytes);
         if status != Ok(HelloStatus::Incomplete) {
             self.outcome = Some(status.clone());
             self.message = Vec::new();
@@ -63,14 +58,30 @@ impl HelloParser {
         status
     }
 
+    /// Looks at the first bytes, and reads on where they are of TLS that is read.
+    fn open(&mut self, bytes: &[u8]) -> Result<HelloStatus, HelloError> {
+        if self.has_begun {
+            return self.read(bytes);
+        }
+        self.first.extend_from_slice(bytes);
+        match opening(&self.first) {
+            Opening::Unclear => Ok(HelloStatus::Incomplete),
+            Opening::Tls => {
+                self.has_begun = true;
+                let first = std::mem::take(&mut self.first);
+                self.read(&first)
+            }
+            Opening::OddTls => Err(HelloError::Opening),
+            Opening::Other => Ok(HelloStatus::NotTls),
+        }
+    }
+
     fn read(&mut self, mut bytes: &[u8]) -> Result<HelloStatus, HelloError> {
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.left == 0 {
                 bytes = rest;
-                match self.header_byte(byte)? {
-                    Header::Tls => continue,
-                    Header::OtherProtocol => return Ok(HelloStatus::NotTls),
-                }
+                self.header_byte(byte)?;
+                continue;
             }
             let (taken, rest) = bytes.split_at(self.left.min(bytes.len()));
             bytes = rest;
@@ -84,16 +95,15 @@ impl HelloParser {
         Ok(HelloStatus::Incomplete)
     }
 
-    /// Adds one byte of a record header.
-    fn header_byte(&mut self, byte: u8) -> Result<Header, HelloError> {
+    /// Adds one byte of a record header. The minor version is nobody's business (RFC 8446 section 5.1).
+    fn header_byte(&mut self, byte: u8) -> Result<(), HelloError> {
         let fits = match self.header.len() {
             0 => byte == HANDSHAKE,
             1 => byte == 3,
-            2 => byte <= 4,
             _ => true,
         };
         if !fits {
-            return if self.message.is_empty() { Ok(Header::OtherProtocol) } else { Err(HelloError::Record) };
+            return Err(HelloError::Record);
         }
         self.header.push(byte);
         if let [.., high, low] = self.header.as_slice()
@@ -106,7 +116,7 @@ impl HelloParser {
             self.left = length;
             self.header.clear();
         }
-        Ok(Header::Tls)
+        Ok(())
     }
 
     fn whole_message(&self) -> Result<Option<ClientHello>, HelloError> {

@@ -125,10 +125,39 @@ fn large_key_shares_and_grease_are_kept_in_place() {
 
 #[test]
 fn other_protocols_are_not_tls() {
-    for bytes in [b"GET / HTTP/1.1\r\n".as_slice(), b"SSH-2.0-x", b"\x80\x2e\x01\x03\x01", b"\x16\x05\x01", b"\x16\x03\x09"] {
+    for bytes in [b"GET / HTTP/1.1\r\n".as_slice(), b"SSH-2.0-x", b"\x80\x2e\x02\x03\x01", b"\x16\x05\x01\x00\x10\x02"] {
         assert_eq!(push_all(bytes, 1), Ok(HelloStatus::NotTls));
     }
     assert_eq!(push_all(b"\x16", 1), Ok(HelloStatus::Incomplete));
+}
+
+#[test]
+fn a_hello_is_read_whatever_minor_version_its_records_name() {
+    for client in ["openssl-3.0", "curl-7.88", "node-20"] {
+        let bytes = real(client);
+        let whole = complete(&bytes);
+        for size in [50, 1 << 14] {
+            for minor in 0..=u8::MAX {
+                let mut named = records(&bytes[5..], size);
+                let mut at = 0;
+                while at < named.len() {
+                    named[at + 2] = minor;
+                    at += 5 + usize::from(u16::from_be_bytes([named[at + 3], named[at + 4]]));
+                }
+                assert_eq!(complete(&named), whole, "{client}, {minor}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hello_in_a_form_that_only_some_servers_take_is_tls_all_the_same() {
+    for major in (0..=u8::MAX).filter(|major| *major != 3) {
+        let mut bytes = real("openssl-3.0");
+        bytes[1] = major;
+        assert_eq!(push_all(&bytes, 1), Err(HelloError::Opening), "{major}");
+    }
+    assert_eq!(push_all(b"\x80\x2e\x01\x03\x01", 1), Err(HelloError::Opening));
 }
 
 #[test]

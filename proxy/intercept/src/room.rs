@@ -1,0 +1,203 @@
+//! Room for bodies that are not whole: what is held back or captured of them until they can be judged, in bytes.
+//!
+//! Each request has bounds of its own; this is the bound of their sum. A body that came whole with its head costs nothing here, and
+//! neither do the first [`LIGHT`] small ones under way. All others are charged by what they cost, which is more than their bytes: the
+//! head, the exchange, and a captured copy beside what is held. Beyond the bounds (in all, and a quarter for each principal) a body is
+//! not read on for some time, and then whoever holds it decides: to refuse it, or to leave it unread.
+//!
+//! The trade-off: the charge is an estimate on the safe side, so less is held than the bound says.
+
+use gnomon_inspect::{Exchange, Gate, Passage};
+use gnomon_record::Recorder;
+use gnomon_shares::{Bounds, Share, Shares};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// Most bytes in all …
+pub(crate) const MOST: usize = 192 << 20;
+/// … or one in so many of those that this process may have …
+const PART_OF_LIMIT: u64 = 8;
+/// … and one in so many of them for each principal.
+const EACH: usize = 4;
+/// What an exchange under way costs beside its bytes, its task and buffers among it.
+const EXCHANGE: usize = 16 << 10;
+/// How often each byte is charged: it is held, and captured in a buffer that has grown by doubling.
+const TIMES: usize = 3;
+/// What a piece costs beside its bytes.
+const PIECE: usize = 128;
+/// Most of a body that is charged: beyond the window nothing is held, and no more is captured.
+const CHARGED: usize = 64 << 10;
+/// Bytes are taken in steps, so that few pieces ask.
+const STEP: usize = 8 << 10;
+/// So many exchanges with less than a step of head and body are not charged.
+const LIGHT: usize = 512;
+/// How long a body waits for room, and how often it asks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(50);
+/// How many wait, in all and of one principal: each has a piece in hand that is not charged.
+const WAITING: Bounds = Bounds { all: 1024, each: 256, times_free: 0 };
+
+/// The room of one proxy.
+pub(crate) struct Room {
+    bytes: Arc<Shares>,
+    waiting: Arc<Shares>,
+    light: AtomicUsize,
+    recorder: Arc<Recorder>,
+}
+
+/// There is no room for more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoRoom;
+
+/// The bytes that bodies may have in this process: [`MOST`], or an eighth of the memory that its control group may have if that is less.
+#[must_use]
+pub fn held_bytes_here() -> usize {
+    let part = memory_limit().map(|limit| limit / PART_OF_LIMIT);
+    part.and_then(|part| usize::try_from(part).ok()).map_or(MOST, |part| part.min(MOST))
+}
+
+/// The least `memory.max` of our control group and those above it, bytes. None without one, or without cgroup v2.
+fn memory_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let limit = |group: &Path| fs::read_to_string(Path::new("/sys/fs/cgroup").join(group).join("memory.max")).ok()?.trim().parse().ok();
+    Path::new(own).ancestors().filter_map(limit).min()
+}
+
+impl Room {
+    pub fn new(bytes: usize, recorder: Arc<Recorder>) -> Arc<Self> {
+        let bounds = Bounds { all: bytes, each: bytes / EACH, times_free: 0 };
+        Arc::new(Self { bytes: Shares::new(bounds), waiting: Shares::new(WAITING), light: AtomicUsize::new(0), recorder })
+    }
+
+    /// The account of one body, which has nothing yet.
+    pub fn account(self: &Arc<Self>, principal: &Arc<str>) -> Account {
+        Account { room: self.clone(), principal: principal.clone(), bytes: 0, came: 0, charged: Charged::Nothing }
+    }
+}
+
+/// What one body has of the room, given back when dropped.
+pub(crate) struct Account {
+    room: Arc<Room>,
+    principal: Arc<str>,
+    /// The bytes that are charged, with what pieces cost beside theirs.
+    bytes: usize,
+    /// The bytes that came by the last count.
+    came: usize,
+    charged: Charged,
+}
+
+enum Charged {
+    Nothing,
+    Light,
+    Share(Share),
+}
+
+impl Account {
+    /// Charges a piece of so many bytes.
+    ///
+    /// # Errors
+    /// There is no room, and nothing of it is charged.
+    pub fn adds(&mut self, piece: usize) -> Result<(), NoRoom> {
+        let bytes = self.bytes.saturating_add(piece + PIECE).min(CHARGED);
+        if bytes <= STEP && self.is_light() {
+            self.bytes = bytes;
+            return Ok(());
+        }
+        let cost = EXCHANGE + TIMES * bytes.next_multiple_of(STEP);
+        match &mut self.charged {
+            Charged::Share(share) => {
+                let more = cost.saturating_sub(share.count());
+                if more > 0 {
+                    share.grow(more).map_err(|_| NoRoom)?;
+                }
+            }
+            Charged::Nothing | Charged::Light => {
+                let share = self.room.bytes.take_some(&self.principal, cost).map_err(|_| NoRoom)?;
+                self.gives_back();
+                self.charged = Charged::Share(share);
+            }
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Charges what came beyond what is charged, as soon as there is room. `size` is all that came.
+    ///
+    /// # Errors
+    /// As [`Account::adds_in_time`].
+    pub async fn catches_up(&mut self, size: usize) -> Result<(), NoRoom> {
+        self.adds_in_time(size.saturating_sub(self.came)).await?;
+        self.came = size;
+        Ok(())
+    }
+
+    /// Charges what came before it was known that more is to come: so many bytes of a body behind a head of so many.
+    ///
+    /// # Errors
+    /// As [`Account::adds_in_time`].
+    pub async fn begins(&mut self, head: usize, size: usize) -> Result<(), NoRoom> {
+        self.came = size;
+        self.adds_in_time(head.saturating_add(size)).await
+    }
+
+    /// The same, once there is room.
+    ///
+    /// # Errors
+    /// There is none within two seconds, or as many wait as may.
+    pub async fn adds_in_time(&mut self, piece: usize) -> Result<(), NoRoom> {
+        if self.adds(piece).is_ok() {
+            return Ok(());
+        }
+        let _waits = self.room.waiting.take(&self.principal).map_err(|_| NoRoom)?;
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            sleep(AGAIN).await;
+            if self.adds(piece).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(NoRoom)
+    }
+
+    /// Leaves what is still to come of a request unread, and counts it where it passes.
+    pub fn leaves_unread(&self, exchange: &mut Exchange) -> Gate {
+        let gate = exchange.has_no_room();
+        if !matches!(gate, Gate::Refuse(_)) {
+            self.room.recorder.metrics().passed(Passage::NoRoom);
+        }
+        gate
+    }
+
+    /// Whether it is one of the small ones that are not charged.
+    fn is_light(&mut self) -> bool {
+        if let Charged::Nothing = self.charged {
+            if self.room.light.fetch_add(1, Ordering::Relaxed) < LIGHT {
+                self.charged = Charged::Light;
+            } else {
+                self.room.light.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        matches!(self.charged, Charged::Light)
+    }
+
+    fn gives_back(&mut self) {
+        if let Charged::Light = std::mem::replace(&mut self.charged, Charged::Nothing) {
+            self.room.light.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.gives_back();
+    }
+}

@@ -1,0 +1,152 @@
+//! What is held of requests that are not whole has a bound in all and for each principal, whatever carries them.
+
+use crate::{
+    alerts::prometheus::{Watched, home},
+    support::{
+        gnomon::Gnomon,
+        lenient::Lenient,
+        neighbours::{Neighbours, from, resident},
+        rules::block,
+        soon,
+    },
+};
+use bytes::Bytes;
+use gnomon_inspect::Passage;
+use http::Request;
+use std::{fs, net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+/// A rule that must see a call's whole message.
+const FORBIDDEN: &str = "gen_ai.tool.name: forbidden";
+/// The beginning of a call: its arguments never end.
+fn begun() -> Bytes {
+    let argument = "a".repeat(60_000);
+    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"forbidden","arguments":{{"p":"{argument}"#).into()
+}
+
+/// A request to the proxy whose head promises `length` bytes, and these of them.
+fn posted(server: SocketAddr, length: usize, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST http://{server}/rpc HTTP/1.1\r\nhost: {server}\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// Says this to the proxy from a neighbour's address.
+async fn said(number: u8, proxy: SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut stream = from(number, proxy).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream
+}
+
+async fn heard(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    let _ = soon("an answer", stream.read_to_string(&mut answer)).await;
+    answer
+}
+
+fn left_unread(gnomon: &Gnomon) -> u64 {
+    let line = format!("gnomon_passed_total{{reason=\"{}\"}} ", Passage::NoRoom.reason());
+    gnomon.metrics().lines().find_map(|l| l.strip_prefix(&line)?.parse().ok()).unwrap()
+}
+
+#[tokio::test]
+async fn a_call_that_there_is_no_room_to_judge_is_refused_and_told_of_and_neighbours_have_theirs() {
+    let server = Lenient::start().await;
+    // Room for one such call of each, and a little more.
+    let gnomon = Gnomon::with().rules([block(1, FORBIDDEN)]).held_bytes(1 << 20).start().await;
+    let begun = begun();
+    let one = said(0, gnomon.address, &posted(server.address, 70_000, &begun)).await;
+    let two = said(0, gnomon.address, &posted(server.address, 70_000, &begun)).await;
+    // Another's is held meanwhile, and one that is whole needs no room.
+    let other = said(1, gnomon.address, &posted(server.address, 70_000, &begun)).await;
+    let [mut first, mut second] = [[0; 1]; 2];
+    let one_is_refused = tokio::select! {
+        _ = one.peek(&mut first) => true,
+        _ = two.peek(&mut second) => false,
+        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("neither is refused"),
+    };
+    let (refused, held) = if one_is_refused { (one, two) } else { (two, one) };
+    let answer = heard(refused).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 2"), "{answer}");
+    let whole = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"other"}}"#;
+    assert!(heard(said(0, gnomon.address, &posted(server.address, whole.len(), whole.as_bytes())).await).await.ends_with("ran"));
+    assert_eq!(server.calls(), 1);
+    let events = gnomon.events_until(2).await;
+    let refused = events.iter().filter(|event| event["gnomon.passage"] == "no_room" && event["gnomon.action"] == "block").count();
+    assert_eq!((refused, left_unread(&gnomon)), (1, 0), "{events:#?}");
+    // What is over gives its room back.
+    drop(held);
+    let rest = "a".repeat(70_000 - begun.len() - 3);
+    let mut again = said(0, gnomon.address, &posted(server.address, 70_000, &begun)).await;
+    again.write_all(format!("{rest}\"}}").as_bytes()).await.unwrap();
+    again.write_all(b"}").await.unwrap();
+    let answer = heard(again).await;
+    assert!(!answer.starts_with("HTTP/1.1 503 ") && server.calls() == 1, "{answer}");
+    drop(other);
+}
+
+#[tokio::test]
+async fn where_no_rule_could_match_what_there_is_no_room_for_passes_and_is_counted() {
+    let server = Lenient::start().await;
+    let gnomon = Gnomon::with().held_bytes(64 << 10).start().await;
+    let begun = begun();
+    let mut stream = said(0, gnomon.address, &posted(server.address, begun.len() + 4, &begun)).await;
+    stream.write_all(b"\"}}}").await.unwrap();
+    let answer = heard(stream).await;
+    assert!(answer.ends_with("ran"), "{answer}");
+    assert_eq!((server.calls(), left_unread(&gnomon)), (1, 1));
+}
+
+/// Requests that are not whole on so many HTTP/2 connections of one client, as many as each takes.
+async fn unfinished(proxy: SocketAddr, server: SocketAddr, connections: usize) {
+    let body = begun();
+    let mut kept = Vec::new();
+    for _ in 0..connections {
+        let Ok(mut stream) = from(0, proxy).await else { continue };
+        let connect = format!("CONNECT {server} HTTP/1.1\r\nhost: {server}\r\n\r\n");
+        let mut head = [0; 128];
+        if stream.write_all(connect.as_bytes()).await.is_err() || stream.read(&mut head).await.is_err() {
+            continue;
+        }
+        let Ok((mut send, connection)) = h2::client::handshake(stream).await else { continue };
+        let connection = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        let mut streams = Vec::new();
+        for _ in 0..128 {
+            let Ok(Ok(ready)) = tokio::time::timeout(Duration::from_millis(200), send.clone().ready()).await else { break };
+            send = ready;
+            let request = Request::post(format!("http://{server}/rpc")).header("content-type", "application/json").body(()).unwrap();
+            let Ok((answer, mut sent)) = send.send_request(request, false) else { break };
+            let _ = sent.send_data(body.clone(), false);
+            streams.push((answer, sent));
+        }
+        kept.push((send, connection, streams));
+    }
+    std::future::pending::<()>().await;
+    drop(kept);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_without_end_on_many_connections_keep_within_their_bytes_and_neighbours_are_served() {
+    /// Connections: what one user may have is more, and a tenth of a gibibyte less than would do without a bound.
+    const CONNECTIONS: usize = 48;
+    /// What docs/threat-model.md says of one user: its part of the room, its windows, the exchanges themselves.
+    const BOUND: u64 = 256 << 20;
+    let server = Lenient::start().await;
+    let dir = home("");
+    fs::write(dir.path().join("rules/forbidden.yml"), block(1, FORBIDDEN).text).unwrap();
+    let gnomon = Watched::at(dir, &["proxy"]);
+    let neighbours = Neighbours { proxy: gnomon.proxy, server: server.address };
+    let before = resident(gnomon.pid());
+    let fault = unfinished(gnomon.proxy, server.address, CONNECTIONS);
+    let endured = neighbours.endure(Duration::from_millis(1_000), Duration::from_secs(8), fault).await;
+    let grown = resident(gnomon.pid()).saturating_sub(before);
+    println!("{} MiB more, {endured:?}", grown >> 20);
+    assert!(grown < BOUND, "{} MiB", grown >> 20);
+    assert_eq!(server.calls(), endured.calls as u64, "each of theirs ran once, and none of those");
+}
