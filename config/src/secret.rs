@@ -3,14 +3,15 @@
 use crate::error::{ConfigError, remedy};
 use std::{
     env, fmt,
-    fs::File,
-    io::{self, Read},
+    fs::OpenOptions,
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 use thiserror::Error;
 
 /// Longest secret, bytes.
-const MAX_BYTES: u64 = 4096;
+const MAX_BYTES: usize = 4096;
 
 /// A reference to a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +68,21 @@ impl SecretRef {
 }
 
 fn first_line(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    // A pipe without a writer is not waited for.
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut text = Vec::new();
+    // One more than a line of that length and its end have.
+    file.take(MAX_BYTES as u64 + 3).read_to_end(&mut text)?;
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.len() > MAX_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its first line is longer than {MAX_BYTES} bytes")));
+    }
+    let line = std::str::from_utf8(line).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))?;
+    Ok(line.to_owned())
 }
 
 impl fmt::Display for SecretRef {
@@ -78,6 +91,44 @@ impl fmt::Display for SecretRef {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Env(name) => write!(f, "env:{name}"),
             Self::Credential(name) => write!(f, "credential:{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_secret_is_whole_or_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let fetched = |text: &[u8]| {
+            fs::write(&path, text).unwrap();
+            SecretRef::File(path.clone()).fetch().map_err(|error| error.to_string())
+        };
+        let longest = "x".repeat(MAX_BYTES);
+        for end in ["", "\n", "\r\n", "\nwhat follows\n"] {
+            assert_eq!(fetched(format!("{longest}{end}").as_bytes()).unwrap(), longest);
+        }
+        for text in [format!("{longest}x"), format!("{longest}x\n"), "x".repeat(5000)] {
+            let error = fetched(text.as_bytes()).unwrap_err();
+            assert!(error.contains("longer than 4096 bytes"), "{error}");
+        }
+        assert!(fetched(&[0xff, 0xfe]).unwrap_err().contains("not UTF-8"));
+        assert!(fetched(b"\n").unwrap_err().contains("empty"));
+    }
+
+    #[test]
+    fn a_pipe_or_a_device_in_the_place_of_a_secret_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe, "/dev/zero".into(), dir.path().to_owned()] {
+            let error = SecretRef::File(path).fetch().unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{error}");
         }
     }
 }

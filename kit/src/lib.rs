@@ -16,4 +16,4 @@ pub use address::{address, unbracketed};
 pub use backoff::Backoff;
 pub use clock::{unix_millis, whole_millis};
 pub use nearest::{nearest, nearest_by};
-pub use steady::{SteadyClock, SteadyTime};
+pub use steady::{Memory, NoMemory, SteadyClock, SteadyTime};

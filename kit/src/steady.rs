@@ -1,23 +1,37 @@
-//! A clock that a jump of the system's does not carry along at once.
+//! A clock that a jump of the system's does not carry along at once, nor one that a restart follows.
 
-use std::time::{Duration, Instant};
+use std::{
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 /// What a clock may be ahead of or behind what was expected, milliseconds: it is put right by as much, and hosts sleep.
 const TOLERANCE_MS: i64 = 60 * 60 * 1000;
 /// How long a clock that jumped must stand before it is believed.
 const BELIEVED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest that nobody looked after which a clock that is not believed yet is taken to have gone on, milliseconds: a week without work.
+const PAUSE_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// The time by which what is old may be destroyed: never ahead of the system's clock, and where that clock jumps, what it was when it was last
 /// believed and what has passed since, until it has stood for a day. So a clock that is wrong for a while destroys nothing; one that was put right
-/// is late by that day.
+/// is late by that day. What it knows is to be kept ([`Memory`]): a restart finds things of the future that a wrong clock wrote.
 #[derive(Clone, Copy, Debug)]
 pub struct SteadyClock {
     /// The time as it was believed last, milliseconds since the Unix epoch.
     believed_ms: i64,
     /// The moment of that.
     at: Instant,
-    /// Since when the system's clock is another, and by how many milliseconds.
-    disputed: Option<(Instant, i64)>,
+    disputed: Option<Dispute>,
+}
+
+/// The system's clock is another than expected.
+#[derive(Clone, Copy, Debug)]
+struct Dispute {
+    since: Instant,
+    /// How long it had stood before that, while another process looked.
+    stood: Duration,
+    /// By how many milliseconds it is ahead.
+    ahead_ms: i64,
 }
 
 /// A reading of a [`SteadyClock`].
@@ -29,39 +43,114 @@ pub struct SteadyTime {
     pub jumped_ms: Option<i64>,
 }
 
+/// What a [`SteadyClock`] knows, for the process after this one. Its text is three numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// The time as it is believed, milliseconds since the Unix epoch.
+    pub believed_ms: i64,
+    /// The system's clock at that moment, milliseconds since the Unix epoch. It is the same where it is believed.
+    pub system_ms: i64,
+    /// How long that one has stood, milliseconds; 0 where it is believed.
+    pub stood_ms: u64,
+}
+
+impl Memory {
+    /// Of a time that nothing is known of: all that there is happened after it, so nothing is too old before the clock has stood for a day.
+    pub const NONE: Memory = Memory { believed_ms: 0, system_ms: 0, stood_ms: 0 };
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.believed_ms, self.system_ms, self.stood_ms)
+    }
+}
+
+/// A text that is no [`Memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMemory;
+
+impl FromStr for Memory {
+    type Err = NoMemory;
+
+    fn from_str(text: &str) -> Result<Self, NoMemory> {
+        let mut numbers = text.split_ascii_whitespace();
+        let mut next = || numbers.next().ok_or(NoMemory);
+        let (believed, system, stood) = (next()?, next()?, next()?);
+        if next().is_ok() {
+            return Err(NoMemory);
+        }
+        let time = |text: &str| text.parse().map_err(|_| NoMemory);
+        Ok(Memory { believed_ms: time(believed)?, system_ms: time(system)?, stood_ms: stood.parse().map_err(|_| NoMemory)? })
+    }
+}
+
 impl SteadyClock {
-    /// Begins at this moment with the time of the newest thing that is known to have happened; without one the system's clock is believed.
+    /// Begins at this moment with the system's clock, which is believed.
     #[must_use]
-    pub fn begin(newest_ms: Option<i64>, system_ms: i64, at: Instant) -> Self {
-        let believed_ms = newest_ms.unwrap_or(system_ms);
-        let ahead = system_ms.saturating_sub(believed_ms);
-        // That time passed while nobody looked is no jump to tell of.
-        Self { believed_ms, at, disputed: (ahead.saturating_abs() > TOLERANCE_MS).then_some((at, ahead)) }
+    pub fn begin(system_ms: i64, at: Instant) -> Self {
+        Self { believed_ms: system_ms, at, disputed: None }
+    }
+
+    /// Goes on at this moment with what was known. That time passed while nobody looked is no jump to tell of; a clock that was not believed then has
+    /// stood since, if no more than a week passed by it.
+    #[must_use]
+    pub fn resume(known: Memory, system_ms: i64, at: Instant) -> Self {
+        let ahead_ms = system_ms.saturating_sub(known.believed_ms);
+        let went_on = (-TOLERANCE_MS..=PAUSE_MS).contains(&system_ms.saturating_sub(known.system_ms));
+        let stood = if went_on { Duration::from_millis(known.stood_ms) } else { Duration::ZERO };
+        let disputed = (ahead_ms.saturating_abs() > TOLERANCE_MS).then_some(Dispute { since: at, stood, ahead_ms });
+        Self { believed_ms: known.believed_ms, at, disputed }
     }
 
     /// The time at this moment, where the system's clock says `system_ms`.
     pub fn read(&mut self, system_ms: i64, at: Instant) -> SteadyTime {
-        let passed = i64::try_from(at.saturating_duration_since(self.at).as_millis()).unwrap_or(i64::MAX);
-        let expected = self.believed_ms.saturating_add(passed);
-        let ahead = system_ms.saturating_sub(expected);
-        let same = |other: i64| ahead.saturating_sub(other).saturating_abs() <= TOLERANCE_MS;
+        let expected = self.expected(at);
+        let ahead_ms = system_ms.saturating_sub(expected);
+        let same = |other: i64| ahead_ms.saturating_sub(other).saturating_abs() <= TOLERANCE_MS;
         let (believed, jumped_ms) = match self.disputed {
             _ if same(0) => (true, None),
-            Some((since, by)) if same(by) => (at.saturating_duration_since(since) >= BELIEVED_AFTER, None),
+            Some(dispute) if same(dispute.ahead_ms) => (dispute.stood_at(at) >= BELIEVED_AFTER, None),
             Some(_) | None => {
-                self.disputed = Some((at, ahead));
-                (false, Some(ahead))
+                self.disputed = Some(Dispute { since: at, stood: Duration::ZERO, ahead_ms });
+                (false, Some(ahead_ms))
             }
         };
         if believed {
-            *self = Self { believed_ms: system_ms, at, disputed: None };
+            *self = Self::begin(system_ms, at);
         }
         SteadyTime { now_ms: if believed { system_ms } else { expected.min(system_ms) }, jumped_ms }
+    }
+
+    /// What is to be kept of it at this moment.
+    #[must_use]
+    pub fn memory(&self, at: Instant) -> Memory {
+        let believed_ms = self.expected(at);
+        match self.disputed {
+            None => Memory { believed_ms, system_ms: believed_ms, stood_ms: 0 },
+            Some(dispute) => Memory {
+                believed_ms,
+                system_ms: believed_ms.saturating_add(dispute.ahead_ms),
+                stood_ms: u64::try_from(dispute.stood_at(at).as_millis()).unwrap_or(u64::MAX),
+            },
+        }
+    }
+
+    /// The time at this moment, by what was believed last and has passed since.
+    fn expected(&self, at: Instant) -> i64 {
+        let passed = i64::try_from(at.saturating_duration_since(self.at).as_millis()).unwrap_or(i64::MAX);
+        self.believed_ms.saturating_add(passed)
+    }
+}
+
+impl Dispute {
+    fn stood_at(&self, at: Instant) -> Duration {
+        self.stood.saturating_add(at.saturating_duration_since(self.since))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     const HOUR: i64 = 60 * 60 * 1000;
@@ -72,10 +161,15 @@ mod tests {
         begin + Duration::from_millis(ms.unsigned_abs())
     }
 
+    /// What the next process begins with at that moment, by way of the text that is kept.
+    fn restarted(clock: &SteadyClock, system_ms: i64, at: Instant) -> SteadyClock {
+        SteadyClock::resume(clock.memory(at).to_string().parse().unwrap(), system_ms, at)
+    }
+
     #[test]
     fn a_clock_that_is_wrong_for_seconds_carries_nothing_along() {
         let begin = Instant::now();
-        let mut clock = SteadyClock::begin(None, NOW, begin);
+        let mut clock = SteadyClock::begin(NOW, begin);
         assert_eq!(clock.read(NOW + 1_000, after(begin, 1_000)), SteadyTime { now_ms: NOW + 1_000, jumped_ms: None });
         let jumped = clock.read(NOW + 2_000 + 40 * DAY, after(begin, 2_000));
         assert_eq!(jumped, SteadyTime { now_ms: NOW + 2_000, jumped_ms: Some(40 * DAY) });
@@ -90,7 +184,7 @@ mod tests {
     #[test]
     fn a_clock_that_stands_for_a_day_is_believed_and_one_that_jumps_on_is_not() {
         let begin = Instant::now();
-        let mut clock = SteadyClock::begin(None, NOW, begin);
+        let mut clock = SteadyClock::begin(NOW, begin);
         assert!(clock.read(NOW + 40 * DAY, begin).jumped_ms.is_some());
         let on = clock.read(NOW + 400 * DAY + 23 * HOUR, after(begin, 23 * HOUR));
         assert_eq!(on, SteadyTime { now_ms: NOW + 23 * HOUR, jumped_ms: Some(400 * DAY) });
@@ -99,13 +193,79 @@ mod tests {
     }
 
     #[test]
-    fn after_a_start_the_newest_that_is_known_counts_until_the_clock_has_stood_for_a_day() {
+    fn a_host_that_was_off_is_believed_once_its_clock_has_stood_for_a_day() {
         let begin = Instant::now();
-        let mut clock = SteadyClock::begin(Some(NOW), NOW + 40 * DAY, begin);
+        let off = Memory { believed_ms: NOW, system_ms: NOW, stood_ms: 0 };
+        let mut clock = SteadyClock::resume(off, NOW + 40 * DAY, begin);
         assert_eq!(clock.read(NOW + 40 * DAY, begin), SteadyTime { now_ms: NOW, jumped_ms: None });
         assert_eq!(clock.read(NOW + 41 * DAY, after(begin, DAY)).now_ms, NOW + 41 * DAY);
-        // What was written while the clock was ahead moves nothing on.
-        let mut clock = SteadyClock::begin(Some(NOW + 40 * DAY), NOW, begin);
-        assert_eq!(clock.read(NOW, begin).now_ms, NOW);
+    }
+
+    #[test]
+    fn a_clock_that_jumped_is_not_believed_after_restarts_before_it_has_stood_for_a_day_of_running() {
+        let begin = Instant::now();
+        let mut clock = SteadyClock::begin(NOW, begin);
+        let ahead = 3 * 365 * DAY;
+        assert_eq!(clock.read(NOW + ahead, begin).now_ms, NOW);
+        for hours in 1..24 {
+            let (at, system_ms) = (after(begin, hours * HOUR), NOW + ahead + hours * HOUR);
+            clock = restarted(&clock, system_ms, at);
+            assert_eq!(clock.read(system_ms, at), SteadyTime { now_ms: NOW + hours * HOUR, jumped_ms: None });
+        }
+        let (at, system_ms) = (after(begin, 24 * HOUR), NOW + ahead + 24 * HOUR);
+        assert_eq!(restarted(&clock, system_ms, at).read(system_ms, at).now_ms, system_ms);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_right_again_after_a_restart_is_believed_at_once() {
+        let begin = Instant::now();
+        let mut clock = SteadyClock::begin(NOW, begin);
+        assert_eq!(clock.read(NOW + 400 * DAY, begin).now_ms, NOW);
+        let mut clock = restarted(&clock, NOW + 400 * DAY, begin);
+        assert_eq!(clock.read(NOW + 400 * DAY, begin).now_ms, NOW);
+        let mut clock = restarted(&clock, NOW + 60_000, begin);
+        assert_eq!(clock.read(NOW + 60_000, begin), SteadyTime { now_ms: NOW + 60_000, jumped_ms: None });
+        assert_eq!(clock.memory(begin), Memory { believed_ms: NOW + 60_000, system_ms: NOW + 60_000, stood_ms: 0 });
+    }
+
+    #[test]
+    fn a_clock_that_jumps_on_while_nobody_looks_has_not_stood() {
+        let begin = Instant::now();
+        let mut clock = SteadyClock::begin(NOW, begin);
+        assert_eq!(clock.read(NOW + 40 * DAY, begin).now_ms, NOW);
+        let at = after(begin, 23 * HOUR);
+        let mut clock = restarted(&clock, NOW + 80 * DAY, at);
+        assert_eq!(clock.read(NOW + 80 * DAY + 2 * HOUR, after(at, 2 * HOUR)).now_ms, NOW + 25 * HOUR);
+    }
+
+    #[test]
+    fn a_host_that_is_on_by_day_alone_is_believed_within_days() {
+        let begin = Instant::now();
+        let mut clock = SteadyClock::begin(NOW, begin);
+        let (mut at, mut late) = (begin, 0);
+        for day in 1..30 {
+            // Eight hours of running a day.
+            let morning = NOW + day * DAY;
+            clock = restarted(&clock, morning, at);
+            at = after(at, 8 * HOUR);
+            late = morning + 8 * HOUR - clock.read(morning + 8 * HOUR, at).now_ms;
+            assert!(late < 3 * DAY, "day {day}: late by {} hours", late / HOUR);
+        }
+        assert!(late > 0);
+    }
+
+    #[test]
+    fn where_nothing_is_known_nothing_is_too_old_for_a_day() {
+        let begin = Instant::now();
+        let mut clock = SteadyClock::resume(Memory::NONE, NOW, begin);
+        assert_eq!(clock.read(NOW, begin), SteadyTime { now_ms: 0, jumped_ms: None });
+        assert_eq!(clock.read(NOW + DAY, after(begin, DAY)).now_ms, NOW + DAY);
+    }
+
+    #[test]
+    fn a_text_that_is_no_three_numbers_is_no_memory() {
+        for text in ["", "1 2", "1 2 3 4", "1 2 -3", "a b c"] {
+            assert_eq!(text.parse::<Memory>(), Err(NoMemory), "{text:?}");
+        }
     }
 }

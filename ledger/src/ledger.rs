@@ -8,7 +8,8 @@ use crate::{
     queue::Queue,
     writer::{self, Progress},
 };
-use gnomon_ledger_model::Keep;
+use gnomon_clock::KeptClock;
+use gnomon_ledger_model::{Keep, Store as _};
 use gnomon_ledger_sqlite::{MIN_DATABASE_BYTES, SqliteStore};
 use gnomon_observe::Observation;
 use std::{path::Path, sync::Arc, thread};
@@ -50,7 +51,7 @@ impl Ledger {
         };
         let lock = WriterLock::acquire(dir)?;
         let keep = options.keep();
-        let store = Box::new(SqliteStore::open(&options.path, keep).await?);
+        let mut store = Box::new(SqliteStore::open(&options.path, keep).await?);
         let jsonl = Jsonl::open(&options.jsonl, Keep { max_bytes: keep.max_bytes.max(MIN_DATABASE_BYTES), ..keep }).map_err(|source| {
             let path = match &options.jsonl {
                 JsonlTarget::File(path) => path.clone(),
@@ -61,7 +62,10 @@ impl Ledger {
         let queue = Arc::new(Queue::new(options.queue));
         let (report, progress) = watch::channel(Progress::default());
         let (tell, unusual) = mpsc::channel(UNUSUAL_WAITING);
-        let task = writer::Task::new(queue.clone(), store, jsonl, report, options.commit_every, tell, lock);
+        // One that cannot be asked is not known to be empty.
+        let is_new = matches!(store.newest_ms().await, Ok(None));
+        let clock = KeptClock::open(&dir.join("ledger.clock"), is_new);
+        let task = writer::Task::new(queue.clone(), store, jsonl, report, options.commit_every, tell, clock, lock);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|source| LedgerError::Thread { source })?;
         thread::Builder::new()

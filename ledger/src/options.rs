@@ -22,7 +22,7 @@ pub enum JsonlTarget {
 /// Options of the ledger.
 #[derive(Clone, Debug)]
 pub struct LedgerOptions {
-    /// The database, `STATE/ledger.sqlite`. Its folder also holds `ledger.lock`.
+    /// The database, `STATE/ledger.sqlite`. Its folder also holds `ledger.lock`, and `ledger.clock`: what is known of the time over restarts.
     pub path: PathBuf,
     /// The destination of JSON lines.
     pub jsonl: JsonlTarget,

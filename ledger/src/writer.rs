@@ -10,12 +10,13 @@ use crate::{
     queue::{Queue, Taken},
     unusual::Lookout,
 };
-use gnomon_kit::{SteadyClock, SteadyTime, unix_millis};
+use gnomon_clock::KeptClock;
+use gnomon_kit::SteadyTime;
 use gnomon_ledger_model::{Forgotten, Group, Store, StoreError};
 use gnomon_observe::{Action, Class, Field, Observation};
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -49,7 +50,7 @@ pub(crate) struct Task {
     commit_every: Duration,
     complaint: Option<Instant>,
     /// The time by which events are too old.
-    clock: SteadyClock,
+    clock: KeptClock,
     /// What retention had removed when that was logged last, and when that was.
     told: (Forgotten, Option<Instant>),
     lookout: Lookout,
@@ -66,11 +67,10 @@ impl Task {
         report: watch::Sender<Progress>,
         commit_every: Duration,
         unusual: mpsc::Sender<Observation>,
+        clock: KeptClock,
         lock: WriterLock,
     ) -> Self {
         let commit_every = commit_every.min(MAX_COMMIT_EVERY);
-        // Set anew once the store was asked.
-        let clock = SteadyClock::begin(None, now_ms(), Instant::now());
         let (told, lookout) = (<_>::default(), Lookout::default());
         Self { queue, store, jsonl, report, commit_every, complaint: None, clock, told, lookout, unusual, lock }
     }
@@ -79,10 +79,6 @@ impl Task {
     pub(crate) async fn run(mut self) {
         // Whatever ends this thread, recorders must learn that nothing is written any more.
         let _shut = ShutOnExit(self.queue.clone());
-        match self.store.newest_ms().await {
-            Ok(newest) => self.clock = SteadyClock::begin(newest, now_ms(), Instant::now()),
-            Err(error) => self.complain("retention", 0, &error.to_string()),
-        }
         let mut forget = tokio::time::interval(IDLE_RETENTION_EVERY);
         let mut warm = false;
         loop {
@@ -124,6 +120,7 @@ impl Task {
                 break;
             }
         }
+        self.clock.keep();
         // What was acknowledged is durable, whatever this says.
         let _ = self.store.close().await;
         drop(self.lock);
@@ -201,7 +198,7 @@ impl Task {
 
     /// The time by which events are too old.
     fn keep_by(&mut self) -> i64 {
-        let SteadyTime { now_ms, jumped_ms } = self.clock.read(now_ms(), Instant::now());
+        let SteadyTime { now_ms, jumped_ms } = self.clock.read();
         if let Some(jumped) = jumped_ms {
             let seconds = jumped / 1000;
             tracing::warn!(seconds, "the clock jumped; nothing is removed as too old by it before it has stood for a day");
@@ -232,11 +229,6 @@ impl Task {
             tracing::error!(reason, events, error, "the ledger could not be written; trying on");
         }
     }
-}
-
-/// Now, as the ledger counts time.
-fn now_ms() -> i64 {
-    unix_millis(SystemTime::now())
 }
 
 struct ShutOnExit(Arc<Queue>);

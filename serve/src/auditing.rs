@@ -83,6 +83,7 @@ impl Auditing {
             checkpoint_every: Duration::from_secs(config.audit.checkpoint_seconds),
             retention: Some(Duration::from_secs(config.audit.days * DAY)),
             losses: Some(losses_in(state_dir)),
+            clock: Some(state_dir.join("audit.clock")),
             ..AuditOptions::default()
         };
         let counters = AuditCounters::register(recorder.metrics().registry())?;

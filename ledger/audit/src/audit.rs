@@ -9,7 +9,8 @@ use crate::{
     sink::Sink,
     store::{Columns, KeptCheckpoint, Store, StoreError, StoredRecord},
 };
-use gnomon_kit::{SteadyClock, SteadyTime, unix_millis};
+use gnomon_clock::KeptClock;
+use gnomon_kit::{SteadyTime, unix_millis};
 use std::{
     path::PathBuf,
     sync::{
@@ -46,6 +47,9 @@ pub struct AuditOptions {
     /// The file that keeps how many records were lost and not told of yet, so that a restart tells. Without, only the process
     /// that lost them can.
     pub losses: Option<PathBuf>,
+    /// The file that keeps what is known of the time, so that a clock that jumped is not believed because of a restart. Without, nothing is too old
+    /// before it has stood for a day.
+    pub clock: Option<PathBuf>,
 }
 
 impl Default for AuditOptions {
@@ -56,6 +60,7 @@ impl Default for AuditOptions {
             heartbeat: Duration::from_secs(3600),
             retention: Some(Duration::from_secs(365 * 24 * 3600)),
             losses: None,
+            clock: None,
         }
     }
 }
@@ -132,11 +137,8 @@ impl Audit {
         };
         let counters = Arc::new(Counters::default());
         let deliveries = sinks.into_iter().map(|sink| Delivery::start(sink, counters.send_failures.clone())).collect();
-        let newest_ms = match store.after(head.seq.saturating_sub(1), 1).await?.first() {
-            Some(newest) => Some(newest.columns.at_ms),
-            None => last.as_ref().map(|last| last.at_ms),
-        };
-        let clock = SteadyClock::begin(newest_ms, unix_millis(SystemTime::now()), Instant::now().into_std());
+        let is_new = head.seq == 0 && last.is_none();
+        let clock = options.clock.as_deref().map_or_else(|| KeptClock::forgetful(is_new), |path| KeptClock::open(path, is_new));
         let number = last.as_ref().map_or(0, |last| last.number);
         let checkpointed = last.map_or(0, |last| last.head.seq);
         let task = Task {
@@ -235,7 +237,7 @@ struct Task {
     /// The number of untold ones in `losses`.
     remembered: u64,
     /// The time by which records are too old.
-    clock: SteadyClock,
+    clock: KeptClock,
     complained: Option<Instant>,
 }
 
@@ -275,6 +277,8 @@ impl Task {
             let when = if self.losses.is_some() { "the next start tells of them" } else { "nothing will tell of them" };
             tracing::error!(records = untold, "the audit ends without records that could not be written; {when}");
         }
+        let clock = self.clock;
+        let _ = tokio::task::spawn_blocking(move || clock.keep()).await;
         for delivery in self.deliveries {
             delivery.end().await;
         }
@@ -403,7 +407,10 @@ impl Task {
     /// Deletes records older than retention, up to a checkpoint, so that the rest can still be verified.
     async fn forget(&mut self) {
         let Some(retention) = self.options.retention else { return };
-        let SteadyTime { now_ms, jumped_ms } = self.clock.read(unix_millis(SystemTime::now()), Instant::now().into_std());
+        let mut clock = self.clock.clone();
+        let read = tokio::task::spawn_blocking(move || (clock.read(), clock));
+        let Ok((SteadyTime { now_ms, jumped_ms }, clock)) = read.await else { return };
+        self.clock = clock;
         if let Some(jumped) = jumped_ms {
             let seconds = jumped / 1000;
             tracing::warn!(seconds, "the clock jumped; no record of the audit is removed as too old by it before it has stood for a day");

@@ -2,10 +2,12 @@
 //!
 //! Arguments and results are recorded only where somebody configured it, and redacted before they come here.
 
+use gnomon_observe::without_secrets;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use smol_str::SmolStr;
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     time::{Duration, SystemTime},
 };
@@ -339,8 +341,9 @@ impl Record {
         Self { timestamp: timestamp(time), ..Self::default() }
     }
 
-    /// Its JSON, within [`MAX_RECORD`].
+    /// Its JSON, within [`MAX_RECORD`], without what addresses carry of secrets.
     pub(crate) fn encode(&mut self) -> String {
+        self.conceal();
         self.bound(USUAL);
         let json = serde_json::to_string(&self).unwrap_or_default();
         if json.len() <= MAX_RECORD {
@@ -355,6 +358,29 @@ impl Record {
         }
         self.bound(LEAST);
         serde_json::to_string(&self).unwrap_or_default()
+    }
+
+    /// Whatever a request or an answer says may be an address, whose user and secret parameters are not written, as in events.
+    fn conceal(&mut self) {
+        let said = [
+            &mut self.client_name,
+            &mut self.client_version,
+            &mut self.server_url,
+            &mut self.protocol_version,
+            &mut self.method,
+            &mut self.tool,
+            &mut self.prompt,
+            &mut self.resource,
+            &mut self.task,
+            &mut self.execution,
+            &mut self.error,
+            &mut self.message,
+        ];
+        for text in said.into_iter().flatten() {
+            if let Cow::Owned(plain) = without_secrets(text) {
+                *text = plain.into();
+            }
+        }
     }
 
     pub(crate) fn at_ms(&self) -> i64 {

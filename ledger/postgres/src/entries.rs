@@ -167,6 +167,16 @@ pub(crate) async fn position(mut conn: PgConnection, seen: i64) -> Read<(Found, 
     Ok((conn, (Found { position: Position { journal, number, mark }, mark_then }, version)))
 }
 
+/// The entries up to this number, and a digest over all that they say. Computed there, so that no more than that is on its way.
+pub(crate) async fn contents(mut conn: PgConnection, upto: i64) -> Read<(i64, String)> {
+    let sql = r#"SELECT count(*), left(encode(sha256(coalesce(string_agg(sha256(convert_to(
+           ROW(number, mark, topic, subject, at_ms, "user", login_uid, uid, reason, body, source, digest)::text, 'UTF8')), ''::bytea ORDER BY number),
+         ''::bytea)), 'hex'), 32)
+       FROM gnomon.decision WHERE number <= $1"#;
+    let contents = sqlx::query_as(sql).bind(upto).fetch_one(&mut conn).await?;
+    Ok((conn, contents))
+}
+
 /// Puts an entry in a transaction that is taken back: one that no page has room for, so that a full disk is met.
 pub(crate) async fn try_to_put(mut conn: PgConnection) -> Read<()> {
     sqlx::raw_sql(BEGIN).execute(&mut conn).await?;

@@ -68,7 +68,7 @@ mod schema;
 mod url;
 
 pub use error::{CallError, PostgresOpenError};
-pub use position::{Contradicted, Position};
+pub use position::{Contents, Contradicted, Position};
 pub use url::{PostgresUrl, PostgresUrlError};
 
 use connection::{CONNECT, connect};
@@ -147,6 +147,31 @@ impl PostgresDecisions {
         }
         let contradicted = read.and_then(|read| found.contradicts(read, &self.url));
         Ok((found.position, contradicted))
+    }
+
+    /// What it has up to this entry. Reads all of them, on the server: for now and then.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn contents(&mut self, upto: i64) -> Result<Contents, ReadError> {
+        let (entries, digest) = self.ask(|conn| entries::contents(conn, upto)).await?;
+        Ok(Contents { entries, digest })
+    }
+
+    /// How the journal, which goes as far as `there`, contradicts what was `read` of it, and had then, in any entry; and whether it lacks one that came since,
+    /// as numbers are never left out. Reads all of them, as [`Self::contents`] does.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn verify(&mut self, read: &Position, had: &Contents, there: &Position) -> Result<Option<Contradicted>, ReadError> {
+        let mut how = self.contents(read.number).await?.contradicts(had, read.number);
+        if how.is_none() && there.number > read.number {
+            let came = self.contents(there.number).await?.entries - had.entries;
+            if came != there.number - read.number {
+                how = Some(format!("lacks entries between {} and {}: numbers are left out", read.number, there.number));
+            }
+        }
+        Ok(how.map(|how| Contradicted { at: self.url.to_string(), how }))
     }
 
     /// Tries whether entries would be kept, and keeps none: the server may take no writes, or its disk be full.

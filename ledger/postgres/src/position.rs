@@ -18,6 +18,31 @@ pub struct Position {
     pub mark: Option<String>,
 }
 
+/// What a journal has up to an entry, so that one that lacks others before it, or has them changed, is told from the one that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// The number of entries.
+    pub entries: i64,
+    /// The first 128 bits of a SHA-256 over all of them, 32 hexadecimal digits.
+    pub digest: String,
+}
+
+impl Contents {
+    /// How these entries up to `read` differ from those that were read; none where they are the same.
+    pub(crate) fn contradicts(&self, read: &Self, upto: i64) -> Option<String> {
+        if self == read {
+            None
+        } else if self.entries == read.entries {
+            Some(format!("has an entry up to {upto} that is another than the one that was read, as where it was changed by hand"))
+        } else {
+            Some(format!(
+                "has {} entries up to {upto}, of {} that were read, as where some were removed or not restored",
+                self.entries, read.entries
+            ))
+        }
+    }
+}
+
 /// What was read of a journal is not the beginning of what is there now.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the journal of decisions in {at} {how}")]

@@ -3,7 +3,7 @@
 
 use crate::Decision;
 use gnomon_kit::unix_millis;
-use gnomon_ledger_postgres::Position;
+use gnomon_ledger_postgres::{Contents, Position};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, OpenOptions},
@@ -23,18 +23,24 @@ struct Head {
     number: i64,
     mark: Option<String>,
     as_of_ms: i64,
+    /// What the journal had up to there; none where an earlier version wrote the file.
+    entries: Option<i64>,
+    digest: Option<String>,
 }
 
 impl Head {
-    fn line(Position { journal, number, mark }: &Position) -> io::Result<String> {
-        let head = Self { journal: journal.clone(), number: *number, mark: mark.clone(), as_of_ms: unix_millis(SystemTime::now()) };
+    fn line(Position { journal, number, mark }: &Position, had: Option<&Contents>) -> io::Result<String> {
+        let (entries, digest) = had.map(|had| (had.entries, had.digest.clone())).unzip();
+        let as_of_ms = unix_millis(SystemTime::now());
+        let head = Self { journal: journal.clone(), number: *number, mark: mark.clone(), as_of_ms, entries, digest };
         Ok(format!("{:<1$}\n", serde_json::to_string(&head)?, HEAD - 1))
     }
 
-    fn read(line: &[u8]) -> Option<(Position, SystemTime)> {
-        let Self { journal, number, mark, as_of_ms } = serde_json::from_slice(line).ok()?;
+    fn read(line: &[u8]) -> Option<(Position, Option<Contents>, SystemTime)> {
+        let Self { journal, number, mark, as_of_ms, entries, digest } = serde_json::from_slice(line).ok()?;
         let as_of = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(as_of_ms).ok()?);
-        Some((Position { journal, number, mark }, as_of))
+        let had = entries.zip(digest).map(|(entries, digest)| Contents { entries, digest });
+        Some((Position { journal, number, mark }, had, as_of))
     }
 }
 
@@ -54,6 +60,8 @@ pub struct Recalled {
     pub unreadable: Vec<usize>,
     /// How far the journal was read; none where an earlier version wrote the file.
     pub(super) position: Option<Position>,
+    /// What it had up to there; none where an earlier version wrote the file.
+    pub(super) had: Option<Contents>,
 }
 
 /// None where nothing was read yet. A line that cannot be read spoils no other.
@@ -70,9 +78,9 @@ pub(super) fn recalled(state_dir: &Path) -> io::Result<Option<Recalled>> {
     }
     let mut lines = text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()).peekable();
     let head = lines.next_if(|(_, line)| Head::read(line).is_some()).and_then(|(_, line)| Head::read(line));
-    let (position, as_of) = match head {
-        Some((position, as_of)) => (Some(position), as_of),
-        None => (None, there.modified()?),
+    let (position, had, as_of) = match head {
+        Some((position, had, as_of)) => (Some(position), had, as_of),
+        None => (None, None, there.modified()?),
     };
     let (mut reviews, mut unreadable) = (Vec::new(), Vec::new());
     for (number, line) in lines {
@@ -81,14 +89,14 @@ pub(super) fn recalled(state_dir: &Path) -> io::Result<Option<Recalled>> {
             Err(_) => unreadable.push(number + 1),
         }
     }
-    Ok(Some(Recalled { reviews, as_of, unreadable, position }))
+    Ok(Some(Recalled { reviews, as_of, unreadable, position, had }))
 }
 
-/// The saved reviews, and how far the journal was read for them; lines that cannot be read are logged.
-pub(super) fn remembered(state_dir: &Path) -> (Vec<Decision>, Option<Position>) {
+/// The saved reviews, how far the journal was read for them, and what it had; lines that cannot be read are logged.
+pub(super) fn remembered(state_dir: &Path) -> (Vec<Decision>, Option<Position>, Option<Contents>) {
     match recalled(state_dir) {
-        Ok(None) => (Vec::new(), None),
-        Ok(Some(Recalled { reviews, unreadable, position, .. })) => {
+        Ok(None) => (Vec::new(), None, None),
+        Ok(Some(Recalled { reviews, unreadable, position, had, .. })) => {
             if !unreadable.is_empty() {
                 let (path, kept) = (recalled_in(state_dir), reviews.len());
                 tracing::error!(
@@ -96,20 +104,20 @@ pub(super) fn remembered(state_dir: &Path) -> (Vec<Decision>, Option<Position>) 
                     path.display()
                 );
             }
-            (reviews, position)
+            (reviews, position, had)
         }
         Err(error) => {
             tracing::error!(%error, "earlier decisions cannot be read; none is in force until the shared journal can be read");
-            (Vec::new(), None)
+            (Vec::new(), None, None)
         }
     }
 }
 
 /// Saves what was read up to there. Whole or not at all.
-pub(super) fn recall(state_dir: &Path, reviews: &[Decision], position: &Position) -> io::Result<()> {
+pub(super) fn recall(state_dir: &Path, reviews: &[Decision], position: &Position, had: Option<&Contents>) -> io::Result<()> {
     let path = recalled_in(state_dir);
     let draft = path.with_extension("draft");
-    let mut text = Head::line(position)?.into_bytes();
+    let mut text = Head::line(position, had)?.into_bytes();
     for review in reviews {
         serde_json::to_writer(&mut text, review)?;
         text.push(b'\n');
@@ -121,15 +129,15 @@ pub(super) fn recall(state_dir: &Path, reviews: &[Decision], position: &Position
 }
 
 /// Confirms that the saved copy is current, if it is the one that was read up to there.
-pub(super) fn note(state_dir: &Path, position: &Position) -> io::Result<()> {
+pub(super) fn note(state_dir: &Path, position: &Position, had: Option<&Contents>) -> io::Result<()> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(recalled_in(state_dir))?;
     let mut head = [0; HEAD];
     file.read_exact_at(&mut head, 0)?;
-    if Head::read(&head).is_none_or(|(there, _)| there != *position) || !head.ends_with(b"\n") {
+    if Head::read(&head).is_none_or(|(there, ..)| there != *position) || !head.ends_with(b"\n") {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "decisions.cache was changed by somebody else"));
     }
-    file.write_all_at(Head::line(position)?.as_bytes(), 0)
+    file.write_all_at(Head::line(position, had)?.as_bytes(), 0)
 }
 
 /// True if nothing is saved.

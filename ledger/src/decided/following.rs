@@ -12,7 +12,7 @@ use super::{
 use crate::Decision;
 use gnomon_kit::Backoff;
 use gnomon_ledger_model::{DecisionError, Decisions, Topic};
-use gnomon_ledger_postgres::{Contradicted, Position, PostgresDecisions, PostgresUrl};
+use gnomon_ledger_postgres::{Contents, Contradicted, Position, PostgresDecisions, PostgresUrl};
 use gnomon_observe::Review;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ const READS: usize = 5;
 
 /// The interval at which a saved copy of the journal is confirmed to be current.
 const NOTED: Duration = Duration::from_secs(60);
+
+/// The interval at which all entries that were read are compared with what is there, where nothing new comes.
+const VERIFIED: Duration = Duration::from_secs(600);
 
 /// Follows the reviews of servers, and of snippets of Code Mode.
 #[derive(Debug)]
@@ -51,7 +54,11 @@ struct Shared {
     journal: Option<PostgresDecisions>,
     /// How far it was read, by this process or the one before.
     position: Option<Position>,
-    /// The reviews that were read up to there.
+    /// What it had up to there; none where an earlier version read it.
+    had: Option<Contents>,
+    /// The time at which all of that was last compared with what is there.
+    verified: Option<Instant>,
+    /// The reviews that were read up to there, and while the journal is another, denials that are newer there.
     read: Vec<Decision>,
     /// True if this process has read them.
     is_read: bool,
@@ -93,6 +100,8 @@ impl Default for Shared {
         Self {
             journal: None,
             position: None,
+            had: None,
+            verified: None,
             read: Vec::new(),
             is_read: false,
             contradiction: None,
@@ -110,15 +119,15 @@ impl Following {
     /// Begins with the reviews saved when this host last read the journal; [`Self::news`] gives the current ones.
     #[must_use]
     pub fn begin(decided: Decided) -> (Self, Vec<Decision>) {
-        let (known, position) = match &decided.place {
-            JournalLocation::Folder => (Vec::new(), None),
+        let (known, position, had) = match &decided.place {
+            JournalLocation::Folder => (Vec::new(), None, None),
             JournalLocation::Shared(_) => remembered(&decided.state_dir),
         };
         let snippets = match &decided.place {
             JournalLocation::Folder => Vec::new(),
             JournalLocation::Shared(_) => snippet_cache::remembered(&decided.state_dir),
         };
-        let shared = Shared { position, read: known.clone(), ..Shared::default() };
+        let shared = Shared { position, had, read: known.clone(), ..Shared::default() };
         (Self { decided, read: None, shared, imported: Current::No, journal: Current::No, snippets }, known)
     }
 
@@ -208,11 +217,12 @@ impl Following {
 
     /// For the next start, and for whoever asks while the journal is away.
     fn save(&mut self, news: &News) {
-        let Shared { position: Some(position), noted, .. } = &self.shared else { return };
+        let Shared { position: Some(position), had, noted, .. } = &self.shared else { return };
+        let had = had.as_ref();
         let saved = match news {
             News::Read(reviews) => snippet_cache::recall(&self.decided.state_dir, &self.snippets)
-                .and_then(|()| recall(&self.decided.state_dir, reviews, position)),
-            News::Nothing if noted.is_none_or(|at| at.elapsed() > NOTED) => note(&self.decided.state_dir, position),
+                .and_then(|()| recall(&self.decided.state_dir, reviews, position, had)),
+            News::Nothing if noted.is_none_or(|at| at.elapsed() > NOTED) => note(&self.decided.state_dir, position, had),
             News::Nothing | News::Held(_) => return,
         };
         self.shared.noted = Some(Instant::now());
@@ -228,7 +238,10 @@ impl Following {
             Some(journal) => journal,
             None => PostgresDecisions::open(url.clone()).await?,
         };
-        let (mut there, contradicted) = journal.look(self.shared.position.as_ref()).await?;
+        let (mut there, mut contradicted) = journal.look(self.shared.position.as_ref()).await?;
+        if contradicted.is_none() && self.shared.is_to_verify(&there) {
+            contradicted = self.shared.verify(&mut journal, &there).await?;
+        }
         match contradicted {
             Some(cause) if !self.is_released() => return self.hold(journal, there, cause).await,
             Some(_) => {
@@ -265,6 +278,14 @@ impl Following {
             self.snippets = snippets;
             News::Read(reviews)
         };
+        if self.shared.had.is_none() || matches!(news, News::Read(_)) {
+            let had = journal.contents(there.number).await?;
+            // What was removed while it was read is not what was read.
+            if let Some(cause) = self.shared.verify(&mut journal, &there).await? {
+                return Err(self.decided.contradicted(cause));
+            }
+            self.shared.had = Some(had);
+        }
         match self.shared.verdicts.catch_up(&mut journal, there.number, &self.decided.state_dir).await {
             Ok(()) => self.shared.told_of_verdicts = false,
             Err(NotedError::Journal(error)) => return Err(error),
@@ -297,18 +318,19 @@ impl Following {
 
     fn follow_anew(&mut self) {
         let shared = &mut self.shared;
+        (shared.had, shared.verified) = (None, None);
         (shared.contradiction, shared.position, shared.is_read, shared.verdicts) = (None, None, false, Noted::default());
         self.read = None;
     }
 
-    /// Keeps what was read in force, and adds denials that are newer in the journal that is there. Nothing is put there or saved of it.
+    /// Keeps what was read in force, and adds denials that are newer in the journal that is there. They are saved for the next start; nothing is put there.
     async fn hold(&mut self, mut journal: PostgresDecisions, there: Position, cause: Contradicted) -> Result<News, DecidedError> {
         if self.shared.contradiction.is_none() {
             let error = self.decided.contradicted(cause);
             tracing::error!("{error}");
-            let Shared { position, read, .. } = &self.shared;
+            let Shared { position, had, read, .. } = &self.shared;
             if let (true, Some(position)) = (is_gone(&self.decided.state_dir), position)
-                && let Err(error) = recall(&self.decided.state_dir, read, position)
+                && let Err(error) = recall(&self.decided.state_dir, read, position, had.as_ref())
             {
                 tracing::warn!(%error, "decisions cannot be written down for the next start; only a restart ends that they are held on to");
             }
@@ -322,11 +344,29 @@ impl Following {
             self.snippets.retain(|kept| !refused.contains(&kept.digest));
             Some(with_denials(&self.shared.read, standing(&mut journal).await?))
         };
+        if let Some(held) = &news {
+            self.save_held(held);
+        }
         if let Some(contradiction) = &mut self.shared.contradiction {
             contradiction.there = Some(there);
         }
         self.shared.journal = Some(journal);
         Ok(News::Held(news))
+    }
+
+    /// A denial that is heeded holds from now on, whatever becomes of the journal that it is from.
+    fn save_held(&mut self, held: &[Decision]) {
+        if self.shared.read == held {
+            return;
+        }
+        self.shared.read = held.to_vec();
+        let Shared { position: Some(position), had, .. } = &self.shared else { return };
+        // Who removes it says that the journal that is there is right.
+        if !is_gone(&self.decided.state_dir)
+            && let Err(error) = recall(&self.decided.state_dir, held, position, had.as_ref())
+        {
+            tracing::warn!(%error, "denials cannot be written down for the next start");
+        }
     }
 
     /// True if files changed, or the journal of this host. Asked before they are read: what changes meanwhile is seen the next time.
@@ -343,6 +383,21 @@ impl Following {
         if matches!(error, DecidedError::File(FileError::Locked { .. })) {
             self.read = None;
         }
+    }
+}
+
+impl Shared {
+    /// True if what was read is to be compared with what is there: before anything new of it counts, and now and then.
+    fn is_to_verify(&self, there: &Position) -> bool {
+        let is_news = !self.is_read || self.position.as_ref() != Some(there);
+        is_news || self.contradiction.is_some() || self.verified.is_none_or(|at| at.elapsed() > VERIFIED)
+    }
+
+    async fn verify(&mut self, journal: &mut PostgresDecisions, there: &Position) -> Result<Option<Contradicted>, DecidedError> {
+        let (Some(read), Some(had)) = (&self.position, &self.had) else { return Ok(None) };
+        let contradicted = journal.verify(read, had, there).await?;
+        self.verified = Some(Instant::now());
+        Ok(contradicted)
     }
 }
 

@@ -173,11 +173,14 @@ impl Decided {
     pub async fn check_continues(&self) -> Result<(), DecidedError> {
         let JournalLocation::Shared(url) = &self.place else { return Ok(()) };
         // Before the journal is asked: a gnomon that runs reads on meanwhile.
-        let Some(read) = cache::recalled(&self.state_dir).ok().flatten().and_then(|recalled| recalled.position) else { return Ok(()) };
+        let Some(Recalled { position: Some(read), had, .. }) = cache::recalled(&self.state_dir).ok().flatten() else { return Ok(()) };
         let mut journal = PostgresDecisions::open(url.clone()).await?;
-        let looked = journal.look(Some(&read)).await;
+        let looked = match (journal.look(Some(&read)).await, had) {
+            (Ok((there, None)), Some(had)) => journal.verify(&read, &had, &there).await,
+            (looked, _) => looked.map(|(_, contradicted)| contradicted),
+        };
         Box::new(journal).close().await?;
-        match looked?.1 {
+        match looked? {
             Some(cause) => Err(self.contradicted(cause)),
             None => Ok(()),
         }

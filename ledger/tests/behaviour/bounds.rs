@@ -199,20 +199,43 @@ async fn an_idle_ledger_forgets_too() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_far_ahead_of_all_events_at_the_start_forgets_none() {
+async fn a_clock_that_jumped_forgets_no_event_because_of_a_restart() {
+    let state = State::new();
+    let (ledger, writer) = state.open().await;
+    let jump = Duration::from_secs(31 * 24 * 60 * 60);
+    for number in 0..10 {
+        assert_eq!(ledger.record(Event::at(call("mcp.example.com", number), SystemTime::now() - jump)), Recorded::Queued);
+    }
+    // What the process wrote whose clock had jumped.
+    record(&ledger, call("mcp.example.com", 10));
+    writer.shutdown().await;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let known = format!("{} {} 1000", (now - jump).as_millis(), now.as_millis());
+    fs::write(state.dir.path().join("ledger.clock"), format!("{known:512}")).unwrap();
+    for number in 11..14 {
+        let (ledger, writer) = state.open().await;
+        record(&ledger, call("mcp.example.com", number));
+        ledger.flush().await.unwrap();
+        writer.shutdown().await;
+        assert_eq!(ledger.counts().forgotten.age, 0);
+    }
+    assert_eq!(state.all().await.len(), 14);
+}
+
+#[tokio::test]
+async fn a_ledger_of_which_no_time_is_known_forgets_nothing_at_its_start() {
     let state = State::new();
     let (ledger, writer) = state.open().await;
     let long_ago = SystemTime::now() - Duration::from_secs(31 * 24 * 60 * 60);
-    for number in 0..10 {
-        assert_eq!(ledger.record(Event::at(call("mcp.example.com", number), long_ago)), Recorded::Queued);
-    }
+    assert_eq!(ledger.record(Event::at(call("mcp.example.com", 0), long_ago)), Recorded::Queued);
+    record(&ledger, call("mcp.example.com", 1));
     writer.shutdown().await;
+    fs::remove_file(state.dir.path().join("ledger.clock")).unwrap();
     let (ledger, writer) = state.open().await;
-    record(&ledger, call("mcp.example.com", 10));
+    record(&ledger, call("mcp.example.com", 2));
     ledger.flush().await.unwrap();
     writer.shutdown().await;
-    assert_eq!(state.all().await.len(), 11);
-    assert_eq!(ledger.counts().forgotten.age, 0);
+    assert_eq!((state.all().await.len(), ledger.counts().forgotten.age), (3, 0));
 }
 
 #[tokio::test]

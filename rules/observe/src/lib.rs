@@ -34,5 +34,5 @@ pub use judgement::{Action, Channel, Class, Confidence, Correlation, Effect, Evi
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
 pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};
-pub use secret::{CONCEALED, is_secret_name};
+pub use secret::{CONCEALED, is_secret_name, without_secrets};
 pub use value::Value;

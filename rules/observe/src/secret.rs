@@ -1,6 +1,7 @@
 //! Names of secrets, one list for headers, parameters, options and members; and addresses without their secrets.
 
 use crate::{Field, Value};
+use gnomon_kit::percent;
 use std::borrow::Cow;
 
 /// The replacement for values that are not written.
@@ -43,35 +44,58 @@ pub(crate) fn written(field: Field, value: &Value) -> Cow<'_, Value> {
     }
 }
 
-/// A URI (RFC 3986) without its user and password, and without the values of parameters that are secret by their names.
-fn without_secrets(uri: &str) -> Cow<'_, str> {
-    let (before, query) = uri.split_once('?').map_or((uri, None), |(before, query)| (before, Some(query)));
-    let user = before.split_once("://").and_then(|(scheme, rest)| {
-        let authority = rest.split(['/', '#']).next().unwrap_or_default();
-        let (_, host) = authority.rsplit_once('@')?;
-        Some(format!("{scheme}://{CONCEALED}@{host}{}", rest.get(authority.len()..).unwrap_or_default()))
-    });
-    let is_secret = |field: &str| field.split_once('=').is_some_and(|(name, value)| !value.is_empty() && is_secret_name(name));
-    let secret = query.is_some_and(|query| query.split(['&', ';', '#']).any(is_secret));
-    if user.is_none() && !secret {
+/// A URI (RFC 3986) without its user and password, and without the values of parameters that are secret by their names, escaped or not: those of
+/// the query, of the fragment, and of segments of the path (`;name=value`). The path's other text stays as it is, whatever it says.
+#[must_use]
+pub fn without_secrets(uri: &str) -> Cow<'_, str> {
+    if !uri.contains(['@', '=']) {
         return Cow::Borrowed(uri);
     }
-    let mut said = user.unwrap_or_else(|| before.to_owned());
-    for (n, field) in query.into_iter().flat_map(|query| query.split_inclusive(['&', ';', '#'])).enumerate() {
-        if n == 0 {
-            said.push('?');
+    // What follows the first delimiter is parameters, and may follow the host at once.
+    let (before, parameters) = uri.split_at(uri.find(DELIMITERS).unwrap_or(uri.len()));
+    let authority = before.split_once("//").map_or(0..0, |(scheme, rest)| {
+        let begin = scheme.len() + "//".len();
+        begin..begin + rest.find('/').unwrap_or(rest.len())
+    });
+    // A `;` may be part of a password.
+    let in_full = match parameters.strip_prefix(';') {
+        Some(_) if authority.end == before.len() && !authority.is_empty() => {
+            let rest = uri.get(authority.start..).unwrap_or_default();
+            authority.start..authority.start + rest.find(['/', '?', '#']).unwrap_or(rest.len())
         }
-        match field.split_once('=') {
-            Some((name, value)) if is_secret(field) => {
-                let end = value.chars().next_back().filter(|last| matches!(last, '&' | ';' | '#'));
+        _ => authority,
+    };
+    let host = uri.get(in_full.clone()).and_then(|authority| authority.rsplit_once('@')).map(|(_, host)| host);
+    let (mut said, rest) = match host {
+        Some(host) => {
+            let (scheme, rest) = (uri.get(..in_full.start).unwrap_or_default(), uri.get(in_full.end..).unwrap_or_default());
+            (format!("{scheme}{CONCEALED}@{host}"), rest)
+        }
+        None => (String::new(), uri),
+    };
+    let (path, parameters) = rest.split_at(rest.find(DELIMITERS).unwrap_or(rest.len()));
+    said.push_str(path);
+    let mut concealed = host.is_some();
+    // The delimiter before a parameter is its first character.
+    let mut left = parameters;
+    while let Some(delimiter) = left.chars().next() {
+        let after = left.get(delimiter.len_utf8()..).unwrap_or_default();
+        let (parameter, next) = after.split_at(after.find(DELIMITERS).unwrap_or(after.len()));
+        said.push(delimiter);
+        match parameter.split_once('=') {
+            Some((name, value)) if !value.is_empty() && is_secret_name(&percent::decoded(name)) => {
+                concealed = true;
                 said.extend([name, "=", CONCEALED]);
-                said.extend(end);
             }
-            _ => said.push_str(field),
+            _ => said.push_str(parameter),
         }
+        left = next;
     }
-    Cow::Owned(said)
+    if concealed { Cow::Owned(said) } else { Cow::Borrowed(uri) }
 }
+
+/// What parameters begin with.
+const DELIMITERS: [char; 4] = ['?', '&', ';', '#'];
 
 #[cfg(test)]
 mod tests {
@@ -108,6 +132,15 @@ mod tests {
             ("mailto:ada@example.com", "mailto:ada@example.com"),
             ("x://h?token=", "x://h?token="),
             ("x?secret=a#b", "x?secret=***#b"),
+            ("https://h.example/x#access_token=abc&b=2", "https://h.example/x#access_token=***&b=2"),
+            ("https://h.example/x?a=1#token=abc", "https://h.example/x?a=1#token=***"),
+            ("https://h.example/x?%74oken=abc", "https://h.example/x?%74oken=***"),
+            ("https://h.example/x;password=abc", "https://h.example/x;password=***"),
+            ("https://h.example;password=abc", "https://h.example;password=***"),
+            ("https://h.example/x;v=1/y;password=abc?b=2", "https://h.example/x;v=1/y;password=***?b=2"),
+            ("https://u:p;w@h.example/x", "https://***@h.example/x"),
+            ("//u:pw@h.example/x", "//***@h.example/x"),
+            ("nosuch+https://u:pw@h/?api_key=abc", "nosuch+https://***@h/?api_key=***"),
         ] {
             assert_eq!(without_secrets(uri), written, "{uri}");
         }

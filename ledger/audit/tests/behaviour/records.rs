@@ -90,6 +90,55 @@ async fn no_field_of_a_record_escapes_its_bounds() {
     }
 }
 
+/// Addresses with the secret at every place that is one.
+fn addresses(secret: &str) -> [String; 9] {
+    [
+        format!("sec+https://usr:{secret}@h/x"),
+        format!("https://{secret}@h"),
+        format!("//usr:{secret}@h/x?id=1"),
+        format!("https://h/x?token={secret}"),
+        format!("https://h/x?id=1&%61pi_key={secret}#top"),
+        format!("https://h/x#access_token={secret}"),
+        format!("https://h/x;password={secret}?id=1"),
+        format!("nosuch+https://usr:{secret}@h/?api_key={secret};secret={secret}"),
+        format!("x://h?a=1;token={secret}"),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn no_text_of_a_request_brings_the_secrets_of_an_address_into_a_record(secret in "[A-Za-z0-9]{12,24}") {
+        let bodies = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let stage = Stage::new();
+            let (audit, writer) = stage.open(AuditOptions::default()).await;
+            for address in addresses(&secret) {
+                let said = || Some(address.as_str().into());
+                let _ = audit.record(Record {
+                    client_name: said(),
+                    client_version: said(),
+                    server_url: said(),
+                    protocol_version: said(),
+                    method: said(),
+                    tool: said(),
+                    prompt: said(),
+                    resource: said(),
+                    task: said(),
+                    error: said(),
+                    message: said(),
+                    ..Record::at(SystemTime::now())
+                });
+            }
+            writer.shutdown().await;
+            stage.entries().await.into_iter().map(|entry| entry.body).collect::<Vec<_>>()
+        });
+        prop_assert_eq!(bodies.len(), 9);
+        for body in bodies {
+            prop_assert!(!body.contains(&secret) && body.contains("***"), "{}", body);
+        }
+    }
+}
+
 #[test]
 fn a_session_is_named_by_what_nobody_can_use() {
     let digest = session_digest("secret-session");

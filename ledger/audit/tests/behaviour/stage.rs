@@ -39,6 +39,7 @@ impl Stage {
 
     pub async fn open(&self, options: AuditOptions) -> (Audit, Writer) {
         let store = SqliteStore::open(&self.path("audit.sqlite"), 1 << 30).await.unwrap();
+        let options = AuditOptions { clock: Some(self.path("audit.clock")), ..options };
         let away = FileSink::new(self.path("away.jsonl"));
         Audit::start(Box::new(store), self.key(), vec![Box::new(away)], options).await.unwrap()
     }

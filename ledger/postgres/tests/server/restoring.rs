@@ -87,16 +87,17 @@ async fn a_denial_in_a_restored_journal_holds_at_once_and_the_journal_only_when_
     // The same numbers, for something else.
     two.decide("d.example", Review::Approved, 4).await;
     two.decide("b.example", Review::Denied, 5).await;
-    let saved = fs::read(one.cache()).unwrap();
     for _ in 0..3 {
         assert_eq!(one.look().await, [A_DENIED, B_DENIED, ("c.example", Review::Approved)]);
         assert!(!one.following.is_current());
     }
-    assert_eq!(fs::read(one.cache()).unwrap(), saved);
     one.is_contradicted("has another entry 3 than the one that was read").await;
     two.decided.check().await.unwrap();
-    // Also for who starts meanwhile.
+    // Also for who starts meanwhile, whether the journal can be read by then or not, and for whoever asks.
+    let recalled = one.decided.recalled().unwrap().unwrap().reviews;
     let mut one = one.restarted(&database);
+    assert_eq!(recalled, one.in_force);
+    assert_eq!(one.in_force.iter().filter(|decision| decision.state == Review::Denied).count(), 2);
     assert_eq!(one.look().await, [A_DENIED, B_DENIED, ("c.example", Review::Approved)]);
     assert!(!one.following.is_current());
     fs::remove_file(one.cache()).unwrap();
@@ -158,6 +159,60 @@ async fn a_journal_that_is_again_the_one_that_was_read_is_followed() {
     host.decide("b.example", Review::Denied, 3).await;
     assert_eq!(host.look().await, [A_DENIED, B_DENIED]);
     assert!(host.following.is_current());
+}
+
+#[tokio::test]
+async fn a_journal_that_lacks_an_entry_in_the_middle_or_has_one_changed_takes_no_denial_out_of_force() {
+    for (sql, how) in [
+        ("DELETE FROM gnomon.decision WHERE number = 1", "has 2 entries up to 3, of 3 that were read"),
+        ("UPDATE gnomon.decision SET body = replace(body, 'denied', 'approved') WHERE number = 1", "has an entry up to 3 that is another"),
+    ] {
+        let Some(database) = Database::new().await else { return };
+        let mut host = Host::new(&database);
+        host.decide("a.example", Review::Denied, 1).await;
+        host.decide("b.example", Review::Approved, 2).await;
+        host.decide("c.example", Review::Approved, 3).await;
+        assert_eq!(host.look().await.len(), 3);
+        database.run(sql).await;
+        host.is_contradicted(how).await;
+        // Who starts now compares it all.
+        host = host.restarted(&database);
+        assert_eq!(host.look().await.first(), Some(&A_DENIED), "{sql}");
+        assert!(!host.following.is_current());
+        // Somebody else may know nothing of it, and decide.
+        Host::new(&database).decide("b.example", Review::Denied, 4).await;
+        assert_eq!(host.look().await, [A_DENIED, B_DENIED, ("c.example", Review::Approved)], "{sql}");
+        assert!(!host.following.is_current());
+        fs::remove_file(host.cache()).unwrap();
+        assert_ne!(host.look().await.first(), Some(&A_DENIED), "{sql}");
+        assert!(host.following.is_current());
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_lacks_an_entry_is_held_by_who_follows_it_once_something_new_is_to_count() {
+    let Some(database) = Database::new().await else { return };
+    let mut host = Host::new(&database);
+    host.decide("a.example", Review::Denied, 1).await;
+    host.decide("b.example", Review::Approved, 2).await;
+    assert_eq!(host.look().await, [A_DENIED, B_APPROVED]);
+    database.run("DELETE FROM gnomon.decision WHERE number = 1").await;
+    host.decide("c.example", Review::Approved, 3).await;
+    assert_eq!(host.look().await, [A_DENIED, B_APPROVED]);
+    assert!(!host.following.is_current());
+}
+
+#[tokio::test]
+async fn numbers_that_are_left_out_of_what_is_new_contradict_a_journal() {
+    let Some(database) = Database::new().await else { return };
+    let mut host = Host::new(&database);
+    host.decide("a.example", Review::Denied, 1).await;
+    assert_eq!(host.look().await, [A_DENIED]);
+    host.decide("b.example", Review::Denied, 2).await;
+    host.decide("b.example", Review::Approved, 3).await;
+    database.run("DELETE FROM gnomon.decision WHERE number = 2").await;
+    assert_eq!(host.look().await, [A_DENIED]);
+    host.is_contradicted("lacks entries between 1 and 3").await;
 }
 
 #[tokio::test]

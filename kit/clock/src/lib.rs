@@ -1,0 +1,166 @@
+//! The time by which what is old is destroyed, over restarts: a [`SteadyClock`] whose knowledge stands in a small file.
+//!
+//! A process whose clock was wrong leaves things of the future behind, so the newest of them says nothing about the time. The file does: it is
+//! written over in place as the clock begins to be doubted, when it is believed again, every ten minutes, and at the end. Where it is missing or says
+//! nothing, nothing is too old before the clock has stood for a day.
+#![deny(missing_docs)]
+
+use gnomon_kit::{Memory, SteadyClock, SteadyTime, unix_millis};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+/// The smallest piece that a disk writes whole, bytes.
+const BLOCK: usize = 512;
+/// The interval at which what is known is written.
+const KEPT_EVERY: Duration = Duration::from_secs(600);
+
+/// A clock with its file. One process uses it; clones are one clock as of the moment they were made.
+#[derive(Clone, Debug)]
+pub struct KeptClock {
+    steady: SteadyClock,
+    file: Option<Arc<File>>,
+    path: PathBuf,
+    /// The moment at which it was written last, and whether the clock was doubted then.
+    kept: Option<(Instant, bool)>,
+    complained: Arc<AtomicBool>,
+}
+
+impl KeptClock {
+    /// Opens the file, or makes it (mode 0640), and goes on with what it says. `is_new` says that there is nothing old yet: then the system's clock is
+    /// believed where nothing is known. A file that cannot be used is told of in the log, and nothing is known.
+    #[must_use]
+    pub fn open(path: &Path, is_new: bool) -> Self {
+        let (file, known) = match open(path) {
+            Ok((file, known)) => (Some(Arc::new(file)), known),
+            Err(error) => {
+                tracing::error!("what is known of the clock cannot be kept in {}: {error}; make it ours to write", path.display());
+                (None, None)
+            }
+        };
+        let mut clock = Self { file, path: path.to_owned(), ..Self::forgetful(is_new) };
+        if let Some(known) = known {
+            clock.steady = SteadyClock::resume(known, unix_millis(SystemTime::now()), Instant::now());
+        }
+        clock.read();
+        clock
+    }
+
+    /// Without a file: each process knows as much as where the file is missing.
+    #[must_use]
+    pub fn forgetful(is_new: bool) -> Self {
+        let (now_ms, at) = (unix_millis(SystemTime::now()), Instant::now());
+        let steady = if is_new { SteadyClock::begin(now_ms, at) } else { SteadyClock::resume(Memory::NONE, now_ms, at) };
+        Self { steady, file: None, path: PathBuf::new(), kept: None, complained: Arc::default() }
+    }
+
+    /// The time now. Waits for the disk where what is known is due to be written.
+    pub fn read(&mut self) -> SteadyTime {
+        let (now_ms, at) = (unix_millis(SystemTime::now()), Instant::now());
+        let time = self.steady.read(now_ms, at);
+        let doubted = time.now_ms != now_ms;
+        let due = self.kept.is_none_or(|(kept, was)| was != doubted || at.saturating_duration_since(kept) >= KEPT_EVERY);
+        if due || time.jumped_ms.is_some() {
+            self.kept = Some((at, doubted));
+            self.keep();
+        }
+        time
+    }
+
+    /// Writes what is known now.
+    pub fn keep(&self) {
+        let Some(file) = &self.file else { return };
+        let written = write(file, self.steady.memory(Instant::now()));
+        match written {
+            Ok(()) => self.complained.store(false, Ordering::Relaxed),
+            Err(error) if !self.complained.swap(true, Ordering::Relaxed) => {
+                tracing::error!("what is known of the clock could not be kept in {}: {error}; trying on", self.path.display());
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, Option<Memory>)> {
+    // Whatever stands in its place is not waited for.
+    let flags = libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
+    let mut text = [0; BLOCK];
+    let known = match file.read_exact_at(&mut text, 0) {
+        Ok(()) => std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+        Err(error) => return Err(error),
+    };
+    Ok((file, known))
+}
+
+fn write(file: &File, known: Memory) -> io::Result<()> {
+    let mut text = [b' '; BLOCK];
+    let numbers = known.to_string();
+    // Three numbers of 64 bits are far shorter.
+    for (place, byte) in text.iter_mut().zip(numbers.bytes()) {
+        *place = byte;
+    }
+    text[BLOCK - 1] = b'\n';
+    file.write_all_at(&text, 0)?;
+    file.sync_data()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+
+    fn now() -> i64 {
+        unix_millis(SystemTime::now())
+    }
+
+    fn about(a: i64, b: i64) -> bool {
+        (a - b).abs() < 60_000
+    }
+
+    /// The file as a process left it that trusted the time `believed_ms` while the system's clock said `system_ms`.
+    fn left(path: &Path, believed_ms: i64, system_ms: i64) {
+        write(&File::create(path).unwrap(), Memory { believed_ms, system_ms, stood_ms: 0 }).unwrap();
+    }
+
+    #[test]
+    fn what_was_doubted_is_doubted_after_restarts_and_believed_once_the_clock_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("clock");
+        left(&path, now() - 1_000 * DAY, now());
+        for _ in 0..3 {
+            let time = KeptClock::open(&path, false).read();
+            assert!(about(time.now_ms, now() - 1_000 * DAY) && time.jumped_ms.is_none(), "{time:?}");
+        }
+        left(&path, now(), now() + 1_000 * DAY);
+        assert!(about(KeptClock::open(&path, false).read().now_ms, now()));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), BLOCK as u64, "it never grows");
+    }
+
+    #[test]
+    fn where_nothing_is_known_only_what_is_new_believes_the_clock() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = dir.path().join("new");
+        assert!(about(KeptClock::open(&new, true).read().now_ms, now()));
+        assert!(about(KeptClock::open(&new, false).read().now_ms, now()), "it is known by now");
+        assert!(KeptClock::open(&dir.path().join("missing"), false).read().now_ms < DAY);
+        let garbage = dir.path().join("garbage");
+        std::fs::write(&garbage, [b'x'; BLOCK]).unwrap();
+        assert!(KeptClock::open(&garbage, false).read().now_ms < DAY);
+        assert!(KeptClock::open(dir.path(), false).read().now_ms < DAY, "a folder");
+    }
+}
