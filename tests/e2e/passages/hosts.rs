@@ -333,7 +333,8 @@ async fn what_a_client_asked_the_proxy_for_stays_known_beside_the_name_that_it_s
     let authority = Authority::new("theirs");
     let (encrypted, plain) = (Lenient::with_tls(&authority, OTHER, &["http/1.1"], b"").await, Lenient::start().await);
     let body = call(1, "any_tool").to_string();
-    let request = format!("POST /mcp HTTP/1.1\r\nhost: {OTHER}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let request =
+        format!("POST /mcp HTTP/1.1\r\nhost: {OTHER}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     for (rule, asked, runs) in [
         (format!("server.address: {HOST}"), HOST, 0),
         (format!("server.address: {HOST}"), "127.0.0.1", 0),
