@@ -27,8 +27,8 @@ pub(crate) struct Departure {
     activity: Activity,
     /// The connection is no longer HTTP: an end is whoever reads it to judge.
     left_http: AtomicBool,
-    /// The first line of what came last, once the connection is over.
-    last: OnceLock<Vec<u8>>,
+    /// The first line of what came last, and that of the last request, once the connection is over.
+    last: OnceLock<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Departure {
@@ -44,7 +44,12 @@ impl Departure {
 
     /// The first line of what the client said last, or as much of it as there was, up to 16 KiB. None while the connection is driven.
     pub fn last_line(&self) -> Option<&[u8]> {
-        self.last.get().map(Vec::as_slice)
+        self.last.get().map(|(last, _)| last.as_slice())
+    }
+
+    /// The same of the last request, where something else came behind it: what that belongs to is not known of a head that is not read.
+    pub fn request_line(&self) -> Option<&[u8]> {
+        self.last.get().map(|(_, request)| request.as_slice())
     }
 
     /// The client's end, for what answers it.
@@ -173,7 +178,7 @@ struct Tells {
 
 impl Drop for Tells {
     fn drop(&mut self) {
-        let _ = self.to.last.set(self.requests.last());
+        let _ = self.to.last.set((self.requests.last(), std::mem::take(&mut self.requests.first)));
     }
 }
 

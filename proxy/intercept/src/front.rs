@@ -113,8 +113,8 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     if let Some(Err(error)) = over
         && error.is_parse()
     {
-        let said = departure.last_line().unwrap_or_default();
-        if odd::was_a_request(last_line(said)) {
+        let said = [departure.last_line(), departure.request_line()];
+        if let Some(said) = said.into_iter().flatten().find(|said| odd::was_a_request(last_line(said))) {
             let (host, port) = asked_for(said).unwrap_or_default();
             let text = "what came is no request that gnomon reads: it was answered with 400 and not passed on";
             tell_odd(&shared, &of_caller.asking(None), &host, port, text);

@@ -74,7 +74,8 @@ fn memory_limit() -> Option<u64> {
 
 impl Room {
     pub fn new(bytes: usize, recorder: Arc<Recorder>) -> Arc<Self> {
-        let bounds = Bounds { all: bytes, each: bytes / EACH, times_free: 0 };
+        // What is free once over: whoever has none yet finds some, however many have their quarter.
+        let bounds = Bounds { all: bytes, each: bytes / EACH, times_free: 1 };
         Arc::new(Self { bytes: Shares::new(bounds), waiting: Shares::new(WAITING), light: AtomicUsize::new(0), recorder })
     }
 
