@@ -73,8 +73,7 @@ pub fn run(road: Road, afterwards: Afterwards) -> Result<()> {
     ensure!(redirected.calls == 0, "the call should not have reached the server");
 
     heading("The alert that Prometheus raises on the first call (deploy/prometheus/gnomon.rules.yml)")?;
-    let rule = seen.rule.as_deref().unwrap_or_default();
-    tell(&indented(&alert(rule)?))?;
+    tell(&indented(&alert(seen.id.as_deref().unwrap_or_default())?))?;
     heading("The story behind it: gnomon events show ID")?;
     if let Some(id) = &seen.id {
         // As whoever looks at the host's own folder would see it: with a flag, each command that it proposes has that too.
@@ -103,18 +102,16 @@ fn show(scene: &Scene) -> Result<()> {
     tell(&indented(&scene.events))
 }
 
-/// The alert of the rules file, with what Prometheus would put in for this host and rule. When it began is Prometheus's to
-/// say.
-fn alert(rule: &str) -> Result<String> {
+/// The alert of the rules file, with what Prometheus would put in for this host and incident, which goes by its detection as well.
+fn alert(incident: &str) -> Result<String> {
     let file: serde_json::Value = serde_saphyr::from_str(ALERTS).context("the alert rules that ship")?;
     let groups = file["groups"].as_array().context("groups")?;
     let mut rules = groups.iter().filter_map(|group| group["rules"].as_array()).flatten();
     let alert = rules.find(|rule| rule["alert"] == ALERT).with_context(|| format!("there is no alert {ALERT}"))?;
     let note = |name: &str| alert["annotations"][name].as_str().unwrap_or_default();
     let summary = note("summary").replace("{{ $labels.instance }}", "this host");
-    // It asks for the rule's events since ten minutes before.
     let command = note("command").split("{{").next().unwrap_or_default();
-    Ok(format!("{ALERT}: {summary}\ncommand: {command}{rule} --since 11m\nrunbook: {}", note("runbook")))
+    Ok(format!("{ALERT}: {summary}\ncommand: {command}{incident}\nrunbook: {}", note("runbook")))
 }
 
 fn heading(text: &str) -> Result<()> {

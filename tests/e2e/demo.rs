@@ -27,7 +27,7 @@ fn shows_everything(output: &Output) -> String {
         "This server is not approved.",
         "Use the company portal for MCP.",
         "GnomonShadowMcpCall: ",
-        "command: gnomon events --where rule.id=",
+        "command: gnomon events show --incident ",
         "sample-agent/1.0",
     ] {
         assert!(text.contains(expected), "{expected:?} is missing in\n{text}");

@@ -148,6 +148,7 @@ fn a_reload_adds_replaces_and_takes_out_servers_and_what_stays_is_not_touched() 
     assert_eq!(client.pid(), pid, "its entry is as it was");
 
     // What a start would refuse changes nothing: a policy that names no server, a program that is not there.
+    until("the addition", || changes(&folder).iter().any(|change| change.1.contains("added: more")).then_some(()));
     let told = changes(&folder).len();
     write(&program, &http("notes", &notes), "[local, notes]", "[{allow: {servers: [more]}}]");
     reload(&serving);

@@ -256,6 +256,7 @@ const PASSAGES: &[&str] = &[
     "connect_within",
     "websocket",
     "grpc",
+    "no_room",
     "foreign_body",
 ];
 

@@ -92,6 +92,19 @@ fn what_a_server_may_have_read_and_no_rule_refused_fires_with_its_own_event() {
     assert!(printed.lines().count() == 1 && printed.contains("127.0.0.2"), "{printed}");
 }
 
+#[test]
+fn more_incidents_of_one_user_than_are_told_one_by_one_fire_together() {
+    if !has("more_incidents_of_one_user_than_are_told_one_by_one_fire_together", &["prometheus"]) {
+        return;
+    }
+    let watched = Watched::start();
+    let prometheus = Prometheus::watching(&watched);
+    (2..72).for_each(|n| watched.call_at(&format!("127.0.1.{n}:1"), "read_file"));
+    let alert = prometheus.fires("GnomonMoreIncidents");
+    let printed = watched.printed(&alert);
+    assert!(printed.contains("127.0.1.2") && printed.contains("127.0.1.71"), "{printed}");
+}
+
 /// A rule of an administrator.
 const OWN_RULE: &str = "\
 title: Deletes files
