@@ -40,9 +40,8 @@ pub struct Scene {
     pub calls: usize,
     /// What gnomon recorded, a line for each detection.
     pub events: String,
-    /// The id of the first detection of a call, and of its rule.
+    /// The id of the first detection of a call.
     pub id: Option<String>,
-    pub rule: Option<String>,
     /// Where all that is.
     pub state: PathBuf,
 }
@@ -84,8 +83,8 @@ impl Theatre<'_> {
         let json = asked(&["--json", "--where", "mcp.method.name=tools/call"])?;
         let first: Option<Value> = json.lines().next().and_then(|line| serde_json::from_str(line).ok());
         let field = |name: &str| Some(first.as_ref()?.get(name)?.as_str()?.to_owned());
-        let (id, rule) = (field("event.id"), field("rule.id"));
-        Ok(Scene { agent, calls: self.server.calls() - before, events: asked(&[])?, id, rule, state })
+        let id = field("event.id");
+        Ok(Scene { agent, calls: self.server.calls() - before, events: asked(&[])?, id, state })
     }
 
     /// Starts the gnomon of an act anew with its pages up, has the agent call once more, and gives it back.
