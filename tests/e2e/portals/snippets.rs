@@ -67,7 +67,11 @@ fn a_snippet_is_saved_read_approved_called_and_denied() {
     // Each call is in the audit with what asked for it.
     let audit = until("the records", || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
-        let output = command.args(["audit", "show", "--json", "--state-dir"]).arg(portal.dir.path().join("state")).output().unwrap();
+        let output = command
+            .args(["audit", "show", "--limit", "10000", "--json", "--state-dir"])
+            .arg(portal.dir.path().join("state"))
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         (text.matches(&format!("\"gnomon.snippet.sha256\":\"{digest}\"")).count() >= 3).then_some(text)
     });
