@@ -28,6 +28,7 @@ mod forward;
 mod framing;
 mod front;
 mod headers;
+mod lately;
 mod leaving;
 mod listeners;
 mod odd;

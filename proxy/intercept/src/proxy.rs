@@ -5,7 +5,7 @@ use crate::{
     client_seats::{self, ClientSeat, ClientSeats},
     elsewhere::Reached,
     front,
-    odd::Lately,
+    lately::Lately,
     paired::PairedStreams,
     refused,
     room::Room,

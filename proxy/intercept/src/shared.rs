@@ -1,7 +1,7 @@
 //! What all connections of a proxy share.
 
 use crate::{
-    ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, odd::Lately, paired::PairedStreams, room::Room,
+    ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, lately::Lately, paired::PairedStreams, room::Room,
     rule_addresses::RuleAddresses, turns::Turns, upload::Upload, windows::ClientWindows,
 };
 use gnomon_http::{Dialer, Pools, server::Tasks};
