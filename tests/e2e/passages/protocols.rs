@@ -94,7 +94,7 @@ async fn what_is_no_request_behind_an_answer_is_told_as_refused_with_the_reason_
     for road in ROADS {
         for (said, passage) in [
             (&b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"[..], Passage::Foreign),
-            (b"\x16\x03\x01\x02\0\x01\0\x01\xfc", Passage::Foreign),
+            (b"\x16\x03\x01\x02\0\x01\0\x01\xfc", Passage::HelloUnreadable),
             (b"POST /mcp HTTP/1.2\r\n\r\n", Passage::RequestLineOdd),
         ] {
             let upstream = Upstream::without_tls(|_| None).await;
