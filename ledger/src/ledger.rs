@@ -6,7 +6,7 @@ use crate::{
     lock::WriterLock,
     options::JsonlTarget,
     queue::Queue,
-    writer::{self, Progress},
+    writer::{self, Folder, Progress},
 };
 use gnomon_clock::KeptClock;
 use gnomon_ledger_model::{Keep, Store as _};
@@ -65,7 +65,7 @@ impl Ledger {
         // One that cannot be asked is not known to be empty.
         let is_new = matches!(store.newest_ms().await, Ok(None));
         let clock = KeptClock::open(&dir.join("ledger.clock"), is_new);
-        let task = writer::Task::new(queue.clone(), store, jsonl, report, options.commit_every, tell, clock, lock);
+        let task = writer::Task::new(queue.clone(), store, jsonl, report, options.commit_every, tell, Folder { clock, lock });
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|source| LedgerError::Thread { source })?;
         thread::Builder::new()

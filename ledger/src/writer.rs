@@ -42,6 +42,14 @@ pub(crate) struct Progress {
     pub(crate) forgotten: Forgotten,
 }
 
+/// What the writer has of its folder beside the ledger itself.
+pub(crate) struct Folder {
+    /// The time by which events are too old.
+    pub(crate) clock: KeptClock,
+    /// Keeps others from writing there.
+    pub(crate) lock: WriterLock,
+}
+
 pub(crate) struct Task {
     queue: Arc<Queue>,
     store: Box<dyn Store>,
@@ -67,8 +75,7 @@ impl Task {
         report: watch::Sender<Progress>,
         commit_every: Duration,
         unusual: mpsc::Sender<Observation>,
-        clock: KeptClock,
-        lock: WriterLock,
+        Folder { clock, lock }: Folder,
     ) -> Self {
         let commit_every = commit_every.min(MAX_COMMIT_EVERY);
         let (told, lookout) = (<_>::default(), Lookout::default());
