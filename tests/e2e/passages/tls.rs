@@ -283,13 +283,13 @@ async fn tls_is_read_whatever_version_its_first_record_names() {
         let before = server.calls();
         let stream = as_version(TcpStream::connect(server.address).await.unwrap(), minor);
         let mut client = H1::over(handshake(stream, authority.certificate(), HOST, &["http/1.1"]).await.unwrap());
-        client.send(&[request.clone()]).await;
+        client.send(std::slice::from_ref(&request)).await;
         assert_eq!(server.calls(), before + 1, "{minor}");
         for road in ROADS {
             let setup = Gnomon::with().rules([block(1, CALLS)]).trust(authority.pem_file()).resolve_port(HOST, server.address);
             let (gnomon, stream) = reach(setup, road, server.address).await;
             let stream = handshake(as_version(stream, minor), &gnomon.root, HOST, &["http/1.1"]).await.unwrap();
-            let answer = H1::over(stream).send(&[request.clone()]).await;
+            let answer = H1::over(stream).send(std::slice::from_ref(&request)).await;
             assert_eq!(answer.json()["result"]["isError"], json!(true), "{road:?}, {minor}: {answer:?}");
             assert_eq!((server.calls(), passed(&gnomon, Passage::Foreign)), (before + 1, 0), "{road:?}, {minor}");
         }
