@@ -6,10 +6,11 @@ use crate::{
     lock::WriterLock,
     options::JsonlTarget,
     queue::Queue,
+    waiting::WaitingStore,
     writer::{self, Folder, Progress},
 };
 use gnomon_clock::KeptClock;
-use gnomon_ledger_model::{Keep, Store as _};
+use gnomon_ledger_model::{Keep, OpenError, Store};
 use gnomon_ledger_sqlite::{MIN_DATABASE_BYTES, SqliteStore};
 use gnomon_observe::Observation;
 use std::{path::Path, sync::Arc, thread};
@@ -39,7 +40,8 @@ impl std::fmt::Debug for Ledger {
 
 impl Ledger {
     /// Opens the ledger for writing and starts its writer on a thread of its own. Files that are
-    /// missing are created with mode 0640; their folder must exist.
+    /// missing are created with mode 0640; their folder must exist. Where the disk is full, events are lost and counted until the database can be
+    /// opened.
     ///
     /// # Errors
     /// When another gnomon writes here, a file cannot be written, or the database is of a newer
@@ -51,7 +53,15 @@ impl Ledger {
         };
         let lock = WriterLock::acquire(dir)?;
         let keep = options.keep();
-        let mut store = Box::new(SqliteStore::open(&options.path, keep).await?);
+        let mut store: Box<dyn Store> = match SqliteStore::open(&options.path, keep).await {
+            Ok(store) => Box::new(store),
+            // Traffic does not wait for room either.
+            Err(error @ OpenError::Full { .. }) => {
+                tracing::error!("{error}; until there is room, events are lost, and counted");
+                Box::new(WaitingStore::new(options.path.clone(), keep))
+            }
+            Err(error) => return Err(error.into()),
+        };
         let jsonl = Jsonl::open(&options.jsonl, Keep { max_bytes: keep.max_bytes.max(MIN_DATABASE_BYTES), ..keep }).map_err(|source| {
             let path = match &options.jsonl {
                 JsonlTarget::File(path) => path.clone(),

@@ -47,6 +47,7 @@ mod options;
 mod queue;
 mod reader;
 mod unusual;
+mod waiting;
 mod writer;
 
 pub use counts::LedgerCounts;

@@ -48,7 +48,11 @@ impl WriterLock {
             Err(TryLockError::Error(source)) => return Err(not_writable(source)),
         }
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-        written.map_err(not_writable)?;
+        match written {
+            // The lock holds without that, too.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            written => written.map_err(not_writable)?,
+        }
         Ok(Self { file, path })
     }
 }

@@ -192,7 +192,7 @@ impl Task {
             return Err(StoreError::refused(std::io::Error::other(cause)));
         }
         self.store.begin_anew().await?;
-        let cause = "the ledger's file was moved or removed while gnomon ran; what it had is gone from here, and a new one was begun";
+        let cause = "the ledger's file or its log (-wal) was moved or removed while gnomon ran; what that had is gone from here, and another was begun";
         tracing::error!("{cause}");
         let mut seen = Observation::new();
         seen.set(Field::Health, "ledger_begun_anew");

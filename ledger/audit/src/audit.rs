@@ -374,7 +374,7 @@ impl Task {
             return Ok(());
         }
         Err(StoreError::Database(
-            "its file was moved or removed while gnomon ran: put it back, or restart gnomon, which begins another chain".to_owned(),
+            "its file or its log (-wal) was moved, removed or truncated while gnomon ran: put it back, or restart gnomon, which goes on with what is there, and begins another chain where nothing is".to_owned(),
         ))
     }
 

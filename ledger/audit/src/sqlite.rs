@@ -13,7 +13,10 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,9 @@ const SCHEMA: &str = "
     PRAGMA application_id = 1735290689;
     PRAGMA user_version = 1;";
 
+/// `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`: there is no room for the index of the write-ahead log, which is made as a database is opened.
+const FULL: [&str; 2] = ["13", "4874"];
+
 /// Records per statement, largest first; each size is prepared once. Every statement is a round trip to the thread that the
 /// driver keeps for the database, which would cost more than the record.
 const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
@@ -68,6 +74,10 @@ pub struct SqliteStore {
     path: PathBuf,
     /// Device and inode of its file.
     identity: Option<(u64, u64)>,
+    /// Those of its write-ahead log, which stays as long as somebody has it open.
+    log: Option<(u64, u64)>,
+    /// The greatest length that its file was seen to have, bytes. It never shrinks by itself.
+    length: AtomicU64,
     /// The insert of each size.
     inserts: [Arc<str>; ROWS.len()],
 }
@@ -127,8 +137,18 @@ async fn trim(conn: &mut SqliteConnection, upto: Head) -> Result<(), StoreError>
 fn failed(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(cause) if cause.is_unique_violation() => StoreError::Conflict,
+        sqlx::Error::Database(cause) if cause.code().is_some_and(|code| FULL.contains(&code.as_ref())) => {
+            StoreError::Full(error.to_string())
+        }
         _ => StoreError::Database(error.to_string()),
     }
+}
+
+/// The write-ahead log of a database.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
 }
 
 /// Device and inode.
@@ -154,7 +174,10 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be used or is something else.
     pub async fn open(path: &Path, max_bytes: u64) -> Result<Self, StoreError> {
-        let database = |error: io::Error| StoreError::Database(format!("{}: {error}", path.display()));
+        let database = |error: io::Error| match error.kind() {
+            io::ErrorKind::StorageFull => StoreError::Full(error.to_string()),
+            _ => StoreError::Database(format!("{}: {error}", path.display())),
+        };
         OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).map_err(database)?;
         let options = Self::options(path).pragma("max_page_count", (max_bytes / PAGE_BYTES).max(64).to_string());
         let mut conn = options.connect().await.map_err(failed)?;
@@ -217,8 +240,9 @@ impl SqliteStore {
             format!("INSERT INTO record (seq, hash, at_ms, kind, user, server, body) VALUES {values}").into()
         });
         let chain = ChainId(id.try_into().map_err(|_| foreign())?);
-        let identity = identity(path).ok();
-        Ok(Self { conn, options, health: Health::Sound, chain, path: path.to_owned(), identity, inserts })
+        let (file, log) = (identity(path).ok(), identity(&log_of(path)).ok());
+        let (health, path, length) = (Health::Sound, path.to_owned(), AtomicU64::new(0));
+        Ok(Self { conn, options, health, chain, path, identity: file, log, length, inserts })
     }
 
     /// The connection, or another one where it cannot be relied upon.
@@ -226,7 +250,7 @@ impl SqliteStore {
         if self.health == Health::Suspect {
             // Else another file would be made.
             if !self.is_in_place() {
-                return Err(StoreError::Database("its file was moved or removed".to_owned()));
+                return Err(StoreError::Database("its file or its log was moved, removed or truncated".to_owned()));
             }
             // The new one first: the last to close would fold the log, for which there may be no room.
             let fresh = self.options.connect().await.map_err(failed)?;
@@ -239,7 +263,7 @@ impl SqliteStore {
 
     /// Notes the result of a write: after a failure the connection is suspect.
     fn judged(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
-        if matches!(written, Err(StoreError::Database(_) | StoreError::Foreign(_))) {
+        if matches!(written, Err(StoreError::Database(_) | StoreError::Full(_) | StoreError::Foreign(_))) {
             self.health = Health::Suspect;
         }
         written
@@ -332,11 +356,17 @@ impl Store for SqliteStore {
     }
 
     fn is_in_place(&self) -> bool {
-        match identity(&self.path) {
-            Ok(there) => self.identity == Some(there),
-            // Whoever may not look is told of otherwise.
-            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
-        }
+        let is_gone = |error: io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        // Whoever may not look is told of otherwise.
+        let is_log = self.log.is_none_or(|log| identity(&log_of(&self.path)).map_or_else(|error| !is_gone(error), |there| there == log));
+        let is_file = match fs::metadata(&self.path) {
+            Ok(there) => {
+                let is_whole = self.length.fetch_max(there.len(), Ordering::Relaxed) <= there.len();
+                is_whole && self.identity == Some((there.dev(), there.ino()))
+            }
+            Err(error) => !is_gone(error),
+        };
+        is_file && is_log
     }
 
     fn close(self: Box<Self>) -> Stored<'static, ()> {

@@ -17,6 +17,9 @@ pub enum StoreError {
     /// The database failed.
     #[error("the audit's database failed: {0}")]
     Database(String),
+    /// The disk is full.
+    #[error("the disk of the audit's database is full ({0}); make room there, and leave the file where it is")]
+    Full(String),
     /// The file is not an audit.
     #[error("{0} is not a database of gnomon's audit")]
     Foreign(String),

@@ -36,6 +36,14 @@ pub enum OpenError {
         /// Its location.
         at: String,
     },
+    /// There is no room to open it.
+    #[error("cannot open {at}, as the disk is full ({source}); make room there, and leave the file where it is")]
+    Full {
+        /// Its location.
+        at: String,
+        /// The system's or the database's error.
+        source: Cause,
+    },
     /// The database refuses.
     #[error("cannot open the ledger {at}: {source}; if the file is damaged, move it away and start again")]
     Database {

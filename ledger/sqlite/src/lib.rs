@@ -92,12 +92,29 @@ pub struct SqliteStore {
     identity: Option<(u64, u64)>,
     keep: Keep,
     wal: PathBuf,
+    /// Device and inode of that log, which stays as long as somebody has it open.
+    log: Option<(u64, u64)>,
     max_pages: i64,
     retention_ms: i64,
     /// Rows of the inventory.
     servers: usize,
     statements: append::Statements,
     trimmed: trim::Schedule,
+}
+
+/// `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`: there is no room for the index of the write-ahead log, which is made as a database is opened.
+const FULL: [&str; 2] = ["13", "4874"];
+
+/// Device and inode.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|there| (there.dev(), there.ino()))
+}
+
+/// Why a database could not be opened.
+pub(crate) fn not_opened(path: &Path, source: sqlx::Error) -> OpenError {
+    let at = path.display().to_string();
+    let is_full = source.as_database_error().and_then(|error| error.code()).is_some_and(|code| FULL.contains(&code.as_ref()));
+    if is_full { OpenError::Full { at, source: source.into() } } else { OpenError::Database { at, source: source.into() } }
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -114,8 +131,12 @@ impl SqliteStore {
     pub async fn open(path: &Path, keep: Keep) -> Result<Self, OpenError> {
         // SQLite gives its log and shared memory the mode of the database, so creating it decides.
         let created = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).and_then(|file| file.metadata());
-        let created = created.map_err(|source| OpenError::NotWritable { at: path.display().to_string(), source: source.into() })?;
-        let database = |source: sqlx::Error| OpenError::Database { at: path.display().to_string(), source: source.into() };
+        let created = created.map_err(|source| {
+            let (at, is_full) = (path.display().to_string(), source.kind() == io::ErrorKind::StorageFull);
+            let source = source.into();
+            if is_full { OpenError::Full { at, source } } else { OpenError::NotWritable { at, source } }
+        })?;
+        let database = |source: sqlx::Error| not_opened(path, source);
         let max_pages = i64::try_from(keep.max_bytes.max(MIN_DATABASE_BYTES) / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -133,6 +154,8 @@ impl SqliteStore {
         schema::SCHEMA.migrate(&mut conn, path).await?;
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
+        let wal = PathBuf::from(wal);
+        let log = identity(&wal).ok();
         let servers = inventory::count(&mut conn).await.map_err(database)?;
         Ok(Self {
             conn,
@@ -141,7 +164,8 @@ impl SqliteStore {
             path: path.to_owned(),
             identity: Some((created.dev(), created.ino())),
             keep,
-            wal: wal.into(),
+            wal,
+            log,
             max_pages,
             retention_ms: i64::try_from(keep.retention.as_millis()).unwrap_or(i64::MAX),
             servers,
@@ -218,11 +242,12 @@ impl Store for SqliteStore {
     }
 
     fn is_in_place(&self) -> bool {
-        match std::fs::metadata(&self.path) {
-            Ok(there) => self.identity == Some((there.dev(), there.ino())),
+        let is_there = |path: &Path, known: Option<(u64, u64)>| match identity(path) {
+            Ok(there) => known == Some(there),
             // Whoever may not look is told of otherwise.
             Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
-        }
+        };
+        is_there(&self.path, self.identity) && (self.log.is_none() || is_there(&self.wal, self.log))
     }
 
     fn begin_anew(&mut self) -> Stored<'_, ()> {

@@ -22,7 +22,7 @@ impl Schema {
     /// Brings the database to [`Schema::version`], whole or not at all.
     pub async fn migrate(&self, conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
         let at = || path.display().to_string();
-        let database = |source: sqlx::Error| OpenError::Database { at: at(), source: source.into() };
+        let database = |source: sqlx::Error| crate::not_opened(path, source);
         let known = self.version();
         if identity(conn).await.map_err(database)? == (self.application_id, known) {
             return Ok(());

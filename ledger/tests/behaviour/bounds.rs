@@ -85,12 +85,6 @@ async fn a_full_disk_under_the_database_is_counted_and_tried_again_once_there_is
         gnomon_testkit::skip("full-disk", "needs root, to mount a tmpfs that is full");
         return;
     }
-    struct Unmount<'a>(&'a Path);
-    impl Drop for Unmount<'_> {
-        fn drop(&mut self) {
-            let _ = std::process::Command::new("umount").arg("-l").arg(self.0).status();
-        }
-    }
     let _unmount = Unmount(mount.path());
 
     let ballast = mount.path().join("ballast");
@@ -116,6 +110,45 @@ async fn a_full_disk_under_the_database_is_counted_and_tried_again_once_there_is
     writer.shutdown().await;
     let lines = fs::read_to_string(lines(mount.path())).unwrap();
     assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "a line is torn");
+}
+
+struct Unmount<'a>(&'a Path);
+
+impl Drop for Unmount<'_> {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_on_a_full_disk_is_opened_once_there_is_room_and_what_comes_before_counts_as_lost() {
+    let mount = tempfile::tempdir().unwrap();
+    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(mount.path()).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        gnomon_testkit::skip("full-disk", "needs root, to mount a tmpfs that is full");
+        return;
+    }
+    let _unmount = Unmount(mount.path());
+    let (ledger, writer) = Ledger::open(options(mount.path())).await.unwrap();
+    record(&ledger, call("mcp.example.com", 0));
+    writer.shutdown().await;
+    let ballast = mount.path().join("ballast");
+    assert!(fs::write(&ballast, vec![0; 8 << 20]).is_err(), "it is full");
+
+    let (ledger, writer) = Ledger::open(options(mount.path())).await.unwrap();
+    for number in 0..20 {
+        record(&ledger, call("mcp.example.com", number));
+    }
+    ledger.flush().await.unwrap();
+    assert_eq!((ledger.acknowledged(), ledger.dropped().total()), (0, 20));
+    fs::remove_file(&ballast).unwrap();
+    record(&ledger, call("mcp.example.com", 1));
+    ledger.flush().await.unwrap();
+    assert_eq!((ledger.acknowledged(), ledger.dropped().total()), (1, 20));
+    writer.shutdown().await;
+    let all = EventFilter { limit: 10_000, ..EventFilter::default() };
+    let seen = Reader::open(&database(mount.path())).await.unwrap().events(&all, Order::OldestFirst).await.unwrap();
+    assert_eq!(seen.len(), 2);
 }
 
 #[tokio::test]
@@ -255,6 +288,26 @@ async fn a_ledger_whose_file_is_removed_is_begun_anew_and_loses_no_event_that_co
     record(&ledger, call("mcp.example.com", 2));
     writer.shutdown().await;
     assert_eq!(state.all().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_ledger_whose_log_is_removed_is_told_of_and_keeps_what_comes() {
+    let state = State::new();
+    let (ledger, mut writer) = state.open().await;
+    let mut found = writer.take_detections().unwrap();
+    for number in 0..3 {
+        record(&ledger, call("mcp.example.com", number));
+    }
+    ledger.flush().await.unwrap();
+    fs::remove_file(state.dir.path().join("ledger.sqlite-wal")).unwrap();
+    record(&ledger, call("mcp.example.com", 3));
+    ledger.flush().await.unwrap();
+    assert_eq!(found.recv().await.unwrap().text(Field::Health), Some("ledger_begun_anew"));
+    assert_eq!((ledger.acknowledged(), ledger.dropped().total()), (4, 0));
+    // For others, who open it by its name, as after a crash.
+    let seen = state.all().await;
+    assert!(seen.last().is_some_and(|event| event.json.contains("\"3\"")), "{seen:?}");
+    writer.shutdown().await;
 }
 
 #[tokio::test]

@@ -321,3 +321,28 @@ async fn records_that_nobody_will_find_as_the_file_was_removed_count_as_lost() {
     writer.shutdown().await;
     assert!(!stage.path("audit.sqlite").exists());
 }
+
+#[tokio::test]
+async fn records_behind_a_log_or_a_file_that_somebody_took_away_count_as_lost_and_are_told_of() {
+    for damage in ["the log is removed", "the file is truncated"] {
+        let stage = Stage::new();
+        stage.play(1, 5).await;
+        let options = || AuditOptions { losses: Some(stage.path("audit.lost")), ..AuditOptions::default() };
+        let (audit, writer) = stage.open(options()).await;
+        audit.record_durably(record("anna", "before")).await.unwrap();
+        if damage.contains("log") {
+            std::fs::remove_file(stage.path("audit.sqlite-wal")).unwrap();
+        } else {
+            std::fs::File::options().write(true).open(stage.path("audit.sqlite")).unwrap().set_len(100).unwrap();
+        }
+        assert!(audit.record_durably(record("anna", "after")).await.is_err(), "{damage}");
+        assert_eq!(audit.counts().lost, 1, "{damage}");
+        writer.shutdown().await;
+        if damage.contains("log") {
+            let (_, writer) = stage.open(options()).await;
+            writer.shutdown().await;
+            let kinds: Vec<String> = stage.entries().await.into_iter().map(|entry| entry.columns.kind).collect();
+            assert_eq!(kinds.last().map(String::as_str), Some("lost"), "{kinds:?}");
+        }
+    }
+}
