@@ -91,6 +91,7 @@ fn run(host: &Host, authority: &Authority, way: Way, name: &str) -> (Output, Str
     command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&host.cgroup);
     command.args(["timeout", "-k", "5", PATIENCE, "bash"]).arg(script.with_extension("sh"));
     command.env("UNDER", way.words(host)).env("WORK", work.path()).env("CA", authority.pem_file());
+    command.env("FREE_PORT", gnomon_testkit::free_port().port().to_string());
     let output = command.stdin(Stdio::null()).output().unwrap();
     (output, fs::read_to_string(work.path().join("trace")).unwrap_or_default())
 }

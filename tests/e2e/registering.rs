@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -62,7 +62,7 @@ fn a_server_with_a_url_is_added_once_it_has_answered() {
     assert_eq!(again.status.code(), Some(2), "{}", said(&again));
 
     // One that is not there is not added, and `test` says of which it is that does not answer.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = gnomon_testkit::free_port();
     let gone = format!("http://{nobody}/mcp");
     let refused = folder.gnomon(&["server", "add", "--url", &gone, "--id", "gone"]);
     assert!(refused.status.code() == Some(3) && said(&refused).contains("refused"), "{}", said(&refused));
@@ -202,7 +202,7 @@ impl Drop for Serving {
 fn the_servers_of_a_running_portal_are_told_with_whether_they_are_there_since_when_and_why_not() {
     let folder = Folder::new();
     let server = Server::start();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = gnomon_testkit::free_port();
     let (portal, metrics) = (gnomon_testkit::free_port(), gnomon_testkit::free_port());
     let text = format!(
         "metrics: {{listen: '{metrics}'}}\nservers:\n  - {{id: notes, url: 'http://127.0.0.1:{}/mcp'}}\n  - {{id: gone, url: 'http://{nobody}/mcp'}}\n  \

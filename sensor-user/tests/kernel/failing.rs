@@ -1,7 +1,6 @@
 //! Either half is killed, under load: traffic flows again within a second, and nothing stays behind.
 
 use std::io::BufReader;
-use std::net::TcpListener;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -26,7 +25,7 @@ impl Halves {
         let cgroup = home().join(name);
         std::fs::create_dir(&cgroup).unwrap();
         std::fs::create_dir(cgroup.join("client")).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = gnomon_testkit::free_port().port();
         let env = [
             ("CGROUP", cgroup.display().to_string()),
             ("HALF", home().join("half").display().to_string()),

@@ -7,11 +7,6 @@ use gnomon_sensor::{Fail, Mode, Owner, Road, listen, owner_of};
 
 use crate::support::{Client, Proxy, Stage, Upstream, mark, needs, redirect, until};
 
-/// A port of 127.0.0.1 that nobody has.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Whose the next connection is.
 fn accepted(listener: &TcpListener) -> Option<Owner> {
     owner_of(listener.accept().unwrap().0.as_fd()).unwrap()
@@ -28,7 +23,7 @@ fn two_connections_from_one_port_have_two_owners_whichever_is_asked_about_first(
     stage.scope(redirect(Fail::Closed));
     let [mut first, mut second] = [(); 2].map(|()| Client::start(&stage.client_cgroup()));
     assert_eq!(second.ask("user 54321"), "done");
-    let port = free_port();
+    let port = gnomon_testkit::free_port().port();
     assert_eq!(first.ask(&format!("open {port} 127.0.0.1:{}", explicit.port().unwrap())), "done");
     assert_eq!(second.ask(&format!("open {port} {}", upstream.at)), "done");
     let (of_first, of_second) = (accepted(&explicit.v4).unwrap(), accepted(&redirected.v4).unwrap());
@@ -45,7 +40,7 @@ fn who_connects_in_the_place_of_a_connection_that_is_over_is_not_taken_for_its_o
     let stage = Stage::new("owners-same-place", 1, |_| {});
     let [mut first, mut second] = [(); 2].map(|()| Client::start(&stage.client_cgroup()));
     // The same addresses and the same ports, while the proxy has not accepted yet.
-    let order = format!("open {} 127.0.0.1:{}", free_port(), explicit.port().unwrap());
+    let order = format!("open {} 127.0.0.1:{}", gnomon_testkit::free_port().port(), explicit.port().unwrap());
     assert_eq!(first.ask(&order), "done");
     assert_eq!(first.ask("send 48656c6c6f"), "done");
     assert_eq!(first.ask("abort"), "done");
@@ -63,7 +58,7 @@ fn an_owner_is_known_although_the_program_has_sent_and_gone() {
     let stage = Stage::new("owners-gone", 1, |_| {});
     let mut client = Client::start(&stage.client_cgroup());
     for end in ["close", "abort"] {
-        assert_eq!(client.ask(&format!("open {} 127.0.0.1:{}", free_port(), explicit.port().unwrap())), "done");
+        assert_eq!(client.ask(&format!("open {} 127.0.0.1:{}", gnomon_testkit::free_port().port(), explicit.port().unwrap())), "done");
         assert_eq!(client.ask("send 48656c6c6f"), "done");
         assert_eq!(client.ask(end), "done");
         assert_eq!(accepted(&explicit.v4).unwrap().pid, client.pid(), "{end}");
@@ -84,7 +79,7 @@ fn two_users_who_share_their_ports_on_both_roads_are_never_taken_for_each_other(
     let mut stage = Stage::new("owners-hammer", redirected.port, |_| {});
     stage.scope(redirect(Fail::Closed));
     let ports = 16;
-    let (first, rounds) = (free_port().clamp(1024, u16::MAX - ports), connections() / usize::from(ports));
+    let (first, rounds) = (gnomon_testkit::free_port().port().clamp(1024, u16::MAX - ports), connections() / usize::from(ports));
     let goals = [format!("127.0.0.1:{}", explicit.port), upstream.at.to_string()];
     let mut clients = [54321, 54322].map(|user| {
         let mut client = Client::start(&stage.client_cgroup());
@@ -148,7 +143,7 @@ fn a_connection_to_elsewhere_takes_nothing_from_who_had_its_port_before_and_one_
     let (explicit, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
     let mut stage = Stage::new("owners-reused", 1, |options| options.explicit_port = explicit.port);
     let mut client = Client::start(&stage.client_cgroup());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = gnomon_testkit::free_port().port();
     let to_proxy = format!("from {port} 127.0.0.1:{}", explicit.port);
     let mut go = |order: &str| {
         let answer = client.ask(order);

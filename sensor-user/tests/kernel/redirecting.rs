@@ -257,7 +257,7 @@ fn who_reuses_a_port_is_not_taken_for_its_former_owner() {
     let mut client = Client::start(&stage.client_cgroup());
     // In no cgroup that the sensor is attached to.
     let mut stranger = Client::start(&home().join("half"));
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = gnomon_testkit::free_port().port();
     let ours = format!("from {port} 127.0.0.1:{}", proxy.port);
     let owner = |index: usize| proxy.came()[index].1.as_ref().map(|owner| owner.pid);
 
@@ -279,7 +279,7 @@ fn who_reuses_a_port_is_not_taken_for_its_former_owner() {
 /// Connects where it cannot be redirected, and checks the way, the record and the counter.
 fn cannot_be_redirected(name: &str, reason: Reason, prepare: impl Fn(&mut Stage, &mut Client), order: &str) {
     let upstream = Upstream::start("127.0.0.2:0");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = gnomon_testkit::free_port().port();
     let mut stage = Stage::new(name, port, |_| {});
     let mut client = Client::start(&stage.client_cgroup());
     let order = order.replace("ADDRESS", &upstream.at.to_string());
