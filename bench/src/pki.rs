@@ -3,9 +3,10 @@
 //! Keys live in the run's temporary directory and go with it. Nothing here is fit for anything
 //! but a bench: leaves are cached without bound, because a run asks for one host only.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rcgen::{
@@ -124,7 +125,7 @@ impl Mint {
     /// # Errors
     /// When `host` is no valid DNS name or signing fails.
     pub fn config(&self, host: &str) -> Result<Arc<rustls::ServerConfig>> {
-        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut configs = self.configs.lock();
         if let Some(config) = configs.get(host) {
             return Ok(Arc::clone(config));
         }

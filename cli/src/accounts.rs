@@ -1,10 +1,8 @@
 //! Names of this host's users, for lines that have only their numbers.
 
 use nix::unistd::{Uid, User};
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 
 /// Most numbers whose names are remembered; others are looked up each time.
 const MOST: usize = 1024;
@@ -20,7 +18,7 @@ pub fn named(id: &str) -> String {
 }
 
 fn name(uid: u32) -> Option<String> {
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut names = NAMES.lock();
     if let Some(name) = names.get(&uid) {
         return name.clone();
     }

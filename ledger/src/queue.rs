@@ -7,15 +7,13 @@ use crate::{
 };
 use gnomon_ledger_model::Group;
 use gnomon_observe::Observation;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::VecDeque,
     hash::RandomState,
     mem,
     num::NonZeroUsize,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 use tokio::sync::Notify;
 
@@ -198,7 +196,7 @@ impl Queue {
 
     // A panic can at worst leave an event half added to a group, so a poisoned lock is still good.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     pub(crate) fn push(&self, event: Event) -> Recorded {

@@ -13,12 +13,13 @@ use gnomon_upstream::{
     Api, Program, Reach,
     endpoint::{Endpoint, Limits, ServerPools},
 };
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::Registry;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 /// What a server is reached by, as a digest: secrets are part of it.
@@ -56,7 +57,7 @@ struct Host {
 
 impl Host {
     fn settled(&self) -> Result<programs::Host> {
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settled = self.settled.lock();
         match &*settled {
             Some(host) => Ok(host.clone()),
             None => Ok(settled.insert(programs::Host::settle(&self.state_dir, &self.registry)?).clone()),
@@ -210,7 +211,7 @@ struct Programs {
 
 impl Running {
     fn programs(&self) -> MutexGuard<'_, Programs> {
-        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.programs.lock()
     }
 
     /// These may run from now on.

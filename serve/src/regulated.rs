@@ -14,12 +14,13 @@ use gnomon_config::{self as config, Config};
 use gnomon_inspect::{Inspector, Surroundings};
 use gnomon_portal::{Fetcher, Parting, Portal, Prefix, Registration};
 use gnomon_upstream::endpoint::ServerPools;
+use parking_lot::Mutex;
 use serde_json::Value;
 use smol_str::SmolStr;
 use std::{
     collections::{BTreeSet, HashSet},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -92,7 +93,7 @@ impl Regulated {
     }
 
     fn reaching(&self) -> Arc<Reaching> {
-        self.reaching.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reaching.lock().clone()
     }
 
     /// Prepares what the configuration as it stands now asks for. `begun` is what gnomon was started with, `before` what is in force.
@@ -173,7 +174,7 @@ impl Regulated {
             }
         };
         self.running.keep_only(reaching.programs(), parted);
-        *self.reaching.lock().unwrap_or_else(PoisonError::into_inner) = reaching.clone();
+        *self.reaching.lock() = reaching.clone();
         for (portal, authenticator) in authenticators {
             portal.reauthenticate(authenticator).await;
         }

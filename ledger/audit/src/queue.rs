@@ -1,10 +1,8 @@
 //! Records that wait to be written: bounded, and never waited for by whoever only records.
 
 use crate::store::Columns;
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, oneshot};
 
 /// The most records that wait.
@@ -57,7 +55,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     pub(crate) fn push(&self, one: Waiting) -> Recorded {

@@ -5,9 +5,10 @@
 //! are closed first: the principal's own where it has its share, else those of whoever has most. Then whoever holds most is
 //! refused, and nobody else.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use gnomon_shares::{Bounds, Refused, Share, Shares};
@@ -140,7 +141,7 @@ impl UpstreamBudget {
 
     /// Registers pools whose idle connections may be closed for others.
     pub(crate) fn keeps(&self, pools: Weak<dyn Reclaim>) {
-        let mut all = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.pools.lock();
         all.retain(|pools| pools.strong_count() > 0);
         all.push(pools);
     }
@@ -155,7 +156,7 @@ impl UpstreamBudget {
 
     fn reclaim(&self, whose: Whose<'_>) -> usize {
         let pools: Vec<_> = {
-            let all = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            let all = self.pools.lock();
             all.iter().filter_map(Weak::upgrade).collect()
         };
         let mut idle = Vec::new();

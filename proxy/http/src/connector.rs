@@ -1,8 +1,9 @@
 //! How a pool's new connections come to be: one that was handed over, or dial and shake hands.
 
+use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,7 @@ impl HandOver {
             since: Instant::now(),
         };
         {
-            let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut offers = self.offers.lock();
             offers.retain(|o| {
                 o.since.elapsed() < OFFER_TTL && !(o.shaken() && offer.shaken() && o.fits(&offer.key, offer.scheme, &offer.authority))
             });
@@ -84,13 +85,13 @@ impl HandOver {
         runtime.spawn(async move {
             tokio::time::sleep(OFFER_TTL).await;
             if let Some(offers) = offers.upgrade() {
-                offers.lock().unwrap_or_else(PoisonError::into_inner).retain(|o| o.since.elapsed() < OFFER_TTL);
+                offers.lock().retain(|o| o.since.elapsed() < OFFER_TTL);
             }
         });
     }
 
     fn take(&self, key: &PoolKey, scheme: Scheme, authority: &Authority) -> Option<UpstreamStream> {
-        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offers = self.offers.lock();
         let place = offers.iter().position(|o| o.fits(key, scheme, authority))?;
         let offer = offers.swap_remove(place);
         (offer.since.elapsed() < OFFER_TTL && is_open(&offer.stream)).then_some(offer.stream)

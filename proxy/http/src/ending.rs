@@ -3,10 +3,11 @@
 //! A client that ends its side while it waits has gone, or has asked all it wanted and reads on. What that means is the server's to
 //! judge, as it would without us: so it sees the same end on its connection, which carries nothing else from then on.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
@@ -84,7 +85,7 @@ impl Drop for Sending {
 
 impl Serves {
     fn state(&self) -> MutexGuard<'_, Served> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A request is about to be sent; its body is to hold this.

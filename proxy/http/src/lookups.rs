@@ -4,10 +4,11 @@
 //! only a share of them under way, and names that name servers leave hanging stop nobody else's. An answer is remembered
 //! for some seconds, and used for longer where a newer one cannot be had in time.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gnomon_shares::{Bounds, Share, Shares};
@@ -147,7 +148,7 @@ impl Lookups {
     }
 
     fn under_way(&self) -> MutexGuard<'_, HashMap<SmolStr, watch::Receiver<Option<Answer>>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way.lock()
     }
 }
 

@@ -5,8 +5,9 @@
 //! which bounds its streams, and what all connections may hold is bounded for each principal: the more it has, the less a
 //! further one gets.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Bytes that may be held unread, over all connections …
 const OF_ALL: u64 = 512 << 20;
@@ -62,7 +63,7 @@ impl Ahead {
     }
 
     fn granted(&self) -> MutexGuard<'_, Granted> {
-        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.granted.lock()
     }
 }
 

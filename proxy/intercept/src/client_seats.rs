@@ -14,11 +14,12 @@ use gnomon_http::{
 };
 use gnomon_record::FlowOutcome;
 use gnomon_shares::{Bounds, Refused, Seats, Share, Shares};
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{HashMap, hash_map::Entry};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -86,7 +87,7 @@ impl ClientSeats {
 
     /// Whether it is time to tell that this became of a connection above a user's share: not if that was told a moment ago.
     pub fn is_to_be_told(&self, user: Arc<str>, outcome: FlowOutcome) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         told.retain(|_, when| when.elapsed() < TOLD_AGAIN);
         match told.entry((user, outcome)) {
             Entry::Occupied(_) => false,
@@ -106,7 +107,7 @@ impl ClientSeat {
     pub fn is_of(&self, user: &str) -> Result<(), Refused> {
         let user: Arc<str> = user.into();
         *self.user() = user.clone();
-        let mut whose = self.whose.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut whose = self.whose.lock();
         if whose.as_ref().is_none_or(|share| *share.principal() != user) {
             *whose = Some(self.all.users.take(&user)?);
             self.seated.seat().is_of(&user);
@@ -152,7 +153,7 @@ impl ClientSeat {
     }
 
     fn user(&self) -> MutexGuard<'_, Arc<str>> {
-        self.user.lock().unwrap_or_else(PoisonError::into_inner)
+        self.user.lock()
     }
 
     /// A request of the connection begins, or what keeps its seat otherwise: nobody else gets it while this is held.

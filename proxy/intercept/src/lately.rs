@@ -1,9 +1,10 @@
 //! How often a client's odd requests are told of: each has so many events in a while, and the next after that says for how many it
 //! stands.
 
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -29,7 +30,7 @@ struct Told {
 impl Lately {
     /// For how many requests an event of this client's stands now. None: it is summed up with the next.
     pub fn counts(&self, client: &Arc<str>) -> Option<u64> {
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.0.lock();
         if clients.len() >= CLIENTS && !clients.contains_key(client) {
             clients.clear();
         }
@@ -57,7 +58,7 @@ mod tests {
         let told = (0..20_000).filter_map(|_| lately.counts(&one)).collect::<Vec<_>>();
         assert_eq!(told, [1; EACH as usize]);
         assert_eq!(lately.counts(&other), Some(1));
-        lately.0.lock().unwrap().get_mut(&one).unwrap().since -= WHILE;
+        lately.0.lock().get_mut(&one).unwrap().since -= WHILE;
         assert_eq!((lately.counts(&one), lately.counts(&one)), (Some(1 + 20_000 - u64::from(EACH)), Some(1)));
     }
 }

@@ -12,12 +12,13 @@ use crate::{
 use gnomon_http::server::{Admission, UnderWay, accept_until};
 use gnomon_record::FlowOutcome;
 use gnomon_shares::Refused;
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
     os::fd::AsFd as _,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{Arc, OnceLock, Weak},
     thread,
 };
 use thiserror::Error;
@@ -89,7 +90,7 @@ impl RedirectedListeners {
             let _within = accepting.enter();
             TcpListener::from_std(listener)?
         };
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         open.accepting.retain(|_, accepting| !accepting.is_finished());
         if open.accepting.len() >= LISTENERS {
             return Err(AddListenerError::Full);
@@ -103,13 +104,13 @@ impl RedirectedListeners {
 
     /// Whether a listener is accepted from. It is not once whoever opened it has ended it (shutdown(2)).
     pub fn is_open(&self, key: ListenerKey) -> bool {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         open.accepting.get(&key).is_some_and(|accepting| !accepting.is_finished())
     }
 
     /// Closes a listener. Connections that came through it go on. Without effect if it is closed.
     pub fn remove(&self, key: ListenerKey) {
-        if let Some(accepting) = self.open.lock().unwrap_or_else(PoisonError::into_inner).accepting.remove(&key) {
+        if let Some(accepting) = self.open.lock().accepting.remove(&key) {
             accepting.abort();
         }
     }

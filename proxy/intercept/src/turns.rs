@@ -6,10 +6,11 @@
 //! accepted, by a thread that does nothing else.
 
 use gnomon_shares::{Bounds, Refused, Share, Shares};
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 use tokio::{sync::Semaphore, time::timeout};
@@ -48,7 +49,7 @@ impl Turns {
     /// As many of the user's wait as may.
     pub fn queue(&self, user: &Arc<str>) -> Result<Queued, Refused> {
         let waiting = self.waiting.take(user)?;
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut users = self.users.lock();
         let known = users.get(user).and_then(Weak::upgrade);
         let turns = known.unwrap_or_else(|| {
             if users.len() >= REMEMBERED {

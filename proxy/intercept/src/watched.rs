@@ -4,9 +4,10 @@ use crate::departure::Departure;
 use gnomon_inspect::{Exchange, Refusal};
 use gnomon_record::{JudgedExchange, Recorder};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU8, Ordering},
     },
     time::Instant,
@@ -83,17 +84,17 @@ impl Watched {
 
     /// Remembers why the upload was broken off, for the answer.
     pub fn refuse(&self, refusal: Box<Refusal>, rest: Option<Incoming>) {
-        self.upload.lock().unwrap_or_else(PoisonError::into_inner).refusal = Some((refusal, rest));
+        self.upload.lock().refusal = Some((refusal, rest));
     }
 
     /// The answer has begun: what is left of the body belongs to nobody.
     pub fn answered(&self) {
-        self.upload.lock().unwrap_or_else(PoisonError::into_inner).sending = Sending::Answered;
+        self.upload.lock().sending = Sending::Answered;
     }
 
     /// The part of the body of an unsent request that was not read.
     pub fn take_unsent(&self) -> Option<Incoming> {
-        match &mut self.upload.lock().unwrap_or_else(PoisonError::into_inner).sending {
+        match &mut self.upload.lock().sending {
             Sending::Yes(unsent) => unsent.take(),
             Sending::Answered => None,
         }
@@ -101,7 +102,7 @@ impl Watched {
 
     /// Keeps what was not read of the body of a request that may not be sent.
     pub fn keep_unsent(&self, rest: Incoming) {
-        let mut upload = self.upload.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut upload = self.upload.lock();
         if let Sending::Yes(unsent) = &mut upload.sending {
             *unsent = Some(rest);
         }
@@ -109,6 +110,6 @@ impl Watched {
 
     /// The refusal that broke the upload off, if one did, and what the client has still to send.
     pub fn take_refusal(&self) -> Option<(Box<Refusal>, Option<Incoming>)> {
-        self.upload.lock().unwrap_or_else(PoisonError::into_inner).refusal.take()
+        self.upload.lock().refusal.take()
     }
 }

@@ -7,10 +7,11 @@ use crate::view::View;
 use bytes::Bytes;
 use gnomon_relay::room::Common;
 use gnomon_upstream::{catalogue::Kind, era::Era};
+use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -104,7 +105,7 @@ impl Drop for Given {
 impl Given {
     /// The list, made if it is not there.
     pub fn of(&self, wanted: &ListKey<'_>, make: impl FnOnce() -> Bytes) -> Arc<Common> {
-        let table = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = || self.0.lock();
         let found = {
             let mut table = table();
             // What was before a change is asked for by nobody.
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     fn kept(given: &Given) -> usize {
-        given.0.lock().unwrap().known.iter().filter(|known| known.kept.is_some()).count()
+        given.0.lock().known.iter().filter(|known| known.kept.is_some()).count()
     }
 
     #[test]
@@ -156,12 +157,12 @@ mod tests {
         for n in 0..20 {
             get(&[n], MOST_BYTES / 4);
         }
-        let bytes: usize = given.0.lock().unwrap().known.iter().map(Known::bytes).sum();
+        let bytes: usize = given.0.lock().known.iter().map(Known::bytes).sum();
         assert!(bytes <= MOST_BYTES && kept(&given) <= MOST, "{bytes}");
         assert!(Arc::ptr_eq(&first, &get(&[1, 2], 10)), "what an answer still holds is found");
         let other = Arc::new(View::default());
         given.of(&ListKey { view: &other, kind: Kind::Tool, era: Era::Modern, shown: &[], plain: &[], notices: "" }, Bytes::new);
-        assert_eq!(given.0.lock().unwrap().known.len(), 1, "what was before a change is not kept");
+        assert_eq!(given.0.lock().known.len(), 1, "what was before a change is not kept");
     }
 
     #[test]

@@ -17,12 +17,10 @@ use gnomon_upstream::{
     members::Members,
     rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Request, RpcError, quoted},
 };
+use parking_lot::Mutex;
 use serde_json::Value;
 use smol_str::SmolStr;
-use std::{
-    borrow::Cow,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{borrow::Cow, sync::Arc};
 
 /// A request with its server.
 pub struct Routed {
@@ -53,12 +51,12 @@ pub struct Within(Mutex<Option<Scope>>);
 impl Within {
     /// Sets the scope.
     pub fn set(&self, scope: Scope) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(scope);
+        *self.0.lock() = Some(scope);
     }
 
     /// The scope; the whole server where none was set.
     pub fn get(&self) -> Scope {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Scope::Server)
+        self.0.lock().unwrap_or(Scope::Server)
     }
 }
 

@@ -32,10 +32,11 @@ use http::{
     request::Parts,
 };
 use http_body::Body;
+use parking_lot::Mutex;
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -476,7 +477,7 @@ async fn read<B: Body<Data = Bytes>>(portal: &Portal, body: B, caller: &Caller, 
 fn no_room(portal: &Portal, caller: &Caller) -> Response<Outflow> {
     /// When it was last logged, so that a flood of requests does not flood the log.
     static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut told = TOLD.lock();
     if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
         *told = Some(Instant::now());
         tracing::warn!(caller = %owner(caller), "a request is refused: those under way have all the memory that its caller may take");

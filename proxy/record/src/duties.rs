@@ -9,13 +9,14 @@
 //! Work that ends in good time costs two short locks of a list that few threads share, and no timer: the attendant looks at all
 //! that is open a few times a second, while anything is.
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::IntCounter;
 use std::{
     cell::Cell,
     mem,
     ops::Deref,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -97,7 +98,7 @@ fn own_shard() -> usize {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Duties {

@@ -13,8 +13,9 @@ use crate::{
     recorder::Book,
 };
 use gnomon_inspect::{HoldsDialogue, Sighting};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -67,7 +68,7 @@ impl<E: HoldsDialogue + Send + 'static> JudgedExchange<E> {
 
 impl<E: HoldsDialogue> Open<E> {
     fn state(&self) -> MutexGuard<'_, State<E>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn close(&self, state: &mut State<E>) {
@@ -103,12 +104,8 @@ impl<E: HoldsDialogue> State<E> {
 
 impl<E: HoldsDialogue + Send + 'static> Duty for Open<E> {
     fn look(&self, now: Instant) {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Somebody works on it at this moment; there will be another look.
-            Err(TryLockError::WouldBlock) => return,
-        };
+        // Somebody may work on it at this moment; there will be another look.
+        let Some(mut state) = self.state.try_lock() else { return };
         if !state.over && state.seen.is_some_and(|seen| now.saturating_duration_since(seen) >= OVERDUE) {
             state.exchange.dialogue().flush_overdue();
             state.record_due(&self.book, self.began);

@@ -9,11 +9,9 @@ use gnomon_engine::{Origin, RuleSet};
 use gnomon_inspect::{Passage, Sighting};
 use gnomon_ledger::{Detection, LedgerCounts, Today};
 use gnomon_observe::{Action, Channel, Field, Lookup, OWN_RULES, Observation, Value};
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 /// The result of reading the rules again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,7 +267,7 @@ impl Metrics {
 
     /// The incidents of today, to be told of detections from before this start ([`gnomon_ledger::Questions::catch_up`]).
     pub fn incidents(&self) -> MutexGuard<'_, Today> {
-        self.today.lock().unwrap_or_else(PoisonError::into_inner)
+        self.today.lock()
     }
 
     /// Counts what ended without being recorded.

@@ -5,9 +5,10 @@ use gnomon_inspect::Sighting;
 use gnomon_kit::whole_millis;
 use gnomon_ledger::{Event, Ledger};
 use gnomon_observe::{Field, Lookup, Observation, Value};
+use parking_lot::Mutex;
 use smol_str::SmolStr;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Instant, SystemTime},
 };
 
@@ -85,7 +86,7 @@ impl Book {
     }
 
     fn write(&self, mut sightings: Vec<Sighting>, told: &Told, when: When) -> Vec<(u32, SmolStr)> {
-        self.finisher.lock().unwrap_or_else(PoisonError::into_inner).relate(&mut sightings, told, &when);
+        self.finisher.lock().relate(&mut sightings, told, &when);
         self.metrics.detected(&sightings, when.seen);
         let mut last_call = None;
         let mut calls = Vec::with_capacity(1);

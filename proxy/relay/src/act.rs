@@ -15,12 +15,10 @@ use gnomon_upstream::{
     era,
     rpc::{INTERNAL_ERROR, Outcome, RpcError},
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use smol_str::{SmolStr, ToSmolStr};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 /// Largest arguments, and largest result, that are recorded, bytes: they wait in memory for the end of their call.
 const LARGEST_PAYLOAD: usize = 256 << 10;
@@ -40,7 +38,7 @@ struct OpenAct {
 
 impl OpenAct {
     fn record(&self) -> MutexGuard<'_, Option<Box<Record>>> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+        self.record.lock()
     }
 }
 

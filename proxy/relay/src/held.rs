@@ -16,12 +16,10 @@ use gnomon_upstream::{
     members::Members,
     rpc::{self, Notification, Outcome, quoted},
 };
+use parking_lot::Mutex;
 use prometheus::IntGauge;
 use smol_str::SmolStr;
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A server of a portal.
 pub type Upstream = gnomon_upstream::Upstream<Held>;
@@ -82,7 +80,7 @@ impl Held {
 
     /// Sets the reason that it is down, or that it is not.
     fn is_down_for(&self, why: Option<&UpstreamError>) {
-        let before = std::mem::replace(&mut *self.down.lock().unwrap_or_else(PoisonError::into_inner), why.map(UpstreamError::reason));
+        let before = std::mem::replace(&mut *self.down.lock(), why.map(UpstreamError::reason));
         if let (Some(counted), Some(before)) = (&self.counted, before) {
             counted.no_longer(before);
         }

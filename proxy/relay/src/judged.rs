@@ -17,13 +17,9 @@ use gnomon_upstream::{
     rpc::{Id, Message, Outcome, quoted},
 };
 use http::HeaderValue;
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
-use std::{
-    collections::VecDeque,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Instant};
 
 /// How many connections each server has at hand.
 const RECENT: usize = 8;
@@ -96,7 +92,7 @@ struct Recent(Mutex<VecDeque<(Who, Arc<Connection>)>>);
 
 impl Recent {
     fn list(&self) -> MutexGuard<'_, VecDeque<(Who, Arc<Connection>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn get(&self, who: &Who) -> Option<Arc<Connection>> {

@@ -10,12 +10,10 @@ use gnomon_upstream::{
     members::Members,
     rpc::{self, INVALID_PARAMS, Notification, Outcome, Request, RpcError},
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 /// Most tasks, and most pages, that a session keeps.
 const MOST: usize = 128;
@@ -36,7 +34,7 @@ struct Table {
 
 impl Lent {
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Whether the client has this task for that server.

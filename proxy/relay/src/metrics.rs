@@ -8,12 +8,10 @@ use gnomon_upstream::{
     catalogue::Kind,
     left_out::{LeftOut, Reason},
 };
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use smol_str::SmolStr;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// The reason that a request was refused before it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +118,7 @@ struct Shown(Mutex<HashMap<(SmolStr, SmolStr), usize>>);
 
 impl Shown {
     fn table(&self) -> MutexGuard<'_, HashMap<(SmolStr, SmolStr), usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,14 +4,12 @@
 use crate::unsent::Recipient;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
+use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     convert::Infallible,
     pin::Pin,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -207,8 +205,8 @@ impl Stream {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.state.lock()
     }
 
     /// Tells the client that it can come back to this place.

@@ -2,7 +2,8 @@
 
 use crate::{hearing::Hearing, held::Upstream};
 use gnomon_upstream::LegacySession;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// One with each server that was needed.
 #[derive(Default)]
@@ -18,7 +19,7 @@ pub(crate) struct OwnSession {
 
 impl OwnSession {
     fn hearing(&self) -> MutexGuard<'_, Option<Hearing>> {
-        self.hearing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.hearing.lock()
     }
 
     /// The server is heard by this from now on.
@@ -34,7 +35,7 @@ impl OwnSession {
 
 impl OwnSessions {
     fn list(&self) -> MutexGuard<'_, Vec<Arc<OwnSession>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// All of them.

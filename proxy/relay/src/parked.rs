@@ -15,12 +15,9 @@ use crate::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gnomon_shares::{Amount, Share, Yielding};
 use gnomon_upstream::{Conversation, LegacySession, rpc::Id, take_place};
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::{SmolStr, format_smolstr};
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 /// Most calls of a portal.
 const MOST: usize = 1024;
@@ -145,7 +142,7 @@ impl Parked {
     }
 
     fn table(&self) -> MutexGuard<'_, Table<ParkedCall>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Keeps a call; gives the name to take it up by (`requestState`). None where the system has no random numbers.

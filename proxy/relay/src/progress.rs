@@ -9,9 +9,9 @@ use gnomon_upstream::{
     members::Members,
     rpc::{Id, Notification},
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use smol_str::SmolStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The token of a request, if its sender wants to be told of progress.
 pub fn token(params: Option<&Bytes>) -> Option<Id> {
@@ -43,7 +43,7 @@ pub struct Reported(Mutex<Vec<(SmolStr, Id)>>);
 
 impl Reported {
     fn list(&self) -> MutexGuard<'_, Vec<(SmolStr, Id)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A call begins at this server.

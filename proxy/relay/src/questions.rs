@@ -9,11 +9,9 @@ use gnomon_upstream::{
     LegacySession, Scope,
     rpc::{self, Id, Outcome},
 };
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::oneshot;
 
 /// Most requests of servers that a client has not answered.
@@ -62,7 +60,7 @@ impl Asker {
 
 impl Questions {
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// None where too many wait.

@@ -2,11 +2,9 @@
 //! by itself goes into the answer of a call that it has open there.
 
 use crate::{emission::Emission, unsent::Recipient};
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::mpsc;
 
 /// The calls that a session has open at servers.
@@ -25,7 +23,7 @@ struct OpenCall {
 
 impl OpenCalls {
     fn calls(&self) -> MutexGuard<'_, Vec<OpenCall>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock()
     }
 
     /// A call begins at a server.

@@ -11,9 +11,10 @@ use crate::shares::owner;
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_shares::{Bounds, Refused, Share, Shares};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     pin::pin,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -216,7 +217,7 @@ impl Common {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 
     fn join(&self, room: &Room, owner: &Arc<str>, count: usize) -> Result<(), Refused> {

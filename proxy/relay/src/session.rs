@@ -31,12 +31,13 @@ use gnomon_upstream::{
     Client, LegacySession, Owner, Scope, Speaks, UpstreamError,
     rpc::{self, Id, Message, Notification, Outcome},
 };
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, VecDeque},
     ops::ControlFlow,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -96,7 +97,7 @@ pub struct StandingStream {
 
 /// Locks a mutex, also after a panic: nothing is left half done under one.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Session {

@@ -10,12 +10,9 @@ use crate::{
 use gnomon_access::Caller;
 use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::Client;
+use parking_lot::Mutex;
 use smol_str::SmolStr;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 /// Most bytes that all sessions of a portal may take, those counted with what their clients say of themselves.

@@ -19,11 +19,12 @@ use gnomon_upstream::{
     legacy::undeclared,
     rpc::{INTERNAL_ERROR, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError},
 };
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
 use std::{
     collections::HashMap,
     ops::ControlFlow,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -77,7 +78,7 @@ pub enum LeaseState {
 
 impl UnderWay {
     fn calls(&self) -> MutexGuard<'_, Vec<OneOf>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The call that a server asks for, if it is clear which that is: one that waits for an answer asks nothing more meanwhile.
@@ -216,7 +217,7 @@ impl SharedSessions {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A part in a session of the caller's with a server, opened if need be; the one of this `scope`, if there is one.

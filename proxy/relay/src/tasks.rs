@@ -17,10 +17,10 @@ use gnomon_upstream::{
     members::Members,
     rpc::{Id, quoted},
 };
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -105,7 +105,7 @@ impl Default for Tasks {
 
 impl Tasks {
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Keeps a task that a call of a tool began. An earlier owner of that id in the same session loses it.

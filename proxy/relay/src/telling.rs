@@ -3,12 +3,9 @@
 //! One that hangs holds up neither whoever has it told nor the other servers: they are told at once, and waited for at most a second.
 //! Who is slower is told all the same, within ten.
 
+use parking_lot::RwLock;
 use prometheus::{IntCounterVec, Opts};
-use std::{
-    pin::Pin,
-    sync::{LazyLock, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{pin::Pin, sync::LazyLock, time::Duration};
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
 
 /// How long whoever has servers told something waits for that.
@@ -40,7 +37,7 @@ impl Untold {
     }
 
     fn count(self) {
-        let counted = COUNTED.read().unwrap_or_else(PoisonError::into_inner);
+        let counted = COUNTED.read();
         if let Some(counter) = &*counted {
             counter.with_label_values(&[self.as_str()]).inc();
         }
@@ -59,7 +56,7 @@ pub(crate) fn counter() -> Result<IntCounterVec, prometheus::Error> {
                 were being told something, or `slow`, as they did not take it within ten seconds.";
     let counter = IntCounterVec::new(Opts::new("gnomon_portal_untold_total", help), &["reason"])?;
     Untold::ALL.iter().for_each(|why| drop(counter.with_label_values(&[why.as_str()])));
-    *COUNTED.write().unwrap_or_else(PoisonError::into_inner) = Some(counter.clone());
+    *COUNTED.write() = Some(counter.clone());
     Ok(counter)
 }
 

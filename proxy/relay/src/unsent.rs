@@ -15,8 +15,9 @@ use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_shares::Refused;
 use gnomon_upstream::rpc::{INTERNAL_ERROR, Id, Outcome, RpcError, response, response_pieces};
+use parking_lot::Mutex;
 use std::{
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -119,7 +120,7 @@ impl Recipient {
         if let Some(metrics) = &self.metrics {
             metrics.refused(Lacking::Room);
         }
-        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = TOLD.lock();
         if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
             *told = Some(Instant::now());
             tracing::warn!(caller = %self.owner, "what a caller does not read takes all the memory that there is for it; more is not sent");

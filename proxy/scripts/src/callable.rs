@@ -13,11 +13,12 @@ use gnomon_upstream::{
     members::Members,
     rpc::quoted,
 };
+use parking_lot::Mutex;
 use serde_json::Value;
 use smol_str::{SmolStr, format_smolstr};
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
 };
 
 /// Most bytes of tools that `codemode.tools()` tells in full: as values they take a script many times as much.
@@ -113,7 +114,7 @@ impl Callables {
         caller: &Caller,
         may_know: impl Fn(&Policy, Offered<'_>) -> bool,
     ) -> Arc<Callable> {
-        let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.0.lock();
         let found = {
             let mut kept = kept();
             let is_stock = |stock: &Stock| Arc::ptr_eq(&stock.view, &view) && Arc::ptr_eq(&stock.approved, &approved);

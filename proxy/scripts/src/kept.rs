@@ -5,10 +5,11 @@
 
 use gnomon_relay::parked::unguessable;
 use gnomon_shares::{Amount, Yielding};
+use parking_lot::Mutex;
 use smol_str::SmolStr;
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -48,7 +49,7 @@ impl Kept {
             return None;
         }
         let id = unguessable()?;
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.0.lock();
         table.forget_old();
         while table.is_too_much(owner, json.len()) {
             table.forget_oldest_of(owner);
@@ -64,7 +65,7 @@ impl Kept {
 
     /// The result of this name for this owner.
     pub fn get(&self, owner: &SmolStr, id: &str) -> Option<Arc<str>> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.0.lock();
         table.forget_old();
         table.results.iter().find(|result| result.id == id && result.owner == *owner).map(|result| result.json.clone())
     }
@@ -125,7 +126,7 @@ mod tests {
             kept.keep(&SmolStr::new(format!("caller {caller}")), &long).unwrap();
             kept.keep(&SmolStr::new(format!("caller {caller}")), &long).unwrap();
         }
-        let table = kept.0.lock().unwrap();
+        let table = kept.0.lock();
         let bytes: usize = table.results.iter().map(|result| result.json.len()).sum();
         assert!(bytes <= MOST.bytes && table.results.len() == 8 && table.shares.all().bytes == bytes, "{bytes}");
     }

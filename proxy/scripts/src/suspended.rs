@@ -7,11 +7,12 @@
 
 use gnomon_relay::{emission::Emission, parked::unguessable, waiting::Waiting};
 use gnomon_upstream::rpc::{INTERNAL_ERROR, Outcome, RpcError};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use smol_str::SmolStr;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -122,7 +123,7 @@ impl Suspended {
         running: Running,
         answer: oneshot::Sender<Answer>,
     ) -> Result<SmolStr, (Running, oneshot::Sender<Answer>)> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.0.lock();
         // Whoever was given up has closed its end by itself.
         table.retain(|_, kept| !kept.answer.is_closed() && kept.since.elapsed() < PATIENCE);
         let theirs = table.values().filter(|kept| kept.caller == *caller).count();
@@ -137,7 +138,7 @@ impl Suspended {
 
     /// Takes one up again with the answers: the same caller, calling the same tool.
     pub(super) fn take(&self, state: &str, caller: &str, tool: &str, answers: &str) -> Option<(Running, &'static str)> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.0.lock();
         table.get(state).filter(|kept| kept.caller == caller && kept.tool == tool && !kept.answer.is_closed())?;
         let Kept { tool, running, answer, .. } = table.remove(state)?;
         drop(table);

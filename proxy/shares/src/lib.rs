@@ -36,8 +36,9 @@ pub use seats::{Seat, Seats};
 pub use turns::Turns;
 pub use yielding::{Amount, Yielding};
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::{Notify, futures::Notified};
 
 /// The number of places, in all and for one principal.
@@ -175,7 +176,7 @@ impl Shares {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }
 

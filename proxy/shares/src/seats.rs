@@ -11,10 +11,11 @@ mod order;
 
 use crate::{Bounds, Refused, Share, Shares};
 use order::{Among, Order, Silence, Turn};
+use parking_lot::{Mutex, MutexGuard};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::{
     sync::Notify,
@@ -164,7 +165,7 @@ impl Seats {
     }
 
     fn order(&self) -> MutexGuard<'_, Order> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+        self.order.lock()
     }
 }
 
@@ -224,7 +225,7 @@ impl Seat {
     pub fn is_of(&self, user: &str) {
         // No address has a space.
         self.seats.order().is_of(self.number, format!("user {user}").into());
-        *self.of_source.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.of_source.lock() = None;
     }
 
     /// Marks the connection as silent: it may be asked to go.

@@ -5,11 +5,12 @@
 //! another name is to see that it is another.
 
 use gnomon_roots::BadRoots;
+use parking_lot::Mutex;
 use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -198,7 +199,7 @@ fn stamp(path: &Path) -> (Option<SystemTime>, u64) {
 
 impl ResolvesServerCert for Kept {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if state.looked.elapsed() >= LOOK {
             state.looked = Instant::now();
             if state.current.is_over(&self.shown) {

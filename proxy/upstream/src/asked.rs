@@ -5,9 +5,9 @@ use gnomon_catalogue::{
     members::Members,
     rpc::{Id, Message},
 };
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -22,7 +22,7 @@ pub(crate) struct Asked(Mutex<HashMap<Id, Instant>>);
 
 impl Asked {
     fn table(&self) -> MutexGuard<'_, HashMap<Id, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// The server asks this.

@@ -11,10 +11,11 @@ use gnomon_catalogue::{
     members::Members,
     rpc::{self, INTERNAL_ERROR, Id, Message, Notification, Outcome, Response, RpcError},
 };
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -109,7 +110,7 @@ impl Pipe {
         let (said, heard) = mpsc::channel(QUEUE);
         let owed = if method == "subscriptions/listen" { Owed::Sometime } else { Owed::Soon };
         {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting.lock();
             waiting.retain(|_, waiting| !waiting.said.is_closed());
             if waiting.len() >= MOST_WAITING {
                 return Err(UpstreamError::Protocol("too many requests wait for it".to_owned()));
@@ -147,7 +148,7 @@ impl Pipe {
             Ok(message) => {
                 self.asked.heard(&message);
                 // Whoever does not listen loses what is said; the line goes on. Who asks is told.
-                let unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let unasked = self.unasked.lock().clone();
                 match unasked.try_send(message) {
                     Err(TrySendError::Full(Message::Request(request)) | TrySendError::Closed(Message::Request(request))) => {
                         let nobody = RpcError::new(INTERNAL_ERROR, "nobody is here who could be asked");
@@ -163,7 +164,7 @@ impl Pipe {
     }
 
     fn answered(&self, response: Response) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         if let Some(waiting) = response.id.as_ref().and_then(|id| waiting.remove(id)) {
             let _ = waiting.said.try_send(Ok(Said::Answer(response.outcome)));
             return;
@@ -190,7 +191,7 @@ impl Pipe {
         let Ok(members) = Members::of(notification.params.as_ref()) else { return };
         let Some(id) = members.get("progressToken").and_then(|token| Id::of_json(token.as_bytes())) else { return };
         let found = {
-            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = self.waiting.lock();
             waiting.get(&id).and_then(|waiting| Some((waiting.said.clone(), waiting.token.clone()?)))
         };
         if let Some((said, token)) = found {
@@ -205,14 +206,14 @@ impl Pipe {
 
     /// The server's unsolicited messages. Only the first caller gets them.
     pub fn listen(&self) -> Option<mpsc::Receiver<Message>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.heard.lock().take()
     }
 
     /// The server's unsolicited messages, taken over from an earlier listener.
     pub fn listen_instead(&self) -> mpsc::Receiver<Message> {
         self.listen().unwrap_or_else(|| {
             let (unasked, heard) = mpsc::channel(QUEUE);
-            *self.unasked.lock().unwrap_or_else(PoisonError::into_inner) = unasked;
+            *self.unasked.lock() = unasked;
             heard
         })
     }
@@ -220,7 +221,7 @@ impl Pipe {
     /// Whether somebody waits for an answer.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.waiting.lock();
         waiting.values().any(|waiting| waiting.owed == Owed::Soon && !waiting.said.is_closed())
     }
 
@@ -238,7 +239,7 @@ impl Pipe {
     /// The line is down: nobody gets an answer any more.
     pub fn close(&self) {
         self.open.send_replace(Line::Gone);
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.waiting.lock().clear();
     }
 
     /// Whether it is down.
@@ -289,7 +290,7 @@ impl SharedLine for Pipe {
 
     /// The server is told, unless the line is busy.
     fn take_back(&self, id: &Id) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.waiting.lock().remove(id);
         let params = format!("{{\"requestId\":{},\"reason\":\"nobody waits for the answer any more\"}}", id.json());
         self.try_send(rpc::notification("notifications/cancelled", Some(params.as_bytes())));
     }

@@ -28,6 +28,7 @@ use gnomon_shares::{Bounds, Share, Turns};
 use instance::{Activity, Instance};
 use layers::Shown;
 use lines::{Line, Lines};
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
 use speech::Veil;
 use starts::Starts;
@@ -38,7 +39,7 @@ use std::{
     pin::pin,
     process::{ExitStatus, Stdio},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicU8, Ordering},
     },
     time::{Duration, Instant},
@@ -147,7 +148,7 @@ fn places(all: usize) -> Bounds {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 impl Program {

@@ -29,10 +29,11 @@ use gnomon_catalogue::catalogue::{Kind, Lists};
 use gnomon_shares::Turns;
 use granted::Watched;
 use leaving::Stays;
+use parking_lot::Mutex;
 use smol_str::SmolStr;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -191,7 +192,7 @@ impl<H: Oversight> Upstream<H> {
         if kinds.is_empty() {
             return false;
         }
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.changed.lock();
         for kind in kinds {
             if !changed.contains(kind) {
                 changed.push(*kind);
@@ -203,7 +204,7 @@ impl<H: Oversight> Upstream<H> {
     }
 
     fn take_changed(&self) -> Vec<Kind> {
-        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.changed.lock())
     }
 
     /// Asks to be told when a resource changes: whether its server grants that.

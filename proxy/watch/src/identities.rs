@@ -7,8 +7,9 @@
 //!
 //! Questions are bounded, and shared fairly between users: nobody's flood of short processes makes others unknown.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gnomon_link::{Identity, IdentityAnswer, ToSensor, UNASKED};
@@ -147,7 +148,7 @@ impl Identities {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// A number for a question of another kind.

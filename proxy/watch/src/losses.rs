@@ -3,7 +3,7 @@
 //! It files owners in a table where the oldest make way, and files none while its table of flows is full. Either takes a flood: as
 //! long as there was none, a connection without an owner is one that nobody saw begin.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 use gnomon_sensor::OWNERS;
@@ -36,7 +36,7 @@ impl Losses {
 
     /// A connection that the proxy may ask for began.
     pub fn filed(&self, now: Instant) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.0.lock();
         seen.turn(now);
         let place = seen.second as usize % WAITS;
         if let Some(filed) = seen.filed.get_mut(place) {
@@ -46,12 +46,12 @@ impl Losses {
 
     /// Notes a connection whose owner was not filed, or of which nothing is known.
     pub fn unfiled(&self, now: Instant) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).unfiled = Some(now);
+        self.0.lock().unfiled = Some(now);
     }
 
     /// True if an owner that is not there can have been lost.
     pub fn are_possible(&self, now: Instant) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.0.lock();
         seen.turn(now);
         seen.filed.iter().sum::<u64>() > MOST || seen.unfiled.is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED)
     }

@@ -1,8 +1,9 @@
 //! The kernel half's metrics for Prometheus. Label values come from closed sets: a name from the sensor that this build does not know
 //! is left out.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use gnomon_link::{Adoption, COST, COST_KERNEL, COST_PROCESS, Feature, FeatureState, GenerationEvidence, Program as Counted};
 use gnomon_sensor::{Close, Outcome, Program, Reason};
@@ -193,7 +194,7 @@ impl WatchMetrics {
 
     pub(crate) fn began(&self, features: &[Feature]) {
         // A sensor counts from its start.
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.last.lock().clear();
         self.features(features);
         self.up.set(1);
     }
@@ -222,7 +223,7 @@ impl WatchMetrics {
     /// True if connections began meanwhile whose owners were not filed, or that are not in the ring.
     pub(crate) fn counted(&self, programs: &[Counted]) -> bool {
         let mut unfiled = false;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         for program in programs {
             if program.name.as_str() == COST {
                 self.cost(program);

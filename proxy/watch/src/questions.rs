@@ -1,8 +1,8 @@
 //! What the proxy asks the sensor and waits for.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
@@ -39,7 +39,7 @@ impl Questions {
 
     pub fn wait_for(&self, token: u64) -> oneshot::Receiver<Answer> {
         let (tell, told) = oneshot::channel();
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if open.len() >= WAITED_FOR {
             // Whoever has a turn waits: the others have given up.
             open.retain(|_, waiting| !waiting.is_closed());
@@ -49,7 +49,7 @@ impl Questions {
     }
 
     pub fn answer(&self, token: u64, answer: Answer) {
-        if let Some(tell) = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&token) {
+        if let Some(tell) = self.open.lock().remove(&token) {
             let _ = tell.send(answer);
         }
     }
@@ -57,6 +57,6 @@ impl Questions {
     /// Ends all requests: no answer will come.
     pub fn close(&self) {
         self.turns.close();
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.open.lock().clear();
     }
 }

@@ -1,8 +1,9 @@
 //! One sensor, from its welcome to its end: the thread that reads records, the heart, and what is known meanwhile.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -95,7 +96,7 @@ impl Session {
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock()
     }
 
     /// Starts the thread that reads records; it ends with the session.
@@ -127,7 +128,7 @@ impl Session {
     /// Takes the sensor's features, reported unasked: each that it gave up while it ran, or has again, becomes an event, as nobody misses
     /// what is no longer seen.
     pub fn changed(&self, features: &[Feature]) {
-        let mut known = self.features.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.features.lock();
         for feature in features {
             let before = known.insert(feature.name.to_string(), feature.state);
             let name = &*feature.name;
@@ -157,7 +158,7 @@ impl Session {
         self.minor.store(minor, Ordering::Release);
         self.metrics.began(features);
         let known = features.iter().map(|feature| (feature.name.to_string(), feature.state)).collect();
-        *self.features.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        *self.features.lock() = known;
     }
 
     /// True if the sensor speaks this minor version of the protocol.
@@ -167,14 +168,14 @@ impl Session {
 
     /// True if the kernel half lacks a part without which no connection has an owner.
     pub fn tells_no_owners(&self) -> bool {
-        let features = self.features.lock().unwrap_or_else(PoisonError::into_inner);
+        let features = self.features.lock();
         let parts = [Program::Connect4, Program::Connect6, Program::SockOps, Program::Sockopt];
         parts.iter().any(|part| features.get(part.name()).is_some_and(|state| *state != FeatureState::Ok))
     }
 
     /// True if the sensor can open sockets as other users.
     pub fn acts_as_users(&self) -> bool {
-        let features = self.features.lock().unwrap_or_else(PoisonError::into_inner);
+        let features = self.features.lock();
         ["cap_setuid", "cap_setgid"].iter().all(|name| features.get(*name) == Some(&FeatureState::Ok))
     }
 
@@ -223,12 +224,12 @@ impl Session {
 
     /// Asks for listeners in the namespace of a program that is to be redirected and has none.
     fn listen_where(&self, owner: &Owner, now: Instant) {
-        let own = self.listening.lock().unwrap_or_else(PoisonError::into_inner).own;
+        let own = self.listening.lock().own;
         // Our own namespace has them soon, or has lost them for good. Kernels that know no cookies name none.
         if owner.netns == 0 || own.is_none_or(|own| own == owner.netns) || !self.speaks(SINCE_LISTEN_WHERE) {
             return;
         }
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         if asked.len() >= MOST_ASKED {
             asked.retain(|_, at| now.duration_since(*at) < ASKED_AGAIN);
         }
@@ -289,7 +290,7 @@ impl Session {
     /// Runs a task until the session ends.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let handle = tokio::spawn(task).abort_handle();
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock();
         if self.has_ended() {
             handle.abort();
         } else {
@@ -319,10 +320,10 @@ impl Session {
         self.identities.close();
         self.questions.close();
         self.metrics.ended();
-        for task in std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner)) {
+        for task in std::mem::take(&mut *self.tasks.lock()) {
             task.abort();
         }
-        let listening = std::mem::take(&mut *self.listening.lock().unwrap_or_else(PoisonError::into_inner));
+        let listening = std::mem::take(&mut *self.listening.lock());
         if let Some(to) = listening.to {
             listening.keys.into_iter().for_each(|key| to.remove(key));
         }

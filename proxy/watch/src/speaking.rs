@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gnomon_http::NetNs;
@@ -120,7 +120,7 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
 }
 
 fn add(session: &Session, token: u64, netns: u64, listeners: Vec<OwnedFd>) -> Result<(), WatchError> {
-    let mut listening = session.listening.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut listening = session.listening.lock();
     if token != UNASKED {
         // It was asked for our own only.
         listening.own = Some(netns);

@@ -1,11 +1,12 @@
 //! The proxy's connection to the kernel half: one watch, and under it one sensor after the other.
 
+use parking_lot::Mutex;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -139,7 +140,7 @@ impl Watch {
         session.spawn(session.counting());
         self.session.store(Some(session.clone()));
         self.joined.fetch_add(1, Ordering::AcqRel);
-        let before = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = self.listeners.lock().clone();
         match before {
             Some(listeners) => listen(&session, listeners).await,
             None => Ok(()),
@@ -152,7 +153,7 @@ impl Watch {
     /// # Errors
     /// There is no sensor, it refuses, or the proxy does not take the listeners. Nothing is redirected here then.
     pub async fn listen_here(&self, listeners: &RedirectedListeners) -> Result<(), WatchError> {
-        *self.listeners.lock().unwrap_or_else(PoisonError::into_inner) = Some(listeners.clone());
+        *self.listeners.lock() = Some(listeners.clone());
         let session = self.session.load_full().filter(|session| !session.has_ended()).ok_or(WatchError::Gone)?;
         listen(&session, listeners.clone()).await
     }
@@ -327,7 +328,7 @@ fn is_address_of_this_host(ip: IpAddr) -> bool {
 }
 
 async fn listen(session: &Session, to: RedirectedListeners) -> Result<(), WatchError> {
-    session.listening.lock().unwrap_or_else(PoisonError::into_inner).to = Some(to);
+    session.listening.lock().to = Some(to);
     // 0: whichever namespace this process is in.
     ask(session, |token| ToSensor::ListenIn { token, netns_cookie: 0, pid: std::process::id() }).await.map(drop)
 }

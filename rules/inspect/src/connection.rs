@@ -10,8 +10,9 @@ use crate::{
 };
 use gnomon_engine::{Answer, Mode, Progress, RuleSet, Verdict};
 use gnomon_observe::{Action, Channel, Class, Confidence, Evidence, Field, Lookup, Observation, Phase, Value};
+use parking_lot::Mutex;
 use smol_str::{SmolStr, format_smolstr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The judged parts of a ClientHello.
 #[derive(Clone, Debug, Default)]
@@ -135,7 +136,7 @@ impl Connection {
     }
 
     pub(crate) fn place(&self, path: &str) -> RequestPath {
-        let mut last = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.place.lock();
         match &*last {
             Some(place) if place.path == path => place.clone(),
             _ => last.insert(self.make_place(path)).clone(),

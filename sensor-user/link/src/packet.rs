@@ -1,9 +1,9 @@
 //! One message in, one message out, without waiting. Waiting is the channels' business.
 
+use parking_lot::Mutex;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::cmsg_space;
 use rustix::io::{Errno, retry_on_intr};
@@ -85,7 +85,7 @@ impl Inbox {
     /// Receives the next message, whole or not at all.
     pub(crate) fn receive<M: Message>(&self, socket: BorrowedFd<'_>) -> Result<Attempt<Received<M>>, LinkError> {
         // Nothing that a panic could have left half done is in there.
-        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = self.0.lock();
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC | RecvFlags::TRUNC;

@@ -1,8 +1,8 @@
 //! Identities of processes, read by a few threads: each answer may take a while, and requests must not wait for each other.
 
+use parking_lot::Mutex;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, Scope};
 
 use gnomon_host::identity::{BootTime, Generation, Resolver};
@@ -48,7 +48,7 @@ pub(crate) fn start<'scope, 'env>(
 fn answer(waiting: &Mutex<Receiver<Question>>, resolver: &Resolver, link: &SensorEnd) {
     loop {
         // Taken by one, answered without the lock.
-        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = waiting.lock().recv();
         let Ok(question) = next else { return };
         let found = translate::found(resolver.identify(question.pid, question.connected, question.generation));
         if let Err(error) = link.send(&ToProxy::Process { token: question.token, found }, &[], PATIENCE) {

@@ -1,11 +1,11 @@
 //! The kernel half, attached, and what may be done to it from several threads.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gnomon_host::doctor::{CAPABILITIES, Capability, Need};
@@ -121,7 +121,7 @@ impl Kernel {
 
     /// Keeps everything attached across exec(2).
     pub(crate) fn hand_over(self) -> Result<Handed, KernelError> {
-        let held = self.held.into_inner().unwrap_or_else(PoisonError::into_inner).ok_or(KernelError::Detached)?;
+        let held = self.held.into_inner().ok_or(KernelError::Detached)?;
         Ok(Handed { sensor: held.sensor.hand_over()?, about: self.about })
     }
 
@@ -382,12 +382,12 @@ impl Kernel {
     }
 
     fn later(&self) -> MutexGuard<'_, Later> {
-        self.later.lock().unwrap_or_else(PoisonError::into_inner)
+        self.later.lock()
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Held>> {
         // What a panic could have left half done is in the kernel, and whole there.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }
 

@@ -7,13 +7,14 @@
 //! is left in it and it is mounted nowhere; at most [`MOST`] namespaces are served at a time. The first connection from a namespace that nobody joined
 //! from goes its own way, which is counted as `no_listener`, and has listeners opened there.
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gnomon_link::{Families, Family, SensorEnd, ToProxy, UNASKED};
@@ -375,12 +376,13 @@ impl Namespaces {
     /// Waits until the proxy accepts from a namespace's listeners. Whether it does.
     pub(crate) fn wait_for(&self, namespace: &Namespace, timeout: Duration) -> Result<(), Silent> {
         let waits = |table: &mut Table| !table.served.iter().any(|s| s.id == namespace.id && s.hand_over == HandOver::Accepting);
-        let waited = self.changed.wait_timeout_while(self.table(), timeout, waits).unwrap_or_else(PoisonError::into_inner).1;
-        if waited.timed_out() { Err(Silent) } else { Ok(()) }
+        let mut table = self.table();
+        self.changed.wait_while_for(&mut table, waits, timeout);
+        if waits(&mut table) { Err(Silent) } else { Ok(()) }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 }
 

@@ -1,8 +1,9 @@
 //! The threads that check what may take long: few, with a queue that is bounded, below the priority of those that serve.
 
+use parking_lot::Mutex;
 use std::{
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -36,7 +37,7 @@ fn start(number: usize, work: Arc<Mutex<Receiver<Work>>>) -> std::io::Result<()>
         // Without it they only compete on equal terms.
         let _ = rustix::process::nice(NICE);
         loop {
-            let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let next = work.lock().recv();
             match next {
                 Ok(work) => work(),
                 Err(_) => return,

@@ -4,8 +4,9 @@ mod connection;
 
 pub use connection::{HTTP1_BUFFER, MAX_FIELDS};
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::client::conn::http2;
@@ -111,7 +112,7 @@ impl<B: RequestBody> Lane<B> {
     }
 
     fn state(&self) -> MutexGuard<'_, LaneState<B>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

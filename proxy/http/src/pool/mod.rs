@@ -18,10 +18,11 @@ mod lane;
 pub use body::{RequestBody, UpstreamBody};
 pub use lane::{HTTP1_BUFFER, MAX_FIELDS};
 
+use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
@@ -248,10 +249,10 @@ impl<B: RequestBody> Inner<B> {
 
     fn lane(&self, to: &LaneKey) -> Arc<Lane<B>> {
         let shard = self.shard(to);
-        if let Some(lane) = shard.read().unwrap_or_else(PoisonError::into_inner).get(to) {
+        if let Some(lane) = shard.read().get(to) {
             return lane.clone();
         }
-        let mut lanes = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = shard.write();
         lanes.entry(to.clone()).or_insert_with(|| Arc::new(Lane::new(to.clone()))).clone()
     }
 
@@ -261,7 +262,7 @@ impl<B: RequestBody> Inner<B> {
 
     fn each_lane(&self, mut look: impl FnMut(&Lane<B>)) {
         for shard in &self.shards {
-            shard.read().unwrap_or_else(PoisonError::into_inner).values().for_each(|lane| look(lane));
+            shard.read().values().for_each(|lane| look(lane));
         }
     }
 
@@ -270,7 +271,7 @@ impl<B: RequestBody> Inner<B> {
         let Some(since) = Instant::now().checked_sub(self.options.idle_timeout) else { return };
         let (mut closed, mut remembered) = (0, 0);
         for shard in &self.shards {
-            let mut lanes = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let mut lanes = shard.write();
             lanes.retain(|_, lane| {
                 closed += lane.close_idle(since);
                 // Whoever is about to use it has it from here.

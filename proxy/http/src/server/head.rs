@@ -2,9 +2,10 @@
 
 use super::drive::Registered;
 use hyper::rt::{Sleep, Timer};
+use parking_lot::Mutex;
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -56,7 +57,7 @@ impl Future for HeadSleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.alarm.lock().unwrap_or_else(PoisonError::into_inner).poll(context, self.deadline)
+        self.alarm.lock().poll(context, self.deadline)
     }
 }
 

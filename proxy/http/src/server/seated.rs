@@ -3,12 +3,13 @@
 use super::drive::{Ended, until_stopped};
 use gnomon_shares::Seat;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     future::poll_fn,
     io,
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -40,7 +41,7 @@ impl Seated {
     }
 
     fn under_way(&self) -> MutexGuard<'_, usize> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way.lock()
     }
 
     /// A request of its begins, or what it holds its seat for otherwise.

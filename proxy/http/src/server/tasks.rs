@@ -1,11 +1,7 @@
 //! Tasks with an owner who waits for them.
 
-use std::{
-    future::poll_fn,
-    sync::{Mutex, MutexGuard, PoisonError},
-    task::Poll,
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{future::poll_fn, task::Poll, time::Duration};
 use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 /// Tasks that end with their owner: connections, their requests, and what those start.
@@ -14,7 +10,7 @@ pub struct Tasks(Mutex<JoinSet<()>>);
 
 impl Tasks {
     fn set(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Runs one more on this thread's runtime; where there is none any more, it is dropped.

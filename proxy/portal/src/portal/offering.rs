@@ -12,12 +12,9 @@ use gnomon_relay::{
     judged::Judge,
 };
 use gnomon_upstream::{Client, Reach};
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{
     sync::{broadcast, oneshot},
     task::JoinSet,
@@ -54,7 +51,7 @@ pub(crate) struct Keeping {
 
 impl Keeping {
     fn kept(&self) -> MutexGuard<'_, Option<HashSet<u64>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 
     /// Looks after a server, once the portal serves.

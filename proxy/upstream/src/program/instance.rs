@@ -6,12 +6,13 @@ use super::{
 };
 use crate::pipe::{Outgoing, Pipe};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fmt,
     pin::Pin,
     process::ExitStatus,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 use tokio::{
@@ -68,7 +69,7 @@ impl Activity {
 
     fn spoke(&self, pipe: &Weak<Pipe>) {
         let owes = pipe.upgrade().is_some_and(|pipe| pipe.owes());
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.0 = Instant::now();
         if owes && state.1.is_none() {
             state.1 = Some(state.0);
@@ -77,21 +78,21 @@ impl Activity {
 
     fn heard(&self, pipe: &Weak<Pipe>) {
         let (now, owes) = (Instant::now(), pipe.upgrade().is_some_and(|pipe| pipe.owes()));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (now, owes.then_some(now));
+        *self.0.lock() = (now, owes.then_some(now));
     }
 
     /// Notes that it owes nothing.
     fn is_even(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
+        self.0.lock().1 = None;
     }
 
     /// How long nothing was said either way.
     pub(super) fn rested(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.elapsed()
+        self.0.lock().0.elapsed()
     }
 
     fn silent(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1.map_or(Duration::ZERO, |since| since.elapsed())
+        self.0.lock().1.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 

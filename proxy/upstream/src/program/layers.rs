@@ -1,12 +1,10 @@
 //! The metrics of servers that are programs: what confines them, and how many of each run.
 
 use gnomon_confine::{Layer, Missing};
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::{IntGaugeVec, Opts, Registry, core::Collector as _};
 use smol_str::SmolStr;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// `gnomon_server_layer` and `gnomon_server_instances`: one for all programs of a gnomon. Servers are those of the configuration.
 #[derive(Clone, Debug)]
@@ -55,7 +53,7 @@ impl ServerLayers {
     }
 
     fn programs(&self) -> MutexGuard<'_, HashMap<SmolStr, usize>> {
-        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.programs.lock()
     }
 
     /// Records the layers of a start.

@@ -1,10 +1,8 @@
 //! Which resources of a server somebody watches, and whether the server agreed to tell of their changes.
 
+use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{BTreeSet, HashMap};
 use tokio::sync::{Notify, watch};
 
 /// A server's answer to a request to watch a resource.
@@ -35,7 +33,7 @@ impl Granting {
 
 impl Watched {
     fn table(&self) -> MutexGuard<'_, HashMap<SmolStr, (usize, watch::Sender<Granted>)>> {
-        self.by.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by.lock()
     }
 
     pub fn add(&self, uri: &SmolStr) -> Granting {

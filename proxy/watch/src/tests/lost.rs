@@ -53,7 +53,7 @@ async fn a_program_of_this_host_whose_owner_can_have_been_lost_is_refused_told_o
     assert_eq!(told.len(), 1, "{events:#?}");
     assert_eq!(told[0]["gnomon.action"], "block");
     // One whose owner is there is served meanwhile.
-    *stage.owner.lock().unwrap() = Some(Call::new(50_000).owner());
+    *stage.owner.lock() = Some(Call::new(50_000).owner());
     assert!(answer(address).await.unwrap().starts_with("HTTP/1.1 400"));
     drop(stop);
     running.await.unwrap();
@@ -87,7 +87,7 @@ async fn a_program_that_gives_up_on_a_silent_address_finds_it_refused_the_next_t
     let (address, _listener, _queued) = silent_address();
     let mut owner = Call::redirected(5).owner();
     owner.original = address;
-    *stage.owner.lock().unwrap() = Some(owner);
+    *stage.owner.lock() = Some(owner);
     let failed = |within: Duration| {
         let start = Instant::now();
         while start.elapsed() < within {

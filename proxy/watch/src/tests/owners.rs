@@ -22,7 +22,7 @@ async fn the_owner_comes_with_its_process_and_the_name_that_its_flow_has_elsewhe
     let stage = Stage::new(&[], known()).await;
     let stream = accepted().await;
     assert!(stage.watch.owner(&stream).await.is_none(), "the kernel half does not know it");
-    *stage.owner.lock().unwrap() = Some(Call::redirected(5).owner());
+    *stage.owner.lock() = Some(Call::redirected(5).owner());
     let owned = stage.watch.owner(&stream).await.unwrap();
     assert_eq!((owned.cookie, owned.redirected), (5, true));
     assert_eq!(owned.original, SocketAddr::from(([203, 0, 113, 7], 443)));
@@ -39,7 +39,7 @@ async fn the_owner_comes_with_its_process_and_the_name_that_its_flow_has_elsewhe
 async fn an_owner_that_was_asked_for_before_costs_no_question() {
     let stage = Stage::new(&[], known()).await;
     stage.connect(&Call::redirected(5)).await;
-    *stage.owner.lock().unwrap() = Some(Call::redirected(5).owner());
+    *stage.owner.lock() = Some(Call::redirected(5).owner());
     let stream = accepted().await;
     for _ in 0..10 {
         assert!(stage.watch.owner(&stream).await.is_some());
@@ -52,7 +52,7 @@ async fn an_owner_that_was_asked_for_before_costs_no_question() {
 async fn a_connection_does_not_wait_longer_than_it_may_and_its_process_is_then_unreadable_not_absent() {
     let options = WatchOptions { own_pid: None, identity_wait: Duration::from_millis(50), ..WatchOptions::default() };
     let stage = Stage::with(&[], options, silent).await;
-    *stage.owner.lock().unwrap() = Some(Call::redirected(5).owner());
+    *stage.owner.lock() = Some(Call::redirected(5).owner());
     let stream = accepted().await;
     let start = Instant::now();
     let owned = stage.watch.owner(&stream).await.unwrap();

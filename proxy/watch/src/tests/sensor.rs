@@ -1,7 +1,8 @@
 //! The sensor itself: its ring, its heartbeat, its counters, its end.
 
+use parking_lot::Mutex;
 use std::net::TcpListener as Listener;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gnomon_intercept::{Proxy, ProxyOptions};
@@ -122,7 +123,7 @@ async fn what_the_sensor_gives_up_and_has_again_is_an_event_each() {
 async fn the_end_of_the_sensor_is_told_and_another_one_can_be_joined() {
     let mut stage = Stage::new(&[], known()).await;
     assert_eq!(stage.metric("gnomon_sensor_up"), Some(1));
-    *stage.owner.lock().unwrap() = Some(Call::redirected(5).owner());
+    *stage.owner.lock() = Some(Call::redirected(5).owner());
     stage.sensor.hang_up();
     tokio::time::timeout(SOON, stage.watch.ended()).await.unwrap();
     assert_eq!(stage.metric("gnomon_sensor_up"), Some(0));
@@ -149,7 +150,7 @@ async fn listeners_that_the_sensor_opens_are_the_proxys_and_those_that_come_unas
     let script = move |message| match message {
         ToSensor::ListenIn { token, netns_cookie: 0, pid } if pid == std::process::id() => {
             let message = ToProxy::Listeners { token, netns_cookie: 1, port: address.port(), families: Families::V4 };
-            vec![(message, vec![ours.lock().unwrap().take().unwrap().into()])]
+            vec![(message, vec![ours.lock().take().unwrap().into()])]
         }
         _ => Vec::new(),
     };

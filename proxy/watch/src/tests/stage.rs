@@ -1,12 +1,13 @@
 //! A watch with a sensor that is played, and what came of it.
 
+use parking_lot::Mutex;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -74,13 +75,8 @@ impl Stage {
         let metrics = WatchMetrics::register(recorder.metrics().registry()).unwrap();
         let owner: Arc<Mutex<Option<Owner>>> = Arc::default();
         let told = owner.clone();
-        let watch = Arc::new(Watch::asking(
-            options,
-            inspector,
-            recorder.clone(),
-            metrics,
-            Box::new(move |_| io::Result::Ok(told.lock().unwrap().clone())),
-        ));
+        let watch =
+            Arc::new(Watch::asking(options, inspector, recorder.clone(), metrics, Box::new(move |_| io::Result::Ok(told.lock().clone()))));
         let sensor = Sensor::join(&watch, script).await;
         Self { watch, recorder, sensor, owner, writer: Some(writer), folder }
     }

@@ -1,8 +1,7 @@
 //! One client: who it is, what it wants, and its way into a scope.
 
+use parking_lot::Mutex;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use gnomon_host::cgroup::{CgroupError, Scope, is_inside};
@@ -225,7 +224,7 @@ impl<'a> Desk<'a> {
     }
 
     fn bundle(&self) -> Result<Bundle, JoinDenied> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing.lock();
         let folder = self.options.socket.parent().unwrap_or(Path::new("/"));
         let path = bundle::publish(&self.options.authority, folder).map_err(JoinDenied::failed)?;
         let path = path.to_str().ok_or_else(|| JoinDenied::failed("the path of the certificates is not UTF-8"))?;

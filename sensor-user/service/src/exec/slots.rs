@@ -1,6 +1,7 @@
 //! Bounds on the number of scopes: for one user, and in all.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 /// Most scopes at a time: each is an entry of a table of 4096 in the kernel half.
 const MOST: usize = 1024;
@@ -69,7 +70,7 @@ impl ScopeSlots {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 }
 

@@ -8,11 +8,9 @@ mod memory;
 mod slack;
 
 use crate::server::{Server, Speaks};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::LazyLock};
 
 /// The list of the four servers' tools, by the names that a portal gives them.
 pub const TOOLS: &str = include_str!("../../../../../codemode/tests/questions/tools.json");
@@ -72,7 +70,7 @@ static WORLD: LazyLock<Mutex<World>> = LazyLock::new(|| Mutex::new(World::new())
 
 /// The world as it is now.
 pub fn now() -> MutexGuard<'static, World> {
-    WORLD.lock().unwrap_or_else(PoisonError::into_inner)
+    WORLD.lock()
 }
 
 /// The world as it was in the beginning.
