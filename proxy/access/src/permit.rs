@@ -1,9 +1,9 @@
 //! The one way past policy: a [`Permit`], which only a [`Policy`](crate::Policy) makes, and what rules say of the same message.
 //!
 //! A road of the portal that carries a caller's request holds its permit, and what a permit owes is a list that grows (redaction, approval,
-//! charging of a budget): who carries takes it apart member by member, and does not compile until each is seen to. What sends
-//! (`gnomon_upstream`) asks for none: requests of the portal's own (levels of logs, cancellations, what becomes of tasks) go without, where
-//! at most the gate was asked whether the caller may use the server.
+//! charging of a budget): who carries takes it apart member by member, and does not compile until each is seen to. What a client says
+//! without a call takes one way as well (`Session::may_say` in `gnomon-relay`), with the permit to reach the server. The portal's own
+//! requests (cancellations, what becomes of tasks, probes) go without.
 
 use crate::LineRef;
 use gnomon_observe::Action;

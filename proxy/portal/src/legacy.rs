@@ -12,21 +12,19 @@ use gnomon_lists::sight::Sight;
 use gnomon_relay::{
     acts::Ending,
     call::{Call, Origin},
-    held::Upstream,
     judged::Whose,
     offer::Offer,
     outflow::{Outflow, event},
     session::{Session, StandingStream},
-    telling::{Telling, at_once},
 };
 use gnomon_upstream::{
-    Change, Client, LegacySession,
+    Change, Client,
     catalogue::Kind,
     endpoint::{LAST_EVENT, SESSION, VERSION},
     era::{self, Era},
     extensions,
     members::Members,
-    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, Message, Notification, Outcome, Request, RpcError, quoted},
+    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, Id, Message, Notification, Outcome, Request, RpcError},
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::USER_AGENT};
 use serde_json::json;
@@ -193,24 +191,14 @@ impl Portal {
             let text = format!("{error} of its beginning, so no server was asked; tell whoever runs this portal");
             return act.end(Ending::because(Status::Refused, "audit"), RpcError::new(INTERNAL_ERROR, text).into()).await;
         }
-        session.set_log_level(&level);
-        let params = Bytes::from(format!("{{\"level\":{}}}", quoted(&level)));
-        let tell = |(_, server): (Arc<Upstream>, Arc<LegacySession>)| {
-            let params = params.clone();
-            Box::pin(async move {
-                if let Ok(answer) = server.request(&server.id(), "logging/setLevel", Some(&params)).await {
-                    let _ = answer.outcome().await;
-                }
-            }) as Telling
-        };
-        at_once(session.servers().into_iter().map(tell).collect()).await;
+        session.ask_for_logs(call.whose(), &level).await;
         act.end(Ending::of(Status::Ok), Outcome::Result(Bytes::from_static(b"{}"))).await
     }
 
     /// Whether the rules let this pass to each server of a session.
     fn passes(&self, session: &Session, whose: Whose<'_>, notification: &Notification) -> bool {
         let text = rpc::notification(&notification.method, notification.params.as_deref());
-        session.servers().iter().all(|(server, _)| server.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()))
+        session.servers().iter().all(|(server, _)| session.may_say(whose, server, &text).is_ok())
     }
 
     async fn session_notification(&self, session: &Session, whose: Whose<'_>, notification: Notification) {
@@ -224,23 +212,12 @@ impl Portal {
             }
             "notifications/progress" => session.progressed(whose, &notification).await,
             "notifications/tasks/status" => {
-                if let Some(lent) = session.lent() {
-                    lent.task_told(whose, &notification).await;
-                }
+                let asker = session.lent().and_then(|lent| lent.asker(&notification));
+                session.say(whose, asker, &notification).await;
             }
             // Servers' sessions begin when they are needed, and were told then.
             "notifications/initialized" => {}
-            _ => {
-                let text = rpc::notification(&notification.method, notification.params.as_deref());
-                let passes = |server: &Upstream| server.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok());
-                let told = session.servers().into_iter().filter(|(server, _)| passes(server)).map(|(_, server)| {
-                    let notification = notification.clone();
-                    Box::pin(async move {
-                        let _ = server.notify(&notification.method, notification.params.as_deref()).await;
-                    }) as Telling
-                });
-                at_once(told.collect()).await;
-            }
+            _ => session.say(whose, session.servers(), &notification).await,
         }
     }
 

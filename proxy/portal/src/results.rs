@@ -24,9 +24,12 @@ pub(crate) fn refused(routed: &Routed, error: &CallError, server: &str) -> (Outc
         CallError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
         CallError::Upstream(UpstreamError::Rpc(outcome)) => return (outcome.clone(), answered(outcome)),
         // Ours to say: the server has no part in it.
-        CallError::Untranslatable(_) | CallError::NotTakenUp(_) | CallError::NotKept | CallError::NoRoom | CallError::Unfulfilled(_) => {
-            Ending::because(Status::Refused, error.kind())
-        }
+        CallError::Untranslatable(_)
+        | CallError::NotTakenUp(_)
+        | CallError::NotKept
+        | CallError::NoRoom
+        | CallError::Withdrawn
+        | CallError::Unfulfilled(_) => Ending::because(Status::Refused, error.kind()),
         CallError::Upstream(_) | CallError::Unrecorded => Ending::because(Status::Unavailable, error.kind()),
     };
     match error {

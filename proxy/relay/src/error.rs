@@ -17,6 +17,9 @@ pub enum CallError {
     /// A rule refuses what was to be sent, or what came back.
     #[error("{}", .0.text)]
     Refused(Box<Refusal>),
+    /// Policy does not let the caller use the server, or no longer.
+    #[error("the client may not use this server")]
+    Withdrawn,
     /// Policy allows it on a condition that nothing here can meet.
     #[error("it was not passed on, since {0}, which cannot be done here")]
     Unfulfilled(&'static str),
@@ -45,7 +48,7 @@ impl CallError {
             Self::Refused(refusal) => RpcError::new(INVALID_REQUEST, refusal.text.clone())
                 .with(json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}}))
                 .into(),
-            Self::Unfulfilled(_) => RpcError::new(INVALID_REQUEST, self.to_string()).into(),
+            Self::Withdrawn | Self::Unfulfilled(_) => RpcError::new(INVALID_REQUEST, self.to_string()).into(),
             Self::Unrecorded => RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {self}")).with(json!({"server": server})).into(),
             Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
             Self::NotKept | Self::NoRoom => RpcError::new(INTERNAL_ERROR, self.to_string()).into(),
@@ -58,6 +61,7 @@ impl CallError {
         match self {
             Self::Upstream(error) => error.kind(),
             Self::Refused(_) => "refused",
+            Self::Withdrawn => "withdrawn",
             Self::Unfulfilled(_) => "unfulfilled",
             Self::Unrecorded => "unrecorded",
             Self::NotTakenUp(_) => "unknown_state",

@@ -1,5 +1,6 @@
-//! Who may know, do and hear what, for all parts of a portal: what policy says now. Roads ask here. That nothing else asks the policy, a
-//! test holds the sources to, by the usual spellings; that everything which is sent was asked for, nothing holds but the roads' own tests.
+//! Who may know, do and hear what, for all parts of a portal: what policy says now. Roads ask here, and what clients say without a call
+//! (`Session::may_say`). That nothing else asks the policy, and that nothing else asks the rules about what a client says, a test holds the
+//! sources to, by the usual spellings.
 
 use crate::{held::Upstream, related::is_of_task};
 use arc_swap::{ArcSwap, Guard};
@@ -134,6 +135,9 @@ mod tests {
                 ];
                 let asks = asks.iter().any(|ask| text.contains(ask));
                 assert!(!asks || path.ends_with("gate.rs"), "{} asks the policy itself: ask the gate", path.display());
+                let says = text.contains("judge.said(") || text.contains(".notify(");
+                let ways = ["session/saying.rs", "pending.rs", "gate.rs"].iter().any(|file| path.ends_with(file));
+                assert!(!says || ways, "{} tells a server something by a way of its own: Session::say", path.display());
             }
         }
         assert!(read > 40, "{read} files");

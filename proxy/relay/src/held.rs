@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_upstream::{
-    News, Oversight, UpstreamError,
+    LegacySession, News, Oversight, UpstreamError,
     catalogue::Kind,
     left_out::LeftOut,
     members::Members,
@@ -19,10 +19,16 @@ use gnomon_upstream::{
 use parking_lot::Mutex;
 use prometheus::IntGauge;
 use smol_str::SmolStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// A server of a portal.
 pub type Upstream = gnomon_upstream::Upstream<Held>;
+
+/// A server, and the session that a client has with it.
+pub type Reached = (Arc<Upstream>, Arc<LegacySession>);
 
 /// The portal's own data on one server.
 pub struct Held {

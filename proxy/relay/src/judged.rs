@@ -171,17 +171,17 @@ impl Judge {
         (Judged(Some(judged)), passes.map(|()| Action::Log))
     }
 
-    /// Judges what a client says without wanting an answer: a notification, or an answer to a server's question.
+    /// Judges what a client says without a call: the strictest action that rules have for it, or how they refuse it.
     ///
     /// # Errors
-    /// [`CallError::Refused`].
-    pub fn said(&self, whose: Whose<'_>, message: &[u8]) -> Result<(), CallError> {
+    /// The refusal.
+    pub fn said(&self, whose: Whose<'_>, message: &[u8]) -> Result<Action, Box<Refusal>> {
         let mut seen = self.seen(whose.program);
         describe(&mut seen, whose);
         let mut dialogue = self.dialogue(seen, whose.agent);
         let passes = dialogue.request_message(&[message]).and_then(|()| dialogue.answer_over());
         self.rules.recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
-        passes.map_err(CallError::Refused)
+        passes.map(|()| Action::Log)
     }
 
     /// Judges what a server says to a client that asked nothing.

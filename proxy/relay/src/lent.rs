@@ -4,11 +4,15 @@
 //! The client does not tell servers apart, as it sees one. So a server may ask for and cancel tasks, and say that a person is done with
 //! a page, only where its own question brought them about. Each session keeps so many; of more, the oldest is forgotten.
 
-use crate::{held::Upstream, judged::Whose, names::shortened, tasks::begun, telling::at_once};
+use crate::{
+    held::{Reached, Upstream},
+    names::shortened,
+    tasks::begun,
+};
 use gnomon_upstream::{
     LegacySession,
     members::Members,
-    rpc::{self, INVALID_PARAMS, Notification, Outcome, Request, RpcError},
+    rpc::{INVALID_PARAMS, Notification, Outcome, Request, RpcError},
 };
 use parking_lot::{Mutex, MutexGuard};
 use serde_json::value::RawValue;
@@ -86,25 +90,18 @@ impl Lent {
         }
     }
 
-    /// The client tells of a task: the server whose question began it hears that.
-    pub async fn task_told(&self, whose: Whose<'_>, notification: &Notification) {
+    /// The server whose question began the task that the client tells of.
+    pub fn asker(&self, notification: &Notification) -> Option<Reached> {
         let id = Members::of(notification.params.as_ref()).ok().and_then(|params| params.text("taskId").map(SmolStr::new));
         let of = |id: SmolStr| {
             let table = self.table();
             table.tasks.iter().rfind(|(_, _, task)| *task == id).map(|(upstream, session, _)| (upstream.clone(), session.clone()))
         };
-        let Some((upstream, session)) = id.and_then(of) else {
+        let asker = id.and_then(of);
+        if asker.is_none() {
             tracing::debug!("a client's `{}` is dropped: no server's question began that task", notification.method);
-            return;
-        };
-        let text = rpc::notification(&notification.method, notification.params.as_deref());
-        if upstream.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
-            let notification = notification.clone();
-            let told = Box::pin(async move {
-                let _ = session.notify(&notification.method, notification.params.as_deref()).await;
-            });
-            at_once(vec![told]).await;
         }
+        asker
     }
 
     fn goes_to_page(&self, server: &SmolStr, id: &str) {

@@ -30,6 +30,7 @@ pub mod not_taken_up;
 pub mod noted;
 pub mod offer;
 pub mod outflow;
+pub mod owed;
 mod own_sessions;
 pub mod parked;
 pub mod pending;

@@ -5,6 +5,7 @@
 //! hundred bytes.
 
 mod asking;
+mod saying;
 
 use crate::{
     acts::{Acts, AuditedSession},
@@ -232,9 +233,7 @@ impl Session {
         }
         upstream.check()?;
         let session = upstream.open_session(&self.client, Owner { holder: &self.holder, ends: &self.id }).await?;
-        let level = lock(&open.log_level).clone();
-        if let Some(level) = level {
-            let params = Bytes::from(format!("{{\"level\":{}}}", rpc::quoted(&level)));
+        if let Some(params) = self.level_for(upstream) {
             let told = async { session.request(&session.id(), "logging/setLevel", Some(&params)).await?.outcome().await };
             if let Ok(Err(UpstreamError::SessionGone)) = tokio::time::timeout(LEVEL_WITHIN, told).await {
                 return Err(UpstreamError::SessionGone);

@@ -1,7 +1,6 @@
 //! One request that a server is to answer: where it goes, and how it gets there from either era to either.
 
 mod exchange;
-mod owed;
 mod skills;
 mod stateless;
 mod tasks;
@@ -29,6 +28,7 @@ use gnomon_relay::{
     names::{Prefix, shortened},
     noted::Refused,
     outflow::Heard,
+    owed::owed,
     parked::Parked,
     questions::nobody_listens,
     related,
@@ -50,7 +50,6 @@ use gnomon_upstream::{
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION, quoted},
 };
 use http::HeaderMap;
-use owed::owed;
 use serde_json::Value;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
@@ -426,9 +425,7 @@ impl Road {
         }
         match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
             Ok(Ok(Outcome::Result(result))) => {
-                if let Some(judge) = &routed.server.held.judge {
-                    judge.said(call.whose(), &rpc::response(None, &Outcome::Result(result.clone())))?;
-                }
+                session.may_say(call.whose(), &routed.server, &rpc::response(None, &Outcome::Result(result.clone())))?;
                 Ok(serde_json::from_slice(&result).unwrap_or_default())
             }
             Ok(Ok(error @ Outcome::Error(_))) => Err(UpstreamError::Rpc(error).into()),

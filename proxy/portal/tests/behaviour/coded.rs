@@ -255,7 +255,9 @@ async fn a_script_without_end_is_told_so_and_hurts_nobody() {
     let (mut one, mut two) = (Client::modern(portal.address).at(CODE), Client::modern(portal.address).at(CODE));
     let (endless, quick) = tokio::join!(run(&mut one, "execute", "while (true) {}"), run(&mut two, "execute", "1 + 1"));
     assert_eq!(quick.text(), "2");
-    assert!(failed(&endless) && endless.text().contains("computed for more than 2 s"), "{endless:?}");
+    // On a busy machine its time in all may be over before it has computed for that long.
+    let ended = ["computed for more than 2 s", "took longer than 60 s in all"].iter().any(|why| endless.text().contains(why));
+    assert!(failed(&endless) && ended, "{endless:?}");
     let mut client = Client::modern(portal.address).at(CODE);
     assert!(failed(&client.call("portal_codemode_execute", json!({})).await), "code is missing");
 }

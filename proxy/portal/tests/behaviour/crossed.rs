@@ -295,3 +295,19 @@ async fn a_server_that_hangs_holds_up_neither_the_level_of_logs_nor_news_nor_the
     assert!(begun.elapsed() < std::time::Duration::from_secs(8), "{:?}", begun.elapsed());
     assert_eq!((two.got("logging/setLevel").len(), two.got("notifications/roots/list_changed").len()), (1, 1));
 }
+
+#[tokio::test]
+async fn a_server_that_policy_takes_from_a_caller_hears_nothing_of_its_client_any_more() {
+    let (one, two) = (server("one").await, server("two").await);
+    let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    for tool in ["one_echo", "two_echo"] {
+        client.call(tool, json!({"text": "x"})).await;
+    }
+    portal.regulate("[{allow: {servers: [two]}}]");
+    let set = client.request("logging/setLevel", json!({"level": "error"})).await;
+    assert_eq!(set.last()["result"], json!({}), "{set:?}");
+    tell(&client, notice("notifications/roots/list_changed", json!({}))).await;
+    let heard = |server: &Server| ["logging/setLevel", "notifications/roots/list_changed"].map(|method| server.got(method).len());
+    assert_eq!((heard(&two), heard(&one)), ([1, 1], [0, 0]));
+}

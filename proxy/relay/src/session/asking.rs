@@ -103,10 +103,9 @@ impl Session {
                     Outcome::Result(result) => Outcome::Result(own(&result).unwrap_or(result)),
                     error @ Outcome::Error(_) => error,
                 };
-                let text = || rpc::response(Some(&id), &said);
-                let outcome = match upstream.held.judge.as_ref().map(|judge| judge.said(whose, &text())) {
-                    Some(Err(refused)) => refused.outcome(&upstream.id),
-                    Some(Ok(())) | None => match self.lent() {
+                let outcome = match self.may_say(whose, &upstream, &rpc::response(Some(&id), &said)) {
+                    Err(refused) => refused.outcome(&upstream.id),
+                    Ok(()) => match self.lent() {
                         Some(lent) => lent.lends((&upstream, &session), &method, said),
                         None => said,
                     },
@@ -136,14 +135,8 @@ impl Session {
             return;
         };
         let params = params.with(&[("progressToken", Some(token.json()))]);
-        let text = rpc::notification(&notification.method, Some(&params));
-        if upstream.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()) {
-            let method = notification.method.clone();
-            let told = Box::pin(async move {
-                let _ = session.notify(&method, Some(&params)).await;
-            });
-            at_once(vec![told]).await;
-        }
+        let reported = Notification { params: Some(params), ..notification.clone() };
+        self.say(whose, [(upstream, session)], &reported).await;
     }
 
     /// A server's word that it waits for an answer no longer, as its client knows the question. None where the question is none of

@@ -1,15 +1,15 @@
 //! What policy and rules together ask for before a message leaves.
 
+use crate::error::CallError;
 use gnomon_access::{Obligations, Permit};
 use gnomon_inspect::Refusal;
 use gnomon_observe::Action;
-use gnomon_relay::error::CallError;
 
 /// Duties before a message leaves, by policy and rules.
 ///
 /// # Errors
 /// [`CallError::Refused`] by a rule, [`CallError::Unfulfilled`] where something is owed that nothing here can do.
-pub(super) fn owed(permit: &Permit, rules: Result<Action, Box<Refusal>>) -> Result<(), CallError> {
+pub fn owed(permit: &Permit, rules: Result<Action, Box<Refusal>>) -> Result<(), CallError> {
     let (action, refusal) = match rules {
         Ok(action) => (action, None),
         Err(refusal) => (refusal.action, Some(refusal)),
@@ -32,7 +32,7 @@ mod tests {
     fn what_nobody_here_can_do_is_a_refusal() {
         let policy = Policy::parse("- allow: { servers: [code] }", "p.yml").unwrap();
         let anna = Caller::anonymous("10.1.2.3".parse().unwrap());
-        let gate = gnomon_relay::gate::Gate::new("main".into(), policy.into());
+        let gate = crate::gate::Gate::new("main".into(), policy.into());
         let Decision::Allow(permit) = gate.decide(&anna, &Asked::tool("main", "code", "read")) else { panic!("denied") };
         for action in Action::ALL {
             let passes = owed(&permit, Ok(*action));
