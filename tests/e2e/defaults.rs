@@ -7,8 +7,9 @@
 use crate::{
     caller::{Answer, Call, Caller, FILE},
     exec::GNOMON,
+    loopback,
     sensor_stage::{kill, listen_in, needs, scrape, skip, status, until, within},
-    support::{cgroup::OwnCgroup, loopback},
+    support::cgroup::OwnCgroup,
 };
 use gnomon_host::cgroup::Hierarchy;
 use rustix::process::Signal;

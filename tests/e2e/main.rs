@@ -2,11 +2,11 @@
 //! JSON value. One test binary.
 #![allow(clippy::unwrap_used)]
 
+use gnomon_stage as support;
+
 mod adopting;
 mod alerts;
-mod answers;
 mod apis;
-mod bodies;
 mod bounds;
 mod caller;
 mod confined;
@@ -15,23 +15,19 @@ mod defaults;
 mod demo;
 mod detections;
 mod disarm;
-mod evasions;
 mod exec;
 mod exec_kernel;
 mod full_disk;
-mod hold_back;
 mod joined;
 mod joined_proxy;
 mod joined_sdk;
+mod loopback;
 mod mcp;
 mod namespaces;
 mod page_bombs;
-mod passage;
-mod passages;
 mod portals;
 mod programs;
 mod quality;
-mod recorded;
 mod redirected;
 mod registering;
 mod reload;
@@ -47,7 +43,4 @@ mod sensor;
 mod sensor_stage;
 mod soak;
 mod stops;
-mod support;
 mod unchanged;
-mod unread;
-mod withheld;

@@ -1,6 +1,6 @@
 //! Requests that do not come in one neat piece: padded, cut, coded, oversized, contradictory.
 
-use crate::support::{
+use gnomon_stage::{
     HOST,
     client::{Ends, H1, H2, h2_answer},
     coding::Coding,
@@ -208,7 +208,7 @@ async fn of_a_batch_beyond_the_window_the_bad_element_is_never_complete() {
 
 #[tokio::test]
 async fn an_early_answer_does_not_let_a_blocked_upload_finish() {
-    let early = |received: &crate::support::upstream::Received| (received.path == "/rpc").then(|| Answer::json("{\"early\":true}"));
+    let early = |received: &gnomon_stage::upstream::Received| (received.path == "/rpc").then(|| Answer::json("{\"early\":true}"));
     for alpn in [H1, H2] {
         let upstream = Upstream::answering(alpn, early).await;
         let gnomon = Gnomon::with().rules(blocking()).before(&upstream).await;
@@ -246,7 +246,7 @@ async fn an_early_answer_does_not_let_a_blocked_upload_finish() {
 
 #[tokio::test]
 async fn an_early_answer_does_not_break_an_allowed_upload() {
-    let early = |received: &crate::support::upstream::Received| (received.path == "/rpc").then(|| Answer::json("{\"early\":true}"));
+    let early = |received: &gnomon_stage::upstream::Received| (received.path == "/rpc").then(|| Answer::json("{\"early\":true}"));
     let upstream = Upstream::answering(H2, early).await;
     let gnomon = Gnomon::with().rules(blocking()).before(&upstream).await;
     let body = late_name("allowed_tool");
@@ -392,7 +392,7 @@ async fn a_coding_that_cannot_be_undone_is_refused_where_a_rule_could_block_it_a
 #[tokio::test]
 async fn a_header_that_contradicts_the_body_is_detected_by_the_shipped_rules() {
     let upstream = Upstream::start(H1).await;
-    let gnomon = Gnomon::with().rules(crate::support::rules::shipped()).before(&upstream).await;
+    let gnomon = Gnomon::with().rules(gnomon_stage::rules::shipped()).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
     let further = "mcp-method: tools/list\r\nmcp-protocol-version: 2026-07-28\r\n";
     let answer = client.send(&[h1_post_with("/rpc", further, call(1, "any_tool").to_string().as_bytes())]).await;
@@ -409,7 +409,7 @@ async fn a_header_that_contradicts_the_body_is_detected_by_the_shipped_rules() {
 async fn a_request_for_another_host_than_the_handshake_named_is_misdirected_and_detected() {
     for alpn in [H1, H2] {
         let upstream = Upstream::start(alpn).await;
-        let gnomon = Gnomon::with().rules(crate::support::rules::shipped()).before(&upstream).await;
+        let gnomon = Gnomon::with().rules(gnomon_stage::rules::shipped()).before(&upstream).await;
         let body = call(1, "any_tool").to_string();
         let answer = if alpn == H1 {
             let mut client = H1::connect(&gnomon).await;
@@ -456,7 +456,7 @@ async fn two_refusals_of_one_client_server_and_rule_are_one_alert() {
 async fn the_shipped_rules_say_nothing_of_a_sanctioned_server_and_alert_on_any_other() {
     for sanctioned in [true, false] {
         let upstream = Upstream::start(H1).await;
-        let setup = Gnomon::with().rules(crate::support::rules::shipped());
+        let setup = Gnomon::with().rules(gnomon_stage::rules::shipped());
         let setup = if sanctioned { setup.sanctioned(HOST) } else { setup };
         let gnomon = setup.before(&upstream).await;
         let mut client = H1::connect(&gnomon).await;

@@ -1,7 +1,7 @@
 //! What HTTP turns into, and what it may carry besides messages.
 
 use super::*;
-use crate::support::{
+use gnomon_stage::{
     client::{Ends, H1, H2, h2_answer},
     request::{h1_head, h1_post, h1_post_with},
     upstream::{Answer, Upstream},

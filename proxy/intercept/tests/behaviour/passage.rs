@@ -1,6 +1,7 @@
 //! What is passed on unread, what cannot be reached, and who may ask.
 
-use crate::support::{
+use gnomon_intercept::{ProxyError, ProxyOptions};
+use gnomon_stage::{
     HOST,
     authority::{Authority, trusting},
     client::{self, H1, tunnel},
@@ -10,7 +11,6 @@ use crate::support::{
     soon,
     upstream::{Answer, Upstream},
 };
-use gnomon_intercept::{ProxyError, ProxyOptions};
 use rustls::pki_types::ServerName;
 use serde_json::json;
 use std::{net::SocketAddr, sync::Arc};
@@ -151,7 +151,7 @@ async fn an_upstream_whose_certificate_is_not_trusted_is_a_502_that_says_why() {
     let upstream = Upstream::start(H1).await;
     let stranger = Authority::new("somebody else");
     let gnomon =
-        Gnomon::with().rules(crate::support::rules::shipped()).resolve(HOST, upstream.address).trust(stranger.pem_file()).start().await;
+        Gnomon::with().rules(gnomon_stage::rules::shipped()).resolve(HOST, upstream.address).trust(stranger.pem_file()).start().await;
     let mut client = H1::over(client::tls(&gnomon, HOST, &["h2", "http/1.1"]).await);
     let answer = client.send(&[h1_post("/rpc", call(1, "any_tool").to_string().as_bytes())]).await;
     assert_eq!((answer.status, answer.header("x-gnomon")), (502, Some("error")));

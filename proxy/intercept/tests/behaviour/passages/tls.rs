@@ -1,7 +1,7 @@
 //! TLS that could not be read, or is not HTTP within.
 
 use super::*;
-use crate::support::{
+use gnomon_stage::{
     authority::{Authority, trusting},
     client::{H1, handshake},
     request::h1_post,

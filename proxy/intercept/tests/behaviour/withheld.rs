@@ -1,7 +1,7 @@
 //! Answers that a rule on the response refuses: withheld on every transport and content type, with words for the model,
 //! and no request rule is the weaker for them.
 
-use crate::support::{
+use gnomon_stage::{
     client::H1,
     coding::Coding,
     gnomon::Gnomon,

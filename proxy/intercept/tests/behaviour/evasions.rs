@@ -1,7 +1,7 @@
 //! Ways around that somebody would try: compressed answers, late answers, pipelining, smuggling,
 //! plain HTTP, trailers, streams beside each other.
 
-use crate::support::{
+use gnomon_stage::{
     HOST,
     client::{Ends, H1, H2, h2_answer, tunnel},
     coding::Coding,

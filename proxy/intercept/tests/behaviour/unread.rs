@@ -1,7 +1,7 @@
 //! Request bodies that somebody could read otherwise than we do: by what they say where they can be read, refused where
 //! a rule could match and they cannot, and passed on where they are other people's ordinary traffic.
 
-use crate::support::{
+use gnomon_stage::{
     HOST,
     client::{H1, H2},
     coding::Coding,
@@ -286,7 +286,7 @@ async fn what_cannot_be_read_is_refused_where_the_request_says_mcp_or_a_rule_nam
 async fn many_calls_of_one_batch_are_few_events_that_say_how_many() {
     const CALLS: usize = 5000;
     let upstream = Upstream::answering(&["http/1.1"], |received| received.end.map(|_| Answer::json("[]"))).await;
-    let gnomon = Gnomon::with().rules(crate::support::rules::shipped()).before(&upstream).await;
+    let gnomon = Gnomon::with().rules(gnomon_stage::rules::shipped()).before(&upstream).await;
     let batch: Vec<Value> = (0..CALLS).map(|n| call(n, if n % 2 == 0 { "read_file" } else { "write_file" })).collect();
     let mut client = H1::connect(&gnomon).await;
     client.send(&[h1_post("/rpc", serde_json::to_string(&batch).unwrap().as_bytes())]).await;

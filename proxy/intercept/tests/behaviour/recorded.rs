@@ -1,7 +1,7 @@
 //! What ran is recorded, when it ran: whatever the server, the client and a stop do meanwhile. Counted at the server, which acts
 //! on a call as soon as it has it.
 
-use crate::support::{
+use gnomon_stage::{
     client::{Ends, H1, H2},
     coding::Coding,
     gnomon::Gnomon,

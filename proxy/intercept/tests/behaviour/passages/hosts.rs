@@ -1,7 +1,7 @@
 //! A rule that blocks a host blocks it whatever is spoken and however it is asked for.
 
 use super::*;
-use crate::support::{
+use gnomon_stage::{
     authority::Authority,
     client::{H1, H2, handshake},
     coding::Coding,

@@ -1,7 +1,7 @@
 //! The table: ways to send a message, codings and verdicts. A blocked message leaves nothing at the
 //! upstream and its client an answer it understands; an allowed one passes byte for byte.
 
-use crate::support::{
+use gnomon_stage::{
     HOST,
     client::{Answer, H1, H2},
     coding::Coding,

@@ -9,7 +9,6 @@ pub mod eager;
 pub mod gnomon;
 pub mod har;
 pub mod lenient;
-pub mod loopback;
 pub mod neighbours;
 pub mod request;
 pub mod rules;

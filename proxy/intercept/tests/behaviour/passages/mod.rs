@@ -7,7 +7,11 @@ mod protocols;
 mod tls;
 mod within_http;
 
-use crate::support::{
+use gnomon_inspect::{Enforcement, Passage};
+use gnomon_intercept::Namespace;
+use gnomon_observe::Observation;
+use gnomon_record::{Owned, Owners};
+use gnomon_stage::{
     HOST,
     client::tunnel,
     gnomon::{Gnomon, Setup},
@@ -16,10 +20,6 @@ use crate::support::{
     rules::block,
     soon,
 };
-use gnomon_inspect::{Enforcement, Passage};
-use gnomon_intercept::Namespace;
-use gnomon_observe::Observation;
-use gnomon_record::{Owned, Owners};
 use serde_json::Value;
 use std::{
     io,

@@ -45,7 +45,7 @@ async fn no_tool_runs_by_a_request_line_that_only_its_server_understands() {
         let events = gnomon.events_until(lines().len()).await;
         let odd = told(&events, Passage::RequestLineOdd);
         assert_eq!((odd.len(), told(&events, Passage::RequestLineLong).len()), (lines().len() - 1, 1), "{events:#?}");
-        assert!(odd.iter().all(|event| event["gnomon.action"] == "block" && event["rule.id"] == crate::support::rules::id(1)));
+        assert!(odd.iter().all(|event| event["gnomon.action"] == "block" && event["rule.id"] == gnomon_stage::rules::id(1)));
     }
 }
 

@@ -1,6 +1,6 @@
 //! What comes back: judged before the client reads it where a rule asks, otherwise at once.
 
-use crate::support::{
+use gnomon_stage::{
     HOST, client,
     client::{H1, H2},
     coding::Coding,
@@ -133,7 +133,7 @@ async fn an_event_stream_over_http2_is_forwarded_event_by_event() {
 #[tokio::test]
 async fn a_call_whose_answer_is_long_in_coming_is_reported_before_it_comes() {
     let (upstream, feed) = streaming(H1).await;
-    let gnomon = Gnomon::with().rules(crate::support::rules::shipped()).before(&upstream).await;
+    let gnomon = Gnomon::with().rules(gnomon_stage::rules::shipped()).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
     client.write(&h1_post("/rpc", call(1, "slow_tool").to_string().as_bytes())).await;
     client.head().await.unwrap();
@@ -158,7 +158,7 @@ async fn a_call_whose_answer_is_long_in_coming_is_reported_before_it_comes() {
 async fn what_goes_on_after_the_event_is_told_at_its_end_and_what_does_not_is_not() {
     for (more, expected) in [(100, 1), (10_000, 2)] {
         let (upstream, feed) = streaming(H1).await;
-        let gnomon = Gnomon::with().rules(crate::support::rules::shipped()).before(&upstream).await;
+        let gnomon = Gnomon::with().rules(gnomon_stage::rules::shipped()).before(&upstream).await;
         let mut client = H1::connect(&gnomon).await;
         client.write(&h1_post("/rpc", call(1, "read_file").to_string().as_bytes())).await;
         client.head().await.unwrap();
@@ -253,7 +253,7 @@ async fn an_answer_of_the_upstreams_own_reaches_the_client_as_it_is() {
         })
     })
     .await;
-    let gnomon = Gnomon::with().rules(crate::support::rules::shipped()).before(&upstream).await;
+    let gnomon = Gnomon::with().rules(gnomon_stage::rules::shipped()).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
     let answer = client.send(&[h1_post("/rpc", request(1, "tools/list").to_string().as_bytes())]).await;
     assert_eq!((answer.status, answer.text().as_str(), answer.header("x-own")), (401, "no", Some("1")));

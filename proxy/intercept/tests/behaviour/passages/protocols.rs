@@ -1,7 +1,7 @@
 //! Protocols that are not HTTP: nobody could take them for a call.
 
 use super::*;
-use crate::support::{client::H1, request::h1_post, rules::rule, upstream::Upstream};
+use gnomon_stage::{client::H1, request::h1_post, rules::rule, upstream::Upstream};
 use serde_json::json;
 
 /// What clients say first, without a line of it being HTTP's.

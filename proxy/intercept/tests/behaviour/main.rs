@@ -1,0 +1,12 @@
+//! The inline proxy as its clients and servers have it: real sockets, real TLS, a server that acts on the first complete JSON value.
+#![allow(clippy::unwrap_used)]
+
+mod answers;
+mod bodies;
+mod evasions;
+mod hold_back;
+mod passage;
+mod passages;
+mod recorded;
+mod unread;
+mod withheld;
