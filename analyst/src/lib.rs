@@ -18,5 +18,5 @@ pub use events::Events;
 pub use inventory::Inventory;
 pub use report::Report;
 pub use review::Review;
-pub use rules::Rules;
+pub use rules::{Rules, runbook::runbook};
 pub use triage::Triage;

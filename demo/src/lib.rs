@@ -25,6 +25,8 @@ use std::{
 const ALERTS: &str = include_str!("../../deploy/prometheus/gnomon.rules.yml");
 /// The name of that alert.
 const ALERT: &str = "GnomonShadowMcpCall";
+/// The id of the shipped rule that raises it here: a message to an unsanctioned server.
+const RULE: &str = "a06d0be7-29e6-427c-8e90-673c481c5fac";
 
 /// Whether the last gnomon stays until it is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +112,9 @@ fn alert(incident: &str) -> Result<String> {
     let alert = rules.find(|rule| rule["alert"] == ALERT).with_context(|| format!("there is no alert {ALERT}"))?;
     let note = |name: &str| alert["annotations"][name].as_str().unwrap_or_default();
     let summary = note("summary").replace("{{ $labels.instance }}", "this host");
-    let command = note("command").split("{{").next().unwrap_or_default();
-    Ok(format!("{ALERT}: {summary}\ncommand: {command}{incident}\nrunbook: {}", note("runbook")))
+    // What varies is at their ends.
+    let [command, runbook] = ["command", "runbook_url"].map(|name| note(name).split("{{").next().unwrap_or_default());
+    Ok(format!("{ALERT}: {summary}\ncommand: {command}{incident}\nrunbook_url: {runbook}{RULE}"))
 }
 
 fn heading(text: &str) -> Result<()> {

@@ -32,6 +32,8 @@ pub enum Reference {
     Config,
     /// Commands and their flags
     Cli,
+    /// The runbook: what each shipped rule means, the first commands, usual false positives
+    Runbook,
     /// The JSON Schema of one event
     EventSchema,
     /// Completions for a shell
@@ -54,6 +56,7 @@ impl Reference {
             Self::Metrics => metrics()?,
             Self::Config => keys::reference(),
             Self::Cli => cli(),
+            Self::Runbook => gnomon_analyst::runbook()?,
             Self::Completions { shell } => {
                 clap_complete::generate(shell, &mut crate::Cli::command(), "gnomon", &mut io::stdout().lock());
                 return Ok(());

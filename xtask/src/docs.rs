@@ -10,12 +10,13 @@ use clap::Args;
 use std::{fs, process::Command};
 
 /// Each page and the command that prints it.
-const PAGES: [(&str, &[&str]); 6] = [
+const PAGES: [(&str, &[&str]); 7] = [
     ("docs/reference/fields.md", &["reference", "fields"]),
     ("docs/reference/audit.md", &["reference", "audit"]),
     ("docs/reference/metrics.md", &["reference", "metrics"]),
     ("docs/reference/config.md", &["reference", "config"]),
     ("docs/reference/cli.md", &["reference", "cli"]),
+    ("docs/reference/runbook.md", &["reference", "runbook"]),
     ("docs/reference/event.schema.json", &["reference", "event-schema"]),
 ];
 

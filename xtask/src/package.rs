@@ -10,6 +10,7 @@ mod guest;
 mod image;
 mod journal;
 mod layout;
+mod pages;
 mod root;
 mod snapshot;
 mod tarball;

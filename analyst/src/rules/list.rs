@@ -118,6 +118,7 @@ pub fn json(loaded: &Loaded, rule: &Rule) -> Value {
         "owasp": rule.owasp,
         "atlas": rule.atlas,
         "references": rule.references,
+        "falsepositives": rule.false_positives,
         "filters": filters.map(filter_json).collect::<Vec<_>>(),
         "change": rule.change.as_ref().map(|change| json!({
             "level": change.level, "action": change.action, "reason": change.reason, "file": change.file, "line": change.line,

@@ -5,6 +5,7 @@ mod explain;
 mod history;
 mod list;
 mod new;
+pub mod runbook;
 mod schema;
 mod show;
 

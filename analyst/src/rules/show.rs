@@ -95,6 +95,9 @@ fn page(loaded: &Loaded, rule: &Rule) -> String {
             .filter(|result| matches!(result.subject, Subject::Rule(index) if loaded.set.rule(index).is_some_and(|r| r.id == rule.id)))
     };
     line("tests", &format!("{}, {} as expected", own().count(), own().filter(|result| result.passed).count()));
+    for (place, usual) in rule.false_positives.iter().enumerate() {
+        line(if place == 0 { "usually not" } else { "" }, &clean(usual));
+    }
     for reference in &rule.references {
         line("see", &clean(reference));
     }

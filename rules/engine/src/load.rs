@@ -134,6 +134,7 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut I
     let extension = extension::read(document.get("gnomon"), report);
     let description = document.get("description").and_then(|node| text(node, report));
     let references = texts(document.get("references"), report);
+    let false_positives = texts(document.get("falsepositives"), report);
     let tags = texts(document.get("tags"), report);
     if report.errors.len() > before {
         return None;
@@ -151,6 +152,7 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut I
         status,
         description,
         references,
+        false_positives,
         tags,
         level,
         class: extension.class,

@@ -100,6 +100,8 @@ pub struct Rule {
     pub description: Option<SmolStr>,
     /// References, mostly URLs.
     pub references: Vec<SmolStr>,
+    /// What matches it and is usually no finding (Sigma's `falsepositives`).
+    pub false_positives: Vec<SmolStr>,
     /// Sigma tags such as `attack.t1102`.
     pub tags: Vec<SmolStr>,
     /// The severity of a match; `medium` when the rule does not say.

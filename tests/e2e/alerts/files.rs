@@ -114,7 +114,10 @@ fn each_alert_names_a_command_and_a_chapter_and_asks_for_what_is_there() {
         check(&known, &place, rule["expr"].as_str().unwrap());
         let Some(alert) = rule["alert"].as_str() else { continue };
         let noted = &rule["annotations"];
-        assert_eq!(noted["runbook"], format!("docs/alerts.md#{}", alert.to_lowercase()));
+        let runbook = noted["runbook_url"].as_str().unwrap();
+        let is_of_an_incident = rule["labels"]["level"].is_string() && alert != "GnomonMoreIncidents";
+        let page = if is_of_an_incident { "reference/runbook.html#{{".to_owned() } else { format!("alerts.html#{}", alert.to_lowercase()) };
+        assert!(runbook.starts_with(&format!("file:///usr/share/doc/gnomon/html/{page}")), "{alert}: {runbook}");
         assert!(chapters.contains(&format!("\n### {alert}\n")), "docs/alerts.md has no chapter on {alert}");
         assert!(tests.contains(&format!("alertname=\"{alert}\"")), "{alert} has no test");
         let of_promtool_only = FIRED_BY_PROMTOOL_ONLY.contains(&alert);

@@ -26,6 +26,7 @@ pub struct OwnCgroup(PathBuf);
 
 impl OwnCgroup {
     /// A new one. The first sweeps those of test runs that were killed, which could not.
+    #[expect(clippy::new_without_default, reason = "a cgroup is made, not a value")]
     pub fn new() -> Self {
         let mount = Hierarchy::find().unwrap().mount().to_owned();
         SWEPT.call_once(|| sweep(&mount));

@@ -23,7 +23,7 @@ const FILES: [(&str, &str); 7] = [
 ];
 
 /// Folders whose files go with the examples, where they are there.
-const EXAMPLES: [&str; 2] = ["deploy/prometheus", "deploy/grafana"];
+pub const EXAMPLES: [&str; 2] = ["deploy/prometheus", "deploy/grafana"];
 
 /// Shells, and where their completions go.
 const SHELLS: [(&str, &str); 3] = [
@@ -52,6 +52,9 @@ pub fn lay_out(tree: &Path, program: &Path) -> Result<()> {
     for (shell, to) in SHELLS {
         let completions = output(reference(program).args(["completions", shell]))?;
         put(tree, to, completions.as_bytes(), 0o644)?;
+    }
+    for (page, text) in super::pages::pages(sources)? {
+        put(tree, &format!("{}/{page}", super::pages::FOLDER), text.as_bytes(), 0o644)?;
     }
     man(tree, program)?;
     put(tree, "usr/share/doc/gnomon/changelog.gz", &gzip(&fs::read(sources.join("CHANGELOG.md"))?)?, 0o644)
