@@ -28,7 +28,7 @@ pub struct Endpoints {
 pub enum Captured {
     /// A plaintext HTTP/1 request and, if it was captured, its answer.
     Exchange {
-        /// Between whom.
+        /// The two endpoints.
         endpoints: Endpoints,
         /// The connection's first packet: time since the Unix epoch.
         when: Duration,
@@ -39,7 +39,7 @@ pub enum Captured {
     },
     /// The beginning of a TLS connection; what follows is hidden.
     Hello {
-        /// Between whom.
+        /// The two endpoints.
         endpoints: Endpoints,
         /// The connection's first packet: time since the Unix epoch.
         when: Duration,
@@ -48,7 +48,7 @@ pub enum Captured {
     },
     /// A connection, or the rest of one, that could not be judged.
     Unread {
-        /// Between whom.
+        /// The two endpoints.
         endpoints: Endpoints,
         /// The connection's first packet: time since the Unix epoch.
         when: Duration,

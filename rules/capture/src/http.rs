@@ -1,6 +1,6 @@
 //! HTTP/1 messages of a whole connection (RFC 9112): requests, answers, and which belongs to which.
 //!
-//! As a server that stops at what it cannot read, so does this: nothing behind it is guessed at.
+//! Parsing stops at the first message that cannot be read, as a server's does: the rest is not guessed at.
 
 use crate::Unread;
 
@@ -12,11 +12,11 @@ const MAX_EXCHANGES: usize = 10_000;
 /// A request or an answer, without transfer coding. Content codings are left as they were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Of a request: its method.
+    /// The method, of a request.
     pub method: String,
-    /// Of a request: its target as written.
+    /// The target as written, of a request.
     pub target: String,
-    /// Of an answer: its status.
+    /// The status, of an answer.
     pub status: u16,
     /// Header names and values in order.
     pub headers: Vec<(String, Vec<u8>)>,
@@ -135,7 +135,7 @@ fn owned(headers: &[httparse::Header<'_>]) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(|header| (header.name.to_owned(), header.value.to_vec())).collect()
 }
 
-/// None where two readers could disagree (RFC 9112 section 6.3).
+/// The framing of the body; none where two readers could disagree (RFC 9112 section 6.3).
 fn framing(message: &Message) -> Option<Framing> {
     let lengths: Vec<&[u8]> = message
         .headers

@@ -42,7 +42,7 @@ pub struct Totals {
     pub packets: u64,
     /// TCP connections.
     pub connections: u64,
-    /// Of those, TLS.
+    /// TLS connections among them.
     pub tls: u64,
     /// Bytes that TLS hid.
     pub hidden: u64,
@@ -57,10 +57,10 @@ pub struct Totals {
 /// An error of reading a capture.
 #[derive(Debug, Error)]
 pub enum CaptureError {
-    /// It is no capture.
+    /// The file is neither pcap nor pcapng.
     #[error("it is neither pcap nor pcapng")]
     NotACapture,
-    /// It breaks off or is damaged.
+    /// The capture is truncated or damaged at this packet.
     #[error("packet {0} cannot be read: the capture breaks off or is damaged")]
     Damaged(u64),
     /// A packet is larger than the buffer.
@@ -74,7 +74,7 @@ pub enum CaptureError {
 /// Reads a capture and hands out what is in it, connection by connection as they end. What was found before an error counts.
 ///
 /// # Errors
-/// It is no capture, or breaks off; the totals so far come with it.
+/// If the input is no capture, or is truncated; the totals so far come with it.
 pub fn read<R: Read>(mut reader: R, bounds: Bounds, found: &mut dyn FnMut(Captured)) -> (Totals, Result<(), CaptureError>) {
     let mut table = Table { bounds, open: HashMap::new(), order: Vec::new(), kept: 0, totals: Totals::default(), found };
     let mut magic = [0; 4];

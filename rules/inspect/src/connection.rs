@@ -34,7 +34,7 @@ pub struct Connection {
     enforcement: Enforcement,
     reviews: Arc<Reviews>,
     host_points_to_mcp: bool,
-    /// The server that it leads to, where what is asked may be for any: no rule knows that, and whoever reads of it is to.
+    /// The upstream of a connection whose requests may be for any server; not judged by rules, only reported.
     leads_to: Option<SmolStr>,
     /// The last path asked for: requests of a connection mostly share theirs.
     place: Arc<Mutex<Option<RequestPath>>>,
@@ -305,7 +305,7 @@ impl Connection {
 pub enum Telling {
     /// Only if a rule matched.
     IfMatched,
-    /// If a rule matched, or the server's name alone points to MCP and nobody sanctioned it.
+    /// If a rule matched, or the server's name alone points to MCP and the server is not sanctioned.
     IfSuspected,
     /// In any case: an operator must know.
     Always,

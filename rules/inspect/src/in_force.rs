@@ -15,7 +15,7 @@ const NEVER_ASKED: [Field; 5] = [Field::ToolName, Field::PromptName, Field::Reso
 /// A set of rules, and what follows from it.
 pub(crate) struct InForce {
     set: Arc<RuleSet>,
-    /// Those that could refuse what a server asks within its result, in the set's order.
+    /// The rules that could refuse a server's input request within its result, in the set's order.
     on_asked: Vec<RuleIndex>,
     /// True if any of the rules interferes.
     pub interferes: bool,

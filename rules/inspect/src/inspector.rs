@@ -191,7 +191,7 @@ impl Inspector {
         self.rules.store(Arc::new(InForce::new(rules)));
     }
 
-    /// What is known about servers now.
+    /// The current decisions and knowledge about servers.
     pub(crate) fn surroundings(&self) -> Guard<Arc<Surroundings>> {
         self.surroundings.load()
     }

@@ -9,10 +9,10 @@ use std::sync::LazyLock;
 /// Gnomon's own word on a message, known whatever could be read of it.
 const OWN: [Field; 7] =
     [Field::BatchIndex, Field::Malformed, Field::Mismatch, Field::Truncated, Field::Signatures, Field::Passage, Field::ExecutionId];
-/// Of the body that carries a message, and of HTTP: known where the message is not.
+/// Fields of HTTP and of the body that carries a message: known even if the message is not.
 const OF_HTTP: [Field; 4] = [Field::BodyText, Field::Mismatch, Field::HttpStatus, Field::RequestSize];
 
-/// What a request's message says.
+/// The fields that a request's message fills.
 static SAID: LazyLock<Vec<Field>> = LazyLock::new(|| {
     let said = |field: &Field| field.info().phase == Phase::Message && field.info().role == Role::Evidence;
     Field::all().filter(said).filter(|field| !OWN.contains(field) && !OF_HTTP.contains(field)).collect()

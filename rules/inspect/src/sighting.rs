@@ -1,4 +1,4 @@
-//! From what was seen and which rules matched to what is reported: at most one report per class of
+//! Turns an observation and the rules that matched it into reports: at most one report per class of
 //! detection, so that one call is one alert.
 
 use gnomon_engine::{Origin, Progress, Rule, RuleIndex, RuleSet};

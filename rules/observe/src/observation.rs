@@ -1,4 +1,4 @@
-//! One thing seen: a sparse row of the field table.
+//! One observation: a sparse row of the field table.
 
 use crate::{
     FIELD_COUNT, Family, Field, FieldRef, FieldType, Retention, UnknownField, Value,
@@ -18,12 +18,11 @@ const _: () = assert!(FIELD_COUNT < ABSENT as usize && FIELD_COUNT <= 128);
 /// The result of looking up a field in an observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lookup<'a> {
-    /// It has this value.
+    /// The field has this value.
     Value(&'a Value),
-    /// It has none.
+    /// The field has no value.
     Absent,
-    /// It has one that could not be read (past a bound, undecodable): neither a match nor a
-    /// mismatch may be concluded from it.
+    /// The field has a value that could not be read (past a bound, undecodable): neither a match nor a mismatch may be concluded from it.
     Unreadable,
 }
 

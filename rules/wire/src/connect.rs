@@ -11,7 +11,7 @@ const HEADERS: usize = 64;
 /// The result of parsing a CONNECT request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// It is there.
+    /// A complete request head.
     Whole {
         /// Bytes of its head; what follows belongs to the tunnel.
         length: usize,
@@ -22,7 +22,7 @@ pub enum Request {
     },
     /// More bytes are needed.
     Partial,
-    /// It is another request, or none, or longer than [`MAX_HEAD`].
+    /// Not a CONNECT request, or its head is longer than [`MAX_HEAD`].
     Other,
 }
 

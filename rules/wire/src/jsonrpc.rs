@@ -94,7 +94,7 @@ pub enum Finish {
 /// The likeness of a body to JSON-RPC, judged by top-level keys only. Meant for malformed bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Likeness {
-    /// Nothing seen.
+    /// No key of JSON-RPC was seen.
     #[default]
     None,
     /// A top-level `jsonrpc` key, whatever its value; or, after the JSON broke, that key's text.

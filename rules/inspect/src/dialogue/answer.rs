@@ -326,7 +326,7 @@ fn read_result(call: &mut Call, message: &Message) {
     // Clients make of a text, or of a number, what they like.
     if result.is_error_given.is_present() && result.is_error.is_none() {
         seen.set_unreadable(Field::ErrorType);
-        // What the HTTP status said stands beside it.
+        // An error type from the HTTP status stays beside it.
         seen.set_partial(Field::ErrorType);
     }
     if result.error_code_given.is_present() && result.error_code.is_none() {

@@ -1,4 +1,4 @@
-//! One call on its way: what was seen of it, how far rules are decided, and what it waits for.
+//! One call in progress: its observation, the standing of its rules, and what it waits for.
 
 use crate::said;
 use crate::sighting::{Findings, MessageFinding};
@@ -111,7 +111,7 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
             _ => None,
         });
         seen.set_some(Field::McpProtocolVersion, version);
-        // What the message says stands above what the session began with.
+        // The client's name in the message takes precedence over that of `initialize`.
         seen.set_some(Field::McpClientName, message.client_name.clone().or_else(|| message.meta.client_name.clone()));
         seen.set_some(Field::McpClientVersion, message.client_version.clone().or_else(|| message.meta.client_version.clone()));
     }
@@ -126,7 +126,7 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
         }
     }
     if message.arguments_truncated.is_cut() {
-        // What was read is dropped as well: a rule must not conclude from a part that it was all.
+        // The partial text is dropped as well: a rule must not take a part for the whole.
         seen.clear(Field::ToolArguments);
         seen.set_unreadable(Field::ToolArguments);
         seen.set_family_unreadable(Family::Argument);

@@ -113,7 +113,7 @@ pub(crate) enum Ahead {
     Open,
     /// An interfering rule waits for it.
     Waits,
-    /// It is refused: the message is read only to answer well.
+    /// The request is refused: the message is read only to answer with its id.
     Decided(Verdict),
 }
 
@@ -140,7 +140,7 @@ pub(crate) enum Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     No,
-    /// It must not pass, and its client was not told yet.
+    /// The request must not pass, and the refusal was not sent to its client yet.
     Due(Verdict),
     /// Its client was told, and the calls concerned are reported.
     Told(Verdict),

@@ -27,7 +27,7 @@ const INPUT_REQUESTS_SINCE: &str = "2026-07-28";
 /// The judging of methods that a dialogue's server sends.
 #[derive(Default)]
 pub(crate) enum Methods {
-    /// None has come.
+    /// No message of the server's has arrived.
     #[default]
     Unheard,
     /// No rule looks at them.
@@ -158,7 +158,7 @@ impl Dialogue {
             self.report(call, None);
             return None;
         };
-        // Nobody waits for an answer to it.
+        // A notification has no answer to wait for.
         let target = Target { id: None, method: call.method.clone(), kind: MessageKind::Notification };
         Some(Withheld { verdict, target, call })
     }

@@ -13,7 +13,7 @@ pub(crate) struct Named<'a> {
     pub mcp_name: Option<&'a HeaderValue>,
     pub mcp_version: Option<&'a HeaderValue>,
     pub mcp_session: Option<&'a HeaderValue>,
-    /// One of MCP's own came twice: two readers may take different ones.
+    /// True if a header of MCP's came twice: two readers may take different values.
     pub mcp_repeated: bool,
 }
 

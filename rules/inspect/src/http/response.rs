@@ -222,7 +222,7 @@ impl Exchange {
                     }
                     let Some(refusal) = exchange.take_step(&step) else { return };
                     let body = &mut exchange.response;
-                    // Nothing can be put in the place of what has left.
+                    // An event whose beginning was forwarded cannot be replaced.
                     if body.event == Event::Begun {
                         flow = EventFlow::Abort;
                         return;
@@ -237,7 +237,7 @@ impl Exchange {
         if flow == EventFlow::Continue && self.response.is_behind() { EventFlow::Behind } else { flow }
     }
 
-    /// The answer is over. What is still held of an event stream is appended to `out`.
+    /// Ends the answer. What is still held of an event stream is appended to `out`.
     pub fn response_end(&mut self, out: &mut Vec<u8>) -> Gate {
         out.append(&mut self.response.held);
         match self.dialogue.answer_over() {

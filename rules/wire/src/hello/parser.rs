@@ -14,7 +14,7 @@ pub struct HelloParser {
     limit: usize,
     /// The first bytes, until they say what the connection opens with.
     first: Vec<u8>,
-    /// They say TLS.
+    /// True once the first bytes were recognised as TLS.
     has_begun: bool,
     /// The header of the record in progress.
     header: Vec<u8>,
@@ -95,7 +95,7 @@ impl HelloParser {
         Ok(HelloStatus::Incomplete)
     }
 
-    /// Adds one byte of a record header. The minor version is nobody's business (RFC 8446 section 5.1).
+    /// Adds one byte of a record header. The minor version is ignored (RFC 8446 section 5.1).
     fn header_byte(&mut self, byte: u8) -> Result<(), HelloError> {
         let fits = match self.header.len() {
             0 => byte == HANDSHAKE,

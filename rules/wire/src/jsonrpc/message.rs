@@ -184,7 +184,7 @@ pub struct ResultFacts {
     pub input_schema: Presence,
     /// `result.isError`, where it is a boolean or null.
     pub is_error: Option<bool>,
-    /// There is a `result.isError`, of whatever type.
+    /// True if there is a `result.isError`, of any type.
     pub is_error_given: Presence,
     /// The string `result.resultType` (2026-07-28).
     pub result_type: Option<SmolStr>,
@@ -194,7 +194,7 @@ pub struct ResultFacts {
     pub input_requests_overflow: Truncation,
     /// `error.code`, where it is a whole number, however it is written.
     pub error_code: Option<i64>,
-    /// There is an `error.code`, of whatever type.
+    /// True if there is an `error.code`, of any type.
     pub error_code_given: Presence,
     /// `error.message`, at most [`super::Limits::max_capture`] bytes.
     pub error_message: Option<SmolStr>,
@@ -222,11 +222,11 @@ pub struct Message {
     pub params: ParamsShape,
     /// The string `params.name`: the tool or prompt.
     pub name: Option<SmolStr>,
-    /// There is a `params.name` that is neither a string nor null.
+    /// True if there is a `params.name` that is neither a string nor null.
     pub name_is_odd: Presence,
     /// The string `params.uri`: the resource.
     pub uri: Option<SmolStr>,
-    /// There is a `params.uri` that is neither a string nor null.
+    /// True if there is a `params.uri` that is neither a string nor null.
     pub uri_is_odd: Presence,
     /// `params.protocolVersion`: a string in MCP, an integer in ACP.
     pub protocol_version: Option<Scalar>,

@@ -71,7 +71,7 @@ pub type Sink<'a> = dyn FnMut(&Message) + 'a;
 pub struct Scanner {
     limits: Limits,
     opening: Opening,
-    /// As long as it is read as UTF-16 or UTF-32 and may be UTF-8.
+    /// Set while the body is read as UTF-16 or UTF-32 and may still be UTF-8.
     doubt: Doubt,
     leading: Leading,
     state: State,
@@ -158,7 +158,7 @@ impl Scanner {
         let mut read = self.failed.map_or(Ok(()), Err);
         wide.feed(bytes, &mut |text| read = self.read(text, sink));
         self.opening = Opening::Wide(wide);
-        // What cannot be read as the one may be the other.
+        // Bytes that are not valid in one encoding may be valid in the other.
         if self.doubt.is_open() { Ok(()) } else { read }
     }
 
