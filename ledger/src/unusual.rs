@@ -55,7 +55,7 @@ async fn unusual_in(store: &mut dyn Store, hour: i64) -> Result<Vec<Unusual>, St
         } else {
             match of_host {
                 Some(known) => known,
-                // What is usual for any user and server here.
+                // The baseline over all users and servers of the host.
                 None => *of_host.insert(usual_of(&store.hours(None, begin..hour).await?)),
             }
         };

@@ -1,5 +1,5 @@
-//! The key that signs checkpoints: Ed25519, made here, never shown. The public half belongs somewhere else: whoever verifies
-//! must not have it from the host that they verify.
+//! The key that signs checkpoints: Ed25519, generated here, never shown. The public half belongs on another machine: a verifier must not
+//! get it from the host under verification.
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -26,7 +26,7 @@ pub enum KeyError {
     /// Others can read it.
     #[error("the audit's key {path} can be read by others; `chmod 600` it, and make a new one if they did", path = .0.display())]
     Open(PathBuf),
-    /// It is something else.
+    /// The file is not an audit key.
     #[error("{path} is not a key of gnomon's audit", path = .0.display())]
     Malformed(PathBuf),
     /// No key could be made.

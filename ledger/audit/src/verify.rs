@@ -28,7 +28,7 @@ pub enum Finding {
         /// Its number.
         number: u64,
     },
-    /// Two signed checkpoints of the same number differ: somebody else has the key, or two databases use it.
+    /// Two signed checkpoints of the same number differ: the key was copied, or two databases use it.
     Forked {
         /// Their number.
         number: u64,

@@ -1,4 +1,4 @@
-//! What became of a batch.
+//! The result of delivering a batch.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub enum Delivery {
         /// The receiver's text.
         why: String,
     },
-    /// It may or may not have arrived, or will be taken later: send it again.
+    /// The batch may or may not have arrived, or the sink asks for a retry: send it again.
     Failed {
         /// The failure.
         why: String,

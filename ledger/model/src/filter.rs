@@ -34,7 +34,7 @@ impl Default for EventFilter {
 /// The order of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// As recorded.
+    /// In the order of recording.
     #[default]
     OldestFirst,
     /// The other way round.

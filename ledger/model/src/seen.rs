@@ -89,7 +89,7 @@ impl<'a> Seen<'a> {
         self.program.as_deref().map(Cow::Borrowed).or_else(|| claimed().map(Cow::Owned))
     }
 
-    /// As incidents of today count it; none where no rule stands for it.
+    /// The detection as today's incidents count it; none without a rule.
     pub(crate) fn detection(&self) -> Option<Detection<'_>> {
         Some(Detection {
             user: self.user().unwrap_or_default(),

@@ -1,5 +1,5 @@
-//! What the ledger asks of a database: little, so that another one can take its neighbour's place. What is asked has one
-//! meaning for all of them, which the tests of `ledger/contract` hold each engine to.
+//! The interface between the ledger and a database: small, so that databases are interchangeable. Each method has one meaning for all of
+//! them, which the tests of `ledger/contract` hold each engine to.
 //!
 //! An engine sums up and judges nothing: that is done before ([`Group`]) or after ([`crate::Questions`]) by the same code for all.
 
@@ -27,9 +27,9 @@ pub struct Keep {
 /// Events that were forgotten, by the reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// They were older than is kept.
+    /// Removed because older than the retention time.
     pub age: u64,
-    /// They made room.
+    /// Removed to make room.
     pub size: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What a span of time comes to: calls by day, what was found, which connections
+//! Totals over a span of time: calls by day, detections, which connections
 //! were not read. Summed from the events that retention has kept.
 //!
 //! Names were chosen by strangers, so every list is bounded; what does not fit is counted as others.

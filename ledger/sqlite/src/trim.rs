@@ -21,7 +21,7 @@ const MAX_STEPS: usize = 64;
 #[derive(Default)]
 pub(super) struct Schedule {
     retention: Option<Instant>,
-    /// What was forgotten so far.
+    /// The events removed so far.
     pub(super) forgotten: Forgotten,
 }
 
@@ -95,7 +95,7 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await?
             .rows_affected();
-        // Where no event is left, no incident is.
+        // Incidents older than all events are removed.
         sqlx::query("DELETE FROM incident WHERE last_seq < (SELECT coalesce(min(seq), 9223372036854775807) FROM event)")
             .execute(&mut *tx)
             .await?;
