@@ -52,7 +52,7 @@ impl TryFrom<&[u16]> for PortList {
 pub enum Ports {
     /// All: what is not TLS or HTTP will be spliced by the proxy.
     All,
-    /// Those listed.
+    /// The listed ports.
     Listed(PortList),
 }
 

@@ -9,13 +9,13 @@ use crate::SensorError;
 /// The status of a feature here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It works.
+    /// Works.
     Ok,
     /// This kernel does not have it.
     Unsupported(String),
     /// The kernel has it, but it failed: mostly a missing capability.
     Broken(String),
-    /// There is nothing to do, as what it builds upon is missing.
+    /// Not applicable, as a feature that it builds upon is missing.
     NotApplicable,
 }
 

@@ -41,7 +41,7 @@ impl<M: Message> Received<M> {
 /// The result of a call that may not wait.
 pub(crate) enum Attempt<T> {
     Done(T),
-    /// It would have had to wait.
+    /// The call would block.
     Blocked,
 }
 
@@ -84,7 +84,7 @@ impl Inbox {
 
     /// Receives the next message, whole or not at all.
     pub(crate) fn receive<M: Message>(&self, socket: BorrowedFd<'_>) -> Result<Attempt<Received<M>>, LinkError> {
-        // Nothing that a panic could have left half done is in there.
+        // No state in there could be left half done by a panic.
         let mut buffer = self.0.lock();
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -1,4 +1,4 @@
-//! What is right below a cgroup, and its removal.
+//! The children of a cgroup, and their removal.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 

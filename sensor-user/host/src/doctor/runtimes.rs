@@ -55,7 +55,7 @@ pub(super) fn examine(options: &Options) -> Vec<Check> {
 enum Variable {
     Unset,
     Trusts,
-    /// It names a file that does not hold our certificate, or cannot be read.
+    /// The variable names a file that does not hold our certificate, or cannot be read.
     Misses(String),
 }
 

@@ -1,7 +1,6 @@
 //! The identity of a process, as the sensor read it.
 //!
-//! What could not be read is told apart from what is not there: a rule that interferes must not take the one for the
-//! other.
+//! Unreadable is kept apart from absent: a rule that interferes must not confuse the two.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +11,9 @@ use crate::bounds::{Label, List, Long, Name};
 pub enum IdentityAnswer {
     /// This is who connected.
     Identity(Box<Identity>),
-    /// It had ended before it could be read.
+    /// The process had ended before it could be read.
     Gone,
-    /// It has called exec since it connected: what could be read is not what connected.
+    /// The process has called exec since it connected: the program that was read is not the one that connected.
     Stale,
     /// The system would not say, for this reason.
     Unreadable(Name),
@@ -90,7 +89,7 @@ pub enum CommandLine {
     Whole(Long),
     /// Their beginning.
     Cut(Long),
-    /// They could not be read.
+    /// The arguments could not be read.
     Unreadable,
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Live<'a> {
     events: OwnedFd,
     scope: Scope,
     _place: ScopeSlot,
-    /// Of the listeners where it was joined from, or where its programs were when it was taken over; none where it redirects
+    /// Leases of the listeners where it was joined from, or where its programs were when it was taken over; none where it redirects
     /// nothing by itself.
     _leases: Vec<Lease<'a>>,
 }
