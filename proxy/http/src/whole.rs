@@ -47,7 +47,7 @@ impl Whole {
         Ok(())
     }
 
-    /// How many bytes came.
+    /// The number of bytes received.
     #[must_use]
     pub fn len(&self) -> usize {
         self.first.as_ref().map_or(self.rest.len(), Bytes::len)

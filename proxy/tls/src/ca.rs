@@ -201,7 +201,7 @@ impl CertificateAuthority {
             }
             Err(e) => return Err(io_error("opening", &path)(e)),
         };
-        // Of the open file, not the path: nothing can be swapped in between.
+        // Of the open file, not the path: it cannot be swapped in between.
         let mode = file.metadata().map_err(io_error("reading", &path))?.mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(CaError::KeyExposed { path, mode });

@@ -13,7 +13,7 @@ use crate::ending::Asks;
 const SHOWS: Duration = Duration::from_millis(20);
 /// A server that closes connections that were idle for less is one that closes: who keeps them does so for seconds.
 const SOON: Duration = Duration::from_secs(1);
-/// How long that is remembered: it may be another server there by then.
+/// How long that is remembered: another server may be there after that.
 const REMEMBERED: Duration = Duration::from_secs(180);
 
 /// The behaviour of a server as seen so far.
@@ -22,7 +22,7 @@ pub(crate) enum Keeping {
     #[default]
     Unknown,
     Keeps,
-    /// It closed a connection, at that time.
+    /// The server closed a connection, at that time.
     Closes(Instant),
 }
 
@@ -46,7 +46,7 @@ impl Keeping {
         asks == Asks::Again || matches!(self, Self::Keeps)
     }
 
-    /// Whether it is worth knowing while there is no connection.
+    /// True if it is worth remembering while there is no connection.
     pub(crate) fn is_to_be_remembered(&self) -> bool {
         matches!(self, Self::Closes(when) if when.elapsed() < REMEMBERED)
     }

@@ -202,7 +202,7 @@ impl<B: RequestBody> Lane<B> {
             let Some(carrier) = self.ready(state, inner, rest, asks) else { break };
             let Some(waiting) = state.waiting.pop_front() else { break };
             if let Err(Ok(carrier)) = waiting.tell.send(Ok(carrier)) {
-                // It went away meanwhile. What is dropped here must not come back to this lane, which is locked.
+                // The waiting request was cancelled meanwhile. Dropping the carrier here must not return it to this lane, which is locked.
                 carrier.give_back_to(|returned| self.take_back(state, returned, rest));
             }
         }
@@ -237,7 +237,7 @@ impl<B: RequestBody> Lane<B> {
         }
     }
 
-    /// A request is over, and its connection free for another.
+    /// Returns a connection whose request has ended.
     pub(crate) fn returned(self: &Arc<Self>, inner: &Arc<Inner<B>>, returned: connection::Returned<B>) {
         let mut rest = Rest::default();
         let mut surplus = None;
@@ -295,7 +295,7 @@ impl<B: RequestBody> Lane<B> {
         {
             let mut state = self.state();
             if let Some(one) = state.shared.iter_mut().find(|one| one.number == number) {
-                // A server that takes none for now is asked all the same, as nobody says when it will.
+                // A server that allows no streams for now is used all the same, as it does not announce when it will.
                 (one.settled, one.most) = (true, most.max(1));
                 state.expected = most.max(1);
             }
@@ -316,7 +316,7 @@ impl<B: RequestBody> Lane<B> {
         }
     }
 
-    /// A connection is over: nothing goes over it any more.
+    /// Removes a connection that was closed.
     pub(crate) fn ended(self: &Arc<Self>, inner: &Arc<Inner<B>>, number: Option<u64>) {
         let mut rest = Rest::default();
         {

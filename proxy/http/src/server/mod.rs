@@ -5,7 +5,7 @@
 //! deadline, **join** it. Each stage is a piece of its own, as their users differ in the middle: the proxy asks whose a connection is
 //! before it serves it, a portal places it on a thread. [`Plain`] is all of them in a row, for who needs nothing between.
 //!
-//! Numbers (limits, times) are the users'. What they count in metrics they count where they turn somebody away
+//! Numbers (limits, times) are the users'. Their metrics are counted where they turn a client away
 //! ([`Admission::turn_away`]).
 
 mod accept;

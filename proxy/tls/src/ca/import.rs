@@ -1,4 +1,4 @@
-//! An authority that somebody else made: a fleet's intermediate for this host, with its key and the certificates above it.
+//! An authority issued elsewhere: a fleet's intermediate for this host, with its key and the certificates above it.
 
 use std::fs::File;
 use std::path::Path;
@@ -19,8 +19,8 @@ pub enum Present {
 
 impl CertificateAuthority {
     /// Puts an authority into the state directory: the file `chain` has its certificate first, then those above it in order (the
-    /// root may be left out), and the file `key` its private key, both in PEM, of at most 64 KiB. What is written belongs to whom the
-    /// directory belongs to.
+    /// root may be left out), and the file `key` its private key, both in PEM, of at most 64 KiB. The files written get the directory's
+    /// owner.
     ///
     /// # Errors
     /// [`CaError`]: the pair is none, has expired or may not sign; a certificate did not issue the one before it; or there is an
