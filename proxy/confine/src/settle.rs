@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The reason that programs have no control group of their own.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsettled {
-    /// It is another's to divide.
+    /// The cgroup is not delegated to gnomon.
     #[error("the cgroup {} is not delegated to gnomon (systemd: Delegate=memory pids)", .0.display())]
     NotDelegated(PathBuf),
     /// The kernel bounds nothing there.
@@ -38,7 +38,7 @@ pub enum Unsettled {
     Controller {
         /// The cgroup.
         path: PathBuf,
-        /// Of [`CONTROLLERS`], the first that is not there.
+        /// The first of [`CONTROLLERS`] that is missing.
         lacking: &'static str,
     },
     /// Other processes are in it, and would be bounded or in the way.

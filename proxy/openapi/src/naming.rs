@@ -29,7 +29,7 @@ pub fn names(operations: &[(Option<&str>, String)], longest: usize) -> Vec<Optio
     for name in names.iter().flatten() {
         *counts.entry(name.clone()).or_default() += 1;
     }
-    // Whoever writes the document could give one operation the name that another's ending makes: then neither has it.
+    // The document's author could give one operation the name that another gets by its ending: then neither has it.
     for name in &mut names {
         name.take_if(|name| counts.get(name) != Some(&1));
     }

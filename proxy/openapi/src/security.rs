@@ -17,11 +17,11 @@ pub enum Placement {
     Query(String),
     /// In a cookie of this name, which is encoded.
     Cookie(String),
-    /// As `Authorization: Bearer`: tokens of OAuth 2 and OpenID Connect too, which are fetched elsewhere.
+    /// In `Authorization: Bearer`: tokens of OAuth 2 and OpenID Connect too, which are fetched elsewhere.
     Bearer,
-    /// As `Authorization: Basic`, of `user:password`.
+    /// In `Authorization: Basic`, from `user:password`.
     Basic,
-    /// It is no secret that can be put into a request (client certificates, digests).
+    /// Not a secret that can be put into a request (client certificates, digests).
     Unsupported(SmolStr),
 }
 

@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::pair;
 use crate::zygote::{Greeting, MAX_CONTROL, Order};
 
-/// How long a zygote may take to confine itself: three forks and some fifty system calls.
+/// The timeout for a zygote to confine itself: three forks and some fifty system calls.
 const READY: Duration = Duration::from_secs(10);
 
 /// A zygote that was ready.

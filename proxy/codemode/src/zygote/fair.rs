@@ -27,7 +27,7 @@ impl Share {
         Self { pid, began: now, look: Some(now + ENOUGH) }
     }
 
-    /// How long until it is to be looked at.
+    /// The time until the next check.
     pub fn due(&self, now: Instant) -> Option<Duration> {
         self.look.map(|look| look.saturating_duration_since(now))
     }
@@ -38,11 +38,11 @@ impl Share {
             return;
         }
         if sys::processor_time(self.pid).is_some_and(|taken| taken < ENOUGH) {
-            // It waits for tools, say: looked at less and less often.
+            // A worker that waits for tools is checked less and less often.
             self.look = Some(now + ENOUGH.max(now - self.began));
             return;
         }
-        // What cannot be given way to is not worse off than before.
+        // A failure is ignored: other workers are no worse off than before.
         let _ = setpriority_process(Some(self.pid), LAST);
         self.look = None;
     }
