@@ -155,7 +155,7 @@ pub fn catalogue(files: &[PathBuf]) -> Result<HostCatalogue, Complaint> {
 fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Complaint> {
     let kind = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !kind.is_dir() {
-        // Opening a pipe or a device waits for somebody else. One that is named itself is meant (`<(…)` of a shell).
+        // Opening a pipe or a device may block. One that is named itself is meant (`<(…)` of a shell).
         if depth > 0 && !kind.is_file() {
             return Err(Complaint::input(format!("{}: not a regular file", path.display())).next("take it out of the folder of rules"));
         }

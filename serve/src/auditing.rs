@@ -75,7 +75,7 @@ impl Auditing {
     /// Starts it.
     ///
     /// # Errors
-    /// What is stored cannot be read, or cannot be continued.
+    /// If the stored chain cannot be read or continued.
     pub async fn start(stored: Stored, config: &Config, state_dir: &Path, recorder: &Arc<Recorder>) -> Result<Self> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EventSink(recorder.clone()))];
         sinks.extend(config.audit.checkpoints.iter().map(|path| Box::new(FileSink::new(path)) as Box<dyn Sink>));

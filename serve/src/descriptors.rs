@@ -76,7 +76,7 @@ impl Descriptors {
     }
 }
 
-/// How many connections each listener is to have, by the key that says so.
+/// The connections that each listener may have, by the key of the configuration.
 fn asked(config: &Config, listens: Listens) -> Vec<(String, usize)> {
     let of_proxy = (listens == Listens::All).then(|| ("proxy.max_connections".to_owned(), config.proxy.max_connections));
     let of_portals = config.portals.iter().map(|portal| (format!("portals[].max_connections of {}", portal.id), portal.max_connections));

@@ -20,7 +20,7 @@ use std::{
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Most expired approvals that are told of at once.
+/// Most expired approvals that are reported at once.
 const MAX_TOLD: usize = 256;
 
 /// Keeps reviews in force.

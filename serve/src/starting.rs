@@ -1,4 +1,4 @@
-//! What everything else stands on, opened before anything serves: rules, metrics, ledger, and the inline proxy.
+//! The foundations, opened before anything serves: rules, metrics, ledger, and the inline proxy.
 
 use crate::{
     auditing::Stored,
@@ -29,7 +29,7 @@ const GIB: u64 = 1 << 30;
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
 
-/// What is open and ready, but does not serve yet.
+/// The parts that are open and ready, but do not serve yet.
 pub struct Core {
     pub read: RuleText,
     pub metrics: Option<TcpListener>,
@@ -131,7 +131,7 @@ impl Core {
     }
 }
 
-/// How long a gnomon that still writes to the ledger is waited for: one that is about to end takes a moment.
+/// How long a start waits for another gnomon that still writes to the ledger: one that is ending takes a moment.
 const WRITES_STILL: Duration = Duration::from_secs(5);
 /// How often it is looked whether it has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

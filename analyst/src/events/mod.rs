@@ -23,7 +23,7 @@ use std::{
     time::SystemTime,
 };
 
-/// How many events are fetched at a time.
+/// The number of events fetched at a time.
 const PAGE: usize = 1_000;
 
 /// `gnomon events`.
@@ -76,7 +76,7 @@ impl Events {
     /// Does what was asked, and writes to standard output.
     ///
     /// # Errors
-    /// Those that the command tells.
+    /// The command's error.
     pub fn run(self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match self.command {

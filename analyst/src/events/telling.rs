@@ -1,4 +1,4 @@
-//! What a story says, before it is laid out: what came of the call, why the rules matched, what to do next.
+//! The content of a story, before its layout: the result of the call, why the rules matched, what to do next.
 
 use anyhow::{Context, Result};
 use gnomon_cli::line::Event;
@@ -14,19 +14,19 @@ pub struct Telling<'a> {
     pub story: &'a Story,
     pub event: Event,
     pub aftermath: Aftermath,
-    /// What the rule that decided says of itself, if it is still loaded.
+    /// The description of the rule that decided, if it is still loaded.
     pub description: Option<String>,
     /// The other rules that matched, by title where they are still loaded.
     pub others: Vec<String>,
-    /// What people made of it, oldest first, with the time in milliseconds since the Unix epoch; or why that cannot be read.
+    /// The verdicts on the event, oldest first, with the time in milliseconds since the Unix epoch; or why they cannot be read.
     pub verdicts: Result<Vec<(i64, Verdict)>, String>,
-    /// Where it cannot: what this host read of it before.
+    /// The verdicts that this host saved, if they cannot be read.
     pub recalled: Option<RecalledVerdicts>,
     /// Commands that go on from here, and what each is for.
     pub next: Vec<(String, &'static str)>,
 }
 
-/// What came of the call.
+/// The result of the call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Aftermath {
     /// In one sentence.
@@ -56,7 +56,7 @@ impl<'a> Telling<'a> {
         let aftermath = Aftermath::of(&event, outcome.as_ref());
         let mut next = next(&event);
         if verdicts.is_err() {
-            // Somebody may have judged it, and no verdict can be kept.
+            // It may have a verdict already, and none can be stored.
             next.retain(|(command, _)| !command.starts_with("gnomon triage "));
         }
         let id = event.get("event.id").and_then(Value::as_str);
@@ -66,7 +66,7 @@ impl<'a> Telling<'a> {
         Ok(Self { story, event, aftermath, description, others, verdicts, recalled: None, next })
     }
 
-    /// With what is known of verdicts from before.
+    /// Adds the saved verdicts, if the current ones cannot be read.
     #[must_use]
     pub fn recalling(self, recalled: Option<RecalledVerdicts>) -> Self {
         Self { recalled: recalled.filter(|_| self.verdicts.is_err()), ..self }
@@ -116,7 +116,7 @@ fn listed(verdicts: &[(i64, Verdict)]) -> Vec<Value> {
     verdicts.iter().map(|(at_ms, verdict)| json!({"at_ms": at_ms, "verdict": verdict})).collect()
 }
 
-/// What a rule says of itself: one that is loaded, or a detection of gnomon's own.
+/// The description of a rule: one that is loaded, or a detection of gnomon's own.
 fn described<'r>(id: &str, rules: Option<&'r RuleSet>) -> Option<&'r str> {
     let own = OWN_RULES.iter().find(|own| own.id == id).map(|own| own.doc);
     own.or_else(|| rules?.find(id)?.description.as_deref())

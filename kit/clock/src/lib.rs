@@ -35,8 +35,8 @@ pub struct KeptClock {
 }
 
 impl KeptClock {
-    /// Opens the file, or makes it (mode 0640), and goes on with what it says. `is_new` says that there is nothing old yet: then the system's clock is
-    /// believed where nothing is known. A file that cannot be used is told of in the log, and nothing is known.
+    /// Opens the file, or makes it (mode 0640), and continues with its time. With `is_new` there is no old data yet: then the system's
+    /// clock is trusted if nothing is stored. A file that cannot be used is logged, and counts as empty.
     #[must_use]
     pub fn open(path: &Path, is_new: bool) -> Self {
         let (file, known) = match open(path) {
@@ -90,7 +90,7 @@ impl KeptClock {
 }
 
 fn open(path: &Path) -> io::Result<(File, Option<Memory>)> {
-    // Whatever stands in its place is not waited for.
+    // A file of another type in its place must not block.
     let flags = libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
