@@ -19,14 +19,14 @@ use std::{
 /// Longest alias, characters.
 pub const LONGEST_ALIAS: usize = 40;
 
-/// How one entry is shown.
+/// The presentation of one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Label {
     /// The name instead of the server's own.
     pub alias: Option<SmolStr>,
     /// The description instead of the server's own.
     pub description: Option<String>,
-    /// Whether it is shown at all; unsaid it is.
+    /// Whether it is shown at all; by default it is.
     pub enabled: Option<bool>,
 }
 

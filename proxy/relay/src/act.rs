@@ -1,6 +1,6 @@
 //! A request on its way through the portal, for the audit: who, what, by which line of policy, and how it ended.
 //!
-//! An act is a duty ([`gnomon_record::Duties`]): one that nobody ended was taken back by its client, or gnomon stopped, and the
+//! An act is a duty ([`gnomon_record::Duties`]): one that is dropped was cancelled by its client, or gnomon stopped, and the
 //! attendant records it as that.
 
 use crate::{
@@ -32,7 +32,7 @@ pub struct Act {
 struct OpenAct {
     acts: Arc<Acts>,
     begun: Instant,
-    /// None once it is recorded.
+    /// The record; none once it is written.
     record: Mutex<Option<Box<Record>>>,
 }
 
@@ -108,7 +108,7 @@ impl Act {
     /// Notes that it leaves once more, as its server forgot the session: with a beginning of its own, and counted.
     ///
     /// # Errors
-    /// As [`leaves`](Self::leaves).
+    /// See [`leaves`](Self::leaves).
     pub async fn leaves_again(&self) -> Result<(), NotWritten> {
         self.note(|_, record| record.attempts = Some(record.attempts.unwrap_or(1) + 1));
         self.leaves().await

@@ -1,4 +1,4 @@
-//! Whose progress a server tells of.
+//! The calls that progress notifications of servers are about.
 //!
 //! A client names each of its calls for that with a token of its own (`_meta.progressToken`), and most count them from nought: what a
 //! server says of a token reaches its client only where the token is of a call that it has open at that server, or of a task that

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use tokio::sync::Notify;
 
-/// Most characters of a client's reason that a server is told.
+/// Most characters of a client's reason that are passed to a server.
 const LONGEST_REASON: usize = 200;
 
 /// Whether, and why, a client took a request of its back.

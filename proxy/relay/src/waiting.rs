@@ -12,7 +12,7 @@ pub struct Waiting(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many wait, and since when at least one does.
+    /// The number of waiting calls, and since when at least one does.
     now: usize,
     since: Option<Instant>,
     before: Duration,

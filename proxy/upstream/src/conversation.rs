@@ -1,4 +1,4 @@
-//! What a server says until it has answered one request.
+//! The messages of a server until it has answered one request.
 
 use crate::{asked::Asked, endpoint::Reply, error::UpstreamError, events::EventReader, heard};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 /// How often a stream that broke off is taken up again without anything new coming of it.
 const ATTEMPTS: u32 = 5;
-/// How long to wait before that, where the server does not say.
+/// The delay before a retry, unless the server names one.
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest that a server may make us wait.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
@@ -35,12 +35,12 @@ pub enum Said {
     Answer(Outcome),
     /// The stream can be taken up again from here on.
     Primed {
-        /// How long to wait before doing so.
+        /// The delay that the server asks for.
         retry: Option<Duration>,
     },
     /// The server ended the stream to go on later; the next call waits for that.
     Interrupted {
-        /// How long it asked to wait.
+        /// The delay that the server asked for.
         retry: Duration,
     },
 }
@@ -54,7 +54,7 @@ pub(crate) trait SharedLine: Send + Sync {
     fn asked(&self) -> &Asked;
     /// A request is given up, as the server has been silent for too long.
     fn fell_silent(&self);
-    /// Cancels a request for whose answer nobody waits any more.
+    /// Cancels a request whose caller no longer waits for the answer.
     fn take_back(&self, id: &Id);
 }
 
@@ -96,7 +96,7 @@ enum Way {
 }
 
 impl Beside {
-    /// As [`Conversation::next`]; messages that were heard elsewhere come first, as they were sent before.
+    /// See [`Conversation::next`]; messages that were heard elsewhere come first, as they were sent before.
     async fn next(&mut self) -> Result<Said, UpstreamError> {
         tokio::select! {
             biased;
@@ -120,7 +120,7 @@ impl Way {
     }
 }
 
-/// A request on a shared line that is taken back when nobody waits for its answer any more.
+/// A request on a shared line, which is cancelled when its caller is dropped.
 struct TakenBack {
     line: Weak<dyn SharedLine>,
     id: Option<Id>,
@@ -135,7 +135,7 @@ impl Drop for TakenBack {
 }
 
 struct Stream {
-    /// None while it is interrupted.
+    /// The event stream; none while it is interrupted.
     events: Option<EventReader>,
     /// The session that resumes it.
     session: Option<Arc<dyn Resumes>>,
@@ -163,7 +163,7 @@ impl Answer {
     /// Waits for the end of it; what is said before is passed over.
     ///
     /// # Errors
-    /// As [`Conversation::next`].
+    /// See [`Conversation::next`].
     pub async fn outcome(self) -> Result<Outcome, UpstreamError> {
         match self {
             Self::Done(outcome) => Ok(outcome),
@@ -232,7 +232,7 @@ impl Conversation {
                         }
                         return Ok(next);
                     }
-                    // Somebody thinks about what the server asks.
+                    // The server waits for an answer to its own question.
                     (Err(_), Some(line)) if line.asked().any() => {}
                     (Err(_), line) => {
                         line.inspect(|line| line.fell_silent());
@@ -265,7 +265,7 @@ impl Stream {
                     }
                     return Ok(Said::Interrupted { retry: self.retry });
                 }
-                // Somebody thinks about what the server asks.
+                // The server waits for an answer to its own question.
                 Err(UpstreamError::Timeout(_)) if self.session.as_ref().is_some_and(|session| session.asked().any()) => continue,
                 Err(error) => return Err(error),
             };

@@ -29,10 +29,10 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// How long a server may take to be told that a session is over.
+/// The timeout for ending a session at a server.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
-/// The client of a session, as the server is told.
+/// The client of a session, as announced to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
     /// `clientInfo`, JSON.
@@ -106,13 +106,13 @@ impl Client {
         members.get(needed).is_none_or(|declared| matches!(declared, "null" | "false")).then_some(needed)
     }
 
-    /// Whether it has declared anything that servers ask of clients.
+    /// True if it has declared a capability that servers may send requests for.
     #[must_use]
     pub fn may_be_asked(&self) -> bool {
         ["elicitation/create", "sampling/createMessage", "roots/list", "tasks/list"].iter().any(|method| self.lacks(method).is_none())
     }
 
-    /// How many bytes it takes.
+    /// Its size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.info.len() + self.capabilities.len()
@@ -242,7 +242,7 @@ impl LegacySession {
             return Err(UpstreamError::Protocol(format!("it chose protocol version `{shown}`")));
         }
         let face = ServerFace::of(members.get("capabilities"), members.get("serverInfo"), members.text("instructions"));
-        /// How many were opened.
+        /// The number of sessions opened so far.
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
         let asked = match &line {
@@ -344,7 +344,7 @@ impl LegacySession {
     /// The server's unsolicited messages after the event that was heard last.
     ///
     /// # Errors
-    /// As [`LegacySession::listen`].
+    /// See [`LegacySession::listen`].
     pub async fn listen_after(self: &Arc<Self>, last: Option<SmolStr>) -> Result<Listening, UpstreamError> {
         match &self.line {
             Line::Http(endpoint) => {
@@ -369,7 +369,7 @@ impl LegacySession {
         }
     }
 
-    /// Whether it must be asked for what it says by itself.
+    /// Whether its own messages must be fetched by a stream.
     #[must_use]
     pub fn speaks(&self) -> Speaks {
         match &self.line {
@@ -462,7 +462,7 @@ impl Listening {
     }
 }
 
-/// Whether this refuses the era: sessions with such a server there are none, or no longer.
+/// True if this error refuses the era: the server has no sessions, or no longer.
 pub(crate) fn is_of_other_era(outcome: &Outcome) -> bool {
     outcome.code() == Some(i64::from(UNSUPPORTED_VERSION))
 }

@@ -28,7 +28,7 @@ pub enum ModernLine {
     Http(Arc<Endpoint>),
     /// A shared line.
     Pipe(Arc<Pipe>),
-    /// None: each becomes a request of an API.
+    /// No connection: each message becomes a request of an API.
     Api(Arc<Api>),
 }
 
@@ -91,7 +91,7 @@ impl ModernPeer {
                 if let Ok(value) = HeaderValue::from_str(method) {
                     headers.insert(METHOD, value);
                 }
-                // Whoever knows the name has said it already.
+                // A caller that knows the name has set the header already.
                 if let Some(key) = mirror::named_by(method).filter(|_| !headers.contains_key(&NAME))
                     && let Ok(members) = Members::of(params)
                     && let Some(value) = members.text(key).as_deref().and_then(mirror::encoded)

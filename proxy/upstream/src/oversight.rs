@@ -1,4 +1,4 @@
-//! Who stands over what a server says to gnomon itself: its lists and its instructions.
+//! The judge of messages from a server to gnomon itself: its lists and its instructions.
 
 use crate::error::UpstreamError;
 use gnomon_catalogue::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
@@ -56,6 +56,6 @@ impl Oversight for () {
 pub enum News {
     /// Something new.
     Some,
-    /// Nothing but what it had been told before.
+    /// Nothing that was not known before.
     None,
 }

@@ -1,4 +1,4 @@
-//! What is offered of an API: reading by default, writing as far as somebody says so.
+//! The operations of an API that are offered: reading by default, writing only where configured.
 
 use gnomon_access::{Flavour, Glob};
 use gnomon_catalogue::catalogue::Listed;
@@ -8,7 +8,7 @@ use smol_str::format_smolstr;
 /// Longest path that patterns are held against, bytes.
 const MAX_PATH: usize = 512;
 
-/// Which operations are offered, and where.
+/// The operations that are offered, and where.
 #[derive(Debug, Default)]
 pub struct Selection {
     allow: Vec<Pattern>,

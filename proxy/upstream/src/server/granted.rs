@@ -1,4 +1,4 @@
-//! Which resources of a server somebody watches, and whether the server agreed to tell of their changes.
+//! The resources of a server that callers subscribe to, and whether the server agreed to announce their changes.
 
 use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;

@@ -74,7 +74,7 @@ impl Own {
             Self::Legacy(session) => session.respond(id, outcome).await,
             Self::Modern(peer, _) => match peer.shared_line() {
                 Some(line) => line.respond(id, outcome).await,
-                // It asks on a stream, where nothing can be answered.
+                // The question came on a stream, which cannot carry an answer.
                 None => Ok(()),
             },
         }
