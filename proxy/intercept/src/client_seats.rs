@@ -23,11 +23,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How long a connection above its user's share waits for a seat.
+/// The timeout of a connection's wait for a seat above its user's share.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a connection at rest may take to end once others need its seat.
+/// The time that an idle connection gets to end once others need its seat.
 const GOES: Duration = Duration::from_millis(100);
-/// How often it is told of a user that connections are above the share. Each is counted.
+/// The interval at which a user's connections above the share are reported. Each is counted.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// All seats of one proxy.
@@ -85,7 +85,7 @@ impl ClientSeats {
         self.seats.silence_gives_up()
     }
 
-    /// Whether it is time to tell that this became of a connection above a user's share: not if that was told a moment ago.
+    /// True if this outcome of a connection above a user's share is to be reported: not if one was a moment ago.
     pub fn is_to_be_told(&self, user: Arc<str>, outcome: FlowOutcome) -> bool {
         let mut told = self.told.lock();
         told.retain(|_, when| when.elapsed() < TOLD_AGAIN);
@@ -141,13 +141,13 @@ impl ClientSeat {
         self.all.beyond.take(&user).ok()
     }
 
-    /// Whether it is time to tell that this became of a connection above the user's share: not if that was told a moment ago.
+    /// True if this outcome of a connection above the user's share is to be reported: not if one was a moment ago.
     pub fn is_to_be_told(&self, outcome: FlowOutcome) -> bool {
         let user = self.user().clone();
         self.all.is_to_be_told(user, outcome)
     }
 
-    /// Whose the connection is, as far as that is known: a user, else a source address.
+    /// The owner of the connection, as far as it is known: a user, else a source address.
     pub fn client(&self) -> Arc<str> {
         self.user().clone()
     }
@@ -156,7 +156,7 @@ impl ClientSeat {
         self.user.lock()
     }
 
-    /// A request of the connection begins, or what keeps its seat otherwise: nobody else gets it while this is held.
+    /// Begins a request, or other work that keeps the seat: the connection is not evicted while this is held.
     pub fn begin(&self) -> UnderWay {
         self.seated.begin()
     }

@@ -147,7 +147,7 @@ impl Passing {
                 }
             }
         }
-        // Known length: whoever reads us may not ask again after the last byte.
+        // Known length: the reader may not poll again after the last byte.
         if !self.broken && self.rest.as_ref().is_some_and(Body::is_end_stream) {
             self.rest = None;
             self.end();

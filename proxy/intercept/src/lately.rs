@@ -1,5 +1,5 @@
-//! How often a client's odd requests are told of: each has so many events in a while, and the next after that says for how many it
-//! stands.
+//! Rate limit of events on a client's odd requests: each client has so many events in a while, and the next after that says how many it
+//! stands for.
 
 use parking_lot::Mutex;
 use std::{
@@ -15,7 +15,7 @@ const WHILE: Duration = Duration::from_secs(10);
 /// Clients that are remembered; beyond that all are forgotten, and told of anew.
 const CLIENTS: usize = 4096;
 
-/// What was told of whom lately.
+/// The recent events by client.
 #[derive(Debug, Default)]
 pub(crate) struct Lately(Mutex<HashMap<Arc<str>, Told>>);
 

@@ -1,5 +1,5 @@
-//! Requests that are answered 400 and go nowhere: some server would have read them, so they are told of, on every road from here.
-//! Who sends them without end is told of in sums (`lately.rs`).
+//! Requests that are answered 400 and not forwarded: some server would have read them, so they are reported, on every road from here. A
+//! client that sends them without end is reported in sums (`lately.rs`).
 
 use crate::{client_seats::ClientSeat, first_bytes::Line, shared::Shared};
 use gnomon_inspect::{Connection, Passage};

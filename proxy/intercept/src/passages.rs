@@ -1,4 +1,4 @@
-//! Which entry of [`Passage`] is meant by what was said first.
+//! The entry of [`Passage`] for a connection's first bytes.
 
 use crate::first_bytes::{Line, first_line, may_ask_a_proxy, server_says_http};
 use gnomon_inspect::Passage;

@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// How long a request head of a program may take that knows of no proxy, idle time before it included: as long as servers allow.
+/// The timeout of a request head for a program that knows of no proxy, idle time before it included: as long as servers allow.
 const HEAD_OF_UNAWARE: Duration = Duration::from_secs(300);
 /// Most bytes of a request's headers on HTTP/2.
 const HEADER_LIST: u32 = 64 << 10;

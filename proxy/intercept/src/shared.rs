@@ -1,4 +1,4 @@
-//! What all connections of a proxy share.
+//! The state that all connections of a proxy share.
 
 use crate::{
     ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, lately::Lately, paired::PairedStreams, room::Room,
