@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 16;
 /// Most files of rules.
 const MAX_FILES: usize = 20_000;
 
-/// Rules as they were read, so that they can be compiled again when an exception has ended, whatever became of the files.
+/// Rules as they were read, so that they can be compiled again when an exception has ended, even without the files.
 #[derive(Clone, Debug)]
 pub struct RuleText {
     /// The rules that ship, then the administrator's.

@@ -11,7 +11,7 @@ use crate::SensorError;
 pub enum Status {
     /// Works.
     Ok,
-    /// This kernel does not have it.
+    /// This kernel does not support it.
     Unsupported(String),
     /// The kernel has it, but it failed: mostly a missing capability.
     Broken(String),
@@ -42,7 +42,7 @@ pub(crate) fn status(error: &ProgramError) -> Status {
     }
 }
 
-/// The same for a failed system call.
+/// The status of a failed system call.
 pub(crate) fn system(error: &io::Error, text: String) -> Status {
     match error.raw_os_error() {
         Some(libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::ENOSYS) => Status::Unsupported(text),

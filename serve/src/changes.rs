@@ -147,7 +147,7 @@ fn differences(sort: &str, before: &BTreeMap<String, String>, now: &BTreeMap<Str
     told.map(|(word, names)| format!("{sort} {word}: {}", listed(names.into_iter().map(String::as_str)))).collect()
 }
 
-/// Some of them, and how many more there are.
+/// Some of the names, and how many more there are.
 fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let further = names.len().saturating_sub(NAMED);
     let shown: Vec<String> = names.take(NAMED).map(|name| name.chars().take(LONGEST).collect()).collect();

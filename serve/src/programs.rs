@@ -74,7 +74,7 @@ fn own_cgroup() -> Result<PathBuf> {
 
 /// How a server's program is run.
 pub struct Described {
-    /// For its runner.
+    /// The options of its runner.
     pub options: ProgramOptions,
     /// All of it in a text, secrets included. Of what is hidden from it, only what it could see otherwise.
     pub said: String,

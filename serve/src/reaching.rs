@@ -74,7 +74,7 @@ impl Reaching {
         Self::to(config, &config.offered().collect::<Vec<_>>(), at, pools)
     }
 
-    /// For these servers.
+    /// The endpoints of these servers.
     ///
     /// # Errors
     /// See [`Self::of`].
@@ -214,7 +214,7 @@ impl Running {
         self.programs.lock()
     }
 
-    /// These may run from now on.
+    /// Allows these programs to run from now on.
     pub fn begin<'a>(&self, programs: impl Iterator<Item = &'a Arc<Program>>) {
         let mut running = self.programs();
         for program in programs {

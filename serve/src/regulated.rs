@@ -56,7 +56,7 @@ struct PreparedPortal {
     regulates: Regulates,
 }
 
-/// Whether policy or labels are others.
+/// Whether policy or labels changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Regulates {
     Nothing,

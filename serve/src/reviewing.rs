@@ -65,7 +65,7 @@ impl Reviewing {
     }
 
     /// Reads the journal if it changed, and puts in force what holds now; gives the approvals that ran out and
-    /// were not told of.
+    /// were not reported.
     async fn look(&mut self, now_ms: i64) -> Vec<Decision> {
         if let Some(news) = self.following.news().await {
             self.decisions = news;

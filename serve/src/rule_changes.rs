@@ -112,7 +112,7 @@ impl Notices {
         Self { _watcher: Some(watcher) }
     }
 
-    /// The one before, where this one cannot be.
+    /// This one, or the one before if this one failed.
     fn or(self, before: Self) -> Self {
         if self._watcher.is_some() { self } else { before }
     }

@@ -102,7 +102,7 @@ async fn join(watch: Arc<Watch>, listeners: RedirectedListeners, mut links: mpsc
     }
 }
 
-/// Whether the sensor was of use.
+/// Whether the connection to the sensor was useful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Joined {
     Yes,

@@ -104,7 +104,7 @@ impl Sensors {
         Part::sensor(arguments, &[closed], link).context("the sensor cannot be started")
     }
 
-    /// The one that stayed is ended by its successor; should that not happen, it would refuse for ever.
+    /// Ends the sensor that stayed, if its successor does not: it would refuse for ever.
     fn see_off(&mut self) {
         if let Some((part, since)) = &mut self.relieved {
             if since.elapsed() > IN_ORDER && !self.closed.is_held_beside() {

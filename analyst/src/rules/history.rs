@@ -1,6 +1,6 @@
 //! The events in the ledger that rules would have matched, by the code that judges live.
 //!
-//! Stored events are what gnomon told of, not all traffic, and hold no arguments and no bodies; what they cannot answer is
+//! Stored events are what gnomon reported, not all traffic, and hold no arguments and no bodies; what they cannot answer is
 //! said beside the numbers.
 
 use super::Chosen;

@@ -132,7 +132,7 @@ pub(super) fn is_as_written(text: &str) -> bool {
     text.rsplit_once(SEAL).is_some_and(|(text, seal)| seal.trim_end() == digest(text))
 }
 
-/// Whether two texts except the same, until then and for that reason: each has an id and a day of its own.
+/// True if two texts make the same exception, with the same expiry and reason: each has an id and a day of its own.
 pub(super) fn same(one: &str, other: &str) -> bool {
     let lines = |text: &str| -> Vec<String> {
         let own = |line: &&str| !["id: ", "date: ", SEAL].iter().any(|begin| line.starts_with(begin));

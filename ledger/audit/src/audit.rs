@@ -44,8 +44,8 @@ pub struct AuditOptions {
     pub heartbeat: Duration,
     /// Retention of records; for ever without. Default a year.
     pub retention: Option<Duration>,
-    /// The file that keeps how many records were lost and not told of yet, so that a restart tells. Without, only the process
-    /// that lost them can.
+    /// The file of the number of lost records that the chain does not report yet, for a restart. Without it, only the process that lost
+    /// them reports them.
     pub losses: Option<PathBuf>,
     /// The file that keeps what is known of the time, so that a clock that jumped is not believed because of a restart. Without, nothing is too old
     /// before it has stood for a day.
@@ -231,7 +231,7 @@ struct Task {
     checkpointed: u64,
     /// The time at which this process made it; none if another did.
     made: Option<Instant>,
-    /// The number of lost records that the audit has told of.
+    /// The number of lost records that the audit has recorded.
     told_lost: u64,
     losses: Option<Losses>,
     /// The number of untold ones in `losses`.
@@ -324,7 +324,7 @@ impl Task {
         }
     }
 
-    /// Keeps how many lost records the audit has not told of.
+    /// Stores how many lost records the audit has not recorded.
     async fn remember(&mut self) {
         let untold = self.queue.lost() - self.told_lost;
         let Some(losses) = self.losses.as_ref().filter(|_| untold != self.remembered) else { return };

@@ -1,4 +1,4 @@
-//! Helpers of the contract's tests: events that are told apart, and short ways to write and read them.
+//! Helpers of the contract's tests: distinguishable events, and short ways to write and read them.
 
 use crate::Engine;
 use gnomon_ledger_model::{Event, EventFilter, FirstSeen, Group, Keep, MAX_PAGE, Order, Questions, Store, StoredEvent};

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The longest event line in bytes. Longer events are shortened (long texts and lists are cut and
-/// `gnomon.truncated` says `event`) rather than dropped, so that nobody hides by being verbose.
+/// `gnomon.truncated` says `event`) rather than dropped, so that no client can hide by being verbose.
 pub const MAX_EVENT_BYTES: usize = 256 << 10;
 
 /// In an event that is too long, texts are cut to this many bytes …

@@ -69,7 +69,7 @@ impl Questions {
         self.rows.inventory().await
     }
 
-    /// What an id leads to: an `event.id`, a `gnomon.incident.id` or a daily incident's. A prefix will
+    /// The subject of an id: an `event.id`, a `gnomon.incident.id` or a daily incident's. A prefix will
     /// do, if only one begins so.
     ///
     /// # Errors

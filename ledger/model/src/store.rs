@@ -55,12 +55,12 @@ pub trait Store: Send {
     fn begin_anew(&mut self) -> Stored<'_, ()>;
     /// The earliest hour from this one on of which there are sums.
     fn oldest_hour(&mut self, from: i64) -> Stored<'_, Option<i64>>;
-    /// Sums of this hour that are not small ([`Volume::is_small`]), of pairs that were not told of after the hour `told_after`: those with
+    /// Sums of this hour that are not small ([`Volume::is_small`]), of pairs that were not reported after the hour `told_after`: those with
     /// the most requests first, at most `limit`.
     fn busiest(&mut self, hour: i64, told_after: i64, limit: usize) -> Stored<'_, Vec<(Pair, Volume)>>;
     /// The sums of a pair in these hours, oldest first; with none, of every pair.
     fn hours<'a>(&'a mut self, pair: Option<&'a Pair>, hours: Range<i64>) -> Stored<'a, Vec<(i64, Volume)>>;
-    /// Remembers that a pair's hour was told of.
+    /// Records that a pair's hour was reported.
     fn tell<'a>(&'a mut self, pair: &'a Pair, hour: i64) -> Stored<'a, ()>;
     /// Forgets the sums before this hour.
     fn forget_hours(&mut self, before: i64) -> Stored<'_, ()>;

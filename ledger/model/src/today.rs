@@ -1,7 +1,7 @@
 //! The incidents of today, as alerts count them: one user at one server on one day (UTC), at the most serious level so far.
 //!
 //! In memory and bounded. It is given each detection in turn, and after a start those of today from the ledger, so that a
-//! restart makes no incident of one that was told of before. Each is named by the `gnomon.incident.id` of its first detection, which says
+//! restart makes no new incident of a known one. Each is named by the `gnomon.incident.id` of its first detection, which says
 //! nothing of user or server and leads to both in the ledger.
 
 use gnomon_kit::unix_millis;
@@ -82,7 +82,7 @@ struct Place {
     incident: ShownIncident,
 }
 
-/// The lowest level that is shown incident by incident: lower ones page nobody.
+/// The lowest level that is shown incident by incident: lower ones raise no alert.
 const PAGED: Level = Level::Medium;
 
 impl Today {

@@ -3,7 +3,7 @@
 //! [`Decisions`] specifies it; `tests/server` holds it to that, against a real server. One connection per [`PostgresDecisions`], and no
 //! pool: decisions are few, and a follower asks one thing at a time.
 //!
-//! **The trade-off**: who puts entries waits for whoever else does, wherever, and a network is between. So every call is bounded: it ends after
+//! **The trade-off**: a writer waits for all other writers, across a network. So every call is bounded: it ends after
 //! [`CALL`] with an error that says whether something may have been kept. A connection on which anything failed is not used again; the next
 //! call makes another. A pooler in front of the server must give a whole session (PgBouncer's `pool_mode = session`). Where a standby takes
 //! over, it must have all that was confirmed (`synchronous_standby_names`), and so must a backup that is restored under gnomons that run: numbers that it
@@ -50,12 +50,13 @@
 //!
 //! `postgres://user:password@host:port/database?sslrootcert=FILE`, or `postgres://user@/database?host=/run/postgresql` for a Unix socket. `user`, `host`
 //! and `database` must be there; `port` is 5432 if not. Over TCP `sslmode` is `verify-full`, and nothing else is accepted. The password is the
-//! URL's, else `PGPASSWORD`'s unless `passfile=FILE` is in the URL, else that of the passfile, of `PGPASSFILE` or of `~/.pgpass`, which nobody else may
-//! read; it is read anew for each connection, and is in no error and nothing that is printed.
+//! URL's, else `PGPASSWORD`'s unless `passfile=FILE` is in the URL, else that of the passfile, of `PGPASSFILE` or of `~/.pgpass`, which no
+//! other user may read; it is read anew for each connection, and is in no error and nothing that is printed.
 //!
-//! Of libpq's other variables the driver heeds `PGSSLCERT` and `PGSSLKEY` (a certificate of the client's) and `PGOPTIONS`, whose settings do not
-//! replace those that bounds, order and durability rest on. `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGAPPNAME`, `PGSSLMODE` and
-//! `PGSSLROOTCERT` change nothing. The system's authorities are where `SSL_CERT_FILE` and `SSL_CERT_DIR` say, if they are set.
+//! Of libpq's other variables the driver uses `PGSSLCERT` and `PGSSLKEY` (a certificate of the client's) and `PGOPTIONS`, whose settings do
+//! not replace those that bounds, order and durability rest on. `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGAPPNAME`,
+//! `PGSSLMODE` and `PGSSLROOTCERT` change nothing. The system's authorities are where `SSL_CERT_FILE` and `SSL_CERT_DIR` say, if they are
+//! set.
 #![deny(missing_docs)]
 
 mod connection;

@@ -1,4 +1,4 @@
-//! How far a journal was read, and whether what was read is still the beginning of what is there.
+//! The position up to which a journal was read, and the check that it still begins with what was read.
 //!
 //! A restored backup, a standby that lacked entries, or tables that were made anew look like a journal that lives on: numbers that
 //! were used are used again. So a journal has an id, drawn with its tables, and each entry a mark, drawn as it is put. Who finds the mark

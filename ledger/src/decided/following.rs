@@ -354,7 +354,7 @@ impl Following {
         Ok(News::Held(news))
     }
 
-    /// A denial that is heeded holds from now on, whatever becomes of the journal that it is from.
+    /// A denial that was read stays in force, even if its journal is lost.
     fn save_held(&mut self, held: &[Decision]) {
         if self.shared.read == held {
             return;

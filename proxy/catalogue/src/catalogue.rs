@@ -196,7 +196,7 @@ impl Entry {
         }
     }
 
-    /// Whether results are checked at all. Of what a document says of results nothing is a promise.
+    /// Whether results are checked at all. A document's schemas of results are not enforced.
     #[must_use]
     pub fn has_output_schema(&self) -> bool {
         self.origin == Origin::Server && matches!(self.check(&self.output, "outputSchema"), Check::By(_))
@@ -272,7 +272,7 @@ impl From<Vec<Arc<Entry>>> for Listing {
 pub struct Page {
     /// The page's entries, as far as clients can read them.
     pub entries: Vec<Arc<Entry>>,
-    /// The others.
+    /// The entries that were left out.
     pub left_out: Vec<LeftOut>,
     /// The cursor of the next page.
     pub next: Option<String>,

@@ -122,7 +122,7 @@ impl Mirrored {
         }
     }
 
-    /// Whether the header says what the argument says, and is missing where that is.
+    /// True if the header agrees with the argument, and is missing if that is.
     ///
     /// # Errors
     /// When they disagree.

@@ -54,7 +54,7 @@ fn visible(of: &str, text: &str) -> Result<(), SmolStr> {
     }
 }
 
-/// Whether a character changes what others look like, or cannot be seen itself.
+/// True if a character changes what others look like, or is invisible itself.
 pub(crate) fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

@@ -26,7 +26,7 @@ pub enum Task<'a> {
     /// Run; a function is called with `codemode`.
     #[default]
     Run,
-    /// The same, and the function is given these arguments as its second.
+    /// Run, with these arguments as the function's second.
     RunWith(&'a Raw),
     /// Parsed only, not run: its value is `true`, or it is an error of syntax.
     Read,

@@ -20,7 +20,7 @@ pub struct Execution {
     pub host_calls: u32,
     /// The tools that it called, in order, and what came of each.
     pub called: Vec<Called>,
-    /// Whether the script returned nothing at all; its value is `null` then.
+    /// True if the script returned nothing at all; its value is `null` then.
     pub is_undefined: bool,
     /// A remark for readers of the value: that calls were in progress when it was made, that timers were dropped. Empty if none. Comes from
     /// the worker: never trust it.

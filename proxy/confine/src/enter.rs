@@ -1,4 +1,4 @@
-//! From a process of gnomon's to the program: every right is taken away on the way, and none comes back.
+//! The steps from gnomon's process to the program: every right is taken away on the way, and none comes back.
 //!
 //! The order matters, so it stands in one place: [`enter`], read from top to bottom.
 
@@ -101,7 +101,7 @@ fn prepare(plan: &Plan, keeper: u32) -> Result<(Command, Layers), LaunchError> {
     let folder = plan.cwd.as_ref().unwrap_or(&plan.home);
     std::env::set_current_dir(folder)
         .map_err(|error| LaunchError::new("its folder cannot be entered", format!("entering {}: {error}", folder.display())))?;
-    // For temporary files. That it is there already is usual, and whatever else is wrong with it the program will say.
+    // For temporary files. It usually exists; the program will report any other error.
     let _ = fs::create_dir(plan.home.join("tmp"));
     // Root keeps what makes it root only where the plan says that the program is root.
     rights::give_up().map_err(|error| LaunchError::new("its rights cannot be taken away", error))?;

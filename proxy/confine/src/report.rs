@@ -91,7 +91,7 @@ pub enum Weight {
 pub struct LaunchError {
     /// The cause without paths, for readers who should learn nothing of this host.
     pub told: String,
-    /// For the log.
+    /// The cause, for the log.
     pub why: String,
 }
 

@@ -54,7 +54,7 @@ pub enum Unsettled {
     System {
         /// The action that failed.
         action: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
         /// The system's answer.
         cause: io::Error,
@@ -119,7 +119,7 @@ fn move_in(parent: &Path, leaf: &Path) -> Result<(), Unsettled> {
         let mut ours = tree::descendants();
         ours.insert(std::process::id().cast_signed());
         if let Some(process) = there.iter().find(|process| !ours.contains(process)) {
-            // One of ours that ended meanwhile is no longer there when it is asked again.
+            // A cgroup of ours that ended meanwhile is gone when it is asked again.
             if processes(parent).contains(process) {
                 return Err(Unsettled::Shared { path: parent.to_owned(), process: *process });
             }

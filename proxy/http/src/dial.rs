@@ -357,7 +357,7 @@ impl Dialer {
                     others.next();
                     attempts.spawn(connect_one(from.clone(), next, place));
                 }
-                // The attempts that are under way have places; the next one waits for theirs.
+                // Attempts in progress have places; the next one waits for theirs.
                 None if !attempts.is_empty() => {}
                 None => return Err(failure.unwrap_or(DialError::Unreachable { address: first, cause: "no attempt finished".to_owned() })),
             }

@@ -69,7 +69,7 @@ impl Lookups {
         })
     }
 
-    /// The addresses of a name, in the system's order. Waits as long as the principal has its share of lookups under way.
+    /// The addresses of a name, in the system's order. Waits while the principal has its share of lookups in progress.
     pub(crate) async fn addresses(self: &Arc<Self>, principal: &Arc<str>, name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         let name = SmolStr::new(name.to_ascii_lowercase());
         let old = self.known.get(&name).filter(|(_, since)| since.elapsed() < STALE);

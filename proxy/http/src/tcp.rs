@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 /// more (`TCP_DELACK_MIN`), some of which is over before we look.
 const HELD_UP: Duration = Duration::from_millis(30);
 
-/// Whether answers of a server were seen to be held up. Connections to one server share it.
+/// Whether delayed answers of a server were seen. Connections to one server share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeldUp(Arc<AtomicBool>);
 

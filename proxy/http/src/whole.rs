@@ -53,7 +53,7 @@ impl Whole {
         self.first.as_ref().map_or(self.rest.len(), Bytes::len)
     }
 
-    /// Whether none did.
+    /// True if no byte was received.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -171,7 +171,7 @@ impl ClientSeat {
         self.seated.is_needed().await;
     }
 
-    /// Whether the connection was asked to give its seat up, for who counts those: true only once.
+    /// True, once, if the connection was asked to give its seat up: for its caller's counters.
     pub fn gave_up(&self) -> bool {
         self.seated.gave_up()
     }
@@ -186,7 +186,7 @@ impl ClientSeat {
         self.is_served.store(true, Ordering::Relaxed);
     }
 
-    /// Runs what leads to requests, until others need the seat and nothing is under way. None: that was so.
+    /// Runs `work` that leads to requests, until others need the seat and no request is in progress. None: that was so.
     pub async fn until_needed<T>(&self, leads: impl Future<Output = T>) -> Option<T> {
         let mut leads: Pin<&mut _> = pin!(leads);
         tokio::select! {

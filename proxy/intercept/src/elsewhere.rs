@@ -1,6 +1,6 @@
 //! Dialling for a program that believes to be connected, and so cannot try its next address itself.
 //!
-//! A program whose connect() fails goes on to the next one of the same name: `localhost` is ::1 and then
+//! A program whose connect() fails goes on to the next address of the same name: `localhost` is ::1 and then
 //! 127.0.0.1, and a server may have an IPv6 address that leads nowhere. Here the connection is made already, so we do it
 //! in its place, where the name is known: from the ClientHello, or from the Host of a request. The name counts only where
 //! it leads to the address that the program asked for, so that it cannot be borrowed for another server. Nothing that the

@@ -179,7 +179,7 @@ pub(crate) fn asks_for_a_tunnel(request: &[u8]) -> bool {
     request.trim_ascii_start().starts_with(b"CONNECT ")
 }
 
-/// Whether the head of a request is there whole; of HTTP/2 there is nothing to wait for.
+/// True if the head of a request is complete; HTTP/2 needs no waiting.
 pub(crate) fn head_is_over(request: &[u8]) -> bool {
     request.starts_with(H2_PREFACE)
         || memchr::memmem::find(request, b"\r\n\r\n").is_some()

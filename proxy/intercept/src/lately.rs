@@ -12,7 +12,7 @@ use std::{
 const EACH: u32 = 64;
 /// … in this time.
 const WHILE: Duration = Duration::from_secs(10);
-/// Clients that are remembered; beyond that all are forgotten, and told of anew.
+/// Clients that are remembered; beyond that all are forgotten, and reported anew.
 const CLIENTS: usize = 4096;
 
 /// The recent events by client.
@@ -23,7 +23,7 @@ pub(crate) struct Lately(Mutex<HashMap<Arc<str>, Told>>);
 struct Told {
     since: Instant,
     events: u32,
-    /// Requests that were not told of.
+    /// Requests that were not reported.
     more: u64,
 }
 

@@ -16,7 +16,7 @@ pub(crate) fn tell(shared: &Shared, seat: &ClientSeat, connection: &Connection, 
     shared.recorder.report(reports);
 }
 
-/// Whether a first line that the library did not take was meant as a request.
+/// True if a first line that the library refused was meant as a request.
 pub(crate) fn was_a_request(line: Line) -> bool {
     matches!(line, Line::Http(_) | Line::Odd | Line::Long)
 }

@@ -23,7 +23,7 @@ pub struct ProxyOptions {
     /// Most client connections at a time, tunnels and WebSockets to their end; further ones take the seat of one that has
     /// said nothing, or wait to be accepted.
     pub max_connections: usize,
-    /// Most connections of one user at a time, redirected or of a program that was told of the proxy, by the uid or the name
+    /// Most connections of one user at a time, redirected or to the explicit proxy, by the uid or the name
     /// that was authenticated; further ones are refused.
     pub max_connections_per_user: usize,
     /// Connections to upstreams, with those of others that share it.

@@ -93,7 +93,7 @@ pub(crate) async fn serve(
         }
     }
     if namespace == Namespace::Own && shared.is_own_proxy(original) {
-        // A program in a redirected scope that was told of the proxy as well.
+        // A program in a redirected scope whose environment names the proxy as well.
         let owned = Owned { redirected: false, ..owned };
         drop(dials);
         front::serve_owned(

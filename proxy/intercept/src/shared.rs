@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub rule_addresses: RuleAddresses,
     /// The seats of client connections.
     pub seats: Arc<ClientSeats>,
-    /// The odd requests that were told of lately.
+    /// The odd requests that were reported lately.
     pub lately: Lately,
     /// The room of bodies that are not whole.
     pub room: Arc<Room>,

@@ -1,4 +1,4 @@
-//! An exchange under way, as both of its bodies see it.
+//! An exchange in progress, as both of its bodies see it.
 
 use crate::departure::Departure;
 use gnomon_inspect::{Exchange, Refusal};

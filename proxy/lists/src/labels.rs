@@ -31,7 +31,7 @@ pub struct Label {
 }
 
 impl Label {
-    /// This label where it says something, else the other.
+    /// This label, with the other's values where it has none.
     #[must_use]
     pub fn over(&self, other: &Self) -> Self {
         Self {

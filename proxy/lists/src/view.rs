@@ -121,7 +121,7 @@ impl View {
         }
     }
 
-    /// Whether these are the servers and labels that it was made of, and the servers' lists still those.
+    /// True if the servers, their lists and the labels are those that it was made of.
     #[must_use]
     pub fn is_current(&self, servers: &[Arc<Upstream>], labels: &Arc<HashMap<SmolStr, Labels>>) -> bool {
         let is = |((known, generation), server): (&(Weak<Upstream>, u64), &Arc<Upstream>)| {

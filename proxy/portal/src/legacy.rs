@@ -207,7 +207,7 @@ impl Portal {
         act.end(Ending::of(Status::Ok), Outcome::Result(Bytes::from_static(b"{}"))).await
     }
 
-    /// Whether the rules let this pass to each server of a session.
+    /// True if the rules let this pass to each server of a session.
     fn passes(&self, session: &Session, whose: Whose<'_>, notification: &Notification) -> bool {
         let text = rpc::notification(&notification.method, notification.params.as_deref());
         session.servers().iter().all(|(server, _)| server.held.judge.as_ref().is_none_or(|judge| judge.said(whose, &text).is_ok()))

@@ -41,7 +41,7 @@ impl Proof {
 /// How callers prove who they are.
 pub(crate) struct LogIn {
     authenticator: ArcSwap<Authenticator>,
-    /// Told when another authenticator is in force.
+    /// Notified when another authenticator is in force.
     changed: watch::Sender<()>,
 }
 

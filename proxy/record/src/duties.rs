@@ -1,4 +1,4 @@
-//! The work under way that still owes something to the record: one list for every road.
+//! The work in progress that still owes an event to the record: one list for every road.
 //!
 //! The task of an exchange or a call may be dropped at any moment: its client leaves, it is aborted at a stop. So its duties are kept here,
 //! not with the task. The task reports its end ([`Undertaken::finish`]); if it is dropped before, the attendant ([`Duties::attend`])
@@ -34,7 +34,7 @@ const MOST_HANDED_OVER: usize = 8192;
 /// Places of a list that are kept when it is empty.
 const PLACES_KEPT: usize = 256;
 
-/// Work under way that owes records.
+/// Work in progress that owes records.
 pub trait Duty: Send + Sync + 'static {
     /// Called a few times a second: records what is overdue.
     fn look(&self, now: Instant);

@@ -30,7 +30,7 @@ pub enum FlowOutcome {
     OverShare,
     /// Passed on unread because the user has as many connections as one may, from a scope that enforces nothing.
     BeyondShare,
-    /// Said nothing, and others needed its place.
+    /// Sent nothing, and others needed its place.
     Silent,
     /// The upstream could not be reached.
     Unreachable,

@@ -81,7 +81,7 @@ pub struct Owned {
     pub redirected: bool,
     /// The user that connected, in the first user namespace.
     pub uid: u32,
-    /// Its group.
+    /// The group id of the process.
     pub gid: u32,
     /// The cookie of the network namespace that the program was in.
     pub netns: u64,

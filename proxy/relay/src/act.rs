@@ -22,13 +22,13 @@ use std::{sync::Arc, time::Instant};
 
 /// Largest arguments, and largest result, that are recorded, bytes: they wait in memory for the end of their call.
 const LARGEST_PAYLOAD: usize = 256 << 10;
-/// A request under way. Does nothing where there is no audit.
+/// A request in progress. Does nothing without an audit.
 pub struct Act {
     begun: Instant,
     open: Option<Undertaken<OpenAct>>,
 }
 
-/// The record that a request under way owes to the audit.
+/// The record that a request in progress owes to the audit.
 struct OpenAct {
     acts: Arc<Acts>,
     begun: Instant,

@@ -75,14 +75,14 @@ impl Acts {
         Ok(Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refused: Cache::new(MOST) })
     }
 
-    /// Lists what is under way among these duties.
+    /// Lists requests in progress among these duties.
     #[must_use]
     pub fn among(mut self, duties: Arc<Duties>) -> Self {
         self.duties = duties;
         self
     }
 
-    /// Acts under way that owe a record.
+    /// Acts in progress that owe a record.
     pub fn duties(&self) -> &Arc<Duties> {
         &self.duties
     }

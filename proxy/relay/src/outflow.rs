@@ -275,7 +275,7 @@ impl Stream {
         self.state().live.as_ref().is_some_and(|live| !live.is_closed())
     }
 
-    /// Whether all was said.
+    /// True once all was sent.
     pub fn is_over(&self) -> bool {
         self.state().over
     }

@@ -42,7 +42,7 @@ pub struct ParkedCall {
     pub under: PendingUpstream,
     /// The server's question.
     pub question: Id,
-    /// Its place among the calls that are under way with its server, which it is still.
+    /// Its place among the calls in progress with its server.
     pub place: Option<Share>,
 }
 

@@ -31,7 +31,7 @@ impl PendingUpstream {
         Self { session, id: Some(id), taken_back: call.taken_back.clone(), why, lease }
     }
 
-    /// The session that it is under way in.
+    /// The session of the request.
     pub fn session(&self) -> &Arc<LegacySession> {
         &self.session
     }

@@ -358,7 +358,7 @@ impl Session {
         }
     }
 
-    /// Sends a message to the client on its standing stream, else on that of a request under way.
+    /// Sends a message to the client on its standing stream, else on that of a request in progress.
     pub async fn tell(&self, message: Bytes) -> Heard {
         let Some(open) = self.opened() else { return Heard::No };
         let standing = lock(&open.standing).clone();

@@ -48,7 +48,7 @@ struct Key {
     client: Client,
 }
 
-/// A session with a server, and the calls that are under way in it.
+/// A session with a server, and the calls in progress in it.
 struct Shared {
     session: Arc<LegacySession>,
     under_way: Arc<UnderWay>,
@@ -56,7 +56,7 @@ struct Shared {
     _hearing: Hearing,
 }
 
-/// The calls that are under way in a session.
+/// The calls in progress in a session.
 #[derive(Default)]
 struct UnderWay(Mutex<Vec<OneOf>>);
 

@@ -18,7 +18,7 @@ const MOST_BYTES: u64 = 16 << 20;
 /// Longest URI.
 const LONGEST: usize = 2048;
 
-/// A skill that clients may be told of.
+/// A skill that clients may know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skill {
     /// Its URI, the server's own.

@@ -1,4 +1,4 @@
-//! Whether a client still waits for what it asked.
+//! Whether a client has cancelled its request.
 
 use std::sync::OnceLock;
 use tokio::sync::Notify;
@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 /// Most characters of a client's reason that are passed to a server.
 const LONGEST_REASON: usize = 200;
 
-/// Whether, and why, a client took a request of its back.
+/// Whether, and why, a client cancelled a request.
 #[derive(Debug, Default)]
 pub struct TakenBack {
     notice: Notify,

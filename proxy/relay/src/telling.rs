@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
 const WAITED: Duration = Duration::from_secs(1);
 /// The timeout of one message.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
-/// The most messages under way, in this process.
+/// The most messages in progress, in this process.
 const MOST: usize = 4096;
 
 static PLACES: Semaphore = Semaphore::const_new(MOST);
@@ -20,7 +20,7 @@ static PLACES: Semaphore = Semaphore::const_new(MOST);
 /// Why a server was not told something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Untold {
-    /// So many others were being told something.
+    /// Too many other messages were in progress.
     Busy,
     /// The server did not take it in time.
     Slow,

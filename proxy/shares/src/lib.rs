@@ -7,7 +7,7 @@
 //! have three sevenths each if they grow together. What is held is not taken back, so each that comes when others have their
 //! fill gets a part of what they left: with a multiple of 1, ten find places among 1,024.
 //!
-//! One rule holds of all pools: **an owner may have what is free up to a part of the pool that is stated, and keeps nobody out while it
+//! One rule holds of all pools: **an owner may have what is free up to a part of the pool that is stated, and keeps no other out while it
 //! has more than an eighth** ([`Bounds::while_waited`]). There are two ways to keep it. Where what is held can be ended, as sessions
 //! can, the one with most gives way ([`Yielding`]). Where it cannot, as with a running script, some places stay free whoever asks
 //! (the multiple), and requests that find none wait for the next that is freed, which goes to an owner with less than an eighth
@@ -44,9 +44,9 @@ use tokio::sync::{Notify, futures::Notified};
 /// The number of places, in all and for one principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// For all principals together.
+    /// The bound for all principals together.
     pub all: usize,
-    /// For each principal, whatever is free.
+    /// The bound for each principal, however much is free.
     pub each: usize,
     /// Each principal may hold at most this many times the number of free places, but one at least. 0 turns this off.
     pub times_free: usize,
@@ -181,7 +181,7 @@ impl Shares {
 }
 
 impl Held {
-    /// Whether another waits who has less than an eighth, and this one has as much.
+    /// True if another with less than an eighth waits, and this one has as much.
     fn makes_way(&self, bounds: &Bounds, principal: &Arc<str>) -> bool {
         let share = bounds.while_waited();
         let has = |principal: &Arc<str>| self.by.get(principal).copied().unwrap_or(0);

@@ -53,7 +53,7 @@ struct Sitter {
     silent_since: AtomicU64,
     steps: AtomicU8,
     has_asked: AtomicBool,
-    /// Others find it where silent ones are looked for.
+    /// True if it stands in line, where others look for silent ones.
     is_in_line: AtomicBool,
     is_to_go: AtomicBool,
     give_up: Notify,

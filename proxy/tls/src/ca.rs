@@ -51,7 +51,7 @@ pub enum Provenance {
     Loaded,
 }
 
-/// Whether another authority vouches for ours.
+/// Whether another authority has signed ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ChainPosition {
     /// A root authority.
@@ -355,7 +355,7 @@ fn prepare(state_dir: &Path) -> Result<(), CaError> {
     DirBuilder::new().recursive(true).mode(0o755).create(state_dir).map_err(io_error("creating", state_dir))
 }
 
-/// Held until it is dropped.
+/// Locks the folder until the file is dropped.
 fn lock(state_dir: &Path) -> Result<File, CaError> {
     let path = state_dir.join(LOCK_FILE);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);

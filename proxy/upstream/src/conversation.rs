@@ -69,7 +69,7 @@ pub(crate) trait Resumes: Send + Sync {
 /// A stream that is being taken up again.
 pub(crate) type Resumed<'s> = Pin<Box<dyn Future<Output = Result<EventReader, UpstreamError>> + Send + 's>>;
 
-/// A request under way.
+/// A request in progress.
 pub struct Conversation {
     id: Id,
     source: Source,

@@ -173,7 +173,7 @@ pub enum Line {
     Pipe(Arc<Pipe>),
 }
 
-/// Whether a server must be asked for what it says by itself.
+/// Whether a server's own messages must be fetched by a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {
     /// On a stream that is opened for it.
@@ -386,7 +386,7 @@ impl LegacySession {
         }
     }
 
-    /// Whether nothing can come of it any more, as far as is known here.
+    /// True if the session is known to be unusable.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(&self.line, Line::Pipe(pipe) if pipe.is_closed())

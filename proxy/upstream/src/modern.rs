@@ -112,7 +112,7 @@ impl ModernPeer {
         }
     }
 
-    /// Whether nothing can come of it any more, as far as is known here.
+    /// True if the peer is known to be unusable.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(&self.line, ModernLine::Pipe(pipe) if pipe.is_closed())

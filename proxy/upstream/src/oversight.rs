@@ -8,7 +8,7 @@ use prometheus::IntGauge;
 ///
 /// It is asked when lists and instructions are fetched, never in the course of a client's call.
 pub trait Oversight: Send + Sync + 'static {
-    /// Whether anything is judged: nothing is put into words for a judge that is not there.
+    /// True if there is a judge: without one no text is made for it.
     fn judges(&self) -> bool;
 
     /// Judges what gnomon itself asked the server and was told.
@@ -51,7 +51,7 @@ impl Oversight for () {
     }
 }
 
-/// Whether gnomon was told something new.
+/// Whether gnomon got something new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     /// Something new.

@@ -27,7 +27,7 @@ const QUEUE: usize = 64;
 /// The unit in which waiting messages are counted, bytes, and how many units may wait: a longer message waits alone.
 const UNIT: usize = 1 << 10;
 const MOST_UNWRITTEN: u32 = 8 << 10;
-/// Most requests under way.
+/// Most requests in progress.
 pub(crate) const MOST_WAITING: usize = 1024;
 
 /// A message that waits to be written, and the room that it has meanwhile.
@@ -50,7 +50,7 @@ pub struct Pipe {
     patience: Duration,
 }
 
-/// Whether the line is up.
+/// Whether the line is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     Up,
@@ -230,7 +230,7 @@ impl Pipe {
         &self.asked
     }
 
-    /// Whether the server owes an answer, and waits for none itself.
+    /// True if the server owes an answer, and waits for none itself.
     #[must_use]
     pub fn owes(&self) -> bool {
         (self.silent.load(Ordering::Acquire) || self.is_busy()) && !self.asked.any()

@@ -135,7 +135,7 @@ struct Running {
     holder: Arc<str>,
 }
 
-/// Whether everything ends.
+/// The stage of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
     No,

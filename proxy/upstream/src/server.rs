@@ -45,10 +45,10 @@ const OPENED_WITHIN: Duration = Duration::from_secs(30);
 /// How long a call waits for a server that has just turned out to be of the other era.
 const FOUND_WITHIN: Duration = Duration::from_secs(5);
 
-/// Whether a server is there.
+/// Whether a server is up.
 #[derive(Clone, Debug)]
 pub enum Presence {
-    /// Not known yet: it was never reached, and the first attempt is under way.
+    /// Not known yet: it was never reached, and the first attempt is in progress.
     Unknown,
     /// It answers.
     Up {
@@ -223,7 +223,7 @@ impl<H: Oversight> Upstream<H> {
         self.modern.load_full().filter(|peer| !peer.is_closed())
     }
 
-    /// Whether sessions can be opened with it, as far as is known.
+    /// True if sessions can be opened with it, as far as is known.
     #[must_use]
     pub fn may_have_sessions(&self) -> bool {
         !self.no_legacy.load(Ordering::Acquire)

@@ -23,7 +23,7 @@ pub struct WatchOptions {
     pub identity_wait: Duration,
     /// The same for a watched flow; no client waits meanwhile.
     pub patience: Duration,
-    /// The port where programs ask the proxy themselves, which the kernel half is told, so that it files the owners of no
+    /// The port of the explicit proxy, which the kernel half is given, so that it records the owners of no
     /// more connections than the proxy asks for. 0: of all.
     pub explicit_port: u16,
     /// Our own process, whose flows are never reported. `None` where its number in the first process

@@ -26,7 +26,7 @@ use crate::records::{Due, Records};
 /// Longest that records stay unread: the kernel half wakes the reader for hellos, and leaves the rest to this.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The minor version since which the sensor opens listeners in the namespaces of programs it is told of.
+/// The minor version since which the sensor opens listeners in the namespaces of given programs.
 const SINCE_LISTEN_WHERE: u16 = 3;
 /// The interval at which they are asked for in one network namespace, and the most namespaces at a time.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);

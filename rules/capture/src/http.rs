@@ -67,7 +67,7 @@ pub fn exchanges(mut requests: &[u8], mut responses: &[u8]) -> Parsed {
         requests = after;
         let (response, after) = response(responses, &request);
         responses = after;
-        // What follows an upgrade or a tunnel is no HTTP any more.
+        // After an upgrade or a tunnel the bytes are no longer HTTP.
         let leaves = response.as_ref().is_some_and(|response| response.status == 101)
             || request.method == "CONNECT" && response.as_ref().is_some_and(|response| (200..300).contains(&response.status));
         parsed.exchanges.push((request, response));

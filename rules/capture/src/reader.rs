@@ -107,7 +107,7 @@ impl<R: Read> Read for Full<R> {
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if filled == 0 => return Err(error),
-                // It will say so again.
+                // The same error comes again.
                 Err(_) => break,
             }
         }
@@ -220,7 +220,7 @@ impl Table<'_> {
             self.end(pair);
         }
         if !self.open.contains_key(&pair) {
-            // What trails behind an end is no connection.
+            // Segments after an end are no connection.
             if segment.payload.is_empty() && !segment.syn {
                 return;
             }

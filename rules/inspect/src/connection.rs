@@ -174,7 +174,7 @@ impl Connection {
             .any(|rule| rule.acts() == Action::Allow && rule.response.mode == Mode::Bypass)
     }
 
-    /// Whether a rule refuses it by what is known of it, whatever it is about to say.
+    /// True if a rule refuses the connection by the evidence so far, whatever the client sends next.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         let (rules, seen, mut progress) = self.standing();
@@ -203,7 +203,7 @@ impl Connection {
         }
     }
 
-    /// The same connection, should it lead to whatever server: what names one is undecidable.
+    /// The same connection if its server is not known: rules that name a server are undecidable.
     #[must_use]
     pub(crate) fn led_anywhere(mut self) -> Self {
         self.leads_to = self.seen.text(Field::ServerAddress).map(SmolStr::new).or(self.leads_to);
@@ -265,7 +265,7 @@ impl Connection {
         outcome: &'static str,
         telling: Telling,
     ) -> Vec<Sighting> {
-        // What passes is what the rules that match make of it: written down, or allowed by name.
+        // The verdict of the rules that match: logged, or allowed by name.
         let Verdict { action, rule } = match verdict.action {
             Action::Allow => rules.passing(progress),
             _ => verdict,

@@ -148,7 +148,7 @@ impl Inspector {
         }
     }
 
-    /// Sets the enforcement of all connections: `Observe` here overrules whatever a connection says.
+    /// Sets the enforcement of all connections: `Observe` here overrides that of each connection.
     #[must_use]
     pub fn enforcing(self, enforcement: Enforcement) -> Self {
         Self { enforcement, ..self }

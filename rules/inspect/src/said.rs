@@ -6,7 +6,7 @@
 use gnomon_observe::{Family, Field, Observation, Phase, Role};
 use std::sync::LazyLock;
 
-/// Gnomon's own word on a message, known whatever could be read of it.
+/// gnomon's own findings on a message, known even if it could not be read.
 const OWN: [Field; 7] =
     [Field::BatchIndex, Field::Malformed, Field::Mismatch, Field::Truncated, Field::Signatures, Field::Passage, Field::ExecutionId];
 /// Fields of HTTP and of the body that carries a message: known even if the message is not.
@@ -32,7 +32,7 @@ pub(crate) fn cut(seen: &mut Observation) {
     }
 }
 
-/// Whether a message, or the answer to it, says this, or it is a word on that: unknown where a message passes unread.
+/// True if a field comes from a message or its answer, or is a finding on it: unknown if a message passes unread.
 pub(crate) fn is_of_a_message(field: Field) -> bool {
     field.info().phase >= Phase::Message && !OF_HTTP.contains(&field)
 }

@@ -75,7 +75,7 @@ pub enum Effect {
     Refuses,
 }
 
-/// Whether something here carries an action out.
+/// Whether an action is implemented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Support {
     /// Rules may ask for it.
@@ -133,7 +133,7 @@ impl Action {
         !matches!(self.effect(), Effect::Passes)
     }
 
-    /// Whether nothing of the original passes.
+    /// True if nothing of the original passes.
     #[must_use]
     pub const fn refuses(self) -> bool {
         matches!(self.effect(), Effect::Refuses)

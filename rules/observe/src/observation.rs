@@ -208,7 +208,7 @@ impl Observation {
         self.unreadable != 0 || self.unreadable_families != 0
     }
 
-    /// Sets whatever `name` names from JSON.
+    /// Sets the field that `name` names, from JSON.
     ///
     /// # Errors
     /// When the name is not in the table or the value has another type than its field.

@@ -1,6 +1,6 @@
 //! A streaming JSON-RPC scanner: any body size, constant memory, any chunking.
 //!
-//! It checks that the bytes are JSON (RFC 8259) and keeps only the facts by which MCP traffic is
+//! The scanner checks that the bytes are JSON (RFC 8259) and keeps only the facts by which MCP traffic is
 //! recognised and judged (JSON-RPC 2.0, MCP 2024-11-05 to 2026-07-28). It does not build a tree.
 //!
 //! Where two JSON parsers could read the same bytes differently (repeated keys, keys that differ in

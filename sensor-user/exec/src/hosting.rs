@@ -93,7 +93,7 @@ fn itself<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> Command {
 /// The host's arguments.
 #[derive(Debug)]
 pub struct Host {
-    /// For its socket and its log; made, and removed at the end.
+    /// Folder of its socket and its log; created, and removed at the end.
     pub folder: PathBuf,
     /// The arguments of the gnomon that it starts.
     pub own: Vec<OsString>,

@@ -69,7 +69,7 @@ pub enum CgroupError {
     Io {
         /// The action that failed.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: String,
         /// The system's answer.
         source: io::Error,

@@ -13,7 +13,7 @@ use serde::Serialize;
 /// Longest cgroup path that is read, in bytes; PATH_MAX, which the kernel cannot exceed in
 /// `/proc/PID/cgroup` either.
 pub const MAX_CGROUP_PATH: usize = 4096;
-/// The most nested containers that are told apart.
+/// The deepest nesting of containers that is resolved.
 pub const MAX_NESTING: usize = 4;
 
 /// The workload of a process: its cgroup, containers and pod.
@@ -87,7 +87,7 @@ pub struct Pod {
 pub enum Qos {
     /// Every container has equal requests and limits.
     Guaranteed,
-    /// Some have requests.
+    /// Some limits or requests are set.
     Burstable,
     /// No limits or requests are set.
     BestEffort,

@@ -1,4 +1,4 @@
-//! The same for tokio. Calls can be cancelled: a message is sent or received whole or not at all. There are no
+//! Channels for tokio. Calls can be cancelled: a message is sent or received whole or not at all. There are no
 //! timeouts here, as `tokio::time::timeout` is one.
 //!
 //! Sockets are watched as `UnixDatagram`, of which only `async_io` is used: tokio has no type for `SOCK_SEQPACKET`,

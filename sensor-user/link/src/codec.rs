@@ -12,7 +12,7 @@ use crate::message::{Message, VERSION, Version};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// Its parts are within their bounds, and together they are not.
+    /// The message is too long, although its parts are within their bounds.
     #[error("the message has {0} bytes, at most {MAX_MESSAGE} can be sent")]
     TooLong(usize),
     /// Does not happen to the types of this crate.

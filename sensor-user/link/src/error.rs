@@ -89,7 +89,7 @@ pub enum LinkError {
     },
 }
 
-/// For `map_err`: names what was tried.
+/// For `map_err`: names the failed action.
 pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> LinkError {
     move |error| LinkError::Os { action, source: error.into() }
 }

@@ -44,9 +44,9 @@ pub(crate) const CPU_BOUND: &str = "cpu_bound";
 /// The sensor's use of the processor: the share of one core when last measured, in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// By the programs of the kernel half, on whichever processor they ran.
+    /// Use by the programs of the kernel half, on whichever processor they ran.
     pub(crate) kernel: u64,
-    /// By this process.
+    /// Use by this process.
     pub(crate) process: u64,
 }
 

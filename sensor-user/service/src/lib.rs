@@ -207,7 +207,7 @@ pub enum ServiceError {
     },
 }
 
-/// For `map_err`: names what was tried.
+/// For `map_err`: names the failed action.
 pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> ServiceError {
     move |error| ServiceError::Os { action, source: error.into() }
 }

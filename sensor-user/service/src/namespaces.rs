@@ -4,8 +4,8 @@
 //! They are kept here as well, for a proxy that asks when they were handed over unasked already. A listener keeps its
 //! namespace alive, so those that were opened for programs of `gnomon exec` are closed when the last scope that was
 //! joined from there has ended, and those that were opened because a redirected program connected from there once no process
-//! is left in it and it is mounted nowhere; at most [`MOST`] namespaces are served at a time. The first connection from a namespace that nobody joined
-//! from goes its own way, which is counted as `no_listener`, and has listeners opened there.
+//! is left in it and it is mounted nowhere; at most [`MOST`] namespaces are served at a time. The first connection from a namespace that
+//! was not joined from goes its own way, which is counted as `no_listener`, and has listeners opened there.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashSet;

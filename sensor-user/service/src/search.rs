@@ -57,7 +57,7 @@ pub(crate) fn start<'scope, 'env>(
     Ok(searches)
 }
 
-/// All that wait: one turn is for them together.
+/// All cookies that wait: one round is for them together.
 fn next(waiting: &Receiver<u64>) -> Option<HashSet<u64>> {
     let first = waiting.recv().ok()?;
     Some(std::iter::once(first).chain(waiting.try_iter()).collect())

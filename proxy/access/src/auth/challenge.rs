@@ -56,7 +56,7 @@ pub enum Rejection {
     /// Bound to a key or certificate that was not shown.
     #[error("the token is bound to a key that was not shown")]
     Binding,
-    /// More groups, scopes or the like than are looked at.
+    /// More groups, scopes or the like than are kept.
     #[error("the token has more groups or scopes than can be judged")]
     TooMany,
     /// The token was not granted for this.

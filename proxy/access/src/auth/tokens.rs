@@ -66,7 +66,7 @@ pub struct ServiceToken {
     pub expires: Option<SystemTime>,
 }
 
-/// All of them.
+/// All service tokens.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceTokens(pub(crate) Vec<ServiceToken>);
 

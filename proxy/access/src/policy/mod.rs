@@ -68,7 +68,7 @@ impl Decision {
 #[derive(Debug)]
 struct Entry {
     line: LineRef,
-    /// All of it, as one line of YAML.
+    /// The whole policy, as one line of YAML.
     whole: Box<str>,
     effect: Effect,
     what: What,

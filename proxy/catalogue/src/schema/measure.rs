@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// All that there is, whatever the value.
+    /// All subschemas, for any value.
     fn whole(&mut self, schema: &'a Value, depth: usize) -> Result<Unfolded, SmolStr> {
         Self::too_deep(depth)?;
         let key: *const Value = schema;

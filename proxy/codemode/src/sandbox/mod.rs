@@ -158,7 +158,7 @@ impl Sandbox {
         self.perform((program, Task::Run), limits, host).await
     }
 
-    /// The same for another task than to run it.
+    /// As [`execute`](Self::execute), for another task than to run it.
     ///
     /// # Errors
     /// See [`execute`](Self::execute).

@@ -58,9 +58,9 @@ pub struct Process {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself, with this status.
+    /// Exited by itself, with this status.
     Exited(i32),
-    /// By this signal.
+    /// Killed by this signal.
     Killed(i32),
     /// Not known: the zygote has died too.
     Unknown,
@@ -86,7 +86,7 @@ impl Worker {
 }
 
 impl Process {
-    /// The kernel ends it whatever it is doing.
+    /// Kills it, whatever it is doing.
     pub fn kill(&self) {
         // If this process may not signal that user, the zygote kills it when the report socket closes.
         let _ = pidfd_send_signal(self.pidfd.as_fd(), Signal::KILL);

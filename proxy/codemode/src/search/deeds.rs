@@ -65,7 +65,7 @@ pub struct Doing {
 }
 
 impl Doing {
-    /// Told by its name and the first sentence about it.
+    /// Derived from its name and the first sentence of its description.
     pub fn of(name: &str, summary: &str) -> Self {
         let first = words(summary).next();
         let parts: Vec<String> = words(name).collect();
@@ -84,7 +84,7 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// Told by its words.
+    /// Derived from its words.
     pub fn of(question: &str) -> Self {
         let question = question.to_lowercase();
         let said: Vec<&str> = question.split(|c: char| !c.is_ascii_lowercase()).filter(|word| !word.is_empty()).collect();

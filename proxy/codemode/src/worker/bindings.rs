@@ -33,7 +33,7 @@ pub struct Outbox {
     pub made: u32,
     written: usize,
     pub truncated: bool,
-    /// The bound that ended the program, whatever it caught.
+    /// The limit that ended the program, even if it caught the error.
     pub ended: Option<Limit>,
     channel: Option<Channel>,
 }

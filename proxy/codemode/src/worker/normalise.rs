@@ -34,7 +34,7 @@ pub enum Unreadable {
         /// The column, from one, in characters.
         column: usize,
     },
-    /// It wants a module.
+    /// The code imports or exports a module.
     #[error(
         "modules cannot be imported or exported here: `codemode` is there without, so leave import and export out and send the async arrow function \
          alone; write what else is needed yourself"
@@ -80,7 +80,7 @@ pub fn normalise(code: &str) -> Result<String, Unreadable> {
     program(code).map(|program| program.text)
 }
 
-/// As [`normalise`], with the original position of each piece.
+/// See [`normalise`]; with the original position of each piece.
 pub fn program(code: &str) -> Result<Placed, Unreadable> {
     let bare = unfenced(code);
     let within = |inner: &str| {

@@ -151,7 +151,7 @@ fn assigns(after: &str) -> bool {
     after.starts_with('=') && !after.starts_with("==") && !after.starts_with("=>")
 }
 
-/// Whether something is called with this name and a value, as Python does.
+/// True if this name is called with a value, as Python does.
 fn has_keyword(code: &str, name: &str) -> bool {
     standing(code, name).any(|(before, after)| before.ends_with(['(', ',']) && assigns(after))
 }

@@ -31,7 +31,7 @@ use crate::worker::{self, Engine};
 use confine::Footprint;
 use fair::Share;
 
-/// Workers that a zygote has at the same time, whatever it is asked for.
+/// Most workers of a zygote at the same time.
 pub(crate) const MAX_WORKERS: usize = 288;
 
 /// Longest message on the control socket, in bytes.

@@ -1,4 +1,4 @@
-//! Whether a server keeps connections that carry nothing, as far as that was seen (HTTP/1.1).
+//! Whether a server keeps idle connections open, as far as that was seen (HTTP/1.1).
 //!
 //! Some servers close a connection right after an answer and do not say so in it. A client that opens a connection for each request
 //! never meets that end, and what it asks must not go over a connection that is just about to: it may have been carried out, so
@@ -41,7 +41,7 @@ impl Keeping {
         }
     }
 
-    /// Whether connections that carried a request may carry one that asks so.
+    /// Whether connections that carried a request may carry this one.
     pub(crate) fn allows(&self, asks: Asks) -> bool {
         asks == Asks::Again || matches!(self, Self::Keeps)
     }

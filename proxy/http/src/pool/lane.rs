@@ -68,7 +68,7 @@ struct Resting<B: RequestBody> {
 struct Multiplexed<B: RequestBody> {
     number: u64,
     send: http2::SendRequest<Outgoing<B>>,
-    /// Requests under way.
+    /// Requests in progress.
     streams: usize,
     /// The most that its windows and its server allow; 1 until the server has said so, or had time to.
     most: usize,
@@ -198,7 +198,7 @@ impl<B: RequestBody> Lane<B> {
                 state.waiting.pop_front();
             }
             let Some(asks) = state.waiting.front().map(|waiting| waiting.asks) else { return };
-            // Behind one that this server's connections are not for, others wait for the dials that are under way.
+            // Behind a request that may not use this server's connections, others wait for the dials in progress.
             let Some(carrier) = self.ready(state, inner, rest, asks) else { break };
             let Some(waiting) = state.waiting.pop_front() else { break };
             if let Err(Ok(carrier)) = waiting.tell.send(Ok(carrier)) {

@@ -1,4 +1,4 @@
-//! One bounded way to serve HTTP, for whatever of ours listens: the explicit proxy, what is redirected to it, portals, metrics.
+//! One bounded way to serve HTTP, for all of our listeners: the explicit proxy, redirected connections, portals, metrics.
 //!
 //! A connection goes through the same stages wherever it comes in: **accept**, **seat** (so many in all, so many for each address;
 //! a silent one gives its seat up, and until its first request's head is whole each is), **serve** (a head has its time), **drain** once it is to end, **cut off** what is left after the

@@ -1,4 +1,4 @@
-//! The seat of a connection, which it gives up to others while it says nothing: while no request of its is under way.
+//! The seat of a connection, which it gives up to others while it is silent: while no request of its is in progress.
 
 use super::drive::{Ended, until_stopped};
 use gnomon_shares::Seat;
@@ -63,7 +63,7 @@ impl Seated {
         drop(under_way);
     }
 
-    /// True if nothing is under way.
+    /// True if no request is in progress.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         *self.under_way() == 0
@@ -80,7 +80,7 @@ impl Seated {
         &self.seat
     }
 
-    /// Whether the connection was asked to give its seat up, for who counts those: true only once.
+    /// True, once, if the connection was asked to give its seat up: for its caller's counters.
     #[must_use]
     pub fn gave_up(&self) -> bool {
         self.seat.is_to_go() && !self.is_counted.swap(true, Ordering::Relaxed)

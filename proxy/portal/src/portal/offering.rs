@@ -22,7 +22,7 @@ use tokio::{
 
 /// A server that a portal is to offer.
 pub enum Registration {
-    /// The one of this id that it offers, with all that is open there.
+    /// The server of this id that it offers, with all that is open there.
     AsBefore(SmolStr),
     /// One of this id that is reached like this.
     Anew(SmolStr, Reach),

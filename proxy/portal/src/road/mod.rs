@@ -541,7 +541,7 @@ impl Road {
     }
 }
 
-/// Whether a server of the stateless era answers as one that is of it no longer: it knows no call.
+/// True if a server of the stateless era answers as one that has left it: it knows no call.
 fn knows_no_call(routed: &Routed, outcome: &Outcome) -> bool {
     matches!(&*routed.method, "tools/call" | "prompts/get" | "resources/read")
         && outcome.code().is_some_and(|code| [METHOD_NOT_FOUND, UNSUPPORTED_VERSION].map(i64::from).contains(&code))

@@ -26,9 +26,9 @@ pub(super) struct Order {
     mute: Line,
     begun: Line,
     resting: Line,
-    /// So many newcomers, mute or begun, make room for each other before those that rest do.
+    /// With this many newcomers, mute or begun, they make room for each other before resting ones do.
     newcomers: usize,
-    /// So many mute ones make room for each other before those do that have begun.
+    /// With this many mute ones, they make room for each other before those that have begun do.
     mutes: usize,
     /// The seats of each owner, silent or not.
     held: HashMap<Arc<str>, usize>,
@@ -58,11 +58,11 @@ pub(super) enum Silence {
 /// The connection that makes room.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// This one. It stands in no line any more.
+    /// This connection, which is in no line any more.
     Goes(Arc<Sitter>),
     /// A connection, but not before this moment.
     NotBefore(Instant),
-    /// All that are there are served.
+    /// None: all connections are being served.
     Nobodys,
 }
 
@@ -186,7 +186,7 @@ impl Order {
         self.seated.get(&number).map_or(Turn::Nobodys, |seated| Turn::Goes(seated.sitter.clone()))
     }
 
-    /// Each that is found at a position that it has left is put where it belongs, which its last request pays for.
+    /// The connection that rests longest. One found at an outdated position is moved to its place, which its last request pays for.
     fn rests_longest(&mut self, among: Among<'_>) -> Option<u64> {
         loop {
             let (since, first) = self.resting.first(among)?;
@@ -218,7 +218,7 @@ impl Order {
 #[derive(Debug, Default)]
 struct Line {
     by: HashMap<Arc<str>, BTreeMap<u64, Standing>>,
-    /// By how many they have, and the number of the first of them. Numbers are unique.
+    /// Owners by their number of connections, and the number of the first of them. Numbers are unique.
     ranks: BTreeMap<(usize, Reverse<u64>), Arc<str>>,
     len: usize,
 }
@@ -344,7 +344,7 @@ mod tests {
                     let Some(entry) = all.get_mut(&number) else { continue };
                     let silence = [Silence::Begun, Silence::Resting][numbers.below(2) as usize];
                     sitters[&number].silent_since.store(since, SeqCst);
-                    // Whoever rests and asked meanwhile is not moved at once.
+                    // A resting connection that asked meanwhile is not moved at once.
                     if entry.0 != Silence::Resting {
                         order.stands(number, silence, since);
                         entry.0 = silence;

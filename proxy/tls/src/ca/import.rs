@@ -11,7 +11,7 @@ use super::{
 /// The treatment of an authority that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Present {
-    /// Kept, which is an error.
+    /// The existing one is kept, which is an error.
     Keep,
     /// Replaced; clients that trust it trust the new one only if they trust its issuer.
     Replace,

@@ -1,4 +1,4 @@
-//! Whether a program is started once more, after it ended or could not be started.
+//! The decision to start a program once more, after it ended or could not be started.
 //!
 //! An owner whose process ended waits before the next start, and no other owner does: one session that ends its own process costs the
 //! others nothing. All owners together have a bound as well, from which gnomon's own starts are exempt: they show the server's state.

@@ -25,7 +25,7 @@ pub(super) struct Watched {
 pub struct Granting(watch::Receiver<Granted>);
 
 impl Granting {
-    /// Whether the server agrees, once it has said so.
+    /// Whether the server agrees, once it has answered.
     pub async fn is_granted(&mut self) -> bool {
         self.0.wait_for(|granted| *granted != Granted::Unknown).await.is_ok_and(|granted| *granted == Granted::Yes)
     }

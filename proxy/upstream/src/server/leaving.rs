@@ -50,7 +50,7 @@ impl<H: Oversight> Upstream<H> {
         *self.stays.borrow() == Stays::Over
     }
 
-    /// Waits until no call is under way with it any more, for so long at most.
+    /// Waits until no call with it is in progress, with a timeout.
     pub async fn at_rest(&self, patience: Duration) {
         let places = self.under_way.places();
         let rest = async {

@@ -9,7 +9,7 @@ use crate::{api::IN_FLIGHT, error::UpstreamError, heard, oversight::Oversight, p
 use gnomon_shares::{Bounds, Turns};
 use std::time::Duration;
 
-/// Most calls that are under way with a server over HTTP, where there are connections for as many.
+/// Most calls in progress with a server over HTTP, where there are connections for as many.
 const MOST: usize = 4096;
 /// A caller's bound, as a multiple of the places that are left.
 const TIMES_FREE: usize = 3;

@@ -72,7 +72,7 @@ impl Dialogue {
     /// Turns a call into its reports and remembers endpoints that spoke MCP.
     pub(super) fn report(&mut self, call: Call, refusal: Option<&Refusal>) {
         let Call { mut seen, progress, findings, action, deciding, early, .. } = call;
-        // What is still open, of a rule that waits for an answer, sets aside nothing that matches already.
+        // A rule that still waits for an answer sets aside nothing that matches already.
         let (action, deciding) = match action {
             Action::Allow => self.passing(&progress),
             _ => (action, deciding),

@@ -83,7 +83,7 @@ impl Dialogue {
         let ResultFacts { input_requests, input_requests_overflow, .. } = &message.result;
         let unread = input_requests_overflow.is_cut().then_some(None);
         for method in input_requests.iter().map(Some).chain(unread) {
-            // On a portal it may have been asked, and told of, by itself before.
+            // On a portal the question may have been judged and reported by itself before.
             let news = if method.is_some_and(|method| self.questions.contains(method)) { News::No } else { News::Yes };
             let Some(withheld) = self.judge_method((method, MessageKind::Request, news), self.base_findings) else { continue };
             let asked = self.calls.iter().position(|call| same_id(call.id.as_ref(), message.id.as_ref()));

@@ -17,7 +17,7 @@ pub struct Post<'a> {
     pub accept: &'static str,
     /// Its `Content-Type`.
     pub content_type: &'static str,
-    /// The `User-Agent` of the client for whom it is posted.
+    /// The `User-Agent` of the client.
     pub user_agent: Option<&'a [u8]>,
 }
 

@@ -1,6 +1,6 @@
 //! A body's bytes as text, and the messages in it.
 //!
-//! What a `Content-Encoding` says is a claim. A server may ignore it, so where one is announced the
+//! A `Content-Encoding` is a claim. A server may ignore it, so where one is announced the
 //! bytes are read as they are, too; and a body that begins as gzip or zlib does is read as such,
 //! whatever is announced. Both layers are judged by what they say: there is no telling which one a server acts on.
 //!

@@ -128,7 +128,7 @@ impl Exchange {
             Some(refusal) => Gate::Refuse(refusal),
             None if self.response.is_behind() => return None,
             None if waits && self.response.may_be_json() => Gate::Hold,
-            // What was waited for has come; what comes behind it may have to be withheld as well, and with it.
+            // The awaited message has come; later bytes may have to be withheld as well, and with it.
             None if (self.dialogue.judges_strays() || self.response.questions == Questions::Judged)
                 && self.response.may_go_on_as_json() =>
             {

@@ -137,7 +137,7 @@ impl Scanner {
         self.offset = head.mark();
         if let Opening::Wide(_) = self.opening {
             self.doubt = Doubt::Before(Leading::new());
-            // Few parsers read it, and not all alike: its messages are told from each other and not relied on.
+            // Few parsers read UTF-16, and differently: its messages are recognised but not relied on.
             self.collector.fault(Malformed::Utf16);
         }
         self.decoded(head.bytes(), sink)

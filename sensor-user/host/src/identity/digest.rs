@@ -98,7 +98,7 @@ impl Digests {
         }
     }
 
-    /// The digest of what is held, whatever became of the process.
+    /// The digest of the held file, even if the process has ended.
     pub(super) fn of(&self, opened: Opened, watch: &ReadThreads) -> Digest {
         let (key, file) = match opened {
             Opened::Known(digest) => return digest,

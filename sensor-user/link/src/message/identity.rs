@@ -9,7 +9,7 @@ use crate::bounds::{Label, List, Long, Name};
 /// The facts of a process, or the reason there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IdentityAnswer {
-    /// This is who connected.
+    /// The process that connected.
     Identity(Box<Identity>),
     /// The process had ended before it could be read.
     Gone,
@@ -85,7 +85,7 @@ pub enum Image {
 /// The arguments of a process, separated by spaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommandLine {
-    /// All of them.
+    /// All arguments.
     Whole(Long),
     /// Their beginning.
     Cut(Long),

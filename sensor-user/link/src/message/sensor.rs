@@ -88,7 +88,7 @@ pub enum ToSensor {
         address: SocketAddr,
         /// The program's user.
         uid: u32,
-        /// For how long, seconds; at most 30 count.
+        /// The time in seconds; at most 30 count.
         seconds: u8,
     },
     /// As [`ToSensor::OpenSocket`], but opened as this user: the host's filters by user apply to it. Answered with
@@ -280,7 +280,7 @@ pub enum ToProxy {
 pub enum Adoption {
     /// The scope is in force again.
     Adopted,
-    /// Its programs go their own way: why, in words.
+    /// Its programs go direct, with the reason.
     Lost(Name),
 }
 
@@ -354,7 +354,7 @@ pub enum RefusalReason {
     NotAllowed,
     /// A table is full.
     Full,
-    /// This kernel cannot.
+    /// This kernel does not support it.
     Unsupported,
     /// The kernel refused.
     Failed,

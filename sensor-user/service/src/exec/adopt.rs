@@ -89,7 +89,7 @@ impl Adopted {
 #[derive(Debug, Default)]
 pub(crate) struct Takeover {
     pub adopted: Vec<Adopted>,
-    /// For the proxy, which makes it known.
+    /// Messages for the proxy, which reports them.
     pub told: Vec<ToProxy>,
 }
 

@@ -26,7 +26,7 @@ const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const H2_MAX_HEADER_LIST: u32 = 64 << 10;
 /// The most header fields of an HTTP/1 head, of requests and of answers: the library's 100 are less than some sites send.
 pub const MAX_FIELDS: usize = 512;
-/// Most bytes of an HTTP/1 connection that are read ahead, or wait to be written, each: of an answer that nobody reads, and of a head,
+/// Most bytes of an HTTP/1 connection that are read ahead, or wait to be written, each: of an answer that is not read, and of a head,
 /// which on HTTP/2 has the same bound. The library's 400 KiB are a MiB for both sides of each client that does not read.
 pub const HTTP1_BUFFER: usize = 64 << 10;
 /// The library's value of the server's bound on streams before the server has sent one: no server's.
