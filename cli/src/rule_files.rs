@@ -1,4 +1,4 @@
-//! From configuration to a compiled set of rules: what ships (vendor), then the administrator's own.
+//! Compiles the configured rules: those that ship (vendor), then the administrator's own.
 
 use crate::complaint::Complaint;
 use gnomon_config as config;

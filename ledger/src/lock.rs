@@ -29,7 +29,7 @@ pub fn is_written(dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// Held as long as it lives.
+/// The lock, held as long as this lives.
 pub(crate) struct WriterLock {
     file: File,
     path: PathBuf,

@@ -119,7 +119,7 @@ struct Inner {
 struct Waiting {
     /// True if it is the only one in the queue.
     first: bool,
-    /// With it the queue became half full.
+    /// True if it made the queue half full.
     half: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The one writer: takes what is queued, appends it to the file and the database, says how far it
+//! The one writer: takes the queued events, appends them to the file and the database, says how far it
 //! has come. It never gives up: what cannot be written is counted, and the next
 //! batch is tried again.
 

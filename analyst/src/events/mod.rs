@@ -119,7 +119,7 @@ impl List {
     }
 }
 
-/// Everything from the oldest on, a page at a time; the number of the last.
+/// Shows all events from the oldest on, a page at a time; returns the number of the last.
 async fn all(reader: &mut Reader, filter: &EventFilter, format: Format) -> Result<Option<i64>> {
     let mut filter = filter.clone();
     loop {

@@ -72,7 +72,7 @@ impl<'a> Telling<'a> {
         Self { recalled: recalled.filter(|_| self.verdicts.is_err()), ..self }
     }
 
-    /// With commands that look into this folder, if it is not the one that they would find.
+    /// Makes the commands name this folder, if it is not their default.
     #[must_use]
     pub fn of_folder(mut self, named: Option<&std::path::Path>) -> Self {
         if let Some(folder) = named {
@@ -82,7 +82,7 @@ impl<'a> Telling<'a> {
         self
     }
 
-    /// For programs.
+    /// The story as JSON.
     pub fn to_json(&self) -> Value {
         let line = |event: &gnomon_ledger::StoredEvent| serde_json::from_str::<Value>(&event.json).unwrap_or(Value::Null);
         let related = |related: &[gnomon_ledger::Related]| -> Vec<Value> {
@@ -123,7 +123,7 @@ fn described<'r>(id: &str, rules: Option<&'r RuleSet>) -> Option<&'r str> {
 }
 
 impl Aftermath {
-    /// From the event, and from what was written when the call was over.
+    /// The aftermath by the event, and by the outcome that was written at the end of the call.
     fn of(event: &Event, outcome: Option<&Event>) -> Self {
         let get = |name: &str| outcome.and_then(|outcome| outcome.get(name)).or_else(|| event.get(name));
         let number = |name: &str| get(name).and_then(Value::as_u64);

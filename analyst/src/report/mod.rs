@@ -67,7 +67,7 @@ pub struct Debt {
 #[derive(Debug, Serialize)]
 pub struct Waiting {
     pub server: ReviewedServer,
-    /// When it was first seen, or the review began, milliseconds since the Unix epoch.
+    /// The time of the first sighting, or of the review's beginning, milliseconds since the Unix epoch.
     pub since_ms: i64,
     pub calls: u64,
     pub owner: Option<String>,

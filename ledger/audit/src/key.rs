@@ -23,7 +23,7 @@ pub enum KeyError {
         /// The reason.
         source: io::Error,
     },
-    /// Others can read it.
+    /// Other users can read the file.
     #[error("the audit's key {path} can be read by others; `chmod 600` it, and make a new one if they did", path = .0.display())]
     Open(PathBuf),
     /// The file is not an audit key.
@@ -55,7 +55,7 @@ impl SigningKey {
         Ed25519KeyPair::from_seed_unchecked(&seed).map(Self).map_err(|_| KeyError::NoRandomness)
     }
 
-    /// The one in this file, which is made (mode 0600) where there is none.
+    /// Reads the key from this file, which is created (mode 0600) if it does not exist.
     ///
     /// # Errors
     /// When the file cannot be used, can be read by others, or is something else.

@@ -18,7 +18,7 @@ const BLOCK: usize = 512;
 /// The lost records that the chain does not tell of yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Untold {
-    /// So many records.
+    /// The number of records.
     pub(crate) records: u64,
     /// The head's number then. The next record of the chain is the one that tells of the loss.
     pub(crate) after: u64,

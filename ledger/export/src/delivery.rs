@@ -19,7 +19,7 @@ pub enum Delivery {
     Failed {
         /// The failure.
         why: String,
-        /// Not before this long.
+        /// The least delay before a retry.
         after: Option<Duration>,
     },
 }

@@ -97,7 +97,7 @@ pub enum ReadError {
         /// The system's error.
         source: Cause,
     },
-    /// Another gnomon's schema.
+    /// The schema of another version of gnomon.
     #[error("{at} has schema {found}, this gnomon knows {known}; use the gnomon that writes it")]
     Schema {
         /// Its location.

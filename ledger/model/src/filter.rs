@@ -9,7 +9,7 @@ pub const MAX_PAGE: usize = 10_000;
 /// A filter of events. The default is all of them, a page of 1,000.
 #[derive(Clone, Debug)]
 pub struct EventFilter {
-    /// From this moment on, milliseconds since the Unix epoch.
+    /// The earliest time, milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
     /// Before this moment, likewise.
     pub until_ms: Option<i64>,
@@ -37,7 +37,7 @@ pub enum Order {
     /// In the order of recording.
     #[default]
     OldestFirst,
-    /// The other way round.
+    /// Newest events first.
     NewestFirst,
 }
 

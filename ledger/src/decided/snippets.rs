@@ -38,7 +38,7 @@ pub struct KeptSnippet {
     pub digest: String,
     /// The proposal.
     pub snippet: Snippet,
-    /// When, milliseconds since the Unix epoch.
+    /// The time of the proposal, milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// The last decision about it; none while it waits for the first.
     pub decision: Option<SnippetDecision>,

@@ -13,7 +13,7 @@ use std::{
     time::SystemTime,
 };
 
-/// So many are kept at least, and twice as many at most.
+/// The least number of verdicts kept; at most twice as many are.
 const KEPT: usize = 10_000;
 /// Entries read at a time: a follower polls once a second, and must not wait for all of a long journal.
 const PAGE: usize = 1_000;
@@ -121,7 +121,7 @@ pub(super) enum NotedError {
 pub struct RecalledVerdicts {
     /// Oldest first, with their moments in milliseconds since the Unix epoch.
     pub verdicts: Vec<(i64, Verdict)>,
-    /// When the journal was read last, within a minute.
+    /// The time of the last reading of the journal, within a minute.
     pub as_of: SystemTime,
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct HeldUp(Arc<AtomicBool>);
 enum Heard {
     Nothing,
     Bytes,
-    /// No more bytes, since then.
+    /// No more bytes since then.
     Waiting(Instant),
 }
 

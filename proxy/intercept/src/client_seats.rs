@@ -40,7 +40,7 @@ pub(crate) struct ClientSeats {
     waiting: Arc<Shares>,
     /// Shares of connections above their user's share that are passed on.
     beyond: Arc<Shares>,
-    /// When a user above the share was last reported.
+    /// The time of the last report on a user above the share.
     told: Mutex<HashMap<(Arc<str>, FlowOutcome), Instant>>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct ClientSeat {
 }
 
 impl ClientSeats {
-    /// So many seats in all, and so many for each user.
+    /// The seats: `all` in total, `each` for each user.
     pub fn new(all: usize, each: usize) -> Arc<Self> {
         let bounds = |each| Bounds { all, each, times_free: 0 };
         Arc::new(Self {

@@ -28,7 +28,7 @@ struct Told {
 }
 
 impl Lately {
-    /// For how many requests an event of this client's stands now. None: it is summed up with the next.
+    /// The number of requests that an event of this client stands for now. None: it is summed up with the next.
     pub fn counts(&self, client: &Arc<str>) -> Option<u64> {
         let mut clients = self.0.lock();
         if clients.len() >= CLIENTS && !clients.contains_key(client) {

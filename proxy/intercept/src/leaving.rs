@@ -23,7 +23,7 @@ const MAY_GO: Duration = Duration::from_secs(5);
 /// The time without traffic after which it ends: as long as an answer may lie unread.
 const ENDS: Duration = Duration::from_secs(300);
 
-/// When something moved last on a connection, and whether a side of it has ended.
+/// The time of the last traffic on a connection, and whether a side of it has ended.
 #[derive(Debug)]
 pub(crate) struct Activity {
     began: Instant,

@@ -51,7 +51,7 @@ const ENDED: Duration = Duration::from_secs(10);
 pub enum Namespace {
     /// The one the proxy dials from: the program's addresses are the proxy's.
     Own,
-    /// Another: what comes from there goes on from there.
+    /// Another one: connections from there are dialled from there.
     Other(NetNs),
 }
 

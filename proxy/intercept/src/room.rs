@@ -37,7 +37,7 @@ const PIECE: usize = 128;
 const CHARGED: usize = 64 << 10;
 /// Bytes are taken in steps, so that few pieces ask.
 const STEP: usize = 8 << 10;
-/// So many exchanges with less than a step of head and body are not charged.
+/// The number of exchanges with less than a step of head and body that are not charged.
 const LIGHT: usize = 512;
 /// The timeout of a body's wait for room, and the interval at which it asks.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@
 use gnomon_shares::{Bounds, Share, Shares};
 use std::sync::Arc;
 
-/// So many connections have the large windows, in all and of one owner, which leaves some to others.
+/// The bounds on connections with large windows, in all and of one owner, which leaves some to others.
 const LARGE: Bounds = Bounds { all: 128, each: 32, times_free: 1 };
 
 /// The large windows of one proxy that are taken.

@@ -11,7 +11,7 @@ const MAX: usize = 32;
 /// The placement of a credential in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// In this header, as it is.
+    /// In this header, unencoded.
     Header(HeaderName),
     /// In the query under this name, which is encoded.
     Query(String),

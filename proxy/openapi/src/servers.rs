@@ -26,7 +26,7 @@ pub struct Base {
 /// With or without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// With.
+    /// With TLS.
     Https,
     /// Without.
     Http,

@@ -475,7 +475,7 @@ async fn read<B: Body<Data = Bytes>>(portal: &Portal, body: B, caller: &Caller, 
 
 /// The answer to a caller that has too many requests in progress.
 fn no_room(portal: &Portal, caller: &Caller) -> Response<Outflow> {
-    /// When it was last logged, so that a flood of requests does not flood the log.
+    /// The time of the last log line, so that a flood of requests does not flood the log.
     static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
     let mut told = TOLD.lock();
     if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {

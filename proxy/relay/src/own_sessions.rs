@@ -5,7 +5,7 @@ use gnomon_upstream::LegacySession;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
-/// One with each server that was needed.
+/// The sessions with servers, one with each that was needed.
 #[derive(Default)]
 pub(crate) struct OwnSessions(Mutex<Vec<Arc<OwnSession>>>);
 

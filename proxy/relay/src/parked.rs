@@ -38,7 +38,7 @@ pub struct ParkedCall {
     pub conversation: Conversation,
     /// The server, and what tells it when the call is given up.
     pub session: Arc<LegacySession>,
-    /// Told when it is dropped.
+    /// Cancelled when it is dropped.
     pub under: PendingUpstream,
     /// The server's question.
     pub question: Id,

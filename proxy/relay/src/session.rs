@@ -91,7 +91,7 @@ pub struct StandingStream {
     /// The events for it, encoded.
     pub sender: mpsc::Sender<Bytes>,
     recipient: Recipient,
-    /// Told when there is no room for more.
+    /// Notified when there is no room for more.
     pub over: Arc<Notify>,
 }
 

@@ -14,7 +14,7 @@ pub struct TakenBack {
 }
 
 impl TakenBack {
-    /// The client takes it back, with what it says of that.
+    /// Cancels it, with the client's reason.
     pub fn because(&self, reason: Option<&str>) {
         let _ = self.why.set(reason.map(|reason| reason.chars().take(LONGEST_REASON).collect()));
         self.notice.notify_one();

@@ -44,11 +44,11 @@ pub struct Made {
     pub owner: SmolStr,
     /// The range within which its server tells tasks apart.
     pub scope: Scope,
-    /// When, as its server has it.
+    /// The time of its creation, as its server reports it.
     pub created: Option<SmolStr>,
     /// The token of the call that began it, by which its server goes on to tell of its progress.
     pub token: Option<Id>,
-    /// When it was last asked for.
+    /// The time of the last request for it.
     pub used: Instant,
 }
 

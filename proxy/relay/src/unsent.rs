@@ -112,7 +112,7 @@ impl Recipient {
     }
 
     fn told_if_none<T>(&self, taken: Result<T, Refused>) -> Option<T> {
-        /// When it was last logged, so that a flood of messages does not flood the log.
+        /// The time of the last log line, so that a flood of messages does not flood the log.
         static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
         if let Ok(taken) = taken {
             return Some(taken);

@@ -1,4 +1,4 @@
-//! For how long an execution has waited for a person: its clocks stand still meanwhile.
+//! The time that an execution has waited for a person: its clocks stand still meanwhile.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::{

@@ -44,7 +44,7 @@ pub(crate) enum Detail {
 struct Stock {
     view: Arc<View>,
     approved: Approved,
-    /// Made when it is first asked for; of tools alone it is the view's own.
+    /// The index, made on first use; of tools alone it is the view's own.
     index: OnceLock<Index>,
 }
 

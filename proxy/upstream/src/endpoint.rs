@@ -62,7 +62,7 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Endpoint {
     pools: Arc<ServerPools>,
-    /// By the [`lane`] that a request comes from: each has connections of its own.
+    /// The destinations by the [`lane`] that a request comes from: each has connections of its own.
     destinations: Arc<[Destination]>,
     /// The authority, as every request names it.
     host: HeaderValue,

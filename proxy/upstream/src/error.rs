@@ -61,7 +61,7 @@ pub enum UpstreamError {
     /// The server is known to be down, and gets no requests before it is back.
     #[error("it has been unreachable for {} ({why}); it is tried again in the background", lasted(*.since))]
     Down {
-        /// For how long.
+        /// The time since.
         since: Duration,
         /// Why, in words for clients.
         why: String,
@@ -86,7 +86,7 @@ pub enum UpstreamError {
     Moved {
         /// The status.
         status: u16,
-        /// For the log only: where to.
+        /// The target, for the log only.
         to: String,
     },
     /// The server answers something that is not MCP.

@@ -27,7 +27,7 @@ pub(crate) fn now() {
     let _ = CALL.try_with(|call| call.last.set(Some(Instant::now())));
 }
 
-/// When something came last.
+/// The time of the last sign of life.
 pub(crate) fn last() -> Option<Instant> {
     CALL.try_with(|call| call.last.get()).ok().flatten()
 }

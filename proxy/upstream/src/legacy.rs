@@ -176,9 +176,9 @@ pub enum Line {
 /// Whether a server's own messages must be fetched by a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {
-    /// On a stream that is opened for it.
+    /// On a stream opened for them.
     OnRequest,
-    /// On the one line, at any time.
+    /// On the shared line, at any time.
     Always,
 }
 

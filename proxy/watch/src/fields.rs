@@ -1,4 +1,4 @@
-//! From the kernel's record of an owner and the sensor's word on the process to the fields of an observation.
+//! Fills the fields of an observation from the kernel's record of an owner and the sensor's identity of the process.
 //!
 //! Fields from the kernel's record (pid, user id) are always set. A look-up that failed makes its field *unreadable*, never absent: a rule
 //! that interferes must not take "unknown" for "none". Names of containers stand only where root made them.

@@ -1,4 +1,4 @@
-//! From the kernel half's records to flows that are due to be judged.
+//! Turns the kernel half's records into flows that are due to be judged.
 //!
 //! No clock, no threads and no judge in here: the caller passes the records and the time, and takes the flows that are due. A flow that the
 //! kernel sent to the proxy, or that the proxy says it serves, is the proxy's to judge.

@@ -58,7 +58,7 @@ pub(crate) struct Session {
     features: Mutex<BTreeMap<String, FeatureState>>,
     judge: Arc<Judge>,
     records: Mutex<Records>,
-    /// For which network namespaces listeners were asked for, and when.
+    /// The network namespaces that listeners were requested for, and when.
     asked: Mutex<HashMap<u64, Instant>>,
     heart: Heart,
     tasks: Mutex<Vec<AbortHandle>>,

@@ -1,4 +1,4 @@
-//! From documents to a set: rules, the filters that narrow them, and what the administrator changed of them.
+//! Assembles a set from documents: rules, the filters that narrow them, and the administrator's changes to them.
 
 use crate::{
     Activity, Change, Filter, FilterStatus, LoadError, NamedServers, NeededEvidence, Origin, Rule, Source, Targets,
@@ -143,7 +143,7 @@ fn is_called(rule: &Rule, name: &str) -> bool {
     rule.id.eq_ignore_ascii_case(name) || rule.name.as_deref() == Some(name)
 }
 
-/// For a name that no rule has: a suggestion of the rule that may be meant.
+/// A suggestion for an unknown rule name.
 fn meant(name: &str, rules: &[Loaded]) -> String {
     let known: Vec<&str> =
         rules.iter().flat_map(|one| [Some(&one.rule.id), one.rule.name.as_ref()]).flatten().map(SmolStr::as_str).collect();

@@ -158,7 +158,7 @@ pub struct Change {
     pub reason: SmolStr,
     /// The file of the override.
     pub file: SmolStr,
-    /// On which line, from 1.
+    /// The line, from 1.
     pub line: u32,
 }
 

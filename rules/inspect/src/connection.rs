@@ -44,7 +44,7 @@ pub struct Connection {
 #[derive(Clone)]
 pub(crate) struct RequestPath {
     pub path: SmolStr,
-    /// For `url.full`.
+    /// The value of `url.full`.
     pub full: SmolStr,
     pub endpoint: Arc<Endpoint>,
 }

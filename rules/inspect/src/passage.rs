@@ -1,4 +1,4 @@
-//! Everything that ends in "pass it on", in one table.
+//! The table of all reasons to pass traffic on unread.
 //!
 //! Bytes that are not read as HTTP and JSON-RPC are not just passed: code that is about to pass them on names the [`Passage`] and asks the
 //! judge, a connection by [`Connection::pass`], an exchange by its own gate. Each entry says why (its reason is a label of

@@ -26,7 +26,7 @@ pub enum Lookup<'a> {
     Unreadable,
 }
 
-/// Everything known about one thing seen. Access by [`Field`] is a table look-up; clones are cheap
+/// All evidence about one thing seen. Access by [`Field`] is a table look-up; clones are cheap
 /// because text is shared.
 #[derive(Debug)]
 pub struct Observation {

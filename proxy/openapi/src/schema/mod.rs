@@ -28,9 +28,9 @@ const MAX_NAME: usize = 256;
 /// The direction in which values go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// To the server: what is `readOnly` is left out.
+    /// A request: `readOnly` properties are left out.
     Request,
-    /// From it: what is `writeOnly` is left out.
+    /// A response: `writeOnly` properties are left out.
     Response,
 }
 

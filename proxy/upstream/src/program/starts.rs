@@ -14,7 +14,7 @@ use std::{
 
 /// A process that lives shorter counts as ended at its start.
 const STEADY: Duration = Duration::from_secs(30);
-/// So many failures in a row, and it is not started for a while.
+/// The failures in a row after which it is not started for a while.
 const MOST: u32 = 5;
 /// The pause after that.
 const WHILE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! From judged calls to reports: once for each call, as soon as there is nothing more to wait for.
+//! Turns judged calls into reports: one for each call, as soon as there is nothing more to wait for.
 
 use super::{
     Dialogue, MAX_TOLD, Refusal,

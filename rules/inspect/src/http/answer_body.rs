@@ -23,7 +23,7 @@ const IDLE_BYTES: usize = 1 << 20;
 pub(crate) struct AnswerBody {
     pub content: Content,
     codings: Result<Vec<Coding>, Unsupported>,
-    /// Made when there is something to read: most answers have no body worth it.
+    /// The reader, made when there is something to read: most answers have no body worth it.
     reader: Option<Reader>,
     over: bool,
     /// Raw bytes of the current event that were not forwarded.

@@ -52,7 +52,7 @@ pub(crate) enum Search {
     Whole,
     /// No further than to see that it is none: an upload of a transcript is not a call.
     Opening,
-    /// Likewise, where bytes are to be expected (frames, what is compressed): what breaks behind a NUL is none.
+    /// Likewise, where bytes are expected (frames, compressed data): text that breaks behind a NUL is not JSON.
     Bytes,
 }
 
