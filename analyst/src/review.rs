@@ -132,7 +132,7 @@ struct Server {
     server: NamedServer,
 }
 
-/// A state as it is asked for.
+/// A state to filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Shown {
     Unreviewed,

@@ -73,7 +73,7 @@ impl Stale {
         format!("as of {} UTC, when this host read the database of decisions last:", when::show(self.as_of_ms))
     }
 
-    /// The note before what was judged by them.
+    /// The note before results that were judged by them.
     pub fn note(&self) -> String {
         format!("judged by what was decided until {} UTC, when this host read the database of decisions last", when::show(self.as_of_ms))
     }

@@ -17,7 +17,7 @@ const PAUSE_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// is late by that day. What it knows is to be kept ([`Memory`]): a restart finds things of the future that a wrong clock wrote.
 #[derive(Clone, Copy, Debug)]
 pub struct SteadyClock {
-    /// The time as it was believed last, milliseconds since the Unix epoch.
+    /// The time as it was trusted last, milliseconds since the Unix epoch.
     believed_ms: i64,
     /// The moment of that.
     at: Instant,
@@ -46,9 +46,9 @@ pub struct SteadyTime {
 /// The state of a [`SteadyClock`], for the next process. Its text is three numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// The time as it is believed, milliseconds since the Unix epoch.
+    /// The trusted time, milliseconds since the Unix epoch.
     pub believed_ms: i64,
-    /// The system's clock at that moment, milliseconds since the Unix epoch. It is the same where it is believed.
+    /// The system's clock at that moment, milliseconds since the Unix epoch. Equal to `believed_ms` if it is trusted.
     pub system_ms: i64,
     /// How long that clock has been steady, milliseconds; 0 if it is trusted.
     pub stood_ms: u64,
@@ -85,7 +85,7 @@ impl FromStr for Memory {
 }
 
 impl SteadyClock {
-    /// Begins at this moment with the system's clock, which is believed.
+    /// Begins at this moment with the system's clock, which is trusted.
     #[must_use]
     pub fn begin(system_ms: i64, at: Instant) -> Self {
         Self { believed_ms: system_ms, at, disputed: None }
@@ -135,7 +135,7 @@ impl SteadyClock {
         }
     }
 
-    /// The time at this moment, by what was believed last and has passed since.
+    /// The time at this moment: the last trusted one, and the time passed since.
     fn expected(&self, at: Instant) -> i64 {
         let passed = i64::try_from(at.saturating_duration_since(self.at).as_millis()).unwrap_or(i64::MAX);
         self.believed_ms.saturating_add(passed)

@@ -41,7 +41,7 @@ impl Jsonl {
         }
     }
 
-    /// Removes what is kept too long, also where nothing is written.
+    /// Removes parts beyond the retention, also while nothing is written.
     pub(crate) fn prune(&mut self) {
         if let Jsonl::File(file) = self {
             file.make_room(0);

@@ -53,7 +53,7 @@ impl LedgerOptions {
         }
     }
 
-    /// The bounds of what is kept.
+    /// The retention.
     pub(crate) fn keep(&self) -> Keep {
         Keep { max_bytes: self.max_bytes, retention: self.retention }
     }

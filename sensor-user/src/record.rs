@@ -43,7 +43,7 @@ pub struct Connect {
 pub enum End {
     /// Established, then closed.
     Closed,
-    /// Never established: refused, timed out or given up.
+    /// Never established: refused, timed out or aborted.
     Refused,
     /// No SYN left, as there was no route for example.
     Unsent,
@@ -75,7 +75,7 @@ pub struct Hello<'a> {
     pub offset: u32,
     /// The number of bytes still to come, as far as is known; 0 for the last part.
     pub remaining: u32,
-    /// True if the hello is longer than what is captured (16 KiB).
+    /// True if the hello is longer than the capture limit (16 KiB).
     pub truncated: bool,
     /// The bytes, as sent.
     pub bytes: &'a [u8],
@@ -104,7 +104,7 @@ pub enum Malformed {
     /// A field has a value that it cannot have.
     #[error("{0} cannot have that value")]
     Field(&'static str),
-    /// The ring's own structure is broken; what was in it is lost.
+    /// The ring's own structure is broken; its records are lost.
     #[error("the ring buffer is inconsistent")]
     Ring,
 }

@@ -237,7 +237,7 @@ impl Sensor {
         u32::try_from(self.fdinfo(program, "prog_id")?).ok()
     }
 
-    /// A line of what the kernel says about a program's descriptor, proc_pid_fdinfo(5).
+    /// A line of the kernel's information on a program's descriptor, proc_pid_fdinfo(5).
     fn fdinfo(&self, program: Program, key: &str) -> Option<u64> {
         let fd = self.program(program)?.as_raw_fd();
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;

@@ -19,7 +19,7 @@ pub enum Status {
     NotApplicable,
 }
 
-/// Tells what a kernel lacks from what it refuses.
+/// Distinguishes features that a kernel lacks from those it refuses.
 pub(crate) fn status(error: &ProgramError) -> Status {
     let text = match error {
         // The verifier's log is for us, not for the reader; its last line says what it was about.

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 const GIB: u64 = 1 << 30;
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
-/// How often what was counted is put where it is scraped.
+/// The interval at which counts are copied into the metrics.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
 
 /// The audit's database in a state folder.

@@ -25,7 +25,7 @@ pub struct Checked {
     pub rules: RuleSet,
 }
 
-/// Checks a configuration with what it refers to. It reads files, and so may wait for them.
+/// Checks a configuration with the files that it names. It reads them, which may block.
 ///
 /// # Errors
 /// The first thing that is wrong.

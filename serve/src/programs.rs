@@ -158,7 +158,7 @@ pub fn described(config: &Config, id: &str, program: &Configured, host: &Host) -
     Ok(Described { options, said })
 }
 
-/// Says what is remarkable about how a program is pinned.
+/// Warns of notable properties of a program's pins.
 pub fn warn(id: &str, program: &Configured) {
     match (&program.pin, program.launcher()) {
         (Pinning::Unpinned, Some(launcher)) => {

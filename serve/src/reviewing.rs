@@ -37,7 +37,7 @@ pub struct Reviewing {
 }
 
 impl Reviewing {
-    /// Puts in force what was decided so far.
+    /// Puts the decisions so far in force.
     pub async fn start(
         decided: Decided,
         ledger: PathBuf,

@@ -257,7 +257,7 @@ fn scopes(config: &Config) -> String {
         .collect()
 }
 
-/// Records what the ledger found by itself.
+/// Records the ledger's own detections.
 async fn record_own(mut detections: mpsc::Receiver<Observation>, recorder: Arc<Recorder>) {
     while let Some(seen) = detections.recv().await {
         let class = if seen.text(Field::Health).is_some() { Class::Health } else { UNUSUAL_VOLUME.class };

@@ -90,7 +90,7 @@ impl Core {
         Ok(Self { read, metrics, recorder, inspector, writer, store, descriptors })
     }
 
-    /// The inline proxy on it, and what a person needs to know to use it.
+    /// The inline proxy on it, and the text that a person needs to use it.
     ///
     /// # Errors
     /// Its address is taken, or its authority cannot be had.
@@ -139,7 +139,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a start waits for the detections of today to be read.
 const CATCHES_UP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Tells the incidents of today of what was detected before this start, so that alerts do not take it for new.
+/// Adds the detections before this start to the incidents of today, so that alerts do not take them for new.
 async fn catch_up(recorder: &Recorder, ledger: &Path) {
     let read = async {
         let mut today = Today::default();

@@ -155,7 +155,7 @@ async fn join_again_and_again(watch: Arc<Watch>, listeners: RedirectedListeners,
     }
 }
 
-/// Connects to a sensor, if it is root's: events say of processes what it says.
+/// Connects to a sensor, if its socket is root's: events rely on its identities.
 fn connect(socket: &Path) -> Result<ProxyEnd> {
     let link = ProxyEnd::connect(socket, CONNECTS)?;
     let peer = link.peer()?;

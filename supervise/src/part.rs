@@ -94,7 +94,7 @@ pub fn became() -> Option<&'static User> {
 }
 
 impl Serving {
-    /// Becomes what it is to be. Where its links to sensors come from, if there are to be any.
+    /// Switches to its user. Returns the source of its links to sensors, if there are to be any.
     ///
     /// # Errors
     /// If it cannot, or its parent is gone.

@@ -31,7 +31,7 @@ pub struct Telling<'a> {
 pub struct Aftermath {
     /// In one sentence.
     pub words: String,
-    /// Whether the call did what it was meant to; unknown where its answer was not seen.
+    /// Whether the call succeeded; unknown where its answer was not seen.
     pub success: Option<bool>,
     pub status: Option<i64>,
     pub error: Option<String>,
@@ -164,7 +164,7 @@ impl Aftermath {
     }
 }
 
-/// Why something was not read: the reason's name, and what it means.
+/// Why something was not read: the reason's name, and its meaning.
 fn unread(event: &Event) -> Option<String> {
     let reason = event.get("gnomon.passage")?.as_str()?;
     let described = Passage::ALL.iter().find(|passage| passage.reason() == reason);

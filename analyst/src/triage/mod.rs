@@ -173,7 +173,7 @@ impl Triage {
         Ok(())
     }
 
-    /// Keeps the verdict, unless it is what was said last; what was said last before.
+    /// Keeps the verdict, unless it equals the last one; returns the last one.
     fn keep(&self, event: &Event, decided: &Decided, kind: VerdictKind, file: Option<&ExceptionFile>) -> Result<Option<Verdict>> {
         let verdict = Verdict {
             event: stored::text(event, "event.id").unwrap_or_default(),

@@ -20,7 +20,7 @@ use std::{
 
 /// The smallest piece that a disk writes whole, bytes.
 const BLOCK: usize = 512;
-/// The interval at which what is known is written.
+/// The interval at which the state is written.
 const KEPT_EVERY: Duration = Duration::from_secs(600);
 
 /// A clock with its file. One process uses it; clones are one clock as of the moment they were made.
@@ -62,7 +62,7 @@ impl KeptClock {
         Self { steady, file: None, path: PathBuf::new(), kept: None, complained: Arc::default() }
     }
 
-    /// The time now. Waits for the disk where what is known is due to be written.
+    /// The time now. May block on the disk when the state is due to be written.
     pub fn read(&mut self) -> SteadyTime {
         let (now_ms, at) = (unix_millis(SystemTime::now()), Instant::now());
         let time = self.steady.read(now_ms, at);
@@ -75,7 +75,7 @@ impl KeptClock {
         time
     }
 
-    /// Writes what is known now.
+    /// Writes the current state.
     pub fn keep(&self) {
         let Some(file) = &self.file else { return };
         let written = write(file, self.steady.memory(Instant::now()));

@@ -33,12 +33,12 @@ pub enum Finding {
         /// Their number.
         number: u64,
     },
-    /// The record is not what was hashed.
+    /// The record differs from its hash.
     Changed {
         /// Its number.
         seq: u64,
     },
-    /// A column by which records are filtered is not what the record says.
+    /// A column by which records are filtered differs from the record.
     Column {
         /// The record's number.
         seq: u64,

@@ -10,7 +10,7 @@ pub enum Delivery {
         /// The number of events refused.
         rejected: u64,
     },
-    /// The sink refuses it for what is in it; sending the same again is of no use.
+    /// The sink refuses the batch for its content; a retry is of no use.
     Refused {
         /// The receiver's text.
         why: String,

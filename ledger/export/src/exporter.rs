@@ -53,7 +53,7 @@ pub struct ExporterOptions {
     pub state: PathBuf,
 }
 
-/// A running export. Dropping it stops it; [`stop`](Self::stop) lets it send what is left.
+/// A running export. Dropping it stops it; [`stop`](Self::stop) sends the remaining events first.
 #[derive(Debug)]
 #[must_use = "an export stops when it is dropped"]
 pub struct Exporter {
@@ -83,7 +83,7 @@ impl Exporter {
         Ok(Self { stop })
     }
 
-    /// Sends what is left, for 3 s at most, and stops.
+    /// Sends the remaining events, for 3 s at most, and stops.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         self.stop.closed().await;

@@ -11,7 +11,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// All of it.
     pub body: Bytes,
-    /// The time after which it may be tried again, where it says so.
+    /// The delay before a retry, from `Retry-After` if there is one.
     pub after: Option<Duration>,
 }
 

@@ -82,7 +82,7 @@ pub enum ConditionError {
         /// The text that was written.
         value: String,
     },
-    /// The value is none of those that the field can have.
+    /// The value is not among those that the field can have.
     #[error("{0}")]
     Word(String),
 }
@@ -156,7 +156,7 @@ impl FromStr for Condition {
     }
 }
 
-/// Refuses what a field of few words can never be: an empty answer would read as "nothing happened".
+/// Refuses a value that a field of few words can never have: an empty answer would read as "nothing happened".
 fn known_word(field: &FieldRef, value: &str) -> Result<(), String> {
     let FieldRef::Field(field) = field else { return Ok(()) };
     let wrong = match field {

@@ -78,7 +78,7 @@ pub enum ReviewEntry {
     Withdrawn(Withdrawal),
 }
 
-/// A review was taken back.
+/// The withdrawal of a review.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Withdrawal {
     /// The time, milliseconds since the Unix epoch.
@@ -100,7 +100,7 @@ pub struct Origin {
     pub digest: String,
 }
 
-/// An entry as it is kept.
+/// A stored entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptEntry {
     /// Its number: rises with every entry, never used twice.

@@ -41,7 +41,7 @@ pub enum Order {
     NewestFirst,
 }
 
-/// An event as it was written.
+/// A stored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
     /// Its number: rises with every event, never used twice.

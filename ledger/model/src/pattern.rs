@@ -47,7 +47,7 @@ impl Pattern {
         wild.then_some(Self(parts))
     }
 
-    /// A value without wildcards, as it is meant.
+    /// A value without wildcards, unescaped.
     pub(crate) fn plain(value: &str) -> String {
         value.replace("\\*", "*")
     }

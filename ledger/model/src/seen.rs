@@ -5,7 +5,7 @@ use gnomon_observe::Action;
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// An event as it was written, read without a copy where nothing is escaped.
+/// A stored event, read without a copy where nothing is escaped.
 #[derive(Deserialize)]
 pub(crate) struct Seen<'a> {
     #[serde(rename = "event.id", borrow)]
@@ -82,7 +82,7 @@ impl<'a> Seen<'a> {
         self.server.as_deref().or(self.destination.as_deref())
     }
 
-    /// The program, else what the client calls itself, marked as its own word.
+    /// The program, else the client's own name, marked as such.
     pub(crate) fn program(&self) -> Option<Cow<'_, str>> {
         let claimed =
             || self.client.as_deref().or(self.user_agent.as_deref()).map(|name| format!("claims: \"{}\"", name.replace('"', "'")));

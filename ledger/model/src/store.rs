@@ -49,7 +49,7 @@ pub trait Store: Send {
     fn forgotten(&self) -> Forgotten;
     /// The latest moment among the newest events, milliseconds since the Unix epoch.
     fn newest_ms(&mut self) -> Stored<'_, Option<i64>>;
-    /// True if what is written is found by who opens the ledger: its file was neither moved nor removed.
+    /// True if readers that open the ledger find the writes: its file was neither moved nor removed.
     fn is_in_place(&self) -> bool;
     /// Begins anew where it should be, if it is not there. Nobody else may write there.
     fn begin_anew(&mut self) -> Stored<'_, ()>;
@@ -68,7 +68,7 @@ pub trait Store: Send {
     fn close(self: Box<Self>) -> Stored<'static, ()>;
 }
 
-/// Reads a ledger, also while another writes it. Only what is durable is seen.
+/// Reads a ledger, also while another process writes it. Only durable data is seen.
 pub trait LedgerReader: Send {
     /// The number of the newest event, 0 before the first.
     fn last_seq(&mut self) -> Asked<'_, i64>;

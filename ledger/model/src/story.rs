@@ -177,7 +177,7 @@ pub(crate) struct Around {
 }
 
 impl Around {
-    /// Most events of [`crate::Read::near`] that are asked for.
+    /// The limit of [`crate::Read::near`].
     pub(crate) const LIMIT: usize = 4 * STORY_EVENTS;
 
     /// Sorts the events near one into those of its call and those of its client; `near` is in order of their numbers.

@@ -34,7 +34,7 @@ pub struct Detection<'a> {
     pub user: &'a str,
     /// The server's name, else address.
     pub server: &'a str,
-    /// The rule that stands for it.
+    /// The rule of the detection.
     pub rule: &'a str,
     /// The level of that rule.
     pub level: Level,

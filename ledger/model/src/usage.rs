@@ -96,7 +96,7 @@ impl Summing {
         Self { usage: Usage { days: (0..days).map(day).collect(), ..Usage::default() }, from_ms, last_call: None }
     }
 
-    /// Adds an event; what is none, or of another time, is passed over.
+    /// Adds an event; a text that is none, or of another time, is skipped.
     pub(crate) fn add(&mut self, at_ms: i64, json: &str) {
         let Some(seen) = Seen::of(json) else { return };
         let place = usize::try_from((at_ms - self.from_ms).div_euclid(DAY_MS)).ok();

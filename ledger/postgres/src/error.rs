@@ -115,7 +115,7 @@ pub enum CallError {
     },
 }
 
-/// The SQLSTATE, of what a server said.
+/// The SQLSTATE of a server's error.
 fn code(error: &Error) -> Option<&str> {
     error.as_database_error()?.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code)
 }

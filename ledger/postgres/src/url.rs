@@ -36,7 +36,7 @@ pub enum PostgresUrlError {
     /// A part is missing.
     #[error("the URL names no {0}; write postgres://user@host/database")]
     Missing(&'static str),
-    /// A part has what it cannot have.
+    /// A part has a value that is not allowed.
     #[error("the {part} of the URL {problem}")]
     Part {
         /// The part.

@@ -72,7 +72,7 @@ impl SqliteStore {
         sqlx::query_scalar(newest).bind(STEP_ROWS).fetch_one(&mut self.conn).await
     }
 
-    /// Deletes one step of what is older than the retention; says how many rows went.
+    /// Deletes one step of events beyond the retention; returns the number of rows.
     async fn forget_step(&mut self, now_ms: i64) -> Result<u64, sqlx::Error> {
         let cutoff_ms = now_ms.saturating_sub(self.retention_ms);
         // Not the first alone: its clock may have been ahead.

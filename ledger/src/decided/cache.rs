@@ -113,7 +113,7 @@ pub(super) fn remembered(state_dir: &Path) -> (Vec<Decision>, Option<Position>, 
     }
 }
 
-/// Saves what was read up to there. Whole or not at all.
+/// Saves the entries read up to there, atomically.
 pub(super) fn recall(state_dir: &Path, reviews: &[Decision], position: &Position, had: Option<&Contents>) -> io::Result<()> {
     let path = recalled_in(state_dir);
     let draft = path.with_extension("draft");

@@ -25,7 +25,7 @@ const READS: usize = 5;
 /// The interval at which a saved copy of the journal is confirmed to be current.
 const NOTED: Duration = Duration::from_secs(60);
 
-/// The interval at which all entries that were read are compared with what is there, where nothing new comes.
+/// The interval at which all entries that were read are compared with the journal, without new ones.
 const VERIFIED: Duration = Duration::from_secs(600);
 
 /// Follows the reviews of servers, and of snippets of Code Mode.
@@ -56,7 +56,7 @@ struct Shared {
     position: Option<Position>,
     /// Its contents up to there; none where an earlier version read it.
     had: Option<Contents>,
-    /// The time at which all of that was last compared with what is there.
+    /// The time of the last comparison of all that with the journal.
     verified: Option<Instant>,
     /// The reviews that were read up to there, and while the journal is another, denials that are newer there.
     read: Vec<Decision>,
@@ -311,7 +311,7 @@ impl Following {
         }
     }
 
-    /// True if a person has said that what is there is right.
+    /// True if a person has confirmed the journal that is there.
     fn is_released(&self) -> bool {
         self.shared.contradiction.as_ref().is_some_and(|since| since.is_saved) && is_gone(&self.decided.state_dir)
     }
@@ -387,7 +387,7 @@ impl Following {
 }
 
 impl Shared {
-    /// True if what was read is to be compared with what is there: before anything new of it counts, and now and then.
+    /// True if the entries read are to be compared with the journal: before any new one counts, and now and then.
     fn is_to_verify(&self, there: &Position) -> bool {
         let is_news = !self.is_read || self.position.as_ref() != Some(there);
         is_news || self.contradiction.is_some() || self.verified.is_none_or(|at| at.elapsed() > VERIFIED)
@@ -401,7 +401,7 @@ impl Shared {
     }
 }
 
-/// The reviews that stand in a journal.
+/// The reviews in force by a journal.
 async fn standing(journal: &mut PostgresDecisions) -> Result<Vec<Decision>, DecidedError> {
     let standing = journal.standing(Topic::Review).await?;
     Ok(standing.iter().filter_map(|kept| kept.review().transpose()).collect::<Result<_, DecisionError>>()?)

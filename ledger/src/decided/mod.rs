@@ -202,7 +202,7 @@ impl Decided {
         Ok(tried?)
     }
 
-    /// The current review of each server, as it holds on this host.
+    /// The current review of each server on this host.
     ///
     /// # Errors
     /// When the journal cannot be read, or contradicts what this host read of it: then [`Self::recalled`] is what holds.
@@ -247,7 +247,7 @@ impl Decided {
         }
     }
 
-    /// Every review of this server, and that one was taken back, oldest first.
+    /// Every review of this server, with withdrawals, oldest first.
     ///
     /// # Errors
     /// When the journal cannot be read.

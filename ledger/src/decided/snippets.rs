@@ -31,10 +31,10 @@ const TIDIED: usize = 64;
 /// How often a version is drawn that another takes at the same time.
 const DRAWS: usize = 5;
 
-/// A snippet as it stands in the journal.
+/// A snippet of the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptSnippet {
-    /// The SHA-256 of what was proposed, 64 hexadecimal digits.
+    /// The SHA-256 of the proposal, 64 hexadecimal digits.
     pub digest: String,
     /// The proposal.
     pub snippet: Snippet,
@@ -49,7 +49,7 @@ pub struct KeptSnippet {
 }
 
 impl KeptSnippet {
-    /// One that was approved, as it was written down.
+    /// An approved snippet from the saved copy.
     pub(super) fn recalled(snippet: Snippet, at_ms: i64, decision: SnippetDecision, bytes: usize) -> Self {
         Self { digest: decision.digest.clone(), snippet, at_ms, decision: Some(decision), number: 0, bytes }
     }
@@ -61,7 +61,7 @@ impl KeptSnippet {
     }
 }
 
-/// All that stands in the journal of snippets.
+/// The snippets in the journal.
 #[derive(Debug, Default)]
 struct Standing {
     kept: Vec<KeptSnippet>,
@@ -269,7 +269,7 @@ fn admit(there: &Standing, snippet: &Snippet, now_ms: i64) -> Result<(), Proposa
         .map_err(|_| ProposalError::NoRoom("too many snippets were saved today: try again tomorrow, or call the tools without saving"))
 }
 
-/// Withdrawals of what is kept no longer of those that were forgotten.
+/// Withdrawals of the records of forgotten snippets that have expired.
 fn outworn(there: &Standing, now_ms: i64) -> impl Iterator<Item = DecisionEntry> {
     let old = there.forgotten.iter().filter(move |(_, at_ms, _)| now_ms - at_ms > FORGOTTEN_MS).take(TIDIED);
     old.map(move |(digest, _, was)| withdrawn(digest, &was.owner, now_ms))

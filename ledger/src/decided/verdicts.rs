@@ -45,7 +45,7 @@ fn draft_in(state_dir: &Path) -> PathBuf {
 }
 
 impl Noted {
-    /// Writes down what came since the last time, as far as one page of the journal goes.
+    /// Saves the verdicts since the last time, up to one page of the journal.
     pub(super) async fn catch_up(&mut self, journal: &mut dyn Decisions, newest: i64, state_dir: &Path) -> Result<(), NotedError> {
         if newest < self.up_to {
             // The journal is another one than before.

@@ -38,7 +38,7 @@ pub struct Bounds {
     pub patience: Duration,
 }
 
-/// An error of a request. The texts name neither the request nor what is secret in it.
+/// An error of a request. The texts name neither the request nor its secrets.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClientError {
     /// The request's URI names no scheme that can be asked.

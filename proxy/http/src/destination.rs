@@ -135,7 +135,7 @@ impl Destination {
         self.to_a_proxy
     }
 
-    /// The same destination, but behind a proxy at the fixed address, which is asked for a tunnel.
+    /// The same destination, but through a tunnel of the proxy at the fixed address.
     #[must_use]
     pub fn through(mut self, head: Option<ConnectHead>) -> Self {
         self.key.through = head;

@@ -35,9 +35,9 @@ pub enum ConnectRequest {
     Whole {
         /// The head, to be sent on.
         head: ConnectHead,
-        /// Host that is asked for, without brackets.
+        /// Target host, without brackets.
         host: String,
-        /// Port that is asked for.
+        /// Target port.
         port: u16,
     },
     /// More bytes are needed.

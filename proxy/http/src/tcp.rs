@@ -51,7 +51,7 @@ impl UpstreamTcp {
         Self { tcp, heard: Heard::Nothing, held_up: HeldUp::default(), _place: place }
     }
 
-    /// Remembers here what is seen of the server.
+    /// Sets where observations of the server are remembered.
     pub(crate) fn remember_in(&mut self, held_up: HeldUp) {
         self.held_up = held_up;
     }

@@ -100,7 +100,7 @@ pub enum UpstreamTlsError {
         /// The reason in plain words: "expired 2024-01-01", "unknown issuer", "not valid for name x".
         reason: String,
     },
-    /// The upstream speaks none of the protocols offered, or another one than asked for.
+    /// The upstream speaks none of the protocols offered, or another one than required.
     #[error("upstream does not speak the application protocol that was offered")]
     Protocol,
     /// The handshake did not end in time.
@@ -139,7 +139,7 @@ impl UpstreamTls {
         Ok(Self(Arc::new(Shared { builder, trusted, configs: OnceLock::new() })))
     }
 
-    /// Makes what the first handshake needs. It blocks for milliseconds, while the system's certificates are read.
+    /// Prepares the first handshake. It blocks for milliseconds, while the system's certificates are read.
     pub fn prepare(&self) {
         self.configs();
     }

@@ -46,7 +46,7 @@ impl Asking {
         NearEnd { netns, user: self.owned.as_ref().map(|owned| HostUser { uid: owned.uid, gid: owned.gid }) }
     }
 
-    /// Opens the judged connection with what is known of it.
+    /// Opens the judged connection with the evidence so far.
     pub fn open(&self, inspector: &Arc<Inspector>, seen: Observation) -> (Connection, Answer) {
         let enforcement = self.owned.as_ref().map_or(Enforcement::Enforce, |owned| owned.enforcement);
         Connection::open_under(inspector, seen, enforcement)

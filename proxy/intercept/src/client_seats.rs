@@ -49,7 +49,7 @@ pub(crate) struct ClientSeats {
 pub(crate) struct ClientSeat {
     all: Arc<ClientSeats>,
     seated: Arc<Seated>,
-    /// True once what is inside of its tunnel is served as HTTP, by which the seat is given up.
+    /// True once its tunnel is served as HTTP, by which the seat may be given up.
     is_served: AtomicBool,
     whose: Mutex<Option<Share>>,
     /// The user whose share was asked for last.
@@ -181,7 +181,7 @@ impl ClientSeat {
         &self.seated
     }
 
-    /// Notes that what is inside of the connection's tunnel is served as HTTP from now on: [`seated`](Self::seated) gives its seat up.
+    /// Notes that the connection's tunnel is served as HTTP from now on: [`seated`](Self::seated) gives its seat up.
     pub fn is_served(&self) {
         self.is_served.store(true, Ordering::Relaxed);
     }

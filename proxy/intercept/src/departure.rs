@@ -42,7 +42,7 @@ impl Departure {
         self.end.has_ended()
     }
 
-    /// The first line of what the client said last, or as much of it as there was, up to 16 KiB. None while the connection is driven.
+    /// The first line of the client's last bytes, or as much of it as there was, up to 16 KiB. None while the connection is driven.
     pub fn last_line(&self) -> Option<&[u8]> {
         self.last.get().map(|(last, _)| last.as_slice())
     }
@@ -129,7 +129,7 @@ impl Requests {
         }
     }
 
-    /// The first line of what came last.
+    /// The first line of the last bytes.
     fn last(&mut self) -> Vec<u8> {
         let begun = self.at == At::Begin && !self.line.trim_ascii().is_empty();
         std::mem::take(if begun { &mut self.line } else { &mut self.first })
@@ -170,7 +170,7 @@ pub(crate) struct Noted<T> {
     requests: Tells,
 }
 
-/// A reader of where requests end, which tells at its own end what came last.
+/// A scanner for the ends of requests, which reports the last bytes at its own end.
 struct Tells {
     requests: Requests,
     to: Arc<Departure>,

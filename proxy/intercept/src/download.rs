@@ -33,7 +33,7 @@ struct Passing {
     judging: Option<Bytes>,
     watched: Arc<Watched>,
     mode: Mode,
-    /// After what is ready, break off.
+    /// True if the body breaks off after the ready bytes.
     broken: bool,
     pairing: Option<Pairing>,
 }
@@ -43,7 +43,7 @@ struct Passing {
 pub(crate) enum Mode {
     /// Chunks pass; the exchange sees them.
     Watch,
-    /// Passes only what the exchange lets through.
+    /// Passes only the events that the exchange lets through.
     FilterEvents,
 }
 

@@ -24,7 +24,7 @@ const AS_THE_KERNEL: Duration = Duration::from_secs(127);
 const SAYS_A_NAME: Duration = Duration::from_millis(200);
 /// The timeout of resolving a name.
 const RESOLVE: Duration = Duration::from_secs(2);
-/// How often what a program has sent is looked at again while it is not all there.
+/// The interval at which a program's incomplete first bytes are examined again.
 const AGAIN: Duration = Duration::from_millis(5);
 /// Most bytes looked at for a name: a TLS record, or the head of a request.
 const LOOK: usize = 17 << 10;
@@ -115,7 +115,7 @@ async fn another(dialer: &Dialer, original: SocketAddr, client: &TcpStream) -> O
     Some((server, SocketAddr::new(address.ip().to_canonical(), address.port())))
 }
 
-/// The name that the program says first, without taking it from what is there to be read.
+/// The first name that the program sends; its bytes stay to be read.
 async fn name(client: &TcpStream) -> Option<String> {
     let mut buffer = vec![0; LOOK];
     let mut seen = 0;

@@ -372,7 +372,7 @@ async fn piece(
     tokio::time::timeout(BODY_STALL, next_frame(body)).await.map_err(|_| Stopped::Stalled)
 }
 
-/// Whether a body ended because its framing is none of HTTP's, and not because its client went.
+/// True if a body ended because its framing is not HTTP's, and not because its client left.
 fn is_odd(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     source.is_some_and(|error| matches!(error.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData))

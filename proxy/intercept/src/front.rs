@@ -189,7 +189,7 @@ fn asked_for(line: &[u8]) -> Option<(String, u16)> {
     Some((normal_host(uri.host()?).to_string(), port))
 }
 
-/// `Ok` with the user, or with none where none is asked for.
+/// `Ok` with the user, or with none if authentication is not required.
 fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<Option<SmolStr>, ()> {
     if shared.options.users.is_empty() {
         return Ok(None);

@@ -6,7 +6,7 @@ use gnomon_inspect::{Connection, Passage};
 use gnomon_observe::Field;
 use gnomon_record::FlowOutcome;
 
-/// Tells of a request on this connection. `text` says what is odd about it.
+/// Reports an odd request on this connection. `text` says what is odd about it.
 pub(crate) fn tell(shared: &Shared, seat: &ClientSeat, connection: &Connection, passage: Passage, text: &str) {
     let Some(count) = shared.lately.counts(&seat.client()) else { return };
     let mut reports = connection.cannot_pass(passage, text, FlowOutcome::Refused.as_str());

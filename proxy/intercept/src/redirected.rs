@@ -41,7 +41,7 @@ const COPY_BEYOND: usize = 8 << 10;
 
 /// How long a server may leave a SYN unanswered before its address counts as one that failed, should the program give up then.
 const UNANSWERED: Duration = Duration::from_secs(1);
-/// How often it is looked whether the program has given up.
+/// The interval at which the program's abort is checked for.
 const GIVES_UP: Duration = Duration::from_millis(100);
 /// The time for which a server is dialled for a client that has ended its side.
 const ENDED: Duration = Duration::from_secs(10);

@@ -169,7 +169,7 @@ impl Account {
         Err(NoRoom)
     }
 
-    /// Leaves what is still to come of a request unread, and counts it where it passes.
+    /// Leaves the rest of a request unread, and counts it where it passes.
     pub fn leaves_unread(&self, exchange: &mut Exchange) -> Gate {
         let gate = exchange.has_no_room();
         if !matches!(gate, Gate::Refuse(_)) {

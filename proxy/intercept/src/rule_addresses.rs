@@ -56,7 +56,7 @@ impl RuleAddresses {
         connection
     }
 
-    /// The names that lead to this address, each with the port that it is asked for with there.
+    /// The names that resolve to this address, each with its port there.
     async fn leading_to(&self, dialer: &Dialer, names: &[SmolStr], address: SocketAddr) -> Vec<(SmolStr, u16)> {
         let (ip, port) = (address.ip().to_canonical(), address.port());
         // Names that are looked up keep their port; those that are written down may have another.

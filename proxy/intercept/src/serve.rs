@@ -39,7 +39,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
     }
 }
 
-/// Serves requests until the client is done, or we are asked to stop.
+/// Serves requests until the client is done, or a stop is requested.
 pub(crate) async fn serve<T>(route: Route, io: T, speaks: Speaks)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     pub owners: OnceLock<Arc<dyn Owners>>,
     /// Turns true when the proxy is to stop.
     pub stopping: watch::Receiver<bool>,
-    /// The runtime of tasks, whichever thread accepted what they are for.
+    /// The runtime of the proxy's tasks, whichever thread accepted their connection.
     pub runtime: Handle,
     /// The tasks of connections.
     pub tasks: Tasks,

@@ -33,7 +33,7 @@ pub(crate) enum Leg {
 const BOTH: u8 = Leg::Request as u8 | Leg::Answer as u8;
 
 struct UploadState {
-    /// The refusal that broke the upload off, and what the client had still to send.
+    /// The refusal that broke the upload off, and the rest of the client's body.
     refusal: Option<(Box<Refusal>, Option<Incoming>)>,
     sending: Sending,
 }

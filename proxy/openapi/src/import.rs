@@ -152,7 +152,7 @@ fn found(document: &Document) -> (Vec<Found<'_>>, Vec<Refused>) {
     (found, refused)
 }
 
-/// The base, the server that it stands for, and where the document came from.
+/// The base, the server that it replaces, and the source of the document.
 type Whereto<'a> = (&'a Base, Option<&'a Base>, Option<&'a Uri>);
 
 fn of(document: &Document, found: &Found<'_>, name: Option<SmolStr>, (base, usual, here): Whereto<'_>) -> Result<Operation, String> {

@@ -18,7 +18,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The longest that a server may make us wait.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// The answer to a request, or the way there.
+/// The answer to a request, complete or in progress.
 pub enum Answer {
     /// The answer, at once.
     Done(Outcome),
@@ -52,7 +52,7 @@ pub(crate) type Heard = Result<Said, UpstreamError>;
 pub(crate) trait SharedLine: Send + Sync {
     /// The server's questions over it.
     fn asked(&self) -> &Asked;
-    /// A request is given up, as the server has been silent for too long.
+    /// Called when a request timed out, as the server was silent for too long.
     fn fell_silent(&self);
     /// Cancels a request whose caller no longer waits for the answer.
     fn take_back(&self, id: &Id);
@@ -81,7 +81,7 @@ enum Source {
     Beside(Box<Beside>),
 }
 
-/// A request of whose server more is heard elsewhere.
+/// A request to a server whose messages may also arrive on another stream.
 struct Beside {
     way: Way,
     aside: mpsc::Receiver<Message>,
@@ -89,7 +89,7 @@ struct Beside {
 
 type Coming = Pin<Box<dyn Future<Output = Result<Answer, UpstreamError>> + Send>>;
 
-/// How far the way to an answer is known.
+/// The state of a request: its answer's head is awaited, or the messages of its answer are read.
 enum Way {
     Coming(Coming),
     Going(Conversation),
@@ -201,7 +201,7 @@ impl Conversation {
         Self { id, source: Source::Beside(Box::new(Beside { way: Way::Coming(Box::pin(answer)), aside })) }
     }
 
-    /// Takes the request back if this is dropped before its answer. Over HTTP the connection says so by itself.
+    /// Cancels the request if this is dropped before its answer. Over HTTP closing the connection does so.
     #[must_use]
     pub fn taken_back(mut self) -> Self {
         if let Source::Pipe { undo, line, .. } = &mut self.source {

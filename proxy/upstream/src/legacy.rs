@@ -39,7 +39,7 @@ pub struct Client {
     pub info: Bytes,
     /// `capabilities`, JSON.
     pub capabilities: Bytes,
-    /// The revision that is asked for.
+    /// The requested revision.
     pub version: SmolStr,
     name: Option<SmolStr>,
     own_version: Option<SmolStr>,
@@ -452,7 +452,7 @@ impl Listening {
         }
     }
 
-    /// The event to take it up after, where its server says so.
+    /// The event id to resume after, if the server sent one.
     #[must_use]
     pub fn last(&self) -> Option<SmolStr> {
         match &self.0 {

@@ -62,7 +62,7 @@ impl ModernPeer {
         Ok(peer)
     }
 
-    /// An API, which is asked nothing to find out what it is.
+    /// A peer for an API, which needs no discovery.
     pub(crate) fn of_api(api: Arc<Api>) -> Self {
         let face = api.face();
         Self { line: ModernLine::Api(api), next: AtomicU64::new(1), face }

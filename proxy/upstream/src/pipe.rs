@@ -43,7 +43,7 @@ pub struct Pipe {
     heard: Mutex<Option<mpsc::Receiver<Message>>>,
     open: watch::Sender<Line>,
     asked: Arc<Asked>,
-    /// A request was given up for its silence, and nothing was heard since.
+    /// True if a request timed out, and nothing was received since.
     silent: AtomicBool,
     /// True once it was logged that answers come under ids that no request has.
     told: AtomicBool,
@@ -262,7 +262,7 @@ impl Pipe {
         }
     }
 
-    /// Sends what is not waited for, unless the line is busy.
+    /// Sends a message without waiting for an answer, unless the line is busy.
     fn try_send(&self, text: Bytes) {
         if let Ok(room) = self.unwritten.clone().try_acquire_many_owned(units(&text)) {
             let _ = self.lines.try_send((text, room));

@@ -90,7 +90,7 @@ impl Presence {
 pub struct Upstream<H> {
     /// The id in the configuration.
     pub id: SmolStr,
-    /// A number that no other has in this process, also none of the same id that takes its place.
+    /// A number unique in this process, also among servers that have had the same id.
     pub number: u64,
     /// Its endpoint, program or API.
     pub reach: Reach,

@@ -180,7 +180,7 @@ impl Records {
         scope >= EXEC_SCOPES || self.redirecting.contains(&scope)
     }
 
-    /// A part of what it says first. Hands out the flow when it is due to be judged.
+    /// A part of the flow's first bytes. Returns the flow when it is due to be judged.
     pub fn hello(&mut self, hello: &Hello<'_>) -> Option<Due> {
         let Some(flow) = self.flows.get_mut(hello.cookie) else {
             self.metrics.shed(Shed::Hello, 1);

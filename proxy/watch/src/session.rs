@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The minor version since which the sensor opens listeners in the namespaces of given programs.
 const SINCE_LISTEN_WHERE: u16 = 3;
-/// The interval at which they are asked for in one network namespace, and the most namespaces at a time.
+/// The interval of requests for listeners in one network namespace, and the most namespaces at a time.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
 const MOST_ASKED: usize = 1024;
 
@@ -276,7 +276,7 @@ impl Session {
         who
     }
 
-    /// Counts what the sensor's answers do not tell.
+    /// Counts identities that were not looked up.
     fn not_asked(&self, who: &Who) {
         if matches!(who, Who::Unknown(Unknown::Late | Unknown::Busy)) {
             self.metrics.identity(who);

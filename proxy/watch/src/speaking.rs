@@ -46,7 +46,7 @@ pub(crate) async fn poll(queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
     }
 }
 
-/// Hears what the sensor says, until it is gone.
+/// Receives the sensor's messages, until it is gone.
 pub(crate) async fn hear(link: Arc<Link>, queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
     let mut bad = 0;
     loop {

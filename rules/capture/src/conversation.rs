@@ -142,7 +142,7 @@ impl Conversation {
         matches!(opening(&self.from_client.bytes), Opening::Tls | Opening::OddTls)
     }
 
-    /// Ends the connection and hands out what is still open.
+    /// Ends the connection and hands out its pending messages.
     pub(crate) fn end(self, mut found: impl FnMut(Captured)) {
         let Self { endpoints, when, began, from_client, from_server } = self;
         let unread = |reason| Captured::Unread { endpoints, when, reason };

@@ -29,7 +29,7 @@ pub struct Message {
 pub struct Parsed {
     /// Requests with their answers.
     pub exchanges: Vec<(Message, Option<Message>)>,
-    /// Why reading ended before the end of what was captured.
+    /// Why reading ended before the end of the capture.
     pub rest: Option<Unread>,
 }
 
@@ -103,7 +103,7 @@ fn request(bytes: &[u8]) -> Option<(Message, &[u8])> {
     Some((message, rest))
 }
 
-/// The answer to a request, interim ones skipped; what is left of the answers.
+/// The answer to a request, interim ones skipped, and the rest of the answers.
 fn response<'a>(mut bytes: &'a [u8], request: &Message) -> (Option<Message>, &'a [u8]) {
     loop {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];

@@ -18,7 +18,7 @@ const BUFFER: usize = 4 << 20;
 /// Most interfaces of a pcapng section.
 const MAX_INTERFACES: usize = 4096;
 
-/// Bounds of what is kept.
+/// Bounds on the memory of a reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Most connections at a time; the oldest is read as far as it came.
@@ -95,7 +95,7 @@ pub fn read<R: Read>(mut reader: R, bounds: Bounds, found: &mut dyn FnMut(Captur
     (table.totals, result)
 }
 
-/// Fills what it is given, as far as there is anything: the parsers take a short first read for the end.
+/// Fills each buffer as far as there is data: the parsers take a short first read for the end.
 struct Full<R>(R);
 
 impl<R: Read> Read for Full<R> {

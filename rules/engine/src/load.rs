@@ -14,7 +14,7 @@ use crate::{
 use gnomon_observe::{Action, Level, Phase};
 use smol_str::SmolStr;
 
-/// A rule as read, with what the judge needs.
+/// A rule as read, with the judge's data.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) rule: Rule,

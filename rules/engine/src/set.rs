@@ -145,12 +145,12 @@ impl RuleSet {
         &self.0.named_servers
     }
 
-    /// The rules that interfere and are neither true nor false by what was judged so far, in the set's order.
+    /// The rules that interfere and are still undecided, in the set's order.
     pub fn open_rules<'a>(&'a self, progress: &'a Progress) -> impl Iterator<Item = (RuleIndex, &'a Rule)> + 'a {
         self.undecided(progress).filter(|(_, rule)| rule.acts().interferes())
     }
 
-    /// The rules that are neither true nor false by what was judged so far, in the set's order.
+    /// The rules that are still undecided, in the set's order.
     pub fn undecided<'a>(&'a self, progress: &'a Progress) -> impl Iterator<Item = (RuleIndex, &'a Rule)> + 'a {
         progress.open().filter_map(|index| Some((index, self.rule(index)?)))
     }

@@ -50,7 +50,7 @@ pub(crate) struct RequestPath {
 }
 
 impl Connection {
-    /// Judges what is known when the connection is made: addresses, port, process, user.
+    /// Judges the evidence of a new connection: addresses, port, process, user.
     #[must_use]
     pub fn open(inspector: &Arc<Inspector>, seen: Observation) -> (Self, Answer) {
         Self::open_under(inspector, seen, Enforcement::Enforce)

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 pub struct Sighting {
     /// The evidence, and the judgement on it.
     pub seen: Observation,
-    /// The rule that stands for this report; none where no rule matched.
+    /// The rule of this report; none where no rule matched.
     pub rule: Option<RuleIndex>,
     /// The action taken.
     pub action: Action,

@@ -45,7 +45,7 @@ impl Default for Observation {
     }
 }
 
-/// Room for what an ordinary call adds to what is known of its connection.
+/// Room for the fields that an ordinary call adds to those of its connection.
 const ROOM: usize = 24;
 
 impl Clone for Observation {
@@ -72,7 +72,7 @@ impl Observation {
         Self { index: [ABSENT; FIELD_COUNT], values, members: Vec::new(), unreadable: 0, unreadable_families: 0, partial: 0 }
     }
 
-    /// Sets a field, replacing what it had.
+    /// Sets a field, replacing its value.
     #[inline]
     pub fn set(&mut self, field: Field, value: impl Into<Value>) {
         let value = value.into();

@@ -15,9 +15,9 @@ pub enum Request {
     Whole {
         /// Bytes of its head; what follows belongs to the tunnel.
         length: usize,
-        /// Host that is asked for, without brackets.
+        /// Target host, without brackets.
         host: String,
-        /// Port that is asked for; not 0.
+        /// Target port; not 0.
         port: u16,
     },
     /// More bytes are needed.

@@ -36,7 +36,7 @@ pub const MAX_META_KEYS: usize = 32;
 /// Most bytes of one dotted argument path.
 pub const MAX_PATH: usize = 512;
 
-/// Limits of one scanner: what is kept, and how deep it goes.
+/// Limits of one scanner, on captured bytes and on depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Deepest nesting that is well-formed; deeper is [`Malformed::DepthExceeded`]. `serde_json`

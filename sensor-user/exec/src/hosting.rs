@@ -214,7 +214,7 @@ fn wait_for(cgroup: &str, mut meanwhile: impl FnMut()) -> Result<()> {
     }
 }
 
-/// Asks it to end, so that what it has recorded is written, and waits for that.
+/// Ends the gnomon gracefully, so that its records are written, and waits for that.
 fn stop(gnomon: &mut Child) {
     if let Some(pid) = i32::try_from(gnomon.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, Signal::TERM);

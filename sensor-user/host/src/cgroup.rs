@@ -124,7 +124,7 @@ impl Hierarchy {
         self.layout
     }
 
-    /// The top of what is mounted.
+    /// The root of the mounted hierarchy.
     ///
     /// # Errors
     /// If it cannot be opened.

@@ -62,7 +62,7 @@ pub struct Feature {
     pub name: String,
     /// The result of trying it.
     pub state: CheckStatus,
-    /// Why; what is lost without it.
+    /// The reason, and what is lost without it.
     pub reason: String,
 }
 

@@ -74,7 +74,7 @@ impl Switch {
         }
     }
 
-    /// Never waits: what is there may be a pipe.
+    /// Never blocks: the file may be a pipe.
     fn reason(&self) -> String {
         let mut text = Vec::new();
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

@@ -34,7 +34,7 @@ pub enum Access {
 pub struct Listener {
     socket: OwnedFd,
     path: PathBuf,
-    /// Device and inode of the socket: what has been put there since is not ours to remove.
+    /// Device and inode of the socket: a newer one at its path is not ours to remove.
     bound: (u64, u64),
     /// Held as long as we listen, so that two that start at once do not replace each other's socket.
     _lock: File,

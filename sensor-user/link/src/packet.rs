@@ -45,7 +45,7 @@ pub(crate) enum Attempt<T> {
     Blocked,
 }
 
-/// A message on its way: encoded once, tried as often as it takes.
+/// A message to be sent: encoded once, retried until it is sent.
 pub(crate) struct Outgoing<'fd> {
     bytes: Vec<u8>,
     descriptors: Vec<BorrowedFd<'fd>>,

@@ -109,7 +109,7 @@ impl Watchdog<'_> {
         }
     }
 
-    /// The serving half makes it an event. If it reads nothing, the log says it.
+    /// Reports it to the serving half, which makes it an event, or else in the log.
     fn tell(&self) {
         let _ = self.link.send(&ToProxy::Features { token: UNASKED, features: self.kernel.features() }, &[], PATIENCE);
     }

@@ -160,7 +160,7 @@ impl Kernel {
         self.later().changed.insert(feature, (state, why.to_owned()));
     }
 
-    /// A feature is again as it was when everything was attached.
+    /// Clears the report of a feature that works again.
     pub(crate) fn unsay(&self, feature: &str) {
         self.later().changed.remove(feature);
     }
@@ -274,7 +274,7 @@ impl Kernel {
         closed.keep(written.clone())
     }
 
-    /// Writes down what is to be kept closed where that has changed, for the next sensor, should this one be killed.
+    /// Records the scopes to be kept closed if they changed, for the next sensor, should this one be killed.
     pub(crate) fn write_down(&self, closed: &Closed) {
         let mut lock = self.lock();
         let Some(Held { wanted, written, .. }) = lock.as_mut() else { return };

@@ -190,7 +190,7 @@ pub enum ServiceError {
     /// Without these capabilities nothing can be loaded or attached.
     #[error("the sensor needs {missing}: run it as root, or give its user these as ambient capabilities (in a unit: AmbientCapabilities=)")]
     Capabilities {
-        /// Their names, each with what it is for.
+        /// Their names, each with its purpose.
         missing: String,
     },
     /// The proxy and this do not understand each other.
@@ -374,7 +374,7 @@ pub(crate) enum Readable {
     Stop,
 }
 
-/// Waits for the link, or whatever else stands for it, or until it is time to stop.
+/// Waits until the link (or what replaces it) is readable, or it is time to stop.
 pub(crate) fn wait(link: BorrowedFd<'_>, stop: BorrowedFd<'_>, alive: Option<Alive>) -> Result<Readable, ServiceError> {
     let every = alive.and_then(|alive| Timespec::try_from(alive.every).ok());
     loop {

@@ -91,7 +91,7 @@ impl DesiredScopes {
         Ok(())
     }
 
-    /// Forgets what was inherited and never asked for.
+    /// Releases inherited scopes that were never claimed.
     pub(crate) fn lapse(&mut self, sensor: &mut Sensor) -> Result<(), SensorError> {
         std::mem::take(&mut self.inherited).into_iter().try_for_each(|cgroup| self.forget(sensor, cgroup))
     }

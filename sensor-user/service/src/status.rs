@@ -52,7 +52,7 @@ impl Status {
         }
     }
 
-    /// Reads what the sensor in this folder says. `None` if none watches: there is no file, or who wrote it has ended.
+    /// Reads the status of the sensor in this folder. `None` if none watches: there is no file, or its writer has ended.
     ///
     /// # Errors
     /// If the file cannot be read, or was not written by root.

@@ -13,7 +13,7 @@ use crate::{HOLDS, Options};
 /// The time within which a sensor that stayed must end.
 const GOES_WITHIN: Duration = Duration::from_secs(3);
 
-/// Puts in force what the sensor before this one kept closed, unless gnomon is disarmed.
+/// Puts in force the scopes that the previous sensor kept closed, unless gnomon is disarmed.
 pub(crate) fn take_over(kernel: &Kernel, options: &Options) {
     let Some(closed) = &options.closed else { return };
     let Note { scopes, .. } = closed.read();

@@ -191,7 +191,7 @@ impl<B: RequestBody> Lane<B> {
         Some(Carrier::multiplexed(one.send.clone(), one.number, self, inner, used))
     }
 
-    /// Hands what is there to those who wait.
+    /// Hands free connections to waiting requests.
     fn serve(self: &Arc<Self>, state: &mut LaneState<B>, inner: &Arc<Inner<B>>, rest: &mut Rest) {
         loop {
             while state.waiting.front().is_some_and(Waiting::is_closed) {

@@ -265,7 +265,7 @@ impl<B: RequestBody> Inner<B> {
         }
     }
 
-    /// Closes what is idle too long, and forgets lanes without connections.
+    /// Closes connections that are idle too long, and forgets lanes without connections.
     fn sweep(&self) {
         let Some(since) = Instant::now().checked_sub(self.options.idle_timeout) else { return };
         let (mut closed, mut remembered) = (0, 0);

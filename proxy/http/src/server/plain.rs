@@ -22,7 +22,7 @@ use tokio::{
 /// A listener that answers any client, over HTTP/1 without TLS: for operators' endpoints, not for agents.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
-    /// The name of what it serves, for the log.
+    /// The name of the endpoint, for the log.
     pub name: &'static str,
     /// Most connections at a time; one address other than the host's own leaves a quarter of them to others.
     pub connections: usize,

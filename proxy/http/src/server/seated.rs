@@ -44,7 +44,7 @@ impl Seated {
         self.under_way.lock()
     }
 
-    /// A request of its begins, or what it holds its seat for otherwise.
+    /// Begins a request, or other work that keeps the seat.
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         let mut under_way = self.under_way();
@@ -54,7 +54,7 @@ impl Seated {
         UnderWay(self.clone())
     }
 
-    /// Notes that the client has said something on the way to its first request.
+    /// Notes a step of the client towards its first request.
     pub fn takes_a_step(&self) {
         let under_way = self.under_way();
         if *under_way == 0 {

@@ -32,7 +32,7 @@ pub enum Form {
     Bytes,
 }
 
-/// A body with what the document says of it.
+/// A body with its schema and description in the document.
 pub struct Described<'d> {
     pub body: Body,
     /// The schema; none for any text or bytes.

@@ -77,7 +77,7 @@ impl Parameter {
     }
 }
 
-/// A parameter with what the document says of it.
+/// A parameter with its schema and description in the document.
 pub struct Described<'d> {
     pub parameter: Parameter,
     pub schema: Option<&'d Value>,

@@ -39,7 +39,7 @@ impl Pattern {
 }
 
 impl Selection {
-    /// Patterns of what is listed as direct tools, and of what may be called although it writes.
+    /// Patterns of the operations listed as direct tools, and of those that may be called although they write.
     #[must_use]
     pub fn new(allow: &[String], writes: &[String]) -> Self {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();

@@ -22,7 +22,7 @@ const GOES_ON: Duration = Duration::from_secs(60);
 /// A server that comes back after a longer silence was away, and not at work.
 const LONGEST_WORK: Duration = Duration::from_secs(300);
 
-/// Whether calls of a silent server are given up.
+/// Whether calls of a silent server are ended.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     /// Some were, since it was there last.

@@ -34,7 +34,7 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 const LOOK: Duration = Duration::from_secs(12);
 /// How often the lists of a server are fetched that does not say when they change.
 const REFRESH: Duration = Duration::from_secs(120);
-/// How long after fetching lists that have changed they are fetched again, however often the server says so in between.
+/// The least interval between fetches of lists that have changed, however often the server announces changes.
 const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
 
 /// The stream on which a server announces changes.
@@ -118,7 +118,7 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// Hears what it says and fetches its lists, until it does not answer.
+    /// Receives its messages and fetches its lists, until it does not answer.
     async fn listen_to(&self, own: &Own) -> UpstreamError {
         let mut watched = self.watched.all();
         let mut watching = self.listen(own, &watched).await;

@@ -68,7 +68,7 @@ impl Own {
         tokio::time::timeout(patience, answered).await.map_err(|_| UpstreamError::Timeout(patience))?
     }
 
-    /// Answers what the server asks.
+    /// Answers the server's request.
     pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
         match self {
             Self::Legacy(session) => session.respond(id, outcome).await,

@@ -193,7 +193,7 @@ impl<H: Oversight> Upstream<H> {
         Ok(())
     }
 
-    /// Takes what the server says by itself; lists that it says have changed are added to `due`.
+    /// Handles the server's own messages; lists that it announces as changed are added to `due`.
     pub(super) async fn heard(
         &self,
         own: &Own,

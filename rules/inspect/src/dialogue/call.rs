@@ -86,7 +86,7 @@ impl Call {
     }
 }
 
-/// Writes what a request message says into the observation.
+/// Writes the facts of a request message into the observation.
 pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message: &Message) {
     let counted = count(message, findings);
     let method = message.method.as_ref();
@@ -134,7 +134,7 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
     }
 }
 
-/// Writes down what a message names. By position, or in another type than a string, it names what its server makes of it.
+/// Sets the name in a message. A name by position, or of another type than a string, is up to the server's interpretation.
 fn set_named(seen: &mut Observation, field: Field, message: &Message, (name, odd): (&Option<SmolStr>, Presence)) {
     if message.params == ParamsShape::Array {
         seen.set_unreadable(field);

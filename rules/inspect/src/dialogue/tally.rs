@@ -129,7 +129,7 @@ impl Dialogue {
         self.tally.unjudged.push(Unjudged { method: message.method.clone(), name: named.cloned(), count: 1, seen });
     }
 
-    /// Reports what was summed up since the last time.
+    /// Reports the calls summed up since the last time.
     pub(crate) fn flush_tally(&mut self) {
         if self.tally.is_empty() {
             return;

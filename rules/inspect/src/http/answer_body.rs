@@ -121,7 +121,7 @@ struct Document {
     /// The JSON reader; none once the text is known not to be JSON.
     reading: Option<Reading>,
     idle: usize,
-    /// The same bytes as a stream of events, as long as they may be one: not all clients look at what an answer says it is.
+    /// The same bytes as an event stream, as long as they may be one: not all clients go by the declared type.
     events: Option<EventText>,
 }
 
@@ -231,7 +231,7 @@ pub(crate) struct AnswerReader {
 }
 
 impl AnswerReader {
-    /// Decodes and scans; what is found goes to `on`, in order.
+    /// Decodes and scans; the steps found go to `on`, in order.
     pub fn feed(&mut self, raw: &[u8], awaited: Awaited, on: &mut dyn FnMut(Step<'_>)) -> Left {
         match &mut self.reader {
             Reader::Json(document) => document.feed(raw, (awaited, self.content), on),

@@ -22,7 +22,7 @@ pub struct Post<'a> {
 }
 
 impl Dialogue {
-    /// Begins a request that is posted to the connection's server: what the head of its exchange would tell is known.
+    /// Begins a request that is posted to the connection's server: the facts of its head are known.
     #[must_use]
     pub fn post(connection: &Connection, post: &Post<'_>) -> Self {
         let (rules, mut base, progress) = connection.standing();

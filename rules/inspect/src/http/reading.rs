@@ -118,7 +118,7 @@ struct Text {
     standing: Standing,
 }
 
-/// A decoder, and what it has not read yet.
+/// A decoder with its unread input.
 pub(crate) struct Coded {
     decoder: Decoder,
     rest: Vec<u8>,
@@ -169,7 +169,7 @@ enum Ending {
     Json,
     /// Something else.
     Foreign,
-    /// The coding could not be undone, and what it gave was no JSON.
+    /// The coding could not be undone, and its output was no JSON.
     Undecodable(&'static str),
     /// Likewise, in the middle of JSON.
     CutOff(&'static str),

@@ -76,7 +76,7 @@ impl Exchange {
         }
     }
 
-    /// Writes down what the head says.
+    /// Writes the facts of the head into the observation.
     fn hear_head(&mut self, status: u16, headers: &HeaderMap) {
         let challenge = headers.get_all(header::WWW_AUTHENTICATE).iter().find_map(|v| mcp::challenge_signature(v.to_str().ok()?));
         let session = headers.get("mcp-session-id").and_then(|v| v.to_str().ok()).filter(|s| s.len() <= MAX_SESSION);
@@ -186,7 +186,7 @@ impl Exchange {
         flow
     }
 
-    /// The same in steps of a mebibyte of what the bytes decode to.
+    /// The same in steps of a mebibyte of decoded bytes.
     pub fn filter_some(&mut self, raw: &[u8], out: &mut Vec<u8>) -> EventFlow {
         let window = self.dialogue.bounds().window;
         let (mut start, mut flow) = (0, EventFlow::Continue);

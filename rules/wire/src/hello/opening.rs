@@ -55,7 +55,7 @@ pub fn opening(bytes: &[u8]) -> Opening {
     }
 }
 
-/// Holds what stands behind the first byte against what must stand there.
+/// Compares the bytes behind the first one with a shape.
 fn shaped(bytes: &[u8], shape: &[Option<u8>]) -> Opening {
     let there = bytes.get(1..).unwrap_or_default();
     if there.iter().zip(shape).any(|(byte, must)| must.is_some_and(|must| must != *byte)) {

@@ -12,7 +12,7 @@ const MESSAGE_HEADER: usize = 4;
 pub struct HelloParser {
     /// Most bytes of the message, without its header.
     limit: usize,
-    /// The first bytes, until they say what the connection opens with.
+    /// The first bytes, until the protocol is recognised.
     first: Vec<u8>,
     /// True once the first bytes were recognised as TLS.
     has_begun: bool,
@@ -36,7 +36,7 @@ impl HelloParser {
         Self::limited(MAX_HELLO)
     }
 
-    /// A parser that answers [`HelloError::TooLarge`] for a message above `limit` bytes as soon as its header says so.
+    /// A parser that returns [`HelloError::TooLarge`] for a message above `limit` bytes as soon as its header is read.
     pub(super) fn limited(limit: usize) -> Self {
         Self { limit, first: Vec::new(), has_begun: false, header: Vec::new(), left: 0, message: Vec::new(), outcome: None }
     }

@@ -93,7 +93,7 @@ impl Collector {
         self.likeness
     }
 
-    /// Remembers a fault until it is known what the message is.
+    /// Remembers a fault until the kind of message is known.
     pub fn fault(&mut self, fault: Malformed) {
         self.fault.get_or_insert(fault);
     }
@@ -336,7 +336,7 @@ impl Collector {
         }
     }
 
-    /// Undoes what the first of several `method` members made the message look like.
+    /// Undoes the likeness that the first of several `method` members caused.
     fn several_methods(&mut self) {
         if let Listed::One(message, body) = self.method {
             (self.message_likeness, self.likeness) = (message, body);

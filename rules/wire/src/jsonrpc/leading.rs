@@ -10,7 +10,7 @@
 pub(super) enum Next {
     /// The byte is skipped.
     More,
-    /// The byte ended what came before: examine it once more.
+    /// The byte ended a skipped token: examine it once more.
     Again,
     /// The byte opens the value.
     Value,

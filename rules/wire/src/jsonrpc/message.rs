@@ -44,7 +44,7 @@ pub enum Id {
 }
 
 impl Id {
-    /// The id as JSON text, to be put into an answer; what is not an id becomes `null`.
+    /// The id as JSON text, for an answer; any other value becomes `null`.
     pub fn to_json(&self) -> String {
         match self {
             Self::Str(text) => quoted(text),
@@ -188,7 +188,7 @@ pub struct ResultFacts {
     pub is_error_given: Presence,
     /// The string `result.resultType` (2026-07-28).
     pub result_type: Option<SmolStr>,
-    /// The methods of `result.inputRequests.*` (2026-07-28): what the server asks of the client; at most [`super::MAX_INPUT_REQUESTS`].
+    /// The methods of `result.inputRequests.*` (2026-07-28), the server's requests to the client; at most [`super::MAX_INPUT_REQUESTS`].
     pub input_requests: Vec<SmolStr>,
     /// `Cut` if `input_requests` lacks some, or holds one that is cut.
     pub input_requests_overflow: Truncation,

@@ -36,7 +36,7 @@ enum Role {
     Value,
 }
 
-/// The grammar of numbers (RFC 8259 section 6), by what was read last.
+/// The grammar of numbers (RFC 8259 section 6), by the last character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Number {
     Minus,
@@ -63,7 +63,7 @@ enum Progress {
     Inside,
 }
 
-/// Receives each message as it completes; what it is lent is gone when it returns.
+/// Receives each message as it completes; the message is only lent for the call.
 pub type Sink<'a> = dyn FnMut(&Message) + 'a;
 
 /// Reads one body. Memory: a few KiB, whatever the body's size and however many messages it has.
@@ -129,7 +129,7 @@ impl Scanner {
         self.decoded(rest, sink)
     }
 
-    /// The encoding is known, or as well known as it will be: reads what was collected.
+    /// Reads the collected bytes, once the encoding is known, or as well known as it will be.
     fn begin_text(&mut self, sink: &mut Sink<'_>) -> Result<(), Malformed> {
         let Opening::Collecting(head) = std::mem::replace(&mut self.opening, Opening::Utf8) else { return Ok(()) };
         let (opening, head) = head.open();

@@ -29,7 +29,7 @@ pub enum BadPattern {
     /// The pattern matches all cgroups.
     #[error("this means all cgroups; name one below")]
     Everything,
-    /// A name of it is none.
+    /// A name of it is `.` or `..`.
     #[error("`.` and `..` are not cgroups")]
     Dots,
     /// The pattern has too many names.

@@ -19,7 +19,7 @@ const TITLE: &str = "trusts our authority";
 
 struct Host<'a> {
     options: &'a Options,
-    /// The file of our authority, and what is in it.
+    /// The file of our authority, and its content.
     file: &'a Path,
     ours: CertificateDer<'static>,
     bundle: Option<PathBuf>,

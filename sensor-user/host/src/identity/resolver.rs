@@ -23,7 +23,7 @@ const MAX_THREADS: usize = 64;
 /// Sixteen lines at most (twelve v1 controllers, named ones, v2), each with a path.
 const MAX_CGROUP: u64 = 16 * MAX_CGROUP_PATH as u64;
 
-/// Bounds of what is read.
+/// Bounds on reading a process.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Largest executable that is digested, in bytes.

@@ -115,7 +115,7 @@ pub struct Credentials {
 pub struct Ancestor {
     /// Its number.
     pub pid: u32,
-    /// Path of what it runs; `None` for threads of the kernel and where it could not be read.
+    /// Path of its executable; `None` for threads of the kernel and where it could not be read.
     pub executable: Option<Long>,
 }
 

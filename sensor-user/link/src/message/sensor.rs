@@ -115,7 +115,7 @@ pub enum ToSensor {
     },
 }
 
-/// The token of what the sensor says without having been asked. No request has it.
+/// The token of the sensor's unsolicited messages. No request has it.
 pub const UNASKED: u64 = 0;
 
 /// A change of the scope map. Cgroups are named by id (`st_ino` of their folder), and a scope holds for all below.
@@ -236,7 +236,7 @@ pub enum ToProxy {
         /// The token of the request.
         token: u64,
     },
-    /// The answer to [`ToSensor::Features`], or, unasked, what is different from then on.
+    /// The answer to [`ToSensor::Features`], or, unasked, the features that changed.
     Features {
         /// The token of the question, or [`UNASKED`].
         token: u64,

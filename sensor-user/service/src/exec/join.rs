@@ -19,7 +19,7 @@ use crate::namespaces::{Lease, LeaseError, ListenError, Namespace};
 use crate::scopes::Asked;
 use crate::{ExecOptions, PATIENCE};
 
-/// Longest that a client may take to say what it wants, and that the proxy may take to accept from new listeners.
+/// The timeout of a client's request, and of the proxy's acceptance of new listeners.
 const WAIT: Duration = Duration::from_secs(5);
 /// The interval at which the proxy's heartbeat is checked: it cannot be waited for.
 const LOOK: Duration = Duration::from_millis(5);

@@ -17,7 +17,7 @@ use crate::connector::connect;
 use crate::ending::{Ending, Serves};
 use crate::{Alpn, SendError};
 
-/// An HTTP/2 connection that says nothing for this long while streams are open is asked for a sign of life.
+/// The silence after which an HTTP/2 connection with open streams gets a PING.
 const H2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// The timeout of the answer to that.
 const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
