@@ -176,7 +176,7 @@ pub async fn import(
             let origin = Some(Origin { source: source.to_owned(), digest: String::new() });
             let reason = Some(format!("it is no longer in {source}"));
             put.push(DecisionEntry { at_ms: now_ms, by: gone.clone(), reason, body: None, origin, ..before });
-            // As it was decided then, by whom and when. If it is another source's and that has it no more, its import withdraws it.
+            // With its original time and decider. If it is another source's that no longer has it, that source's import withdraws it.
             let elsewhere = about.into_iter().rev().find(|kept| kept.entry.origin.as_ref().is_none_or(|origin| origin.source != source));
             put.extend(elsewhere.map(|kept| kept.entry).filter(|entry| entry.body.is_some()));
         }

@@ -24,7 +24,7 @@
 //!
 //! # Who could do harm, and what holds
 //!
-//! *Whoever decides, or prompts a decision*, chooses texts. They are parameters of statements and never a part of one; any
+//! *A decider, or the prompter of a decision*, chooses texts. They are parameters of statements and never a part of one; any
 //! length and any character is kept as it is, in the order that SQLite has too, but for NUL, which PostgreSQL does not have: that entry is refused.
 //!
 //! *Who is on the network between* could read and decide in others' place. So a server is spoken with over TLS alone, and only if its certificate is
@@ -43,8 +43,8 @@
 //! GRANT SELECT, UPDATE (newest) ON gnomon.meta TO gnomon;
 //! ```
 //!
-//! Whoever may connect to the database can block writers ([advisory
-//! locks](https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS) are for all): let it be gnomon's own.
+//! A user who may connect to the database can block writers
+//! ([advisory locks](https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS) are for all): let it be gnomon's own.
 //!
 //! # The URL
 //!

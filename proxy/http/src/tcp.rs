@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Bytes that come so long after those before them may have waited for their acknowledgement: the kernel holds one back for 40 ms or
-/// more (`TCP_DELACK_MIN`), some of which is over before we look.
+/// more (`TCP_DELACK_MIN`), some of which has passed before we look.
 const HELD_UP: Duration = Duration::from_millis(30);
 
 /// Whether delayed answers of a server were seen. Connections to one server share it.

@@ -312,7 +312,7 @@ mod tests {
             b"\0\0\0\x25\0\x12\0\x03\0\0\0\x01\0\x06client\0\x07Apache Kafka",
             b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x0b\0\0\0",
         ] {
-            // Passed on at once, whether their line is over or not.
+            // Passed on at once, whether their line is complete or not.
             assert!(matches!(first_line(said), Line::Foreign | Line::Strange), "{said:?}");
             assert_eq!(last_line(said), Line::Foreign, "{said:?}");
         }

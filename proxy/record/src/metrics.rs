@@ -265,7 +265,7 @@ impl Metrics {
         }
     }
 
-    /// The incidents of today, to be told of detections from before this start ([`gnomon_ledger::Questions::catch_up`]).
+    /// The incidents of today, which need the detections from before this start ([`gnomon_ledger::Questions::catch_up`]).
     pub fn incidents(&self) -> MutexGuard<'_, Today> {
         self.today.lock()
     }

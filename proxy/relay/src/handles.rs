@@ -2,7 +2,7 @@
 //!
 //! A server's own id may be guessed, and two servers may give out the same. What a client is given is the server and that id, encrypted for
 //! the caller whose call began the task, with a key that this process alone has and that ends with it: tasks that began before it are not
-//! known either. The same task has the same id wherever it is told of, so the nonce is made of what is sealed.
+//! known either. The same task has the same id wherever it is mentioned, so the nonce is made of what is sealed.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},

@@ -28,7 +28,7 @@ pub type Upstream = gnomon_upstream::Upstream<Held>;
 pub struct Held {
     /// Judges every message between clients and the server; without it nothing does.
     pub judge: Option<Judge>,
-    /// The server's tasks, as far as calls told of them.
+    /// The server's tasks, as far as calls have reported them.
     pub tasks: Tasks,
     portal: SmolStr,
     server: SmolStr,

@@ -1,6 +1,6 @@
 //! Skills (SEP-2640) as servers list them, and as clients know them.
 //!
-//! A skill is told with the digest and size of each of its files, and its readers are to verify them: so bytes of files are never
+//! A skill is listed with the digest and size of each of its files, and its readers are to verify them: so bytes of files are never
 //! touched, and an entry of which this cannot be done is left out, alone. Its URI has the server's id as its first part; its last part
 //! is the skill's name, which stands in the file as well, and stays.
 

@@ -4,9 +4,9 @@ use crate::error::UpstreamError;
 use gnomon_catalogue::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
 use prometheus::IntGauge;
 
-/// The judge of a server, which its registrar provides: it decides whether what the server offers may be passed on, and is told what is left out.
+/// The judge of a server, provided by its registrar: it decides whether the server's entries may be passed on, and gets those left out.
 ///
-/// It is asked when lists and instructions are fetched, never in the course of a client's call.
+/// It is called when lists and instructions are fetched, never in the course of a client's call.
 pub trait Oversight: Send + Sync + 'static {
     /// True if there is a judge: without one no text is made for it.
     fn judges(&self) -> bool;

@@ -13,8 +13,8 @@ use std::{
 pub struct Person(User);
 
 impl Person {
-    /// The user whom sudo names (sudo(8), `SUDO_UID`), if this is root and they are not. The variables are trusted because the caller is
-    /// root, who can become any user.
+    /// The calling user that sudo names (sudo(8), `SUDO_UID`), if this is root and they are not. The variables are trusted because the
+    /// caller is root, who can become any user.
     ///
     /// # Errors
     /// The host knows no such user.

@@ -2,7 +2,7 @@
 //!
 //! **Deny wins over allow; a fact that is missing never makes an `allow` match and always makes a `deny` match.** A caller that
 //! hides a fact (no client certificate, a token without groups) so never gets further than one that shows it. The price is
-//! that a `deny` hits callers of whom its fact is simply not known; `gnomon policy explain` says so.
+//! that a `deny` hits callers whose fact is simply not known; `gnomon policy explain` says so.
 //!
 //! Judging is pure: no I/O, no clock, nothing remembered.
 

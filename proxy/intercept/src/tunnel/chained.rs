@@ -1,4 +1,4 @@
-//! A program that asks another proxy for a tunnel: a corporate proxy, which it was told of as usual, reached because the kernel
+//! A program that asks another proxy for a tunnel: a corporate proxy, configured in it as usual, reached because the kernel
 //! redirects it or by a tunnel of ours.
 //!
 //! The other proxy is asked in the program's own words, and what it answers the program gets as it is. Once it has opened

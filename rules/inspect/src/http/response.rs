@@ -47,7 +47,7 @@ impl Exchange {
             return ResponsePlan::Refuse(refusal);
         }
         self.hear_head(status, headers);
-        // A server may answer before the request is over: then what it answers is not known, and the answer is judged by what
+        // A server may answer before the request has ended: then the answered call is not known, and the answer is judged by what
         // it says itself. The request is judged as it comes.
         if self.dialogue.may_refuse_input_requests() {
             self.response.questions = Questions::Judged;
