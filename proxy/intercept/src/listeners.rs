@@ -186,7 +186,7 @@ fn take_on(
     (queued, seat, dials): (Result<Queued, Refused>, Arc<ClientSeat>, UnderWay),
     namespace: Namespace,
 ) {
-    // It is to wake the threads that serve. If the kernel watches no more sockets for us, it ends, and is counted.
+    // Registered anew, so that it wakes the serving threads. If the kernel watches no more sockets for us, it ends, and is counted.
     let short = |shared: &Shared| shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
     let Ok(stream) = stream.into_std() else { return short(shared) };
     let task = shared.clone();

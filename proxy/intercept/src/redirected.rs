@@ -159,7 +159,7 @@ pub(crate) async fn serve(
 /// Ends once the client has ended its side, or is gone.
 async fn has_left(client: &TcpStream) {
     while !client.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed()) {
-        // Its unread bytes would make it readable all the time.
+        // Unread bytes keep it readable, so waiting for readiness alone would spin.
         sleep(GIVES_UP).await;
     }
 }

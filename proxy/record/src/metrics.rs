@@ -16,9 +16,9 @@ use std::time::{Duration, SystemTime};
 /// The result of reading the rules again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
-    /// The new rules or decisions are in force.
+    /// The new rules are in force.
     Success,
-    /// The new ones are invalid, and those from before stay.
+    /// The new rules are invalid, and those from before stay.
     Failure,
 }
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// A number of entries, and their total bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// Things.
+    /// The number of entries.
     pub count: usize,
     /// The total bytes of the entries.
     pub bytes: usize,

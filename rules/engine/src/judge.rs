@@ -94,16 +94,16 @@ impl Best {
 /// The rules that match or may match at one phase.
 #[derive(Debug, Default)]
 struct Candidates {
-    /// The deciding rule of each part among those that match.
+    /// The best of the matching rules, by part.
     exempt: Best,
     insisted: Best,
     proposed: Best,
     noted: Best,
-    /// The parts of rules that are undecided and bear on the bytes at hand.
+    /// Undecided rules that bear on the bytes at hand, by part.
     may_exempt: Option<Phase>,
     may_insist: Open,
     may_propose: Open,
-    /// The parts of rules that wait for the answer alone.
+    /// Undecided rules that wait for the answer alone, by part.
     answer_insists: bool,
     answer_proposes: bool,
 }

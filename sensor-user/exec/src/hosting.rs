@@ -97,7 +97,7 @@ pub struct Host {
     pub folder: PathBuf,
     /// The arguments of the gnomon that it starts.
     pub own: Vec<OsString>,
-    /// The stage of the double fork.
+    /// Which of the two processes of the start this is.
     pub stage: Stage,
 }
 
