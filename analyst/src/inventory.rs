@@ -14,7 +14,7 @@ use std::{
     time::SystemTime,
 };
 
-/// How many tool names a line shows.
+/// The most tool names in a line.
 const SHOWN_TOOLS: usize = 6;
 
 /// `gnomon inventory`.
@@ -33,7 +33,7 @@ impl Inventory {
     /// Does what was asked, and writes to standard output.
     ///
     /// # Errors
-    /// Those that the command tells.
+    /// The command's error.
     pub fn run(self) -> Result<()> {
         let path = self.state.ledger()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

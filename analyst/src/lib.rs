@@ -1,7 +1,7 @@
-//! The commands of whoever looks into what was seen, and decides about it: events and their stories, the inventory, reviews of
+//! The analyst's commands: events and their stories, the inventory, reviews of
 //! servers, the week on one page, rules and exceptions, verdicts.
 //!
-//! They read the ledger and the rules, and write what people decide; none of them serves, needs root or talks to the network. Each
+//! They read the ledger and the rules, and write people's decisions; none of them serves, needs root or uses the network. Each
 //! declares its arguments, so that what a flag means stands beside what it does.
 #![deny(missing_docs)]
 

@@ -132,7 +132,7 @@ struct Server {
     server: NamedServer,
 }
 
-/// A state as it is asked for.
+/// A state to filter by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Shown {
     Unreviewed,
@@ -163,7 +163,7 @@ impl Shown {
         }
     }
 
-    /// Those that wait for a decision first.
+    /// The sort order: states that wait for a decision come first.
     const fn rank(self) -> u8 {
         match self {
             Shown::Expired => 0,
@@ -179,7 +179,7 @@ impl Review {
     /// Does what was asked, and writes to standard output.
     ///
     /// # Errors
-    /// Those that the command tells.
+    /// The command's error.
     pub fn run(self) -> Result<()> {
         match self {
             Self::List(list) => list.run(),
@@ -232,10 +232,10 @@ impl List {
         let dir = self.state.dir()?;
         let (decided, runtime) = (self.config.load()?.decided(&dir), runtime()?);
         let decisions::Known { reviews, stale } = runtime.block_on(decisions::known(&decided))?;
-        // Which wait is not known while the database is away, as is said below.
+        // Without the database it is not known which snippets wait, as is said below.
         let snippets = if stale.is_some() { Vec::new() } else { runtime.block_on(snippet::listed(&decided, self.only))? };
         let mut known = known(&reviews, inventory(&dir)?);
-        // What configuration allows and nobody decided about waits for nobody.
+        // A server that the configuration sanctions and that was never reviewed needs no review.
         known.retain(|known| known.state != Shown::Unreviewed || !known.is_sanctioned_by_traffic());
         known.retain(|known| self.only.is_none_or(|only| known.state == only));
         known.sort_by_key(|known| (known.state.rank(), std::cmp::Reverse(known.last_seen_ms())));
@@ -282,7 +282,7 @@ impl Show {
         let decisions::Known { reviews, stale } = runtime.block_on(decisions::known(&decided))?;
         let seen = inventory(&dir)?;
         let server = settle(&self.server.server, &seen)?;
-        // Who decided what before stands in the database alone.
+        // Only the database has earlier decisions.
         let history = if stale.is_some() { Vec::new() } else { runtime.block_on(decided.reviews_of(&server))? };
         let Some(known) = known_of(&server, &reviews, seen, &history) else {
             let unknown = Complaint::usage(format!("{server} was neither seen nor decided about"));
@@ -321,7 +321,7 @@ impl Show {
     }
 }
 
-/// What a database that is not the one that this host has read says of a server.
+/// Writes the decision on a server in a database that is not the one this host has read.
 fn elsewhere(out: &mut impl Write, server: &ReviewedServer, there: Option<&Decision>) -> io::Result<()> {
     let there = there.map_or_else(|| "nothing was decided".to_owned(), told);
     writeln!(out, "in the database  {}  {there}", clean(&server.to_string()))
@@ -387,7 +387,7 @@ fn settle(named: &NamedServer, seen: &[ServerRecord]) -> Result<ReviewedServer, 
     Ok(ReviewedServer { host: named.host.clone(), port })
 }
 
-/// What was seen; nothing where no gnomon ran yet.
+/// The servers in the inventory; empty if there is no ledger yet.
 fn inventory(state_dir: &Path) -> Result<Vec<ServerRecord>> {
     let read = runtime()?.block_on(async { Reader::open(&ledger_in(state_dir)).await?.inventory().await });
     match read {
@@ -415,17 +415,17 @@ fn known(reviews: &[Decision], seen: Vec<ServerRecord>) -> Vec<Known> {
     by_server.into_iter().map(judged).collect()
 }
 
-/// What is known of one server; also where all that was decided about it was taken back.
+/// The state of one server, also if all its decisions were withdrawn.
 fn known_of(server: &ReviewedServer, reviews: &[Decision], seen: Vec<ServerRecord>, history: &[ReviewEntry]) -> Option<Known> {
     let found = known(reviews, seen).into_iter().find(|known| known.server == *server);
     let withdrawn = || Known { server: server.clone(), seen: Vec::new(), decision: None, state: Shown::Unreviewed };
     found.or_else(|| (!history.is_empty()).then(withdrawn))
 }
 
-/// Who calls, as far as the system knows: sudo does not change who logged in.
+/// The calling user: with the login uid, which sudo does not change.
 pub fn caller() -> DecidedBy {
     let uid = Uid::effective().as_raw();
-    // All bits set: nobody logged in, as for a service.
+    // All bits set: no login, as for a service.
     let login_uid = fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != u32::MAX);
     let user = User::from_uid(Uid::from_raw(login_uid.unwrap_or(uid))).ok().flatten().map(|user| user.name);
     DecidedBy { user, login_uid, uid }

@@ -9,12 +9,12 @@ use time::{OffsetDateTime, macros::format_description};
 /// The longest title and the longest value that is taken over, characters.
 const MAX_TITLE: usize = 120;
 
-/// Who and what an exception is for, narrowest first: all that the event says of it. A host may have several servers.
+/// The fields that narrow an exception, narrowest first, as far as the event has them. A host may have several servers.
 pub const NARROW: [&str; 4] = ["user.name", "server.address", PORT, "gen_ai.tool.name"];
 /// The port, which means nothing without its host.
 const PORT: &str = "server.port";
 
-/// Which of those an exception for this event is narrowed by, without those that are to be left out.
+/// The fields that narrow an exception for this event, without those in `wider`.
 pub fn narrow(event: &Event, wider: &[String]) -> Vec<String> {
     let is_kept = |field: &str| event.contains_key(field) && !wider.iter().any(|wider| wider == field);
     let kept = NARROW.into_iter().filter(|field| is_kept(field) && (*field != PORT || is_kept("server.address")));
@@ -45,11 +45,11 @@ pub struct Exception<'a> {
     pub fields: &'a [String],
     /// The rules that no longer match.
     pub rules: &'a [Named],
-    /// Those that matched the event as well and go on matching, for whoever reads the file.
+    /// The rules that matched the event as well and go on matching, listed in the file for its readers.
     pub stay: &'a [Named],
     pub owner: Option<&'a str>,
     pub reason: Option<&'a str>,
-    /// As written: a day or a moment.
+    /// The expiry as written: a date or a time.
     pub until: Option<&'a str>,
 }
 
@@ -201,7 +201,7 @@ fn quoted(text: &str) -> String {
     } else {
         let mut escaped = String::from("\"");
         for c in text.chars() {
-            // What the terminal would act on is escaped as well.
+            // Characters that a terminal interprets are escaped as well.
             let _ = match c {
                 '"' | '\\' => write!(escaped, "\\{c}"),
                 ' '..='~' => write!(escaped, "{c}"),

@@ -10,13 +10,13 @@ use std::{path::Path, time::SystemTime};
 /// The flat JSON object of an event.
 pub type Event = Map<String, Value>;
 
-/// How many events are fetched at a time.
+/// The number of events fetched at a time.
 const PAGE: usize = 1_000;
 
 /// The event with this id, or whose id begins so and no other's does.
 ///
 /// # Errors
-/// There is none, there are several, or the ledger cannot be read.
+/// If no event or several match, or the ledger cannot be read.
 pub fn event(ledger: &Path, id: &str) -> Result<Event> {
     let known = |c: char| c.is_ascii_hexdigit() || c == '-';
     if id.len() < 4 || !id.chars().all(known) {
@@ -49,7 +49,7 @@ pub fn each(ledger: &Path, since: SystemTime, limit: usize, mut take: impl FnMut
             filter.after = page.last().map(|event| event.seq).or(filter.after);
             for event in page.iter().take(limit - count) {
                 count += 1;
-                // What another version wrote may not be readable.
+                // An event of another version may not be readable.
                 if let Ok(event) = serde_json::from_str(&event.json) {
                     take(event);
                 }
@@ -64,7 +64,7 @@ pub fn each(ledger: &Path, since: SystemTime, limit: usize, mut take: impl FnMut
 /// The observation that an event was made of, as far as it was stored.
 ///
 /// # Errors
-/// It has fields that this version does not know.
+/// If it has fields that this version does not know.
 pub fn observation(event: &Event) -> Result<Observation, Complaint> {
     Observation::from_json(event).map_err(|error| Complaint::own(format!("the event cannot be read: {error}")))
 }

@@ -1,5 +1,5 @@
-//! What people decided about servers, as commands show it: from the journal, else what this host read of it last. That is said then, and the
-//! command ends with an error all the same: decisions may have been made since.
+//! The reviews of servers that commands show: from the journal, else as this host read it last. Then the command says so, and fails all the
+//! same: decisions may have been made since.
 
 use crate::{complaint::Complaint, when};
 use anyhow::Result;
@@ -10,7 +10,7 @@ use gnomon_ledger::{Decided, DecidedError, Decision, Recalled, ReviewedServer};
 pub struct Known {
     /// The reviews as they are, or were.
     pub reviews: Vec<Decision>,
-    /// None where they are what stands now.
+    /// None if they are current.
     pub stale: Option<Stale>,
 }
 
@@ -42,7 +42,7 @@ pub async fn known(decided: &Decided) -> Result<Known> {
     Ok(Known { reviews, stale: Some(stale) })
 }
 
-/// What the database has otherwise; none of a server of which it has nothing.
+/// The decisions that differ in the database; none for a server that it does not have.
 fn differences(here: &[Decision], there: Vec<Decision>) -> Vec<(ReviewedServer, Option<Decision>)> {
     let gone = here.iter().filter(|decision| there.iter().all(|other| other.server != decision.server));
     let mut found: Vec<_> = gone.map(|decision| (decision.server.clone(), None)).collect();
@@ -54,7 +54,7 @@ fn differences(here: &[Decision], there: Vec<Decision>) -> Vec<(ReviewedServer, 
 /// Says so where what was decided just now is kept in a database that is not the one that this host has read.
 ///
 /// # Errors
-/// That, as the end of the command.
+/// If it is the case, as the command's error.
 pub async fn heeded(decided: &Decided) -> Result<(), Complaint> {
     match decided.check_continues().await {
         Err(error @ DecidedError::Contradicted { .. }) => Err(Complaint::own(format!("it is kept in the database, and {error}"))),
@@ -63,17 +63,17 @@ pub async fn heeded(decided: &Decided) -> Result<(), Complaint> {
 }
 
 impl Stale {
-    /// What the database has otherwise, if it is not the one that this host has read; none of a server of which it has nothing.
+    /// The decisions that differ in the database, if it is not the one that this host has read; none for a server that it does not have.
     pub fn differences(&self) -> &[(ReviewedServer, Option<Decision>)] {
         self.there.as_deref().unwrap_or_default()
     }
 
-    /// What goes above them.
+    /// The line above them.
     pub fn head(&self) -> String {
         format!("as of {} UTC, when this host read the database of decisions last:", when::show(self.as_of_ms))
     }
 
-    /// The note before what was judged by them.
+    /// The note before results that were judged by them.
     pub fn note(&self) -> String {
         format!("judged by what was decided until {} UTC, when this host read the database of decisions last", when::show(self.as_of_ms))
     }

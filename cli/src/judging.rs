@@ -1,5 +1,5 @@
-//! What judges: rules among what configuration and people say of servers. One way for live traffic and for recordings, so that
-//! they differ in nothing else.
+//! The judge: rules and the reviews and configuration of servers. One way for live traffic and for recordings, so that they differ in
+//! nothing else.
 
 use crate::{
     complaint::Complaint,
@@ -25,7 +25,7 @@ pub fn inspector(config: &Config, rules: Arc<RuleSet>) -> Result<Inspector, Comp
     Ok(Inspector::new(rules, surroundings, bounds))
 }
 
-/// What the configuration says is sanctioned, known and registered.
+/// The configuration's sanctioned, known and registered servers.
 ///
 /// # Errors
 /// A catalogue is bad.

@@ -1,8 +1,8 @@
-//! What the commands of gnomon have alike: how a failure is told and whose it is ([`Complaint`]), flags that mean the same
-//! everywhere ([`options`]), an event on one line ([`line`]), moments as people write them ([`when`]); and what the configuration
-//! makes of rules and of the judge ([`rule_files`], [`judging`]), one way for live traffic, recordings and checks.
+//! Shared parts of gnomon's commands: failures with their exit codes ([`Complaint`]), flags that mean the same everywhere ([`options`]), an
+//! event on one line ([`line`]), times as people write them ([`when`]); and what the configuration makes of rules and of the judge
+//! ([`rule_files`], [`judging`]), one way for live traffic, recordings and checks.
 //!
-//! It deliberately runs nothing: what a command does is its own, or a library's.
+//! It deliberately runs nothing: the commands and the libraries do.
 #![deny(missing_docs)]
 
 mod accounts;

@@ -155,7 +155,7 @@ mod tests {
         let long = serde_json::json!({"mcp.client.name": "x".repeat(500), "source.address": "192.0.2.1"});
         let line = of(long.as_object().unwrap());
         assert!(line.contains("192.0.2.1 (claims: \"xxx") && line.contains("x…\")") && line.len() < 200, "{line}");
-        // Who is known needs no word of its own.
+        // A known program is named without its claim.
         let known = serde_json::json!({"process.executable.path": "/usr/bin/node", "mcp.client.name": "codex"});
         assert!(!of(known.as_object().unwrap()).contains("codex"));
     }

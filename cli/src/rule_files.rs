@@ -1,4 +1,4 @@
-//! From configuration to a compiled set of rules: what ships (vendor), then the administrator's own.
+//! Compiles the configured rules: those that ship (vendor), then the administrator's own.
 
 use crate::complaint::Complaint;
 use gnomon_config as config;
@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 16;
 /// Most files of rules.
 const MAX_FILES: usize = 20_000;
 
-/// Rules as they were read, so that they can be compiled again when an exception has ended, whatever became of the files.
+/// Rules as they were read, so that they can be compiled again when an exception has ended, even without the files.
 #[derive(Clone, Debug)]
 pub struct RuleText {
     /// The rules that ship, then the administrator's.
@@ -155,7 +155,7 @@ pub fn catalogue(files: &[PathBuf]) -> Result<HostCatalogue, Complaint> {
 fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Complaint> {
     let kind = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !kind.is_dir() {
-        // Opening a pipe or a device waits for somebody else. One that is named itself is meant (`<(…)` of a shell).
+        // Opening a pipe or a device may block. One that is named itself is meant (`<(…)` of a shell).
         if depth > 0 && !kind.is_file() {
             return Err(Complaint::input(format!("{}: not a regular file", path.display())).next("take it out of the folder of rules"));
         }

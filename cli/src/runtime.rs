@@ -1,4 +1,4 @@
-//! What a command waits on.
+//! The async runtime of a command.
 
 use tokio::runtime::{Builder, Runtime};
 

@@ -36,7 +36,7 @@ pub fn until(text: &str) -> Result<SystemTime, String> {
             return Err(format!("`{text}` is neither a day (2027-05-31), a span (90d) nor a moment (2027-05-31T09:00:00Z)"));
         }
     };
-    // What cannot be written with four digits of a year cannot be written.
+    // Years of more than four digits cannot be written.
     if at >= day("9999-12-30").unwrap_or(at) {
         return Err(format!("`{text}` is beyond all calendars"));
     }

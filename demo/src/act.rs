@@ -14,9 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a gnomon may take until it serves.
+/// The timeout for a gnomon to start serving.
 const READY: Duration = Duration::from_secs(15);
-/// How long the gnomon that `gnomon exec` started for the agent may take to end after it.
+/// The time within which the gnomon that `gnomon exec` started for the agent must end after it.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 /// How often either is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -28,21 +28,21 @@ const PACK: &str = "examples";
 pub enum Road {
     /// The kernel half redirects them, and knows whose they are: as root.
     Kernel,
-    /// The agent is told of the proxy.
+    /// The agent's environment names the proxy.
     Variables,
 }
 
-/// What came of an act.
+/// The results of an act.
 pub struct Scene {
-    /// What the agent printed.
+    /// The agent's output.
     pub agent: String,
     /// How often the server's tool was called during it.
     pub calls: usize,
-    /// What gnomon recorded, a line for each detection.
+    /// The recorded events, a line for each detection.
     pub events: String,
     /// The id of the first detection of a call.
     pub id: Option<String>,
-    /// Where all that is.
+    /// The state folder.
     pub state: PathBuf,
 }
 
@@ -124,7 +124,7 @@ impl Theatre<'_> {
         let words =
             ["exec".into(), "--config".into(), config.into(), "--state-dir".into(), state.into(), "--exec-socket".into(), nowhere.into()];
         let mut exec = itself(words);
-        // Where it keeps the merged certificates.
+        // The folder of the merged certificates.
         exec.env("XDG_CACHE_HOME", self.folder);
         exec.args(more).arg("--").arg(env::current_exe()?).args(["demo", "--agent"]).arg(self.server.address.to_string());
         said(&mut exec)
@@ -134,11 +134,11 @@ impl Theatre<'_> {
 /// A gnomon that serves.
 pub struct Gnomon {
     child: Child,
-    /// Where its proxy listens.
+    /// The address of its proxy.
     pub proxy: SocketAddr,
-    /// Where its metrics are, or `off`.
+    /// The address of its metrics, or `off`.
     pub metrics: String,
-    /// Where what it records is.
+    /// Its state folder.
     pub state: PathBuf,
 }
 
@@ -147,7 +147,7 @@ impl Gnomon {
         let proxy = free_address()?;
         let mut command = itself(["proxy".into(), "--config".into(), config.into(), "--state-dir".into(), state.into()]);
         command.args(["--listen", &proxy.to_string(), "--metrics", metrics]).stdout(Stdio::null());
-        // What it says at its start is for who starts it.
+        // Without metrics its messages at the start are hidden: the demo starts it on its own.
         command.stderr(if metrics == "off" { Stdio::null() } else { Stdio::inherit() });
         let child = command.spawn().context("starting gnomon")?;
         let mut gnomon = Self { child, proxy, metrics: metrics.to_owned(), state: state.to_owned() };
@@ -180,13 +180,13 @@ impl Gnomon {
 
 impl Drop for Gnomon {
     fn drop(&mut self) {
-        // Nothing to do where it was waited for.
+        // An error means that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Waits until the gnomon that ends with the agent, which is nobody's child, has written what it recorded.
+/// Waits until the gnomon that ends with the agent, which is not our child, has written its records.
 fn is_over(state: &Path) -> Result<()> {
     let start = Instant::now();
     while gnomon_ledger::is_written(state).context("looking at the ledger")? {
@@ -203,7 +203,7 @@ pub fn itself(words: impl IntoIterator<Item = OsString>) -> Command {
     command
 }
 
-/// What a command printed.
+/// The output of a command.
 pub fn said(command: &mut Command) -> Result<String> {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().context("starting gnomon")?;
     ensure!(status.success(), "a part of the demonstration failed, with {status}: {}", String::from_utf8_lossy(&stderr).trim());

@@ -17,7 +17,7 @@ use tokio_rustls::{TlsConnector, rustls};
 
 /// Most bytes of an answer.
 const MOST: usize = 64 << 10;
-/// How long the whole conversation may take.
+/// The timeout of the whole conversation.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Talks to the sample server at this address, and prints what it was told: one line for each request.

@@ -1,7 +1,7 @@
 //! `gnomon demo`: what gnomon does, shown on a server and an agent of its own, with nothing of the network or the host.
 //!
 //! Everything is done by the commands that people use, started from here, on files in a folder that is removed at the end: so
-//! it shows the product and not a play of it. As root the kernel half takes part; otherwise the agent is told of the proxy.
+//! it shows the product and not a play of it. As root the kernel half takes part; otherwise the agent's environment names the proxy.
 #![deny(missing_docs)]
 
 mod act;
@@ -31,9 +31,9 @@ const RULE: &str = "a06d0be7-29e6-427c-8e90-673c481c5fac";
 /// Whether the last gnomon stays until it is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Afterwards {
-    /// It ends, and its folder with it.
+    /// The gnomon ends, and its folder is removed.
     Remove,
-    /// It serves until then.
+    /// It serves until it is stopped.
     Stay,
 }
 
@@ -78,7 +78,7 @@ pub fn run(road: Road, afterwards: Afterwards) -> Result<()> {
     tell(&indented(&alert(seen.id.as_deref().unwrap_or_default())?))?;
     heading("The story behind it: gnomon events show ID")?;
     if let Some(id) = &seen.id {
-        // As whoever looks at the host's own folder would see it: with a flag, each command that it proposes has that too.
+        // As for a user of the host's own folder: with a flag, each command that it proposes has that too.
         let words: [OsString; 3] = ["events".into(), "show".into(), id.into()];
         tell(&indented(&said(itself(words).env("GNOMON_STATE_DIR", &seen.state))?))?;
     }

@@ -1,4 +1,4 @@
-//! The sample server: MCP over HTTPS (2025-11-25, Streamable HTTP) with one tool, that nobody sanctioned.
+//! The sample server: MCP over HTTPS (2025-11-25, Streamable HTTP) with one tool, not sanctioned.
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -29,7 +29,7 @@ const MOST: usize = 64 << 10;
 
 /// The sample server at work, for as long as the runtime lives.
 pub struct Server {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     calls: Arc<AtomicUsize>,
 }

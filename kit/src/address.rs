@@ -15,7 +15,7 @@ pub fn address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// `[::1]` without its brackets; anything else as it is.
+/// `[::1]` without its brackets; any other text unchanged.
 #[must_use]
 pub fn unbracketed(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)

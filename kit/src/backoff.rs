@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// Waits after each failure in a row: the first wait, then twice as long each time, up to the longest.
 ///
-/// There is no jitter in it: most of what waits here waits for something on its own host. Who waits for a server that many hosts
-/// wait for adds it.
+/// There is no jitter in it: most waits here are for something on the same host. A caller that waits for a server shared by many hosts adds
+/// it.
 ///
 /// ```
 /// use gnomon_kit::Backoff;
@@ -43,7 +43,7 @@ impl Backoff {
         wait
     }
 
-    /// It went well: the waits begin anew.
+    /// Resets the waits after a success.
     pub const fn reset(&mut self) {
         self.wait = self.first;
     }

@@ -1,7 +1,8 @@
-//! What every layer needs and none owns: waits that grow ([`Backoff`]), the word that was meant ([`nearest`]), milliseconds
-//! ([`unix_millis`], [`whole_millis`]), a time that a jump of the clock does not carry along ([`SteadyClock`]), percent-encoding ([`percent`]), addresses however they are spelled ([`address`]).
+//! Functions that every layer needs and none owns: backoff ([`Backoff`]), suggestions for misspelt words ([`nearest`]), milliseconds
+//! ([`unix_millis`], [`whole_millis`]), a clock that survives jumps ([`SteadyClock`]), percent-encoding ([`percent`]), normal forms of
+//! addresses ([`address`]).
 //!
-//! It depends on nothing of ours and knows nothing of agents, servers or events; a function belongs here once two layers would
+//! The crate depends on nothing of ours and knows nothing of agents, servers or events; a function belongs here once two layers would
 //! write it alike. There is no I/O in it, no clock and no randomness.
 #![deny(missing_docs)]
 

@@ -1,7 +1,7 @@
 //! Suggestions for misspelt words.
 
-/// Of these words the one that is most like `word` (Jaro-Winkler, from 0 to 1), if it is more so than `above`. Of two that are
-/// equally like it, the later.
+/// The word most similar to `word` (Jaro-Winkler, from 0 to 1), if its similarity exceeds `above`. Of two that are equally similar, the
+/// later.
 ///
 /// How near is near enough depends on the words: keys that a program defines lie further apart than titles that people wrote.
 ///

@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a clock may be ahead of or behind what was expected, milliseconds: it is put right by as much, and hosts sleep.
+/// The tolerated deviation of a clock from its expected time, milliseconds: clocks are adjusted by as much, and hosts sleep.
 const TOLERANCE_MS: i64 = 60 * 60 * 1000;
-/// How long a clock that jumped must stand before it is believed.
+/// How long a clock that jumped must stay steady before it is trusted.
 const BELIEVED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest that nobody looked after which a clock that is not believed yet is taken to have gone on, milliseconds: a week without work.
+/// The longest pause between two readings for which an untrusted clock counts as having gone on steadily, milliseconds: a week.
 const PAUSE_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
 /// The time by which what is old may be destroyed: never ahead of the system's clock, and where that clock jumps, what it was when it was last
@@ -17,7 +17,7 @@ const PAUSE_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 /// is late by that day. What it knows is to be kept ([`Memory`]): a restart finds things of the future that a wrong clock wrote.
 #[derive(Clone, Copy, Debug)]
 pub struct SteadyClock {
-    /// The time as it was believed last, milliseconds since the Unix epoch.
+    /// The time as it was trusted last, milliseconds since the Unix epoch.
     believed_ms: i64,
     /// The moment of that.
     at: Instant,
@@ -28,7 +28,7 @@ pub struct SteadyClock {
 #[derive(Clone, Copy, Debug)]
 struct Dispute {
     since: Instant,
-    /// How long it had stood before that, while another process looked.
+    /// The time it had been steady before `since`, as seen by another process.
     stood: Duration,
     /// By how many milliseconds it is ahead.
     ahead_ms: i64,
@@ -43,19 +43,19 @@ pub struct SteadyTime {
     pub jumped_ms: Option<i64>,
 }
 
-/// What a [`SteadyClock`] knows, for the process after this one. Its text is three numbers.
+/// The state of a [`SteadyClock`], for the next process. Its text is three numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// The time as it is believed, milliseconds since the Unix epoch.
+    /// The trusted time, milliseconds since the Unix epoch.
     pub believed_ms: i64,
-    /// The system's clock at that moment, milliseconds since the Unix epoch. It is the same where it is believed.
+    /// The system's clock at that moment, milliseconds since the Unix epoch. Equal to `believed_ms` if it is trusted.
     pub system_ms: i64,
-    /// How long that one has stood, milliseconds; 0 where it is believed.
+    /// How long that clock has been steady, milliseconds; 0 if it is trusted.
     pub stood_ms: u64,
 }
 
 impl Memory {
-    /// Of a time that nothing is known of: all that there is happened after it, so nothing is too old before the clock has stood for a day.
+    /// No stored state: all data counts as newer, so nothing is too old before the clock has been steady for a day.
     pub const NONE: Memory = Memory { believed_ms: 0, system_ms: 0, stood_ms: 0 };
 }
 
@@ -85,14 +85,14 @@ impl FromStr for Memory {
 }
 
 impl SteadyClock {
-    /// Begins at this moment with the system's clock, which is believed.
+    /// Begins at this moment with the system's clock, which is trusted.
     #[must_use]
     pub fn begin(system_ms: i64, at: Instant) -> Self {
         Self { believed_ms: system_ms, at, disputed: None }
     }
 
-    /// Goes on at this moment with what was known. That time passed while nobody looked is no jump to tell of; a clock that was not believed then has
-    /// stood since, if no more than a week passed by it.
+    /// Continues at this moment with a stored state. Time that passed between processes is no jump; a clock that was not trusted has been
+    /// steady since, if no more than a week passed by it.
     #[must_use]
     pub fn resume(known: Memory, system_ms: i64, at: Instant) -> Self {
         let ahead_ms = system_ms.saturating_sub(known.believed_ms);
@@ -121,7 +121,7 @@ impl SteadyClock {
         SteadyTime { now_ms: if believed { system_ms } else { expected.min(system_ms) }, jumped_ms }
     }
 
-    /// What is to be kept of it at this moment.
+    /// The state to store at this moment.
     #[must_use]
     pub fn memory(&self, at: Instant) -> Memory {
         let believed_ms = self.expected(at);
@@ -135,7 +135,7 @@ impl SteadyClock {
         }
     }
 
-    /// The time at this moment, by what was believed last and has passed since.
+    /// The time at this moment: the last trusted one, and the time passed since.
     fn expected(&self, at: Instant) -> i64 {
         let passed = i64::try_from(at.saturating_duration_since(self.at).as_millis()).unwrap_or(i64::MAX);
         self.believed_ms.saturating_add(passed)
@@ -161,7 +161,7 @@ mod tests {
         begin + Duration::from_millis(ms.unsigned_abs())
     }
 
-    /// What the next process begins with at that moment, by way of the text that is kept.
+    /// The next process's clock at that moment, by way of the stored text.
     fn restarted(clock: &SteadyClock, system_ms: i64, at: Instant) -> SteadyClock {
         SteadyClock::resume(clock.memory(at).to_string().parse().unwrap(), system_ms, at)
     }

@@ -12,7 +12,7 @@ pub enum LedgerError {
     Busy {
         /// The folder it writes to.
         dir: PathBuf,
-        /// Its process id, as it wrote it down.
+        /// Its process id, from the lock file.
         pid: Option<u32>,
     },
     /// A file or its folder cannot be created or written.

@@ -1,7 +1,7 @@
 //! Fairness between principals whose events wait for the writer: one client's flood must not push out the single event of another.
 //!
 //! An event is its user's, else its source address's, and within these its connection's. Neither may have more than a
-//! multiple of what is free ([`Bounds::times_free`]), so there is room left for whoever has nothing waiting, whoever floods.
+//! multiple of what is free ([`Bounds::times_free`]), so there is room left for principals with nothing waiting, whoever floods.
 
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use gnomon_shares::{Bounds, Refused};
@@ -36,7 +36,7 @@ pub(crate) struct Amount {
 impl Whose {
     pub(crate) fn of(seen: &Observation, keys: &RandomState) -> Option<Self> {
         let mut hasher = keys.build_hasher();
-        // What gnomon reports of itself is nobody's.
+        // Events about gnomon itself have no principal.
         let user = [Field::UserId, Field::UserName, Field::SourceAddress].into_iter().find_map(|field| seen.text(field))?;
         user.hash(&mut hasher);
         let principal = hasher.finish();

@@ -41,7 +41,7 @@ impl Jsonl {
         }
     }
 
-    /// Removes what is kept too long, also where nothing is written.
+    /// Removes parts beyond the retention, also while nothing is written.
     pub(crate) fn prune(&mut self) {
         if let Jsonl::File(file) = self {
             file.make_room(0);
@@ -110,7 +110,7 @@ impl LineFile {
         if self.is_due(more) {
             match self.rotate() {
                 Ok(()) => self.open = None,
-                // Its folder is somebody else's, who then sees to its size.
+                // The folder belongs to another user, who then has to bound its size.
                 Err(error) if !self.told => {
                     self.told = true;
                     tracing::warn!(path = %self.path.display(), %error, "cannot rename the file of events, so it grows");
@@ -124,7 +124,7 @@ impl LineFile {
     fn is_due(&self, more: usize) -> bool {
         let Some(there) = self.open.as_ref().filter(|open| open.regular).and_then(|open| open.file.metadata().ok()) else { return false };
         let full = there.len() > 0 && there.len() + more as u64 > self.keep.max_bytes / u64::from(PARTS);
-        // Where files have no birth time, one that nobody writes to any more.
+        // Where files have no birth time, one that is no longer written to.
         let age = there.created().or_else(|_| there.modified()).ok().and_then(|made| self.now?.duration_since(made).ok());
         full || (there.len() > 0 && age.is_some_and(|age| age > self.keep.retention / PARTS))
     }
@@ -148,7 +148,7 @@ impl LineFile {
             let written = fs::metadata(&path).and_then(|there| there.modified()).ok();
             let age = written.and_then(|written| self.now?.duration_since(written).ok());
             if age.is_some_and(|age| age > self.keep.retention) {
-                // What cannot be removed now is tried again.
+                // A file that cannot be removed now is retried later.
                 let _ = fs::remove_file(&path);
             }
         }

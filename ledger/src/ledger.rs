@@ -152,8 +152,8 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// What the ledger finds by itself: [`gnomon_observe::UNUSUAL_VOLUME`] in what it sums up, and as class `health` that it was begun anew. They are
-    /// events like others once somebody records them. To be taken once.
+    /// Observations of the ledger itself: [`gnomon_observe::UNUSUAL_VOLUME`] in its sums, and as class `health` that it was begun anew.
+    /// They become events once recorded. Can be taken once.
     pub fn take_detections(&mut self) -> Option<mpsc::Receiver<Observation>> {
         self.unusual.take()
     }

@@ -29,7 +29,7 @@ pub fn is_written(dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// Held as long as it lives.
+/// The lock, held as long as this lives.
 pub(crate) struct WriterLock {
     file: File,
     path: PathBuf,
@@ -58,7 +58,7 @@ impl WriterLock {
 }
 
 impl WriterLock {
-    /// True if the lock keeps others from the folder: nobody moved or removed it.
+    /// True if the lock file was neither moved nor removed, so that it keeps others from the folder.
     pub(crate) fn is_in_place(&self) -> bool {
         let identity = |there: fs::Metadata| (there.dev(), there.ino());
         let (held, there) = (self.file.metadata().map(identity), fs::metadata(&self.path).map(identity));

@@ -27,7 +27,7 @@ pub struct LedgerOptions {
     /// The destination of JSON lines.
     pub jsonl: JsonlTarget,
     /// The most events that may wait for the writer; more are dropped and counted. Default 8,192. Their lines are bounded too, to 64 MiB.
-    /// Of both, one user or address alone has at most three quarters, one connection a half.
+    /// One user or address has at most three quarters of either bound, one connection a half.
     pub queue: NonZeroUsize,
     /// Size bound of the database file in bytes, default 2 GiB, at least [`crate::MIN_DATABASE_BYTES`].
     /// Beyond it the oldest events are deleted. The write-ahead log stands beside it and has its
@@ -53,7 +53,7 @@ impl LedgerOptions {
         }
     }
 
-    /// The bounds of what is kept.
+    /// The retention.
     pub(crate) fn keep(&self) -> Keep {
         Keep { max_bytes: self.max_bytes, retention: self.retention }
     }

@@ -22,8 +22,7 @@ use tokio::sync::Notify;
 pub enum DropReason {
     /// The queue was full (events or bytes): the writer or its disk is too slow.
     QueueFull,
-    /// There was room, but not for more of this user, address or connection, whose events fill most of the queue: it is
-    /// kept for those of others.
+    /// The user, address or connection has its share of the queue, and the room that is left is kept for others.
     OverShare,
     /// The event was larger than [`crate::MAX_EVENT_BYTES`] even after shortening.
     TooLarge,
@@ -63,9 +62,9 @@ impl DropReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Recorded {
-    /// It waits for the writer.
+    /// The event waits for the writer.
     Queued,
-    /// It is lost, and counted.
+    /// The event is lost, and counted.
     Dropped(DropReason),
 }
 
@@ -118,9 +117,9 @@ struct Inner {
 
 /// The state of the queue after an event was added.
 struct Waiting {
-    /// It is the only one.
+    /// True if it is the only one in the queue.
     first: bool,
-    /// With it the queue became half full.
+    /// True if it made the queue half full.
     half: bool,
 }
 
@@ -164,7 +163,7 @@ pub(crate) struct Taken {
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
     capacity: usize,
-    /// Of the hashes that tell whose events are.
+    /// The keys of the hashes that identify principals.
     keys: RandomState,
     dropped: [AtomicU64; DropReason::ALL.len()],
     /// The queue is no longer empty.

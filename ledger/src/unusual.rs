@@ -39,7 +39,7 @@ impl Lookout {
     }
 }
 
-/// Finds the unusual sums of that hour that were not told of, and marks them as told.
+/// Finds the unusual sums of that hour that were not reported, and marks them as reported.
 async fn unusual_in(store: &mut dyn Store, hour: i64) -> Result<Vec<Unusual>, StoreError> {
     let begin = hour - VOLUME_HISTORY_HOURS;
     if store.oldest_hour(begin).await?.is_none_or(|oldest| hour - oldest < VOLUME_MIN_HISTORY_HOURS) {
@@ -55,7 +55,7 @@ async fn unusual_in(store: &mut dyn Store, hour: i64) -> Result<Vec<Unusual>, St
         } else {
             match of_host {
                 Some(known) => known,
-                // What is usual for any user and server here.
+                // The baseline over all users and servers of the host.
                 None => *of_host.insert(usual_of(&store.hours(None, begin..hour).await?)),
             }
         };

@@ -1,4 +1,4 @@
-//! The one writer: takes what is queued, appends it to the file and the database, says how far it
+//! The one writer: takes the queued events, appends them to the file and the database, says how far it
 //! has come. It never gives up: what cannot be written is counted, and the next
 //! batch is tried again.
 
@@ -42,7 +42,7 @@ pub(crate) struct Progress {
     pub(crate) forgotten: Forgotten,
 }
 
-/// What the writer has of its folder beside the ledger itself.
+/// The writer's state of its folder beside the ledger itself.
 pub(crate) struct Folder {
     /// The time by which events are too old.
     pub(crate) clock: KeptClock,
@@ -59,7 +59,7 @@ pub(crate) struct Task {
     complaint: Option<Instant>,
     /// The time by which events are too old.
     clock: KeptClock,
-    /// What retention had removed when that was logged last, and when that was.
+    /// The retention totals that were logged last, and the time of that log line.
     told: (Forgotten, Option<Instant>),
     lookout: Lookout,
     unusual: mpsc::Sender<Observation>,
@@ -84,7 +84,7 @@ impl Task {
 
     /// Runs until the queue is shut and empty.
     pub(crate) async fn run(mut self) {
-        // Whatever ends this thread, recorders must learn that nothing is written any more.
+        // However this thread ends, recorders must learn that nothing is written any more.
         let _shut = ShutOnExit(self.queue.clone());
         let mut forget = tokio::time::interval(IDLE_RETENTION_EVERY);
         let mut warm = false;
@@ -117,7 +117,7 @@ impl Task {
                 () = self.queue.hurried() => {}
                 () = tokio::time::sleep(self.commit_every) => {}
             }
-            // What comes while this is written waits its turn: one commit after the other would cost more
+            // Events that arrive during a write wait for the next: one commit after the other would cost more
             // than all events together.
             let Taken { groups, last } = self.queue.take();
             for group in groups {
@@ -128,7 +128,7 @@ impl Task {
             }
         }
         self.clock.keep();
-        // What was acknowledged is durable, whatever this says.
+        // What was acknowledged is durable, even if closing fails.
         let _ = self.store.close().await;
         drop(self.lock);
     }
@@ -156,11 +156,11 @@ impl Task {
             now.first_seen += first_seen;
             now.forgotten = self.store.forgotten();
         });
-        // What was written is acknowledged already; that nobody could look is worth a line and no more.
+        // The events are acknowledged already; a failed look is only logged.
         let latest = group.deltas().volumes.latest_hour().filter(|_| acknowledged > 0);
         match self.lookout.look(&mut *self.store, latest, now_ms).await {
             Ok(unusual) => unusual.iter().for_each(|hour| {
-                // Whoever listens is slower than one a day and user; if nobody does, nobody wants to know.
+                // A listener may be slow: one event a day and user; without a listener it is dropped.
                 let _ = self.unusual.try_send(hour.describe());
             }),
             Err(error) => self.complain("volume", 0, &error.to_string()),
@@ -170,19 +170,19 @@ impl Task {
 }
 
 impl Task {
-    /// Adds a group where whoever opens the ledger finds it.
+    /// Appends a group, at the path where readers open the ledger.
     async fn append(&mut self, group: &Group, now_ms: i64) -> Result<FirstSeen, StoreError> {
         self.settle_in_place().await?;
         let first_seen = self.store.append(group, now_ms).await?;
         if self.store.is_in_place() {
             return Ok(first_seen);
         }
-        // It went with the file that was moved or removed meanwhile.
+        // The group was lost with the file that was moved or removed meanwhile.
         self.settle_in_place().await?;
         self.store.append(group, now_ms).await
     }
 
-    /// Begins the ledger anew where somebody moved or removed its file; where the folder is not there, or another's, that is not ours to do.
+    /// Recreates a ledger file that was moved or removed; not if its folder is missing or belongs to another.
     async fn settle_in_place(&mut self) -> Result<(), StoreError> {
         if self.store.is_in_place() {
             return Ok(());

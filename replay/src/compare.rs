@@ -9,15 +9,15 @@ use std::{
     io::{self, Write},
 };
 
-/// Most calls that are told apart; beyond, calls are counted as if each were another.
+/// Most calls that are kept apart; beyond, each counts as another call.
 const MAX_CALLS: usize = 1_000_000;
-/// How many people are named.
+/// Most people that are named.
 const SHOWN: usize = 5;
 
 /// A call of a recording: its entry, and its place in a batch.
 type Call = (String, i64, i64);
 
-/// What one set of rules came to.
+/// The outcomes of one set of rules.
 #[derive(Default)]
 pub struct Outcomes {
     /// Calls by rule.

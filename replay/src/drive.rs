@@ -14,7 +14,7 @@ use std::{net::IpAddr, sync::Arc};
 /// How bodies are cut, bytes; verdicts do not depend on it.
 const CHUNK: usize = 16 << 10;
 
-/// What the proxy would have reported.
+/// The reports that the proxy would have made.
 pub fn judge(inspector: &Arc<Inspector>, bypass: &HostPatterns, recorded: &entry::Exchange<'_>) -> Vec<Sighting> {
     let mut seen = Observation::new();
     seen.set(Field::Channel, recorded.channel.as_str());
@@ -63,7 +63,7 @@ pub fn judge(inspector: &Arc<Inspector>, bypass: &HostPatterns, recorded: &entry
     exchange.reports().collect()
 }
 
-/// What the sensor would have reported of a TLS connection of which only the beginning can be read.
+/// The reports that the sensor would have made of a TLS connection of which only the beginning can be read.
 pub fn judge_hello(inspector: &Arc<Inspector>, endpoints: &Endpoints, hello: &ClientHello) -> Vec<Sighting> {
     let address = endpoints.server.ip().to_canonical().to_string();
     let mut seen = Observation::new();

@@ -30,7 +30,7 @@ impl Unjudgeable {
     }
 }
 
-/// What an entry was judged without.
+/// The evidence that an entry was judged without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     RequestBody,
@@ -51,7 +51,7 @@ impl Missing {
 /// A request and its answer, as they were on the wire except for content codings.
 pub struct Exchange<'a> {
     pub channel: Channel,
-    /// As in the URL, without brackets.
+    /// The host as in the URL, without brackets.
     pub host: String,
     pub port: u16,
     pub method: Method,
@@ -59,7 +59,7 @@ pub struct Exchange<'a> {
     pub query: Option<String>,
     pub version: Version,
     pub headers: HeaderMap,
-    /// What the `Host` header names, where there is one.
+    /// The host that the `Host` header names, if there is one.
     pub named_host: Option<String>,
     pub body: Option<Cow<'a, [u8]>>,
     pub answer: Option<Answer<'a>>,
@@ -125,7 +125,7 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// What it is judged without.
+    /// The evidence that it is judged without.
     pub fn notes(&self) -> impl Iterator<Item = &'static str> {
         self.missing.iter().map(|missing| missing.as_str())
     }

@@ -1,7 +1,7 @@
 //! gnomon's own events, judged again: what would today's rules have said?
 //!
 //! An event holds neither arguments nor bodies, so rules that ask for those cannot match; the
-//! summary says so. A bad line is told and skipped: a log that was cut off by a crash ends in half
+//! summary says so. A bad line is reported and skipped: a log that was cut off by a crash ends in half
 //! a line.
 
 use super::{Recorded, Replay, metered::Budget};
@@ -16,7 +16,7 @@ use std::{
 
 /// Longest line, bytes; the ledger writes none longer than a quarter of it.
 const MAX_LINE: u64 = 1 << 20;
-/// How many ids of calls are remembered: a call with several detections is several lines, which
+/// The number of ids of calls that are remembered: a call with several detections is several lines, which
 /// stand near each other.
 const REMEMBERED: usize = 1024;
 
@@ -56,7 +56,7 @@ pub fn replay(replay: &mut Replay<'_>, file: &str, mut reader: impl BufRead, bud
             Err((column, cause)) => {
                 replay.summary.bad(format!("{file}:{number}:{column}: not an event: {cause}; the line was skipped"));
             }
-            // What became of a call is no call.
+            // An outcome is not another call.
             Ok(event) if event.seen.text(Field::EventKind) == Some("outcome") => {}
             Ok(event) if event.call.as_ref().is_some_and(|call| recent.contains(call)) => {}
             Ok(event) => {
@@ -74,7 +74,7 @@ pub fn replay(replay: &mut Replay<'_>, file: &str, mut reader: impl BufRead, bud
     }
 }
 
-/// What a line says.
+/// The content of a line.
 struct Event {
     seen: Observation,
     call: Option<String>,

@@ -35,7 +35,7 @@ pub fn replay(replay: &mut Replay<'_>, file: &str, reader: impl Read, budget: &B
     };
     let mut json = serde_json::Deserializer::from_reader(reader);
     let read = Document(&mut each).deserialize(&mut json).and_then(|found| match found {
-        // Of what is no HAR, the rest does not matter.
+        // The rest of a file that is no HAR does not matter.
         Found::Nothing => Ok(found),
         Found::Entries => json.end().map(|()| found),
     });

@@ -31,10 +31,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How much of a file is looked at to tell what it is, bytes.
+/// The bytes of a file that are read to detect its kind.
 const PEEK: usize = 4096;
 
-/// What entries are judged with, and what came of them.
+/// A replay: the judge's inputs, and the results.
 pub struct Replay<'a> {
     /// The judge.
     pub inspector: &'a Arc<Inspector>,
@@ -42,13 +42,13 @@ pub struct Replay<'a> {
     pub bypass: HostPatterns,
     /// Makes events of what is reported.
     pub finisher: Finisher,
-    /// What came of everything.
+    /// The totals.
     pub summary: Summary,
     /// Takes each event; an error ends the replay.
     pub emit: &'a mut dyn FnMut(&Observation) -> Result<()>,
 }
 
-/// Where and when an entry was recorded.
+/// The place and time at which an entry was recorded.
 #[derive(Clone, Copy)]
 pub struct Recorded<'a> {
     /// The file, as it was named.
@@ -57,7 +57,7 @@ pub struct Recorded<'a> {
     pub index: u64,
     /// When it began.
     pub when: SystemTime,
-    /// How long it took, if that was recorded.
+    /// Its duration, if that was recorded.
     pub duration: Option<Duration>,
 }
 
@@ -70,7 +70,7 @@ enum Kind {
 }
 
 impl Replay<'_> {
-    /// Judges one recording; `-` is standard input. The kind is told by its first bytes.
+    /// Judges one recording; `-` is standard input. The kind is detected by its first bytes.
     ///
     /// # Errors
     /// When it cannot be read, or is neither a HAR nor events nor a capture. Entries that cannot be judged are no

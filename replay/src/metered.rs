@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-/// How much may still be read before the budget is renewed. Reading ahead counts, so a budget ends
+/// The bytes that may still be read before the budget is renewed. Reading ahead counts, so a budget ends
 /// up to one buffer early or late.
 #[derive(Clone)]
 pub struct Budget {

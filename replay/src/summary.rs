@@ -1,4 +1,4 @@
-//! What a replay came to, in numbers.
+//! The totals of a replay.
 
 use super::Recorded;
 use gnomon_engine::RuleIndex;
@@ -9,7 +9,7 @@ use std::{
     io::{self, Write},
 };
 
-/// How many examples of a reason, and how many bad lines, are told.
+/// The most examples of a reason, and the most bad lines, that are shown.
 const EXAMPLES: usize = 5;
 
 /// Counts of one replay. Bounded by the number of rules and reasons, not by the recording.
@@ -69,12 +69,12 @@ impl Summary {
         }
     }
 
-    /// How many parts could not be read.
+    /// The number of parts that could not be read.
     pub fn bad_parts(&self) -> u64 {
         self.bad
     }
 
-    /// How many entries of `file` were read so far.
+    /// The number of entries of `file` that were read so far.
     pub fn entries_of(&mut self, file: &str) -> u64 {
         match &self.first_of_file {
             Some((name, first)) if name == file => self.entries - first,

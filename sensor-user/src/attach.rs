@@ -79,6 +79,6 @@ fn number(descriptor: BorrowedFd<'_>) -> u32 {
 /// The descriptor that bpf(2) returned; closed on exec.
 fn descriptor(answer: libc::c_long) -> io::Result<OwnedFd> {
     let number = i32::try_from(answer).ok().filter(|number| *number >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor for us, and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

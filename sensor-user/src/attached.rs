@@ -71,7 +71,7 @@ struct Query {
     reserved: u32,
 }
 
-/// What is attached to this very cgroup, hook by hook, in the order in which it runs. Hooks that the kernel
+/// The programs attached to this very cgroup, hook by hook, in the order in which it runs. Hooks that the kernel
 /// does not know have none.
 ///
 /// # Errors
@@ -83,7 +83,7 @@ pub fn attached(cgroup: &Path) -> io::Result<Vec<Attached>> {
         let (ids, beside) = query(&folder, number)?;
         found.extend(ids.into_iter().map(|id| Attached { hook, name: String::new(), id, beside }));
     }
-    // A program whose name cannot be read is told by its number.
+    // A program whose name cannot be read is shown by its number.
     let names: HashMap<u32, String> = aya::programs::loaded_programs()
         .filter_map(Result::ok)
         .map(|program| (program.id(), program.name_as_str().unwrap_or_default().to_owned()))
@@ -104,8 +104,8 @@ pub struct Overridden {
     pub id: u32,
 }
 
-/// Which program of a cgroup above this folder would not run any more for it and those below, if one of ours were attached here by its
-/// attach type. None where that is so already, by others' programs.
+/// The program of a cgroup above this folder that would not run any more for it and those below, if one of ours were attached here by its
+/// attach type. None if others' programs prevent it already.
 ///
 /// # Errors
 /// When the cgroup cannot be opened, or this process may not ask.
@@ -158,7 +158,7 @@ fn query(cgroup: &std::fs::File, attach_type: u32) -> io::Result<(Vec<u32>, Besi
         let error = io::Error::last_os_error();
         return match error.raw_os_error() {
             Some(libc::EINVAL) => Ok((Vec::new(), Beside::Allowed)),
-            // More programs than there is room for: the first are told.
+            // More programs than fit: the first are returned.
             Some(libc::ENOSPC) => Ok((ids.to_vec(), Beside::Allowed)),
             _ => Err(error),
         };

@@ -1,4 +1,4 @@
-//! What the kernel half wrote, as the types that both halves share.
+//! Conversions of bytes that the kernel half wrote into the types that both halves share.
 
 use aya::Pod;
 

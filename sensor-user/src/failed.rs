@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use gnomon_sensor_abi::{AF_INET, AF_INET6, FailedKey};
 
-/// An address that could not be connected to, for whom and from where. What fails for one user may be open to another, as
+/// An address that could not be connected to, with the user and namespace. What fails for one user may be open to another, as
 /// filters may go by the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Failed {

@@ -8,8 +8,8 @@
 //! | [`listen`] | the privileged process: listeners that the kernel half knows as ours |
 //! | [`Ring`], [`Heartbeat`], [`owner_of`] | the unprivileged proxy: shared memory and one socket option, no `bpf(2)` |
 //!
-//! What it deliberately does not do: pin anything (all that is attached goes when the process goes, however it goes),
-//! parse what programs send (the bytes of a ClientHello are passed on as they are), or look up who a process is.
+//! It deliberately does not pin anything (all that is attached goes when the process goes, however it goes), parse what programs send (the
+//! bytes of a ClientHello are passed on as they are), or look up who a process is.
 //! The trade-off: a restart of the privileged process is a gap in what is seen, but never an outage.
 //!
 //! ```no_run

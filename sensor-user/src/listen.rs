@@ -63,7 +63,7 @@ pub struct User {
 
 /// Opens a TCP socket in a network namespace (`None`: ours), to connect with from wherever the descriptor goes. It does not
 /// block. Opened as a user (`None`: as ours), it is that user's to routing rules and filters (`ip rule uidrange`,
-/// `-m owner`, `meta skuid`), whoever uses it.
+/// `-m owner`, `meta skuid`), whichever process uses it.
 ///
 /// Another user needs `CAP_SETUID` and `CAP_SETGID`.
 ///

@@ -89,7 +89,7 @@ pub struct Loader {
     bpf: Ebpf,
     cgroup: File,
     proxy_cgroup: File,
-    /// Of those two.
+    /// The paths of those two cgroups.
     folders: (PathBuf, PathBuf),
     namespaces: Namespaces,
     sensor: Sensor,
@@ -196,7 +196,7 @@ impl Loader {
         }
     }
 
-    /// [`Status::Ok`] if owners are told apart by network namespace for sure: [`Feature::NamespacedOwners`](crate::Feature).
+    /// [`Status::Ok`] if owners are certainly kept apart by network namespace: [`Feature::NamespacedOwners`](crate::Feature).
     #[must_use]
     pub fn namespaced_owners(&self) -> Status {
         match self.namespaces {

@@ -50,7 +50,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // SAFETY: mapped in `map` with this length, and nobody holds a reference into it longer than us.
+        // SAFETY: mapped in `map` with this length, and no reference into it outlives `self`.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
     }
 }

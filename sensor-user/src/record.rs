@@ -23,7 +23,7 @@ pub enum Decision {
     QuicRefused,
     /// Let go direct in a scope that redirects, as the proxy does not dial such addresses.
     Exempt,
-    /// Let go direct to a loopback address where nobody listens.
+    /// Let go direct to a loopback address without a listener.
     Nobody,
     /// Refused, as the proxy could not connect to that address a moment ago.
     FailedLately,
@@ -41,15 +41,15 @@ pub struct Connect {
 /// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was established, and is over.
+    /// Established, then closed.
     Closed,
-    /// It was never established: refused, timed out or given up.
+    /// Never established: refused, timed out or aborted.
     Refused,
     /// No SYN left, as there was no route for example.
     Unsent,
 }
 
-/// A connection is over.
+/// The end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     /// The socket's cookie.
@@ -75,7 +75,7 @@ pub struct Hello<'a> {
     pub offset: u32,
     /// The number of bytes still to come, as far as is known; 0 for the last part.
     pub remaining: u32,
-    /// True if the hello is longer than what is captured (16 KiB).
+    /// True if the hello is longer than the capture limit (16 KiB).
     pub truncated: bool,
     /// The bytes, as sent.
     pub bytes: &'a [u8],
@@ -88,7 +88,7 @@ pub enum Record<'a> {
     Connect(Connect),
     /// The first bytes it sent.
     Hello(Hello<'a>),
-    /// It is over.
+    /// A connection ended.
     Close(Close),
 }
 
@@ -104,7 +104,7 @@ pub enum Malformed {
     /// A field has a value that it cannot have.
     #[error("{0} cannot have that value")]
     Field(&'static str),
-    /// The ring's own structure is broken; what was in it is lost.
+    /// The ring's own structure is broken; its records are lost.
     #[error("the ring buffer is inconsistent")]
     Ring,
 }

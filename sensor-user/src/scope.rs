@@ -50,9 +50,9 @@ impl TryFrom<&[u16]> for PortList {
 /// The ports of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ports {
-    /// All: what is not TLS or HTTP will be spliced by the proxy.
+    /// All ports: the proxy splices what is not TLS or HTTP.
     All,
-    /// Those listed.
+    /// The listed ports.
     Listed(PortList),
 }
 

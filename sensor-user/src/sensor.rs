@@ -49,9 +49,9 @@ impl Table {
 /// The kernel half, loaded. Dropping it, or the end of the process, detaches everything.
 #[derive(Debug)]
 pub struct Sensor {
-    /// As many as [`Table::ALL`], in that order.
+    /// The tables, in the order of [`Table::ALL`].
     tables: Vec<OwnedFd>,
-    /// Those that the kernel has accepted.
+    /// The programs that the kernel has accepted.
     programs: BTreeMap<Program, OwnedFd>,
     /// The links that keep each of them attached.
     links: Vec<(Program, OwnedFd)>,
@@ -155,7 +155,7 @@ impl Sensor {
         self.configure(config)
     }
 
-    /// Has connections of a user to an address refused for a while, as nobody could be reached there: `connect()` fails with
+    /// Has connections of a user to an unreachable address refused for a while: `connect()` fails with
     /// `ECONNREFUSED` (before Linux 5.18 `EPERM`), so that the program tries its next address. Only where they would be
     /// redirected. At most 4,096 addresses; the oldest make way.
     ///
@@ -225,7 +225,7 @@ impl Sensor {
     }
 
     /// The number of instructions that the verifier looked at, along all the ways through a program; none where the kernel does not say.
-    /// It gives up at a million.
+    /// The verifier gives up at a million.
     #[must_use]
     pub fn verified_instructions(&self, program: Program) -> Option<u64> {
         self.fdinfo(program, "verified_insns")
@@ -237,7 +237,7 @@ impl Sensor {
         u32::try_from(self.fdinfo(program, "prog_id")?).ok()
     }
 
-    /// A line of what the kernel says about a program's descriptor, proc_pid_fdinfo(5).
+    /// A line of the kernel's information on a program's descriptor, proc_pid_fdinfo(5).
     fn fdinfo(&self, program: Program, key: &str) -> Option<u64> {
         let fd = self.program(program)?.as_raw_fd();
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;

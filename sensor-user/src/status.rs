@@ -9,17 +9,17 @@ use crate::SensorError;
 /// The status of a feature here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It works.
+    /// Works.
     Ok,
-    /// This kernel does not have it.
+    /// This kernel does not support it.
     Unsupported(String),
     /// The kernel has it, but it failed: mostly a missing capability.
     Broken(String),
-    /// There is nothing to do, as what it builds upon is missing.
+    /// Not applicable, as a feature that it builds upon is missing.
     NotApplicable,
 }
 
-/// Tells what a kernel lacks from what it refuses.
+/// Distinguishes features that a kernel lacks from those it refuses.
 pub(crate) fn status(error: &ProgramError) -> Status {
     let text = match error {
         // The verifier's log is for us, not for the reader; its last line says what it was about.
@@ -42,7 +42,7 @@ pub(crate) fn status(error: &ProgramError) -> Status {
     }
 }
 
-/// The same for a failed system call.
+/// The status of a failed system call.
 pub(crate) fn system(error: &io::Error, text: String) -> Status {
     match error.raw_os_error() {
         Some(libc::EINVAL | libc::ENOENT | libc::EOPNOTSUPP | libc::ENOSYS) => Status::Unsupported(text),

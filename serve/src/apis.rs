@@ -19,7 +19,7 @@ pub fn options<'a>(id: &str, base: Option<&'a str>) -> Options<'a> {
 /// Reads a document, within its bound.
 ///
 /// # Errors
-/// It cannot be read, or is too large.
+/// If the file cannot be read, or is too large.
 pub fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
@@ -35,7 +35,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
 /// The digest of a document.
 ///
 /// # Errors
-/// None in practice: what is read is in memory.
+/// None in practice: the bytes are in memory.
 pub fn digest(bytes: &[u8]) -> Result<Digest, Complaint> {
     Digest::of(&mut &bytes[..]).map_err(Complaint::own)
 }
@@ -43,7 +43,7 @@ pub fn digest(bytes: &[u8]) -> Result<Digest, Complaint> {
 /// A server's document, if it is the one that is pinned.
 ///
 /// # Errors
-/// It cannot be read, is another one, or is no document.
+/// If the document cannot be read, has another digest, or is invalid.
 pub fn imported(id: &str, api: &OpenApi) -> Result<Imported, Complaint> {
     let (imported, found) = held_to_its_pin(id, api)?;
     if api.sha256.is_none() {
@@ -73,10 +73,10 @@ fn held_to_its_pin(id: &str, api: &OpenApi) -> Result<(Imported, Digest), Compla
 /// A server's API, ready to be called.
 ///
 /// # Errors
-/// As [`imported`], or a credential that cannot be read or placed.
+/// As [`imported`], or if a credential cannot be read or placed.
 pub fn api(server: &Server, api: &OpenApi, pools: &Arc<ServerPools>) -> Result<Arc<Api>, Complaint> {
     let id = server.id.as_str();
-    // That it is not pinned was said when the configuration was checked.
+    // A missing pin was reported when the configuration was checked.
     let (imported, _) = held_to_its_pin(id, api)?;
     let selection = Selection::new(&api.allow, &api.writes);
     for pattern in selection.idle(&imported.operations) {

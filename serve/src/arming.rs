@@ -17,13 +17,13 @@ use std::{
     thread,
 };
 
-/// Obeys as long as it is not dropped.
+/// Follows the kill switch until dropped.
 #[derive(Debug)]
 pub struct Obeying {
     _end: Sender<()>,
 }
 
-/// Obeys the switch from now on; as it stands now when this returns.
+/// Follows the switch from now on; its state is applied when this returns.
 ///
 /// # Errors
 /// No thread can be started.

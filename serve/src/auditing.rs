@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 const GIB: u64 = 1 << 30;
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
-/// How often what was counted is put where it is scraped.
+/// The interval at which counts are copied into the metrics.
 const COUNTED_EVERY: Duration = Duration::from_secs(1);
 
 /// The audit's database in a state folder.
@@ -75,7 +75,7 @@ impl Auditing {
     /// Starts it.
     ///
     /// # Errors
-    /// What is stored cannot be read, or cannot be continued.
+    /// If the stored chain cannot be read or continued.
     pub async fn start(stored: Stored, config: &Config, state_dir: &Path, recorder: &Arc<Recorder>) -> Result<Self> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(EventSink(recorder.clone()))];
         sinks.extend(config.audit.checkpoints.iter().map(|path| Box::new(FileSink::new(path)) as Box<dyn Sink>));

@@ -1,7 +1,7 @@
-//! What was changed of a running gnomon, and who had it changed: a record of kind `change` in the audit, and an event.
+//! Changes to a running gnomon, and their originators: a record of kind `change` in the audit, and an event.
 //!
-//! What is compared is what was read before with what is read now, entry by entry, so that a record names what is added, removed or
-//! another. Texts of policy stand in it, as they do where an entry decides a call; secrets do not, as a configuration names only
+//! The configuration before is compared with the new one, entry by entry, so that a record names what is added, removed or changed. Texts
+//! of policy stand in it, as they do where an entry decides a call; secrets do not, as a configuration names only
 //! where those are.
 
 use gnomon_access::Policy;
@@ -23,13 +23,13 @@ use std::{
 /// Most entries of one sort that a record names, and most characters of each.
 const NAMED: usize = 10;
 const LONGEST: usize = 240;
-/// How much of a digest is enough to tell two texts apart.
+/// Characters of a digest that tell two texts apart.
 const DIGEST: usize = 16;
 
-/// Who had something changed.
+/// The originator of a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum By {
-    /// Nobody yet.
+    /// None yet.
     #[default]
     Nobody,
     /// A process of this user sent SIGHUP.
@@ -41,9 +41,9 @@ pub enum By {
         /// Its program, where that could be seen.
         program: Option<String>,
     },
-    /// Files of rules were written; whoever owns them can.
+    /// Files of rules were written, by their owners.
     Files,
-    /// The time for which something was to act is over.
+    /// The expiry of something was reached.
     Clock,
 }
 
@@ -72,11 +72,11 @@ fn user(uid: u32) -> String {
 /// One thing that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Of which portal; none where it is of no single one.
+    /// The portal; none if it concerns no single one.
     pub portal: Option<String>,
-    /// What, in words.
+    /// The change, in words.
     pub what: String,
-    /// Whether it is in force.
+    /// The status: in force, or failed.
     pub status: Status,
 }
 
@@ -90,13 +90,13 @@ impl Change {
         Self::of(None, "exceptions whose time is over act no longer".to_owned())
     }
 
-    /// What was asked for did not come about.
+    /// A change that was requested and failed.
     pub fn failed(why: &str) -> Self {
         Self { portal: None, what: why.to_owned(), status: Status::Error }
     }
 }
 
-/// Where changes are told.
+/// The audit and the events that changes are recorded in.
 #[derive(Clone)]
 pub struct Changes {
     audit: Option<Audit>,
@@ -109,7 +109,7 @@ impl Changes {
         Self { audit, recorder }
     }
 
-    /// Tells of changes that somebody had made.
+    /// Records changes, with their originator.
     pub fn tell(&self, by: &By, changes: Vec<Change>) {
         for Change { portal, what, status } in changes {
             let message = format!("{what}; by {by}");
@@ -121,7 +121,7 @@ impl Changes {
                     record.process_user = user(*uid).strip_prefix("user ").map(Into::into);
                     record.process_executable = program.as_deref().map(Into::into);
                 }
-                // What is lost the audit itself counts and tells.
+                // The audit counts and records its own losses.
                 let _ = audit.record(record);
             }
             let mut seen = Observation::new();
@@ -137,7 +137,7 @@ impl Changes {
     }
 }
 
-/// What is new, gone or another of named things, in words; empty where nothing is.
+/// The named items that were added, removed or changed, in words; empty if none was.
 fn differences(sort: &str, before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
     let added: Vec<_> = now.keys().filter(|name| !before.contains_key(*name)).collect();
     let removed: Vec<_> = before.keys().filter(|name| !now.contains_key(*name)).collect();
@@ -147,7 +147,7 @@ fn differences(sort: &str, before: &BTreeMap<String, String>, now: &BTreeMap<Str
     told.map(|(word, names)| format!("{sort} {word}: {}", listed(names.into_iter().map(String::as_str)))).collect()
 }
 
-/// Some of them, and how many more there are.
+/// Some of the names, and how many more there are.
 fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let further = names.len().saturating_sub(NAMED);
     let shown: Vec<String> = names.take(NAMED).map(|name| name.chars().take(LONGEST).collect()).collect();
@@ -164,7 +164,7 @@ pub fn policy_digest(policy: &Policy) -> String {
     digest(&policy.written().collect::<Vec<_>>().join("\n"))
 }
 
-/// What of a portal's policy is another.
+/// The change to a portal's policy, in words.
 fn of_policy(before: &Policy, now: &Policy) -> Option<String> {
     let (old, new) = (policy_digest(before), policy_digest(now));
     if old == new {
@@ -179,8 +179,8 @@ fn of_policy(before: &Policy, now: &Policy) -> Option<String> {
     Some(told.join("; "))
 }
 
-/// What the configuration says now and did not say before, of what is in force at once and of what waits for a restart.
-/// Servers of `renewed` are others although their entries are not: by a secret, or a document.
+/// The changes between two configurations, both those in force at once and those that need a restart. Servers in `renewed` changed although
+/// their entries did not: by a secret, or a document.
 pub fn of_configuration(before: &Config, now: &Config, renewed: &BTreeSet<String>) -> Vec<Change> {
     let (old, new) = (before.to_json(), now.to_json());
     let mut changes = Vec::new();
@@ -256,7 +256,7 @@ fn portals(config: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What of the rules is another.
+/// The changes to the rules.
 pub fn of_rules((text, rules): (&RuleText, &RuleSet), (now_text, now): (&RuleText, &RuleSet)) -> Vec<Change> {
     let files = |text: &RuleText| {
         let all = text.sources.iter().chain(&text.overrides);

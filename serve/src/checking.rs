@@ -1,5 +1,5 @@
-//! What is checked of a configuration before anything goes by it: the same for `gnomon config check`, a start and a reload, so that none
-//! of them is green where another is red.
+//! Checks of a configuration before it is used: the same for `gnomon config check`, a start and a reload, so that their results never
+//! differ.
 
 use crate::apis;
 use anyhow::{Context as _, Result};
@@ -8,7 +8,7 @@ use gnomon_cli::{Complaint, rule_files};
 use gnomon_config::{At, Config};
 use gnomon_engine::{Lint, RuleSet};
 
-/// What is to serve by it.
+/// The parts that are to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serves {
     /// The inline proxy, and the portals.
@@ -17,7 +17,7 @@ pub enum Serves {
     Portals,
 }
 
-/// What was read on the way.
+/// The rules that were read by the check.
 pub struct Checked {
     /// The rules as they were read.
     pub read: rule_files::RuleText,
@@ -25,7 +25,7 @@ pub struct Checked {
     pub rules: RuleSet,
 }
 
-/// Checks a configuration with what it refers to. It reads files, and so may wait for them.
+/// Checks a configuration with the files that it names. It reads them, which may block.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -57,7 +57,7 @@ pub fn check(config: &Config, serves: Serves) -> Result<Checked> {
 /// Refuses to be an open proxy.
 ///
 /// # Errors
-/// When anybody on the network could use it.
+/// If any host on the network could use it.
 pub fn check_listener(config: &Config) -> Result<(), Complaint> {
     let listen = config.proxy.listen;
     if listen.ip().is_loopback() || !config.proxy.users.is_empty() {

@@ -10,7 +10,7 @@ use prometheus::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
 
-/// The descriptors that are asked for where the hard limit has no end.
+/// The descriptors to request if the hard limit is infinite.
 const WANTED: u64 = 1 << 20;
 /// The reserve for the ledger, the audit, metrics and their scrapers, listeners, programs: whatever the limit.
 const RESERVED: usize = 64;
@@ -76,7 +76,7 @@ impl Descriptors {
     }
 }
 
-/// How many connections each listener is to have, by the key that says so.
+/// The connections that each listener may have, by the key of the configuration.
 fn asked(config: &Config, listens: Listens) -> Vec<(String, usize)> {
     let of_proxy = (listens == Listens::All).then(|| ("proxy.max_connections".to_owned(), config.proxy.max_connections));
     let of_portals = config.portals.iter().map(|portal| (format!("portals[].max_connections of {}", portal.id), portal.max_connections));
@@ -88,7 +88,7 @@ fn above(asked: &[(String, usize)], clients: usize) -> impl Iterator<Item = &str
     asked.iter().filter(move |(_, most)| *most > clients).map(|(key, _)| key.as_str())
 }
 
-/// Metrics of connections to upstreams, read when they are asked for.
+/// Metrics of connections to upstreams, read when they are scraped.
 pub struct UpstreamMetrics {
     budget: Arc<UpstreamBudget>,
     connections: IntGaugeVec,

@@ -16,7 +16,7 @@ pub struct Exports {
 }
 
 impl Exports {
-    /// Starts what is configured. The ledger must be open.
+    /// Starts the configured exports. The ledger must be open.
     ///
     /// # Errors
     /// When a secret, an authority or a cursor cannot be read.
@@ -48,7 +48,7 @@ impl Exports {
         Ok(Self { running })
     }
 
-    /// Sends what is left, for some seconds at most.
+    /// Sends the remaining events, for some seconds at most.
     pub async fn stop(self) {
         for exporter in self.running {
             exporter.stop().await;

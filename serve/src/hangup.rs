@@ -1,7 +1,7 @@
 //! SIGHUP, with who sent it: what a reload changes is to name them.
 //!
-//! A handler of signals is not told by whom they are; a descriptor for them is (`signalfd`). For that the signal is held by every
-//! thread. Programs that are started have it let through again, as the standard library does for all of them.
+//! A signal handler does not learn the sender of a signal; a descriptor (`signalfd`) does. For that every thread blocks the signal.
+//! Programs that are started have it unblocked again, as the standard library does for all of them.
 
 use crate::changes::By;
 use nix::{
@@ -20,7 +20,7 @@ fn set() -> SigSet {
     set
 }
 
-/// Has this thread, and those that it starts from now on, hold the signal. One that comes meanwhile waits until it is read.
+/// Blocks the signal in this thread, and in those that it starts from now on. One that arrives meanwhile stays pending until it is read.
 ///
 /// # Errors
 /// The system refuses.
@@ -56,7 +56,7 @@ impl Hangup {
 }
 
 fn by(pid: u32, uid: u32) -> By {
-    // It may have ended by now, or be somebody's who does not show it.
+    // The process may have ended by now, or belong to a user whose programs are hidden.
     let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok().map(|path| path.display().to_string());
     By::Signal { pid, uid, program }
 }

@@ -1,8 +1,8 @@
 //! A running gnomon: the inline proxy, portals, ledger, audit and exports wired together, started in an order in which nothing is
 //! announced before it works ([`run`]), and stopped so that no acknowledged event is lost.
 //!
-//! It reads the configuration once, as it is handed in, and shares out what the process has (descriptors, links to sensors). What
-//! is judged, recorded and answered is decided in the libraries that it wires; it deliberately parses nothing that a stranger sent.
+//! It reads the configuration once, as it is handed in, and shares out the process's resources (descriptors, links to sensors). Judging,
+//! recording and answering are decided in the libraries that it wires; it deliberately parses nothing that a stranger sent.
 #![deny(missing_docs)]
 
 pub mod apis;

@@ -93,7 +93,7 @@ impl Portals {
         self.regulated.clone()
     }
 
-    /// Serves until a stop is asked for. When this returns nothing of the portals runs any more.
+    /// Serves until a stop is requested. When this returns no task of the portals runs any more.
     pub async fn run(self, stopping: watch::Receiver<Phase>) {
         let Some(crew) = self.crew else { return };
         let mut serving = JoinSet::new();

@@ -25,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Numbers of users that belong to nobody (systemd's range for `DynamicUser=`).
+/// User ids that no account has (systemd's range for `DynamicUser=`).
 const OWN_USERS: std::ops::Range<u32> = 61184..65520;
 /// The folder for root's servers whose users cannot pass through the state folder.
 const PASSABLE: &str = "/run/gnomon-servers";
@@ -74,7 +74,7 @@ fn own_cgroup() -> Result<PathBuf> {
 
 /// How a server's program is run.
 pub struct Described {
-    /// For its runner.
+    /// The options of its runner.
     pub options: ProgramOptions,
     /// All of it in a text, secrets included. Of what is hidden from it, only what it could see otherwise.
     pub said: String,
@@ -83,7 +83,7 @@ pub struct Described {
 /// How a server's program is run.
 ///
 /// # Errors
-/// It is not there, a secret cannot be read, or it cannot be run as whom it is to be.
+/// If the program does not exist, a secret cannot be read, or its user cannot be used.
 pub fn described(config: &Config, id: &str, program: &Configured, host: &Host) -> Result<Described> {
     let wrong = |cause: String| Complaint::input(format!("server `{id}`: {cause}"));
     let mut command = program.command.clone();
@@ -158,7 +158,7 @@ pub fn described(config: &Config, id: &str, program: &Configured, host: &Host) -
     Ok(Described { options, said })
 }
 
-/// Says what is remarkable about how a program is pinned.
+/// Warns of notable properties of a program's pins.
 pub fn warn(id: &str, program: &Configured) {
     match (&program.pin, program.launcher()) {
         (Pinning::Unpinned, Some(launcher)) => {
@@ -210,7 +210,7 @@ fn homes(state_dir: &Path, account: Option<Account>) -> PathBuf {
     Path::new(PASSABLE).join(hex::encode(&digest[..8]))
 }
 
-/// Whom a program of this server becomes; none where it stays gnomon's own user.
+/// The user that a server's program runs as; none if it keeps gnomon's own.
 ///
 /// # Errors
 /// This host does not know the user, or gnomon may not become it.

@@ -22,7 +22,7 @@ use std::{
     sync::Arc,
 };
 
-/// What a server is reached by, as a digest: secrets are part of it.
+/// A digest of a server's endpoint, command or document; secrets are part of it.
 type MadeOf = [u8; 32];
 
 /// One server.
@@ -32,10 +32,10 @@ struct Reached {
     by: By,
 }
 
-/// What of a server all portals share.
+/// The part of a server that all portals share.
 #[derive(Clone)]
 enum By {
-    /// Nothing: each has its own endpoint, over the connections of all.
+    /// Nothing: each portal has its own endpoint, over the connections of all.
     Url,
     Program(Arc<Program>),
     Api(Arc<Api>),
@@ -74,10 +74,10 @@ impl Reaching {
         Self::to(config, &config.offered().collect::<Vec<_>>(), at, pools)
     }
 
-    /// For these servers.
+    /// The endpoints of these servers.
     ///
     /// # Errors
-    /// As [`Self::of`].
+    /// See [`Self::of`].
     pub fn to(
         config: &Config,
         servers: &[&config::Server],
@@ -92,7 +92,7 @@ impl Reaching {
     /// The same for the servers that portals of this configuration offer: those that are as they were stay. Nothing is begun.
     ///
     /// # Errors
-    /// As [`Self::of`].
+    /// See [`Self::of`].
     pub fn next(&self, config: &Config) -> Result<Self> {
         self.with(config, &config.offered().collect::<Vec<_>>())
     }
@@ -143,7 +143,7 @@ impl Reaching {
         &self.pools
     }
 
-    /// How one of them is reached; none where it is not among them.
+    /// The endpoint of a server; none if the server is not among them.
     ///
     /// # Errors
     /// Its URL or its credentials cannot be used.
@@ -205,7 +205,7 @@ pub struct Running {
 #[derive(Default)]
 struct Programs {
     used: Vec<Arc<Program>>,
-    /// Those that somebody may still be at.
+    /// Programs that may still have calls in progress.
     leaving: Vec<Arc<Program>>,
 }
 
@@ -214,7 +214,7 @@ impl Running {
         self.programs.lock()
     }
 
-    /// These may run from now on.
+    /// Allows these programs to run from now on.
     pub fn begin<'a>(&self, programs: impl Iterator<Item = &'a Arc<Program>>) {
         let mut running = self.programs();
         for program in programs {
@@ -224,7 +224,7 @@ impl Running {
         }
     }
 
-    /// Ends those that are not among these once `unused` is over: nobody has anything open with them then.
+    /// Ends the programs that are not among these once `unused` completes: no call is open with them then.
     pub fn keep_only<'a>(
         self: &Arc<Self>,
         these: impl Iterator<Item = &'a Arc<Program>>,

@@ -1,4 +1,4 @@
-//! What can be changed of portals that serve: who may do what, log-ins, how things are called, and which servers there are.
+//! The parts of serving portals that a reload can change: policy, authentication, labels, and the servers.
 //!
 //! A configuration is put in force in two steps. [`Regulated::prepare`] does all that can fail, and may wait for files;
 //! [`Regulated::by`] changes what serves, and does not fail. So what a start would refuse changes nothing.
@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-/// How long what is under way may take to end: connections once a stop was asked for, and calls of a server that is taken out.
+/// The time that connections get to finish at a stop, and calls of a server that is removed.
 pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// Portals that serve, and what can be changed of them meanwhile.
@@ -44,19 +44,19 @@ pub struct Prepared {
     portals: Vec<PreparedPortal>,
 }
 
-/// What becomes of one portal.
+/// The prepared change to one portal.
 struct PreparedPortal {
     portal: Arc<Portal>,
     now: config::Portal,
-    /// None where the one in force stays.
+    /// None if the one in force stays.
     authenticator: Option<Arc<Authenticator>>,
     servers: Vec<Registration>,
-    /// Those that it offers no longer, or that are others now.
+    /// The servers that are removed or changed.
     gone: HashSet<SmolStr>,
     regulates: Regulates,
 }
 
-/// Whether policy or labels are others.
+/// Whether policy or labels changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Regulates {
     Nothing,
@@ -64,7 +64,7 @@ enum Regulates {
 }
 
 impl PreparedPortal {
-    /// Which servers it offers that it did not, and the other way round; none where they are as before.
+    /// The servers that are added and removed, in words; none if there are none.
     fn moved(&self) -> Option<String> {
         let anew: Vec<&SmolStr> = self
             .servers
@@ -96,11 +96,11 @@ impl Regulated {
         self.reaching.lock().clone()
     }
 
-    /// Prepares what the configuration as it stands now asks for. `begun` is what gnomon was started with, `before` what is in force.
-    /// It reads files, and so may wait for them.
+    /// Prepares the change to configuration `now`. `begun` is the one at the start of gnomon, `before` the one in force.
+    /// It reads files, which may block.
     ///
     /// # Errors
-    /// What is wrong with the configuration, also that it no longer has a portal that is served.
+    /// The fault of the configuration; also if it lacks a portal that is being served.
     pub fn prepare(&self, begun: &Config, before: &Config, now: Config) -> Result<Prepared> {
         let is_gone = |portal: &&Arc<Portal>| !now.portals.iter().any(|one| portal.id() == one.id.as_str());
         let gone: Vec<String> = self.portals.iter().filter(is_gone).map(|portal| format!("`{}`", portal.id())).collect();
@@ -137,7 +137,7 @@ impl Regulated {
         Ok(Prepared { config: now, reaching: Arc::new(reaching), surroundings, portals })
     }
 
-    /// Puts a configuration in force. Answers with it, and what to tell whoever asked, and what changed.
+    /// Puts a configuration in force. Returns it, a message for the requester, and the changes.
     pub async fn by(&self, begun: &Config, before: &Config, prepared: Prepared) -> (Config, String, Vec<Change>) {
         let Prepared { config: now, reaching, surroundings, portals } = prepared;
         let count = u64::try_from(portals.len()).unwrap_or(u64::MAX);
@@ -189,7 +189,7 @@ impl Regulated {
     }
 }
 
-/// What serves once a configuration is read again: what gnomon was started with, and what can be changed of that as it stands now.
+/// The configuration in force after a reload: that of the start, with the parts that can be changed taken from `now`.
 ///
 /// # Errors
 /// A portal's servers need what is changed by a restart alone.

@@ -1,5 +1,5 @@
-//! What is read again while gnomon runs: rules, and of the configuration what portals allow to whom. What is bad, or does not answer, leaves in
-//! force what was before.
+//! Reloading while gnomon runs: rules, and the configuration of portals. If the new one is invalid, or a file does not answer, the one
+//! before stays in force.
 //!
 //! Files are read on threads of their own and not for long: a pipe or a folder on a network that hangs holds up neither traffic nor a stop.
 
@@ -31,7 +31,7 @@ use tokio::{
 
 /// How often the clock is looked at while an exception is to end.
 const CLOCK: Duration = Duration::from_secs(10);
-/// How long files may take to be read.
+/// The timeout of reading files.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most readings that wait for files which do not answer: each has a thread.
 const MOST_HANGING: usize = 4;
@@ -67,15 +67,15 @@ async fn apart_within<T: Send + 'static>(patience: Duration, read: impl FnOnce()
 
 /// The rules of a running gnomon.
 pub struct RuleKeeping {
-    /// Where they are.
+    /// The paths.
     pub rules: config::Rules,
-    /// Those in force, as they were read.
+    /// The rules in force, as they were read.
     pub read: RuleText,
-    /// Where they are put in force.
+    /// The inspector that they are put in force in.
     pub inspector: Arc<Inspector>,
-    /// Where what came of it is counted.
+    /// The recorder that counts reloads.
     pub recorder: Arc<Recorder>,
-    /// Where what changed is told.
+    /// The record of changes.
     pub told: Changes,
 }
 
@@ -99,7 +99,7 @@ impl RuleKeeping {
             let rules = now.compile(Lint::Skip)?;
             Ok((now, rules))
         });
-        // Whoever sent the signal or wrote the file looks at the log, so it says what came of it either way.
+        // The log has the result either way, for the sender of the signal or the author of the file.
         let told = match loaded.await {
             Ok((now, rules)) => {
                 self.told.tell(by, of_rules((&self.read, &self.inspector.rules()), (&now, &rules)));
@@ -125,7 +125,7 @@ impl RuleKeeping {
 
     /// An exception has ended: the rules in force without it, also where their files are bad by now.
     fn expire(&self) {
-        // They compiled before, and the clock makes no error.
+        // They compiled before, and an expiry causes no error.
         let Ok(rules) = self.read.compile(Lint::Skip) else { return };
         let metrics: &Metrics = self.recorder.metrics();
         metrics.rules_replaced(&rules);
@@ -135,7 +135,7 @@ impl RuleKeeping {
     }
 }
 
-/// What is wrong, and what to do.
+/// The error, and what to do.
 fn told(error: &anyhow::Error) -> String {
     let next = error.downcast_ref::<Complaint>().and_then(|complaint| complaint.next.as_ref());
     format!("{error:#}{}", next.map(|next| format!("\n  next: {next}")).unwrap_or_default())
@@ -143,17 +143,17 @@ fn told(error: &anyhow::Error) -> String {
 
 /// The configuration of a running gnomon.
 pub struct Regulating {
-    /// What it was started with.
+    /// The configuration at the start.
     pub begun: Config,
-    /// What holds over the file.
+    /// The flags that override the file.
     pub flags: ServeFlags,
-    /// What it serves.
+    /// The parts that serve.
     pub serves: Serves,
     /// The portals.
     pub regulated: Regulated,
-    /// Where what came of it is counted.
+    /// The recorder that counts reloads.
     pub recorder: Arc<Recorder>,
-    /// Where what changed is told.
+    /// The record of changes.
     pub told: Changes,
 }
 
@@ -200,7 +200,7 @@ impl Regulating {
     }
 }
 
-/// Who asks for it next.
+/// Waits for the next request of a reload, and returns its originator.
 async fn asker(asked: &mut watch::Receiver<By>) -> By {
     match asked.changed().await {
         Ok(()) => asked.borrow_and_update().clone(),
@@ -208,7 +208,7 @@ async fn asker(asked: &mut watch::Receiver<By>) -> By {
     }
 }
 
-/// Until the clock shows this moment. It is looked at often, as clocks are put right.
+/// Waits until the clock reaches `moment`. Polled, as clocks are adjusted.
 async fn comes(moment: Option<SystemTime>) {
     let Some(moment) = moment else { return std::future::pending().await };
     while let Ok(left) = moment.duration_since(SystemTime::now()) {

@@ -20,7 +20,7 @@ use std::{
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Most expired approvals that are told of at once.
+/// Most expired approvals that are reported at once.
 const MAX_TOLD: usize = 256;
 
 /// Keeps reviews in force.
@@ -37,7 +37,7 @@ pub struct Reviewing {
 }
 
 impl Reviewing {
-    /// Puts in force what was decided so far.
+    /// Puts the decisions so far in force.
     pub async fn start(
         decided: Decided,
         ledger: PathBuf,
@@ -65,7 +65,7 @@ impl Reviewing {
     }
 
     /// Reads the journal if it changed, and puts in force what holds now; gives the approvals that ran out and
-    /// were not told of.
+    /// were not reported.
     async fn look(&mut self, now_ms: i64) -> Vec<Decision> {
         if let Some(news) = self.following.news().await {
             self.decisions = news;

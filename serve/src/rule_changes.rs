@@ -1,7 +1,7 @@
 //! Tells when the files of rules may be others than before: by the kernel's notices, within a moment, and by looking again
 //! every few seconds, as folders on a network, swapped links and folders that were away give no notice.
 //!
-//! It reads no rule and judges no file: who is told loads, and keeps what it had where that fails.
+//! It reads no rule and judges no file: its receiver loads them, and keeps the old ones if that fails.
 
 use gnomon_cli::rule_files;
 use gnomon_config as config;
@@ -71,7 +71,7 @@ async fn watch(paths: Vec<PathBuf>, mut before: Stand, tell: mpsc::Sender<()>) {
             continue;
         }
         before = now;
-        // What is new below a folder, or came back in its place, wants to be watched too.
+        // Paths that are new below a folder, or came back, must be watched too.
         notices = Notices::begin(&paths, &noticed).or(notices);
         // A full channel has told already.
         if let Err(mpsc::error::TrySendError::Closed(())) = tell.try_send(()) {
@@ -102,7 +102,7 @@ impl Notices {
                 // A file is replaced by renaming, so its folder is watched.
                 (path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")), RecursiveMode::NonRecursive)
             } else {
-                // What is not there yet is looked for.
+                // A path that does not exist yet is polled for.
                 continue;
             };
             if let Err(error) = watcher.watch(folder, mode) {
@@ -112,7 +112,7 @@ impl Notices {
         Self { _watcher: Some(watcher) }
     }
 
-    /// The one before, where this one cannot be.
+    /// This one, or the one before if this one failed.
     fn or(self, before: Self) -> Self {
         if self._watcher.is_some() { self } else { before }
     }
@@ -121,7 +121,7 @@ impl Notices {
 fn stand(paths: &[PathBuf]) -> Stand {
     let mut stand = Stand::new();
     for path in paths {
-        // What cannot be listed stands as not there; the loader says why.
+        // A path that cannot be listed counts as missing; the loader says why.
         let files = rule_files::listed(path).unwrap_or_default();
         stand.insert(path.clone(), None);
         stand.extend(files.into_iter().map(|file| {

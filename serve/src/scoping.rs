@@ -47,7 +47,7 @@ pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
     loop {
         every.tick().await;
         if watch.joined() != sensor {
-            // It knows nothing yet.
+            // A new sensor knows no scopes yet.
             (sensor, held) = (watch.joined(), BTreeMap::new());
         }
         if sensor == 0 {
@@ -71,7 +71,7 @@ pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
                 ),
             ),
             Ok(()) => said = None,
-            // The next sensor is told everything.
+            // The next sensor gets all scopes.
             Err((_, WatchError::Gone)) => {}
             Err((scope, error)) => tell(&mut said, format!("the scope {scope} is not in force: {error}")),
         }
@@ -86,7 +86,7 @@ fn tell(said: &mut Option<String>, what: String) {
     }
 }
 
-/// Which cgroup is in which scope, of scopes that match one cgroup the first; and whether there may be more.
+/// The scope of each cgroup, the first of those that match it; and whether there may be more.
 fn wanted(scopes: &[Scope]) -> Result<(BTreeMap<u64, u32>, bool), CgroupError> {
     let hierarchy = Hierarchy::find()?;
     let (mut found, mut more) = (BTreeMap::new(), false);

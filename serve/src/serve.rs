@@ -42,7 +42,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-/// How long threads that wait for a file or a system call are waited for at the end: longer would be for ever.
+/// How long threads that block on a file or a system call are waited for at the end.
 const LAST: Duration = Duration::from_secs(2);
 /// When everything that happens once has happened: servers were asked for their lists.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ const WITH_SENSOR: &str = "  scope     sees what clients send through this proxy
 /// The text on standard output while gnomon runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Narration {
-    /// Nothing.
+    /// No output.
     Silent,
     /// A line for each detection.
     Lines,
@@ -86,7 +86,7 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
     }
     // Huge pages would hold four times the memory that is used. Where they cannot be refused they only cost memory.
     let _ = nix::sys::prctl::set_thp_disable(true);
-    // What is announced can be pasted elsewhere, so paths are whole.
+    // Paths are absolute, so that messages can be pasted elsewhere.
     let state_dir = &std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
     // Two streams of lines in one output could not be told apart.
     let narration = if config.events.jsonl == Jsonl::Stdout { Narration::Silent } else { narration };
@@ -95,7 +95,7 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
     let idle = Idle::every(HANDED_BACK);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.waits()).build()?;
     let ended = runtime.block_on(async {
-        // There to be watched, so that the first exception acts at once. Where it cannot be made, it acts a little later.
+        // Created to be watched, so that the first exception acts at once. Where it cannot be made, it acts a little later.
         if let Some(folder) = &config.rules.state_triage {
             let _ = fs::create_dir_all(folder);
         }
@@ -180,7 +180,7 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
         if let Some(watching) = &watching {
             watching.let_go();
         }
-        // Nothing is put in force any more.
+        // No more reloads.
         regulating.abort();
         let _ = stop.send(Phase::Draining);
         let mut service = Service::default();
@@ -197,7 +197,7 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
         if broke.is_none() {
             tokio::select! {
                 () = &mut roads => ended = true,
-                // A second signal does not wait for connections; all that is owed is recorded and flushed all the same.
+                // A second signal does not wait for connections; all duties are recorded and flushed all the same.
                 () = signals.stop_again() => {}
             }
         }
@@ -224,12 +224,12 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
         service.stop().await;
         broke.map_or(Ok(()), |complaint| Err(complaint.into()))
     });
-    // All that is owed is written. A thread that hangs in a system call ends with the process.
+    // All records are written. A thread that hangs in a system call ends with the process.
     runtime.shutdown_timeout(LAST);
     ended
 }
 
-/// Gives back what only the start needed, once that is over.
+/// Frees memory that only the start needed, some time after it.
 async fn settle() {
     tokio::time::sleep(SETTLED_AFTER).await;
     match tokio::task::spawn_blocking(gnomon_resident::give_back_code).await {
@@ -257,7 +257,7 @@ fn scopes(config: &Config) -> String {
         .collect()
 }
 
-/// Records what the ledger found by itself.
+/// Records the ledger's own detections.
 async fn record_own(mut detections: mpsc::Receiver<Observation>, recorder: Arc<Recorder>) {
     while let Some(seen) = detections.recv().await {
         let class = if seen.text(Field::Health).is_some() { Class::Health } else { UNUSUAL_VOLUME.class };
@@ -265,7 +265,7 @@ async fn record_own(mut detections: mpsc::Receiver<Observation>, recorder: Arc<R
     }
 }
 
-/// Shows detections as they become durable. It reads the ledger like anybody else, so a slow
+/// Shows detections as they become durable. It reads the ledger like any other reader, so a slow
 /// terminal holds nothing up.
 async fn narrate(ledger: PathBuf, narration: Narration) -> Result<()> {
     if narration == Narration::Silent {
@@ -288,7 +288,7 @@ async fn narrate(ledger: PathBuf, narration: Narration) -> Result<()> {
 
 /// The request of a signal.
 enum Asked {
-    /// By whoever sent the signal.
+    /// A reload, with the signal's sender.
     Reload(By),
     Stop,
 }

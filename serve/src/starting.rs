@@ -1,4 +1,4 @@
-//! What everything else stands on, opened before anything serves: rules, metrics, ledger, and the inline proxy.
+//! The foundations, opened before anything serves: rules, metrics, ledger, and the inline proxy.
 
 use crate::{
     auditing::Stored,
@@ -29,7 +29,7 @@ const GIB: u64 = 1 << 30;
 /// Seconds of a day.
 const DAY: u64 = 24 * 60 * 60;
 
-/// What is open and ready, but does not serve yet.
+/// The parts that are open and ready, but do not serve yet.
 pub struct Core {
     pub read: RuleText,
     pub metrics: Option<TcpListener>,
@@ -90,7 +90,7 @@ impl Core {
         Ok(Self { read, metrics, recorder, inspector, writer, store, descriptors })
     }
 
-    /// The inline proxy on it, and what a person needs to know to use it.
+    /// The inline proxy on it, and the text that a person needs to use it.
     ///
     /// # Errors
     /// Its address is taken, or its authority cannot be had.
@@ -131,7 +131,7 @@ impl Core {
     }
 }
 
-/// How long a gnomon that still writes to the ledger is waited for: one that is about to end takes a moment.
+/// How long a start waits for another gnomon that still writes to the ledger: one that is ending takes a moment.
 const WRITES_STILL: Duration = Duration::from_secs(5);
 /// How often it is looked whether it has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -139,7 +139,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a start waits for the detections of today to be read.
 const CATCHES_UP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Tells the incidents of today of what was detected before this start, so that alerts do not take it for new.
+/// Adds the detections before this start to the incidents of today, so that alerts do not take them for new.
 async fn catch_up(recorder: &Recorder, ledger: &Path) {
     let read = async {
         let mut today = Today::default();

@@ -12,11 +12,11 @@ const JOIN: Duration = Duration::from_secs(10);
 /// How far a stop is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// None was asked for.
+    /// No stop was requested.
     Serving,
-    /// Nothing new is accepted; what is under way may finish, for as long as each part allows.
+    /// Nothing new is accepted; work in progress may finish, for as long as each part allows.
     Draining,
-    /// What is under way is cut off.
+    /// Work in progress is cut off.
     CutOff,
 }
 
@@ -32,7 +32,7 @@ pub enum Stage {
     Roads,
     /// The tasks beside the work: metrics, reviews, reloads.
     Helpers,
-    /// What the work still owes is recorded.
+    /// The outstanding duties are recorded.
     Duties,
     /// The audit's last records and checkpoint.
     Audit,
@@ -66,7 +66,7 @@ impl Service {
         });
     }
 
-    /// Whatever was taken on and not finished is recorded.
+    /// Adds the duties: those not finished are recorded.
     pub fn add_duties(&mut self, duties: std::sync::Arc<Duties>) {
         self.add(Stage::Duties, "duties", async move { duties.settle_all() });
     }

@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-/// How long a connection to a sensor that listens may take.
+/// The timeout of connecting to a sensor.
 const CONNECTS: Duration = Duration::from_secs(1);
 /// The first pause before the next attempt; each one after that is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ impl Watching {
     /// Makes the proxy ask the sensors whose its connections are.
     ///
     /// # Errors
-    /// What it needs cannot be had.
+    /// If the metrics cannot be registered, or no thread can be started.
     pub fn start(
         proxy: Proxy,
         sensors: Sensors,
@@ -70,7 +70,7 @@ impl Watching {
                     ));
                 }
                 let (link, links) = mpsc::channel(1);
-                // It waits in a system call until the supervisor has ended, or for the next link.
+                // It blocks in a system call until the supervisor has ended, or for the next link.
                 let wait = move || while sensors.next().is_some_and(|next| link.blocking_send(next).is_ok()) {};
                 thread::Builder::new().name("gnomon-sensors".to_owned()).spawn(wait).context("starting a thread")?;
                 tokio::spawn(join(watch.clone(), listeners, links))
@@ -95,14 +95,14 @@ impl Watching {
 }
 
 async fn join(watch: Arc<Watch>, listeners: RedirectedListeners, mut links: mpsc::Receiver<ProxyEnd>) {
-    // There is none to ask yet; each one that is joined will be.
+    // No sensor is joined yet; each that joins will be asked.
     let _ = watch.listen_here(&listeners).await;
     while let Some(link) = links.recv().await {
         join_one(&watch, link).await;
     }
 }
 
-/// Whether the sensor was of use.
+/// Whether the connection to the sensor was useful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Joined {
     Yes,
@@ -135,7 +135,7 @@ async fn join_again_and_again(watch: Arc<Watch>, listeners: RedirectedListeners,
     let mut told = false;
     loop {
         let path = socket.clone();
-        // It waits in a system call, for a second at most.
+        // It blocks in a system call, for a second at most.
         let connected = tokio::task::spawn_blocking(move || connect(&path)).await;
         match connected.context("connecting").and_then(|connected| connected) {
             Ok(link) => {
@@ -155,7 +155,7 @@ async fn join_again_and_again(watch: Arc<Watch>, listeners: RedirectedListeners,
     }
 }
 
-/// Connects to a sensor, if it is root's: events say of processes what it says.
+/// Connects to a sensor, if its socket is root's: events rely on its identities.
 fn connect(socket: &Path) -> Result<ProxyEnd> {
     let link = ProxyEnd::connect(socket, CONNECTS)?;
     let peer = link.peer()?;

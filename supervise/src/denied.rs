@@ -1,7 +1,7 @@
 //! Files that root wrote for itself alone, and that the serving process is to read: which command opens them to it.
 //!
-//! Nothing is read with root's rights on behalf of a process that has none: then a name in a configuration could show it any
-//! file of this host. Root decides, with the command that is said here, once; reloading needs nobody else.
+//! Nothing is read with root's rights on behalf of a process without them: a path in a configuration could show it any file of this host.
+//! Root decides, with the command that is printed here, once; reloading needs no root.
 
 use nix::unistd::{Gid, Group};
 use rustix::fs::{Access, access};

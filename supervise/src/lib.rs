@@ -1,13 +1,13 @@
 //! gnomon as root: three processes. This one only starts the other two and hands signals on; the *sensor* keeps the
 //! kernel half, and the *serving* process does everything else, as a user without rights.
 //!
-//! It is started before any thread and any runtime, and the parts are this same program again: each gets a socket as its
+//! It is started before any thread and any runtime; the parts are re-executions of this program: each gets a socket as its
 //! standard input, which needs no number of a descriptor and no `unsafe` to take up.
 //!
 //! A sensor that ends takes its programs out of the kernel with it, so traffic flows; the serving process goes on with
 //! what comes to the proxy, and a sensor that was killed is started again. One that says why it cannot work, or was told
-//! to end, is not. A serving process that ends ends everything, with its exit code: what it does deliberately not do is to
-//! start that again, which is the business of whoever started gnomon.
+//! to end, is not. A serving process that ends ends everything, with its exit code: restarting it is
+//! deliberately left to the service manager.
 #![deny(missing_docs)]
 
 mod cgroup;
@@ -48,7 +48,7 @@ pub use part::{Serving, became, sensor_end};
 pub use privilege::can_drop;
 pub use sensors::Sensors;
 
-/// How long one part may take to end when the other has.
+/// The time for which one part's end is awaited when the other has ended.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(3);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -145,7 +145,7 @@ fn oversee(signals: &mut Signals, serving: &mut Part, mut sensor: Option<&mut Se
         let look_again = match &mut sensor {
             None => None,
             Some(sensor) => {
-                // It ends well when the serving process hangs up, which is then about to end itself.
+                // It exits with 0 when the serving process hangs up, which is then about to end itself.
                 if sensor.has_ended_well()
                     && let Some(status) = within(FOLLOWS_WITHIN, || serving.ended())?
                 {
@@ -157,7 +157,7 @@ fn oversee(signals: &mut Signals, serving: &mut Part, mut sensor: Option<&mut Se
         wait(signals, look_again);
         for signal in signals.pending() {
             if let Some(signal) = Signal::from_named_raw(signal).filter(|signal| *signal != Signal::CHILD) {
-                // It may have ended just now, which the next round finds.
+                // It may have just ended, which the next round notices.
                 let _ = kill_process(serving.pid()?, signal);
             }
         }
@@ -196,6 +196,6 @@ fn or_without<T>(what: &str, tried: Result<T>) -> Option<T> {
 }
 
 fn say(what: std::fmt::Arguments<'_>) {
-    // Standard error may be gone; there is nobody else to tell.
+    // Standard error may be gone; there is no other output.
     let _ = writeln!(io::stderr(), "gnomon: {what}");
 }

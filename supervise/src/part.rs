@@ -48,12 +48,12 @@ impl Part {
         command.arg0("gnomon").args(arguments).stdin(input).envs(environment.iter().map(|(name, value)| (name, value)));
         // The terminal's signals are for us, to be handed on once.
         command.process_group(0);
-        // A watchdog that asks whoever was started as a service asks the parts as well.
+        // The watchdog names the process that was started as a service; without this, parts would not report.
         command.env_remove("WATCHDOG_PID");
         command.spawn().map(Self)
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if it has ended.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.0.try_wait()
     }
@@ -64,7 +64,7 @@ impl Part {
     }
 
     pub fn kill(&mut self) {
-        // That it has ended by itself is as good.
+        // An error means that it has ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -94,10 +94,10 @@ pub fn became() -> Option<&'static User> {
 }
 
 impl Serving {
-    /// Becomes what it is to be. Where its links to sensors come from, if there are to be any.
+    /// Switches to its user. Returns the source of its links to sensors, if there are to be any.
     ///
     /// # Errors
-    /// It cannot, or who started it is gone.
+    /// If it cannot, or its parent is gone.
     pub fn take_up(&self) -> Result<Option<Handed>> {
         become_user(&self.user)?;
         let _ = BECAME.set(self.user.clone());

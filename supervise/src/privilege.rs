@@ -8,7 +8,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 /// The capabilities for becoming another user and handing over a folder.
 const NEEDED: CapabilitySet = CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::SETPCAP).union(CapabilitySet::CHOWN);
 
-/// Whether this process is root and may become somebody else: in some containers root may not.
+/// True if this process is root and may switch to another user: in some containers root may not.
 pub fn can_drop() -> bool {
     rustix::process::geteuid().is_root() && capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED)) && can_be_another()
 }

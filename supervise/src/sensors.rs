@@ -27,8 +27,8 @@ const IN_ORDER: Duration = Duration::from_secs(10);
 /// The sensors of a service of its own, one for each link. While one runs, it is the one who tells a watchdog that it gets on:
 /// what inherits the environment of a service is asked as well, but for the number of the process.
 ///
-/// A sensor whose proxy has gone may stay, for scopes that fail closed, until there is another to be served; the one for that
-/// refuses in its stead before it ends it. One that stays and is killed is started again, as nobody else would.
+/// A sensor whose proxy has gone may stay, for scopes that fail closed, until another proxy connects; that one's sensor refuses in its
+/// stead before it ends it. One that stays and is killed is restarted, as no service manager would.
 pub struct Sensors {
     closed: Closed,
     /// A sensor that stays, and that the next one is to end.
@@ -36,18 +36,18 @@ pub struct Sensors {
 }
 
 impl Sensors {
-    /// None yet.
+    /// Without sensors.
     ///
     /// # Errors
-    /// There is no memory for what they hand on.
+    /// If memory for the state that they hand on cannot be allocated.
     pub fn new() -> Result<Self> {
         Ok(Self { closed: Closed::new().context("there is no sensor")?, relieved: None })
     }
 
-    /// Starts a sensor for one link, and waits for its end, or for somebody else to be served while it stays, as `waits` tells.
+    /// Starts a sensor for one link, and waits for its end, or, while it stays, for another proxy to connect, as `waits` reports.
     ///
     /// # Errors
-    /// It cannot be started, or said that it cannot work. That it was killed is no error.
+    /// If it cannot be started, or reported that it cannot work. A killed sensor is no error.
     pub fn keep_one(&mut self, arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>, waits: impl Fn() -> bool) -> Result<()> {
         let mut sensor = self.start(arguments, link)?;
         let (mut since, mut pause) = (Instant::now(), Duration::ZERO);
@@ -104,7 +104,7 @@ impl Sensors {
         Part::sensor(arguments, &[closed], link).context("the sensor cannot be started")
     }
 
-    /// The one that stayed is ended by its successor; should that not happen, it would refuse for ever.
+    /// Ends the sensor that stayed, if its successor does not: it would refuse for ever.
     fn see_off(&mut self) {
         if let Some((part, since)) = &mut self.relieved {
             if since.elapsed() > IN_ORDER && !self.closed.is_held_beside() {
@@ -126,14 +126,14 @@ fn end(sensor: &mut Part) -> Result<()> {
     Ok(())
 }
 
-/// Whether it is time to stop within this time.
+/// True if `stop` is readable within this time.
 fn ends_within(stop: BorrowedFd<'_>, time: Duration) -> bool {
     let wait = Timespec::try_from(time).ok();
     let mut stopping = [PollFd::new(&stop, PollFlags::IN)];
     poll(&mut stopping, wait.as_ref()).is_ok() && !stopping[0].revents().is_empty()
 }
 
-/// Whether a sensor serves nobody any more, and stays all the same.
+/// True if a sensor has no proxy any more, and stays all the same.
 fn holds(sensor: Pid) -> bool {
     let name = std::fs::read(format!("/proc/{}/comm", sensor.as_raw_nonzero())).unwrap_or_default();
     name.trim_ascii_end() == HOLDS.to_bytes()
@@ -141,7 +141,7 @@ fn holds(sensor: Pid) -> bool {
 
 /// The longest pause while scopes are open that were to be kept closed: a watchdog hears nothing meanwhile either.
 const LONGEST_PAUSE_OPEN: Duration = Duration::from_secs(5);
-/// How often it is looked whether a sensor has ended that nobody keeps.
+/// The interval at which a sensor that was left alone is polled for its end.
 const LOOK_AFTER_IT: Duration = Duration::from_millis(200);
 
 enum State {
@@ -177,7 +177,7 @@ impl SensorKeeper {
         Self { arguments, giver, pause: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), state: State::Pausing(Instant::now()) }
     }
 
-    /// Whether it has ended with success.
+    /// True if it has ended with success.
     pub fn has_ended_well(&mut self) -> bool {
         let State::Running { sensor, ended, .. } = &mut self.state else { return false };
         if ended.is_none() {
@@ -212,8 +212,8 @@ impl SensorKeeper {
         }
     }
 
-    /// Ends the sensor. It ends by itself when its link is closed, but for one that would stay for scopes that fail closed: there is nobody who
-    /// could serve them again.
+    /// Ends the sensor. It ends by itself when its link is closed, unless it would stay for scopes that fail closed: no proxy could serve
+    /// them again.
     pub fn stop(self) {
         if let State::Running { mut sensor, ended: None, .. } = self.state
             && let Ok(None) = within(FOLLOWS_WITHIN, || {
@@ -250,7 +250,7 @@ impl SensorKeeper {
     fn start(&self) -> Result<Part> {
         let (proxy_end, sensor_end) = ProxyEnd::pair()?;
         let sensor = Part::sensor(&self.arguments, &[], sensor_end)?;
-        // Without it the sensor finds nobody there, and ends.
+        // Without it the sensor finds no proxy, and ends.
         self.giver.give(proxy_end)?;
         Ok(sensor)
     }

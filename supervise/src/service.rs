@@ -1,4 +1,4 @@
-//! What a service manager is told (sd_notify(3)): that gnomon is ready, and that it gets on. Without one nobody is told.
+//! Notifications to the service manager (sd_notify(3)): readiness and liveness. None without a service manager.
 //!
 //! The watchdog of the serving process hangs on its runtime, as the heartbeat for the kernel half does: a thread that knew
 //! nothing would vouch for a process that hangs.
@@ -32,7 +32,7 @@ fn tell(states: &[NotifyState<'_>]) {
     let _ = sd_notify::notify(states);
 }
 
-/// How often somebody wants to hear that this process gets on: a third of the time after which it is ended.
+/// The interval of watchdog notifications: a third of the timeout after which it ends this process.
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|patience| patience / 3)
 }
@@ -43,7 +43,7 @@ pub struct Vouching {
     _end: Sender<()>,
 }
 
-/// Begins to vouch for the runtime, if anybody wants to know.
+/// Starts watchdog notifications for the runtime, if the service manager expects them.
 ///
 /// # Errors
 /// No thread can be started.

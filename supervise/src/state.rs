@@ -18,13 +18,13 @@ const OURS: [&str; 2] = ["ca.key", "ledger.sqlite"];
 /// How deep folders of the state folder are handed over.
 const DEEPEST: usize = 16;
 
-/// Makes the folder if it is missing, and gives it and its files to the user if they are root's, or nobody's: as whom gnomon
-/// served once.
+/// Makes the folder if it is missing, and gives it and its files to the user if their owner is root, or `nobody`, as whom gnomon once
+/// served.
 ///
 /// Nothing is given away that might not be ours: the folder must be new, or hold state of ours and be closed to others.
 ///
 /// # Errors
-/// It is somebody else's, or cannot be reached by the user.
+/// If the folder belongs to another user, or cannot be reached by the user.
 pub fn hand_over(state_dir: &Path, user: &User) -> Result<(), Complaint> {
     let shown = state_dir.display();
     let failed = |error: io::Error| {
@@ -54,8 +54,8 @@ pub fn hand_over(state_dir: &Path, user: &User) -> Result<(), Complaint> {
     }
 }
 
-/// The files first, so that the user is not among them while they change hands; and before that the folder is root's, so that
-/// whoever had it does not put others in their place.
+/// The files first, so that the user has no access while their owner changes; and before that root takes the folder, so that its former
+/// owner cannot put others in their place.
 fn give(state_dir: &Path, folder: &Metadata, user: &User) -> Result<io::Result<()>, Complaint> {
     let owned = [0, folder.uid()];
     let entries: Vec<_> = match lchown(state_dir, Some(0), Some(0)).and_then(|()| fs::read_dir(state_dir)) {
@@ -75,8 +75,8 @@ fn give(state_dir: &Path, folder: &Metadata, user: &User) -> Result<io::Result<(
     Ok(hand(state_dir, entries, &owned, user, DEEPEST))
 }
 
-/// Hands over the content of a folder that is root's now, and then the folder itself. Folders in it change hands where they were the same
-/// nobody's; those of root's are for root.
+/// Hands over the content of a folder that is root's now, and then the folder itself. Folders in it are handed over if `nobody` owned them
+/// too; root's stay root's.
 fn hand(folder: &Path, entries: Vec<DirEntry>, owned: &[u32], user: &User, depth: usize) -> io::Result<()> {
     for (path, found) in entries.into_iter().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?))) {
         // A second name of a file may be anywhere.

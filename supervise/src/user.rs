@@ -1,13 +1,13 @@
-//! As whom the serving process runs.
+//! The user that the serving process runs as.
 
 use nix::unistd::{Group, User as Account};
 use std::{fmt, fs, ops::RangeInclusive, os::unix::fs::MetadataExt as _, path::Path};
 
 /// The account made for it.
 const OURS: &str = "gnomon";
-/// User numbers where there is no user `gnomon`: a number that no account has and nothing runs as, so that what belongs to it is nobody's but ours. Systems
-/// give none of these to anybody (Debian Policy 9.2.2; systemd's UIDS-GIDS: unused from 65536 to 524287, and subordinate users
-/// begin at 100000), the second range for user namespaces that end at 65535. The first one that is free is taken.
+/// User numbers where there is no user `gnomon`: a number that no account has and no process runs as, so that its files are ours alone.
+/// Systems assign none of these (Debian Policy 9.2.2; systemd's UIDS-GIDS: unused from 65536 to 524287, and subordinate users begin at
+/// 100000), the second range for user namespaces that end at 65535. The first one that is free is taken.
 const NUMBERS: [RangeInclusive<u32>; 2] = [70_866..=70_881, 64_866..=64_881];
 /// The user of everything that has no user: other programs run as it, and could read the key.
 pub const NOBODY: u32 = 65534;
@@ -58,7 +58,7 @@ impl fmt::Display for User {
 }
 
 /// The user `gnomon`; else the one who owns the state folder, or the folder that it will be made in, unless that is root or
-/// nobody; else a number of our own. `None` if all of those are taken.
+/// `nobody`; else a number of our own. `None` if all of those are taken.
 pub fn serving(state_dir: &Path) -> Option<User> {
     let ours = || User::named(OURS).filter(|user| user.uid != 0);
     let owner = || {
@@ -69,12 +69,12 @@ pub fn serving(state_dir: &Path) -> Option<User> {
     ours().or_else(owner).or_else(User::free)
 }
 
-/// Whether there is somebody without rights to become: in a user namespace of one user there is not.
+/// True if there is an unprivileged user to switch to: in a user namespace of one user there is not.
 pub fn can_be_another() -> bool {
     NUMBERS.into_iter().flatten().any(|number| is_mapped("uid_map", number) && is_mapped("gid_map", number))
 }
 
-/// Whether this user namespace has a number (user_namespaces(7)).
+/// True if this user namespace maps this id (user_namespaces(7)).
 fn is_mapped(map: &str, number: u32) -> bool {
     let map = fs::read_to_string(format!("/proc/self/{map}")).unwrap_or_default();
     let reach = |line: &str| {

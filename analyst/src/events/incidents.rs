@@ -9,9 +9,9 @@ use gnomon_cli::{
 use gnomon_ledger::{DailyIncident, EventFilter, Reader, StoredEvent};
 use std::io::{self, BufWriter, Write};
 
-/// How many rules and programs a line shows.
+/// The most rules and programs in a line.
 const SHOWN: usize = 2;
-/// How many detections of an incident are shown.
+/// The most detections of an incident that are shown.
 pub const SHOWN_DETECTIONS: usize = 20;
 
 pub async fn list(reader: &mut Reader, filter: &EventFilter, limit: Option<usize>, format: Format) -> Result<()> {

@@ -23,7 +23,7 @@ use std::{
     time::SystemTime,
 };
 
-/// How many events are fetched at a time.
+/// The number of events fetched at a time.
 const PAGE: usize = 1_000;
 
 /// `gnomon events`.
@@ -76,7 +76,7 @@ impl Events {
     /// Does what was asked, and writes to standard output.
     ///
     /// # Errors
-    /// Those that the command tells.
+    /// The command's error.
     pub fn run(self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match self.command {
@@ -119,7 +119,7 @@ impl List {
     }
 }
 
-/// Everything from the oldest on, a page at a time; the number of the last.
+/// Shows all events from the oldest on, a page at a time; returns the number of the last.
 async fn all(reader: &mut Reader, filter: &EventFilter, format: Format) -> Result<Option<i64>> {
     let mut filter = filter.clone();
     loop {

@@ -70,7 +70,7 @@ impl Show {
 
     async fn tell(&self, reader: &mut Reader, event: StoredEvent, format: Format) -> Result<()> {
         let story = reader.story(event).await?;
-        // The rules may have changed since, or not be readable by whoever asks: then their words are left out.
+        // The rules may have changed since, or the caller may not read them: then their descriptions are left out.
         let config = self.config.load();
         let rules = config.as_ref().ok().and_then(|config| rule_files::load(&config.rules).ok());
         let id = stored::text(&serde_json::from_str(&story.event.json)?, "event.id").unwrap_or_default();

@@ -9,7 +9,7 @@ use gnomon_kit::unix_millis;
 use gnomon_ledger::{More, Related, STORY_AFTER_MS, STORY_BEFORE_MS, ServerStatus, VerdictKind};
 use std::io::{self, Write};
 
-/// A section's lines, each a name and what is known; what is not known leaves no line.
+/// A section's lines, each a name and a value; unknown values are left out.
 struct Section<'a, W> {
     out: &'a mut W,
     event: &'a Event,

@@ -1,4 +1,4 @@
-//! What a story says, before it is laid out: what came of the call, why the rules matched, what to do next.
+//! The content of a story, before its layout: the result of the call, why the rules matched, what to do next.
 
 use anyhow::{Context, Result};
 use gnomon_cli::line::Event;
@@ -14,24 +14,24 @@ pub struct Telling<'a> {
     pub story: &'a Story,
     pub event: Event,
     pub aftermath: Aftermath,
-    /// What the rule that decided says of itself, if it is still loaded.
+    /// The description of the rule that decided, if it is still loaded.
     pub description: Option<String>,
     /// The other rules that matched, by title where they are still loaded.
     pub others: Vec<String>,
-    /// What people made of it, oldest first, with the time in milliseconds since the Unix epoch; or why that cannot be read.
+    /// The verdicts on the event, oldest first, with the time in milliseconds since the Unix epoch; or why they cannot be read.
     pub verdicts: Result<Vec<(i64, Verdict)>, String>,
-    /// Where it cannot: what this host read of it before.
+    /// The verdicts that this host saved, if they cannot be read.
     pub recalled: Option<RecalledVerdicts>,
     /// Commands that go on from here, and what each is for.
     pub next: Vec<(String, &'static str)>,
 }
 
-/// What came of the call.
+/// The result of the call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Aftermath {
     /// In one sentence.
     pub words: String,
-    /// Whether the call did what it was meant to; unknown where its answer was not seen.
+    /// Whether the call succeeded; unknown where its answer was not seen.
     pub success: Option<bool>,
     pub status: Option<i64>,
     pub error: Option<String>,
@@ -56,7 +56,7 @@ impl<'a> Telling<'a> {
         let aftermath = Aftermath::of(&event, outcome.as_ref());
         let mut next = next(&event);
         if verdicts.is_err() {
-            // Somebody may have judged it, and no verdict can be kept.
+            // It may have a verdict already, and none can be stored.
             next.retain(|(command, _)| !command.starts_with("gnomon triage "));
         }
         let id = event.get("event.id").and_then(Value::as_str);
@@ -66,13 +66,13 @@ impl<'a> Telling<'a> {
         Ok(Self { story, event, aftermath, description, others, verdicts, recalled: None, next })
     }
 
-    /// With what is known of verdicts from before.
+    /// Adds the saved verdicts, if the current ones cannot be read.
     #[must_use]
     pub fn recalling(self, recalled: Option<RecalledVerdicts>) -> Self {
         Self { recalled: recalled.filter(|_| self.verdicts.is_err()), ..self }
     }
 
-    /// With commands that look into this folder, if it is not the one that they would find.
+    /// Makes the commands name this folder, if it is not their default.
     #[must_use]
     pub fn of_folder(mut self, named: Option<&std::path::Path>) -> Self {
         if let Some(folder) = named {
@@ -82,7 +82,7 @@ impl<'a> Telling<'a> {
         self
     }
 
-    /// For programs.
+    /// The story as JSON.
     pub fn to_json(&self) -> Value {
         let line = |event: &gnomon_ledger::StoredEvent| serde_json::from_str::<Value>(&event.json).unwrap_or(Value::Null);
         let related = |related: &[gnomon_ledger::Related]| -> Vec<Value> {
@@ -116,14 +116,14 @@ fn listed(verdicts: &[(i64, Verdict)]) -> Vec<Value> {
     verdicts.iter().map(|(at_ms, verdict)| json!({"at_ms": at_ms, "verdict": verdict})).collect()
 }
 
-/// What a rule says of itself: one that is loaded, or a detection of gnomon's own.
+/// The description of a rule: one that is loaded, or a detection of gnomon's own.
 fn described<'r>(id: &str, rules: Option<&'r RuleSet>) -> Option<&'r str> {
     let own = OWN_RULES.iter().find(|own| own.id == id).map(|own| own.doc);
     own.or_else(|| rules?.find(id)?.description.as_deref())
 }
 
 impl Aftermath {
-    /// From the event, and from what was written when the call was over.
+    /// The aftermath by the event, and by the outcome that was written at the end of the call.
     fn of(event: &Event, outcome: Option<&Event>) -> Self {
         let get = |name: &str| outcome.and_then(|outcome| outcome.get(name)).or_else(|| event.get(name));
         let number = |name: &str| get(name).and_then(Value::as_u64);
@@ -164,7 +164,7 @@ impl Aftermath {
     }
 }
 
-/// Why something was not read: the reason's name, and what it means.
+/// Why something was not read: the reason's name, and its meaning.
 fn unread(event: &Event) -> Option<String> {
     let reason = event.get("gnomon.passage")?.as_str()?;
     let described = Passage::ALL.iter().find(|passage| passage.reason() == reason);

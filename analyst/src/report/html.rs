@@ -8,7 +8,7 @@ use gnomon_cli::{line::clean, when};
 use gnomon_ledger::{DayUsage, Tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// Nothing is loaded and nothing runs, whatever a name smuggled in.
+/// Nothing is loaded and no script runs, whatever a name contains.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 const STYLE: &str = "

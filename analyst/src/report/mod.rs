@@ -25,7 +25,7 @@ use std::{
 
 /// Days of a week.
 const WEEK: usize = 7;
-/// What no number of the page speaks of, so that nobody takes silence for an answer.
+/// Subjects that the report does not cover, named so that silence is not taken for an answer.
 const NOT_LOOKED_AT: &str = "what answers contain, which models are asked and for what, and what other hosts saw";
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
@@ -52,12 +52,12 @@ pub struct Report {
     html: Option<PathBuf>,
 }
 
-/// What waits for people.
+/// Decisions that are pending.
 #[derive(Debug, Default, Serialize)]
 pub struct Debt {
-    /// Shadow servers that nobody has looked at, the longest known first.
+    /// Shadow servers that were not reviewed, the longest known first.
     pub unreviewed: Vec<Waiting>,
-    /// Servers that somebody looks into.
+    /// Servers in review.
     pub in_review: Vec<Waiting>,
     /// Servers whose approval ran out.
     pub expired: Vec<Waiting>,
@@ -67,7 +67,7 @@ pub struct Debt {
 #[derive(Debug, Serialize)]
 pub struct Waiting {
     pub server: ReviewedServer,
-    /// When it was first seen, or the review began, milliseconds since the Unix epoch.
+    /// The time of the first sighting, or of the review's beginning, milliseconds since the Unix epoch.
     pub since_ms: i64,
     pub calls: u64,
     pub owner: Option<String>,
@@ -108,7 +108,7 @@ fn sum(days: &[DayUsage]) -> (u64, u64) {
     (days.iter().map(|day| day.sanctioned).sum(), days.iter().map(|day| day.shadow).sum())
 }
 
-/// How many of a hundred calls went to shadow servers; none where there were no calls.
+/// The percentage of calls that went to shadow servers; none if there were no calls.
 pub fn shadow_percent((sanctioned, shadow): (u64, u64)) -> Option<u64> {
     let all = sanctioned.saturating_add(shadow);
     // One call in a thousand is not nothing: rounded up.
@@ -119,7 +119,7 @@ impl Report {
     /// Does what was asked, and writes to standard output.
     ///
     /// # Errors
-    /// Those that the command tells.
+    /// The command's error.
     pub fn run(self) -> Result<()> {
         let dir = self.state.dir()?;
         let until = self.until.unwrap_or_else(SystemTime::now);
@@ -139,7 +139,7 @@ fn write_html(file: &Path, page: &str) -> Result<()> {
     if file == Path::new("-") {
         return Ok(io::stdout().write_all(page.as_bytes())?);
     }
-    // It names people: others on the host need not read it.
+    // The page names people: not readable by other users.
     let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(file);
     let written = open.and_then(|mut file| file.write_all(page.as_bytes()));
     written.map_err(|error| Complaint::usage(format!("cannot write {}: {error}", file.display())).next("name a file you may write").into())
@@ -198,7 +198,7 @@ fn debt(servers: &[ServerRecord], reviews: &[Decision], now_ms: i64) -> Debt {
     debt
 }
 
-/// What the inventory says of a server.
+/// The status of a server in the inventory.
 pub fn status(server: &ServerRecord) -> &'static str {
     match server.status {
         ServerStatus::Sanctioned => "sanctioned",

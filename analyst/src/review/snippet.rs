@@ -131,14 +131,14 @@ fn state_of(kept: &KeptSnippet) -> Shown {
     Shown::of(kept.state_at(unix_millis(SystemTime::now())))
 }
 
-/// Those in a state, those that wait for a decision first.
+/// The snippets in a state, those that wait for a decision first.
 fn in_order(mut snippets: Vec<KeptSnippet>, only: Option<Shown>) -> Vec<KeptSnippet> {
     snippets.retain(|kept| only.is_none_or(|only| state_of(kept) == only));
     snippets.sort_by_key(|kept| (state_of(kept).rank(), kept.at_ms));
     snippets
 }
 
-/// The rows of `gnomon review list` about snippets; none where nobody ever saved one.
+/// The snippets for `gnomon review list`; empty if none was ever saved.
 pub(super) async fn listed(decided: &Decided, only: Option<Shown>) -> Result<Vec<KeptSnippet>> {
     Ok(in_order(read(decided).await?.0, only))
 }

@@ -1,6 +1,6 @@
-//! What rules would have matched, from the ledger, by the code that judges live.
+//! The events in the ledger that rules would have matched, by the code that judges live.
 //!
-//! Stored events are what gnomon told of, not all traffic, and hold no arguments and no bodies; what they cannot answer is
+//! Stored events are what gnomon reported, not all traffic, and hold no arguments and no bodies; what they cannot answer is
 //! said beside the numbers.
 
 use super::Chosen;
@@ -20,7 +20,7 @@ use std::{
 
 /// Most events that are looked at.
 const MAX_EVENTS: usize = 200_000;
-/// How many users and servers are named.
+/// The most users and servers that are named.
 const SHOWN: usize = 3;
 
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! `gnomon rules`: everything that whoever writes rules does before they bite, and sees of those that do.
+//! `gnomon rules`: commands for authors of rules, before and after their rules act.
 
 mod check;
 mod explain;
@@ -74,7 +74,7 @@ impl Rules {
     /// Does what was asked, and writes to standard output.
     ///
     /// # Errors
-    /// Those that the command tells.
+    /// The command's error.
     pub fn run(self) -> Result<()> {
         match self {
             Self::Check(check) => check.run(),
@@ -104,7 +104,7 @@ impl Loaded {
     /// The rule that is meant.
     ///
     /// # Errors
-    /// There is none, or several.
+    /// If none or several match.
     fn rule(&self, name: &str) -> Result<&Rule, Complaint> {
         self.set.find(name).ok_or_else(|| {
             let near = nearest_by(&name.to_lowercase(), self.set.rules(), |rule| rule.title.to_lowercase(), 0.75);

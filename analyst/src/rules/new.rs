@@ -27,7 +27,7 @@ impl New {
         let event = stored::event(&self.chosen.state().ledger()?, &self.from)?;
         let text = if self.exception {
             let fields = scaffold::narrow(&event, &[]);
-            // What its author takes into it as well is a line to uncomment.
+            // Other matched rules, which the author may add, are lines to uncomment.
             let (id, others) = matched(&event)?;
             let title = stored::text(&event, "rule.name");
             let stay: Vec<Named> = others.into_iter().map(|id| Named { id, title: None }).collect();
@@ -46,7 +46,7 @@ impl New {
 /// The rule that decided on an event, and the others that matched.
 ///
 /// # Errors
-/// None did.
+/// If no rule matched.
 pub fn matched(event: &stored::Event) -> Result<(String, Vec<String>), Complaint> {
     let decided = stored::text(event, "rule.id").filter(|id| !id.is_empty());
     let decided = decided.ok_or_else(|| Complaint::usage("no rule matched this event, so there is nothing to except it from"))?;

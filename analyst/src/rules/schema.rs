@@ -96,7 +96,7 @@ fn schema() -> Value {
     })
 }
 
-/// All fields that a rule may ask for, with what they say.
+/// All fields that a rule may read, with their descriptions.
 fn fields() -> Value {
     let table = Field::all().filter(|field| field.info().role == Role::Evidence);
     let mut fields: Map<String, Value> = table.map(|field| (field.name().to_owned(), json!({"description": field.info().doc}))).collect();

@@ -1,4 +1,4 @@
-//! `gnomon rules show`: one rule, as whoever must decide about it wants it.
+//! `gnomon rules show`: all about one rule that a decision on it needs.
 
 use super::{Chosen, Loaded, list};
 use anyhow::Result;

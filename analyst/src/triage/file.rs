@@ -1,4 +1,4 @@
-//! The file of an exception: where it is, how it is written and taken back, and whether somebody changed it since.
+//! The file of an exception: its path, writing and removing it, and whether it was edited since.
 //!
 //! Root writes here, in a folder that the serving process's user may write as well: links are not followed there.
 
@@ -25,12 +25,12 @@ const MAX_FILE: u64 = 1 << 20;
 /// The file of the exception that an event gives cause for.
 pub(super) struct ExceptionFile {
     pub(super) path: PathBuf,
-    /// Whether it is in the state folder.
+    /// True if it is in the state folder.
     in_state: bool,
 }
 
 impl ExceptionFile {
-    /// None where there is no folder for exceptions.
+    /// None if there is no folder for exceptions.
     pub(super) fn of(event: &Event, state: &StateFlag, config: &Config) -> Option<Self> {
         let folder = config.rules.triage_dir()?;
         let id = stored::text(event, "event.id").unwrap_or_default();
@@ -48,7 +48,7 @@ impl ExceptionFile {
         rustix::fs::open(self.folder(), OFlags::DIRECTORY | OFlags::CLOEXEC | follow, Mode::empty())
     }
 
-    /// What it has; none if it is not there. What is there and cannot be read is no text of ours.
+    /// Its text; none if there is no file. Of an unreadable file the text is empty.
     pub(super) fn read(&self) -> Option<String> {
         fs::symlink_metadata(&self.path).ok()?;
         let open = || {
@@ -94,7 +94,7 @@ impl ExceptionFile {
             let new = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut file = fs::File::from(rustix::fs::openat(&folder, &draft, new, Mode::from_raw_mode(0o644))?);
             let mut put = || {
-                // Whatever the mask of whoever calls.
+                // Whatever the caller's umask.
                 file.set_permissions(fs::Permissions::from_mode(0o644))?;
                 file.write_all(text.as_bytes())?;
                 file.sync_all()?;
@@ -127,12 +127,12 @@ pub(super) fn sealed(text: String) -> String {
     format!("{text}{SEAL}{digest}\n")
 }
 
-/// Whether it is as `gnomon triage` wrote it. That keeps nobody from forging it who may write there: they could remove it as well.
+/// True if it is as `gnomon triage` wrote it. A user who may write there can forge it: they could remove it as well.
 pub(super) fn is_as_written(text: &str) -> bool {
     text.rsplit_once(SEAL).is_some_and(|(text, seal)| seal.trim_end() == digest(text))
 }
 
-/// Whether two texts except the same, until then and for that reason: each has an id and a day of its own.
+/// True if two texts make the same exception, with the same expiry and reason: each has an id and a day of its own.
 pub(super) fn same(one: &str, other: &str) -> bool {
     let lines = |text: &str| -> Vec<String> {
         let own = |line: &&str| !["id: ", "date: ", SEAL].iter().any(|begin| line.starts_with(begin));

@@ -1,8 +1,8 @@
 //! `gnomon triage`: an analyst's verdict on a detection. A benign one becomes an exception: a Sigma filter file, so that it
 //! can be seen, reviewed and taken elsewhere, and ends by itself.
 //!
-//! The verdict is kept before its exception acts, and before one is taken back: what comes between leaves a verdict whose exception the same
-//! command writes, or takes back, when it is repeated; never an exception that nobody answers for.
+//! The verdict is kept before its exception acts, and before one is taken back: a failure in between leaves a verdict whose exception the
+//! same command writes, or takes back, when it is repeated; never an exception without an owner.
 
 mod file;
 
@@ -69,7 +69,7 @@ impl Triage {
     /// Does what was asked, and writes to standard output.
     ///
     /// # Errors
-    /// Those that the command tells.
+    /// The command's error.
     pub fn run(self) -> Result<()> {
         let event = stored::event(&self.chosen.state().ledger()?, &self.event)?;
         self.decide(&event, &mut io::stdout().lock())?;
@@ -149,7 +149,7 @@ impl Triage {
         self.tell_others(event, config, there.as_ref().map(|(file, _)| *file), out)
     }
 
-    /// Which other exceptions a call like the event falls under.
+    /// Reports other exceptions that a call like the event matches.
     fn tell_others(&self, event: &Event, config: &Config, own: Option<&ExceptionFile>, out: &mut impl Write) -> Result<()> {
         let loaded = RuleText::of(&config.rules).and_then(|read| Ok((read.compile(Lint::Skip)?, read)));
         let (set, read) = match loaded {
@@ -173,7 +173,7 @@ impl Triage {
         Ok(())
     }
 
-    /// Keeps the verdict, unless it is what was said last; what was said last before.
+    /// Keeps the verdict, unless it equals the last one; returns the last one.
     fn keep(&self, event: &Event, decided: &Decided, kind: VerdictKind, file: Option<&ExceptionFile>) -> Result<Option<Verdict>> {
         let verdict = Verdict {
             event: stored::text(event, "event.id").unwrap_or_default(),
@@ -192,7 +192,7 @@ impl Triage {
         })
     }
 
-    /// What must be the same.
+    /// The fields whose values must match.
     fn fields(&self, event: &Event) -> Result<Vec<String>, Complaint> {
         if let Some(unknown) = self.wider.iter().find(|field| !NARROW.contains(&field.as_str())) {
             return Err(Complaint::usage(format!("`{unknown}` is not among what an exception is narrowed by"))
@@ -206,8 +206,8 @@ impl Triage {
         Ok(fields)
     }
 
-    /// Which rules the exception is for. The event stands for one finding: the rule that decided, and with a rule of class `mcp`,
-    /// which says that MCP is spoken there, the weaker signs of the same. What else the call was found to be is told on.
+    /// The rules that the exception is for. The event stands for one finding: the rule that decided, and with a rule of class `mcp`, which
+    /// says that MCP is spoken there, the weaker signs of the same. The call's other findings are still reported.
     fn silenced(&self, event: &Event, rules: &RuleSet) -> Result<Silenced, Complaint> {
         let (decided, others) = matched(event)?;
         let (deciding, class) = (rules.find(&decided), stored::text(event, "gnomon.detection.class").unwrap_or_default());
@@ -259,12 +259,12 @@ impl Triage {
     }
 }
 
-/// Of `--also`: all rules of the event's class that matched.
+/// Value of `--also`: all rules of the event's class that matched.
 const CLASS: &str = "class";
 
 /// The rules that matched an event.
 struct Silenced {
-    /// Those that an exception is for; the one that decided comes first.
+    /// The rules that an exception is for; the one that decided comes first.
     rules: Vec<Named>,
     stay: Vec<Named>,
 }

@@ -20,7 +20,7 @@ use std::{
 
 /// The smallest piece that a disk writes whole, bytes.
 const BLOCK: usize = 512;
-/// The interval at which what is known is written.
+/// The interval at which the state is written.
 const KEPT_EVERY: Duration = Duration::from_secs(600);
 
 /// A clock with its file. One process uses it; clones are one clock as of the moment they were made.
@@ -35,8 +35,8 @@ pub struct KeptClock {
 }
 
 impl KeptClock {
-    /// Opens the file, or makes it (mode 0640), and goes on with what it says. `is_new` says that there is nothing old yet: then the system's clock is
-    /// believed where nothing is known. A file that cannot be used is told of in the log, and nothing is known.
+    /// Opens the file, or makes it (mode 0640), and continues with its time. With `is_new` there is no old data yet: then the system's
+    /// clock is trusted if nothing is stored. A file that cannot be used is logged, and counts as empty.
     #[must_use]
     pub fn open(path: &Path, is_new: bool) -> Self {
         let (file, known) = match open(path) {
@@ -62,7 +62,7 @@ impl KeptClock {
         Self { steady, file: None, path: PathBuf::new(), kept: None, complained: Arc::default() }
     }
 
-    /// The time now. Waits for the disk where what is known is due to be written.
+    /// The time now. May block on the disk when the state is due to be written.
     pub fn read(&mut self) -> SteadyTime {
         let (now_ms, at) = (unix_millis(SystemTime::now()), Instant::now());
         let time = self.steady.read(now_ms, at);
@@ -75,7 +75,7 @@ impl KeptClock {
         time
     }
 
-    /// Writes what is known now.
+    /// Writes the current state.
     pub fn keep(&self) {
         let Some(file) = &self.file else { return };
         let written = write(file, self.steady.memory(Instant::now()));
@@ -90,7 +90,7 @@ impl KeptClock {
 }
 
 fn open(path: &Path) -> io::Result<(File, Option<Memory>)> {
-    // Whatever stands in its place is not waited for.
+    // A file of another type in its place must not block.
     let flags = libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {

@@ -12,7 +12,7 @@ use thiserror::Error;
 /// An error in a file of certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadRoots {
-    /// It cannot be read, or is broken.
+    /// The file cannot be read, or is malformed.
     #[error("{0}")]
     Read(String),
     /// A certificate of it cannot serve as a root.
@@ -23,7 +23,7 @@ pub enum BadRoots {
         /// The cause.
         cause: String,
     },
-    /// There is none in it.
+    /// The file has no certificate.
     #[error("it holds no PEM certificate")]
     Empty,
 }

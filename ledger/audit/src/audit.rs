@@ -44,8 +44,8 @@ pub struct AuditOptions {
     pub heartbeat: Duration,
     /// Retention of records; for ever without. Default a year.
     pub retention: Option<Duration>,
-    /// The file that keeps how many records were lost and not told of yet, so that a restart tells. Without, only the process
-    /// that lost them can.
+    /// The file of the number of lost records that the chain does not report yet, for a restart. Without it, only the process that lost
+    /// them reports them.
     pub losses: Option<PathBuf>,
     /// The file that keeps what is known of the time, so that a clock that jumped is not believed because of a restart. Without, nothing is too old
     /// before it has stood for a day.
@@ -231,7 +231,7 @@ struct Task {
     checkpointed: u64,
     /// The time at which this process made it; none if another did.
     made: Option<Instant>,
-    /// The number of lost records that the audit has told of.
+    /// The number of lost records that the audit has recorded.
     told_lost: u64,
     losses: Option<Losses>,
     /// The number of untold ones in `losses`.
@@ -243,7 +243,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        // What was lost before is told first.
+        // Earlier losses are recorded first.
         self.write(Vec::new()).await;
         let mut look = Instant::now() + self.options.checkpoint_every;
         loop {
@@ -306,7 +306,7 @@ impl Task {
         let first = match self.append(records).await {
             Ok(first) => Some(first),
             Err(error) => {
-                // Whoever was not told of the earlier ones will be of these, too.
+                // The group's own record of earlier losses is not counted: the next one reports those as well.
                 self.queue.lose(count - u64::from(lost > self.told_lost));
                 self.complain("records", &error);
                 None
@@ -324,7 +324,7 @@ impl Task {
         }
     }
 
-    /// Keeps how many lost records the audit has not told of.
+    /// Stores how many lost records the audit has not recorded.
     async fn remember(&mut self) {
         let untold = self.queue.lost() - self.told_lost;
         let Some(losses) = self.losses.as_ref().filter(|_| untold != self.remembered) else { return };
@@ -368,7 +368,7 @@ impl Task {
         }
     }
 
-    /// Refuses to write where nobody would find it. No other chain is begun by itself: that is for whoever starts gnomon.
+    /// Fails if the chain's file was moved, removed or truncated. No other chain is begun here: that takes a restart.
     fn check_in_place(&self) -> Result<(), StoreError> {
         if self.store.is_in_place() {
             return Ok(());
@@ -426,7 +426,7 @@ impl Task {
         }
     }
 
-    /// How many records were deleted.
+    /// Deletes records older than `at_ms` and returns their number.
     async fn forget_before(&mut self, at_ms: i64) -> Result<u64, StoreError> {
         let Some(checkpoint) = self.store.checkpoint_before(at_ms).await? else { return Ok(0) };
         let records = checkpoint.head.seq.saturating_sub(self.store.anchor().await?.seq);

@@ -1,5 +1,5 @@
-//! A checkpoint says, signed, how far the chain went at a time. It is one line of JSON, and worth something once it is where
-//! whoever owns this host cannot change it.
+//! A checkpoint attests, signed, how far the chain went at a time. It is one line of JSON, and of use once it is stored where the owner of
+//! this host cannot change it.
 
 use crate::{
     chain::{ChainId, Head, RecordHash},

@@ -1,4 +1,4 @@
-//! Checkpoints on their way out: a task and a bounded queue for each sink, so that a receiver that is down delays nobody.
+//! Delivery of checkpoints: a task and a bounded queue for each sink, so that a receiver that is down delays no other.
 
 use crate::sink::Sink;
 use gnomon_kit::Backoff;

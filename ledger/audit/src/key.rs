@@ -1,5 +1,5 @@
-//! The key that signs checkpoints: Ed25519, made here, never shown. The public half belongs somewhere else: whoever verifies
-//! must not have it from the host that they verify.
+//! The key that signs checkpoints: Ed25519, generated here, never shown. The public half belongs on another machine: a verifier must not
+//! get it from the host under verification.
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -23,10 +23,10 @@ pub enum KeyError {
         /// The reason.
         source: io::Error,
     },
-    /// Others can read it.
+    /// Other users can read the file.
     #[error("the audit's key {path} can be read by others; `chmod 600` it, and make a new one if they did", path = .0.display())]
     Open(PathBuf),
-    /// It is something else.
+    /// The file is not an audit key.
     #[error("{path} is not a key of gnomon's audit", path = .0.display())]
     Malformed(PathBuf),
     /// No key could be made.
@@ -55,7 +55,7 @@ impl SigningKey {
         Ed25519KeyPair::from_seed_unchecked(&seed).map(Self).map_err(|_| KeyError::NoRandomness)
     }
 
-    /// The one in this file, which is made (mode 0600) where there is none.
+    /// Reads the key from this file, which is created (mode 0600) if it does not exist.
     ///
     /// # Errors
     /// When the file cannot be used, can be read by others, or is something else.

@@ -1,11 +1,11 @@
 //! The audit of the portal, as evidence: append-only, hash-chained, signed.
 //!
 //! [`Audit`] records acts; one writer chains them ([`Head::then`]), commits them in groups and signs a [`Checkpoint`] every
-//! minute, which [`Sink`]s take to where whoever owns this host cannot change it. [`verify`] holds the records against such
+//! minute, which [`Sink`]s send out of reach of this host's owner. [`verify`] holds the records against such
 //! checkpoints and finds change, removal, reordering, truncation and wholesale rewriting.
 //!
-//! **What it cannot find**, by construction: what whoever is root here does between an act and the next checkpoint that
-//! leaves; acts that are never recorded, once the recording program itself is theirs; anything, for whoever also
+//! **What it cannot find**, by construction: what root on this host does between an act and the next checkpoint that leaves; acts that are
+//! never recorded, once the recording program itself is compromised; anything, for an attacker who also
 //! controls the receiver of checkpoints and has the key. Lost records are no secret: the chain says how many.
 //!
 //! ```

@@ -1,8 +1,8 @@
-//! The number of records that were lost and not told of yet, where a restart finds it.
+//! The number of lost records that the chain does not report yet, kept over restarts.
 //!
-//! A full disk takes no record, and none that says so. So the number has a place of its own that needs no room: a small file whose
-//! blocks are had in advance and written over. (Where a file system writes elsewhere what is written over, as btrfs does, it may
-//! have no room either: then what was lost is told of by the process that lost it, or not at all.)
+//! A full disk takes no record, not even one of the loss. So the number has a file of its own that needs no room: its blocks are allocated
+//! in advance and overwritten in place. (On copy-on-write file systems such as btrfs that may fail too: then the loss is reported by the
+//! process that caused it, or not at all.)
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,7 +18,7 @@ const BLOCK: usize = 512;
 /// The lost records that the chain does not tell of yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Untold {
-    /// So many records.
+    /// The number of records.
     pub(crate) records: u64,
     /// The head's number then. The next record of the chain is the one that tells of the loss.
     pub(crate) after: u64,
@@ -34,7 +34,7 @@ impl Losses {
     /// Opens it, or makes it (mode 0640); and what it says.
     ///
     /// # Errors
-    /// It cannot be used.
+    /// If the file cannot be opened, read or created.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Untold)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(path)?;
         let mut text = [0; BLOCK];
@@ -54,7 +54,7 @@ impl Losses {
     /// Keeps this, on the disk on return.
     ///
     /// # Errors
-    /// It could not be.
+    /// If the write or the sync fails.
     pub(crate) async fn keep(&self, untold: Untold) -> io::Result<()> {
         let file = self.file.clone();
         tokio::task::spawn_blocking(move || write(&file, untold)).await.unwrap_or_else(|_| Err(io::Error::other("it was not written")))

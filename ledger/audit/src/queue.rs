@@ -1,4 +1,4 @@
-//! Records that wait to be written: bounded, and never waited for by whoever only records.
+//! Records that wait to be written: a bounded queue that a recorder never blocks on.
 
 use crate::store::Columns;
 use parking_lot::{Mutex, MutexGuard};
@@ -17,7 +17,7 @@ pub(crate) type Written = Result<u64, ()>;
 pub(crate) struct Waiting {
     pub(crate) body: String,
     pub(crate) columns: Columns,
-    /// Whoever waits for it to be durable.
+    /// The receiver that waits until the record is durable.
     pub(crate) done: Option<oneshot::Sender<Written>>,
 }
 
@@ -32,9 +32,9 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Recorded {
-    /// It waits for the writer.
+    /// The record waits for the writer.
     Queued,
-    /// It is lost: the queue is full, or the writer has ended. The audit will say how many were.
+    /// The record is lost: the queue is full, or the writer has ended. The audit will record how many were.
     Lost,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Taken {
 pub(crate) struct Queue {
     inner: Mutex<Inner>,
     arrived: Notify,
-    /// Somebody waits for what is in it, or nothing more will come.
+    /// Notified if a caller waits for durability, or if the queue is shut.
     hurry: Notify,
     lost: AtomicU64,
 }

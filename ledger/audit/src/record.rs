@@ -1,6 +1,6 @@
 //! The record of one act. Flat dotted names, as everywhere; what is not known is left out.
 //!
-//! Arguments and results are recorded only where somebody configured it, and redacted before they come here.
+//! Arguments and results are recorded only if so configured, and are redacted before they come here.
 
 use gnomon_observe::without_secrets;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub const MAX_NAMES: usize = 256;
 /// The longest text in a list, bytes.
 const MAX_NAME: usize = 128;
 
-/// How long what strangers say may be.
+/// Bounds on values that strangers choose.
 #[derive(Clone, Copy)]
 struct Bounds {
     /// Bytes of a text.
@@ -32,9 +32,9 @@ struct Bounds {
     names: usize,
 }
 
-/// Those of every record.
+/// The bounds of every record.
 const USUAL: Bounds = Bounds { text: MAX_TEXT, names: MAX_NAMES };
-/// Those of a record that is still too long: escaped, which makes a text up to six times as long, all of them fit.
+/// The bounds of a record that is still too long: escaped, which makes a text up to six times as long, all of them fit.
 const LEAST: Bounds = Bounds { text: 128, names: 8 };
 
 /// The kind of an act.
@@ -105,7 +105,7 @@ pub enum Status {
     /// The server answered with an error.
     #[serde(rename = "error")]
     Error,
-    /// It was refused here, by policy or by a rule.
+    /// Refused here, by policy or by a rule.
     #[serde(rename = "refused")]
     Refused,
     /// The server did not answer.
@@ -144,11 +144,11 @@ pub struct RecordField {
     pub doc: &'static str,
 }
 
-/// What the type of a field knows of its bounds. A type that has none cannot be a field's.
+/// The bounds of a field's type. Every type of a field must have them.
 trait Bounded {
     const SORT: Sort;
 
-    /// Whether it is left out.
+    /// True if the value is left out of the record.
     fn is_unknown(&self) -> bool;
 
     /// Cuts texts and lists that are too long. Whether there was something to cut.
@@ -199,7 +199,7 @@ impl Bounded for Vec<SmolStr> {
     }
 }
 
-/// Of a length that is known, or left out as a whole where it is too long.
+/// Implements [`Bounded`] for types that are never shortened: of fixed length, or left out as a whole where too long.
 macro_rules! short {
     ($($sort:ident: $type:ty, $unknown:expr;)+) => {
         $(impl Bounded for $type {
@@ -360,7 +360,7 @@ impl Record {
         serde_json::to_string(&self).unwrap_or_default()
     }
 
-    /// Whatever a request or an answer says may be an address, whose user and secret parameters are not written, as in events.
+    /// Any text of a request or an answer may be a URL, whose user info and secret parameters are removed, as in events.
     fn conceal(&mut self) {
         let said = [
             &mut self.client_name,

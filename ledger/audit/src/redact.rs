@@ -52,9 +52,9 @@ pub fn redact(value: &mut Value) {
         Value::Object(members) => {
             for (name, value) in members {
                 let is_harmless = match value {
-                    // Whether there is one may be known.
+                    // Presence and truth values are no secrets.
                     Value::Null | Value::Bool(_) => true,
-                    // How many words a model may say.
+                    // Numbers of tokens are limits of a model, no secrets.
                     Value::Number(_) => name.to_ascii_lowercase().ends_with("tokens"),
                     Value::String(_) | Value::Array(_) | Value::Object(_) => false,
                 };

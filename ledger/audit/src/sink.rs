@@ -1,5 +1,5 @@
 //! Destinations of checkpoints. A file is enough if it is on another machine's disk or is shipped by something else; syslog and OTLP are
-//! implemented by whoever has their connections.
+//! implemented by the crates that have their connections.
 
 use std::{future::Future, path::PathBuf, pin::Pin};
 use thiserror::Error;

@@ -74,7 +74,7 @@ pub struct SqliteStore {
     path: PathBuf,
     /// Device and inode of its file.
     identity: Option<(u64, u64)>,
-    /// Those of its write-ahead log, which stays as long as somebody has it open.
+    /// Device and inode of its write-ahead log, which exists as long as the database is open.
     log: Option<(u64, u64)>,
     /// The greatest length that its file was seen to have, bytes. It never shrinks by itself.
     length: AtomicU64,
@@ -99,7 +99,7 @@ async fn insert(conn: &mut SqliteConnection, sql: &Arc<str>, entries: &[StoredRe
 }
 
 async fn append(conn: &mut SqliteConnection, inserts: &[Arc<str>], entries: &[StoredRecord]) -> Result<(), StoreError> {
-    // Immediate: whoever writes at the same time waits here, not in the middle.
+    // Immediate: a concurrent writer waits here, not in the middle of the transaction.
     let mut all = conn.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
     let mut left = entries;
     for (rows, sql) in ROWS.into_iter().zip(inserts) {
@@ -254,7 +254,7 @@ impl SqliteStore {
             }
             // The new one first: the last to close would fold the log, for which there may be no room.
             let fresh = self.options.connect().await.map_err(failed)?;
-            // Whatever the old one says: its transaction ends with it.
+            // Errors of the old connection are ignored: its transaction ends with it.
             let _ = std::mem::replace(&mut self.conn, fresh).close().await;
             self.health = Health::Sound;
         }
@@ -357,7 +357,7 @@ impl Store for SqliteStore {
 
     fn is_in_place(&self) -> bool {
         let is_gone = |error: io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-        // Whoever may not look is told of otherwise.
+        // A lack of permission is reported elsewhere.
         let is_log = self.log.is_none_or(|log| identity(&log_of(&self.path)).map_or_else(|error| !is_gone(error), |there| there == log));
         let is_file = match fs::metadata(&self.path) {
             Ok(there) => {

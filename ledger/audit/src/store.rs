@@ -32,7 +32,7 @@ pub struct StoredRecord {
     pub head: Head,
     /// Its JSON, the bytes that the hash covers.
     pub body: String,
-    /// For filters: copies of what the body says. `verify` compares them.
+    /// Columns for filters: copies from the body. `verify` compares them.
     pub columns: Columns,
 }
 
@@ -82,7 +82,7 @@ pub trait Store: Send {
     fn checkpoints(&mut self) -> Stored<'_, Vec<String>>;
     /// Deletes records up to this head, which a checkpoint has, and the checkpoints before it.
     fn trim(&mut self, upto: Head) -> Stored<'_, ()>;
-    /// True if what is added is found by who opens the audit: its file was neither moved nor removed.
+    /// True if readers that open the audit find the writes: its file was neither moved nor removed.
     fn is_in_place(&self) -> bool;
     /// Closes it; all that was added is in its file.
     fn close(self: Box<Self>) -> Stored<'static, ()>;

@@ -28,17 +28,17 @@ pub enum Finding {
         /// Its number.
         number: u64,
     },
-    /// Two signed checkpoints of the same number differ: somebody else has the key, or two databases use it.
+    /// Two signed checkpoints of the same number differ: the key was copied, or two databases use it.
     Forked {
         /// Their number.
         number: u64,
     },
-    /// The record is not what was hashed.
+    /// The record differs from its hash.
     Changed {
         /// Its number.
         seq: u64,
     },
-    /// A column by which records are filtered is not what the record says.
+    /// A column by which records are filtered differs from the record.
     Column {
         /// The record's number.
         seq: u64,

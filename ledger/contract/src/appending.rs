@@ -57,7 +57,7 @@ pub async fn numbers_rise_and_are_never_used_twice(engine: &impl Engine) {
     assert_eq!(seqs(&all(engine).await), [11]);
 }
 
-/// Whoever follows events keeps its reader.
+/// A follower of events keeps its reader open.
 pub async fn a_reader_sees_what_is_added_after_it_was_opened(engine: &impl Engine) {
     let mut store = engine.store(KEEP).await;
     let mut questions = questions(engine).await;

@@ -104,7 +104,7 @@ pub async fn patterns_mean_what_the_model_says(engine: &impl Engine) {
     }
 }
 
-/// It decided, or is among those that matched.
+/// The rule decided, or is among those that matched.
 pub async fn a_rule_is_found_by_id_by_title_and_among_those_that_matched(engine: &impl Engine) {
     let mut one = with(call("a.example", 1), &[(Field::RuleId, "r1"), (Field::RuleName, "Shadow call")]);
     one.set(Field::RulesMatched, vec!["r1".into(), "r2".into()]);

@@ -43,7 +43,7 @@ pub async fn an_id_or_the_start_of_one_leads_to_its_event(engine: &impl Engine) 
     assert!(matches!(questions.find("ffffffff").await.unwrap(), Found::Nothing));
 }
 
-/// What a group adds to an incident that is there: detections, a later end, not what it is about.
+/// A group adds detections and a later end to a known incident, and does not change what it is about.
 pub async fn incidents_are_summed_up_over_groups_the_newest_first(engine: &impl Engine) {
     let of = |number, incident: &str, action: &str| {
         let fields = [
@@ -100,7 +100,7 @@ pub async fn the_nearest_events_of_a_name_are_near(engine: &impl Engine) {
     assert_eq!(near(&names, 100).await, [2, 4, 5, 7, 8]);
     assert_eq!(near(&names, 2).await, [5, 7]);
     assert_eq!(near(&names, 1).await.len(), 1);
-    // What is absent ties nothing.
+    // An absent name correlates nothing.
     assert_eq!(near(&Names::default(), 100).await, Vec::<i64>::new());
 }
 
@@ -132,7 +132,7 @@ pub async fn an_outcome_is_found_after_its_call_only(engine: &impl Engine) {
     assert_eq!(questions.rows().outcome(&event, "call 1").await.unwrap(), None);
 }
 
-/// What the model makes of an engine's rows.
+/// The model's stories and sums are made of an engine's rows.
 pub async fn a_story_and_the_sums_over_events_are_made_of_what_is_found(engine: &impl Engine) {
     let mut outcome = Observation::new();
     outcome.set(Field::EventKind, "outcome");

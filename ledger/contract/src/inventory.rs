@@ -103,7 +103,7 @@ pub async fn paths_and_names_of_a_server_are_bounded(engine: &impl Engine) {
     assert_eq!((others.clients.len(), others.tools.len(), others.protocols.len()), (MAX_CLIENTS, MAX_TOOLS, MAX_PROTOCOLS));
 }
 
-/// Those of least confidence that were longest unseen go.
+/// The rows of least confidence that were longest unseen are evicted.
 pub async fn a_full_inventory_makes_room_for_who_is_seen_now(engine: &impl Engine) {
     let mut store = engine.store(KEEP).await;
     let suspected = |n: i64| with(call(&format!("s{n}.example"), n), &[(Field::Confidence, "suspected")]);

@@ -1,15 +1,15 @@
-//! Helpers of the contract's tests: events that are told apart, and short ways to write and read them.
+//! Helpers of the contract's tests: distinguishable events, and short ways to write and read them.
 
 use crate::Engine;
 use gnomon_ledger_model::{Event, EventFilter, FirstSeen, Group, Keep, MAX_PAGE, Order, Questions, Store, StoredEvent};
 use gnomon_observe::{Field, Observation};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// When the first event of a test happens, milliseconds since the Unix epoch.
+/// The time of a test's first event, milliseconds since the Unix epoch.
 pub(crate) const START: i64 = 2_000_000_000_000;
 /// Milliseconds of an hour.
 pub(crate) const HOUR: i64 = 3_600_000;
-/// Everything of a test is kept.
+/// Retention that keeps all events of a test.
 pub(crate) const KEEP: Keep = Keep { max_bytes: 1 << 30, retention: Duration::from_secs(30 * 24 * 60 * 60) };
 
 /// A tools/call to `server`, told apart by its number.

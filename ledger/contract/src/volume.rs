@@ -75,7 +75,7 @@ pub async fn pairs_beyond_the_bound_are_summed_up_as_others(engine: &impl Engine
     store.close().await.unwrap();
 }
 
-/// Those with the most requests first, those with many bytes too, and none that was told of since.
+/// The pairs with the most requests come first, those with many bytes follow, and none that was reported since.
 pub async fn the_busiest_are_those_that_were_not_told_of_lately(engine: &impl Engine) {
     let mut store = engine.store(KEEP).await;
     let mut call = 0;
@@ -99,7 +99,7 @@ pub async fn the_busiest_are_those_that_were_not_told_of_lately(engine: &impl En
     assert_eq!(store.busiest(hour + 1, hour - 24, 10).await.unwrap(), []);
     store.tell(&more, hour).await.unwrap();
     store.close().await.unwrap();
-    // It is known to whoever opens it next.
+    // The next reader to open it sees it.
     let mut store = engine.store(KEEP).await;
     let pairs = store.busiest(hour, hour - 24, 10).await.unwrap().into_iter().map(|(pair, _)| pair).collect::<Vec<_>>();
     assert_eq!(pairs, [many.clone(), large.clone()]);

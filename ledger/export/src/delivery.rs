@@ -1,4 +1,4 @@
-//! What became of a batch.
+//! The result of delivering a batch.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ pub enum Delivery {
         /// The number of events refused.
         rejected: u64,
     },
-    /// The sink refuses it for what is in it; sending the same again is of no use.
+    /// The sink refuses the batch for its content; a retry is of no use.
     Refused {
         /// The receiver's text.
         why: String,
     },
-    /// It may or may not have arrived, or will be taken later: send it again.
+    /// The batch may or may not have arrived, or the sink asks for a retry: send it again.
     Failed {
         /// The failure.
         why: String,
-        /// Not before this long.
+        /// The least delay before a retry.
         after: Option<Duration>,
     },
 }

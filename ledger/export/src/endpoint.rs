@@ -10,7 +10,7 @@ pub enum EndpointError {
     /// Not an absolute http or https URL.
     #[error("write a URL, as https://collector.example:4318")]
     NotAUrl,
-    /// A user or password stands in it.
+    /// The URL has a user or password.
     #[error("a user or password does not belong in the URL; name where the secret is under `headers`")]
     UserInfo,
 }

@@ -53,7 +53,7 @@ pub struct ExporterOptions {
     pub state: PathBuf,
 }
 
-/// A running export. Dropping it stops it; [`stop`](Self::stop) lets it send what is left.
+/// A running export. Dropping it stops it; [`stop`](Self::stop) sends the remaining events first.
 #[derive(Debug)]
 #[must_use = "an export stops when it is dropped"]
 pub struct Exporter {
@@ -83,7 +83,7 @@ impl Exporter {
         Ok(Self { stop })
     }
 
-    /// Sends what is left, for 3 s at most, and stops.
+    /// Sends the remaining events, for 3 s at most, and stops.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         self.stop.closed().await;
@@ -93,11 +93,11 @@ impl Exporter {
 /// The relation of the cursor to this ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CursorOrigin {
-    /// There was no cursor.
+    /// No cursor was stored.
     New,
-    /// It was read and not compared with the ledger yet.
+    /// A cursor was read but not compared with the ledger yet.
     Unchecked,
-    /// It is this ledger's.
+    /// The cursor belongs to this ledger.
     Known,
 }
 
@@ -245,7 +245,7 @@ impl Export {
         if doubtful.is_empty() {
             return Ok(());
         }
-        // Nothing was accepted so far. If not even the newest event is, the receiver is at fault and the events wait.
+        // Nothing was accepted so far. If the newest event is refused as well, the receiver is at fault and the events wait.
         match self.sink.deliver(std::slice::from_ref(newest)).await {
             Delivery::Accepted { .. } => {
                 self.proof = Proof::Accepts;
@@ -301,7 +301,7 @@ async fn newest(reader: &mut Reader) -> Result<Option<StoredEvent>, ReadError> {
 fn id(event: &StoredEvent) -> String {
     let fields: Option<serde_json::Value> = serde_json::from_str(&event.json).ok();
     let id = fields.as_ref().and_then(|fields| fields.get("event.id")?.as_str());
-    // It goes into a line of the cursor's file.
+    // The id is written into a line of the cursor's file.
     id.filter(|id| !id.is_empty() && id.len() <= 64 && id.chars().all(|c| c.is_ascii_graphic())).unwrap_or("-").to_owned()
 }
 

@@ -1,4 +1,4 @@
-//! The little that exports ask of HTTP. Whoever has connections implements it: with verified TLS, and without following redirections.
+//! The HTTP interface that exports need. Implementers verify TLS and do not follow redirections.
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -11,18 +11,18 @@ pub struct Answer {
     pub status: StatusCode,
     /// All of it.
     pub body: Bytes,
-    /// The time after which it may be tried again, where it says so.
+    /// The delay before a retry, from `Retry-After` if there is one.
     pub after: Option<Duration>,
 }
 
 /// An error of a request without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
-    /// Nobody answered, and why.
+    /// The receiver could not be reached, with the reason.
     Unreachable(String),
     /// The answer broke off, or is longer than it may be, and how.
     BrokeOff(String),
-    /// It took too long.
+    /// Timed out.
     Late,
 }
 

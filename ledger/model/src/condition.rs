@@ -11,17 +11,17 @@ use thiserror::Error;
 /// A comparison of a field's value with an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
-    /// It is that value; of a list, one entry is.
+    /// Equal to the value; for a list, one entry is.
     Is,
-    /// It is not, or is absent; of a list, no entry is.
+    /// Not equal, or absent; for a list, no entry is equal.
     IsNot,
-    /// It is below that number.
+    /// Below the number.
     Below,
-    /// It is that number or below.
+    /// At most the number.
     AtMost,
-    /// It is above that number.
+    /// Above the number.
     Above,
-    /// It is that number or above.
+    /// At least the number.
     AtLeast,
 }
 
@@ -57,10 +57,10 @@ pub enum Operand {
 /// An error in a condition.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum ConditionError {
-    /// There is no comparison in it.
+    /// The condition has no comparison operator.
     #[error("`{0}` is not a condition; write FIELD=VALUE, as gnomon.action=block (also !=, and for numbers <, <=, >, >=)")]
     NoComparison(String),
-    /// There is no such field.
+    /// The condition names an unknown field.
     #[error(transparent)]
     Field(#[from] UnknownField),
     /// Events do not carry the field.
@@ -82,7 +82,7 @@ pub enum ConditionError {
         /// The text that was written.
         value: String,
     },
-    /// The value is none of those that the field can have.
+    /// The value is not among those that the field can have.
     #[error("{0}")]
     Word(String),
 }
@@ -156,7 +156,7 @@ impl FromStr for Condition {
     }
 }
 
-/// Refuses what a field of few words can never be: an empty answer would read as "nothing happened".
+/// Refuses a value that a field of few words can never have: an empty answer would read as "nothing happened".
 fn known_word(field: &FieldRef, value: &str) -> Result<(), String> {
     let FieldRef::Field(field) = field else { return Ok(()) };
     let wrong = match field {

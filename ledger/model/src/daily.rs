@@ -26,7 +26,7 @@ pub struct RuleCount {
     pub name: Option<String>,
     /// Its level.
     pub level: Option<Level>,
-    /// Detections that it stands for.
+    /// The number of its detections.
     pub detections: u64,
 }
 
@@ -49,7 +49,7 @@ pub struct DailyIncident {
     pub stopped: u64,
     /// The number of detections of each class.
     pub classes: BTreeMap<Class, u64>,
-    /// The rules that stand for them, most frequent first, at most [`MAX_DAILY_NAMES`].
+    /// The rules of the detections, most frequent first, at most [`MAX_DAILY_NAMES`].
     pub rules: Vec<RuleCount>,
     /// The most serious level.
     pub level: Option<Level>,
@@ -96,7 +96,7 @@ pub(crate) struct Summing {
 }
 
 impl Summing {
-    /// Adds a detection that was recorded at that moment; what is no event is passed over.
+    /// Adds a detection that was recorded at that moment; a text that is no event is skipped.
     pub(crate) fn add(&mut self, at_ms: i64, json: &str) {
         let Some(seen) = Seen::of(json) else { return };
         let (user, server, day) = (seen.user(), seen.server(), day(at_ms));

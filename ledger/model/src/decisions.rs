@@ -1,9 +1,9 @@
-//! What people decide and every gnomon heeds: reviews of servers, verdicts on events, exceptions to rules, and of snippets of Code Mode
+//! Decisions of people that every gnomon applies: reviews of servers, verdicts on events, exceptions to rules, and of snippets of Code Mode
 //! what was proposed as well. A journal: an entry is never changed, a withdrawal is an entry too, and so it is its own record of who
 //! decided what, when and why.
 //!
 //! An engine keeps entries and knows no more of one than what it is about. Files that people write by hand are a source of
-//! entries ([`import`]): what changed in them is put, what did not is not, so whoever decides elsewhere later is not overruled.
+//! entries ([`import`]): only entries changed in a file are put, so a later decision made elsewhere is not overruled.
 
 use crate::{Asked, DecidedBy, Decision, ReadError, ReviewedServer, StoreError, Stored, Verdict, VerdictKind};
 use gnomon_observe::Review;
@@ -72,13 +72,13 @@ pub struct DecisionEntry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ReviewEntry {
-    /// It was decided about.
+    /// A decision about the server.
     Decided(Decision),
     /// The decision before was withdrawn.
     Withdrawn(Withdrawal),
 }
 
-/// A review was taken back.
+/// The withdrawal of a review.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Withdrawal {
     /// The time, milliseconds since the Unix epoch.
@@ -100,7 +100,7 @@ pub struct Origin {
     pub digest: String,
 }
 
-/// An entry as it is kept.
+/// A stored entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptEntry {
     /// Its number: rises with every entry, never used twice.
@@ -111,8 +111,8 @@ pub struct KeptEntry {
 
 /// Keeps the journal of decisions. Many may do so at once, from many processes and hosts.
 ///
-/// Whoever sees an entry sees all of lower numbers, now and ever after: one that asks for what is [`after`](Self::after) the last it has seen
-/// misses none, also where two decide at once.
+/// A reader that sees an entry sees all of lower numbers, now and ever after: one that asks for what is [`after`](Self::after) the last
+/// entry it has seen misses none, also where two decide at once.
 pub trait Decisions: Send {
     /// Adds entries in this order, all or none, durable on return; the number of the newest entry.
     fn put<'a>(&'a mut self, entries: &'a [DecisionEntry]) -> Stored<'a, i64>;
@@ -133,10 +133,10 @@ pub trait Decisions: Send {
 /// An error of importing or reading decisions.
 #[derive(Debug, Error)]
 pub enum DecisionError {
-    /// They could not be kept.
+    /// Writing to the store failed.
     #[error("cannot keep decisions: {0}")]
     Store(#[from] StoreError),
-    /// They could not be read.
+    /// Reading the store failed.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// An entry is not what its topic has.
@@ -168,7 +168,7 @@ pub async fn import(
     let mut put = news(&known, source, now);
     for KeptEntry { entry: before, number } in known {
         if before.body.is_some() && !has.contains(&subject(&before)) {
-            // Whoever decided elsewhere since is not overruled by that either.
+            // Nor does that overrule a later decision made elsewhere.
             let about = decisions.about(before.topic, &before.subject).await?;
             if about.last().is_none_or(|newest| newest.number != number) {
                 continue;
@@ -176,7 +176,7 @@ pub async fn import(
             let origin = Some(Origin { source: source.to_owned(), digest: String::new() });
             let reason = Some(format!("it is no longer in {source}"));
             put.push(DecisionEntry { at_ms: now_ms, by: gone.clone(), reason, body: None, origin, ..before });
-            // As it was decided then, by whom and when. If it is another source's and that has it no more, its import withdraws it.
+            // With its original time and decider. If it is another source's that no longer has it, that source's import withdraws it.
             let elsewhere = about.into_iter().rev().find(|kept| kept.entry.origin.as_ref().is_none_or(|origin| origin.source != source));
             put.extend(elsewhere.map(|kept| kept.entry).filter(|entry| entry.body.is_some()));
         }

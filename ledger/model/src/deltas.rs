@@ -101,11 +101,11 @@ impl About {
 /// The changes of a group of events besides adding rows.
 #[derive(Debug, Default)]
 pub struct Deltas {
-    /// Of the inventory.
+    /// Changes of the inventory.
     pub servers: HashMap<ServerKey, ServerDelta>,
-    /// Of incidents, by `gnomon.incident.id`.
+    /// Changes of incidents, by `gnomon.incident.id`.
     pub incidents: HashMap<SmolStr, IncidentDelta>,
-    /// Of the sums by the hour.
+    /// Changes of the hourly sums.
     pub volumes: Volumes,
     /// `gnomon.observation.id` of the last call: one that is several events is one call, and they stand together.
     last_call: Option<SmolStr>,
@@ -207,7 +207,7 @@ impl<'a> KeyRef<'a> {
     /// The server an event tells of, if it tells of an MCP server.
     fn of(seen: &'a Observation) -> Option<Self> {
         let address = text(seen, Field::ServerAddress)?;
-        // What could not be read may have been a message, and says nothing of one.
+        // An unreadable body may have been a message, and is no evidence of one.
         let says = |field| matches!(seen.get(field), Lookup::Value(_));
         let speaks = says(Field::McpMethod) || says(Field::Tools);
         let confidence = seen.text(Field::Confidence).and_then(|word| word.parse::<Confidence>().ok());

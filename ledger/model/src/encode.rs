@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// The longest event line in bytes. Longer events are shortened (long texts and lists are cut and
-/// `gnomon.truncated` says `event`) rather than dropped, so that nobody hides by being verbose.
+/// `gnomon.truncated` says `event`) rather than dropped, so that no client can hide by being verbose.
 pub const MAX_EVENT_BYTES: usize = 256 << 10;
 
 /// In an event that is too long, texts are cut to this many bytes …
@@ -36,7 +36,7 @@ const SCRATCH_BYTES: usize = 16 << 10;
 /// Fills in what is absent, writes the event's line with its line feed and hands it to `take`.
 /// An event that is too long is shortened; `None` if that does not help.
 ///
-/// Whoever makes an event has it in its cache: another thread would spend more on fetching it than on
+/// The thread that makes an event has it in its cache: another one would spend more on fetching it than on
 /// writing it (`cargo xtask bench intercept`, load ka32-mcp).
 pub(crate) fn with_line<T>(seen: &mut Observation, at_ms: i64, take: impl FnOnce(&Observation, &[u8]) -> T) -> Option<T> {
     SCRATCH.with_borrow_mut(|Scratch { ids, clock, line }| {

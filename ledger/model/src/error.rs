@@ -10,7 +10,7 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 /// An error of opening a ledger's database for writing.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// It cannot be created or written.
+    /// The file cannot be created or written.
     #[error("cannot write {at}: {source}; make it writable for the user gnomon runs as, or use another --state-dir")]
     NotWritable {
         /// Its location, as people name it.
@@ -30,13 +30,13 @@ pub enum OpenError {
         /// The newest version known here.
         known: i64,
     },
-    /// It is a database of another program.
+    /// The file is a database of another program.
     #[error("{at} is a database of another program; use another --state-dir")]
     NotALedger {
         /// Its location.
         at: String,
     },
-    /// There is no room to open it.
+    /// The disk is full.
     #[error("cannot open {at}, as the disk is full ({source}); make room there, and leave the file where it is")]
     Full {
         /// Its location.
@@ -83,13 +83,13 @@ impl StoreError {
 /// An error of reading a ledger.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// There is none.
+    /// There is no ledger.
     #[error("no ledger at {at}; start `gnomon run` first, or name its --state-dir")]
     Missing {
         /// The location that was searched, as people name it.
         at: String,
     },
-    /// It may not be read.
+    /// Permission to read the ledger is denied.
     #[error("cannot read {at}: {source}; join the group that owns it, or use sudo")]
     NotReadable {
         /// Its location.
@@ -97,7 +97,7 @@ pub enum ReadError {
         /// The system's error.
         source: Cause,
     },
-    /// Another gnomon's schema.
+    /// The schema of another version of gnomon.
     #[error("{at} has schema {found}, this gnomon knows {known}; use the gnomon that writes it")]
     Schema {
         /// Its location.

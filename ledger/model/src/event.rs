@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 /// An event: an [`Observation`] whose outcome fields are set, and its time.
 ///
-/// What is absent is filled in: `@timestamp` (from the moment given here), `event.id` (a new UUID
+/// Missing fields are filled in: `@timestamp` (from the moment given here), `event.id` (a new UUID
 /// version 7), `event.kind` (`event`) and `gnomon.schema`.
 #[derive(Clone, Debug)]
 pub struct Event {

@@ -9,7 +9,7 @@ pub const MAX_PAGE: usize = 10_000;
 /// A filter of events. The default is all of them, a page of 1,000.
 #[derive(Clone, Debug)]
 pub struct EventFilter {
-    /// From this moment on, milliseconds since the Unix epoch.
+    /// The earliest time, milliseconds since the Unix epoch.
     pub since_ms: Option<i64>,
     /// Before this moment, likewise.
     pub until_ms: Option<i64>,
@@ -34,14 +34,14 @@ impl Default for EventFilter {
 /// The order of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// As recorded.
+    /// In the order of recording.
     #[default]
     OldestFirst,
-    /// The other way round.
+    /// Newest events first.
     NewestFirst,
 }
 
-/// An event as it was written.
+/// A stored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
     /// Its number: rises with every event, never used twice.

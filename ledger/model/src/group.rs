@@ -1,6 +1,6 @@
 //! Events that are written together: their lines one behind the other, the columns beside them, and
-//! what they change in the inventory. Whoever records an event adds it; nothing of it is left to
-//! allocate or to free for the writer, and the file gets the lines without another copy.
+//! what they change in the inventory. The recording thread adds its events; the writer neither allocates nor frees anything, and the file
+//! gets the lines without another copy.
 
 use crate::Deltas;
 use gnomon_observe::{Field, Lookup, Observation, Value};

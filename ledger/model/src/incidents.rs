@@ -102,7 +102,7 @@ impl Default for Incidents {
 }
 
 impl Incidents {
-    /// None open, at most `capacity` remembered.
+    /// An empty table that remembers at most `capacity` incidents.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self { open: Cache::new(capacity.max(1)), ids: Ids::default() }

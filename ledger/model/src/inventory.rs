@@ -1,4 +1,4 @@
-//! The inventory: which MCP servers were seen, by whom they were used, what they offer.
+//! The inventory: the MCP servers seen, their users, and what they offer.
 //!
 //! Everything in it is claimed by strangers, so everything is bounded.
 

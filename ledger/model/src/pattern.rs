@@ -1,4 +1,4 @@
-//! Patterns of a condition: what `*` means, whatever database looks for it.
+//! Patterns of a condition: the meaning of `*`, for every database.
 //!
 //! `*` stands for any text, none included; `\*` is a star, and a backslash before anything else is a backslash. All other
 //! characters stand for themselves, `?`, `[`, `%` and `_` too. Letters of another case are other letters, and a
@@ -47,7 +47,7 @@ impl Pattern {
         wild.then_some(Self(parts))
     }
 
-    /// A value without wildcards, as it is meant.
+    /// A value without wildcards, unescaped.
     pub(crate) fn plain(value: &str) -> String {
         value.replace("\\*", "*")
     }

@@ -18,7 +18,7 @@ const SHOWN_IDS: usize = 10;
 /// The result of looking up an id.
 #[derive(Debug, Clone)]
 pub enum Found {
-    /// Nothing, or nothing any more.
+    /// No match, or it was removed since.
     Nothing,
     /// One event.
     Event(StoredEvent),
@@ -69,7 +69,7 @@ impl Questions {
         self.rows.inventory().await
     }
 
-    /// What an id leads to: an `event.id`, a `gnomon.incident.id` or a daily incident's. A prefix will
+    /// The subject of an id: an `event.id`, a `gnomon.incident.id` or a daily incident's. A prefix will
     /// do, if only one begins so.
     ///
     /// # Errors
@@ -169,7 +169,7 @@ impl Questions {
         loop {
             let page = self.rows.page(&filter, Order::OldestFirst, i64::MAX).await?;
             let seen: Vec<(i64, Seen<'_>)> = page.iter().filter_map(|event| Some((event.at_ms, Seen::of(&event.json)?))).collect();
-            // Those of one call stand behind each other.
+            // Events of one call are adjacent.
             for call in seen.chunk_by(|(_, one), (_, next)| one.call.is_some() && one.call == next.call) {
                 let at = call.first().and_then(|(at_ms, _)| UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(*at_ms).ok()?)));
                 let mut found: Vec<_> = call.iter().filter_map(|(_, seen)| seen.detection()).collect();

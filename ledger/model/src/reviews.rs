@@ -27,7 +27,7 @@ impl fmt::Display for ReviewedServer {
 /// A server as a person names it: the port may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedServer {
-    /// As [`ReviewedServer::host`].
+    /// The server's host, as [`ReviewedServer::host`].
     pub host: String,
     /// The port, where one was named.
     pub port: Option<u16>,
@@ -90,7 +90,7 @@ pub struct Decision {
     pub owner: Option<String>,
     /// The reason.
     pub reason: Option<String>,
-    /// Until when, milliseconds since the Unix epoch; of a denial, none is for good.
+    /// The expiry, milliseconds since the Unix epoch; a denial without one is permanent.
     pub until_ms: Option<i64>,
 }
 

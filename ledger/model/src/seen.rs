@@ -5,7 +5,7 @@ use gnomon_observe::Action;
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// An event as it was written, read without a copy where nothing is escaped.
+/// A stored event, read without a copy where nothing is escaped.
 #[derive(Deserialize)]
 pub(crate) struct Seen<'a> {
     #[serde(rename = "event.id", borrow)]
@@ -82,14 +82,14 @@ impl<'a> Seen<'a> {
         self.server.as_deref().or(self.destination.as_deref())
     }
 
-    /// The program, else what the client calls itself, marked as its own word.
+    /// The program, else the client's own name, marked as such.
     pub(crate) fn program(&self) -> Option<Cow<'_, str>> {
         let claimed =
             || self.client.as_deref().or(self.user_agent.as_deref()).map(|name| format!("claims: \"{}\"", name.replace('"', "'")));
         self.program.as_deref().map(Cow::Borrowed).or_else(|| claimed().map(Cow::Owned))
     }
 
-    /// As incidents of today count it; none where no rule stands for it.
+    /// The detection as today's incidents count it; none without a rule.
     pub(crate) fn detection(&self) -> Option<Detection<'_>> {
         Some(Detection {
             user: self.user().unwrap_or_default(),

@@ -1,7 +1,7 @@
-//! Saved snippets of Code Mode in the journal of decisions: what somebody proposed, and what a reviewer decided about it.
+//! Saved snippets of Code Mode in the journal of decisions: proposals of callers, and reviewers' decisions about them.
 //!
 //! A proposal is an entry whose subject is the SHA-256 of its body, so whatever is changed in a database is another snippet, or none.
-//! A decision is an entry about that digest: nobody can put other code under a decision that was made. What its owner forgets is
+//! A decision is an entry about that digest: other code cannot be put under an existing decision. A snippet that its owner forgets is
 //! replaced by an entry that says so, which keeps its number from being used again soon.
 
 use crate::{DecidedBy, DecisionEntry, DecisionError, KeptEntry, Topic};
@@ -20,13 +20,13 @@ pub const MAX_SNIPPET_PARAMETERS: usize = 16 << 10;
 /// The longest name, bytes: with what is put before it, it is still one that scripts can call.
 pub const MAX_SNIPPET_NAME: usize = 64;
 
-/// Who may find and call a snippet.
+/// The principals who may find and call a snippet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum SnippetAudience {
     /// Its owner.
     Owner,
-    /// Whoever is in this group.
+    /// Members of this group.
     Group(String),
     /// Every caller of the portal.
     Portal,
@@ -81,7 +81,7 @@ impl FromStr for SnippetAudience {
 pub struct Snippet {
     /// The id of the portal that it calls tools of.
     pub portal: String,
-    /// Who may call it.
+    /// The principals who may find and call it.
     #[serde(rename = "for")]
     pub audience: SnippetAudience,
     /// Its name, as tools are named.
@@ -90,7 +90,7 @@ pub struct Snippet {
     pub version: u32,
     /// The subject of the caller who saved it, as their log-in proved it.
     pub owner: String,
-    /// What it is for: the owner's words, which a reviewer reads before any model does.
+    /// The owner's description of its purpose, which a reviewer reads before any model does.
     pub description: String,
     /// A JSON Schema of its arguments, an object.
     pub parameters: Value,
@@ -143,26 +143,26 @@ fn digest_of(body: &str) -> String {
     hex::encode(Sha256::digest(body))
 }
 
-/// What is left of a snippet that its owner forgot.
+/// The remains of a snippet that its owner forgot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgottenSnippet {
     /// Always true.
     pub forgotten: bool,
-    /// As [`Snippet::portal`].
+    /// The portal, as [`Snippet::portal`].
     pub portal: String,
-    /// As [`Snippet::audience`].
+    /// The audience, as [`Snippet::audience`].
     #[serde(rename = "for")]
     pub audience: SnippetAudience,
-    /// As [`Snippet::name`].
+    /// The name, as [`Snippet::name`].
     pub name: String,
-    /// As [`Snippet::version`].
+    /// The version, as [`Snippet::version`].
     pub version: u32,
-    /// As [`Snippet::owner`].
+    /// The owner, as [`Snippet::owner`].
     pub owner: String,
 }
 
 impl ForgottenSnippet {
-    /// What is left of this one.
+    /// The remains of this snippet.
     #[must_use]
     pub fn of(Snippet { portal, audience, name, version, owner, .. }: &Snippet) -> Self {
         let (portal, audience, name, owner) = (portal.clone(), audience.clone(), name.clone(), owner.clone());
@@ -178,7 +178,7 @@ impl ForgottenSnippet {
         was.is_of_one_line(other)
     }
 
-    /// That it was forgotten, as an entry about its digest.
+    /// An entry about the digest which records that the snippet was forgotten.
     #[must_use]
     pub fn to_entry(&self, digest: &str, by: DecidedBy, at_ms: i64) -> DecisionEntry {
         let body = serde_json::to_string(self).unwrap_or_default();
@@ -187,10 +187,10 @@ impl ForgottenSnippet {
     }
 }
 
-/// What stands in the journal of a snippet.
+/// An entry of the journal about a snippet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SnippetEntry {
-    /// It was proposed.
+    /// The snippet was proposed.
     Proposed(Snippet),
     /// Its owner forgot it.
     Forgotten(ForgottenSnippet),
@@ -207,11 +207,11 @@ pub struct SnippetDecision {
     pub digest: String,
     /// The decision; never `expired`, which comes of itself.
     pub state: Review,
-    /// Who answers for it.
+    /// The person responsible for it.
     pub owner: Option<String>,
     /// The reason.
     pub reason: Option<String>,
-    /// Until when, milliseconds since the Unix epoch; none is for good.
+    /// The expiry, milliseconds since the Unix epoch; none is permanent.
     pub until_ms: Option<i64>,
 }
 

@@ -1,5 +1,5 @@
-//! What the ledger asks of a database: little, so that another one can take its neighbour's place. What is asked has one
-//! meaning for all of them, which the tests of `ledger/contract` hold each engine to.
+//! The interface between the ledger and a database: small, so that databases are interchangeable. Each method has one meaning for all of
+//! them, which the tests of `ledger/contract` hold each engine to.
 //!
 //! An engine sums up and judges nothing: that is done before ([`Group`]) or after ([`crate::Questions`]) by the same code for all.
 
@@ -27,9 +27,9 @@ pub struct Keep {
 /// Events that were forgotten, by the reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// They were older than is kept.
+    /// Removed because older than the retention time.
     pub age: u64,
-    /// They made room.
+    /// Removed to make room.
     pub size: u64,
 }
 
@@ -49,18 +49,18 @@ pub trait Store: Send {
     fn forgotten(&self) -> Forgotten;
     /// The latest moment among the newest events, milliseconds since the Unix epoch.
     fn newest_ms(&mut self) -> Stored<'_, Option<i64>>;
-    /// True if what is written is found by who opens the ledger: its file was neither moved nor removed.
+    /// True if readers that open the ledger find the writes: its file was neither moved nor removed.
     fn is_in_place(&self) -> bool;
     /// Begins anew where it should be, if it is not there. Nobody else may write there.
     fn begin_anew(&mut self) -> Stored<'_, ()>;
     /// The earliest hour from this one on of which there are sums.
     fn oldest_hour(&mut self, from: i64) -> Stored<'_, Option<i64>>;
-    /// Sums of this hour that are not small ([`Volume::is_small`]), of pairs that were not told of after the hour `told_after`: those with
+    /// Sums of this hour that are not small ([`Volume::is_small`]), of pairs that were not reported after the hour `told_after`: those with
     /// the most requests first, at most `limit`.
     fn busiest(&mut self, hour: i64, told_after: i64, limit: usize) -> Stored<'_, Vec<(Pair, Volume)>>;
     /// The sums of a pair in these hours, oldest first; with none, of every pair.
     fn hours<'a>(&'a mut self, pair: Option<&'a Pair>, hours: Range<i64>) -> Stored<'a, Vec<(i64, Volume)>>;
-    /// Remembers that a pair's hour was told of.
+    /// Records that a pair's hour was reported.
     fn tell<'a>(&'a mut self, pair: &'a Pair, hour: i64) -> Stored<'a, ()>;
     /// Forgets the sums before this hour.
     fn forget_hours(&mut self, before: i64) -> Stored<'_, ()>;
@@ -68,7 +68,7 @@ pub trait Store: Send {
     fn close(self: Box<Self>) -> Stored<'static, ()>;
 }
 
-/// Reads a ledger, also while another writes it. Only what is durable is seen.
+/// Reads a ledger, also while another process writes it. Only durable data is seen.
 pub trait LedgerReader: Send {
     /// The number of the newest event, 0 before the first.
     fn last_seq(&mut self) -> Asked<'_, i64>;

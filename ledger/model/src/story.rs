@@ -36,10 +36,10 @@ pub struct Story {
 /// Complete, or cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum More {
-    /// It is whole.
+    /// The list is complete.
     #[default]
     No,
-    /// There is more of it.
+    /// The list is cut.
     Yes,
 }
 
@@ -83,7 +83,7 @@ pub const OUTCOME_EVENTS: i64 = 500_000;
 /// The start of a UUID version 7, and the span of time in which ids begin so (RFC 9562 section 5.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdPrefix {
-    /// As ids are written: lower case, with hyphens.
+    /// The prefix as ids are written: lower case, with hyphens.
     pub text: String,
     /// The first moment of an id that begins so, milliseconds since the Unix epoch.
     pub from_ms: i64,
@@ -177,7 +177,7 @@ pub(crate) struct Around {
 }
 
 impl Around {
-    /// Most events of [`crate::Read::near`] that are asked for.
+    /// The limit of [`crate::Read::near`].
     pub(crate) const LIMIT: usize = 4 * STORY_EVENTS;
 
     /// Sorts the events near one into those of its call and those of its client; `near` is in order of their numbers.

@@ -1,7 +1,7 @@
 //! The incidents of today, as alerts count them: one user at one server on one day (UTC), at the most serious level so far.
 //!
-//! In memory and bounded. It is told of each detection in turn, and after a start of those that the ledger has of today, so that a
-//! restart makes no incident of one that was told of before. Each is named by the `gnomon.incident.id` of its first detection, which says
+//! In memory and bounded. It is given each detection in turn, and after a start those of today from the ledger, so that a
+//! restart makes no new incident of a known one. Each is named by the `gnomon.incident.id` of its first detection, which says
 //! nothing of user or server and leads to both in the ledger.
 
 use gnomon_kit::unix_millis;
@@ -20,11 +20,11 @@ pub(crate) const DAY_MS: i64 = 86_400_000;
 
 /// Incidents that are shown one by one; further ones are summed up by level.
 pub const MAX_SHOWN: usize = 256;
-/// Of them, those of one user.
+/// Incidents of one user among them.
 pub const MAX_SHOWN_OF_ONE: usize = 64;
-/// So long after midnight those of the day before are still shown: what began in its last seconds would be told to nobody.
+/// Time after midnight for which the day before is still shown: incidents of its last seconds would be missed otherwise.
 pub const LINGER: Duration = Duration::from_mins(15);
-/// Incidents of a day that are told apart, some 40 bytes each. Beyond, each detection counts as an incident: too many, never too few.
+/// Most incidents of a day that are kept apart, some 40 bytes each. Beyond, each detection counts as an incident: too many, never too few.
 const MAX_TOLD_APART: usize = 16_384;
 
 /// A detection, as far as incidents go by it.
@@ -34,11 +34,11 @@ pub struct Detection<'a> {
     pub user: &'a str,
     /// The server's name, else address.
     pub server: &'a str,
-    /// The rule that stands for it.
+    /// The rule of the detection.
     pub rule: &'a str,
-    /// That rule's level.
+    /// The level of that rule.
     pub level: Level,
-    /// That rule's class.
+    /// The class of that rule.
     pub class: Class,
     /// Its `gnomon.incident.id`.
     pub burst: &'a str,
@@ -61,10 +61,10 @@ pub struct Today {
     /// Days since the Unix epoch.
     day: i64,
     hashes: RandomState,
-    /// By a hash under a secret key, so that nobody can choose names that collide.
+    /// Known incidents by a keyed hash, so that names cannot be chosen to collide.
     known: HashMap<u64, Known>,
     shown: Vec<Place>,
-    /// Those of the day before, until [`LINGER`] after its end.
+    /// Incidents of the day before, until [`LINGER`] after its end.
     before: Vec<Place>,
     summed: BTreeMap<Level, u64>,
 }
@@ -82,7 +82,7 @@ struct Place {
     incident: ShownIncident,
 }
 
-/// Levels from this one on are shown one by one: what is less is for whoever looks, and pages nobody.
+/// The lowest level that is shown incident by incident: lower ones raise no alert.
 const PAGED: Level = Level::Medium;
 
 impl Today {
@@ -117,7 +117,7 @@ impl Today {
         self.show(Place { key, user, incident: ShownIncident { id, level: found.level, rule: SmolStr::new(found.rule) } });
     }
 
-    /// Those shown one by one, in the order in which they came to their level; those of the day before until [`LINGER`] after its end.
+    /// The incidents shown one by one, in the order in which they reached their level; the day before's until [`LINGER`] after its end.
     pub fn shown(&mut self, now: SystemTime) -> impl Iterator<Item = &ShownIncident> {
         let _ = self.is_of(now);
         if u128::from(unix_millis(now).rem_euclid(DAY_MS).unsigned_abs()) >= LINGER.as_millis() {
@@ -183,7 +183,7 @@ impl Today {
     }
 }
 
-/// How much a class says: an attack is more than the use of a server that nobody sanctioned.
+/// The rank of a class: an attack is more serious than the use of an unsanctioned server.
 const fn telling(class: Class) -> u8 {
     match class {
         Class::Health => 0,

@@ -1,4 +1,4 @@
-//! What a span of time comes to: calls by day, what was found, which connections
+//! Totals over a span of time: calls by day, detections, which connections
 //! were not read. Summed from the events that retention has kept.
 //!
 //! Names were chosen by strangers, so every list is bounded; what does not fit is counted as others.
@@ -96,7 +96,7 @@ impl Summing {
         Self { usage: Usage { days: (0..days).map(day).collect(), ..Usage::default() }, from_ms, last_call: None }
     }
 
-    /// Adds an event; what is none, or of another time, is passed over.
+    /// Adds an event; a text that is none, or of another time, is skipped.
     pub(crate) fn add(&mut self, at_ms: i64, json: &str) {
         let Some(seen) = Seen::of(json) else { return };
         let place = usize::try_from((at_ms - self.from_ms).div_euclid(DAY_MS)).ok();

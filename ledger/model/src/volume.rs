@@ -3,7 +3,7 @@
 //! Sums by the hour are all that is kept, so a month of them is small. **Usual** is what 95 of 100 hours
 //! stay within, of the hours in which that user used that server at all; a quantile, because a mean would
 //! follow the very outliers it is to find. **Unusual** is more than four times that, and more than a floor
-//! below which nobody would look. A user and server younger than a week are held against all of the host; a
+//! below which volume is negligible. A user and server younger than a week are held against all of the host; a
 //! host younger than a week has nothing to compare with and stays silent.
 
 use gnomon_observe::{Field, Lookup, Observation, UNUSUAL_VOLUME, Value};
@@ -15,7 +15,7 @@ use time::{OffsetDateTime, macros::format_description};
 pub const VOLUME_HISTORY_HOURS: i64 = 28 * 24;
 /// The least history there must be, hours.
 pub const VOLUME_MIN_HISTORY_HOURS: i64 = 7 * 24;
-/// The most users and servers that are told apart per hour; the others are summed up together.
+/// The most pairs of user and server that are counted apart per hour; the others are summed up together.
 pub const MAX_VOLUME_PAIRS: i64 = 256;
 /// The number of hours in which a user must have used a server for its own history to count.
 pub const MIN_ACTIVE_HOURS: usize = 7;

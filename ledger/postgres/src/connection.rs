@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 /// Timeout of connecting.
 pub(crate) const CONNECT: Duration = Duration::from_secs(3);
 
-/// A statement ends after 2 s. So does a transaction that nothing more is heard of: its turn is somebody else's then. No name is one that
+/// A statement ends after 2 s. So does an idle transaction, which frees its turn. No name is one that
 /// another schema could have taken. What is said to be kept is on the disk at least.
 const SESSION: &str = "SET statement_timeout = '2s';
     SET idle_in_transaction_session_timeout = '2s';

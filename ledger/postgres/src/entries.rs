@@ -109,8 +109,9 @@ impl<'a> Columns<'a> {
 
     /// Puts them in a transaction that [`COMMIT`] ends; the number of the last.
     ///
-    /// Whoever has the turn draws numbers, and has it until what it put is seen by all: nobody sees a number and not yet a lower one. Numbers are
-    /// counted and not looked up, so that none is used again where an entry was removed by hand, and none is left out where a transaction fails.
+    /// The holder of the turn draws numbers, and holds it until its entries are visible: no reader sees a number before a lower one.
+    /// Numbers are counted and not looked up: none is used again where an entry was removed by hand, none is left out where a transaction
+    /// fails.
     pub(crate) async fn insert(&self, conn: &mut PgConnection) -> Result<i64, Error> {
         sqlx::raw_sql(BEGIN).execute(&mut *conn).await?;
         sqlx::raw_sql(TURN).execute(&mut *conn).await?;

@@ -9,7 +9,7 @@ use thiserror::Error as ErrorText;
 /// An error of opening the journal.
 #[derive(Debug, ErrorText)]
 pub enum PostgresOpenError {
-    /// The server cannot be reached, is not who it should be, or lets nobody in.
+    /// The server cannot be reached, is not the expected one, or refuses the login.
     #[error("cannot connect to {at}: {source}; {next}")]
     Unreachable {
         /// The URL, without its password.
@@ -78,10 +78,10 @@ pub enum PostgresOpenError {
 /// An error of a call, as the cause of a [`gnomon_ledger_model::StoreError`] or a [`gnomon_ledger_model::ReadError`].
 #[derive(Debug, ErrorText)]
 pub enum CallError {
-    /// There is no connection.
+    /// Connecting failed.
     #[error(transparent)]
     Open(#[from] PostgresOpenError),
-    /// Nothing was heard in time.
+    /// Timed out.
     #[error("{at} did not answer within {seconds} s; look at the server and at the network that leads there")]
     Silent {
         /// The URL, without its password.
@@ -110,12 +110,12 @@ pub enum CallError {
     /// PostgreSQL has no such texts.
     #[error("PostgreSQL cannot keep a NUL character, and the {column} of a decision has one; nothing was kept: leave the character out")]
     Nul {
-        /// Of which column.
+        /// The column.
         column: &'static str,
     },
 }
 
-/// The SQLSTATE, of what a server said.
+/// The SQLSTATE of a server's error.
 fn code(error: &Error) -> Option<&str> {
     error.as_database_error()?.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code)
 }

@@ -1,14 +1,14 @@
 //! The journal of decisions in PostgreSQL: for gnomons of many hosts, which all heed what was decided at one of them.
 //!
-//! What it is to do is said by [`Decisions`]; `tests/server` holds it to that, against a real server. One connection per
-//! [`PostgresDecisions`], and no pool: decisions are few, and who follows them asks one thing at a time.
+//! [`Decisions`] specifies it; `tests/server` holds it to that, against a real server. One connection per [`PostgresDecisions`], and no
+//! pool: decisions are few, and a follower asks one thing at a time.
 //!
-//! **The trade-off**: who puts entries waits for whoever else does, wherever, and a network is between. So every call is bounded: it ends after
+//! **The trade-off**: a writer waits for all other writers, across a network. So every call is bounded: it ends after
 //! [`CALL`] with an error that says whether something may have been kept. A connection on which anything failed is not used again; the next
 //! call makes another. A pooler in front of the server must give a whole session (PgBouncer's `pool_mode = session`). Where a standby takes
 //! over, it must have all that was confirmed (`synchronous_standby_names`), and so must a backup that is restored under gnomons that run: numbers that it
-//! lacks are used anew. Whoever follows and has seen them is told so ([`PostgresDecisions::look`]). Tested with PostgreSQL 15; 13 is the oldest that has
-//! what the schema needs.
+//! lacks are used anew. A follower that has seen them gets an error ([`PostgresDecisions::look`]). Tested with PostgreSQL 15; 13 is the
+//! oldest that has what the schema needs.
 //!
 //! ```no_run
 //! use gnomon_ledger_model::Decisions as _;
@@ -24,7 +24,7 @@
 //!
 //! # Who could do harm, and what holds
 //!
-//! *Who decides, and whoever has them decide*, chooses texts. They are parameters of statements and never a part of one; any
+//! *A decider, or the prompter of a decision*, chooses texts. They are parameters of statements and never a part of one; any
 //! length and any character is kept as it is, in the order that SQLite has too, but for NUL, which PostgreSQL does not have: that entry is refused.
 //!
 //! *Who is on the network between* could read and decide in others' place. So a server is spoken with over TLS alone, and only if its certificate is
@@ -32,7 +32,7 @@
 //! authorities also where `sslrootcert` names another.** Neither the URL nor the environment can turn this off. Who is between can
 //! still keep gnomon from the server: calls fail then, in time, and what was read before is with the caller.
 //!
-//! *Who is on the same host*: a Unix socket has no TLS, and whoever may write to its folder can pretend to be the server.
+//! *Who is on the same host*: a Unix socket has no TLS, and a user who may write to its folder can impersonate the server.
 //!
 //! *Who may do more in the database than a gnomon*, such as the owner of the schema, decides what entries are: the journal proves
 //! nothing against them. A role that only keeps and reads needs no more than this, and can change no entry with it:
@@ -43,19 +43,20 @@
 //! GRANT SELECT, UPDATE (newest) ON gnomon.meta TO gnomon;
 //! ```
 //!
-//! Whoever may connect to the database can hold up writers ([advisory locks](https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS)
-//! are for all): let it be gnomon's own.
+//! A user who may connect to the database can block writers
+//! ([advisory locks](https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS) are for all): let it be gnomon's own.
 //!
 //! # The URL
 //!
 //! `postgres://user:password@host:port/database?sslrootcert=FILE`, or `postgres://user@/database?host=/run/postgresql` for a Unix socket. `user`, `host`
 //! and `database` must be there; `port` is 5432 if not. Over TCP `sslmode` is `verify-full`, and nothing else is accepted. The password is the
-//! URL's, else `PGPASSWORD`'s unless `passfile=FILE` is in the URL, else that of the passfile, of `PGPASSFILE` or of `~/.pgpass`, which nobody else may
-//! read; it is read anew for each connection, and is in no error and nothing that is printed.
+//! URL's, else `PGPASSWORD`'s unless `passfile=FILE` is in the URL, else that of the passfile, of `PGPASSFILE` or of `~/.pgpass`, which no
+//! other user may read; it is read anew for each connection, and is in no error and nothing that is printed.
 //!
-//! Of libpq's other variables the driver heeds `PGSSLCERT` and `PGSSLKEY` (a certificate of the client's) and `PGOPTIONS`, whose settings do not
-//! replace those that bounds, order and durability rest on. `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGAPPNAME`, `PGSSLMODE` and
-//! `PGSSLROOTCERT` change nothing. The system's authorities are where `SSL_CERT_FILE` and `SSL_CERT_DIR` say, if they are set.
+//! Of libpq's other variables the driver uses `PGSSLCERT` and `PGSSLKEY` (a certificate of the client's) and `PGOPTIONS`, whose settings do
+//! not replace those that bounds, order and durability rest on. `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGAPPNAME`,
+//! `PGSSLMODE` and `PGSSLROOTCERT` change nothing. The system's authorities are where `SSL_CERT_FILE` and `SSL_CERT_DIR` say, if they are
+//! set.
 #![deny(missing_docs)]
 
 mod connection;
@@ -87,7 +88,7 @@ const MIGRATION: Duration = Duration::from_secs(5);
 /// Keeps decisions in a database.
 pub struct PostgresDecisions {
     url: PostgresUrl,
-    /// None after a failure, and while a call has it: one that is given up takes it along, and with it what was not committed.
+    /// The connection; none after a failure and during a call: a cancelled call drops it, and with it what was not committed.
     conn: Option<PgConnection>,
 }
 
@@ -149,7 +150,7 @@ impl PostgresDecisions {
         Ok((found.position, contradicted))
     }
 
-    /// What it has up to this entry. Reads all of them, on the server: for now and then.
+    /// The contents up to this entry. Reads all entries, on the server: not for frequent use.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -231,7 +232,7 @@ impl Decisions for PostgresDecisions {
         Box::pin(async move {
             self.add(entries).await.map_err(|error| match error {
                 CallError::MaybeKept { .. } => StoreError::new(error),
-                // What was not committed is not kept.
+                // Nothing uncommitted is kept.
                 error => StoreError::refused(error),
             })
         })
@@ -260,7 +261,7 @@ impl Decisions for PostgresDecisions {
 
     fn about<'a>(&'a mut self, topic: Topic, subject: &'a str) -> Asked<'a, Vec<KeptEntry>> {
         Box::pin(async move {
-            // Nothing is kept with such a subject, and to ask for it costs the connection.
+            // No entry has such a subject, and asking for it would cost the connection.
             if subject.contains('\0') { Ok(Vec::new()) } else { self.entries(|conn| entries::about(conn, topic, subject)).await }
         })
     }
@@ -279,7 +280,7 @@ impl Decisions for PostgresDecisions {
     fn close(self: Box<Self>) -> Stored<'static, ()> {
         Box::pin(async move {
             let Some(conn) = self.conn else { return Ok(()) };
-            // Whatever comes of it: all that was put is committed.
+            // A timeout is ignored: all that was put is committed.
             timeout(CALL, conn.close()).await.unwrap_or(Ok(())).map_err(StoreError::new)
         })
     }

@@ -43,7 +43,7 @@ pub(crate) fn found(passfile: Option<&Path>, key: &[&str; 4]) -> Result<Option<P
 
 fn in_file(file: &Path, key: &[&str; 4]) -> Result<Option<Password>, String> {
     let unreadable = |error: io::Error| format!("{error}; make it readable for the user gnomon runs as");
-    // Before it is opened: a pipe would keep whoever opens it waiting.
+    // Checked before it is opened: opening a pipe would block.
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() {
         return Err("it is not a file".to_owned());

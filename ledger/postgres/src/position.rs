@@ -1,4 +1,4 @@
-//! How far a journal was read, and whether what was read is still the beginning of what is there.
+//! The position up to which a journal was read, and the check that it still begins with what was read.
 //!
 //! A restored backup, a standby that lacked entries, or tables that were made anew look like a journal that lives on: numbers that
 //! were used are used again. So a journal has an id, drawn with its tables, and each entry a mark, drawn as it is put. Who finds the mark
@@ -18,7 +18,7 @@ pub struct Position {
     pub mark: Option<String>,
 }
 
-/// What a journal has up to an entry, so that one that lacks others before it, or has them changed, is told from the one that was read.
+/// The contents of a journal up to an entry, to detect a journal that lacks earlier entries, or has them changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
     /// The number of entries.
@@ -43,17 +43,17 @@ impl Contents {
     }
 }
 
-/// What was read of a journal is not the beginning of what is there now.
+/// The entries that were read are not the beginning of the journal that is there now.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the journal of decisions in {at} {how}")]
 pub struct Contradicted {
     /// The URL, without its password.
     pub at: String,
-    /// How it differs.
+    /// The difference.
     pub how: String,
 }
 
-/// What a look finds.
+/// The result of a look.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub position: Position,

@@ -41,7 +41,7 @@ const MIGRATIONS: &[&str] = &[
      );
      CREATE INDEX decision_subject ON gnomon.decision (topic, left(subject, 256), number);
      CREATE INDEX decision_source ON gnomon.decision (left(source, 256), number) WHERE source IS NOT NULL;",
-    // Which journal it is, and which entry: drawn, so that no other has the same (position.rs).
+    // The ids of the journal and of each entry: random, so that no other has the same (position.rs).
     "ALTER TABLE gnomon.meta ADD COLUMN journal uuid NOT NULL DEFAULT gen_random_uuid();
      ALTER TABLE gnomon.decision ADD COLUMN mark uuid NOT NULL DEFAULT gen_random_uuid();",
 ];

@@ -1,5 +1,5 @@
-//! Where the journal is: `postgres://user@host:port/database`, read strictly. What would weaken the way there is refused here,
-//! and nothing but a password is ever taken from the environment.
+//! The location of the journal: `postgres://user@host:port/database`, parsed strictly. Options that would weaken the connection are refused
+//! here, and only a password is ever taken from the environment.
 //!
 //! An error quotes no part of the text that could be of a password: one with `@`, `/` or `?` in it ends elsewhere than its author meant.
 
@@ -24,19 +24,19 @@ const WEAK: [&str; 5] = ["disable", "allow", "prefer", "require", "verify-ca"];
 /// An error in the URL of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PostgresUrlError {
-    /// It does not begin so.
+    /// The scheme is not `postgres` or `postgresql`.
     #[error("not a PostgreSQL URL; write postgres://user@host/database")]
     Scheme,
     /// An `@` where none can be.
     #[error("the URL has an `@` too many; within a user or a password write %40 for `@`, %2F for `/`, %3F for `?` and %23 for `#`")]
     StrayAt,
-    /// It has a `#`.
+    /// The URL has a `#`.
     #[error("the URL has a `#`; within a user or a password write %23")]
     Fragment,
     /// A part is missing.
     #[error("the URL names no {0}; write postgres://user@host/database")]
     Missing(&'static str),
-    /// A part has what it cannot have.
+    /// A part has a value that is not allowed.
     #[error("the {part} of the URL {problem}")]
     Part {
         /// The part.
@@ -65,7 +65,7 @@ pub enum PostgresUrlError {
         /// The mode that was written.
         mode: &'static str,
     },
-    /// There is no such mode.
+    /// The `sslmode` is unknown.
     #[error("sslmode={mode:?} is unknown; over a network it is verify-full, which need not be written")]
     SslMode {
         /// The mode that was written.

@@ -86,7 +86,7 @@ impl SqliteDecisions {
         let known = SCHEMA.version();
         match identity(&mut conn).await.map_err(refused)? {
             found if found == (SCHEMA.application_id, known) => Ok(Self { conn }),
-            // It is about to be made.
+            // The file is about to be created.
             (_, 0) => Err(ReadError::Missing { at: at() }),
             (_, found) => Err(ReadError::Schema { at: at(), found, known }),
         }
@@ -95,7 +95,7 @@ impl SqliteDecisions {
     /// A journal that ends with this process.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// If memory cannot be allocated.
     pub async fn in_memory() -> Result<Self, OpenError> {
         let path = Path::new(":memory:");
         let database = |source: sqlx::Error| OpenError::Database { at: "memory".to_owned(), source: source.into() };
@@ -153,7 +153,7 @@ fn create(path: &Path) -> io::Result<()> {
         Ok(file) => {
             let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let folder = std::fs::metadata(folder)?;
-            // Whoever is not root may not give it away, and then needs not to.
+            // Without root it cannot be given away, and then need not be.
             let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
             Ok(())
         }

@@ -1,7 +1,7 @@
 //! The ledger in SQLite: schema, appends, questions, trims.
 //!
-//! One file, one writer ([`SqliteStore`]), any number of readers ([`SqliteReader`]), also while it is written. What they are to
-//! do is said by the traits of `gnomon-ledger-model`; that nobody else writes is for whoever opens the store to see to.
+//! One file, one writer ([`SqliteStore`]), any number of readers ([`SqliteReader`]), also while it is written. The traits of
+//! `gnomon-ledger-model` specify them; the caller that opens the store must ensure that there is no other writer.
 //!
 //! **The trade-off**: no index on what events say, since each would cost every event; searches walk the rows, and
 //! spare themselves most as numbers rise with time.
@@ -92,7 +92,7 @@ pub struct SqliteStore {
     identity: Option<(u64, u64)>,
     keep: Keep,
     wal: PathBuf,
-    /// Device and inode of that log, which stays as long as somebody has it open.
+    /// Device and inode of that log, which exists as long as the database is open.
     log: Option<(u64, u64)>,
     max_pages: i64,
     retention_ms: i64,
@@ -179,7 +179,7 @@ impl SqliteStore {
         if self.health == Health::Suspect {
             // The new one first: the last to close would fold the log, for which there may be no room.
             let fresh = self.options.connect().await?;
-            // Whatever the old one says: its transaction ends with it.
+            // Errors of the old connection are ignored: its transaction ends with it.
             let _ = std::mem::replace(&mut self.conn, fresh).close().await;
             self.health = Health::Sound;
         }
@@ -244,7 +244,7 @@ impl Store for SqliteStore {
     fn is_in_place(&self) -> bool {
         let is_there = |path: &Path, known: Option<(u64, u64)>| match identity(path) {
             Ok(there) => known == Some(there),
-            // Whoever may not look is told of otherwise.
+            // A lack of permission is reported elsewhere.
             Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
         };
         is_there(&self.path, self.identity) && (self.log.is_none() || is_there(&self.wal, self.log))

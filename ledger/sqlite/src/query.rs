@@ -51,7 +51,7 @@ impl SqliteReader {
         let opened = match Self::connect(&options).await {
             Ok(opened) => opened,
             // Someone who may not write beside a closed ledger cannot make the log's shared memory.
-            // Without a log nobody writes, and the file can be read as it stands.
+            // Without a log there is no writer, and the file can be read as it stands.
             Err(error) => {
                 let mut wal = path.as_os_str().to_owned();
                 wal.push("-wal");

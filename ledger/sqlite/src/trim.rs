@@ -21,7 +21,7 @@ const MAX_STEPS: usize = 64;
 #[derive(Default)]
 pub(super) struct Schedule {
     retention: Option<Instant>,
-    /// What was forgotten so far.
+    /// The events removed so far.
     pub(super) forgotten: Forgotten,
 }
 
@@ -72,7 +72,7 @@ impl SqliteStore {
         sqlx::query_scalar(newest).bind(STEP_ROWS).fetch_one(&mut self.conn).await
     }
 
-    /// Deletes one step of what is older than the retention; says how many rows went.
+    /// Deletes one step of events beyond the retention; returns the number of rows.
     async fn forget_step(&mut self, now_ms: i64) -> Result<u64, sqlx::Error> {
         let cutoff_ms = now_ms.saturating_sub(self.retention_ms);
         // Not the first alone: its clock may have been ahead.
@@ -95,7 +95,7 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await?
             .rows_affected();
-        // Where no event is left, no incident is.
+        // Incidents older than all events are removed.
         sqlx::query("DELETE FROM incident WHERE last_seq < (SELECT coalesce(min(seq), 9223372036854775807) FROM event)")
             .execute(&mut *tx)
             .await?;

@@ -54,7 +54,7 @@ pub(super) async fn oldest(conn: &mut SqliteConnection, from: i64) -> Result<Opt
     sqlx::query_scalar("SELECT min(hour) FROM volume WHERE hour >= ?").bind(from).fetch_one(conn).await
 }
 
-/// Sums of an hour that are not small, of pairs that were not told of lately.
+/// Sums of an hour that are not small, of pairs that were not reported lately.
 pub(super) async fn busiest(
     conn: &mut SqliteConnection,
     hour: i64,
@@ -106,7 +106,7 @@ pub(super) async fn hours(conn: &mut SqliteConnection, pair: Option<&Pair>, hour
     Ok(rows.into_iter().map(|(hour, requests, bytes)| (hour, Volume { requests, bytes })).collect())
 }
 
-/// Remembers that a pair's hour was told of.
+/// Records that a pair's hour was reported.
 pub(super) async fn tell(conn: &mut SqliteConnection, pair: &Pair, hour: i64) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE volume SET told = 1 WHERE known_by = ? AND user = ? AND server = ? AND hour = ?")
         .bind(number(pair))

@@ -23,7 +23,7 @@ struct Head {
     number: i64,
     mark: Option<String>,
     as_of_ms: i64,
-    /// What the journal had up to there; none where an earlier version wrote the file.
+    /// The number of entries up to there; none where an earlier version wrote the file.
     entries: Option<i64>,
     digest: Option<String>,
 }
@@ -52,7 +52,7 @@ pub(super) fn recalled_in(state_dir: &Path) -> PathBuf {
 /// The reviews of a shared journal as a gnomon of this host last read it.
 #[derive(Debug)]
 pub struct Recalled {
-    /// Of each server.
+    /// The last decision on each server.
     pub reviews: Vec<Decision>,
     /// The time of that reading, within a minute.
     pub as_of: SystemTime,
@@ -60,11 +60,11 @@ pub struct Recalled {
     pub unreadable: Vec<usize>,
     /// How far the journal was read; none where an earlier version wrote the file.
     pub(super) position: Option<Position>,
-    /// What it had up to there; none where an earlier version wrote the file.
+    /// The contents up to there; none where an earlier version wrote the file.
     pub(super) had: Option<Contents>,
 }
 
-/// None where nothing was read yet. A line that cannot be read spoils no other.
+/// The saved reviews; none if there is no file. An unreadable line affects no other.
 pub(super) fn recalled(state_dir: &Path) -> io::Result<Option<Recalled>> {
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(recalled_in(state_dir)) {
         Ok(file) => file,
@@ -113,7 +113,7 @@ pub(super) fn remembered(state_dir: &Path) -> (Vec<Decision>, Option<Position>, 
     }
 }
 
-/// Saves what was read up to there. Whole or not at all.
+/// Saves the entries read up to there, atomically.
 pub(super) fn recall(state_dir: &Path, reviews: &[Decision], position: &Position, had: Option<&Contents>) -> io::Result<()> {
     let path = recalled_in(state_dir);
     let draft = path.with_extension("draft");

@@ -62,7 +62,7 @@ pub enum FileError {
         /// The reason.
         cause: String,
     },
-    /// It is too long.
+    /// The file is too long.
     #[error("{} is longer than {MAX_REVIEWS_BYTES} bytes; archive it, and keep the last line of each server", path.display())]
     TooLong {
         /// The file.
@@ -81,7 +81,7 @@ pub enum FileError {
 pub(crate) struct Stamp(u64, u64, u64, i64);
 
 impl Stamp {
-    /// None if there is no file.
+    /// The stamp of a file; none if there is no file.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let there = fs::metadata(path).ok()?;
         Some(Self(there.dev(), there.ino(), there.len(), there.mtime_nsec() ^ there.mtime()))
@@ -96,7 +96,7 @@ pub(super) struct Import {
     pub(super) entries: Vec<(String, DecisionEntry)>,
     /// True if entries that it does not have are withdrawn.
     pub(super) is_whole: bool,
-    /// Nobody else imports from it as long as this lives.
+    /// Held so that no other process imports from the file meanwhile.
     pub(super) _turn: File,
 }
 
@@ -201,7 +201,7 @@ fn read_verdicts(mut file: File) -> io::Result<Import> {
     file.seek(SeekFrom::Start(older))?;
     let mut text = Vec::new();
     (&file).take(MAX_VERDICTS_BYTES).read_to_end(&mut text)?;
-    // Where it begins within a line, that line is one that cannot be read.
+    // A chunk that begins within a line makes that line unreadable.
     let text = String::from_utf8_lossy(&text);
     let entry = |line: &str| {
         let VerdictLine { at_ms, verdict } = serde_json::from_str(line).ok()?;

@@ -1,4 +1,4 @@
-//! Whoever heeds decisions while they are made: looks once in a while, holds nobody up, and goes on with what was decided before
+//! A follower of decisions: polls, never blocks its caller, and keeps the last decisions
 //! where the journal cannot be read, or is not the one that was read. Only a person can know which journal is right then: until one says so,
 //! by removing the saved copy, what was read last holds, and denials that are newer in the journal that is there.
 
@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 /// The pause after the shared journal could not be read, the first time and at most.
 const PAUSE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
-/// How often a journal in which somebody decides right now is read before what was read counts.
+/// Most readings of a journal that changes while it is read, before a reading counts.
 const READS: usize = 5;
 
 /// The interval at which a saved copy of the journal is confirmed to be current.
 const NOTED: Duration = Duration::from_secs(60);
 
-/// The interval at which all entries that were read are compared with what is there, where nothing new comes.
+/// The interval at which all entries that were read are compared with the journal, without new ones.
 const VERIFIED: Duration = Duration::from_secs(600);
 
 /// Follows the reviews of servers, and of snippets of Code Mode.
@@ -54,23 +54,23 @@ struct Shared {
     journal: Option<PostgresDecisions>,
     /// How far it was read, by this process or the one before.
     position: Option<Position>,
-    /// What it had up to there; none where an earlier version read it.
+    /// Its contents up to there; none where an earlier version read it.
     had: Option<Contents>,
-    /// The time at which all of that was last compared with what is there.
+    /// The time of the last comparison of all that with the journal.
     verified: Option<Instant>,
     /// The reviews that were read up to there, and while the journal is another, denials that are newer there.
     read: Vec<Decision>,
     /// True if this process has read them.
     is_read: bool,
-    /// What was read is not the beginning of what is there.
+    /// Set while what was read is not the beginning of the journal that is there.
     contradiction: Option<Contradiction>,
     pause: Backoff,
     not_before: Option<Instant>,
     /// The time at which the journal was last saved for the next start, or confirmed.
     noted: Option<Instant>,
-    /// How far verdicts were written down, for whoever asks while it is away.
+    /// How far verdicts were saved, for look-ups while the journal is unreachable.
     verdicts: Noted,
-    /// A failure is told once.
+    /// True once a failure was logged.
     told: bool,
     /// So is that verdicts cannot be written down.
     told_of_verdicts: bool,
@@ -85,13 +85,13 @@ struct Contradiction {
     is_saved: bool,
 }
 
-/// What a look at the shared journal brought.
+/// The result of polling the shared journal.
 enum News {
-    /// Nothing was decided since.
+    /// No new decisions.
     Nothing,
     /// All reviews.
     Read(Vec<Decision>),
-    /// What holds while the journal is not the one that was read, if that changed.
+    /// The decisions in force while the journal is not the one that was read, if they changed.
     Held(Option<Vec<Decision>>),
 }
 
@@ -208,14 +208,14 @@ impl Following {
                     }
                 }
                 (shared.journal, shared.not_before) = (None, Some(Instant::now() + shared.pause.failed()));
-                // What the files have was not taken in.
+                // The decisions of the files were not imported.
                 self.read = None;
                 None
             }
         }
     }
 
-    /// For the next start, and for whoever asks while the journal is away.
+    /// Saves the decisions for the next start, and for look-ups while the journal is unreachable.
     fn save(&mut self, news: &News) {
         let Shared { position: Some(position), had, noted, .. } = &self.shared else { return };
         let had = had.as_ref();
@@ -227,7 +227,7 @@ impl Following {
         };
         self.shared.noted = Some(Instant::now());
         if let Err(error) = saved {
-            // Where somebody took it away, or changed it, it is written anew.
+            // A saved copy that was removed or changed is written anew.
             self.shared.is_read &= matches!(news, News::Read(_));
             tracing::warn!(%error, "decisions cannot be written down for the next start");
         }
@@ -266,7 +266,7 @@ impl Following {
             News::Nothing
         } else {
             let (mut reviews, mut snippets) = (standing(&mut journal).await?, approved(&mut journal).await?);
-            // So that what is saved is what stood there, and neither more nor less.
+            // Read again until the journal did not change meanwhile, so that exactly its contents are saved.
             for _ in 0..READS {
                 let now = self.continued(&mut journal, &there).await?;
                 if now == there {
@@ -280,7 +280,7 @@ impl Following {
         };
         if self.shared.had.is_none() || matches!(news, News::Read(_)) {
             let had = journal.contents(there.number).await?;
-            // What was removed while it was read is not what was read.
+            // Entries removed during the reading make it invalid.
             if let Some(cause) = self.shared.verify(&mut journal, &there).await? {
                 return Err(self.decided.contradicted(cause));
             }
@@ -311,7 +311,7 @@ impl Following {
         }
     }
 
-    /// True if a person has said that what is there is right.
+    /// True if a person has confirmed the journal that is there.
     fn is_released(&self) -> bool {
         self.shared.contradiction.as_ref().is_some_and(|since| since.is_saved) && is_gone(&self.decided.state_dir)
     }
@@ -354,14 +354,14 @@ impl Following {
         Ok(News::Held(news))
     }
 
-    /// A denial that is heeded holds from now on, whatever becomes of the journal that it is from.
+    /// A denial that was read stays in force, even if its journal is lost.
     fn save_held(&mut self, held: &[Decision]) {
         if self.shared.read == held {
             return;
         }
         self.shared.read = held.to_vec();
         let Shared { position: Some(position), had, .. } = &self.shared else { return };
-        // Who removes it says that the journal that is there is right.
+        // Removing the saved copy confirms the journal that is there.
         if !is_gone(&self.decided.state_dir)
             && let Err(error) = recall(&self.decided.state_dir, held, position, had.as_ref())
         {
@@ -387,7 +387,7 @@ impl Following {
 }
 
 impl Shared {
-    /// True if what was read is to be compared with what is there: before anything new of it counts, and now and then.
+    /// True if the entries read are to be compared with the journal: before any new one counts, and now and then.
     fn is_to_verify(&self, there: &Position) -> bool {
         let is_news = !self.is_read || self.position.as_ref() != Some(there);
         is_news || self.contradiction.is_some() || self.verified.is_none_or(|at| at.elapsed() > VERIFIED)
@@ -401,13 +401,13 @@ impl Shared {
     }
 }
 
-/// The reviews that stand in a journal.
+/// The reviews in force by a journal.
 async fn standing(journal: &mut PostgresDecisions) -> Result<Vec<Decision>, DecidedError> {
     let standing = journal.standing(Topic::Review).await?;
     Ok(standing.iter().filter_map(|kept| kept.review().transpose()).collect::<Result<_, DecisionError>>()?)
 }
 
-/// What was read, and what was denied elsewhere since.
+/// The decisions that were read, with denials made in the other journal since.
 fn with_denials(read: &[Decision], there: Vec<Decision>) -> Vec<Decision> {
     let mut held = read.to_vec();
     for denial in there.into_iter().filter(|decision| decision.state == Review::Denied) {

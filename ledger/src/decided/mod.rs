@@ -51,15 +51,15 @@ pub enum DecidedError {
     /// The journal has what makes no sense, or files could not be taken into it.
     #[error(transparent)]
     Journal(#[from] DecisionError),
-    /// What this host read of the shared journal is not the beginning of what is there.
+    /// The entries that this host read are not the beginning of the shared journal.
     #[error(
         "{cause}; this host goes on with what it read last, and with denials that are newer there: compare (`gnomon review list`), decide again \
          what is lost, then remove {} and what is there holds", cache.display()
     )]
     Contradicted {
-        /// How it differs.
+        /// The difference.
         cause: Contradicted,
-        /// What this host read last.
+        /// The saved copy of what this host read last.
         cache: PathBuf,
     },
     /// A text of a decision is too long or would not be one line.
@@ -202,7 +202,7 @@ impl Decided {
         Ok(tried?)
     }
 
-    /// The current review of each server, as it holds on this host.
+    /// The current review of each server on this host.
     ///
     /// # Errors
     /// When the journal cannot be read, or contradicts what this host read of it: then [`Self::recalled`] is what holds.
@@ -247,7 +247,7 @@ impl Decided {
         }
     }
 
-    /// Every review of this server, and that one was taken back, oldest first.
+    /// Every review of this server, with withdrawals, oldest first.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -334,7 +334,7 @@ impl Decided {
 async fn take_in(imports: Vec<Import>, journal: &mut dyn Decisions) -> Result<(), DecidedError> {
     for Import { source, entries, is_whole, _turn } in imports {
         if is_whole {
-            // Who took it out of the file is not known.
+            // The user who removed it from the file is unknown.
             let gone = DecidedBy { user: None, login_uid: None, uid: rustix::process::geteuid().as_raw() };
             import(journal, &source, entries, &gone, unix_millis(SystemTime::now())).await?;
         } else {

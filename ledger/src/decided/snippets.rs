@@ -1,8 +1,7 @@
 //! Saved snippets of Code Mode: proposed by callers of a portal, decided about by people, both in the journal of decisions.
 //!
-//! What strangers put there is bounded: in number and bytes, in all and for one owner, who has at most as many as are left for others;
-//! and in how much comes in a day, as a journal forgets nothing. Two who save the same name at once get two versions: whoever came
-//! second takes the next.
+//! Proposals of strangers are bounded: in number and bytes, in all and for one owner, who has at most as many as are left for others; and
+//! in number per day, as a journal never shrinks. Two concurrent proposals of one name get two versions.
 
 use super::{Decided, DecidedError, take_in};
 use gnomon_kit::unix_millis;
@@ -25,21 +24,21 @@ const MOST_BYTES: Bounds = Bounds { all: 8 << 20, each: 1 << 20, times_free: 1 }
 /// Most that are saved in a day.
 const MOST_A_DAY: Bounds = Bounds { all: 1_000, each: 50, times_free: 1 };
 const DAY_MS: i64 = 86_400_000;
-/// How long it is kept that a snippet was forgotten: so long its versions are not counted anew, milliseconds.
+/// How long the record of a forgotten snippet is kept, so that its versions are not used anew, milliseconds.
 const FORGOTTEN_MS: i64 = 30 * DAY_MS;
 /// Most such entries that one proposal takes away.
 const TIDIED: usize = 64;
 /// How often a version is drawn that another takes at the same time.
 const DRAWS: usize = 5;
 
-/// A snippet as it stands in the journal.
+/// A snippet of the journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptSnippet {
-    /// The SHA-256 of what was proposed, 64 hexadecimal digits.
+    /// The SHA-256 of the proposal, 64 hexadecimal digits.
     pub digest: String,
-    /// What was proposed.
+    /// The proposal.
     pub snippet: Snippet,
-    /// When, milliseconds since the Unix epoch.
+    /// The time of the proposal, milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// The last decision about it; none while it waits for the first.
     pub decision: Option<SnippetDecision>,
@@ -50,19 +49,19 @@ pub struct KeptSnippet {
 }
 
 impl KeptSnippet {
-    /// One that was approved, as it was written down.
+    /// An approved snippet from the saved copy.
     pub(super) fn recalled(snippet: Snippet, at_ms: i64, decision: SnippetDecision, bytes: usize) -> Self {
         Self { digest: decision.digest.clone(), snippet, at_ms, decision: Some(decision), number: 0, bytes }
     }
 
-    /// What holds at this moment; none while it waits for a decision.
+    /// The review in force at `now_ms`; none while it waits for a decision.
     #[must_use]
     pub fn state_at(&self, now_ms: i64) -> Option<Review> {
         self.decision.as_ref().map(|decision| decision.state_at(now_ms))
     }
 }
 
-/// All that stands in the journal of snippets.
+/// The snippets in the journal.
 #[derive(Debug, Default)]
 struct Standing {
     kept: Vec<KeptSnippet>,
@@ -71,7 +70,7 @@ struct Standing {
     unreadable: Vec<DecisionError>,
 }
 
-/// What became of a proposal.
+/// The result of a proposal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proposed {
     /// The snippet, with its version and digest.
@@ -89,7 +88,7 @@ pub enum ProposalError {
     /// Another's snippet has the name.
     #[error("`{0}` is taken by a snippet of somebody else: choose another name")]
     Taken(String),
-    /// There is no more room for its owner's.
+    /// The owner's share, or the whole, is full.
     #[error("{0}")]
     NoRoom(&'static str),
     /// The journal does not keep it.
@@ -249,7 +248,7 @@ fn versions(there: &Standing, snippet: &Snippet) -> impl Iterator<Item = u32> {
     kept.chain(forgotten)
 }
 
-/// Whether there is room for one more of its owner, under a name that is nobody else's.
+/// Checks that there is room for one more snippet of its owner, and that another owner does not have its name.
 fn admit(there: &Standing, snippet: &Snippet, now_ms: i64) -> Result<(), ProposalError> {
     let denied = |kept: &KeptSnippet| kept.state_at(now_ms) == Some(Review::Denied);
     let others = there.kept.iter().filter(|kept| kept.snippet.owner != snippet.owner && !denied(kept));
@@ -270,7 +269,7 @@ fn admit(there: &Standing, snippet: &Snippet, now_ms: i64) -> Result<(), Proposa
         .map_err(|_| ProposalError::NoRoom("too many snippets were saved today: try again tomorrow, or call the tools without saving"))
 }
 
-/// Withdrawals of what is kept no longer of those that were forgotten.
+/// Withdrawals of the records of forgotten snippets that have expired.
 fn outworn(there: &Standing, now_ms: i64) -> impl Iterator<Item = DecisionEntry> {
     let old = there.forgotten.iter().filter(move |(_, at_ms, _)| now_ms - at_ms > FORGOTTEN_MS).take(TIDIED);
     old.map(move |(digest, _, was)| withdrawn(digest, &was.owner, now_ms))
@@ -333,7 +332,7 @@ async fn standing(journal: &mut dyn Decisions) -> Result<Standing, DecidedError>
     Ok(standing)
 }
 
-/// The snippets of a journal that somebody approved and nobody denied or forgot since. What makes no sense there is logged.
+/// The snippets of a journal that are approved, and neither denied nor forgotten since. Invalid entries are logged.
 pub(super) async fn approved(journal: &mut dyn Decisions) -> Result<Vec<KeptSnippet>, DecidedError> {
     let Standing { mut kept, unreadable, .. } = standing(journal).await?;
     for error in unreadable {
@@ -343,7 +342,7 @@ pub(super) async fn approved(journal: &mut dyn Decisions) -> Result<Vec<KeptSnip
     Ok(kept)
 }
 
-/// The snippets of a journal that somebody denied or forgot, by their digests.
+/// The digests of the snippets of a journal that are denied or forgotten.
 pub(super) async fn refused(journal: &mut dyn Decisions) -> Result<HashSet<String>, DecidedError> {
     let Standing { kept, forgotten, .. } = standing(journal).await?;
     let denied = |kept: &KeptSnippet| kept.decision.as_ref().is_some_and(|decision| decision.state == Review::Denied);

@@ -1,5 +1,5 @@
-//! Verdicts of a shared journal as this host read them last: a line of JSON for each, oldest first, of the newest so many. For whoever
-//! looks at an event while the journal is away; nothing is judged by them.
+//! Verdicts of a shared journal as this host read them last: a line of JSON for each, oldest first, of the newest so many. For
+//! look-ups of an event while the journal is unreachable; no judging uses them.
 
 use super::{DecidedError, cache};
 use crate::Verdict;
@@ -13,9 +13,9 @@ use std::{
     time::SystemTime,
 };
 
-/// So many are kept at least, and twice as many at most.
+/// The least number of verdicts kept; at most twice as many are.
 const KEPT: usize = 10_000;
-/// How many entries are read at a time: whoever follows a journal looks once a second, and is not to wait for all of a long one.
+/// Entries read at a time: a follower polls once a second, and must not wait for all of a long journal.
 const PAGE: usize = 1_000;
 /// Longest file that is read, bytes.
 const MAX_BYTES: u64 = 64 << 20;
@@ -26,7 +26,7 @@ pub(super) struct Noted {
     /// The number of the last entry.
     up_to: i64,
     lines: usize,
-    /// What is being written down is there for everybody to read; before it is another file's beginning.
+    /// True once the file being written is in place; before that the file there is another one.
     is_whole: bool,
 }
 
@@ -45,10 +45,10 @@ fn draft_in(state_dir: &Path) -> PathBuf {
 }
 
 impl Noted {
-    /// Writes down what came since the last time, as far as one page of the journal goes.
+    /// Saves the verdicts since the last time, up to one page of the journal.
     pub(super) async fn catch_up(&mut self, journal: &mut dyn Decisions, newest: i64, state_dir: &Path) -> Result<(), NotedError> {
         if newest < self.up_to {
-            // It is another journal than it was.
+            // The journal is another one than before.
             *self = Self::default();
         }
         if self.is_whole && self.up_to == newest {
@@ -67,7 +67,7 @@ impl Noted {
         let mut text = Vec::new();
         let mut added = 0;
         for kept in page {
-            // What a newer gnomon keeps otherwise is left out.
+            // Entries in a newer gnomon's format are left out.
             let Ok(Some(verdict)) = kept.verdict() else { continue };
             serde_json::to_writer(&mut text, &Line { at_ms: kept.entry.at_ms, verdict })?;
             text.push(b'\n');
@@ -121,11 +121,11 @@ pub(super) enum NotedError {
 pub struct RecalledVerdicts {
     /// Oldest first, with their moments in milliseconds since the Unix epoch.
     pub verdicts: Vec<(i64, Verdict)>,
-    /// When the journal was read last, within a minute.
+    /// The time of the last reading of the journal, within a minute.
     pub as_of: SystemTime,
 }
 
-/// None where nothing was read yet. `as_of` where it is known that nothing came since.
+/// The saved verdicts on an event; none if there is no file. `as_of` is the time at which they were last known to be current.
 pub(super) fn recalled(state_dir: &Path, event: &str) -> io::Result<Option<RecalledVerdicts>> {
     let open = |path: &Path| OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     let file: File = match open(&noted_in(state_dir)) {
@@ -140,7 +140,7 @@ pub(super) fn recalled(state_dir: &Path, event: &str) -> io::Result<Option<Recal
     };
     let mut verdicts = Vec::new();
     for line in BufReader::new(file.take(MAX_BYTES)).split(b'\n') {
-        // One that is being written, or that somebody spoiled, spoils no other.
+        // A line that is being written, or is damaged, affects no other.
         if let Ok(Line { at_ms, verdict }) = serde_json::from_slice(&line?)
             && verdict.event == event
         {

@@ -9,13 +9,13 @@ use std::{
     time::SystemTime,
 };
 
-/// The most groups, scopes and the like that are kept of one caller. Whoever has more is refused, never cut short: a
+/// The most groups, scopes and the like of one caller. A caller with more is refused, the list never cut: a
 /// group that fell away could be the one that a `deny` names.
 pub const MAX_NAMES: usize = 1024;
 
 /// Names of one kind (groups, scopes, authentication methods) that a caller has.
 ///
-/// Reads like a slice, which is empty where nobody told.
+/// Reads like a slice, which is empty if the credential has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Names {
     /// The caller's credential says nothing about them.

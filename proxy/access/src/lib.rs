@@ -1,7 +1,7 @@
 //! Authentication of callers, and authorisation of their requests.
 //!
-//! A [`Caller`] is what is proven of whoever asks; [`Asked`] is what they ask for; a [`Policy`] decides, and what it
-//! allows has a [`Permit`], which only it makes and whoever sends must hold. Lists, calls and everything built on calls ask the same
+//! A [`Caller`] is the proven identity of a request's sender; [`Asked`] is what it asks for; a [`Policy`] decides, and issues a [`Permit`]
+//! for what it allows, without which a message cannot be sent. Lists, calls and everything built on calls ask the same
 //! function, so that what is hidden is uncallable by every road.
 //!
 //! ```

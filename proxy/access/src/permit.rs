@@ -8,14 +8,14 @@
 use crate::LineRef;
 use gnomon_observe::Action;
 
-/// Proof that policy lets a message pass, and what is owed before it does.
+/// Proof that policy lets a message pass, and the obligations before it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit {
     line: Option<LineRef>,
     obligations: Obligations,
 }
 
-/// Duties of whoever sends a message. One that cannot be fulfilled is a refusal, never a pass.
+/// Obligations of a message's sender. One that cannot be fulfilled is a refusal, never a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Obligations {
     /// Parts of the message are replaced before it leaves.
@@ -38,8 +38,8 @@ impl Permit {
         self.line.as_ref()
     }
 
-    /// What remains to be done before the message passes, where the strictest action of the rules for it is this. A rule's `allow` sets
-    /// other rules aside, never policy: without a permit nobody comes here.
+    /// The obligations before the message passes; `rules` is the strictest action of the rules for it. A rule's `allow` sets other rules
+    /// aside, never policy: this needs a permit.
     ///
     /// # Errors
     /// [`RefusedByRule`].

@@ -1,4 +1,4 @@
-//! What servers offer: tools, prompts, resources and templates, each entry as the server wrote it.
+//! The entries that servers offer: tools, prompts, resources and templates, each as the server wrote it.
 
 use crate::{
     left_out::{LeftOut, Reason},
@@ -43,9 +43,9 @@ pub enum Origin {
 pub enum Listed {
     /// Everywhere.
     Everywhere,
-    /// None, as there may be thousands: it is found by search.
+    /// Not listed, as there may be thousands: found by search.
     Searchable,
-    /// None, and it cannot be called; the text says why.
+    /// Not listed and not callable, with the reason.
     Nowhere(SmolStr),
 }
 
@@ -61,7 +61,7 @@ pub struct Entry {
     pub origin: Origin,
     /// A shorter form where it is one of very many, JSON.
     pub brief: Option<Bytes>,
-    /// Which clients can read it.
+    /// The clients that can read it.
     pub fits: Fits,
     mirrored: OnceLock<Vec<Mirrored>>,
     input: OnceLock<Check>,
@@ -115,7 +115,7 @@ impl Entry {
 
     /// A tool that stands for an operation of a document; `text` is a tool as MCP lists it.
     pub fn of_document(name: SmolStr, (text, brief): (Bytes, Bytes), hints: Hints, listed: Listed) -> Self {
-        // As it is listed, without what the document says of results.
+        // As it is listed, without the document's output schema.
         let shown = Members::read(&text).unwrap_or_default().with(&[("outputSchema", None)]);
         let fits = Members::read(&shown).map_err(|error| error.to_smolstr());
         let fits = fits.and_then(|members| shape::fits(Kind::Tool, std::str::from_utf8(&shown).unwrap_or_default(), &members));
@@ -196,7 +196,7 @@ impl Entry {
         }
     }
 
-    /// Whether results are checked at all. Of what a document says of results nothing is a promise.
+    /// Whether results are checked at all. A document's schemas of results are not enforced.
     #[must_use]
     pub fn has_output_schema(&self) -> bool {
         self.origin == Origin::Server && matches!(self.check(&self.output, "outputSchema"), Check::By(_))
@@ -272,7 +272,7 @@ impl From<Vec<Arc<Entry>>> for Listing {
 pub struct Page {
     /// The page's entries, as far as clients can read them.
     pub entries: Vec<Arc<Entry>>,
-    /// The others.
+    /// The entries that were left out.
     pub left_out: Vec<LeftOut>,
     /// The cursor of the next page.
     pub next: Option<String>,

@@ -14,7 +14,7 @@ const LONGEST_NAME: usize = 120;
 pub enum Reason {
     /// Clients could not read it, and with it the whole list.
     Shape,
-    /// It is called what it may not be, or what it is not.
+    /// The name is not allowed, or is misleading.
     Name,
     /// Its schema costs more than its bound.
     Cost,

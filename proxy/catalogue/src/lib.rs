@@ -1,13 +1,13 @@
-//! What MCP servers say and list, as text: envelopes, objects member by member, entries of lists, their schemas.
+//! Messages and lists of MCP servers as text: envelopes, objects member by member, entries of lists, their schemas.
 //!
 //! A message is read as far as its envelope ([`rpc`]); payloads pass as they came ([`members`]). A list becomes entries
 //! ([`catalogue`]): each is held to the shape that clients can read, to names that are what they look like and to what its schema may
 //! cost, and is left out with a reason ([`left_out`]) where it does not hold, so that one bad entry never costs the others.
 //!
-//! It deliberately asks nobody anything: how a server is reached, and when its lists are asked for again, is in `gnomon-upstream`;
-//! who may know of an entry, and under which name, is the portal's.
+//! It deliberately sends no requests: how a server is reached, and when its lists are asked for again, is in `gnomon-upstream`; the portal
+//! decides who may know of an entry, and under which name.
 //!
-//! What an attacker controls: every byte of a message and of an entry, schemas and their patterns included. The size and the depth of
+//! An attacker controls every byte of a message and of an entry, schemas and their patterns included. The size and the depth of
 //! what is read, and the work of checking arguments by a server's schema, are bounded; that work is done on threads of its own.
 #![deny(missing_docs)]
 

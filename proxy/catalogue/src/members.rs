@@ -31,7 +31,7 @@ impl<'a> Members<'a> {
     /// The members of an object that may be missing.
     ///
     /// # Errors
-    /// As [`Members::read`].
+    /// See [`Members::read`].
     pub fn of(text: Option<&'a Bytes>) -> Result<Self, serde_json::Error> {
         text.map_or_else(|| Ok(Self::default()), |text| Self::read(text))
     }
@@ -106,11 +106,11 @@ impl<'a> Members<'a> {
 /// Reads JSON. That it is UTF-8 is seen at once, which takes less than to look at each of its strings.
 ///
 /// # Errors
-/// As [`serde_json::from_slice`].
+/// See [`serde_json::from_slice`].
 pub(crate) fn from_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, serde_json::Error> {
     match std::str::from_utf8(text) {
         Ok(text) => serde_json::from_str(text),
-        // It says where the fault is.
+        // Parsed again for an error with the fault's position.
         Err(_) => serde_json::from_slice(text),
     }
 }

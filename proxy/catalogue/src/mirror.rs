@@ -67,7 +67,7 @@ pub fn agrees(headers: &HeaderMap, name: &HeaderName, body: &str) -> Result<(), 
 /// The mirrored arguments of a tool, by its input schema.
 ///
 /// # Errors
-/// What is annotated as the specification does not allow it: clients must not use such a tool.
+/// If an annotation violates the specification: clients must not use such a tool.
 pub fn annotations(schema: &Value) -> Result<Vec<Mirrored>, Unusable> {
     let mut found = Vec::new();
     collect(schema, &mut Vec::new(), &mut found)?;
@@ -122,7 +122,7 @@ impl Mirrored {
         }
     }
 
-    /// Whether the header says what the argument says, and is missing where that is.
+    /// True if the header agrees with the argument, and is missing if that is.
     ///
     /// # Errors
     /// When they disagree.

@@ -1,7 +1,7 @@
-//! Which names entries may have, so that a name is what it looks like: to people who read lists, logs and policies, and to whatever
-//! writes it into a header or a terminal.
+//! Rules for the names of entries, so that a name is what it looks like: to people who read lists, logs and policies, and in a header or a
+//! terminal.
 //!
-//! Of tools MCP says it (2025-11-25, server/tools, Tool Names): letters, digits, `_`, `-`, `.` of ASCII, and `/`, which earlier drafts
+//! For tools MCP has a rule (2025-11-25, server/tools, Tool Names): letters, digits, `_`, `-`, `.` of ASCII, and `/`, which earlier drafts
 //! had (SEP-986), at most 128. Of prompts and resources it says nothing, and people call them in their own language: what cannot be
 //! seen is refused there, and letters that pass for Latin ones among Latin ones.
 
@@ -11,10 +11,10 @@ use smol_str::{SmolStr, format_smolstr};
 /// The longest name of a tool, bytes.
 const LONGEST: usize = 128;
 
-/// Whether an entry may be called so: `members` are its members, with the name and the URI that it has.
+/// Checks an entry's name: `members` are its members, with the name and the URI.
 ///
 /// # Errors
-/// What is wrong with it, in words for an operator. They do not repeat the name.
+/// The fault, in words for an operator. It does not repeat the name.
 pub(crate) fn fits(kind: Kind, members: &Members<'_>) -> Result<(), SmolStr> {
     let name = members.text("name").unwrap_or_default();
     match kind {
@@ -45,8 +45,8 @@ fn tool(name: &str) -> Result<(), SmolStr> {
     }
 }
 
-/// Nothing that a terminal acts on, that turns the order of what stands beside it, or that is not shown at all. Joiners stay, as
-/// scripts and emoji need them.
+/// Refuses control characters, those that change the direction of text, and invisible ones. Joiners are allowed, as scripts and emoji need
+/// them.
 fn visible(of: &str, text: &str) -> Result<(), SmolStr> {
     match text.chars().find(|c| c.is_control() || is_hidden(*c)) {
         Some(c) => Err(format_smolstr!("`{of}` has a character that cannot be seen, U+{:04X}", u32::from(c))),
@@ -54,7 +54,7 @@ fn visible(of: &str, text: &str) -> Result<(), SmolStr> {
     }
 }
 
-/// Whether a character changes what others look like, or cannot be seen itself.
+/// True if a character changes what others look like, or is invisible itself.
 pub(crate) fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

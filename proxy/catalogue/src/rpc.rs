@@ -127,7 +127,7 @@ pub struct RpcError {
     pub code: i32,
     /// The text, one line.
     pub message: String,
-    /// Whatever else the client can use.
+    /// Additional data for the client.
     pub data: Option<serde_json::Value>,
 }
 

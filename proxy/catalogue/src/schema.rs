@@ -1,9 +1,9 @@
-//! JSON Schemas of strangers: what they cost is measured before they are used, and they are used within bounds.
+//! JSON Schemas of strangers: their cost is measured before they are used, and checks are bounded.
 //!
 //! A schema of 2 KB can ask for 2^64 steps (`allOf` of two references, 64 levels deep). So a schema is measured when its tool is
 //! listed: one that is too large, too deep or unfolds too far is not taken. What is left costs little for most values and is
 //! checked at once. Where the product of schema and value is larger, the steps of this very check are counted beforehand, on
-//! threads of their own, which serve nobody: a hostile pair of the two is refused, and delays no one else.
+//! threads that do nothing else: a hostile pair of the two is refused, and delays no one else.
 
 mod cost;
 mod measure;
@@ -22,7 +22,7 @@ const AT_ONCE: u64 = 20_000;
 const AT_ONCE_NESTING: usize = 200;
 /// Most steps of any check.
 const MAX_STEPS: u64 = 1_000_000;
-/// How long a check may take, waiting included.
+/// The timeout of a check, waiting included.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most states of a regular expression's backtracking, and most bytes of its program.
 const BACKTRACKS: usize = 10_000;
@@ -48,10 +48,10 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
-    /// None where nothing can be checked: the schema refers to what is elsewhere, say, which is never fetched.
+    /// None where nothing can be checked: the schema has a reference to another document, say, which is never fetched.
     ///
     /// # Errors
-    /// It costs more than its bound.
+    /// If it costs more than its bound.
     pub fn new(schema: &Value) -> Result<Option<Self>, SmolStr> {
         let Some(measure) = Measure::of(schema)? else { return Ok(None) };
         let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(PROGRAM);
@@ -69,7 +69,7 @@ impl Checker {
         let (own, value) = (self.clone(), value.clone());
         let checked = workers::run(move || match cost::steps(&own.schema, &value, MAX_STEPS, cost::MAX_NESTING) {
             None => Verdict::Unknown("it takes more steps than it may"),
-            // What does not fit is not looked for: each mistake that is found takes memory.
+            // Errors are not located: each that is found takes memory.
             Some(_) if own.validator.is_valid(&value) => Verdict::Fits,
             Some(_) => Verdict::Differs("it is too large to say where".to_owned()),
         });

@@ -11,7 +11,7 @@ use smol_str::{SmolStr, format_smolstr};
 /// How deep an entry may nest. Parsers of clients give up between 128 and 200 levels, the message around it included.
 pub(crate) const MAX_DEPTH: usize = 100;
 
-/// Which clients can read an entry.
+/// The clients that can read an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fits {
     /// The shapes of both eras.
@@ -28,10 +28,10 @@ impl Fits {
 
 type Checked = Result<Fits, SmolStr>;
 
-/// Which clients can read this entry; `text` is its JSON, `members` are its members.
+/// Determines the clients that can read this entry; `text` is its JSON, `members` are its members.
 ///
 /// # Errors
-/// What does not fit, in words for an operator.
+/// The fault, in words for an operator.
 pub(crate) fn fits(kind: Kind, text: &str, members: &Members<'_>) -> Checked {
     readable(text)?;
     required_text(members, "name")?;

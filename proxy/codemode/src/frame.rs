@@ -1,4 +1,4 @@
-//! What a worker and its parent say to each other.
+//! The messages between a worker and its parent.
 //!
 //! A frame is a length (four bytes, little endian) and a postcard message. What comes from the worker is hostile input: the length
 //! is checked before a byte of it is kept, the message must fill the frame, and what it may say when is for
@@ -27,7 +27,7 @@ pub enum FromWorker<'a> {
     Read,
     /// A line of the console.
     Log {
-        /// Which function wrote it.
+        /// The function of the console that wrote it.
         severity: Severity,
         /// The text.
         text: &'a str,
@@ -49,12 +49,12 @@ pub enum FromWorker<'a> {
         end: End<'a>,
         /// Whether lines of the console were cut.
         truncated: bool,
-        /// What is to be said beside a value.
+        /// A remark beside a value.
         remark: &'a str,
     },
     /// As [`Self::Wait`], but at most for so long: a timer is due then.
     Rest {
-        /// How long.
+        /// The time in milliseconds.
         milliseconds: u32,
     },
 }
@@ -80,7 +80,7 @@ pub enum ToWorker<'a> {
         /// Code as the model wrote it.
         #[serde(borrow)]
         code: &'a str,
-        /// What is done with it.
+        /// The task.
         task: Work<'a>,
     },
     /// The answer to a call.
@@ -91,11 +91,11 @@ pub enum ToWorker<'a> {
         #[serde(borrow)]
         answer: Answer<'a>,
     },
-    /// The time of a [`FromWorker::Rest`] is over.
+    /// A [`FromWorker::Rest`] has expired.
     Tick,
 }
 
-/// What a worker does with its code.
+/// The task of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work<'a> {
     /// Run it.
@@ -111,7 +111,7 @@ pub enum Work<'a> {
 pub enum Answer<'a> {
     /// JSON.
     Value(&'a str),
-    /// The tool, or whoever stands before it, refused.
+    /// Refused by the tool, or by policy or rules before it.
     Failed(&'a str),
     /// No such name.
     Unknown(&'a str),
@@ -125,7 +125,7 @@ pub enum Malformed {
     /// Its stated length is more than any frame may have.
     #[error("a frame is longer than it may be")]
     TooLong,
-    /// It is not a message, or a message and more.
+    /// Not exactly one message.
     #[error("a frame is not a message")]
     NoMessage,
 }
@@ -142,7 +142,7 @@ pub(crate) const LONGEST_TO_WORKER: usize = crate::limits::MAX_CATALOGUE + ENVEL
 /// Splits the first frame off `bytes`: the message and how many bytes it took; `None` if more bytes are needed.
 ///
 /// # Errors
-/// It says to be longer than `longest`, or is not one message. Nothing after that can be read.
+/// If its length exceeds `longest`, or it is not one message. Nothing after that can be read.
 pub fn decode(bytes: &[u8], longest: usize) -> Result<Option<(FromWorker<'_>, usize)>, Malformed> {
     let Some((payload, taken)) = split(bytes, longest)? else { return Ok(None) };
     Ok(Some((message(payload)?, taken)))

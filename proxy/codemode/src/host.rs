@@ -1,4 +1,4 @@
-//! Who answers a script's calls.
+//! The host that answers a script's calls.
 
 use std::future::{Future, ready};
 use std::time::Duration;
@@ -20,15 +20,15 @@ pub struct Program<'a> {
     pub names: &'a Names,
 }
 
-/// What is done with a program's code.
+/// The use of a program's code.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Task<'a> {
-    /// It is run; a function is called with `codemode`.
+    /// Run; a function is called with `codemode`.
     #[default]
     Run,
-    /// The same, and the function is given these arguments as its second.
+    /// Run, with these arguments as the function's second.
     RunWith(&'a Raw),
-    /// It is read and nothing of it run: its value is `true`, or it is an error of syntax.
+    /// Parsed only, not run: its value is `true`, or it is an error of syntax.
     Read,
 }
 
@@ -86,13 +86,13 @@ pub trait Host: Sync {
     /// A text for the model; the script sees it as a thrown `ToolError`.
     fn call(&self, asked: Asked<'_>, arguments: &Raw) -> impl Future<Output = Result<Box<Raw>, String>> + Send;
 
-    /// A script calls a name which is not among [`Program::names`]: whoever keeps books of calls keeps them of this one too. What
-    /// the script is told in place of the nearest name, if anything.
+    /// Called when a script calls a name which is not among [`Program::names`], so that a host that records calls records this one too.
+    /// Returns the text for the script in place of the nearest name, if any.
     fn unknown(&self, _name: &str) -> impl Future<Output = Option<String>> + Send {
         ready(None)
     }
 
-    /// How long this execution's calls have waited for a person by now, a call that still does included. The execution is
+    /// The time that this execution's calls have waited for an approval, a call that still waits included. The execution is
     /// suspended meanwhile: this does not count towards its [`wall_time`](crate::Limits::wall_time).
     fn suspended(&self) -> Duration {
         Duration::ZERO

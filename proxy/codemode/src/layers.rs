@@ -1,4 +1,4 @@
-//! Which layers of confinement hold on this host.
+//! The layers of confinement that hold on this host.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +18,11 @@ pub enum LayerState {
 pub struct Layers {
     /// System calls outside of a short list kill.
     pub seccomp: LayerState,
-    /// No file can be opened, no port reached, nobody outside signalled, even if seccomp let it.
+    /// No file can be opened, no port reached, no process outside signalled, even if seccomp let it.
     pub landlock: LayerState,
     /// No capability is left, and none can be had.
     pub capabilities: LayerState,
-    /// Not the user of the proxy, as far as the kernel lets it: root becomes nobody, others are alone in a user namespace.
+    /// Not the user of the proxy, as far as the kernel lets it: root becomes `nobody`, others get a user namespace of their own.
     pub user: LayerState,
     /// A network namespace without a network.
     pub network: LayerState,

@@ -1,7 +1,7 @@
 //! Runs JavaScript that a model wrote, in a process that can do nothing but answer.
 //!
-//! Code Mode lets a model write a few lines of code over its tools instead of calling them one by one. Whoever can put text
-//! before the model writes that code, so it is taken for hostile: one execution is one process, forked from a [zygote](zygote)
+//! Code Mode lets a model write a few lines of code over its tools instead of calling them one by one. An attacker who can put text
+//! before the model writes that code, so it is treated as hostile: one execution is one process, forked from a [zygote](zygote)
 //! that has given up files, network, privileges and, in the worker, all but seventeen system calls, and ends with it. The only way
 //! out is a socket on which it asks for calls; every byte of it is bounded, parsed and counted again on this side.
 //!

@@ -1,4 +1,4 @@
-//! What one execution may take, and what the model is told when it took more.
+//! The limits of one execution, and the texts for the model when one was exceeded.
 //!
 //! Each bound is held twice: by the worker, which can say where the script was, and by the parent, which believes nothing that
 //! the worker says. What they do not bound: what a host call does on the other side, and the kernel's own memory for a process
@@ -26,7 +26,7 @@ pub const MAX_CATALOGUE: usize = 8 << 20;
 pub struct Limits {
     /// The processor time of the script, at most [`MAX_TIME`], as the next. Waiting does not count, neither for host calls nor for a busy host.
     pub sandbox_time: Duration,
-    /// How long the whole execution may take, host calls included, from the moment a worker has it.
+    /// The most time for the whole execution, host calls included, from the moment a worker has it.
     pub wall_time: Duration,
     /// The engine's heap, at most [`MAX_HEAP`].
     pub heap: usize,
@@ -67,7 +67,7 @@ impl Default for Limits {
     }
 }
 
-/// Which bound ended an execution.
+/// The limit that ended an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Limit {
     /// [`Limits::sandbox_time`].

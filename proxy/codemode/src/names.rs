@@ -23,7 +23,7 @@ impl Names {
         Self { known: names.into_iter().map(|name| SmolStr::new(name.as_ref())).filter(|name| name.len() <= MAX_NAME).collect() }
     }
 
-    /// Whether it can be called: exactly this name, byte by byte.
+    /// True if exactly this name, byte by byte, can be called.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.known.contains(name)

@@ -1,4 +1,4 @@
-//! What an execution came to.
+//! The result of an execution.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use crate::{Limit, Raw};
 /// An execution that has ended. Its process is gone.
 #[derive(Debug)]
 pub struct Execution {
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
     /// The console output, in order, within [`Limits::logs`](crate::Limits::logs).
     pub logs: Vec<Line>,
-    /// Whether it wrote more than that.
+    /// True if it wrote more than that.
     pub truncated: bool,
     /// Host calls it made, those to unknown names included.
     pub host_calls: u32,
     /// The tools that it called, in order, and what came of each.
     pub called: Vec<Called>,
-    /// Whether the script returned nothing at all; its value is `null` then.
+    /// True if the script returned nothing at all; its value is `null` then.
     pub is_undefined: bool,
-    /// What whoever reads the value has to know: that calls were under way when it was made, that timers were dropped. Empty for
-    /// nothing. Comes from the worker: never trust it.
+    /// A remark for readers of the value: that calls were in progress when it was made, that timers were dropped. Empty if none. Comes from
+    /// the worker: never trust it.
     pub remark: String,
-    /// How long the script was what was waited for, as measured here.
+    /// The time spent waiting for the script rather than for its calls, as measured here.
     pub sandbox_time: Duration,
     /// The time from the worker's start to its end.
     pub wall_time: Duration,
@@ -88,13 +88,13 @@ pub enum Violation {
 /// A line of the console.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Which function of the console wrote it.
+    /// The function of the console that wrote it.
     pub severity: Severity,
     /// The text. Written by the script: never trust it.
     pub text: String,
 }
 
-/// Which function of the console wrote a line.
+/// The function of the console that wrote a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Severity {
     /// `console.log`, `info`, `debug` and the like.

@@ -20,7 +20,7 @@ pub enum Forked {
     Parent(Pid),
 }
 
-/// The processor time that a process has taken so far; none if it is over.
+/// The processor time that a process has used so far; none if it has ended.
 pub fn spent(pid: Pid) -> Option<Duration> {
     let mut clock = 0;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -39,7 +39,7 @@ impl Alone {
     /// Looks at `/proc/self/task`. The crate starts no threads in the processes that call this.
     ///
     /// # Errors
-    /// There are other threads, or it cannot be told.
+    /// If there are other threads, or their number is unknown.
     pub fn prove() -> io::Result<Self> {
         match std::fs::read_dir("/proc/self/task")?.count() {
             1 => Ok(Self(())),
@@ -83,7 +83,7 @@ impl Alone {
                 return Err(io::Error::last_os_error());
             }
             drop(socket);
-            // SAFETY: dup2 just made it, and nobody else knows of it.
+            // SAFETY: dup2 just made it, and no other code knows of it.
             unsafe { OwnedFd::from_raw_fd(KEPT) }
         };
         // SAFETY: as above: what is closed here has no user left in this process.

@@ -45,7 +45,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_fanotify_mark,
     libc::SYS_quotactl,
     libc::SYS_quotactl_fd,
-    // Keys of whoever runs gnomon.
+    // Keys of the user who runs gnomon.
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
@@ -121,7 +121,7 @@ fn rules(network: Network) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompile
     let each_bit = (0..u32::BITS).map(|bit| 1u64 << bit).filter(|bit| number(NAMESPACES) & bit != 0);
     let namespaces = each_bit.map(|bit| SeccompRule::new(vec![SeccompCondition::new(0, Dword, SeccompCmpOp::MaskedEq(bit), bit)?]));
     rules.insert(libc::SYS_clone, namespaces.collect::<Result<_, _>>()?);
-    // Input put into a terminal, as if somebody had typed it.
+    // Input put into a terminal, as if typed.
     let typed = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD].map(|request| {
         let request = u64::from(u32::try_from(request).unwrap_or_default());
         SeccompRule::new(vec![SeccompCondition::new(1, Dword, SeccompCmpOp::Eq, request)?])

@@ -1,4 +1,4 @@
-//! From a process of gnomon's to the program: every right is taken away on the way, and none comes back.
+//! The steps from gnomon's process to the program: every right is taken away on the way, and none comes back.
 //!
 //! The order matters, so it stands in one place: [`enter`], read from top to bottom.
 
@@ -60,7 +60,7 @@ pub fn enter(plan: &Plan, keeper: u32) -> u8 {
     let (mut command, layers) = match prepare(plan, keeper) {
         Ok(prepared) => prepared,
         Err(refusal) => {
-            // Whoever does not read it sees the exit code.
+            // If the report cannot be written, the exit code says it.
             let _ = Report::Refused(refusal).write();
             return REFUSED;
         }
@@ -78,8 +78,7 @@ fn prepare(plan: &Plan, keeper: u32) -> Result<(Command, Layers), LaunchError> {
     layers.note(Layer::Session, rustix::process::setsid().map(drop));
     umask(Mode::from_raw_mode(0o077));
 
-    // As whoever gnomon is: the program's own user may not be able to read what is pinned, nor pass the folders above
-    // what it is given.
+    // Still as gnomon's user: the program's own user may not be able to read pinned files, nor to pass the folders above its paths.
     let program = plan.command.first().map(PathBuf::from).ok_or_else(|| LaunchError::new("it has no command", "the command is empty"))?;
     let pinned = pin::check(&program, &plan.pins)?;
     let grants = Grants::of(plan).map_err(|error| LaunchError::new("a path that it may read or write cannot be granted", error))?;
@@ -102,7 +101,7 @@ fn prepare(plan: &Plan, keeper: u32) -> Result<(Command, Layers), LaunchError> {
     let folder = plan.cwd.as_ref().unwrap_or(&plan.home);
     std::env::set_current_dir(folder)
         .map_err(|error| LaunchError::new("its folder cannot be entered", format!("entering {}: {error}", folder.display())))?;
-    // For temporary files. That it is there already is usual, and whatever else is wrong with it the program will say.
+    // For temporary files. It usually exists; the program will report any other error.
     let _ = fs::create_dir(plan.home.join("tmp"));
     // Root keeps what makes it root only where the plan says that the program is root.
     rights::give_up().map_err(|error| LaunchError::new("its rights cannot be taken away", error))?;
@@ -146,7 +145,7 @@ fn executable(mut file: File) -> io::Result<String> {
         fcntl_setfd(&file, FdFlags::empty())?;
     }
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    // It ends with this process, or on execution.
+    // The descriptor is closed when this process ends or executes.
     std::mem::forget(file);
     Ok(path)
 }

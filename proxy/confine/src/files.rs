@@ -75,7 +75,7 @@ pub struct Grants(Vec<Grant>);
 /// A path that was asked for and cannot be given.
 #[derive(Debug, thiserror::Error)]
 pub enum Overlap {
-    /// It holds what must stay hidden, or is part of it.
+    /// The path holds what must stay hidden, or is part of it.
     #[error("{asked} cannot be opened to a server: {hidden} would be open with it", asked = asked.display(), hidden = hidden.display())]
     Hidden {
         /// The path that was asked for.
@@ -83,7 +83,7 @@ pub enum Overlap {
         /// The path that must stay hidden.
         hidden: PathBuf,
     },
-    /// It is not there.
+    /// The path does not exist.
     #[error("{path} cannot be opened to a server: {cause}", path = path.display())]
     Absent {
         /// The path that was asked for.
@@ -117,7 +117,7 @@ impl Grants {
             }
             grants.push(Grant { path, right });
         }
-        // It may lie in what is hidden, as nothing else there does.
+        // Its home may lie in a hidden folder, as nothing else there may.
         grants.push(Grant { path: plan.home.clone(), right: Right::Own });
         Ok(Self(grants))
     }
@@ -175,7 +175,7 @@ pub(crate) fn prepare(grants: &Grants, network: Network) -> Result<RulesetCreate
         };
         let mut ruleset = ruleset.create()?;
         for grant in &grants.0 {
-            // One that went away meanwhile cannot be opened to anybody.
+            // A path that was removed meanwhile cannot be opened.
             let Ok(opened) = PathFd::new(&grant.path) else { continue };
             let mut access = grant.right.access();
             if !grant.path.is_dir() {

@@ -55,7 +55,7 @@ impl Group {
     pub(crate) fn enter(&self, limits: Limits) -> Result<(), String> {
         let failed = |what: &str, error: io::Error| format!("{what}: {error}");
         match fs::create_dir(&self.0) {
-            // Of a keeper with the same number, long ago.
+            // Left by an earlier keeper with the same number.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.end(Instant::now() + PATIENCE);
                 fs::create_dir(&self.0)

@@ -1,4 +1,4 @@
-//! Descriptors that nobody meant to hand on.
+//! Descriptors inherited by accident.
 
 use std::{fs, os::fd::RawFd};
 

@@ -1,10 +1,10 @@
 //! The process that stays beside a program and leaves nothing of it behind.
 //!
-//! It holds the program's standard output as well, and a pipe whose reader is gone says so: that is how it learns that
+//! The keeper holds the program's standard output as well, and a pipe reports that its reader is gone: so it learns that
 //! gnomon has ended, however it ended, `kill -9` included. What the program starts becomes the keeper's when its parent
 //! ends (`PR_SET_CHILD_SUBREAPER`), so nothing gets out of its sight by forking twice or by a session of its own.
 //!
-//! What it cannot do: survive a `kill -9` itself. Then the program gets one too, and what the program had started lives
+//! The keeper cannot survive a `kill -9` itself. Then the program gets one too, and what the program had started lives
 //! on, in a control group until the next [`crate::settle`]. A confined program cannot send it one where the kernel scopes
 //! signals (Linux 6.12) or the program is another user.
 
@@ -43,7 +43,7 @@ pub fn keep(plan: &Plan, inside: &[String]) -> u8 {
     match begin(plan, inside) {
         Ok((child, mut signals)) => stay(plan, child, &mut signals),
         Err(error) => {
-            // Whoever does not read it sees the exit code.
+            // If the report cannot be written, the exit code says it.
             let _ = Report::Refused(error).write();
             REFUSED
         }
@@ -52,7 +52,7 @@ pub fn keep(plan: &Plan, inside: &[String]) -> u8 {
 
 fn begin(plan: &Plan, inside: &[String]) -> Result<(Pid, Signals), LaunchError> {
     let failed = |what: &'static str| move |error: io::Error| LaunchError::new("it cannot be started", format!("{what}: {error}"));
-    // Without it, what the program's children start would be nobody's; so it is not optional.
+    // Without it, orphans of the program would escape; so it is not optional.
     set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| failed("becoming the reaper of its processes")(error.into()))?;
     let (woken, wake) = UnixStream::pair().map_err(failed("making a pipe for signals"))?;
     let signals =
@@ -62,7 +62,7 @@ fn begin(plan: &Plan, inside: &[String]) -> Result<(Pid, Signals), LaunchError> 
     let mut command = Command::new("/proc/self/exe");
     command.arg0("gnomon").args(inside).stdin(Stdio::inherit());
     let child = command.spawn().map_err(failed("starting the process that becomes it"))?;
-    // The program alone reads what it is told.
+    // Only the program reads standard input.
     let nothing = File::open("/dev/null").map_err(failed("opening /dev/null"))?;
     rustix::stdio::dup2_stdin(nothing).map_err(|error| failed("closing standard input")(error.into()))?;
     let child = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -90,7 +90,7 @@ enum Next {
     Wait,
     /// The program has ended; its exit code.
     Ended(u8),
-    /// It was asked to see to its end.
+    /// Asked to end the program.
     Asked,
     /// The reader of the program's output is gone.
     Alone,
@@ -102,7 +102,7 @@ fn stay(plan: &Plan, child: Pid, signals: &mut Signals) -> u8 {
         match wait_for(child, signals, deadline) {
             Next::Ended(code) => break code,
             Next::Asked if deadline.is_none() => {
-                // The group first: whoever is in it hears of it at the same moment.
+                // The group first, so that all its members get the signal at the same moment.
                 let _ = kill_process_group(child, Signal::TERM);
                 tree::signal(Signal::TERM);
                 deadline = Some(Instant::now() + Duration::from_millis(plan.grace_ms));
@@ -141,7 +141,7 @@ fn wait_for(child: Pid, signals: &mut Signals, deadline: Option<Instant>) -> Nex
     for signal in signals.pending() {
         asked |= signal != SIGCHLD;
     }
-    // Whoever became ours by the end of their parents is asked as well how they ended, or they would stay.
+    // Orphans that were reparented to this process are reaped as well.
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         if pid == child {
             return Next::Ended(code(status));

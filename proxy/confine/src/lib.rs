@@ -1,6 +1,6 @@
 //! Runs a program that is not trusted: the very file that was pinned, confined by the kernel, and never left behind.
 //!
-//! Two processes come of one [`Plan`]. The *keeper* ([`keep`]) stays: it is told when whoever reads the program's output is
+//! Two processes come of one [`Plan`]. The *keeper* ([`keep`]) stays: it learns when the reader of the program's output is
 //! gone, however that ended, and then ends everything that the program started. Its child ([`enter`]) takes every right
 //! away from itself, one layer after the other, says on standard error which of them hold ([`Report`]), and becomes the
 //! program. Where a cgroup is delegated ([`settle()`]), each such pair has one below it with bounds of its own.
@@ -9,7 +9,7 @@
 //! folder of its own; it reaches no network and no local socket unless the plan says so. What a kernel cannot enforce is
 //! named, and a plan that demands it ([`Demand::Enforced`]) is not carried out.
 //!
-//! What it deliberately does not do: hide that files exist (paths that may not be read can still be looked up), filter
+//! It deliberately does not hide that files exist (paths that may not be read can still be looked up), filter
 //! addresses, or use namespaces, which many hosts refuse to users without rights and which put more of the kernel within
 //! the program's reach. It contains no `unsafe`: each step is a program of its own instead of code between fork and exec.
 #![deny(missing_docs)]

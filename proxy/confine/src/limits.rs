@@ -33,7 +33,7 @@ pub(crate) fn apply(limits: Limits, uid: u32) -> Result<(), String> {
     ];
     let mut first = Ok(());
     for (resource, most) in wanted {
-        // Somebody may have set less.
+        // A lower limit may be set already.
         let most = rustix::process::getrlimit(resource).maximum.map_or(most, |old| old.min(most));
         if let Err(error) = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
             && first.is_ok()

@@ -2,7 +2,7 @@
 //!
 //! A launcher (`npx`, `uv run`) is pinned by nothing that is known of the launcher itself. So it is run offline, in the
 //! lock file's folder, and only while what is installed there is what the lock file says. Whether the files of a package
-//! are those that its integrity hash was made of is checked by whoever installed it (`npm ci`, `uv sync --frozen`), not
+//! are those that its integrity hash was made of is checked at installation (`npm ci`, `uv sync --frozen`), not
 //! here: keep the folder out of other users' reach.
 
 use serde::{Deserialize, Serialize};
@@ -110,7 +110,7 @@ fn read(path: &Path) -> Result<String, LockError> {
 /// Holds a package against its lock file, and against what is installed beside that.
 ///
 /// # Errors
-/// It is not locked, or something else is installed.
+/// If it is not locked, or another version is installed.
 pub fn locked(package: &Package) -> Result<(), LockError> {
     let path = &package.lockfile;
     let (name, version) = (package.name.as_str(), package.version.as_str());

@@ -1,4 +1,4 @@
-//! Files that must be as they were when somebody looked at them.
+//! Files whose content must match a digest taken earlier.
 
 use crate::{LaunchError, lockfile::Package};
 use rustix::fs::OFlags;
@@ -31,7 +31,7 @@ impl Digest {
     /// The digest of all bytes that are left to read.
     ///
     /// # Errors
-    /// Those of the reader.
+    /// An error of the reader.
     pub fn of(reader: &mut impl Read) -> io::Result<Self> {
         let mut hash = Sha256::new();
         let mut chunk = vec![0; CHUNK];
@@ -104,7 +104,7 @@ impl Pins {
 /// An error of verifying a pinned file.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// It holds something else.
+    /// The content has another digest.
     #[error("{path} is not the file that is pinned: expected sha256 {expected}, found {found}", path = path.display())]
     Changed {
         /// The file.
@@ -114,13 +114,13 @@ pub enum PinError {
         /// The digest found.
         found: Digest,
     },
-    /// It can be changed between the look at it and its use.
+    /// The file can be changed between the check and its use.
     #[error("{path} is pinned, but its group or everybody may write to it; chmod go-w it", path = path.display())]
     Writable {
         /// The file.
         path: PathBuf,
     },
-    /// It cannot be looked at.
+    /// The file cannot be read.
     #[error("{path} is pinned and cannot be read: {cause}", path = path.display())]
     Unreadable {
         /// The file.

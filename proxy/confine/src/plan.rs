@@ -40,7 +40,7 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
-    /// None: no socket can be made but pairs of its own.
+    /// No network: no sockets but socket pairs.
     None,
     /// Any address over IPv4 and IPv6, this host included.
     Internet,

@@ -17,7 +17,7 @@ pub enum Report {
         /// The layers that are missing, and why.
         missing: Vec<Missing>,
     },
-    /// It is not executed.
+    /// The program is not executed.
     Refused(LaunchError),
 }
 
@@ -89,14 +89,14 @@ pub enum Weight {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{why}")]
 pub struct LaunchError {
-    /// For whoever may know nothing of this host: without paths.
+    /// The cause without paths, for readers who should learn nothing of this host.
     pub told: String,
-    /// For the log.
+    /// The cause, for the log.
     pub why: String,
 }
 
 impl LaunchError {
-    /// An error whose cause is told in general terms.
+    /// An error; `told` is its cause in general terms.
     pub(crate) fn new(told: &str, why: impl fmt::Display) -> Self {
         Self { told: told.to_owned(), why: why.to_string() }
     }
@@ -112,7 +112,7 @@ impl Report {
     /// Writes it to standard error.
     ///
     /// # Errors
-    /// Nobody reads it.
+    /// If standard error has no reader.
     pub fn write(&self) -> io::Result<()> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');

@@ -1,4 +1,4 @@
-//! Becoming somebody without rights, for good.
+//! Switching to a user without privileges, for good.
 
 use crate::plan::Account;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The reason that programs have no control group of their own.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsettled {
-    /// It is another's to divide.
+    /// The cgroup is not delegated to gnomon.
     #[error("the cgroup {} is not delegated to gnomon (systemd: Delegate=memory pids)", .0.display())]
     NotDelegated(PathBuf),
     /// The kernel bounds nothing there.
@@ -38,7 +38,7 @@ pub enum Unsettled {
     Controller {
         /// The cgroup.
         path: PathBuf,
-        /// Of [`CONTROLLERS`], the first that is not there.
+        /// The first of [`CONTROLLERS`] that is missing.
         lacking: &'static str,
     },
     /// Other processes are in it, and would be bounded or in the way.
@@ -54,7 +54,7 @@ pub enum Unsettled {
     System {
         /// The action that failed.
         action: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
         /// The system's answer.
         cause: io::Error,
@@ -119,7 +119,7 @@ fn move_in(parent: &Path, leaf: &Path) -> Result<(), Unsettled> {
         let mut ours = tree::descendants();
         ours.insert(std::process::id().cast_signed());
         if let Some(process) = there.iter().find(|process| !ours.contains(process)) {
-            // One of ours that ended meanwhile is no longer there when it is asked again.
+            // A cgroup of ours that ended meanwhile is gone when it is asked again.
             if processes(parent).contains(process) {
                 return Err(Unsettled::Shared { path: parent.to_owned(), process: *process });
             }

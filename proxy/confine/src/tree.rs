@@ -1,4 +1,4 @@
-//! Everything that comes of this process, whoever its parents were.
+//! All descendants of this process, those that were reparented included.
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use std::{
@@ -47,7 +47,7 @@ pub(crate) fn signal(signal: Signal) {
 
 fn send(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
-        // It may have ended just now. Its number is not given to another, as nobody has asked yet how it ended.
+        // It may have ended just now. Its number is not reused before it is reaped.
         let _ = kill_process(pid, signal);
     }
 }

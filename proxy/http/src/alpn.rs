@@ -11,11 +11,11 @@ use smol_str::SmolStr;
 
 use crate::Alpn;
 
-/// How long an upstream's choice is believed. Servers change protocol on deployments, not by the
+/// How long an upstream's choice is cached. Servers change protocol on deployments, not by the
 /// minute, and a stale answer is noticed anyway.
 pub const ALPN_TTL: Duration = Duration::from_secs(600);
 
-/// How many upstreams an [`AlpnCache`] remembers unless told otherwise.
+/// The default capacity of an [`AlpnCache`], upstreams.
 pub const ALPN_CAPACITY: usize = 4096;
 
 /// (host, port) → the protocol that the upstream chose when it was offered both.

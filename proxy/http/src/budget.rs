@@ -1,9 +1,9 @@
-//! How many connections to upstreams there may be at a time, whoever opens them.
+//! The limit on concurrent connections to upstreams, shared by all that dial.
 //!
 //! A process has so many descriptors, and its listeners, its ledger and its metrics need some of them whatever its clients
 //! do. So each connection to an upstream takes a place here before it is dialled. Where places are short, idle connections
-//! are closed first: the principal's own where it has its share, else those of whoever has most. Then whoever holds most is
-//! refused, and nobody else.
+//! are closed first: the principal's own where it has its share, else those of the principal with most. Then only the principal with most
+//! is refused.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -22,7 +22,7 @@ const TIMES_FREE: usize = 1;
 const CLOSES: Duration = Duration::from_millis(500);
 /// One in so many idle connections is closed at a time, as finding them takes a look at all.
 const CLOSED_AT_ONCE: usize = 16;
-/// Connections without a request where nobody sets a bound.
+/// The default bound on connections without a request.
 const MOST_IDLE: usize = 1024;
 
 /// Places for connections to upstreams, shared by all dialers and pools of a process.
@@ -42,11 +42,11 @@ pub struct UpstreamBudget {
 pub struct UpstreamCounts {
     /// Connections that are open or being opened.
     pub open: usize,
-    /// How many there may be.
+    /// The bound on connections.
     pub most: usize,
     /// The open ones that carry no request.
     pub idle: usize,
-    /// How many of those there may be.
+    /// The bound on those.
     pub most_idle: usize,
     /// Dials that were refused for want of a place.
     pub refused: u64,
@@ -117,7 +117,7 @@ impl UpstreamBudget {
                 Refused::OverShare => Whose::This(principal),
                 Refused::Full => Whose::Biggest,
             });
-            // What is closed gives its place back once its task has run.
+            // A closed connection frees its place once its task has run.
             if closed == 0 && Instant::now() >= until || timeout_at(until, freed).await.is_err() {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 return Err(refused);
@@ -130,7 +130,7 @@ impl UpstreamBudget {
         self.places.take(principal).ok()
     }
 
-    /// Closes idle connections because the system is out of descriptors, of whoever has most. How many were closed.
+    /// Closes idle connections of the principals with most because the system is out of descriptors. Returns how many were closed.
     pub fn shed(&self) -> usize {
         self.reclaim(Whose::Biggest)
     }

@@ -1,8 +1,7 @@
-//! gnomon's own requests: for the documents of identity providers and of APIs, and to whoever collects events.
+//! gnomon's own requests: for the documents of identity providers and of APIs, and to collectors of events.
 //!
-//! What holds of all of them is decided here: whom TLS trusts and what is never dialled (by the pools), how much of an answer is
-//! read, how long all of it may take, and that no redirection is followed: where one leads is told, and not gone to. What a
-//! status means is the caller's to say.
+//! The rules common to them are decided here: the roots of TLS and the addresses never dialled (by the pools), the bytes read of an answer,
+//! the timeout of the whole, and that no redirection is followed, only reported. What a status means is up to the caller.
 
 use crate::{
     Alpn, AlpnCache, Destination, Dialer, InvalidDestination, PoolOptions, Pools, Scheme, SendError, UpstreamBody, UpstreamTls, Whole,
@@ -35,11 +34,11 @@ pub struct Client {
 pub struct Bounds {
     /// Most bytes of the answer's body.
     pub answer: usize,
-    /// How long all may take, from resolving the name to the answer's last byte.
+    /// The timeout of the whole request, from resolving the name to the answer's last byte.
     pub patience: Duration,
 }
 
-/// An error of a request. The texts name neither the request nor what is secret in it.
+/// An error of a request. The texts name neither the request nor its secrets.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ClientError {
     /// The request's URI names no scheme that can be asked.
@@ -131,7 +130,7 @@ impl Answer {
         Some(String::from_utf8_lossy(place.as_bytes()).chars().filter(|c| !c.is_control()).take(MAX_PLACE).collect())
     }
 
-    /// How long the server wants to be left alone, where it says so in seconds (RFC 9110 section 10.2.3).
+    /// The delay that `Retry-After` asks for, if given in seconds (RFC 9110 section 10.2.3).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)

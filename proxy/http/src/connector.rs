@@ -60,7 +60,7 @@ pub(crate) struct HandOver {
 }
 
 impl HandOver {
-    /// Offers a connection. Within a tokio runtime a timer closes what nobody takes; outside, the next offer does.
+    /// Offers a connection. Within a tokio runtime a timer closes it if it is not taken; outside, the next offer does.
     pub(crate) fn put(&self, dest: &Destination, stream: UpstreamStream) {
         let offer = Offer {
             key: dest.key().clone(),
@@ -106,7 +106,7 @@ impl Offer {
     }
 
     fn fits(&self, key: &PoolKey, scheme: Scheme, authority: &Authority) -> bool {
-        // What was not asked for a name yet, and is at the address that is wanted, fits each name.
+        // A connection that no name was asked over yet, to the wanted address, fits each name.
         let any_name = !self.shaken() && key.address.is_some();
         self.scheme == scheme && self.key == *key && (any_name || self.authority == *authority)
     }

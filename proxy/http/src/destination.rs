@@ -1,4 +1,4 @@
-//! Where a request goes, and which connections may carry it.
+//! The destination of a request, and the connections that may carry it.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) struct PoolKey {
     pub(crate) through: Option<ConnectHead>,
 }
 
-/// Which connections may carry a request: those of one lane.
+/// The key of the connections that may carry a request: those of one lane.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct LaneKey {
     pub(crate) key: PoolKey,
@@ -76,7 +76,7 @@ pub struct InvalidDestination(String);
 
 impl Destination {
     /// A destination. `host` is a name or an IP address (IPv6 with or without brackets); `principal`
-    /// is whoever the connection belongs to, and is only ever compared.
+    /// owns the connection, and is only ever compared.
     ///
     /// # Errors
     /// When the host cannot be in a URI.
@@ -135,7 +135,7 @@ impl Destination {
         self.to_a_proxy
     }
 
-    /// The same destination, but behind a proxy at the fixed address, which is asked for a tunnel.
+    /// The same destination, but through a tunnel of the proxy at the fixed address.
     #[must_use]
     pub fn through(mut self, head: Option<ConnectHead>) -> Self {
         self.key.through = head;
@@ -172,7 +172,7 @@ impl Destination {
         self.key.alpn
     }
 
-    /// The principal for whom connections are kept.
+    /// The principal that owns the connections.
     #[must_use]
     pub fn principal(&self) -> &Arc<str> {
         &self.key.principal

@@ -24,7 +24,7 @@ use crate::{
 
 /// How long an attempt has before the next address is tried beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
-/// How many getaddrinfo calls may be under way unless told otherwise: each holds a thread until the resolver gives up.
+/// The default bound on concurrent getaddrinfo calls: each holds a thread until the resolver gives up.
 pub const MAX_LOOKUPS: usize = 192;
 /// The longest DNS name in text form (RFC 1035 section 2.3.4).
 const MAX_HOST: usize = 253;
@@ -38,9 +38,9 @@ pub struct DialOptions {
     pub connect_timeout: Duration,
     /// The addresses that are never dialled. None where an operator alone names the servers, whose addresses may be any.
     pub forbidden: Option<ForbiddenAddresses>,
-    /// How many connections there may be, with those of other dialers that share it. Unbounded by default.
+    /// The budget of connections, shared with other dialers. Unbounded by default.
     pub budget: Arc<UpstreamBudget>,
-    /// How many names may be looked up at a time, [`MAX_LOOKUPS`] by default. One principal alone has at most two thirds.
+    /// The bound on concurrent name lookups, [`MAX_LOOKUPS`] by default. One principal alone has at most two thirds.
     pub lookups: usize,
 }
 
@@ -62,13 +62,13 @@ pub struct Dialer {
     options: Arc<DialOptions>,
     lookups: Arc<Lookups>,
     from: DialOrigin,
-    /// The principal for whom connections are made.
+    /// The principal that connections are made for.
     principal: Arc<str>,
     /// The time for resolving and connecting, in place of the options'.
     patience: Option<Duration>,
 }
 
-/// The namespace and user that connections are made from, and for whom.
+/// The namespace and user that connections are made from, and the principal that they are made for.
 #[derive(Clone, Default)]
 struct DialOrigin {
     near: NearEnd,
@@ -140,7 +140,7 @@ pub enum DialError {
         host: SmolStr,
         /// Connections to upstreams now.
         open: usize,
-        /// How many there may be.
+        /// The bound.
         most: usize,
         /// The bound that was reached.
         refused: gnomon_shares::Refused,
@@ -156,7 +156,7 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Whether it is the address that cannot be reached, so that a program would try another one.
+    /// True if the address itself cannot be reached, so that a program would try another one.
     #[must_use]
     pub fn is_of_the_address(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Timeout { .. } | Self::Unreachable { .. })
@@ -212,7 +212,7 @@ impl Dialer {
     /// The socket has TCP_NODELAY set.
     ///
     /// # Errors
-    /// Each [`DialError`] says what went wrong in one line. Of several addresses the last failure is told.
+    /// Each [`DialError`] says what went wrong in one line. Of several addresses the last failure is returned.
     pub async fn tcp(&self, host: &str, port: u16) -> Result<UpstreamTcp, DialError> {
         let limit = self.limit();
         let attempt = async {
@@ -223,7 +223,7 @@ impl Dialer {
         timeout(limit, attempt).await.unwrap_or_else(|_| Err(DialError::Timeout { host: SmolStr::new(host), port, limit }))
     }
 
-    /// Connects to one of the addresses of `host`, which somebody has resolved; each a short while after the one before.
+    /// Connects to one of the resolved addresses of `host`; each attempt starts a short while after the one before.
     ///
     /// # Errors
     /// As [`tcp`](Self::tcp).
@@ -290,7 +290,7 @@ impl Dialer {
         }
     }
 
-    /// The addresses that nobody need be asked for: none for a name that is to be looked up.
+    /// The addresses that need no lookup; none for a name that is to be resolved.
     fn written_down(&self, host: &str, port: u16) -> Result<Option<Vec<SocketAddr>>, DialError> {
         let host = unbracketed(host);
         let fits = |o: &&ResolveOverride| o.port == port && o.host.eq_ignore_ascii_case(host);
@@ -357,7 +357,7 @@ impl Dialer {
                     others.next();
                     attempts.spawn(connect_one(from.clone(), next, place));
                 }
-                // The attempts that are under way have places; the next one waits for theirs.
+                // Attempts in progress have places; the next one waits for theirs.
                 None if !attempts.is_empty() => {}
                 None => return Err(failure.unwrap_or(DialError::Unreachable { address: first, cause: "no attempt finished".to_owned() })),
             }
@@ -384,7 +384,7 @@ impl Dialer {
 }
 
 async fn connect_one(from: DialOrigin, address: SocketAddr, place: Share) -> Result<UpstreamTcp, DialError> {
-    // Where nobody opens sockets for us, nobody tells us users either whose filters differ from ours.
+    // Without a sensor that opens sockets, users whose filters differ from ours are not known either.
     let socket = match (from.near, from.sockets.get()) {
         (NearEnd { netns: None, user: None }, _) | (NearEnd { netns: None, .. }, None) => None,
         _ => Some(from.socket(address).await?),

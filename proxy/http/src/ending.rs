@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Which request of a client's connection it is.
+/// The position of a request on a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asks {
     /// The first request of a client's connection: without us it would have a connection of its own.
@@ -27,7 +27,7 @@ pub(crate) enum Asks {
 #[derive(Debug, Default)]
 pub struct ClientEnd {
     ended: AtomicBool,
-    /// Whether it has asked anything.
+    /// True once the client has sent a request.
     asked: AtomicBool,
     /// The waker of the connection that answers.
     waker: AtomicWaker,
@@ -40,7 +40,7 @@ impl ClientEnd {
         self.waker.wake();
     }
 
-    /// Whether it has.
+    /// True once the client has ended its side.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
@@ -106,7 +106,7 @@ impl Serves {
     }
 }
 
-/// A connection to a server that is told of its client's end.
+/// A connection to a server that is closed for writing when its client's side ends.
 #[derive(Debug)]
 pub(crate) struct Ending<S> {
     inner: S,

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Which addresses are refused. Link-local, cloud metadata, unspecified, multicast and broadcast
+/// The addresses that are refused. Link-local, cloud metadata, unspecified, multicast and broadcast
 /// addresses always are; the listeners are what the process knows about itself.
 #[derive(Debug, Clone, Default)]
 pub struct ForbiddenAddresses {

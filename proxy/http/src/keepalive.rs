@@ -21,7 +21,7 @@ const PROBES: u32 = 15;
 /// Turns on probes of a connection while it is idle.
 ///
 /// # Errors
-/// What `setsockopt(2)` says.
+/// The error of `setsockopt(2)`.
 pub fn watch(connection: impl AsFd) -> io::Result<()> {
     let connection = connection.as_fd();
     sockopt::set_tcp_keepidle(connection, EVERY)?;

@@ -4,7 +4,7 @@
 //! `gnomon-tls`'s. Towards upstreams: [`Dialer`] connects to an address that was checked after resolving, [`UpstreamTls`]
 //! verifies it, [`Pools`] keeps the connections apart by principal. What gnomon asks on its own account goes through [`client`].
 //!
-//! It deliberately judges nothing and knows no MCP: what a request means is decided above it.
+//! It deliberately judges nothing and knows no MCP: the meaning of a request is decided above it.
 //!
 //! ```
 //! use gnomon_http::{DialOptions, Dialer, UpstreamTls, client::{Bounds, Client}};
@@ -19,7 +19,7 @@
 //! ```
 //!
 //! The trade-off: pooling is our own, over hyper's connections. hyper-util's client was simpler, but it keeps one HTTP/2
-//! connection for each destination, and nobody can have its idle connections closed for others. The pools stay apart by
+//! connection for each destination, and its idle connections cannot be closed to make room for others. The pools stay apart by
 //! principal because an upstream may authenticate the connection rather than the request.
 
 mod abort;

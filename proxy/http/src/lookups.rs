@@ -1,7 +1,7 @@
 //! Looking up names: as the system does it (`getaddrinfo`), bounded, once for all who ask for a name at the same time.
 //!
 //! Each lookup holds a thread until the system's resolver gives up, which it cannot be asked to. So a principal can have
-//! only a share of them under way, and names that name servers leave hanging stop nobody else's. An answer is remembered
+//! only a share of them in progress, and a name server that does not answer delays no other principal's lookups. An answer is remembered
 //! for some seconds, and used for longer where a newer one cannot be had in time.
 
 use parking_lot::{Mutex, MutexGuard};
@@ -23,14 +23,13 @@ pub(crate) const MAX_ADDRESSES: usize = 16;
 const TIMES_FREE: usize = 2;
 /// How many names' addresses are remembered.
 const REMEMBERED: usize = 1024;
-/// How long an answer is as good as a new one. The system does not tell how long it is valid.
+/// How long an answer counts as fresh. The resolver does not return a TTL.
 const FRESH: Duration = Duration::from_secs(5);
-/// How long it is better than none.
+/// How long a stale answer is preferred to none.
 const STALE: Duration = Duration::from_secs(600);
-/// How long a name that was not found in time is not waited for again, so that of requests that come one after the other only the
-/// first waits.
+/// How long a name that timed out is not waited for again, so that of consecutive requests only the first waits.
 const SILENT: Duration = Duration::from_secs(5);
-/// How long a new answer is waited for where there is an old one.
+/// How long a refresh is waited for while there is a stale answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The system's answer: addresses, or the error.
@@ -49,7 +48,7 @@ pub(crate) struct Lookups {
     shares: Arc<Shares>,
     resolver: Resolver,
     known: Cache<SmolStr, (Arc<[IpAddr]>, Instant)>,
-    /// Names that were not found in time, for whom, and when. Nobody's lookups that wait for their share make others' names silent.
+    /// Names that timed out, by principal, and when. Lookups that only wait for their share mark no names as silent for others.
     silent: Cache<(Arc<str>, SmolStr), Instant>,
     under_way: Mutex<HashMap<SmolStr, watch::Receiver<Option<Answer>>>>,
 }
@@ -70,7 +69,7 @@ impl Lookups {
         })
     }
 
-    /// The addresses of a name, in the system's order. Waits as long as the principal has its share of lookups under way.
+    /// The addresses of a name, in the system's order. Waits while the principal has its share of lookups in progress.
     pub(crate) async fn addresses(self: &Arc<Self>, principal: &Arc<str>, name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         let name = SmolStr::new(name.to_ascii_lowercase());
         let old = self.known.get(&name).filter(|(_, since)| since.elapsed() < STALE);
@@ -128,7 +127,7 @@ impl Lookups {
         said.ok().flatten().unwrap_or_else(|| Err("the lookup was broken off".into()))
     }
 
-    /// The share moves into the thread: a lookup that outlives whoever asked still counts.
+    /// The share moves into the thread: a lookup that outlives its caller still counts.
     fn start(self: &Arc<Self>, name: SmolStr, share: Share, tell: watch::Sender<Option<Answer>>) {
         let lookups = self.clone();
         drop(tokio::task::spawn_blocking(move || {

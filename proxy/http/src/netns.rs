@@ -1,8 +1,8 @@
-//! The near end of a connection to a server: from which network namespace it is made, and as whom.
+//! The near end of a connection to a server: its network namespace and its user.
 //!
-//! What a program in a container asked for is to be reached from where it stands, where loopback, routes and filters are
+//! The upstream of a program in a container must be dialled from its own namespace, where loopback, routes and filters are
 //! the container's; and what the host's filters refuse to a user must not be reached by way of us. Entering a namespace
-//! and acting as a user takes privileges that the proxy does not have, so somebody else opens the sockets; that they are
+//! and acting as a user takes privileges that the proxy does not have, so the sensor opens the sockets; that they are
 //! used from here makes no difference to the kernel.
 
 use std::io;
@@ -26,9 +26,9 @@ pub struct HostUser {
 /// The network namespace that a connection is made from, and the user. By default our own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct NearEnd {
-    /// None: our own namespace.
+    /// The network namespace; none: our own.
     pub netns: Option<NetNs>,
-    /// None: ourselves.
+    /// The user; none: ourselves.
     pub user: Option<HostUser>,
 }
 

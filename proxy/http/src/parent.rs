@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 pub use gnomon_wire::connect::MAX_HEAD as MAX_CONNECT_HEAD;
 
-/// How long the other proxy may take: it connects to the server meanwhile.
+/// The timeout of the other proxy's answer: it connects to the server meanwhile.
 const ANSWERS: Duration = Duration::from_secs(60);
 
 /// A request for a tunnel, as its client wrote it. Credentials may be in it, so it is never shown.
@@ -35,9 +35,9 @@ pub enum ConnectRequest {
     Whole {
         /// The head, to be sent on.
         head: ConnectHead,
-        /// Host that is asked for, without brackets.
+        /// Target host, without brackets.
         host: String,
-        /// Port that is asked for.
+        /// Target port.
         port: u16,
     },
     /// More bytes are needed.
@@ -68,7 +68,7 @@ impl ConnectHead {
         }
     }
 
-    /// How many bytes it has.
+    /// The length in bytes.
     #[must_use]
     pub fn length(&self) -> usize {
         self.0.len()
@@ -77,12 +77,12 @@ impl ConnectHead {
     /// Asks the proxy at the other end of a connection. Nothing that follows the head of its answer is read.
     ///
     /// # Errors
-    /// It does not answer within 60 s, or breaks off, or its head is longer than [`MAX_CONNECT_HEAD`].
+    /// If the proxy does not answer within 60 s, hangs up, or its head is longer than [`MAX_CONNECT_HEAD`].
     pub async fn ask(&self, proxy: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<ConnectAnswer> {
         let asked = async {
             proxy.write_all(&self.0).await?;
             let mut head = Vec::with_capacity(256);
-            // Byte by byte, as what follows belongs to somebody else; it is a few hundred bytes, once a connection.
+            // Byte by byte, as the bytes after the head belong to the tunnel; it is a few hundred bytes, once a connection.
             while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
                 if head.len() == MAX_CONNECT_HEAD {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "an answer with too long a head"));

@@ -55,7 +55,7 @@ impl UpstreamTls {
     }
 }
 
-/// Accepts any certificate, for a handshake after which nothing is said.
+/// Accepts any certificate, for a handshake after which no data is sent.
 #[derive(Debug)]
 struct Unverified(WebPkiSupportedAlgorithms);
 

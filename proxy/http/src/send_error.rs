@@ -1,4 +1,4 @@
-//! What can go wrong between handing a request to [`Pools`](crate::Pools) and its response head.
+//! Errors between handing a request to [`Pools`](crate::Pools) and its response head.
 
 use std::error::Error;
 

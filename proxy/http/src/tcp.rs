@@ -19,10 +19,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Bytes that come so long after those before them may have waited for their acknowledgement: the kernel holds one back for 40 ms or
-/// more (`TCP_DELACK_MIN`), some of which is over before we look.
+/// more (`TCP_DELACK_MIN`), some of which has passed before we look.
 const HELD_UP: Duration = Duration::from_millis(30);
 
-/// Whether answers of a server were seen to be held up. Connections to one server share it.
+/// Whether delayed answers of a server were seen. Connections to one server share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeldUp(Arc<AtomicBool>);
 
@@ -31,7 +31,7 @@ pub(crate) struct HeldUp(Arc<AtomicBool>);
 enum Heard {
     Nothing,
     Bytes,
-    /// No more bytes, since then.
+    /// No more bytes since then.
     Waiting(Instant),
 }
 
@@ -51,7 +51,7 @@ impl UpstreamTcp {
         Self { tcp, heard: Heard::Nothing, held_up: HeldUp::default(), _place: place }
     }
 
-    /// Remembers here what is seen of the server.
+    /// Sets where observations of the server are remembered.
     pub(crate) fn remember_in(&mut self, held_up: HeldUp) {
         self.held_up = held_up;
     }

@@ -29,8 +29,8 @@ const NAMES_SHOWN: usize = 3;
 
 /// Client configurations that share roots and resumption; one for each list of protocols offered.
 ///
-/// They are made when they are first needed: reading what the system trusts takes milliseconds and some hundred files,
-/// which whoever speaks to plain HTTP only need not wait for.
+/// They are made on first use: reading the system's roots takes milliseconds and some hundred files, which connections without TLS need not
+/// wait for.
 #[derive(Debug, Clone)]
 pub struct UpstreamTls(Arc<Shared>);
 
@@ -78,7 +78,7 @@ pub enum TlsSetupError {
     NotARoot {
         /// The file.
         path: PathBuf,
-        /// Which certificate of the file, from 1.
+        /// The position of the certificate in the file, from 1.
         index: usize,
         /// The error.
         cause: String,
@@ -100,7 +100,7 @@ pub enum UpstreamTlsError {
         /// The reason in plain words: "expired 2024-01-01", "unknown issuer", "not valid for name x".
         reason: String,
     },
-    /// The upstream speaks none of the protocols offered, or another one than asked for.
+    /// The upstream speaks none of the protocols offered, or another one than required.
     #[error("upstream does not speak the application protocol that was offered")]
     Protocol,
     /// The handshake did not end in time.
@@ -139,7 +139,7 @@ impl UpstreamTls {
         Ok(Self(Arc::new(Shared { builder, trusted, configs: OnceLock::new() })))
     }
 
-    /// Makes what the first handshake needs. It blocks for milliseconds, while the system's certificates are read.
+    /// Prepares the first handshake. It blocks for milliseconds, while the system's certificates are read.
     pub fn prepare(&self) {
         self.configs();
     }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http_body::SizeHint;
 
-/// Most bytes that are set aside for what a peer merely says that it will send.
+/// Most bytes that are allocated for a length that a peer only declares.
 const MOST_AHEAD: u64 = 1 << 20;
 
 /// The pieces of one body. Most bodies come in one, which is then not copied.
@@ -47,13 +47,13 @@ impl Whole {
         Ok(())
     }
 
-    /// How many bytes came.
+    /// The number of bytes received.
     #[must_use]
     pub fn len(&self) -> usize {
         self.first.as_ref().map_or(self.rest.len(), Bytes::len)
     }
 
-    /// Whether none did.
+    /// True if no byte was received.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,7 +1,7 @@
-//! How far upstreams may be ahead of whoever reads their answers, over HTTP/2.
+//! Flow control towards upstreams over HTTP/2: how many bytes they may send ahead of the reader.
 //!
 //! Flow control has two windows, one for each stream and one for the connection (RFC 9113 section 5.2). Where they are of one
-//! size, one answer that nobody reads stops all others of the connection. So a connection's window is the sum of its streams',
+//! size, one answer that is not read stops all others of the connection. So a connection's window is the sum of its streams',
 //! which bounds its streams, and what all connections may hold is bounded for each principal: the more it has, the less a
 //! further one gets.
 

@@ -1,4 +1,4 @@
-//! Whose a connection is, as far as that is known, and what follows from it.
+//! The owner of a connection, as far as it is known, and what follows from it.
 
 use crate::client_seats::ClientSeat;
 use gnomon_engine::Answer;
@@ -9,9 +9,9 @@ use gnomon_record::{Missing, Owned};
 use smol_str::SmolStr;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-/// How long a connection may take for a request's head, the time before it included, as long as nobody needs its seat.
+/// The timeout of a connection for a request's head, idle time before it included, while no other needs its seat.
 pub(crate) const SILENCE: Duration = Duration::from_secs(120);
-/// How long a client may take nothing of what it is answered, while the server's side is held open for it.
+/// The time for which a client may not read its answer, while the server's side is held open for it.
 pub(crate) const UNREAD: Duration = Duration::from_secs(300);
 
 /// A client's connection with the user, the owner and the seat that it has.
@@ -29,7 +29,7 @@ pub(crate) struct Asking {
 }
 
 impl Asking {
-    /// The principal for whom upstream connections are kept.
+    /// The principal that owns the upstream connections.
     pub fn principal(&self) -> Arc<str> {
         match &self.user {
             Some(user) => Arc::from(user.as_str()),
@@ -41,13 +41,12 @@ impl Asking {
         }
     }
 
-    /// From where its connections are made, and as whom: what the host's filters refuse to a user is not to be had by way
-    /// of us.
+    /// The network namespace and user that its connections are made from: the host's filters on a user must not be bypassed by way of us.
     pub fn near(&self, netns: Option<NetNs>) -> NearEnd {
         NearEnd { netns, user: self.owned.as_ref().map(|owned| HostUser { uid: owned.uid, gid: owned.gid }) }
     }
 
-    /// Opens the judged connection with what is known of it.
+    /// Opens the judged connection with the evidence so far.
     pub fn open(&self, inspector: &Arc<Inspector>, seen: Observation) -> (Connection, Answer) {
         let enforcement = self.owned.as_ref().map_or(Enforcement::Enforce, |owned| owned.enforcement);
         Connection::open_under(inspector, seen, enforcement)
@@ -69,7 +68,7 @@ impl Asking {
         seen.set(Field::Transport, "tcp");
         seen.set(Field::SourceAddress, self.client.ip().to_canonical().to_string());
         seen.set(Field::SourcePort, self.client.port());
-        // The process's user cannot be forged; whoever it authenticated as comes second.
+        // The process's user cannot be forged; the authenticated name comes second.
         if seen.text(Field::UserName).is_none() {
             seen.set_some(Field::UserName, self.user.clone());
         }
@@ -99,7 +98,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The same, once it is known as whom it authenticated, if it did.
+    /// The same, with the name that it authenticated as, if it did.
     pub fn asking(self, user: Option<SmolStr>) -> Asking {
         let Self { client, owned, missing, seat } = self;
         Asking { client, user, owned, missing, seat }

@@ -23,11 +23,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How long a connection above its user's share waits for a seat.
+/// The timeout of a connection's wait for a seat above its user's share.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a connection at rest may take to end once others need its seat.
+/// The time that an idle connection gets to end once others need its seat.
 const GOES: Duration = Duration::from_millis(100);
-/// How often it is told of a user that connections are above the share. Each is counted.
+/// The interval at which a user's connections above the share are reported. Each is counted.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// All seats of one proxy.
@@ -40,7 +40,7 @@ pub(crate) struct ClientSeats {
     waiting: Arc<Shares>,
     /// Shares of connections above their user's share that are passed on.
     beyond: Arc<Shares>,
-    /// When a user above the share was last reported.
+    /// The time of the last report on a user above the share.
     told: Mutex<HashMap<(Arc<str>, FlowOutcome), Instant>>,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct ClientSeats {
 pub(crate) struct ClientSeat {
     all: Arc<ClientSeats>,
     seated: Arc<Seated>,
-    /// True once what is inside of its tunnel is served as HTTP, by which the seat is given up.
+    /// True once its tunnel is served as HTTP, by which the seat may be given up.
     is_served: AtomicBool,
     whose: Mutex<Option<Share>>,
     /// The user whose share was asked for last.
@@ -57,7 +57,7 @@ pub(crate) struct ClientSeat {
 }
 
 impl ClientSeats {
-    /// So many seats in all, and so many for each user.
+    /// The seats: `all` in total, `each` for each user.
     pub fn new(all: usize, each: usize) -> Arc<Self> {
         let bounds = |each| Bounds { all, each, times_free: 0 };
         Arc::new(Self {
@@ -85,7 +85,7 @@ impl ClientSeats {
         self.seats.silence_gives_up()
     }
 
-    /// Whether it is time to tell that this became of a connection above a user's share: not if that was told a moment ago.
+    /// True if this outcome of a connection above a user's share is to be reported: not if one was a moment ago.
     pub fn is_to_be_told(&self, user: Arc<str>, outcome: FlowOutcome) -> bool {
         let mut told = self.told.lock();
         told.retain(|_, when| when.elapsed() < TOLD_AGAIN);
@@ -141,13 +141,13 @@ impl ClientSeat {
         self.all.beyond.take(&user).ok()
     }
 
-    /// Whether it is time to tell that this became of a connection above the user's share: not if that was told a moment ago.
+    /// True if this outcome of a connection above the user's share is to be reported: not if one was a moment ago.
     pub fn is_to_be_told(&self, outcome: FlowOutcome) -> bool {
         let user = self.user().clone();
         self.all.is_to_be_told(user, outcome)
     }
 
-    /// Whose the connection is, as far as that is known: a user, else a source address.
+    /// The owner of the connection, as far as it is known: a user, else a source address.
     pub fn client(&self) -> Arc<str> {
         self.user().clone()
     }
@@ -156,7 +156,7 @@ impl ClientSeat {
         self.user.lock()
     }
 
-    /// A request of the connection begins, or what keeps its seat otherwise: nobody else gets it while this is held.
+    /// Begins a request, or other work that keeps the seat: the connection is not evicted while this is held.
     pub fn begin(&self) -> UnderWay {
         self.seated.begin()
     }
@@ -171,7 +171,7 @@ impl ClientSeat {
         self.seated.is_needed().await;
     }
 
-    /// Whether the connection was asked to give its seat up, for who counts those: true only once.
+    /// True, once, if the connection was asked to give its seat up: for its caller's counters.
     pub fn gave_up(&self) -> bool {
         self.seated.gave_up()
     }
@@ -181,12 +181,12 @@ impl ClientSeat {
         &self.seated
     }
 
-    /// Notes that what is inside of the connection's tunnel is served as HTTP from now on: [`seated`](Self::seated) gives its seat up.
+    /// Notes that the connection's tunnel is served as HTTP from now on: [`seated`](Self::seated) gives its seat up.
     pub fn is_served(&self) {
         self.is_served.store(true, Ordering::Relaxed);
     }
 
-    /// Runs what leads to requests, until others need the seat and nothing is under way. None: that was so.
+    /// Runs `work` that leads to requests, until others need the seat and no request is in progress. None: that was so.
     pub async fn until_needed<T>(&self, leads: impl Future<Output = T>) -> Option<T> {
         let mut leads: Pin<&mut _> = pin!(leads);
         tokio::select! {

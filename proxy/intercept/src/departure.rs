@@ -25,9 +25,9 @@ use tokio::{
 pub(crate) struct Departure {
     end: Arc<ClientEnd>,
     activity: Activity,
-    /// The connection is no longer HTTP: an end is whoever reads it to judge.
+    /// The connection is no longer HTTP: its reader judges the end.
     left_http: AtomicBool,
-    /// The first line of what came last, and that of the last request, once the connection is over.
+    /// The first lines of the last bytes and of the last request, once the connection has ended.
     last: OnceLock<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -42,7 +42,7 @@ impl Departure {
         self.end.has_ended()
     }
 
-    /// The first line of what the client said last, or as much of it as there was, up to 16 KiB. None while the connection is driven.
+    /// The first line of the client's last bytes, or as much of it as there was, up to 16 KiB. None while the connection is driven.
     pub fn last_line(&self) -> Option<&[u8]> {
         self.last.get().map(|(last, _)| last.as_slice())
     }
@@ -59,7 +59,7 @@ impl Departure {
 }
 
 /// A scanner for the ends of a connection's requests (RFC 9112 section 6.3): an end in the middle of one is a request that broke off. The library
-/// reads on as soon as it has a request, so whoever handles that one cannot tell.
+/// reads on as soon as it has a request, so the request's handler cannot tell.
 #[derive(Debug, Default)]
 struct Requests {
     at: At,
@@ -129,7 +129,7 @@ impl Requests {
         }
     }
 
-    /// The first line of what came last.
+    /// The first line of the last bytes.
     fn last(&mut self) -> Vec<u8> {
         let begun = self.at == At::Begin && !self.line.trim_ascii().is_empty();
         std::mem::take(if begun { &mut self.line } else { &mut self.first })
@@ -163,14 +163,14 @@ impl Requests {
     }
 }
 
-/// A client's connection whose end is noted, and not taken for the end of what is owed to the client.
+/// A client's connection whose end is noted, without ending the answers that it still gets.
 pub(crate) struct Noted<T> {
     inner: T,
     departure: Arc<Departure>,
     requests: Tells,
 }
 
-/// A reader of where requests end, which tells at its own end what came last.
+/// A scanner for the ends of requests, which reports the last bytes at its own end.
 struct Tells {
     requests: Requests,
     to: Arc<Departure>,
@@ -243,8 +243,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
     }
 }
 
-/// Drives a connection until it is over. `finish` is called once, when the client has ended its side: nothing new comes from it, so
-/// the connection ends with what is under way.
+/// Drives a connection until it ends. `finish` is called once, when the client has ended its side: nothing new comes from it, so
+/// the connection ends with the requests in progress.
 async fn driven<C: Future>(mut connection: Pin<&mut C>, departure: &Departure, finish: impl FnOnce(Pin<&mut C>)) -> C::Output {
     let mut finish = Some(finish);
     std::future::poll_fn(|cx| {

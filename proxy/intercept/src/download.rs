@@ -33,7 +33,7 @@ struct Passing {
     judging: Option<Bytes>,
     watched: Arc<Watched>,
     mode: Mode,
-    /// After what is ready, break off.
+    /// True if the body breaks off after the ready bytes.
     broken: bool,
     pairing: Option<Pairing>,
 }
@@ -43,7 +43,7 @@ struct Passing {
 pub(crate) enum Mode {
     /// Chunks pass; the exchange sees them.
     Watch,
-    /// Passes only what the exchange lets through.
+    /// Passes only the events that the exchange lets through.
     FilterEvents,
 }
 
@@ -147,7 +147,7 @@ impl Passing {
                 }
             }
         }
-        // Known length: whoever reads us may not ask again after the last byte.
+        // Known length: the reader may not poll again after the last byte.
         if !self.broken && self.rest.as_ref().is_some_and(Body::is_end_stream) {
             self.rest = None;
             self.end();

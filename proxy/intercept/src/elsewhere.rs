@@ -1,6 +1,6 @@
 //! Dialling for a program that believes to be connected, and so cannot try its next address itself.
 //!
-//! A program that is told its address is dead goes on to the next one of the same name: `localhost` is ::1 and then
+//! A program whose connect() fails goes on to the next address of the same name: `localhost` is ::1 and then
 //! 127.0.0.1, and a server may have an IPv6 address that leads nowhere. Here the connection is made already, so we do it
 //! in its place, where the name is known: from the ClientHello, or from the Host of a request. The name counts only where
 //! it leads to the address that the program asked for, so that it cannot be borrowed for another server. Nothing that the
@@ -20,18 +20,18 @@ use tokio::{
 const STAGGER: Duration = Duration::from_millis(200);
 /// How long the address itself is tried: as long as the kernel does by default (tcp(7), `tcp_syn_retries`), as the program would have waited.
 const AS_THE_KERNEL: Duration = Duration::from_secs(127);
-/// How long a program whose address is dead may take to say a name. One that waits for its server says none.
+/// The timeout for a program with a dead address to send a name. One that waits for its server sends none.
 const SAYS_A_NAME: Duration = Duration::from_millis(200);
-/// How long it may take to find out the addresses of a name.
+/// The timeout of resolving a name.
 const RESOLVE: Duration = Duration::from_secs(2);
-/// How often what a program has sent is looked at again while it is not all there.
+/// The interval at which a program's incomplete first bytes are examined again.
 const AGAIN: Duration = Duration::from_millis(5);
 /// Most bytes looked at for a name: a TLS record, or the head of a request.
 const LOOK: usize = 17 << 10;
 
-/// How long an address is refused where nobody was ever found: long enough for a program that tries its addresses again.
+/// The time for which an address that never answered is refused: long enough for a program that retries its addresses.
 const NOBODY: Duration = Duration::from_secs(30);
-/// How long an address is refused where somebody was found before, as a service that is started again is back soon.
+/// The time for which an address that has answered before is refused, as a restarted service is back soon.
 const NOBODY_FOR_NOW: Duration = Duration::from_secs(1);
 /// Most addresses that are remembered.
 const REMEMBERED: usize = 8192;
@@ -53,7 +53,7 @@ impl Reached {
         }
     }
 
-    /// How long an address is to be refused that cannot be reached.
+    /// The time for which an unreachable address is refused.
     pub fn refused_for(&self, netns: u64, address: SocketAddr) -> Duration {
         if self.0.get(&(netns, address)).is_some() { NOBODY_FOR_NOW } else { NOBODY }
     }
@@ -115,7 +115,7 @@ async fn another(dialer: &Dialer, original: SocketAddr, client: &TcpStream) -> O
     Some((server, SocketAddr::new(address.ip().to_canonical(), address.port())))
 }
 
-/// The name that the program says first, without taking it from what is there to be read.
+/// The first name that the program sends; its bytes stay to be read.
 async fn name(client: &TcpStream) -> Option<String> {
     let mut buffer = vec![0; LOOK];
     let mut seen = 0;

@@ -1,4 +1,4 @@
-//! What the first bytes of a connection say when they are not TLS that is read. Nothing is decided here: the tunnel
+//! Classifies the first bytes of a connection that are not TLS. Nothing is decided here: the tunnel
 //! does that.
 //!
 //! The bias: what some server would read as a request is not taken for another protocol. Servers differ in what they accept (Python's
@@ -16,7 +16,7 @@ const PROXY_HEADER: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Longest first line that is waited for, bytes.
 const LONGEST_LINE: usize = 16 << 10;
 
-/// Which HTTP the client speaks.
+/// The version of HTTP that the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speaks {
     Http1,
@@ -64,7 +64,7 @@ pub(crate) fn first_line(bytes: &[u8]) -> Line {
     let line = &bytes[begin..end.unwrap_or(bytes.len())];
     let (method, rest) = line.split_at(line.iter().position(|b| !is_token(*b)).unwrap_or(line.len()));
     if line.starts_with(b"PROXY ") && end.is_some() {
-        // What follows the header is for the server behind (HAProxy's PROXY protocol, version 1).
+        // The bytes after the header are for the server behind (HAProxy's PROXY protocol, version 1).
         return Line::Odd;
     }
     let strange = || match (names_http(line), end) {
@@ -85,7 +85,7 @@ pub(crate) fn first_line(bytes: &[u8]) -> Line {
         return strange();
     }
     if goes_on_behind_a_return(line) {
-        // Somebody may take a carriage return for the end of a line, and then what stands behind it is a head.
+        // A server may take a carriage return for the end of a line, and then what stands behind it is a head.
         return Line::Odd;
     }
     if end.is_none() {
@@ -137,7 +137,7 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r' | 0x1c..=0x1f | 0x85 | 0xa0)
 }
 
-/// Whether a server that spoke first spoke HTTP: an answer nobody asked for, or the SETTINGS that HTTP/2 servers send at once
+/// True if a server that spoke first spoke HTTP: an unsolicited answer, or the SETTINGS that HTTP/2 servers send at once
 /// (RFC 9113 section 3.4).
 pub(crate) fn server_says_http(heard: &[u8]) -> bool {
     let shared = heard.len().min(5);
@@ -179,7 +179,7 @@ pub(crate) fn asks_for_a_tunnel(request: &[u8]) -> bool {
     request.trim_ascii_start().starts_with(b"CONNECT ")
 }
 
-/// Whether the head of a request is there whole; of HTTP/2 there is nothing to wait for.
+/// True if the head of a request is complete; HTTP/2 needs no waiting.
 pub(crate) fn head_is_over(request: &[u8]) -> bool {
     request.starts_with(H2_PREFACE)
         || memchr::memmem::find(request, b"\r\n\r\n").is_some()
@@ -312,7 +312,7 @@ mod tests {
             b"\0\0\0\x25\0\x12\0\x03\0\0\0\x01\0\x06client\0\x07Apache Kafka",
             b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x0b\0\0\0",
         ] {
-            // Passed on at once, whether their line is over or not.
+            // Passed on at once, whether their line is complete or not.
             assert!(matches!(first_line(said), Line::Foreign | Line::Strange), "{said:?}");
             assert_eq!(last_line(said), Line::Foreign, "{said:?}");
         }

@@ -69,7 +69,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     );
     let watched = Watched::new(exchange, &route.shared.recorder, started, route.departure.clone());
     let misdirected = authority == Authority::Differs && route.sni.is_some();
-    // What will not be sent is read all the same, as its event is to say what it was.
+    // A request that will not be sent is read all the same, as its event is to describe it.
     let until = if misdirected || route.problem.is_some() { Until::Over } else { Until::Decided };
     let head = || parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let (ready, rest, account) = match hold(route, &watched, body, until, head).await {
@@ -123,7 +123,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     match sent {
         Ok(response) => {
             watched.answered();
-            // What there was no room for is counted as it is left unread.
+            // A passage for lack of room is counted when the body is left unread.
             if let Some(passage) = watched.with(|e| e.passed()).filter(|passage| *passage != Passage::NoRoom) {
                 route.shared.recorder.metrics().passed(passage);
             }
@@ -165,7 +165,7 @@ fn unsendable(route: &Route, watched: &Watched) -> Response<Download> {
 
 /// Most bytes of a refused body that are still read.
 const READ_OUT: usize = 1 << 20;
-/// How long they may take.
+/// The timeout of reading them out.
 const READ_OUT_TIME: Duration = Duration::from_secs(5);
 
 /// Reads the rest of a body whose answer is given already. A client that is still sending when its
@@ -234,11 +234,11 @@ fn server_of(route: &Route) -> &str {
     route.connection.seen().text(Field::ServerAddress).unwrap_or_else(|| route.destination.host())
 }
 
-/// Whether the request is for the server that its connection is for. Without SNI that is whom the client asked for as much as whom
-/// rules took it for, which may be one of its other names.
+/// Compares the server of the request with that of its connection. Without SNI both the name that the client asked for and the one that
+/// rules judged count, which may be one of its other names.
 fn authority(route: &Route, toward: Toward, request: &Request<Incoming>) -> Authority {
     if toward == Toward::Proxy {
-        // What it is to fetch is no word about the proxy.
+        // The URL to fetch says nothing about the proxy.
         return Authority::Agrees;
     }
     let Some(named) = named(request).map(normal_host) else { return Authority::Agrees };
@@ -270,19 +270,19 @@ enum Held {
     Broken,
 }
 
-/// How long the next piece of a held body may take: a client that stalls must not keep its seat.
+/// The timeout of a held body's next piece: a client that stalls must not keep its seat.
 const BODY_STALL: Duration = Duration::from_secs(60);
 
 async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<http_body::Frame<B::Data>, B::Error>> {
     std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
 }
 
-/// How long a body is read before anything is done.
+/// How far a body is read before the request goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
     /// Until the gate opens.
     Decided,
-    /// Until it is over: it goes nowhere.
+    /// To its end, as it will not be forwarded.
     Over,
 }
 
@@ -372,7 +372,7 @@ async fn piece(
     tokio::time::timeout(BODY_STALL, next_frame(body)).await.map_err(|_| Stopped::Stalled)
 }
 
-/// Whether a body ended because its framing is none of HTTP's, and not because its client went.
+/// True if a body ended because its framing is not HTTP's, and not because its client left.
 fn is_odd(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     source.is_some_and(|error| matches!(error.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData))
@@ -387,7 +387,7 @@ fn no_room(route: &Route, watched: &Watched) -> Response<Download> {
     answer
 }
 
-/// What a client is told whose body, or whose answer's, there is no room for.
+/// The error for a client without room for its body, or its answer's.
 const NO_ROOM: &str = "too many bytes of messages that are not whole wait here to be judged; try again, with fewer requests at a time";
 
 /// The answer to a refused request.
@@ -450,7 +450,7 @@ async fn answer(
     }
     let (mut parts, body) = response.into_parts();
     if parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH) {
-        // Whichever is believed, somebody behind us may believe the other.
+        // Whichever is believed, another reader may believe the other.
         let cause = "the server says twice where its answer ends (Content-Length and Transfer-Encoding)";
         watched.with(|e| e.failed("upstream_failed", cause));
         return reply::failure(StatusCode::BAD_GATEWAY, cause);
@@ -458,7 +458,7 @@ async fn answer(
     toward.remove_hop_headers(&mut parts.headers);
     parts.extensions.clear();
     let events = says_events(&parts.headers);
-    // Nothing of ours can be put into a compressed stream.
+    // No replacement can be put into a compressed stream.
     let plain_events = events && !parts.headers.contains_key(header::CONTENT_ENCODING);
     let pairing = || plain_events.then(|| route.shared.paired.open(route.destination.principal(), route.destination.authority()));
     let download = match plan {

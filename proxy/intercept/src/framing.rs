@@ -1,7 +1,7 @@
 //! Requests that say twice where they end.
 //!
 //! A request with both Content-Length and Transfer-Encoding is an attempt at smuggling, or a broken client (RFC 9112 section 6.3). The
-//! HTTP library takes the chunks and forgets the length, so that nobody behind it could tell: heads are therefore looked at on their
+//! HTTP library takes the chunks and forgets the length, so that later code could not tell: heads are therefore looked at on their
 //! way in. A body that looks like such a head counts too, but only for a request that has chunks itself.
 
 use bytes::Buf as _;

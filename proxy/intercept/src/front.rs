@@ -1,4 +1,4 @@
-//! What clients say to the proxy itself: CONNECT, absolute-form requests, and mistakes.
+//! Requests to the proxy itself: CONNECT, absolute-form requests, and mistakes.
 
 use crate::{
     asking::{Asking, Caller, SILENCE, UNREAD, user},
@@ -71,8 +71,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
     serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), missing, seat }).await;
 }
 
-/// Refuses a connection of a program of this host that may be anybody's: as whom it would go on is not known, nor what rules would say
-/// of it. Told once in a while, and counted each time.
+/// Refuses a connection of a program of this host whose owner is unknown: neither the user to go on as nor the rules' verdict is known.
+/// Reported once in a while, and counted each time.
 fn lost(shared: &Shared, asking: Asking, stream: TcpStream) {
     let outcome = FlowOutcome::Unowned;
     let reports = match asking.seat.is_to_be_told(outcome) {
@@ -96,7 +96,7 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     let (of_service, of_caller) = (shared.clone(), caller.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (shared, caller, twice, departure) = (of_service.clone(), caller.clone(), twice.clone(), of_requests.clone());
-        // Who asks for a tunnel has asked for nothing yet: that is what is inside of it.
+        // A CONNECT is not a request of its own yet: the requests are inside of the tunnel.
         let under_way = (request.method() != Method::CONNECT).then(|| caller.seat.begin());
         async move {
             let answer = front(&shared, caller, (twice, departure), request).await;
@@ -163,7 +163,7 @@ async fn front(
         _ => {
             let text = "this is an HTTP proxy, not a server; set HTTPS_PROXY and HTTP_PROXY to this address instead of opening it";
             let mut response = reply::failure(StatusCode::BAD_REQUEST, text);
-            // Whoever is to trust us can tell which of the authorities on this host is ours.
+            // Identifies the authority to trust among those of this host.
             if let Ok(fingerprint) = HeaderValue::from_str(&shared.fingerprint) {
                 response.headers_mut().insert("x-gnomon-ca", fingerprint);
             }
@@ -189,7 +189,7 @@ fn asked_for(line: &[u8]) -> Option<(String, u16)> {
     Some((normal_host(uri.host()?).to_string(), port))
 }
 
-/// `Ok` with the user, or with none where none is asked for.
+/// `Ok` with the user, or with none if authentication is not required.
 fn authenticate(shared: &Shared, headers: &HeaderMap) -> Result<Option<SmolStr>, ()> {
     if shared.options.users.is_empty() {
         return Ok(None);
@@ -247,7 +247,7 @@ async fn plain(
         shared.recorder.flow(FlowOutcome::Refused, Vec::new());
         return reply::failure(StatusCode::LOOP_DETECTED, "this request came from this proxy; check the proxy settings of this host");
     }
-    // What Host says beside the request line does not count (RFC 9112 section 3.2.2), as long as it is one host.
+    // The Host header beside the request line does not count (RFC 9112 section 3.2.2), as long as it is one host.
     let host = normal_host(request.uri().host().unwrap_or_default());
     let port = request.uri().port_u16().unwrap_or(80);
     if let Some(cause) = ambiguous_host(request.headers(), &http::Uri::default()) {

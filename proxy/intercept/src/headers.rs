@@ -62,7 +62,7 @@ pub(crate) fn asks_for_websocket(headers: &HeaderMap) -> bool {
     names(headers, &header::UPGRADE, "websocket") && names(headers, &header::CONNECTION, "upgrade")
 }
 
-/// Whether one of the comma-separated names of a header is this one.
+/// True if `wanted` is one of the comma-separated names of a header.
 pub(crate) fn names(headers: &HeaderMap, header: &HeaderName, wanted: &str) -> bool {
     let mut values = headers.get_all(header).iter().filter_map(|v| v.to_str().ok());
     values.any(|v| v.split(',').any(|name| name.trim().eq_ignore_ascii_case(wanted)))

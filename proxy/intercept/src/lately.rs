@@ -1,5 +1,5 @@
-//! How often a client's odd requests are told of: each has so many events in a while, and the next after that says for how many it
-//! stands.
+//! Rate limit of events on a client's odd requests: each client has so many events in a while, and the next after that says how many it
+//! stands for.
 
 use parking_lot::Mutex;
 use std::{
@@ -12,10 +12,10 @@ use std::{
 const EACH: u32 = 64;
 /// … in this time.
 const WHILE: Duration = Duration::from_secs(10);
-/// Clients that are remembered; beyond that all are forgotten, and told of anew.
+/// Clients that are remembered; beyond that all are forgotten, and reported anew.
 const CLIENTS: usize = 4096;
 
-/// What was told of whom lately.
+/// The recent events by client.
 #[derive(Debug, Default)]
 pub(crate) struct Lately(Mutex<HashMap<Arc<str>, Told>>);
 
@@ -23,12 +23,12 @@ pub(crate) struct Lately(Mutex<HashMap<Arc<str>, Told>>);
 struct Told {
     since: Instant,
     events: u32,
-    /// Requests that were not told of.
+    /// Requests that were not reported.
     more: u64,
 }
 
 impl Lately {
-    /// For how many requests an event of this client's stands now. None: it is summed up with the next.
+    /// The number of requests that an event of this client stands for now. None: it is summed up with the next.
     pub fn counts(&self, client: &Arc<str>) -> Option<u64> {
         let mut clients = self.0.lock();
         if clients.len() >= CLIENTS && !clients.contains_key(client) {

@@ -1,8 +1,8 @@
 //! Connections of which one side has ended its half.
 //!
 //! Its FIN may mean that it has gone or that it reads on, and the two look alike, so it is served on. But a program that has gone would
-//! keep its seat for as long as the other side is silent. So once nothing has moved for a few seconds, such a connection gives its
-//! seat up to whoever needs it, and after some minutes it ends.
+//! keep its seat for as long as the other side is silent. So once nothing has moved for a few seconds, such a connection gives its seat up
+//! when another needs it, and after some minutes it ends.
 
 use crate::client_seats::ClientSeat;
 use std::{
@@ -18,12 +18,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How long nothing has moved before it gives its seat up to others.
+/// The time without traffic after which it may be evicted.
 const MAY_GO: Duration = Duration::from_secs(5);
-/// How long nothing has moved before it ends: as long as an answer may lie unread.
+/// The time without traffic after which it ends: as long as an answer may lie unread.
 const ENDS: Duration = Duration::from_secs(300);
 
-/// When something moved last on a connection, and whether a side of it has ended.
+/// The time of the last traffic on a connection, and whether a side of it has ended.
 #[derive(Debug)]
 pub(crate) struct Activity {
     began: Instant,

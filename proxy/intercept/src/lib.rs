@@ -6,13 +6,13 @@
 //! HTTP on the intercepted side, `forward` takes one request through its judgement, and `upload`
 //! and `download` carry the bodies. What is judged, and how, is in `gnomon-inspect`.
 //!
-//! The bias: **what nobody could take for HTTP passes, untouched, unless a rule is for its host, port or program**: a proxy that
+//! The bias: **what no server could take for HTTP passes, untouched, unless a rule is for its host, port or program**: a proxy that
 //! breaks what it does not know gets switched off, and then sees nothing. What some server could read and we cannot is refused
 //! where a rule could match. [`gnomon_inspect::Passage`] is the table of both.
 //!
-//! What an attacker controls: everything a client or a server sends. Held bytes, open calls, cached
-//! names and sessions are bounded; nobody reaches our own listeners or a cloud's metadata service
-//! through us; nobody but loopback or an authenticated user is served.
+//! An attacker controls everything a client or a server sends. Held bytes, open calls, cached
+//! names and sessions are bounded; no client reaches our own listeners or a cloud's metadata service
+//! through us; only loopback and authenticated users are served.
 #![deny(missing_docs)]
 
 #[macro_use]

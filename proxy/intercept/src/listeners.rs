@@ -102,7 +102,7 @@ impl RedirectedListeners {
         Ok(key)
     }
 
-    /// Whether a listener is accepted from. It is not once whoever opened it has ended it (shutdown(2)).
+    /// True while a listener is accepted from: until its opener has shut it down (shutdown(2)).
     pub fn is_open(&self, key: ListenerKey) -> bool {
         let open = self.open.lock();
         open.accepting.get(&key).is_some_and(|accepting| !accepting.is_finished())
@@ -116,8 +116,8 @@ impl RedirectedListeners {
     }
 }
 
-/// A thread that only accepts: the tasks that serve are thousands at times, and whoever waits behind them leaves connections
-/// in the kernel's queue until that is full, which is everybody's.
+/// A thread that only accepts: there may be thousands of serving tasks, and an accept that waits behind them leaves connections in the
+/// kernel's queue until that is full, for all users.
 fn acceptor(shared: &Shared) -> io::Result<Handle> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     let handle = runtime.handle().clone();
@@ -151,7 +151,7 @@ impl Admission for Door {
     async fn admit(&self, stream: &TcpStream, client: SocketAddr) -> Result<Self::Seat, Refused> {
         let shared = self.0.upgrade().ok_or(Refused::Full)?;
         let uid = shared.owners().and_then(|owners| owners.uid(stream.as_fd()));
-        // What nobody owns is refused later, and is in nobody's way before.
+        // A connection without an owner is refused later, and takes no user's share before.
         let user: Arc<str> = uid.map_or_else(|| "nobody's".into(), |uid| uid.to_string().into());
         let queued = shared.turns.queue(&user);
         if let Err(refused) = queued
@@ -186,7 +186,7 @@ fn take_on(
     (queued, seat, dials): (Result<Queued, Refused>, Arc<ClientSeat>, UnderWay),
     namespace: Namespace,
 ) {
-    // It is to wake the threads that serve. Where the kernel watches no more sockets for us, it ends, and is counted.
+    // Registered anew, so that it wakes the serving threads. If the kernel watches no more sockets for us, it ends, and is counted.
     let short = |shared: &Shared| shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
     let Ok(stream) = stream.into_std() else { return short(shared) };
     let task = shared.clone();

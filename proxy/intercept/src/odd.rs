@@ -1,12 +1,12 @@
-//! Requests that are answered 400 and go nowhere: some server would have read them, so they are told of, on every road from here.
-//! Who sends them without end is told of in sums (`lately.rs`).
+//! Requests that are answered 400 and not forwarded: some server would have read them, so they are reported, on every road from here. A
+//! client that sends them without end is reported in sums (`lately.rs`).
 
 use crate::{client_seats::ClientSeat, first_bytes::Line, shared::Shared};
 use gnomon_inspect::{Connection, Passage};
 use gnomon_observe::Field;
 use gnomon_record::FlowOutcome;
 
-/// Tells of a request on this connection. `text` says what is odd about it.
+/// Reports an odd request on this connection. `text` says what is odd about it.
 pub(crate) fn tell(shared: &Shared, seat: &ClientSeat, connection: &Connection, passage: Passage, text: &str) {
     let Some(count) = shared.lately.counts(&seat.client()) else { return };
     let mut reports = connection.cannot_pass(passage, text, FlowOutcome::Refused.as_str());
@@ -16,7 +16,7 @@ pub(crate) fn tell(shared: &Shared, seat: &ClientSeat, connection: &Connection, 
     shared.recorder.report(reports);
 }
 
-/// Whether a first line that the library did not take was meant as a request.
+/// True if a first line that the library refused was meant as a request.
 pub(crate) fn was_a_request(line: Line) -> bool {
     matches!(line, Line::Http(_) | Line::Odd | Line::Long)
 }

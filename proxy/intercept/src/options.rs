@@ -1,4 +1,4 @@
-//! What the proxy is told, and why it may refuse to start.
+//! The proxy's options, and why it may refuse to start.
 
 use gnomon_http::{MAX_LOOKUPS, ResolveOverride, UpstreamBudget};
 use gnomon_inspect::HostPatterns;
@@ -12,7 +12,7 @@ pub struct ProxyOptions {
     pub listen: SocketAddr,
     /// Servers whose connections are passed on unread.
     pub bypass: HostPatterns,
-    /// The users of the proxy; empty: anybody who reaches a loopback listener.
+    /// The users of the proxy; empty: any client that reaches a loopback listener.
     pub users: Vec<ProxyUser>,
     /// PEM files with further roots for upstream certificates.
     pub upstream_ca: Vec<PathBuf>,
@@ -23,7 +23,7 @@ pub struct ProxyOptions {
     /// Most client connections at a time, tunnels and WebSockets to their end; further ones take the seat of one that has
     /// said nothing, or wait to be accepted.
     pub max_connections: usize,
-    /// Most connections of one user at a time, redirected or of a program that was told of the proxy, by the uid or the name
+    /// Most connections of one user at a time, redirected or to the explicit proxy, by the uid or the name
     /// that was authenticated; further ones are refused.
     pub max_connections_per_user: usize,
     /// Connections to upstreams, with those of others that share it.
@@ -32,9 +32,9 @@ pub struct ProxyOptions {
     pub lookups: usize,
     /// Most bytes that are held or captured of bodies that are not whole, as they are charged; each principal has a quarter.
     pub held_bytes: usize,
-    /// How long a client may take to send its ClientHello or request head.
+    /// The timeout of a client's ClientHello or request head.
     pub hello_timeout: Duration,
-    /// How long connections may finish after a stop was asked for.
+    /// The time that connections get to finish once a stop was requested.
     pub drain: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Which entry of [`Passage`] is meant by what was said first.
+//! The entry of [`Passage`] for a connection's first bytes.
 
 use crate::first_bytes::{Line, first_line, may_ask_a_proxy, server_says_http};
 use gnomon_inspect::Passage;
@@ -15,7 +15,7 @@ pub(crate) fn passage_of(line: Line, said: &[u8], foreign: Passage) -> Option<Pa
     }
 }
 
-/// Whether what the client said is a line's beginning, of which the rest is to be looked at as it passes.
+/// True if the client sent the beginning of a line, whose rest is to be checked as it passes.
 pub(crate) fn line_goes_on(passage: Passage, said: &[u8]) -> bool {
     match passage {
         Passage::LineUnfinished => true,

@@ -1,4 +1,4 @@
-//! A stream whose first bytes were read to see what it is, and are read again by whoever serves it.
+//! A stream whose first bytes were read to classify it, and are read again by its server.
 
 use bytes::{Buf, Bytes};
 use std::{

@@ -135,8 +135,8 @@ impl Proxy {
         self.run_until(shutdown, std::future::pending()).await;
     }
 
-    /// As [`run`](Self::run), but once stopping `hurry` ends the wait for connections. What is still under way is cut off then, and
-    /// waited for: when this returns nothing of the proxy runs any more, and all that it owed is recorded.
+    /// As [`run`](Self::run), but once stopping `hurry` ends the wait for connections. Those still in progress are cut off then, and
+    /// joined: when this returns, no task of the proxy runs any more, and all its duties are recorded.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>, hurry: impl Future<Output = ()>) {
         let shared = self.shared;
         let duties = shared.recorder.duties().clone();

@@ -41,21 +41,21 @@ const COPY_BEYOND: usize = 8 << 10;
 
 /// How long a server may leave a SYN unanswered before its address counts as one that failed, should the program give up then.
 const UNANSWERED: Duration = Duration::from_secs(1);
-/// How often it is looked whether the program has given up.
+/// The interval at which the program's abort is checked for.
 const GIVES_UP: Duration = Duration::from_millis(100);
-/// How long a server is dialled for a client that has ended its side.
+/// The time for which a server is dialled for a client that has ended its side.
 const ENDED: Duration = Duration::from_secs(10);
 
-/// Which network namespace a listener is in.
+/// The network namespace of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Namespace {
     /// The one the proxy dials from: the program's addresses are the proxy's.
     Own,
-    /// Another: what comes from there goes on from there.
+    /// Another one: connections from there are dialled from there.
     Other(NetNs),
 }
 
-/// Serves one connection that arrived at a listener of redirected ones. While `dials` is held nobody else gets its seat.
+/// Serves one connection that arrived at a listener of redirected ones. While `dials` is held it is not evicted.
 pub(crate) async fn serve(
     shared: Arc<Shared>,
     client: TcpStream,
@@ -68,7 +68,7 @@ pub(crate) async fn serve(
         Some(owners) => owners.owner(&client).await,
         None => None,
     };
-    // Whoever connects to this listener by themselves would use it as an open relay.
+    // A client that connects to this listener directly would use it as an open relay.
     let (Some(owners), Some(owned)) = (owners, owned.filter(|owned| owned.redirected)) else {
         shared.recorder.flow(FlowOutcome::Unowned, Vec::new());
         reset(client);
@@ -84,7 +84,7 @@ pub(crate) async fn serve(
     let near = asking.near(netns);
     let user = user(&owned);
     if asking.seat.is_of(&user).is_err() {
-        // Nothing is carried out on what a scope only observes, so it may as well pass.
+        // Verdicts are not carried out in a scope that only observes, so it may as well pass.
         if owned.enforcement == Enforcement::Shadow {
             return pass_beyond(&shared, &asking, Original { address: original, near }, client).await;
         }
@@ -93,7 +93,7 @@ pub(crate) async fn serve(
         }
     }
     if namespace == Namespace::Own && shared.is_own_proxy(original) {
-        // A program in a redirected scope that was told of the proxy as well.
+        // A program in a redirected scope whose environment names the proxy as well.
         let owned = Owned { redirected: false, ..owned };
         drop(dials);
         front::serve_owned(
@@ -159,7 +159,7 @@ pub(crate) async fn serve(
 /// Ends once the client has ended its side, or is gone.
 async fn has_left(client: &TcpStream) {
     while !client.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed()) {
-        // What it said waits to be read, and is ready all the time.
+        // Unread bytes keep it readable, so waiting for readiness alone would spin.
         sleep(GIVES_UP).await;
     }
 }
@@ -179,7 +179,7 @@ async fn leaves(client: &TcpStream) {
 async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut client: TcpStream) {
     let Some(_beyond) = asking.seat.beyond() else { return over_share(shared, asking, client) };
     let mut reports = match judged(shared, asking).pass(Passage::BeyondShare, FlowOutcome::BeyondShare.as_str()) {
-        // Of what no rule found, one is told in a while; each is counted.
+        // Reports without a match are limited; each is counted.
         Passed::Go(mut reports) => {
             let told = asking.seat.is_to_be_told(FlowOutcome::BeyondShare);
             reports.retain(|report| told || report.rule.is_some());

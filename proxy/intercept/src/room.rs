@@ -3,7 +3,7 @@
 //! Each request has bounds of its own; this is the bound of their sum. A body that came whole with its head costs nothing here, and
 //! neither do the first [`LIGHT`] small ones under way. All others are charged by what they cost, which is more than their bytes: the
 //! head, the exchange, and a captured copy beside what is held. Beyond the bounds (in all, and a quarter for each principal) a body is
-//! not read on for some time, and then whoever holds it decides: to refuse it, or to leave it unread.
+//! not read on for some time, and then its holder decides: to refuse it, or to leave it unread.
 //!
 //! The trade-off: the charge is an estimate on the safe side, so less is held than the bound says.
 
@@ -27,22 +27,22 @@ pub(crate) const MOST: usize = 192 << 20;
 const PART_OF_LIMIT: u64 = 8;
 /// … and one in so many of them for each principal.
 const EACH: usize = 4;
-/// What an exchange under way costs beside its bytes, its task and buffers among it.
+/// The memory of an exchange in progress beside its bytes, its task and buffers included.
 const EXCHANGE: usize = 16 << 10;
 /// How often each byte is charged: it is held, and captured in a buffer that has grown by doubling.
 const TIMES: usize = 3;
-/// What a piece costs beside its bytes.
+/// The memory of a piece beside its bytes.
 const PIECE: usize = 128;
 /// Most of a body that is charged: beyond the window nothing is held, and no more is captured.
 const CHARGED: usize = 64 << 10;
 /// Bytes are taken in steps, so that few pieces ask.
 const STEP: usize = 8 << 10;
-/// So many exchanges with less than a step of head and body are not charged.
+/// The number of exchanges with less than a step of head and body that are not charged.
 const LIGHT: usize = 512;
-/// How long a body waits for room, and how often it asks.
+/// The timeout of a body's wait for room, and the interval at which it asks.
 const PATIENCE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(50);
-/// How many wait, in all and of one principal: each has a piece in hand that is not charged.
+/// The bounds on waiting bodies, in all and of one principal: each has a piece in hand that is not charged.
 const WAITING: Bounds = Bounds { all: 1024, each: 256, times_free: 0 };
 
 /// The room of one proxy.
@@ -53,7 +53,7 @@ pub(crate) struct Room {
     recorder: Arc<Recorder>,
 }
 
-/// There is no room for more.
+/// The room is full.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoRoom;
 
@@ -74,7 +74,7 @@ fn memory_limit() -> Option<u64> {
 
 impl Room {
     pub fn new(bytes: usize, recorder: Arc<Recorder>) -> Arc<Self> {
-        // What is free once over: whoever has none yet finds some, however many have their quarter.
+        // Once what is free: a principal with nothing yet finds some, however many have their quarter.
         let bounds = Bounds { all: bytes, each: bytes / EACH, times_free: 1 };
         Arc::new(Self { bytes: Shares::new(bounds), waiting: Shares::new(WAITING), light: AtomicUsize::new(0), recorder })
     }
@@ -85,7 +85,7 @@ impl Room {
     }
 }
 
-/// What one body has of the room, given back when dropped.
+/// The room charged to one body, freed when dropped.
 pub(crate) struct Account {
     room: Arc<Room>,
     principal: Arc<str>,
@@ -106,7 +106,7 @@ impl Account {
     /// Charges a piece of so many bytes.
     ///
     /// # Errors
-    /// There is no room, and nothing of it is charged.
+    /// If there is no room; nothing of it is charged then.
     pub fn adds(&mut self, piece: usize) -> Result<(), NoRoom> {
         let bytes = self.bytes.saturating_add(piece + PIECE).min(CHARGED);
         if bytes <= STEP && self.is_light() {
@@ -134,7 +134,7 @@ impl Account {
     /// Charges what came beyond what is charged, as soon as there is room. `size` is all that came.
     ///
     /// # Errors
-    /// As [`Account::adds_in_time`].
+    /// See [`Account::adds_in_time`].
     pub async fn catches_up(&mut self, size: usize) -> Result<(), NoRoom> {
         self.adds_in_time(size.saturating_sub(self.came)).await?;
         self.came = size;
@@ -144,7 +144,7 @@ impl Account {
     /// Charges what came before it was known that more is to come: so many bytes of a body behind a head of so many.
     ///
     /// # Errors
-    /// As [`Account::adds_in_time`].
+    /// See [`Account::adds_in_time`].
     pub async fn begins(&mut self, head: usize, size: usize) -> Result<(), NoRoom> {
         self.came = size;
         self.adds_in_time(head.saturating_add(size)).await
@@ -153,7 +153,7 @@ impl Account {
     /// The same, once there is room.
     ///
     /// # Errors
-    /// There is none within two seconds, or as many wait as may.
+    /// If there is none within two seconds, or as many wait as may.
     pub async fn adds_in_time(&mut self, piece: usize) -> Result<(), NoRoom> {
         if self.adds(piece).is_ok() {
             return Ok(());
@@ -169,7 +169,7 @@ impl Account {
         Err(NoRoom)
     }
 
-    /// Leaves what is still to come of a request unread, and counts it where it passes.
+    /// Leaves the rest of a request unread, and counts it where it passes.
     pub fn leaves_unread(&self, exchange: &mut Exchange) -> Gate {
         let gate = exchange.has_no_room();
         if !matches!(gate, Gate::Refuse(_)) {
@@ -178,7 +178,7 @@ impl Account {
         gate
     }
 
-    /// Whether it is one of the small ones that are not charged.
+    /// True if it is one of the small ones that are not charged.
     fn is_light(&mut self) -> bool {
         if let Charged::Nothing = self.charged {
             if self.room.light.fetch_add(1, Ordering::Relaxed) < LIGHT {

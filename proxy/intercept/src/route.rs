@@ -1,4 +1,4 @@
-//! Where the requests of a connection go: all that is known of it once it is clear that it speaks HTTP.
+//! The route of a connection's requests: all that is known of it once it is known to speak HTTP.
 
 use crate::{
     asking::Asking,
@@ -40,7 +40,7 @@ pub(crate) struct Route {
 /// Whether a client knows that it speaks to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// A client that does: errors are told in an answer of ours.
+    /// A client that does: errors are answers of ours.
     Knows,
     /// A redirected client. A server that breaks off breaks off: it would take words of ours for the server's.
     Unaware,

@@ -1,7 +1,7 @@
 //! The addresses of names that rules ask for: a rule that names a host counts for a connection by address as well.
 //!
-//! What is known is what those names resolve to, now; nothing is remembered of other connections, as a verdict must not depend on
-//! them, but for some seconds that a name was not found.
+//! Only what those names resolve to now counts; nothing is remembered of other connections, as a verdict must not depend on them, but for
+//! some seconds that a name was not found.
 
 use gnomon_engine::NamedServers;
 use gnomon_http::Dialer;
@@ -18,7 +18,7 @@ use std::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
-/// How long it may take to find out whether a name is one of an address. Names that are not found are not asked for again at once.
+/// The timeout of checking whether a name is one of an address. Names that are not found are not looked up again at once.
 pub(crate) const RESOLVE: Duration = Duration::from_secs(2);
 /// Most names of rules and denials that are looked up, in order of the alphabet those of rules and then those of denials; and how long
 /// the answers are believed.
@@ -56,7 +56,7 @@ impl RuleAddresses {
         connection
     }
 
-    /// The names that lead to this address, each with the port that it is asked for with there.
+    /// The names that resolve to this address, each with its port there.
     async fn leading_to(&self, dialer: &Dialer, names: &[SmolStr], address: SocketAddr) -> Vec<(SmolStr, u16)> {
         let (ip, port) = (address.ip().to_canonical(), address.port());
         // Names that are looked up keep their port; those that are written down may have another.

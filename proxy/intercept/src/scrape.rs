@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 
-/// Scrapers are few, and none of them takes what the others need.
+/// Scrapers are few, and none displaces another.
 const SERVED: Plain = Plain {
     name: "metrics",
     connections: 32,

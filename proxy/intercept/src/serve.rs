@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// How long a request head of a program may take that knows of no proxy, idle time before it included: as long as servers allow.
+/// The timeout of a request head for a program that knows of no proxy, idle time before it included: as long as servers allow.
 const HEAD_OF_UNAWARE: Duration = Duration::from_secs(300);
 /// Most bytes of a request's headers on HTTP/2.
 const HEADER_LIST: u32 = 64 << 10;
@@ -39,7 +39,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
     }
 }
 
-/// Serves requests until the client is done, or we are asked to stop.
+/// Serves requests until the client is done, or a stop is requested.
 pub(crate) async fn serve<T>(route: Route, io: T, speaks: Speaks)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,

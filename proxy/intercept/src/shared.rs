@@ -1,4 +1,4 @@
-//! What all connections of a proxy share.
+//! The state that all connections of a proxy share.
 
 use crate::{
     ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, lately::Lately, paired::PairedStreams, room::Room,
@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub rule_addresses: RuleAddresses,
     /// The seats of client connections.
     pub seats: Arc<ClientSeats>,
-    /// The odd requests that were told of lately.
+    /// The odd requests that were reported lately.
     pub lately: Lately,
     /// The room of bodies that are not whole.
     pub room: Arc<Room>,
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     pub owners: OnceLock<Arc<dyn Owners>>,
     /// Turns true when the proxy is to stop.
     pub stopping: watch::Receiver<bool>,
-    /// The runtime of tasks, whichever thread accepted what they are for.
+    /// The runtime of the proxy's tasks, whichever thread accepted their connection.
     pub runtime: Handle,
     /// The tasks of connections.
     pub tasks: Tasks,

@@ -1,7 +1,7 @@
-//! Copies bytes between two sides that nobody reads, once the judge has let them pass.
+//! Copies bytes between two sides unread, once the judge has let them pass.
 //!
-//! Where only the beginning of a line was said when it was let pass, the line is watched until it is whole: what completes a request
-//! does not leave before the judge was asked about it.
+//! If only the beginning of a line had been sent when it was let pass, the line is watched until it is whole: bytes that complete a request
+//! do not leave before the judge was asked about it.
 
 use crate::{
     client_seats::ClientSeat,
@@ -25,7 +25,7 @@ pub(crate) struct Said {
     pub server: Bytes,
 }
 
-/// What ends it besides the two sides: that the proxy stops, and that others need the seat ([`Activity::is_over`]).
+/// The other causes of its end: the proxy stops, or others need the seat ([`Activity::is_over`]).
 pub(crate) type Until<'a> = (&'a mut watch::Receiver<bool>, &'a ClientSeat);
 
 /// How the splicing ended.
@@ -82,7 +82,7 @@ where
             line.reserve(4096);
             tokio::select! {
                 read = client.read_buf(&mut line) => match (read?, first_line(&line)) {
-                    // Nothing more can be said.
+                    // The client sends no more.
                     (0, _) => return Ok(Some(Bytes::new())),
                     (_, Line::Maybe | Line::Strange) => say(server, &line[before..]).await?,
                     (_, Line::Foreign) => return Ok(Some(line.split_off(before).freeze())),
@@ -94,7 +94,7 @@ where
                     if read? == 0 {
                         return Ok(Some(Bytes::new()));
                     }
-                    // Who answers what is no request's line, and not as HTTP does, is not reading for one.
+                    // A server that answers a line that is no request, and not in HTTP, does not expect one.
                     let answered = first_line(&line) == Line::Strange && !server_says_http(&heard);
                     say(client, &heard.split()).await?;
                     if answered {

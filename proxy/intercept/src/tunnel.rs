@@ -60,7 +60,7 @@ pub(crate) struct Tunnel {
 /// Serves one tunnel. `early` is what the client sent right behind its CONNECT.
 pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, port: u16, client: TcpStream, early: Bytes) {
     let (heard, near) = (BytesMut::new(), asking.near(None));
-    // As it is dialled, so it is judged.
+    // Normalised as for dialling, so that both see the same host.
     let host = gnomon_kit::address(&host).map_or(host, |address| address.to_string());
     let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early, heard, original: None, near, through: None, server: None };
     let (seat, recorder) = (tunnel.asking.seat.clone(), tunnel.shared.recorder.clone());
@@ -128,7 +128,7 @@ impl Tunnel {
             Ok(Ok(Spoke::Client(tunnel.seen.len())))
         };
         let first = match spoke {
-            // It may have nothing to say and still want to hear.
+            // It may have nothing to send and still want to read.
             Ok(Ok(Spoke::Client(0))) => First::Unread(Passage::NothingSaid),
             Ok(Ok(Spoke::Client(_))) => match timeout(hello_timeout, tunnel.peek()).await {
                 Ok(Ok(first)) => first,
@@ -162,7 +162,7 @@ impl Tunnel {
         }
     }
 
-    /// Connects and looks up on behalf of whoever asks, from where they are.
+    /// Dials and resolves for the client's principal, from its namespace and user.
     fn dialer(&self) -> Dialer {
         self.shared.dialer.from(self.near).on_behalf_of(self.asking.principal())
     }

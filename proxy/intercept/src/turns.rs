@@ -1,6 +1,6 @@
-//! Turns for setting up redirected connections, so that who opens them without end keeps nobody else waiting.
+//! Turns for setting up redirected connections, so that a user who opens them without end delays no other.
 //!
-//! What a seat bounds is how many connections there are, and not how often they come: whoever connects and closes at once,
+//! Seats bound the number of connections, and not their rate: a program that connects and closes at once,
 //! thousands of times a second, holds few seats and all the processors. So of one user only some are set up at a time; the
 //! others wait their turn, in which they cost nothing, and those above the user's share of that are refused where they are
 //! accepted, by a thread that does nothing else.
@@ -15,9 +15,9 @@ use std::{
 };
 use tokio::{sync::Semaphore, time::timeout};
 
-/// How many connections of one user are set up at a time.
+/// The number of connections of one user that are set up concurrently.
 const AT_A_TIME: usize = 8;
-/// How long a turn lasts at most: a server that does not answer keeps none of its user's other connections waiting.
+/// The longest turn: a server that does not answer keeps none of its user's other connections waiting.
 const LASTS: Duration = Duration::from_millis(10);
 /// Users that are remembered without a look whether they still have connections that wait.
 const REMEMBERED: usize = 256;
@@ -46,7 +46,7 @@ impl Turns {
     /// Takes in a connection of this user.
     ///
     /// # Errors
-    /// As many of the user's wait as may.
+    /// If as many of the user's wait as may.
     pub fn queue(&self, user: &Arc<str>) -> Result<Queued, Refused> {
         let waiting = self.waiting.take(user)?;
         let mut users = self.users.lock();

@@ -28,7 +28,7 @@ pub(crate) struct Upload {
     /// A chunk of which not all is judged.
     judging: Option<Frame<Bytes>>,
     watched: Option<Arc<Watched>>,
-    /// What it has of the room, as long as more of it is kept.
+    /// Its account of the room, as long as more of it is kept.
     account: Option<Account>,
 }
 
@@ -43,7 +43,7 @@ impl Upload {
         Self { ready, rest, judging: None, watched: Some(watched), account: Some(account) }
     }
 
-    /// Whoever sends it need not ask again after the last byte of a body of known length.
+    /// The sender need not poll again after the last byte of a body of known length.
     fn over_if_sent(&self) {
         if let Some(watched) = self.watched.as_ref().filter(|_| self.is_end_stream()) {
             watched.over(Leg::Request);

@@ -1,4 +1,4 @@
-//! An exchange under way, as both of its bodies see it.
+//! An exchange in progress, as both of its bodies see it.
 
 use crate::departure::Departure;
 use gnomon_inspect::{Exchange, Refusal};
@@ -33,7 +33,7 @@ pub(crate) enum Leg {
 const BOTH: u8 = Leg::Request as u8 | Leg::Answer as u8;
 
 struct UploadState {
-    /// The refusal that broke the upload off, and what the client had still to send.
+    /// The refusal that broke the upload off, and the rest of the client's body.
     refusal: Option<(Box<Refusal>, Option<Incoming>)>,
     sending: Sending,
 }
@@ -58,7 +58,7 @@ impl Watched {
         self.judged.with(work)
     }
 
-    /// Notes that nothing more comes on this leg. With the second the exchange is over, and recorded.
+    /// Marks this leg as ended. With the second the exchange ends, and is recorded.
     pub fn over(&self, leg: Leg) {
         if self.over.fetch_or(leg as u8, Ordering::AcqRel) | leg as u8 == BOTH {
             self.finish();
@@ -77,7 +77,7 @@ impl Watched {
         self.departure.as_ref().is_some_and(|departure| departure.has_ended())
     }
 
-    /// The exchange is over: records what is left of it.
+    /// Ends the exchange: records the rest of it.
     pub fn finish(&self) {
         self.judged.finish();
     }
@@ -87,7 +87,7 @@ impl Watched {
         self.upload.lock().refusal = Some((refusal, rest));
     }
 
-    /// The answer has begun: what is left of the body belongs to nobody.
+    /// The answer has begun: the rest of the body is not forwarded.
     pub fn answered(&self) {
         self.upload.lock().sending = Sending::Answered;
     }

@@ -2,13 +2,13 @@
 //!
 //! A window that is the sum of its streams' would let one client have sixteen mebibytes of each connection wait unread, and it may have a
 //! thousand. So a connection's window is what servers usually give, and the connections beyond the first of an owner get what HTTP/2
-//! begins with, and fewer streams. The trade-off: a client whose uploads are not read stops others of its own connection, and nobody
+//! begins with, and fewer streams. The trade-off: a client whose uploads are not read stops others of its own connection, and no one
 //! else's.
 
 use gnomon_shares::{Bounds, Share, Shares};
 use std::sync::Arc;
 
-/// So many connections have the large windows, in all and of one owner, which leaves some to others.
+/// The bounds on connections with large windows, in all and of one owner, which leaves some to others.
 const LARGE: Bounds = Bounds { all: 128, each: 32, times_free: 1 };
 
 /// The large windows of one proxy that are taken.
@@ -18,9 +18,9 @@ pub(crate) struct ClientWindows(Arc<Shares>);
 /// The windows of one connection, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Windows {
-    /// Of the connection, bytes.
+    /// The window of the connection, bytes.
     pub connection: u32,
-    /// Of each stream, bytes: some that are not read stop no other.
+    /// The window of each stream, bytes: unread streams stop no other.
     pub stream: u32,
     /// Most requests at a time.
     pub streams: u32,
@@ -38,7 +38,7 @@ impl ClientWindows {
     pub fn grant(&self, owner: &Arc<str>) -> Windows {
         match self.0.take(owner) {
             Ok(share) => Windows { connection: 1 << 20, stream: 128 << 10, streams: 128, _share: Some(share) },
-            // What HTTP/2 begins with (RFC 9113 section 6.9.2).
+            // The default of HTTP/2 (RFC 9113 section 6.9.2).
             Err(_) => Windows { connection: 64 << 10, stream: 16 << 10, streams: 16, _share: None },
         }
     }

@@ -1,4 +1,4 @@
-//! What a portal can do, as it tells its clients: what any of its servers can, as far as the portal can keep it with them.
+//! The capabilities that a portal announces: those of any of its servers, as far as the portal supports them.
 
 use crate::lists::PortalLists;
 use gnomon_access::Caller;
@@ -10,7 +10,7 @@ use gnomon_upstream::{
 };
 use serde_json::{Map, Value, json};
 
-/// What of a server's settings stands for it alone: an extension's settings are told only as far as the portal knows them.
+/// The part of a server's settings that is shown for it: an extension's settings only as far as the portal knows them.
 fn settings(name: &str, own: &str, of_others: Option<&Value>) -> Value {
     let own = Members::read(own.as_bytes()).unwrap_or_default();
     match name {
@@ -35,7 +35,7 @@ fn tasks(own: &str, of_others: &Value) -> Value {
 }
 
 impl PortalLists {
-    /// What the portal can do, as JSON, for this caller in this era.
+    /// The capabilities for this caller in this era, as JSON.
     pub fn capabilities(&self, caller: &Caller, era: Era) -> Value {
         let mut all = match self.own_of_the_only() {
             Some(own) => own,
@@ -55,7 +55,7 @@ impl PortalLists {
         all
     }
 
-    /// What the only server of a portal says that passes for it.
+    /// The capabilities of a portal's only server that are passed on.
     fn own_of_the_only(&self) -> Option<Value> {
         let servers = self.servers();
         let (Prefix::Never, [only]) = (self.prefix(), &**servers) else { return None };
@@ -82,7 +82,7 @@ impl PortalLists {
                 };
             }
         }
-        // Those of the older era are another protocol than the later extension, and only servers with sessions have them.
+        // Tasks of the older era are another protocol than the later extension, and only servers with sessions have them.
         if era == Era::Modern || all["tasks"].as_object().is_none_or(Map::is_empty) {
             all.as_object_mut().map(|all| all.remove("tasks"));
         }
@@ -109,7 +109,7 @@ impl PortalLists {
     }
 }
 
-/// What becomes of a server's settings of an extension that it offers.
+/// Maps a server's settings of an extension, if it offers that.
 fn offered<T>(server: &Upstream, extension: &str, of: impl FnOnce(&str) -> T) -> Option<T> {
     let presence = server.presence();
     extensions::declared(&presence.face()?.capabilities, extension).map(of)

@@ -1,7 +1,7 @@
 //! Lists that were given lately: what several callers see alike is kept once, and given to all of them without being copied.
 //!
-//! What is kept here has a bound for all portals of the process. What is no longer is still found as long as an answer holds it, which
-//! is charged to whoever the answer is for ([`gnomon_relay::unsent`]).
+//! The memory kept here has a bound for all portals of the process. A list that was evicted is still found as long as an answer holds it,
+//! which is charged to the answer's recipient ([`gnomon_relay::unsent`]).
 
 use crate::view::View;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// The most lists that are found.
 const MOST_FOUND: usize = 64;
 
-/// How many portals keep some.
+/// The number of portals that keep some.
 static PORTALS: AtomicUsize = AtomicUsize::new(0);
 
 /// The properties that make two lists the same.
@@ -35,9 +35,9 @@ pub struct ListKey<'a> {
     pub era: Era,
     /// The places of its entries in the view.
     pub shown: &'a [usize],
-    /// Those of them that are told without their page.
+    /// Those of them that are listed without their page.
     pub plain: &'a [usize],
-    /// What else it says.
+    /// Its further notices.
     pub notices: &'a str,
 }
 
@@ -48,7 +48,7 @@ struct Known {
     plain: Box<[usize]>,
     notices: Box<str>,
     list: Weak<Common>,
-    /// None once it is not kept any more.
+    /// The list; none once it was evicted.
     kept: Option<Arc<Common>>,
 }
 
@@ -108,7 +108,7 @@ impl Given {
         let table = || self.0.lock();
         let found = {
             let mut table = table();
-            // What was before a change is asked for by nobody.
+            // Lists from before a change are no longer asked for.
             if !std::ptr::eq(table.view.as_ptr(), Arc::as_ptr(wanted.view)) {
                 *table = Table { view: Arc::downgrade(wanted.view), known: VecDeque::new() };
             }
@@ -117,7 +117,7 @@ impl Given {
         found.unwrap_or_else(|| {
             let list = Arc::new(Common::new(make()));
             let mut table = table();
-            // It may have changed meanwhile.
+            // The view may have changed meanwhile.
             if std::ptr::eq(table.view.as_ptr(), Arc::as_ptr(wanted.view)) {
                 table.known.retain(|one| !one.is(wanted));
                 table.known.push_front(Known {

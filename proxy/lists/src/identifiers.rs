@@ -60,7 +60,7 @@ const RESERVED: &[&str] = &[
 pub struct Identifier {
     /// The name as a JavaScript identifier.
     pub plain: SmolStr,
-    /// Whether another tool, or the language of scripts, would have the same.
+    /// True if another tool, or the language of scripts, would have the same.
     pub shared: bool,
 }
 

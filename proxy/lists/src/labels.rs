@@ -19,19 +19,19 @@ use std::{
 /// Longest alias, characters.
 pub const LONGEST_ALIAS: usize = 40;
 
-/// How one entry is shown.
+/// The presentation of one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Label {
     /// The name instead of the server's own.
     pub alias: Option<SmolStr>,
     /// The description instead of the server's own.
     pub description: Option<String>,
-    /// Whether it is shown at all; unsaid it is.
+    /// Whether it is shown at all; by default it is.
     pub enabled: Option<bool>,
 }
 
 impl Label {
-    /// This label where it says something, else the other.
+    /// This label, with the other's values where it has none.
     #[must_use]
     pub fn over(&self, other: &Self) -> Self {
         Self {

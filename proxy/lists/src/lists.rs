@@ -1,4 +1,4 @@
-//! What a portal shows of its servers to each caller: its lists, and what it says of itself with them.
+//! The lists that a portal shows to each caller, and its instructions.
 
 mod offered;
 mod watched;
@@ -23,9 +23,9 @@ use smol_str::SmolStr;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::broadcast, task::JoinSet};
 
-/// How long after the portal's start clients wait for servers that nobody has heard of yet.
+/// How long after the portal's start clients wait for servers that have not answered yet.
 const FIRST_PATIENCE: Duration = Duration::from_millis(800);
-/// How long clients of the stateless era may keep a list, milliseconds.
+/// The time for which clients of the stateless era may cache a list, milliseconds.
 pub const LIST_TTL_MS: u64 = 60_000;
 
 /// A change at one of its servers, by its id, or at all of them: then without one.
@@ -84,7 +84,7 @@ impl PortalLists {
         }
     }
 
-    /// What its servers announce changes to.
+    /// The channel on which its servers announce changes.
     pub fn announced(&self) -> broadcast::Sender<Changed> {
         self.changes.clone()
     }
@@ -114,7 +114,7 @@ impl PortalLists {
         }
     }
 
-    /// Waits a little for servers that were never reached, so that the first client finds them. Later nobody waits:
+    /// Waits a little for servers that were never reached, so that the first client finds them. Later there is no wait:
     /// a server that takes connections and says nothing is as good as gone.
     pub async fn settled(&self) {
         let servers = self.servers.load();
@@ -157,7 +157,7 @@ impl PortalLists {
             && (kind != Kind::Resource || !self.hides(caller, view, &exposed.server, &exposed.entry.name))
     }
 
-    /// Whether it is on a caller's lists without Code Mode.
+    /// True if it is on a caller's lists without Code Mode.
     pub fn lists(&self, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
         *exposed.entry.listed() == Listed::Everywhere && self.shows(caller, kind, exposed)
     }

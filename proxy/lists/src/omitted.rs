@@ -1,5 +1,5 @@
-//! Who is told of entries of servers' lists that are not offered: besides the log and a metric, whoever lists, in the `_meta` of
-//! lists, and whoever calls such a tool all the same.
+//! Reports of entries of servers' lists that are not offered: besides the log and a metric, to clients that list, in the `_meta` of
+//! lists, and to those that call such a tool all the same.
 
 use crate::lists::PortalLists;
 use gnomon_access::{Asked, Caller, Hints};

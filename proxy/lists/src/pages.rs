@@ -1,7 +1,7 @@
 //! Pages of tools (`ui://`, the extension `io.modelcontextprotocol/ui`) under policy.
 //!
-//! A page belongs to the tools that name it: whoever may use none of them is not shown it either, unless an entry of the policy names the
-//! page among its `resources`. And a tool whose page its caller may not read is listed without it, so that its answers are text.
+//! A page belongs to the tools that name it: a caller that may use none of them is not shown it either, unless an entry of the policy names
+//! the page among its `resources`. And a tool whose page its caller may not read is listed without it, so that its answers are text.
 
 use crate::{
     lists::PortalLists,
@@ -23,7 +23,7 @@ impl PortalLists {
         decision
     }
 
-    /// Whether this is a page that is hidden with its tools, whatever policy says of resources at large.
+    /// True if this is a page that is hidden with its tools, whatever policy says of resources at large.
     pub(crate) fn hides(&self, caller: &Caller, view: &View, server: &str, own: &str) -> bool {
         is_page(own) && !self.shows_page(caller, view, server, own) && !self.gate().names(caller, server, own)
     }

@@ -1,4 +1,4 @@
-//! Where a request goes: its server, by the names that the caller may know.
+//! The server of a request, by the names that the caller may know.
 
 use crate::{
     lists::PortalLists,
@@ -32,7 +32,7 @@ pub struct Routed {
     pub method: SmolStr,
     /// The parameters that the server is to get.
     pub params: Option<Bytes>,
-    /// The proof that policy allows it, and what is owed for it.
+    /// The proof that policy allows it, and its obligations.
     pub permit: Permit,
     /// The entry that is called, where it is on a list.
     pub exposed: Option<Arc<Exposed>>,
@@ -79,7 +79,7 @@ impl PortalLists {
     /// Finds where a request goes.
     ///
     /// # Errors
-    /// What the client is told where it goes nowhere.
+    /// The client's error, if it leads nowhere.
     pub fn route(&self, caller: &Caller, request: &Request) -> Result<Routed, NotRouted> {
         let method = request.method.as_str();
         let members = request.members()?;
@@ -148,7 +148,7 @@ impl PortalLists {
         }
     }
 
-    /// Whether policy allows it. Whoever may not know of a thing is told that it does not exist.
+    /// Checks policy. For a thing that the caller may not know of, the error is that it does not exist.
     fn permit(&self, caller: &Caller, asked: &Asked<'_>, name: &str) -> Result<Permit, NotRouted> {
         match self.gate().decide(caller, asked) {
             Decision::Allow(permit) => Ok(permit),
@@ -162,8 +162,8 @@ impl PortalLists {
         }
     }
 
-    /// What a caller is told of a thing that is not listed for them: why, where the entry that denies it says so to those who may use
-    /// something of its server; else that it does not exist.
+    /// The error for a thing that is not listed for a caller: the reason, if the entry that denies it gives one to callers of its server;
+    /// else that it does not exist.
     fn denied(&self, caller: &Caller, server: &Upstream, line: Option<LineRef>, name: &str, unknown: RpcError) -> NotRouted {
         let may_know = || self.gate().may_reach(caller, &server.id);
         let error = match line.as_ref().and_then(|line| line.reason.as_ref()).filter(|_| may_know()) {
@@ -188,7 +188,7 @@ impl PortalLists {
         {
             return Ok((server, exposed, permit));
         }
-        // It may be a server's that was never there yet, and that the caller may know of.
+        // It may be of a server that was never up yet, and that the caller may know of.
         let server = split_name(kind, name).and_then(|(id, _)| self.servers().named(id).cloned());
         let server = server.filter(|server| self.gate().may_reach(caller, &server.id));
         match server.as_ref().map(|server| (&server.id, server.check())) {

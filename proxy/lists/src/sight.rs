@@ -1,4 +1,4 @@
-//! Of what a listener is told: a server that policy hides as a whole is not named, says nothing, and does not tell of changes.
+//! What a listener is notified of: a server that policy hides as a whole is not named, and its changes are not announced.
 
 use crate::{lists::PortalLists, view::View};
 use gnomon_access::{Caller, Policy};
@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-/// The entries that one listener may know of, so that it is told of changes of those and of nothing else.
+/// The entries that one listener may know of, so that it is notified of changes of those only.
 pub struct Sight {
     lists: Arc<PortalLists>,
     caller: Arc<Caller>,
@@ -17,7 +17,7 @@ pub struct Sight {
     view: Weak<View>,
     policy: Weak<Policy>,
     now: HashMap<SmolStr, [bool; 4]>,
-    /// What its listener was told of last, by server and kind.
+    /// The state of its last notifications, by server and kind.
     told: HashMap<SmolStr, [bool; 4]>,
 }
 
@@ -30,8 +30,8 @@ impl Sight {
         Self { lists: lists.clone(), caller: caller.clone(), view, policy, now, told }
     }
 
-    /// Whether to tell that a list of a server changed: where anything of it could be used, before or now. Of a change at the portal,
-    /// which names no server, everybody is told.
+    /// Whether to announce that a list of a server changed: if anything of it could be used, before or now. A change at the portal,
+    /// which names no server, is announced to everyone.
     pub fn concerns(&mut self, server: &str, kind: Kind) -> bool {
         let (view, policy) = (self.lists.view(), self.lists.gate().policy().clone());
         let same = std::ptr::eq(Arc::as_ptr(&view), self.view.as_ptr()) && std::ptr::eq(Arc::as_ptr(&policy), self.policy.as_ptr());
@@ -39,7 +39,7 @@ impl Sight {
             let (view, now) = self.lists.seen(&self.caller);
             (self.view, self.policy, self.now) = (Arc::downgrade(&view), Arc::downgrade(&policy), now);
         }
-        // Resources and their templates are told of by one word.
+        // Resources and their templates share one notification.
         let kinds: &[Kind] = match kind {
             Kind::Tool => &[Kind::Tool],
             Kind::Prompt => &[Kind::Prompt],

@@ -1,4 +1,4 @@
-//! What a portal shows of its servers: names, and which server each leads to.
+//! The names that a portal shows, and the server that each leads to.
 //!
 //! A name leads only where a list led: what no list shows cannot be called.
 
@@ -44,7 +44,7 @@ pub struct Exposed {
     pub entry: Arc<Entry>,
     /// The page of a tool, by its server's own URI.
     pub page: Option<SmolStr>,
-    /// Who may see it.
+    /// The audience that may see it.
     pub audience: Audience,
 }
 
@@ -65,7 +65,7 @@ impl Exposed {
 pub struct View {
     entries: [Vec<Arc<Exposed>>; 4],
     names: [HashMap<SmolStr, Arc<Exposed>>; 4],
-    /// The servers that it is of, and which of their lists. Whoever keeps a view keeps no server that is offered no longer.
+    /// The servers that it is of, and which of their lists. Weak: a view keeps no server that is no longer offered.
     servers: Vec<(Weak<Upstream>, u64)>,
     labels: Weak<HashMap<SmolStr, Labels>>,
     pages: Pages,
@@ -100,7 +100,7 @@ impl View {
                 Prefix::Never => plain,
                 Prefix::Always => exposed_name(kind, id, &plain),
             };
-            // Of what may be thousands, a text that only scripts read is not copied for the sake of its name.
+            // Of possibly thousands of entries, a text that only scripts read is not copied just for its name.
             let described = label.is_some_and(|label| label.description.is_some());
             let (text, brief) = match entry.origin {
                 Origin::Document(_) if !described => (entry.text.clone(), entry.brief.clone()),
@@ -121,7 +121,7 @@ impl View {
         }
     }
 
-    /// Whether these are the servers and labels that it was made of, and the servers' lists still those.
+    /// True if the servers, their lists and the labels are those that it was made of.
     #[must_use]
     pub fn is_current(&self, servers: &[Arc<Upstream>], labels: &Arc<HashMap<SmolStr, Labels>>) -> bool {
         let is = |((known, generation), server): (&(Weak<Upstream>, u64), &Arc<Upstream>)| {
@@ -138,7 +138,7 @@ impl View {
         self.servers.get(exposed.place)?.0.upgrade()
     }
 
-    /// How many servers it is of.
+    /// The number of servers it is of.
     pub(crate) fn width(&self) -> usize {
         self.servers.len()
     }

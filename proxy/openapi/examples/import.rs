@@ -1,4 +1,4 @@
-//! What becomes of a document: `cargo run --release -p gnomon-openapi --example import -- FILE [BASE]`.
+//! Imports a document and prints the result: `cargo run --release -p gnomon-openapi --example import -- FILE [BASE]`.
 
 use gnomon_openapi::{Effect, Options, import};
 use std::{collections::BTreeMap, env, error::Error, fs, time::Instant};

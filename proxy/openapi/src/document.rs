@@ -15,13 +15,13 @@ const MAX_HOPS: usize = 32;
 /// An error in a document as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// It is larger than [`MAX_BYTES`].
+    /// The document is larger than [`MAX_BYTES`].
     #[error("the document has more than {MAX_BYTES} bytes")]
     TooLarge,
-    /// It is neither JSON nor YAML, or beyond the bounds of either.
+    /// The document is neither JSON nor YAML, or beyond the bounds of either.
     #[error("the document is neither JSON nor YAML: {0}")]
     Syntax(String),
-    /// It is no OpenAPI document of a version that is known here.
+    /// Not an OpenAPI document of a supported version.
     #[error("{0}")]
     Version(String),
 }
@@ -136,7 +136,7 @@ fn yaml(bytes: &[u8]) -> Result<Value, DocumentError> {
             max_events: 2 * MAX_NODES,
             max_documents: 1,
         },
-        // As YAML 1.2 and OpenAPI have it: `on` and `no` are texts.
+        // According to YAML 1.2 and OpenAPI: `on` and `no` are texts.
         strict_booleans: true,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {

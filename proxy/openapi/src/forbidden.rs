@@ -1,4 +1,4 @@
-//! The names that no argument may set, whatever a document says: those of the connection, of credentials, and those that would turn a
+//! The names that no argument may set, even if a document says so: those of the connection, of credentials, and those that would turn a
 //! request into another one than its operation says.
 
 /// True if no argument may set this header.

@@ -57,13 +57,13 @@ pub struct Refused {
 /// An error of importing a document as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// It is none.
+    /// Not an OpenAPI document.
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// The base that was asked for is none.
     #[error("the base `{0}` cannot be used: {1}")]
     Base(String, InvalidBase),
-    /// It says nowhere where the API is.
+    /// The document has no absolute server URL.
     #[error("the document names no whole URL of a server; say with `base` where the API is")]
     NoServer,
     /// Its server would get requests, and credentials, in the clear.
@@ -152,7 +152,7 @@ fn found(document: &Document) -> (Vec<Found<'_>>, Vec<Refused>) {
     (found, refused)
 }
 
-/// The base, the server that it stands for, and where the document came from.
+/// The base, the server that it replaces, and the source of the document.
 type Whereto<'a> = (&'a Base, Option<&'a Base>, Option<&'a Uri>);
 
 fn of(document: &Document, found: &Found<'_>, name: Option<SmolStr>, (base, usual, here): Whereto<'_>) -> Result<Operation, String> {
@@ -169,8 +169,8 @@ fn of(document: &Document, found: &Found<'_>, name: Option<SmolStr>, (base, usua
     operation::read(document, found, name).map_err(|error| error.to_string())
 }
 
-/// The server that the base stands for where whoever runs the portal says another: the document's, or where it names none, that of
-/// all its paths and operations, if they name the same.
+/// The server that a configured base replaces: the document's, or if it names none, that of all its paths and operations, if they name the
+/// same.
 fn usual(document: &Document, servers: &[Base], found: &[Found<'_>], here: Option<&Uri>) -> Option<Base> {
     if document.root().get("servers").is_some() {
         return servers::first(servers).cloned();

@@ -20,8 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What an attacker controls: arguments (a model that was talked into them), answers (the API), and with a document that nobody
-//! looked at, everything in it. Sizes, depths and numbers are bounded by constants beside what they bound; references lead nowhere
+//! An attacker controls arguments (by prompt injection), answers (the API), and of a document that was not
+//! reviewed, all of it. Sizes, depths and numbers are bounded by constants beside what they bound; references lead nowhere
 //! but into the document; no argument leaves its place; no document chooses where credentials go once its base is configured.
 #![deny(missing_docs)]
 

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 /// Room for an ending: `_` and eight hexadecimal digits.
 const ENDING: usize = 9;
 
-/// The names of operations, given each one's `operationId` and its method and path. None where it can have none of its own.
+/// The names of operations, given each one's `operationId` and its method and path. None if it can have no unique one.
 pub fn names(operations: &[(Option<&str>, String)], longest: usize) -> Vec<Option<SmolStr>> {
     let plain: Vec<String> = operations.iter().map(|(id, place)| legal(id.filter(|id| !id.is_empty()).unwrap_or(place))).collect();
     let mut wanted: HashMap<&str, usize> = HashMap::new();
@@ -29,7 +29,7 @@ pub fn names(operations: &[(Option<&str>, String)], longest: usize) -> Vec<Optio
     for name in names.iter().flatten() {
         *counts.entry(name.clone()).or_default() += 1;
     }
-    // Whoever writes the document could give one operation the name that another's ending makes: then neither has it.
+    // The document's author could give one operation the name that another gets by its ending: then neither has it.
     for name in &mut names {
         name.take_if(|name| counts.get(name) != Some(&1));
     }

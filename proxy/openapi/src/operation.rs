@@ -254,7 +254,7 @@ fn with_files(mut schema: Value, files: &[Box<str>]) -> Value {
     schema
 }
 
-/// The schema of what comes back, if it can be written.
+/// The schema of results, if it can be written.
 fn output(document: &Document, schema: &Value) -> Option<Value> {
     let mut writer = Writer::new(document, Direction::Response, OUTPUT);
     let mut written = writer.write(schema);

@@ -11,17 +11,17 @@ const MAX: usize = 32;
 /// The placement of a credential in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// In this header, as it is.
+    /// In this header, unencoded.
     Header(HeaderName),
     /// In the query under this name, which is encoded.
     Query(String),
     /// In a cookie of this name, which is encoded.
     Cookie(String),
-    /// As `Authorization: Bearer`: tokens of OAuth 2 and OpenID Connect too, which are fetched elsewhere.
+    /// In `Authorization: Bearer`: tokens of OAuth 2 and OpenID Connect too, which are fetched elsewhere.
     Bearer,
-    /// As `Authorization: Basic`, of `user:password`.
+    /// In `Authorization: Basic`, from `user:password`.
     Basic,
-    /// It is no secret that can be put into a request (client certificates, digests).
+    /// Not a secret that can be put into a request (client certificates, digests).
     Unsupported(SmolStr),
 }
 

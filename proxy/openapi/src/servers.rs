@@ -1,4 +1,4 @@
-//! The base URL of an API. Requests go to one base and no other: the document names candidates, and whoever runs the portal chooses.
+//! The base URL of an API. Requests go to one base and no other: the document names candidates, and the portal's operator chooses.
 
 use crate::document::Document;
 use http::Uri;
@@ -26,7 +26,7 @@ pub struct Base {
 /// With or without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// With.
+    /// With TLS.
     Https,
     /// Without.
     Http,
@@ -35,16 +35,16 @@ pub enum Scheme {
 /// An error in a base URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidBase {
-    /// It is no URL with a host.
+    /// Not a URL with a host.
     #[error("it is not a URL")]
     Syntax,
-    /// It is neither `http` nor `https`.
+    /// Neither `http` nor `https`.
     #[error("it is neither http:// nor https://")]
     Scheme,
-    /// It carries a user name or password.
+    /// The URL has a user name or password.
     #[error("it holds credentials, which do not belong into a URL")]
     Credentials,
-    /// It has a query, a fragment, or dots for segments.
+    /// The URL has a query, a fragment, or dots for segments.
     #[error("it holds `?`, `#`, `.` or `..`, which no base can")]
     Path,
 }
@@ -112,7 +112,7 @@ pub fn read(owner: &Value, here: Option<&Uri>) -> Option<Vec<Base>> {
     Some(list.iter().take(MAX_SERVERS).filter_map(|server| Base::parse(&whole(&url(server)?, here)?).ok()).collect())
 }
 
-/// The one of them that is meant where nobody chooses: the first that is encrypted, else the first.
+/// The default server: the first that is encrypted, else the first.
 pub fn first(servers: &[Base]) -> Option<&Base> {
     servers.iter().find(|base| base.scheme == Scheme::Https).or(servers.first())
 }

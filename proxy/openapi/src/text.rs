@@ -4,7 +4,7 @@
 pub fn cleaned(text: &str, most: usize) -> String {
     let mut shown = String::with_capacity(text.len().min(most));
     let (mut count, mut blank) = (0, None);
-    // What is passed over is read as well: it is bounded too.
+    // Skipped characters cost time, too: their number is bounded.
     for c in text.chars().take(most.saturating_mul(8)) {
         if is_hidden(c) {
             continue;

@@ -1,7 +1,7 @@
 //! Takes credentials out of what a server answers: some echo what they were sent.
 //!
-//! What is looked for is what was sent, as it is and as JSON, URLs and Base64 write it. A server that means to give its own
-//! credential away can write it in any other way: it has it.
+//! The search is for the credential as it was sent, as it is and as JSON, URLs and Base64 write it. A server that means to give its own
+//! credential away can encode it in any other way: it has it.
 
 use crate::encode::encoded;
 use base64::{

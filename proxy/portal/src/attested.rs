@@ -1,4 +1,4 @@
-//! Which program of this host a connection comes from, where a sensor attests it.
+//! The program of this host that a connection comes from, if a sensor attests it.
 //!
 //! The kernel's record of the connection's maker cannot be forged by the program. What policy may build on is stricter than
 //! what events tell: a process that could not be confirmed to be the one that connected is nobody's, and of its cgroup only
@@ -81,7 +81,7 @@ mod tests {
         }
     }
 
-    /// Knows nobody, for this reason.
+    /// Knows no owner, for this reason.
     struct Knows(Missing);
 
     impl Owners for Knows {

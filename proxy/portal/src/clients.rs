@@ -1,4 +1,4 @@
-//! What requests of the stateless era say of their clients, each in its `_meta`: read once as long as it is the same.
+//! The clients of the stateless era, as each request's `_meta` describes them: parsed once as long as it is the same.
 
 use bytes::Bytes;
 use gnomon_upstream::{
@@ -27,7 +27,7 @@ pub(crate) struct Stated {
     /// The keys that had to be there, and are not.
     pub missing: Vec<&'static str>,
     pub client: Arc<Client>,
-    /// What it can do as servers are told of it, JSON, where that is not what it says.
+    /// Its capabilities as servers get them, JSON, if they differ from its own.
     pub carried: Option<Bytes>,
 }
 
@@ -58,7 +58,7 @@ impl Clients {
         }
         let members = Members::read(meta.as_bytes()).unwrap_or_default();
         let stated = Arc::new(Stated::of(&members));
-        // Whatever else it says may be another thing each time.
+        // Other members may differ in each request.
         let again = members.iter().all(|(key, _)| [meta::VERSION, meta::CLIENT, meta::CAPABILITIES].contains(&key));
         if again && meta.len() <= LONGEST {
             self.0.insert(Said(Bytes::copy_from_slice(meta.as_bytes())), stated.clone());
@@ -73,7 +73,7 @@ impl Stated {
             let opens = if *key == meta::VERSION { '"' } else { '{' };
             !meta.get(key).is_some_and(|json| json.starts_with(opens))
         };
-        // It need not name itself, but servers of the older era must be told something.
+        // The name is optional, but servers of the older era need one.
         let info = meta.get(meta::CLIENT).unwrap_or(r#"{"name":"unnamed","version":"0"}"#);
         let capabilities = meta.get(meta::CAPABILITIES).unwrap_or("{}");
         let [info, capabilities] = [info, capabilities].map(|text| Bytes::copy_from_slice(text.as_bytes()));

@@ -1,7 +1,7 @@
 //! Web pages of other origins that the configuration lets in (Fetch standard, "CORS protocol").
 //!
-//! Which origins those are is decided before; here browsers are told, as they keep an answer from its page otherwise. Cookies
-//! are never asked for: a page sends the token that it was given.
+//! The origins are checked before; the headers here tell browsers, which keep an answer from its page otherwise. Cookies are never asked
+//! for: a page sends the token that it was given.
 
 use gnomon_relay::outflow::Outflow;
 use http::{
@@ -17,10 +17,10 @@ use http::{
 const EXPOSED: HeaderValue = HeaderValue::from_static("mcp-session-id, mcp-protocol-version, www-authenticate");
 /// Methods that a page may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
-/// How long a browser may remember that, seconds.
+/// The time for which a browser may cache that, seconds.
 const REMEMBERED: HeaderValue = HeaderValue::from_static("600");
 
-/// The answer to a browser that asks whether its page may send a request, which is what it asks before anybody logs in.
+/// The answer to a browser's preflight request, which is sent before authentication.
 pub(crate) fn preflight(parts: &Parts) -> Option<Response<Outflow>> {
     let asks =
         parts.method == Method::OPTIONS && parts.headers.contains_key(ORIGIN) && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);

@@ -20,7 +20,7 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-/// How often a thread that serves somebody wakes. A timer that is due before all others has the runtime interrupt its own
+/// The interval at which a thread with connections wakes. A timer that is due before all others has the runtime interrupt its own
 /// waiting, with two system calls: this one is, so that those of requests are not.
 pub(crate) const TICK: Duration = Duration::from_millis(400);
 
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(seen, (1..lanes()).collect::<Vec<_>>());
         assert_eq!(lane(), 0);
 
-        // Who has finished is next.
+        // The thread that has finished one is next.
         let freed = loads.pop().unwrap();
         drop(freed);
         let (runtime, _load) = crew.least_busy();

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 /// Bounds of requests to a provider.
 const PROVIDERS: Bounds = Bounds { answer: MAX_DOCUMENT, patience: Duration::from_secs(10) };
 
-/// How long any other document may take: some have tens of megabytes.
+/// The timeout of any other document: some have tens of megabytes.
 const DOCUMENT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fetches with the portal's own connections.
@@ -30,7 +30,7 @@ impl Fetcher {
     /// Fetches any document of at most so many bytes, within a minute.
     ///
     /// # Errors
-    /// A text for whoever named the URL. A redirection is one: where it leads is said, and not gone to.
+    /// A text for the person who configured the URL. A redirection is an error: its target is reported, and not followed.
     pub async fn document(&self, url: &str, most: usize) -> Result<Bytes, FetchError> {
         let mut request: Request<Full<Bytes>> = Request::default();
         request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json, application/yaml, */*;q=0.5"));

@@ -3,7 +3,7 @@
 //! Both eras share one URL. Which one a request belongs to it says itself: the stateless era names its
 //! version in each request, and everything else is of the older one.
 //!
-//! What an attacker controls: every byte of a request. Its size is bounded, it is read to its end before
+//! An attacker controls every byte of a request. Its size is bounded, it is read to its end before
 //! anything happens, and web pages of other origins get nowhere (DNS rebinding).
 
 use crate::{cors, crew::TICK, log_in::Visitor, portal::Portal};
@@ -41,19 +41,19 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// How long the first word of an answer may take before the client is given a head and a stream.
+/// The time after which a client gets a head and a stream if there is no message yet.
 pub(crate) const SILENCE: Duration = Duration::from_millis(500);
 const _: () = assert!(TICK.as_millis() < SILENCE.as_millis(), "a request's first timer would be due before the tick");
-/// Most things that are said before anybody reads them.
+/// Most messages that wait for a reader.
 const EMISSIONS: usize = 64;
-/// How long a request's body may take.
+/// The timeout of a request's body.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
-/// How long, and how far, a body that is not wanted is read all the same.
+/// The bounds, in time and bytes, within which an unwanted body is read all the same.
 const LINGER: Duration = Duration::from_secs(2);
 const MOST_UNWANTED: usize = 16 << 20;
-/// How often it is told that there is no room.
+/// The interval at which a lack of room is logged.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
-/// How long a call goes on whose client may come back.
+/// The time for which a call goes on whose client may come back.
 pub(crate) const ABSENCE: Duration = Duration::from_secs(5 * 60);
 
 impl Portal {
@@ -264,7 +264,7 @@ pub(crate) enum Way {
     Connection,
 }
 
-/// Whether a request goes on without anybody who hears of it.
+/// Whether a request goes on without a reader.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unheard {
     GoesOn,
@@ -298,7 +298,7 @@ impl<F: Future<Output = Option<Outcome>> + Send + 'static> Drop for Work<F> {
 
 /// The answer of an exchange: one document, or a stream that begins with what was said first.
 ///
-/// `work` is given where to say things. It is dropped when nobody can hear of it any more, unless the client has a session.
+/// `work` gets a channel for messages. It is dropped when they have no reader any more, unless the client has a session.
 pub(crate) async fn respond<F>(
     (portal, caller): (Arc<Portal>, Arc<Caller>),
     accepts: Accepts,
@@ -334,7 +334,7 @@ where
             () = tokio::time::sleep(SILENCE) => None,
         },
         Accepts::Json | Accepts::Neither => {
-            // What is said meanwhile has no place in one document, and whoever would say it knows.
+            // Messages before the answer have no place in one document; with the channel closed, senders notice.
             emitted.close();
             let outcome = work.await;
             under_way.parts = None;
@@ -397,7 +397,7 @@ async fn say(
                 }
                 return;
             }
-            // Who has no way back is gone for good: dropping the work takes the request back upstream.
+            // A client that cannot resume is gone for good: dropping the work cancels the request upstream.
             () = stream.left(), if unheard == Unheard::Ends && !stream.is_resumable() => return,
             () = check, if unheard == Unheard::GoesOn || stream.is_resumable() => {
                 if stream.is_read() {
@@ -473,9 +473,9 @@ async fn read<B: Body<Data = Bytes>>(portal: &Portal, body: B, caller: &Caller, 
     tokio::time::timeout(BODY_PATIENCE, whole).await.map_err(late)?
 }
 
-/// The answer to whoever has too much under way already.
+/// The answer to a caller that has too many requests in progress.
 fn no_room(portal: &Portal, caller: &Caller) -> Response<Outflow> {
-    /// When it was last logged, so that a flood of requests does not flood the log.
+    /// The time of the last log line, so that a flood of requests does not flood the log.
     static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
     let mut told = TOLD.lock();
     if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
@@ -518,7 +518,7 @@ enum Waits {
     No,
 }
 
-/// Reads on for a while what is not wanted: whoever is still sending when the connection closes never reads why.
+/// Reads an unwanted body for a while: a client that is still sending when the connection closes never reads the error.
 async fn linger<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
     let drained = async {
         let mut left = MOST_UNWANTED;
@@ -539,7 +539,7 @@ pub(crate) fn without_port(host: &str) -> &str {
     }
 }
 
-/// The answer to whoever is not let in.
+/// The answer to a caller that is not authenticated.
 fn challenged(challenge: &Challenge) -> Response<Outflow> {
     let mut response = plain(challenge.status, &challenge.text);
     if challenge.status != StatusCode::SERVICE_UNAVAILABLE {

@@ -108,7 +108,7 @@ impl Portal {
             result["instructions"] = instructions.into();
         }
         let text = rpc::response(Some(&request.id), &Outcome::of(&result));
-        // A session is not begun for whoever is not told of it.
+        // A session begins only if there is room to send its id.
         let Some(room) = self.recipient(caller).room_for(text.len()).await else { return no_room_to_send() };
         let session = match self.sessions.begin(caller, client) {
             Ok(session) => session,
@@ -195,7 +195,7 @@ impl Portal {
         act.end(Ending::of(Status::Ok), Outcome::Result(Bytes::from_static(b"{}"))).await
     }
 
-    /// Whether the rules let this pass to each server of a session.
+    /// True if the rules let this pass to each server of a session.
     fn passes(&self, session: &Session, whose: Whose<'_>, notification: &Notification) -> bool {
         let text = rpc::notification(&notification.method, notification.params.as_deref());
         session.servers().iter().all(|(server, _)| session.may_say(whose, server, &text).is_ok())
@@ -206,7 +206,7 @@ impl Portal {
             "notifications/cancelled" => {
                 let Ok(params) = Members::of(notification.params.as_ref()) else { return };
                 let Some(id) = params.get("requestId").and_then(|id| Id::of_json(id.as_bytes())) else { return };
-                // The server is told the client's own reason, where no rule refuses that.
+                // The server gets the client's own reason, unless a rule refuses that.
                 let reason = params.text("reason").filter(|_| self.passes(session, whose, &notification));
                 session.cancel(&id, reason.as_deref());
             }
@@ -296,7 +296,7 @@ impl Portal {
         if elements.is_empty() || elements.len() > MAX_BATCH {
             return invalid(&format!("a batch has between 1 and {MAX_BATCH} messages"));
         }
-        // What is said meanwhile has no place in one document.
+        // Messages before the answer have no place in one document.
         let (emit, _) = mpsc::channel(1);
         let agent = headers.get(USER_AGENT).cloned();
         let (from, taken_back, program) = (Origin::Session(session.clone()), Arc::default(), visitor.program.clone());

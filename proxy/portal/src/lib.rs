@@ -6,9 +6,9 @@
 //! reason. How a server is reached, and which of its entries can be offered at all, is in `gnomon-upstream`.
 //!
 //! The bias: **one server's trouble is never another's**. Lists are answered from what was fetched last,
-//! calls to a server that is known to be gone fail at once, and clients are told what is missing.
+//! calls to a server that is known to be gone fail at once, and clients learn what is missing.
 //!
-//! What an attacker controls: clients every byte of a request, servers every byte of an answer and when it
+//! Clients control every byte of a request, servers every byte of an answer and when it
 //! comes. Sessions belong to the caller who began them, their ids say nothing, and every table, queue and
 //! message is bounded.
 #![deny(missing_docs)]

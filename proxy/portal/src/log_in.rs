@@ -1,7 +1,7 @@
-//! Who is let in, and for how long streams that only wait for news may stand.
+//! Authentication of requests, and the lifetime of streams that only wait for news.
 //!
-//! A request is let in once, and a stream may stand for days. So what its caller proved itself with is kept, and held against every
-//! log-in that is put in force meanwhile: who would be refused now, or would be somebody else, is to come back.
+//! A request is authenticated once, and a stream may stand for days. So its caller's credentials are kept, and checked against each
+//! authentication put in force meanwhile: a caller that would be refused now, or be another, must reconnect.
 
 use arc_swap::ArcSwap;
 use gnomon_access::{Authenticator, Caller, Peer};
@@ -41,7 +41,7 @@ impl Proof {
 /// How callers prove who they are.
 pub(crate) struct LogIn {
     authenticator: ArcSwap<Authenticator>,
-    /// Told when another authenticator is in force.
+    /// Notified when another authenticator is in force.
     changed: watch::Sender<()>,
 }
 

@@ -197,7 +197,7 @@ impl Portal {
             }
             granted.insert("taskIds".to_owned(), json!([]));
         }
-        // What may not be read is not there, and what is not there is not acknowledged.
+        // An unreadable resource counts as missing, and a missing one is not acknowledged.
         let watching = self.lists.watch(&call.caller, &uris).await;
         if !uris.is_empty() {
             granted.insert("resourceSubscriptions".to_owned(), json!(watching.granted()));

@@ -1,6 +1,6 @@
 //! The portal's own tools where it shows fewer than all: one that tells of tools, one that calls them.
 //!
-//! They change what a model reads, never what it may do: what they tell is what lists would show, and what they call takes the
+//! They change what a model reads, never what it may do: they show what lists would show, and their calls take the
 //! road of a direct call.
 
 use crate::road::Road;

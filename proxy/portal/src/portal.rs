@@ -69,7 +69,7 @@ pub struct PortalOptions {
     pub policy: Arc<Policy>,
     /// The authenticator at the start.
     pub authenticator: Arc<Authenticator>,
-    /// Which programs of this host connect; without it nobody knows.
+    /// Names the programs of this host that connect; without it they are unknown.
     pub owners: Option<Arc<dyn Owners>>,
     /// The judge of every message; without it none is judged.
     pub rules: Option<Rules>,
@@ -99,7 +99,7 @@ pub struct Portal {
 }
 
 impl Portal {
-    /// A portal that serves nobody yet.
+    /// A portal without connections yet.
     #[must_use]
     pub fn new(mut options: PortalOptions) -> Arc<Self> {
         let (changes, _) = broadcast::channel(CHANGES);
@@ -125,12 +125,12 @@ impl Portal {
     }
 
     /// Puts another policy in force, and other labels: for the next request of everybody, in sessions that are open as well.
-    /// Clients are told that their lists may have changed.
+    /// Clients are notified that their lists may have changed.
     pub fn regulate(&self, policy: Arc<Policy>, labels: HashMap<SmolStr, Labels>) {
         self.lists.regulate(policy, labels);
     }
 
-    /// Puts a policy in force that says the same, on other lines of its file: nobody is told.
+    /// Puts a policy in force that says the same, on other lines of its file: clients are not notified.
     pub fn restate(&self, policy: Arc<Policy>) {
         self.lists.gate().regulate(policy);
     }
@@ -179,7 +179,7 @@ impl Portal {
 
     /// Runs a task on this thread that ends with the portal.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        // A runtime that is gone runs nothing: what is owed is with the duties.
+        // A runtime that is gone runs nothing: the duties record what was open.
         self.tasks.spawn(task);
     }
 

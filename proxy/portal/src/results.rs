@@ -1,4 +1,4 @@
-//! What results say: whether a call succeeded, and what its client is told where it did not.
+//! The meaning of results: whether a call succeeded, and the client's error if it did not.
 
 use gnomon_audit::Status;
 use gnomon_lists::route::Routed;
@@ -78,7 +78,7 @@ fn wrong_result(method: &str, result: &[u8]) -> Option<&'static str> {
         return Some("its result is not an object");
     }
     if method == "tasks/get" {
-        // What its tool answered stands in it.
+        // The answer of its tool stands in it.
         let inner = Members::read(result).ok().and_then(|members| members.get("result"));
         return inner.and_then(|inner| wrong_result("tools/call", inner.as_bytes()));
     }

@@ -20,13 +20,13 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-/// How long a request's head may take, and how long a connection may rest between two requests.
+/// The timeout of a request's head, and of a connection idle between two requests.
 const HEAD_PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long a TLS handshake may take.
+/// The timeout of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long a connection at rest may take to end once others need its seat.
+/// The time that an idle connection gets to end once others need its seat.
 const GOES: Duration = Duration::from_millis(100);
 
 /// An error of starting a portal.
@@ -65,7 +65,7 @@ impl Listening {
         Ok(Self { portals: vec![portal], listener, address, seats: Seats::new(max_connections), tls: None })
     }
 
-    /// Serves another portal at the same address: requests are told apart by host name and path.
+    /// Serves another portal at the same address: requests are routed by host name and path.
     #[must_use]
     pub fn and(mut self, portal: Arc<Portal>) -> Self {
         self.portals.push(portal);
@@ -90,8 +90,8 @@ impl Listening {
         self.run_until(crew, shutdown, (drain, std::future::pending())).await;
     }
 
-    /// As [`run`](Self::run), but once stopping `hurry` ends the wait. What is still under way is cut off then, and waited for: when
-    /// this returns no request is worked on any more, sessions have ended, and all that is owed is recorded.
+    /// As [`run`](Self::run), but once stopping `hurry` ends the wait. Requests still in progress are cut off then, and joined: when this
+    /// returns, no request is in progress, sessions have ended, and all duties are recorded.
     pub async fn run_until(
         self,
         crew: Arc<Crew>,
@@ -149,7 +149,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
 /// The portals that a connection's requests go to.
 type Way = (Arc<[Arc<Portal>]>, Option<TlsAcceptor>, watch::Receiver<bool>);
 
-/// One connection. Boxed, so that it is compiled here, and not with whoever calls [`Listening::run`]: this is the path of
+/// One connection. Boxed, so that it is compiled here, and not with callers of [`Listening::run`]: this is the path of
 /// every request.
 fn connection(
     stream: io::Result<std::net::TcpStream>,
@@ -158,7 +158,7 @@ fn connection(
     (seat, load): (Seat, Load),
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        // It is heard of where it is served.
+        // Registered with the runtime of the thread that serves it.
         let Ok(stream) = stream.and_then(TcpStream::from_std) else { return };
         let seated = Seated::on(seat, GOES);
         let visitor = visitor(&portals, &stream, peer).await;
@@ -196,7 +196,7 @@ impl Admission for Door {
 
 /// Counts a connection that is closed as others need its seat, or as there is none for it.
 fn gave_up(portals: &[Arc<Portal>]) {
-    // Which of those that share the address it is for, it has not said.
+    // It has not said which of the portals at this address it is for.
     portals.iter().take(1).for_each(|portal| portal.refused(Lacking::Connections));
 }
 

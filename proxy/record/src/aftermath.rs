@@ -60,7 +60,7 @@ impl Told {
         self.calls.iter().find(|call| call.number == number).map(|call| &call.id)
     }
 
-    /// The events still owed, now that the exchange is over.
+    /// The events still owed at the end of the exchange.
     pub fn owed(&self, dialogue: &Dialogue) -> Vec<Observation> {
         if self.calls.is_empty() {
             return Vec::new();
@@ -96,7 +96,7 @@ fn event(call: &SmolStr, seen: &Observation, now: &Outcome, late: Option<&LateAn
     event.set(Field::ResponseSize, now.response_bytes);
     let bad_status = now.status.filter(|status| *status >= 400).map(|status| status.to_smolstr());
     match (&now.failure, late) {
-        // What its stream came to after its answer does not concern it.
+        // A failure of the stream after the call's answer does not concern it.
         (_, Some(LateAnswer::Error(kind))) => event.set(Field::ErrorType, kind.clone()),
         (_, Some(LateAnswer::Good)) => event.set_some(Field::ErrorType, bad_status),
         (Some((kind, detail)), _) => {

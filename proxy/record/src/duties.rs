@@ -1,10 +1,9 @@
-//! The work under way that still owes something to the record: one list for every road.
+//! The work in progress that still owes an event to the record: one list for every road.
 //!
-//! Whoever works on an exchange or a call may be dropped at any moment: its client leaves, its task is aborted at a stop. So what
-//! is owed is kept here, not with the work. The work says when it is over ([`Undertaken::finish`]); where it is dropped without
-//! saying so, the attendant ([`Duties::attend`]) records what is known, in a step that a stop waits for. A destructor hands
-//! over, and counts what nobody recorded (`gnomon_unfinished_total`); it records itself only where the attendant is behind by
-//! thousands.
+//! The task of an exchange or a call may be dropped at any moment: its client leaves, it is aborted at a stop. So its duties are kept here,
+//! not with the task. The task reports its end ([`Undertaken::finish`]); if it is dropped before, the attendant ([`Duties::attend`])
+//! records what is known, in a step that a stop waits for. A destructor only hands over, and counts what was not recorded
+//! (`gnomon_unfinished_total`); it records itself only if the attendant is thousands behind.
 //!
 //! Work that ends in good time costs two short locks of a list that few threads share, and no timer: the attendant looks at all
 //! that is open a few times a second, while anything is.
@@ -35,7 +34,7 @@ const MOST_HANDED_OVER: usize = 8192;
 /// Places of a list that are kept when it is empty.
 const PLACES_KEPT: usize = 256;
 
-/// Work under way that owes records.
+/// Work in progress that owes records.
 pub trait Duty: Send + Sync + 'static {
     /// Called a few times a second: records what is overdue.
     fn look(&self, now: Instant);
@@ -65,7 +64,7 @@ pub struct Duties {
     begun: Notify,
     /// Something was handed over.
     left: Notify,
-    /// Held by whoever attends.
+    /// Held by the running attendant.
     attending: tokio::sync::Mutex<()>,
     unfinished: IntCounter,
 }
@@ -152,7 +151,7 @@ impl Duties {
         let duty = list.places.get_mut(place)?.take()?;
         list.free.push(place);
         if list.places.len() > PLACES_KEPT && list.free.len() == list.places.len() {
-            // What a rush needed is given back once it is over.
+            // Memory that a burst needed is freed after it.
             *list = Shard::default();
         }
         drop(list);

@@ -4,7 +4,7 @@
 //! - What becomes due while it is judged is recorded at once.
 //! - A call whose answer is long in coming is recorded without it, at most [`OVERDUE`] and a look of the attendant later.
 //! - Every event carries the time at which its call was seen, not that of the answer.
-//! - When it is over, or nobody works on it any more, what is left is recorded, and what became of calls that were told before.
+//! - At its end, or when its task is dropped, the rest is recorded, and the outcomes of calls that were recorded before.
 
 use crate::{
     Recorder,
@@ -23,8 +23,8 @@ use std::{
 /// promised.
 const OVERDUE: Duration = Duration::from_millis(1500);
 
-/// An exchange under way. Whoever works on it says when it is over ([`JudgedExchange::finish`]); if it is dropped before, its client
-/// has gone or gnomon stops, and it is recorded as that by the attendant of [`crate::Duties`].
+/// An exchange in progress. Its task reports its end ([`JudgedExchange::finish`]); if it is dropped before, its client has left or gnomon
+/// stops, and the attendant of [`crate::Duties`] records it as that.
 pub struct JudgedExchange<E: HoldsDialogue + Send + 'static>(Undertaken<Open<E>>);
 
 struct Open<E> {
@@ -58,7 +58,7 @@ impl<E: HoldsDialogue + Send + 'static> JudgedExchange<E> {
         result
     }
 
-    /// It is over: records what is left of it.
+    /// Ends the exchange: records the rest of it.
     pub fn finish(&self) {
         if self.0.finish() {
             self.0.close(&mut self.0.state());
@@ -104,7 +104,7 @@ impl<E: HoldsDialogue> State<E> {
 
 impl<E: HoldsDialogue + Send + 'static> Duty for Open<E> {
     fn look(&self, now: Instant) {
-        // Somebody may work on it at this moment; there will be another look.
+        // The state is in use; the next look will see it.
         let Some(mut state) = self.state.try_lock() else { return };
         if !state.over && state.seen.is_some_and(|seen| now.saturating_duration_since(seen) >= OVERDUE) {
             state.exchange.dialogue().flush_overdue();

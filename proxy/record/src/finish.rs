@@ -47,7 +47,7 @@ impl Finisher {
         sightings.into_iter().map(stamp).collect()
     }
 
-    /// As [`Finisher::finish`], but for what the ledger fills in by itself: time, id, schema. Calls that were told before keep
+    /// As [`Finisher::finish`], but for what the ledger fills in by itself: time, id, schema. Calls that were recorded before keep
     /// their name.
     pub(crate) fn relate(&mut self, sightings: &mut [Sighting], told: &Told, when: &When) {
         let (when, duration) = (when.seen, when.lasted);

@@ -23,14 +23,14 @@ pub enum FlowOutcome {
     /// Came to a listener of redirected connections, and it is not known that it was redirected; or a program of this host asked the
     /// proxy itself, and whose it is got lost.
     Unowned,
-    /// Came from another network namespace, and nobody opened a socket there to go on with.
+    /// Came from another network namespace, in which no socket could be opened to dial from.
     OutOfReach,
     /// Refused: the user or address has as many connections as one may and none ended in time, or there are no more to upstreams and
     /// it has its share.
     OverShare,
     /// Passed on unread because the user has as many connections as one may, from a scope that enforces nothing.
     BeyondShare,
-    /// Said nothing, and others needed its place.
+    /// Sent nothing, and others needed its place.
     Silent,
     /// The upstream could not be reached.
     Unreachable,

@@ -1,8 +1,9 @@
 //! Observations become events and metrics, in one way for every road on which traffic comes.
 //!
-//! [`Duties`] lists what is under way and owes something; [`JudgedExchange`] is the duty of one exchange of a request and its answer.
-//! What becomes due goes to the [`Recorder`], which finishes reports ([`Finisher`]), counts them ([`Metrics`]) and hands them to the ledger. [`Owners`] tells
-//! whose a connection is. Intercept, portal and watch all record through this crate, so that a duty is written down once.
+//! [`Duties`] lists the work in progress that owes an event; [`JudgedExchange`] is the duty of one exchange of a request and its answer.
+//! Due reports go to the [`Recorder`], which finishes them ([`Finisher`]), counts them ([`Metrics`]) and hands them to the ledger.
+//! [`Owners`] names the owners of connections. Intercept, portal and watch all record through this crate, so that a duty is written down
+//! once.
 //!
 //! It opens no sockets and judges nothing.
 #![deny(missing_docs)]

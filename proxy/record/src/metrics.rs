@@ -16,9 +16,9 @@ use std::time::{Duration, SystemTime};
 /// The result of reading the rules again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reload {
-    /// They are in force.
+    /// The new rules are in force.
     Success,
-    /// They are bad, and those from before stay.
+    /// The new rules are invalid, and those from before stay.
     Failure,
 }
 
@@ -265,7 +265,7 @@ impl Metrics {
         }
     }
 
-    /// The incidents of today, to be told of detections from before this start ([`gnomon_ledger::Questions::catch_up`]).
+    /// The incidents of today, which need the detections from before this start ([`gnomon_ledger::Questions::catch_up`]).
     pub fn incidents(&self) -> MutexGuard<'_, Today> {
         self.today.lock()
     }

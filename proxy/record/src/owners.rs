@@ -1,7 +1,7 @@
 //! The owners of connections, as the kernel half tells them.
 //!
 //! The proxy asks once for each connection, right after `accept` and before a byte is read. It knows
-//! no process and no eBPF: whoever implements [`Owners`] does.
+//! no process and no eBPF: implementers of [`Owners`] do.
 
 use gnomon_inspect::Enforcement;
 use gnomon_observe::{Field, Observation};
@@ -27,7 +27,7 @@ pub trait Owners: Send + Sync + 'static {
     /// The proxy serves this connection: it did not go around it.
     fn served(&self, cookie: u64);
 
-    /// Nobody can be reached where this redirected connection was to go: the user's next ones to there are to be refused
+    /// The destination of this redirected connection is unreachable: have the user's next ones to it refused
     /// for so long (30 s at most) instead of redirected, as they would be without us, so that programs try their next address.
     /// The connection is reset when that holds, or cannot be had, so the answer must come within milliseconds.
     fn unreachable<'a>(&'a self, owned: &'a Owned, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -36,9 +36,9 @@ pub trait Owners: Send + Sync + 'static {
 /// The reason that a connection's owner is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// It comes from where nobody looks: another machine, or a program that is not watched.
+    /// Made on another machine, or by a program that is not watched.
     Outside,
-    /// A program of this host made it, and who that was got lost: it may be anybody's.
+    /// Made by a program of this host whose owner record was lost: any program's.
     Lost,
     /// A program of this host made it, and the kernel half can tell of none whose it is, as a part of it is not attached.
     Untold,
@@ -60,8 +60,8 @@ pub const LOOKED_UP: [Field; 12] = [
     Field::Cgroup,
 ];
 
-/// Says of a connection whose owner was [lost](Missing::Lost) or is [not told](Missing::Untold) that nobody knows: a rule that asks for
-/// the program must not take it for nobody's.
+/// Marks the process of a connection whose owner was [lost](Missing::Lost) or is [not told](Missing::Untold) as unreadable: a rule that
+/// asks for the program must not conclude that there is none.
 pub fn lost(seen: &mut Observation) {
     seen.set(Field::ProcessIdentity, "late");
     // The first two the kernel half tells.
@@ -77,12 +77,11 @@ pub struct Owned {
     pub cookie: u64,
     /// The program's original destination.
     pub original: SocketAddr,
-    /// It was sent here by the kernel instead of to `original`; otherwise the program itself chose
-    /// the proxy.
+    /// True if the kernel redirected it here instead of to `original`; otherwise the program itself chose the proxy.
     pub redirected: bool,
     /// The user that connected, in the first user namespace.
     pub uid: u32,
-    /// Its group.
+    /// The group id of the process.
     pub gid: u32,
     /// The cookie of the network namespace that the program was in.
     pub netns: u64,

@@ -12,7 +12,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-/// Records what was seen, on every road, and keeps what is under way and still owes something.
+/// Records observations, on every road, and keeps the work in progress that owes a record.
 pub struct Recorder {
     pub(crate) book: Arc<Book>,
     duties: Arc<Duties>,

@@ -1,6 +1,6 @@
 //! A request on its way through the portal, for the audit: who, what, by which line of policy, and how it ended.
 //!
-//! An act is a duty ([`gnomon_record::Duties`]): one that nobody ended was taken back by its client, or gnomon stopped, and the
+//! An act is a duty ([`gnomon_record::Duties`]): one that is dropped was cancelled by its client, or gnomon stopped, and the
 //! attendant records it as that.
 
 use crate::{
@@ -22,17 +22,17 @@ use std::{sync::Arc, time::Instant};
 
 /// Largest arguments, and largest result, that are recorded, bytes: they wait in memory for the end of their call.
 const LARGEST_PAYLOAD: usize = 256 << 10;
-/// A request under way. Does nothing where there is no audit.
+/// A request in progress. Does nothing without an audit.
 pub struct Act {
     begun: Instant,
     open: Option<Undertaken<OpenAct>>,
 }
 
-/// The record that a request under way owes to the audit.
+/// The record that a request in progress owes to the audit.
 struct OpenAct {
     acts: Arc<Acts>,
     begun: Instant,
-    /// None once it is recorded.
+    /// The record; none once it is written.
     record: Mutex<Option<Box<Record>>>,
 }
 
@@ -108,7 +108,7 @@ impl Act {
     /// Notes that it leaves once more, as its server forgot the session: with a beginning of its own, and counted.
     ///
     /// # Errors
-    /// As [`leaves`](Self::leaves).
+    /// See [`leaves`](Self::leaves).
     pub async fn leaves_again(&self) -> Result<(), NotWritten> {
         self.note(|_, record| record.attempts = Some(record.attempts.unwrap_or(1) + 1));
         self.leaves().await

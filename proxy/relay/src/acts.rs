@@ -1,4 +1,4 @@
-//! What is done through the portal, for the audit: each request with who, what, by which line of policy, and how it ended.
+//! The audit of a portal: each request with its caller, its subject, the line of policy that decided, and its outcome.
 //!
 //! Each request is an [`Act`](crate::act::Act); log-ins and sessions are recorded here.
 
@@ -15,9 +15,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// How long a caller is taken to be logged in, for the audit: requests carry their proof each.
+/// The time for which one log-in record covers a caller: each request carries its own proof.
 const LOGGED_IN: Duration = Duration::from_secs(60 * 60);
-/// How often refusals of one address are recorded, as anybody can cause them.
+/// The interval at which refusals of one address are recorded, as any host can cause them.
 const REFUSED_EVERY: Duration = Duration::from_secs(10);
 /// Ends of sessions that are recorded together when gnomon stops: far fewer than may wait in the audit's queue.
 const AT_A_TIME: usize = 1024;
@@ -27,7 +27,7 @@ const MOST: usize = 10_000;
 /// Whether answers wait for the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// They do not wait: records are durable a fifth of a second later.
+    /// Answers do not wait: records are durable a fifth of a second later.
     Soon,
     /// An answer is given once its record is durable, or not at all.
     BeforeAnswer,
@@ -75,14 +75,14 @@ impl Acts {
         Ok(Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refused: Cache::new(MOST) })
     }
 
-    /// Lists what is under way among these duties.
+    /// Lists requests in progress among these duties.
     #[must_use]
     pub fn among(mut self, duties: Arc<Duties>) -> Self {
         self.duties = duties;
         self
     }
 
-    /// Acts under way that owe a record.
+    /// Acts in progress that owe a record.
     pub fn duties(&self) -> &Arc<Duties> {
         &self.duties
     }
@@ -137,7 +137,7 @@ impl Acts {
     /// Records a log-in, unless the caller was seen a short while ago.
     ///
     /// # Errors
-    /// Where answers wait for the audit and it cannot be written.
+    /// If answers wait for the audit and it cannot be written.
     pub async fn let_in(&self, caller: &Caller) -> Result<(), NotWritten> {
         let key = (caller.subject.clone(), caller.address);
         if self.seen.get(&key).is_some_and(|at| at.elapsed() < LOGGED_IN) {
@@ -164,14 +164,14 @@ impl Acts {
             message: Some(challenge.text.clone()),
             ..self.record(RecordKind::LoginRefused)
         };
-        // They are refused either way; what is lost the audit counts.
+        // The caller is refused either way; the audit counts its losses.
         let _ = self.keep_before_answer(record).await;
     }
 
     /// A session begins.
     ///
     /// # Errors
-    /// Where answers wait for the audit and it cannot be written.
+    /// If answers wait for the audit and it cannot be written.
     pub async fn session_begins(&self, caller: &Caller, session: &AuditedSession) -> Result<(), NotWritten> {
         let mut record = self.record(RecordKind::SessionStart);
         by(&mut record, caller);
@@ -183,7 +183,7 @@ impl Acts {
 
     /// Records the end of a session: by its client, after too long a pause, or for another.
     pub(crate) async fn session_ends(&self, session: &AuditedSession) {
-        // It has ended either way; what is lost the audit counts.
+        // The session has ended either way; the audit counts its losses.
         let _ = self.keep_before_answer(self.end_of(session)).await;
     }
 
@@ -206,7 +206,7 @@ impl Acts {
     }
 }
 
-/// Who, as far as it is proven.
+/// Sets the caller, as far as it is proven.
 pub fn by(record: &mut Record, caller: &Caller) {
     record.user_id = Some(caller.subject.clone());
     record.user_name.clone_from(&caller.user);
@@ -237,13 +237,13 @@ pub fn with(record: &mut Record, client: &Client) {
 /// How a request ended.
 #[derive(Debug)]
 pub struct Ending {
-    /// Whether it came to what was asked for.
+    /// Whether the request succeeded.
     pub status: Status,
     /// A word for it, where something went wrong.
     pub error: Option<SmolStr>,
     /// The rule that refused it.
     pub rule: Option<SmolStr>,
-    /// How long its server took.
+    /// The time that its server took.
     pub upstream: Option<Duration>,
 }
 

@@ -63,7 +63,7 @@ pub struct Call {
     pub script: Option<Script>,
     /// The program of this host that asks.
     pub program: Option<Arc<Observation>>,
-    /// Whether the client took it back.
+    /// Whether the client cancelled it.
     pub taken_back: Arc<TakenBack>,
     /// The way to the client until the answer.
     pub emit: mpsc::Sender<Emission>,

@@ -1,4 +1,4 @@
-//! What is said to a client before its answer.
+//! The messages to a client before its answer.
 
 use bytes::Bytes;
 use std::time::Duration;

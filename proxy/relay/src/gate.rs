@@ -1,6 +1,6 @@
-//! Who may know, do and hear what, for all parts of a portal: what policy says now. Roads ask here, and what clients say without a call
-//! (`Session::may_say`). That nothing else asks the policy, and that nothing else asks the rules about what a client says, a test holds the
-//! sources to, by the usual spellings.
+//! Authorisation for all parts of a portal, by the policy in force. Requests are checked here, and what clients say without a call
+//! (`Session::may_say`). That nothing else asks the policy, or the rules about what a client says, a test holds the sources to, by the
+//! usual spellings.
 
 use crate::{held::Upstream, related::is_of_task};
 use arc_swap::{ArcSwap, Guard};
@@ -36,7 +36,7 @@ impl Gate {
         self.policy.load()
     }
 
-    /// Whether this call may be made, and by which line.
+    /// Decides whether this call may be made, and by which line.
     pub fn decide(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
         self.policy().decide(caller, asked)
     }
@@ -80,7 +80,7 @@ impl Gate {
         self.policy().may_reach(caller, &self.portal, server)
     }
 
-    /// Whether this caller may be told this: of tasks only their owners are.
+    /// True if this caller may get this notification: those of tasks go to their owners only.
     pub fn tells(&self, caller: &Caller, upstream: &Upstream, whose: (&SmolStr, Scope), notification: &Notification) -> bool {
         if !self.may_hear(caller, &upstream.id, notification) {
             return false;

@@ -1,8 +1,8 @@
-//! The ids by which clients know tasks: sealed, so that they say nothing, lead to one server, and work for nobody but their owner.
+//! The ids by which clients know tasks: sealed, so that they reveal nothing, lead to one server, and work for their owner only.
 //!
 //! A server's own id may be guessed, and two servers may give out the same. What a client is given is the server and that id, encrypted for
 //! the caller whose call began the task, with a key that this process alone has and that ends with it: tasks that began before it are not
-//! known either. The same task has the same id wherever it is told of, so the nonce is made of what is sealed.
+//! known either. The same task has the same id wherever it is mentioned, so the nonce is made of what is sealed.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
@@ -20,7 +20,7 @@ struct Keys {
     nonces: hmac::Key,
 }
 
-/// None where the system has no random bytes: then no task is known.
+/// None if the system has no random bytes: then no task is known.
 static KEYS: LazyLock<Option<Keys>> = LazyLock::new(|| {
     let mut random = [0u8; 64];
     getrandom::fill(&mut random).ok()?;
@@ -28,7 +28,7 @@ static KEYS: LazyLock<Option<Keys>> = LazyLock::new(|| {
     Some(Keys { seals: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, seals).ok()?), nonces: hmac::Key::new(hmac::HMAC_SHA256, nonces) })
 });
 
-/// Whom a handle is for, in which portal.
+/// The associated data of a handle: its portal and owner.
 fn bound(portal: &str, owner: &str) -> Vec<u8> {
     [&(portal.len() as u64).to_be_bytes(), portal.as_bytes(), owner.as_bytes()].concat()
 }

@@ -1,17 +1,17 @@
 //! Hears what a server of the older era says by itself in one session: on the stream that is opened for it, or on the line that
 //! everything shares.
 //!
-//! A stream that is not open yet hears nothing, and what a server asks then is lost: so whoever begins a session in which it may ask
-//! waits until it is. One that breaks off is taken up again.
+//! A stream that is not open yet hears nothing, and questions that a server asks then are lost: so a session in which it may ask waits for
+//! it to open. One that breaks off is resumed.
 
 use gnomon_kit::Backoff;
 use gnomon_upstream::{LegacySession, Speaks, UpstreamError, rpc::Message};
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-/// How long whoever is about to call waits for the stream.
+/// The most time that a call waits for the stream.
 const OPENED_WITHIN: Duration = Duration::from_secs(1);
-/// How long to wait before it is opened again.
+/// The delay before it is opened again.
 const AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// A task that hears a session's messages, and ends when this is dropped.
@@ -41,7 +41,7 @@ impl Hearing {
                         }
                         last = listening.last();
                     }
-                    // It was not reached, or has not noticed yet that the last one broke off (409). Anything else is an answer.
+                    // The server was not reached, or has not noticed yet that the last stream broke off (409). Anything else is an answer.
                     Err(UpstreamError::Unreachable { .. } | UpstreamError::Dropped { .. } | UpstreamError::Timeout(_)) => {}
                     Err(UpstreamError::Status(409 | 429 | 500..=599)) => {}
                     Err(_) => return,
@@ -62,7 +62,7 @@ impl Hearing {
         }
     }
 
-    /// Whether it goes on.
+    /// True while it goes on.
     pub fn is_on(&self) -> bool {
         !self.task.is_finished()
     }

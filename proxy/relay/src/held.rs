@@ -1,4 +1,4 @@
-//! What the portal holds of a server besides the way to it: who judges what passes, and whose its tasks are.
+//! The portal's state of a server besides its connections: the judge of its messages, and the owners of its tasks.
 
 use crate::{
     handles,
@@ -34,7 +34,7 @@ pub type Reached = (Arc<Upstream>, Arc<LegacySession>);
 pub struct Held {
     /// Judges every message between clients and the server; without it nothing does.
     pub judge: Option<Judge>,
-    /// The server's tasks, as far as calls told of them.
+    /// The server's tasks, as far as calls have reported them.
     pub tasks: Tasks,
     portal: SmolStr,
     server: SmolStr,
@@ -45,7 +45,7 @@ pub struct Held {
     known: Known,
     /// The reason that it is down.
     down: Mutex<Option<&'static str>>,
-    /// Whether it is offered no longer: what becomes of it is no news.
+    /// True once it is no longer offered: its state is not reported any more.
     retired: AtomicBool,
     /// Last: what else is dropped may count.
     _series: Option<Keeps>,
@@ -74,7 +74,7 @@ impl Held {
         (server == self.server).then_some(id)
     }
 
-    /// It is offered no longer: from now on nothing is told of whether it is there.
+    /// Marks it as no longer offered: from now on its presence is not reported.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         self.is_down_for(None);

@@ -1,4 +1,4 @@
-//! What a result says that its server still wants to know (`input_required`, 2026-07-28).
+//! The input that a result still asks for (`input_required`, 2026-07-28).
 
 use bytes::Bytes;
 use gnomon_upstream::members::Members;

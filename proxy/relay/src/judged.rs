@@ -1,4 +1,4 @@
-//! What passes between clients and servers, before the rules.
+//! Messages between clients and servers, judged by the rules.
 //!
 //! A request and its answer are a dialogue, as in the inline proxy, judged by the same rules and written
 //! into the same ledger. It is judged as its server gets it, with the server's own names, before anything
@@ -21,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
 use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Instant};
 
-/// How many connections each server has at hand.
+/// The number of recent connections kept for each server.
 const RECENT: usize = 8;
 
 /// The rules, and where what they find is written.
@@ -39,7 +39,7 @@ pub struct Judge {
     channel: Channel,
     portal: SmolStr,
     server: SmolStr,
-    /// None where the server is a process.
+    /// The server's address; none if it is a process.
     place: Option<Place>,
     recent: Recent,
 }
@@ -65,8 +65,7 @@ pub struct Whose<'a> {
     pub program: Option<&'a Observation>,
 }
 
-/// All that distinguishes one caller's connection from another's, for callers of whom nothing is known that changes from call to
-/// call.
+/// The properties that distinguish one caller's connection from another's, for callers whose properties do not change from call to call.
 #[derive(PartialEq, Eq)]
 struct Who {
     address: IpAddr,
@@ -146,7 +145,7 @@ impl Judge {
         seen.set(Field::HostName, gnomon_record::this_host());
         seen.set(Field::PortalId, self.portal.clone());
         seen.set(Field::ServerId, self.server.clone());
-        // Of servers that have an address, people's decisions are looked up; the others are sanctioned by being offered.
+        // For servers with an address, reviews are looked up; the others are sanctioned by being offered.
         seen.set(Field::Sanctioned, true);
         seen
     }
@@ -156,8 +155,8 @@ impl Judge {
         self.rules.server_is((&self.portal, &self.server), health, message);
     }
 
-    /// Judges a request of a client's: what follows it until its answer is over, and the strictest action that rules have for it, or
-    /// how they refuse it.
+    /// Judges a client's request. Returns its dialogue until its answer ends, and the strictest action of the rules for it, or their
+    /// refusal.
     pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> (Judged, Result<Action, Box<Refusal>>) {
         let dialogue = match Who::of(whose) {
             Some(who) => {
@@ -256,7 +255,7 @@ impl Judge {
     }
 }
 
-/// A request that passed, until its answer is over.
+/// A request that passed, until its answer ends.
 #[derive(Clone)]
 pub struct Judged(Option<Arc<JudgedExchange<Dialogue>>>);
 
@@ -347,7 +346,7 @@ fn name(caller: &Caller) -> Option<SmolStr> {
 pub fn describe(seen: &mut Observation, Whose { caller, client, execution, .. }: Whose<'_>) {
     seen.set_some(Field::ExecutionId, execution.cloned());
     seen.set(Field::SourceAddress, caller.address.to_string());
-    // Whoever logged in goes before whoever the program runs as.
+    // The authenticated user takes precedence over the user that the program runs as.
     if let Some(name) = name(caller) {
         seen.set(Field::UserName, name);
     }

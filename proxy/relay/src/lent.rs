@@ -1,4 +1,4 @@
-//! What a session's client has in hand for servers: tasks of its own that their questions began, and pages that they sent it to
+//! State that a session's client holds for servers: tasks of its own that their questions began, and pages that they sent it to
 //! (`elicitationId`).
 //!
 //! The client does not tell servers apart, as it sees one. So a server may ask for and cancel tasks, and say that a person is done with
@@ -46,7 +46,7 @@ impl Lent {
         self.table().tasks.iter().any(|(upstream, _, task)| upstream.id == *server && task == id)
     }
 
-    /// It is over with a server: what the client has in hand for it is nobody's.
+    /// Removes a server's entries, at its end.
     pub(crate) fn part_with(&self, gone: &Upstream) {
         let mut table = self.table();
         table.tasks.retain(|(upstream, ..)| upstream.number != gone.number);
@@ -56,7 +56,7 @@ impl Lent {
     /// A server asks the client for something.
     ///
     /// # Errors
-    /// What the server is told where that is about a task that the client does not have for it.
+    /// The error for the server, if this is about a task that the client does not have for it.
     pub fn may_ask(&self, server: &SmolStr, request: &Request) -> Result<(), RpcError> {
         match request.method.as_str() {
             "tasks/get" | "tasks/result" | "tasks/cancel" => {

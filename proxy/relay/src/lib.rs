@@ -2,14 +2,14 @@
 //!
 //! Everything passes the [`gate`], which alone asks what policy says, and the rules ([`judged`]); what it comes to is an act of the
 //! audit ([`acts`]). Clients of the older era have [`sessions`], and in each of them what is open with a server: its side of the
-//! session, questions it asked, tasks, what it reports of a call. What is on its way to a client is charged to whoever reads it
+//! session, questions it asked, tasks, progress of calls. Messages on their way to a client are charged to their reader
 //! ([`unsent`], [`room`]).
 //!
-//! It deliberately knows neither what a request means nor how it came: lists and names are `gnomon-lists`', the way to a server and
+//! It deliberately knows neither a request's meaning nor its transport: lists and names are `gnomon-lists`', connections to servers and
 //! HTTP the portal's.
 //!
-//! What an attacker controls: clients when they read and what they answer, servers what they ask and say unasked. Every table, queue
-//! and wait is bounded and shared by callers, so that nobody's takes another's.
+//! Attackers control when clients read and what they answer, and what servers ask and send unasked. Every table, queue and wait is bounded
+//! and shared by callers, so that none takes another's.
 #![deny(missing_docs)]
 
 pub mod act;

@@ -1,4 +1,4 @@
-//! What portals show of themselves as metrics. Labels are of the configuration and of fixed sets.
+//! The metrics of portals. Labels are of the configuration and of fixed sets.
 
 use crate::{
     server_metrics::{ServerMetrics, ServersMetrics, remove},
@@ -112,7 +112,7 @@ impl PortalMetrics {
     }
 }
 
-/// How many hold the series of a server at a portal: one that takes the place of another holds them beside it for a while.
+/// The holders of the series of a server at a portal: one that replaces another holds them beside it for a while.
 #[derive(Debug, Default)]
 struct Shown(Mutex<HashMap<(SmolStr, SmolStr), usize>>);
 
@@ -140,7 +140,7 @@ pub(crate) struct Keeps {
 impl Drop for Keeps {
     fn drop(&mut self) {
         let (portal, server) = &self.of;
-        // Locked until they are gone: whoever comes meanwhile makes them anew.
+        // Locked until they are gone: a concurrent start makes them anew.
         let mut shown = self.metrics.shown.table();
         if let Some(count) = shown.get_mut(&self.of) {
             *count -= 1;

@@ -7,7 +7,7 @@ use gnomon_upstream::catalogue::Kind;
 use smol_str::{SmolStr, format_smolstr};
 use std::borrow::Cow;
 
-/// What URIs begin with that tell clients what to do with them: show a page, use a skill.
+/// The schemes of URIs that have a meaning for clients: show a page, use a skill.
 const TELLING: [&str; 2] = ["ui://", "skill://"];
 
 /// Whether names carry their server's id.

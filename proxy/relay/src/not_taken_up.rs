@@ -1,14 +1,14 @@
-//! Why a parked call is not taken up again.
+//! The reasons that a parked call is not resumed.
 
 use std::time::Duration;
 
-/// How long a client may take.
+/// The timeout of a client's answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// The reason that a call is not resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTakenUp {
-    /// The call is over, or another caller's.
+    /// The call has ended, or is another caller's.
     #[error(
         "`requestState` is not known, or no longer: a call waits for input for {} minutes, and where too many wait the oldest goes of the caller \
          who has the most; call anew",

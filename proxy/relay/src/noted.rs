@@ -1,5 +1,5 @@
-//! What a portal notes of itself among the events: that a server went or came back, and that somebody asked for what they may not
-//! have. What passes to a server and back is in [`crate::judged`].
+//! Events about a portal itself: a server went or came back, or a caller asked for something it may not have. Messages to a server and back
+//! are in [`crate::judged`].
 
 use crate::{
     judged::{Rules, Whose, describe},
@@ -13,7 +13,7 @@ use smol_str::{SmolStr, ToSmolStr};
 pub struct Refused<'a> {
     /// The server it would have gone to, where that is known.
     pub server: Option<&'a SmolStr>,
-    /// How it was asked for.
+    /// The method of the request.
     pub method: &'a str,
     /// The name that was asked for, in the client's words.
     pub name: &'a str,

@@ -1,4 +1,4 @@
-//! How much of itself a portal shows to a model: every tool, their names, or a few tools that find and call the others.
+//! How much a portal shows to a model: every tool, their names, or a few tools that find and call the others.
 //!
 //! The client says so in the URL's query, as far as the portal is configured to let it. It changes what is listed and by
 //! which road tools are called, never what may be called.
@@ -8,12 +8,12 @@ use smol_str::SmolStr;
 /// Whether clients may, or must, use Code Mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CodeMode {
-    /// Offered to nobody.
+    /// Not offered.
     Off,
-    /// Whoever asks for it with `?codemode=search_and_execute`.
+    /// For clients that ask for it with `?codemode=search_and_execute`.
     #[default]
     OptIn,
-    /// Whoever does not ask for something else.
+    /// For clients that do not ask for something else.
     DefaultOn,
     /// Everybody.
     Enforced,
@@ -22,10 +22,10 @@ pub enum CodeMode {
 /// Whether callers may save snippets of Code Mode, and call those that were approved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Snippets {
-    /// Nobody.
+    /// Not allowed.
     #[default]
     Off,
-    /// Whom policy lets; what is saved waits until a person approved it.
+    /// For callers that policy allows; a saved snippet waits for approval.
     Review,
 }
 
@@ -47,7 +47,7 @@ impl Offer {
     /// The offer that the query of the portal's URL asks for.
     ///
     /// # Errors
-    /// A text for whoever set the URL.
+    /// A text for the person who configured the URL.
     pub fn asked_for(query: Option<&str>, mode: CodeMode) -> Result<Self, SmolStr> {
         let (mut code, mut context) = (None, None);
         for pair in query.unwrap_or_default().split('&') {

@@ -173,7 +173,7 @@ enum Returns {
     No,
 }
 
-/// Whether anybody gets what is sent.
+/// Whether messages reach a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// The client, now or when it comes back.
@@ -183,7 +183,7 @@ pub enum Heard {
 }
 
 impl Stream {
-    /// A session's stream to whoever reads from the other end.
+    /// A session's stream to the reader at the other end.
     #[must_use]
     pub fn new(name: u64, live: mpsc::Sender<Bytes>, recipient: Recipient) -> Self {
         Self::of(name, Returns::Yes, live, recipient)
@@ -235,7 +235,7 @@ impl Stream {
             }
             (state.live.clone(), encoded, state.resumable)
         };
-        // What was copied gives its room to the copy.
+        // The original's room is freed, as the copy has its own.
         drop(data);
         let heard = match live {
             None => false,
@@ -275,7 +275,7 @@ impl Stream {
         self.state().live.as_ref().is_some_and(|live| !live.is_closed())
     }
 
-    /// Whether all was said.
+    /// True once all was sent.
     pub fn is_over(&self) -> bool {
         self.state().over
     }

@@ -1,4 +1,4 @@
-//! What policy and rules together ask for before a message leaves.
+//! The obligations of policy and rules together, before a message leaves.
 
 use crate::error::CallError;
 use gnomon_access::{Obligations, Permit};
@@ -8,14 +8,14 @@ use gnomon_observe::Action;
 /// Duties before a message leaves, by policy and rules.
 ///
 /// # Errors
-/// [`CallError::Refused`] by a rule, [`CallError::Unfulfilled`] where something is owed that nothing here can do.
+/// [`CallError::Refused`] by a rule, [`CallError::Unfulfilled`] for an obligation that is not implemented here.
 pub fn owed(permit: &Permit, rules: Result<Action, Box<Refusal>>) -> Result<(), CallError> {
     let (action, refusal) = match rules {
         Ok(action) => (action, None),
         Err(refusal) => (refusal.action, Some(refusal)),
     };
     match (permit.beside(action), refusal) {
-        // Member by member: one that comes new does not compile before somebody sees to it.
+        // All members are listed, so that a new obligation does not compile before it is handled.
         (Ok(Obligations { redact: false }), None) => Ok(()),
         (_, Some(refusal)) => Err(CallError::Refused(refusal)),
         (Ok(Obligations { redact: true }), None) => Err(CallError::Unfulfilled("parts of it had to be replaced")),

@@ -5,11 +5,11 @@ use gnomon_upstream::LegacySession;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
-/// One with each server that was needed.
+/// The sessions with servers, one with each that was needed.
 #[derive(Default)]
 pub(crate) struct OwnSessions(Mutex<Vec<Arc<OwnSession>>>);
 
-/// The one with a server, which may not be open yet, or no more.
+/// The session with one server, which may not be open yet, or no longer.
 pub(crate) struct OwnSession {
     pub upstream: Arc<Upstream>,
     /// Locked while it is opened.
@@ -27,7 +27,7 @@ impl OwnSession {
         *self.hearing() = Some(hearing);
     }
 
-    /// Whether the server is heard.
+    /// Whether the server's own messages are received.
     pub fn is_heard(&self) -> bool {
         self.hearing().as_ref().is_some_and(Hearing::is_on)
     }
@@ -38,17 +38,17 @@ impl OwnSessions {
         self.0.lock()
     }
 
-    /// All of them.
+    /// All sessions.
     pub fn all(&self) -> Vec<Arc<OwnSession>> {
         self.list().clone()
     }
 
-    /// The one with this server, if there is one.
+    /// The session with this server, if there is one.
     pub fn of(&self, upstream: &Upstream) -> Option<Arc<OwnSession>> {
         self.list().iter().find(|own| own.upstream.number == upstream.number).cloned()
     }
 
-    /// The one with this server.
+    /// The session with this server, which is made if there is none.
     pub fn with(&self, upstream: &Arc<Upstream>) -> Arc<OwnSession> {
         let mut list = self.list();
         if let Some(own) = list.iter().find(|own| own.upstream.number == upstream.number) {

@@ -4,8 +4,8 @@
 //! the question as the call's result and calls again with the answer. In between the call is kept here,
 //! under a name that only its caller can use.
 //!
-//! There is room for so many. Where there is none for another one, the oldest gives way of whoever has the most: its server is told,
-//! as it is of one that nobody takes up in time.
+//! The number of parked calls is bounded. Beyond it, the oldest of the caller with most is evicted: its server gets an error, as for one
+//! that is not resumed in time.
 
 use crate::{
     held::Upstream,
@@ -38,11 +38,11 @@ pub struct ParkedCall {
     pub conversation: Conversation,
     /// The server, and what tells it when the call is given up.
     pub session: Arc<LegacySession>,
-    /// Told when it is dropped.
+    /// Cancelled when it is dropped.
     pub under: PendingUpstream,
     /// The server's question.
     pub question: Id,
-    /// Its place among the calls that are under way with its server, which it is still.
+    /// Its place among the calls in progress with its server.
     pub place: Option<Share>,
 }
 
@@ -61,7 +61,7 @@ impl ParkedCall {
     }
 }
 
-/// A name that nobody finds by trying. None where the system has no random numbers.
+/// A name that cannot be guessed. None if the system has no random numbers.
 pub fn unguessable() -> Option<SmolStr> {
     let mut random = [0u8; 24];
     getrandom::fill(&mut random).ok()?;
@@ -119,7 +119,7 @@ impl<C> Table<C> {
         meant.iter().filter_map(|name| self.remove(name)).collect()
     }
 
-    /// Takes out what there is no room for: the oldest of whoever has the most.
+    /// Removes calls beyond the bound: the oldest of the caller with most.
     fn surplus(&mut self) -> Vec<C> {
         let mut gone = Vec::new();
         while let Some(holder) = self.shares.too_much() {
@@ -135,7 +135,7 @@ impl<C> Table<C> {
 pub struct Parked(Mutex<Table<ParkedCall>>);
 
 impl Parked {
-    /// None yet.
+    /// An empty table.
     #[must_use]
     pub fn new() -> Self {
         Self(Mutex::new(Table::of(MOST)))
@@ -175,7 +175,7 @@ impl Parked {
 }
 
 impl Parked {
-    /// It is over with a server: its calls wait no longer.
+    /// Removes a server's calls, at its end.
     pub fn part_with(&self, gone: &Upstream) {
         let taken = self.table().those(|call| call.server == gone.number);
         taken.into_iter().for_each(|call| call.under.given_up("the server is no longer offered"));

@@ -1,4 +1,4 @@
-//! A request under way within a session of the older era: it is taken back when nobody waits for it any more.
+//! A request in progress within a session of the older era: cancelled when its caller no longer waits.
 
 use crate::{
     call::Call,
@@ -13,7 +13,7 @@ use gnomon_upstream::{
 };
 use std::{borrow::Cow, sync::Arc};
 
-/// A request under way with a server of the older era: it is told when nobody waits any more.
+/// A request in progress with a server of the older era: dropping it cancels it at the server.
 pub struct PendingUpstream {
     session: Arc<LegacySession>,
     id: Option<Id>,
@@ -26,12 +26,12 @@ pub struct PendingUpstream {
 impl PendingUpstream {
     /// A request that was sent in a session under this id.
     pub fn new(session: Arc<LegacySession>, id: Id, call: &Call, lease: Option<Lease>) -> Self {
-        // A script ends its calls with itself, whoever waits for it.
+        // A script's calls are cancelled at its end, even if another caller waits.
         let why = if call.script.is_some() { "the script that made the call is over" } else { "the client has gone" };
         Self { session, id: Some(id), taken_back: call.taken_back.clone(), why, lease }
     }
 
-    /// The session that it is under way in.
+    /// The session of the request.
     pub fn session(&self) -> &Arc<LegacySession> {
         &self.session
     }
@@ -55,12 +55,12 @@ impl PendingUpstream {
         self.id = None;
     }
 
-    /// Notes that nobody will wait for an answer any more, for this reason.
+    /// Cancels it with this reason, as its caller no longer waits.
     pub fn given_up(mut self, why: &'static str) {
         self.why = why;
     }
 
-    /// Notes that there was no answer. A server that may still work on it is told that nobody waits for it, and why.
+    /// Notes that there was no answer. A server that may still work on it gets a cancellation with the reason.
     pub fn failed(mut self, error: &CallError) {
         match error {
             CallError::Upstream(UpstreamError::Timeout(_) | UpstreamError::Frozen(_)) => self.why = "no answer came in time",
@@ -80,7 +80,7 @@ impl Drop for PendingUpstream {
                 None => self.why.into(),
             };
             let session = self.session.clone();
-            // While everything ends there may be nobody left to tell it.
+            // At shutdown the server may be gone.
             let _ = beside(Box::pin(async move {
                 let params = format!("{{\"requestId\":{},\"reason\":{}}}", id.json(), quoted(&why));
                 let _ = session.notify("notifications/cancelled", Some(params.as_bytes())).await;

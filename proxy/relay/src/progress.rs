@@ -1,4 +1,4 @@
-//! Whose progress a server tells of.
+//! The calls that progress notifications of servers are about.
 //!
 //! A client names each of its calls for that with a token of its own (`_meta.progressToken`), and most count them from nought: what a
 //! server says of a token reaches its client only where the token is of a call that it has open at that server, or of a task that
@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use smol_str::SmolStr;
 
-/// The token of a request, if its sender wants to be told of progress.
+/// The token of a request, if its sender asks for progress.
 pub fn token(params: Option<&Bytes>) -> Option<Id> {
     let meta = Members::of(params).ok()?.object("_meta")?;
     Id::of_json(meta.get("progressToken")?.as_bytes())
@@ -28,7 +28,7 @@ pub fn told_of(notification: &Notification, tokens: &[Id]) -> Option<Notificatio
     Some(Notification { method: notification.method.clone(), params: Some(params) })
 }
 
-/// Whether two JSON texts stand for one token: who reads one and writes it again may write it in another way.
+/// True if two JSON texts stand for one token: a peer may write it in another form than it read.
 fn is_same(one: &Id, other: &Id) -> bool {
     let read = |id: &Id| serde_json::from_str::<Value>(id.json()).ok();
     match (read(one), read(other)) {

@@ -1,4 +1,4 @@
-//! What servers ask the client of a session, until it has answered.
+//! Requests of servers to the client of a session, until they are answered.
 //!
 //! Each server counts its questions for itself, so two may give theirs the same id: the client knows them by ids of ours. By those its
 //! answer finds its server, and what a server says of its own question finds the client's name for that. Asking and answering is the
@@ -63,7 +63,7 @@ impl Questions {
         self.0.lock()
     }
 
-    /// None where too many wait.
+    /// None if too many wait.
     pub(crate) fn keep(&self, asked: Asked) -> Option<Id> {
         let mut table = self.table();
         if table.open.len() >= MOST {
@@ -79,7 +79,7 @@ impl Questions {
         self.table().open.remove(&id.json().parse().ok()?)
     }
 
-    /// Drops the question that a server knows by this id, as nobody waits for its answer: the id its client knows it by.
+    /// Drops the question that a server knows by this id, as it was cancelled. Returns the client's id of it.
     pub(crate) fn drop_of(&self, server: &SmolStr, within: Scope, id: &Id) -> Option<Id> {
         let mut table = self.table();
         let is = |asked: &Asked| matches!(asked, Asked::Server(asker) if asker.is(server, within) && asker.id == *id);
@@ -88,7 +88,7 @@ impl Questions {
         Some(Id::number(number))
     }
 
-    /// It is over with a server: nobody waits for what it asked.
+    /// Removes a server's questions, at its end.
     pub(crate) fn part_with(&self, gone: &Upstream) {
         self.table().open.retain(|_, asked| !matches!(asked, Asked::Server(asker) if asker.upstream.number == gone.number));
     }

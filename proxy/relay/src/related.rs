@@ -9,8 +9,8 @@ pub(crate) fn is_of_task(method: &str) -> bool {
     matches!(method, "notifications/tasks/status" | "notifications/tasks")
 }
 
-/// What a client says to a server (parameters, or a result), with the server's own id of the task that it says it is part of; none
-/// where it is of no such task.
+/// Rewrites parameters or a result of a client for a server, with the server's own id of the task that they are part of; none if they are
+/// part of no task.
 #[must_use]
 pub fn inward(upstream: &Upstream, owner: &str, said: &Bytes) -> Option<Bytes> {
     // Most say nothing of it, and are not read for it.

@@ -1,9 +1,9 @@
-//! What requests may keep in memory until they are answered: so much in all, shared fairly by callers.
+//! The memory for requests until they are answered: bounded in all, shared fairly by callers.
 //!
-//! What an attacker controls: how large a request is, what it is made of (a JSON of four million bytes can take a hundred times
-//! as many once it is read), how slowly it comes, and how long it is under way, as its server may be theirs. So a request is
+//! An attacker controls how large a request is, what it is made of (a JSON of four million bytes can take a hundred times as many once it
+//! is read), how slowly it comes, and how long it lasts, as its server may be theirs. So a request is
 //! charged for what it costs before it is read, and until the last piece of it is gone. Nobody is held to a share while there is
-//! room; whoever has none finds some however much others took, as one caller never has more than is left. Small requests have
+//! room; a caller that has none finds some however much others took, as one caller never has more than is left. Small requests have
 //! room of their own: those who cannot be told apart, behind one address without a log-in, do not keep each other from it with
 //! large ones.
 
@@ -30,9 +30,9 @@ const SMALL: usize = 64 << 10;
 const COPIES: usize = 3;
 /// The most that the values of one request may take besides, bytes.
 pub const MOST_OF_VALUES: usize = ALL / 8;
-/// How long a request waits for room.
+/// The timeout of a request's wait for room.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a list does: its client can still be told by the status of the answer ([`crate::front::SILENCE`]).
+/// The timeout of a list's: its client can still be told by the status of the answer ([`crate::front::SILENCE`]).
 const PATIENCE_OF_LIST: Duration = Duration::from_millis(300);
 
 static ROOM: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
@@ -76,7 +76,7 @@ impl Room {
     /// Room for a body of so many bytes, as soon as there is some.
     ///
     /// # Errors
-    /// There was none within two seconds.
+    /// If there was none within two seconds.
     pub async fn take(&self, caller: &Caller, body: usize) -> Result<Taken, Refused> {
         let principal = owner(caller).as_str().into();
         let count = units(body.saturating_mul(COPIES));
@@ -84,11 +84,11 @@ impl Room {
         in_time(shares, PATIENCE, || shares.take_some(&principal, count)).await.map(Taken)
     }
 
-    /// Room for a message of so many bytes that is there already, as soon as there is some. Of those that wait for it nobody has more
+    /// Waits for room for a message of so many bytes that is there already. Of the waiting messages no caller has more
     /// than is left, either.
     ///
     /// # Errors
-    /// There was none within two seconds, or too many wait.
+    /// If there was none within two seconds, or too many wait.
     pub async fn take_for(&self, owner: &Arc<str>, bytes: usize) -> Result<Taken, Refused> {
         let count = units(bytes);
         self.in_turn(owner, count, PATIENCE, || self.charge(owner, count)).await
@@ -97,16 +97,16 @@ impl Room {
     /// Takes room, if there is some at once.
     ///
     /// # Errors
-    /// There is none.
+    /// If there is none.
     pub fn take_now(&self, owner: &Arc<str>, bytes: usize) -> Result<Taken, Refused> {
         self.charge(owner, units(bytes))
     }
 
-    /// One more answer that is a copy which others may wait for as well: it is charged once, to one of those who wait for it. Whoever
-    /// waits for it besides has as little left to take as if it were charged to them.
+    /// Charges one more answer that is a copy which others may wait for as well: it is charged once, to one of those who wait for it. For
+    /// the others as little room is left as if it were charged to them.
     ///
     /// # Errors
-    /// There was no room soon, or too many wait.
+    /// If there was no room soon, or too many wait.
     pub async fn take_part(&self, owner: &Arc<str>, common: &Arc<Common>) -> Result<Bytes, Refused> {
         let count = units(common.text.len());
         self.in_turn(owner, count, PATIENCE_OF_LIST, || common.join(self, owner, count)).await?;
@@ -148,7 +148,7 @@ impl Room {
     /// Takes more room for a request that turns out to cost more.
     ///
     /// # Errors
-    /// There was no room within two seconds.
+    /// If there was no room within two seconds.
     pub async fn extend(&self, taken: &mut Taken, body: usize, values: usize) -> Result<(), Refused> {
         let wanted = units(body.saturating_mul(COPIES).saturating_add(values));
         let count = taken.0.count();
@@ -206,7 +206,7 @@ struct Waiting {
 }
 
 impl Common {
-    /// A text that nobody waits for yet.
+    /// A text that no recipient waits for yet.
     pub fn new(text: Bytes) -> Self {
         Self { text, waiting: Mutex::default() }
     }
@@ -243,7 +243,7 @@ impl Common {
         if place == 0
             && let Some(next) = waiting.first_mut()
         {
-            // Whoever has read it is not charged with what others have not.
+            // A recipient that has read it is not charged for what others have not.
             gone.share.fall_to(&next.owner);
             std::mem::swap(&mut gone.share, &mut next.share);
         }
@@ -283,7 +283,7 @@ fn units(bytes: usize) -> usize {
     bytes.div_ceil(UNIT).max(1)
 }
 
-/// How much memory the values of a JSON take at most once they are read, bytes, besides that of their texts: measured with
+/// An upper bound on the memory of a JSON's values once parsed, bytes, besides that of their texts: measured with
 /// `serde_json`, whose objects take the most. What is no JSON is not read.
 pub fn values(json: &[u8]) -> usize {
     const OBJECT: usize = 544;

@@ -1,4 +1,4 @@
-//! What portals show of each server as metrics: whether it is there, and if not why; calls, errors, sessions, and how long it takes.
+//! The metrics of each server: whether it is up, and if not why; calls, errors, sessions, latencies.
 
 use crate::acts::Ending;
 use gnomon_audit::Status;
@@ -102,7 +102,7 @@ pub(crate) fn remove<T: MetricVecBuilder>(metric: &MetricVec<T>, labels: &[(&str
         for series in family.get_metric() {
             let all: HashMap<&str, &str> = series.get_label().iter().map(|label| (label.name(), label.value())).collect();
             if labels.iter().all(|(name, value)| all.get(name) == Some(value)) {
-                // It may be gone by now.
+                // The series may be gone already.
                 let _ = metric.remove(&all);
             }
         }
@@ -124,7 +124,7 @@ impl ServerMetrics {
         self.is_up(1);
     }
 
-    /// Whether it is there, and since when where that is news.
+    /// Sets it as up, and since when if it was not.
     fn is_up(&self, now: i64) {
         let of = [&self.portal, &self.server];
         let (up, changed) = (self.all.up.with_label_values(&of), self.all.changed.with_label_values(&of));
@@ -166,7 +166,7 @@ impl ServerMetrics {
         self.all.errors.with_label_values(&[&self.portal, &self.server, why.reason()]).inc();
     }
 
-    /// How many sessions there are with it.
+    /// The number of sessions with it.
     pub fn sessions(&self) -> IntGauge {
         self.sessions.clone()
     }

@@ -47,7 +47,7 @@ use tokio::sync::{Notify, mpsc};
 
 /// Most streams of a session that a client can come back to.
 const MAX_STREAMS: usize = 16;
-/// How long a server may take to be told from which level on its client wants its logs.
+/// The timeout of sending a client's log level to a server.
 const LEVEL_WITHIN: Duration = Duration::from_secs(1);
 
 /// The memory of a session besides its client's description of itself, bytes, about.
@@ -92,7 +92,7 @@ pub struct StandingStream {
     /// The events for it, encoded.
     pub sender: mpsc::Sender<Bytes>,
     recipient: Recipient,
-    /// Told when there is no room for more.
+    /// Notified when there is no room for more.
     pub over: Arc<Notify>,
 }
 
@@ -219,7 +219,7 @@ impl Session {
     /// The session's own session with a server, opened if need be.
     ///
     /// # Errors
-    /// When the server refuses or is not there, or it is over with it.
+    /// If the server refuses, is down, or has ended.
     pub async fn server(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<Arc<LegacySession>, UpstreamError> {
         let open = self.open();
         let own = open.servers.with(upstream);
@@ -239,13 +239,13 @@ impl Session {
                 return Err(UpstreamError::SessionGone);
             }
         }
-        // Before the first call that can ask: what is said before it is heard is lost, and a server that asks waits. It may ask a
-        // client that has declared nothing as well, and is told so.
+        // Before the first call that can ask: messages before it are lost, and a server that asks waits. It may ask a client that has
+        // declared nothing as well, and gets an error.
         let mut hearing = self.hear(upstream.clone(), session.clone());
         hearing.opened().await;
         own.hears(hearing);
         *slot = Some(session.clone());
-        // Whoever ends what is open with it may have looked before.
+        // The server may have been ended before this session was listed.
         if upstream.is_over() {
             *slot = None;
             session.close().await;
@@ -269,18 +269,18 @@ impl Session {
         all.into_iter().filter_map(|own| Some((own.upstream.clone(), own.session.try_lock().ok()?.clone()?))).collect()
     }
 
-    /// Whether it may have anything that is a server's.
+    /// True if it may have anything open with this server.
     pub(crate) fn has_open(&self, upstream: &Upstream) -> bool {
         self.opened().is_some_and(|open| open.servers.of(upstream).is_some())
     }
 
-    /// It is over with a server: what the session has open there ends, and is told that, and its client is asked nothing for it any more.
+    /// Ends all that the session has open with a server, with errors, and withdraws its questions to the client.
     pub async fn part_with(&self, gone: &Upstream) {
         let Some(open) = self.opened() else { return };
         open.questions.part_with(gone);
         open.lent.part_with(gone);
         if let Some(own) = open.servers.take(gone) {
-            // One that is being opened is closed by whoever opens it.
+            // A session that is being opened is closed by its opener.
             let session = own.session.lock().await.take();
             if let Some(session) = session {
                 session.close().await;
@@ -295,7 +295,7 @@ impl Session {
             async move {
                 let Some(own) = own else { return ControlFlow::Break(()) };
                 match &message {
-                    // The lists are the portal's; whoever holds one is told when it has changed.
+                    // The lists are the portal's; its listeners are notified of changes.
                     Message::Notification(notification) if upstream.tells_of_lists(&notification.method) => {}
                     _ => own.pass_on(&upstream, &session, message).await,
                 }
@@ -357,7 +357,7 @@ impl Session {
         }
     }
 
-    /// Sends a message to the client on its standing stream, else on that of a request under way.
+    /// Sends a message to the client on its standing stream, else on that of a request in progress.
     pub async fn tell(&self, message: Bytes) -> Heard {
         let Some(open) = self.opened() else { return Heard::No };
         let standing = lock(&open.standing).clone();
@@ -420,7 +420,7 @@ impl Session {
         streams.iter().find(|stream| stream.name == name && stream.is_resumable()).map(|stream| stream.resume(last))
     }
 
-    /// The stream of what is said by itself. A client that opens it anew takes it from whoever had it.
+    /// Opens the stream of unsolicited messages. A client that opens it again takes it from the previous reader.
     pub fn stand(self: &Arc<Self>, recipient: Recipient) -> (StandingStream, Outflow) {
         let (sender, outflow) = Outflow::events();
         let standing = StandingStream { sender, recipient, over: Arc::default() };

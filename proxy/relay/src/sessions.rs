@@ -17,18 +17,18 @@ use tokio::task::JoinSet;
 
 /// Most bytes that all sessions of a portal may take, those counted with what their clients say of themselves.
 const MOST_BYTES: usize = 128 << 20;
-/// Which part of a share goes at once when there is no room: to look for the oldest takes time.
+/// The part of a share that is evicted at once when there is no room: finding the oldest takes time.
 const PART: usize = 64;
 
-/// How many sessions that are no longer used are ended at a time.
+/// The number of unused sessions that are ended at a time.
 const CLOSED_AT_A_TIME: usize = 64;
 
-/// How many sessions there may be, and for how long.
+/// The bounds on the number of sessions and their lifetime.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLimits {
-    /// Most sessions; beyond it those go that were not used for the longest time, of whoever has the most.
+    /// Most sessions; beyond it those of the caller with most are evicted, longest unused first.
     pub most: usize,
-    /// How long an unused session is kept.
+    /// The time for which an unused session is kept.
     pub idle: Duration,
 }
 
@@ -89,7 +89,7 @@ impl Sessions {
         Self { table: Mutex::new(Table { sessions: HashMap::new(), shares }), faces: Mutex::default(), limits, acts, gate }
     }
 
-    /// Begins one. Where there is no room for it, others of whoever has the most go.
+    /// Begins one. If there is no room for it, others of the caller with most are evicted.
     ///
     /// # Errors
     /// When the system gives no randomness.
@@ -129,7 +129,7 @@ impl Sessions {
         client
     }
 
-    /// The session of that id, for the caller who began it and nobody else.
+    /// The session of that id, for the caller that began it only.
     #[must_use]
     pub fn find(&self, id: &str, caller: &Caller) -> Option<Arc<Session>> {
         let session = lock(&self.table).sessions.get(id).filter(|session| session.owner == caller.subject).cloned()?;
@@ -145,7 +145,7 @@ impl Sessions {
         }
     }
 
-    /// It is over with a server: what sessions have open there ends. They stay.
+    /// Ends what sessions have open with a server. The sessions stay.
     pub async fn part_with(&self, gone: &Arc<Upstream>) {
         let all: Vec<_> = lock(&self.table).sessions.values().filter(|session| session.has_open(gone)).cloned().collect();
         for some in all.chunks(CLOSED_AT_A_TIME) {
@@ -183,7 +183,7 @@ impl Sessions {
         }
     }
 
-    /// Takes back one that has only begun, and that nobody was told of.
+    /// Removes one that has only begun, and whose id was not sent yet.
     pub fn forget(&self, session: &Session) {
         lock(&self.table).remove(&session.id);
     }

@@ -1,9 +1,9 @@
 //! Sessions with servers of the older era on behalf of clients of the stateless one: one for each caller,
-//! server, and set of capabilities, kept while it is used. Where there is no room for another, one of whoever has the most goes.
+//! server, and set of capabilities, kept while it is used. If there is no room for another, one of the caller with most is evicted.
 //!
-//! What a server asks by itself says nothing of the call that it is for. So a client that can be asked has a session for each of a
-//! few calls at a time: the one that is under way there is the one that it asks for. Where more are under way than there are
-//! sessions, the server is told that nobody knows whom it asks.
+//! A server's question does not name the call that it is for. So a client that can be asked has a session for each of a
+//! few calls at a time: the one in progress there is the one that it asks for. If more are in progress than there are
+//! sessions, the server gets an error, as the client to ask is unknown.
 
 use crate::{
     hearing::Hearing,
@@ -35,7 +35,7 @@ const MOST: usize = 1024;
 const MOST_AT_A_TIME: usize = 4;
 /// Most bytes of what their clients say of themselves.
 const MOST_BYTES: usize = 4 << 20;
-/// How long an unused one is kept.
+/// The time for which an unused one is kept.
 const IDLE: Duration = Duration::from_secs(10 * 60);
 /// The most unsolicited messages of a server that its call has not heard.
 const UNHEARD: usize = 16;
@@ -48,15 +48,15 @@ struct Key {
     client: Client,
 }
 
-/// A session with a server, and the calls that are under way in it.
+/// A session with a server, and the calls in progress in it.
 struct Shared {
     session: Arc<LegacySession>,
     under_way: Arc<UnderWay>,
-    /// Also where its client cannot be asked: a server that asks all the same is told so, and does not wait.
+    /// Also if its client cannot be asked: a server that asks all the same gets an error, and does not wait.
     _hearing: Hearing,
 }
 
-/// The calls that are under way in a session.
+/// The calls in progress in a session.
 #[derive(Default)]
 struct UnderWay(Mutex<Vec<OneOf>>);
 
@@ -150,7 +150,7 @@ impl Kept {
         self.shared.under_way.calls().len()
     }
 
-    /// How many calls are under way in it that could ask.
+    /// The number of calls in progress in it that could ask.
     fn asking(&self) -> usize {
         self.shared.under_way.calls().iter().filter(|call| call.part == LeaseState::Asking).count()
     }
@@ -209,7 +209,7 @@ impl Table {
 pub struct SharedSessions(Mutex<Table>);
 
 impl SharedSessions {
-    /// None yet.
+    /// An empty table.
     #[must_use]
     pub fn new() -> Self {
         let shares = Yielding::of(Amount { count: MOST, bytes: MOST_BYTES });
@@ -260,7 +260,7 @@ impl SharedSessions {
             }
         };
         closed(gone);
-        // Whoever ends what is open with it may have looked before.
+        // The server may have been ended before this session was listed.
         if server.is_over() {
             self.part_with(server);
             return Err(UpstreamError::Removed);
@@ -268,7 +268,7 @@ impl SharedSessions {
         Ok(lease)
     }
 
-    /// It is over with a server: its sessions end.
+    /// Ends all sessions with a server.
     pub fn part_with(&self, gone: &Upstream) {
         let taken = self.table().take(|key, _| key.server == gone.number);
         closed(taken);
@@ -295,7 +295,7 @@ impl Default for SharedSessions {
     }
 }
 
-/// Ends sessions, of which nobody waits for any.
+/// Ends sessions without waiting for it.
 fn closed(sessions: Vec<Arc<LegacySession>>) {
     for session in sessions {
         let _ = beside(Box::pin(async move { session.close().await }) as Telling);

@@ -1,4 +1,4 @@
-//! Whose share of a pool something is. What shares are of use for is `gnomon-shares`' affair.
+//! The principal whose share of a pool something takes. What shares are for is `gnomon-shares`' affair.
 
 use gnomon_access::{AuthMethod, Caller};
 use smol_str::{SmolStr, format_smolstr};

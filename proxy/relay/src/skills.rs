@@ -1,6 +1,6 @@
 //! Skills (SEP-2640) as servers list them, and as clients know them.
 //!
-//! A skill is told with the digest and size of each of its files, and whoever reads one is to hold it to them: so bytes of files are never
+//! A skill is listed with the digest and size of each of its files, and its readers are to verify them: so bytes of files are never
 //! touched, and an entry of which this cannot be done is left out, alone. Its URI has the server's id as its first part; its last part
 //! is the skill's name, which stands in the file as well, and stays.
 
@@ -10,7 +10,7 @@ use gnomon_upstream::{as_text, catalogue::Kind, members::Members, rpc::quoted};
 use serde_json::value::RawValue;
 use smol_str::SmolStr;
 
-/// What the URI of a skill ends with.
+/// The end of a skill's URI.
 const FILE: &str = "/SKILL.md";
 /// Most files of a skill, and most bytes of them (SEP-2640).
 const MOST_FILES: usize = 512;
@@ -18,12 +18,12 @@ const MOST_BYTES: u64 = 16 << 20;
 /// Longest URI.
 const LONGEST: usize = 2048;
 
-/// A skill that clients may be told of.
+/// A skill that clients may know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skill {
     /// Its URI, the server's own.
     pub uri: SmolStr,
-    /// As clients know it, JSON.
+    /// The entry as clients know it, JSON.
     pub text: Bytes,
 }
 

@@ -1,12 +1,12 @@
-//! Whether a client still waits for what it asked.
+//! Whether a client has cancelled its request.
 
 use std::sync::OnceLock;
 use tokio::sync::Notify;
 
-/// Most characters of a client's reason that a server is told.
+/// Most characters of a client's reason that are passed to a server.
 const LONGEST_REASON: usize = 200;
 
-/// Whether, and why, a client took a request of its back.
+/// Whether, and why, a client cancelled a request.
 #[derive(Debug, Default)]
 pub struct TakenBack {
     notice: Notify,
@@ -14,7 +14,7 @@ pub struct TakenBack {
 }
 
 impl TakenBack {
-    /// The client takes it back, with what it says of that.
+    /// Cancels it, with the client's reason.
     pub fn because(&self, reason: Option<&str>) {
         let _ = self.why.set(reason.map(|reason| reason.chars().take(LONGEST_REASON).collect()));
         self.notice.notify_one();

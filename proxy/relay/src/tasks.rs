@@ -24,9 +24,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Most tasks of one server that are known. Where there are more, the oldest goes of whoever has the most.
+/// Most tasks of one server that are known. Beyond it, the oldest of the owner with most is evicted.
 const MOST: usize = 8192;
-/// How long a task is known that nobody asks for.
+/// How long a task without requests is known.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest id, bytes.
 pub const LONGEST_ID: usize = 512;
@@ -44,11 +44,11 @@ pub struct Made {
     pub owner: SmolStr,
     /// The range within which its server tells tasks apart.
     pub scope: Scope,
-    /// When, as its server has it.
+    /// The time of its creation, as its server reports it.
     pub created: Option<SmolStr>,
     /// The token of the call that began it, by which its server goes on to tell of its progress.
     pub token: Option<Id>,
-    /// When it was last asked for.
+    /// The time of the last request for it.
     pub used: Instant,
 }
 
@@ -180,7 +180,7 @@ impl Tasks {
         own.filter_map(|(_, made)| made.token.clone()).collect()
     }
 
-    /// Whether this owner has a task here.
+    /// True if this owner has a task here.
     pub fn has_any(&self, owner: &SmolStr) -> bool {
         self.table().all().any(|(_, made)| made.owner == *owner)
     }

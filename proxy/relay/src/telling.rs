@@ -1,18 +1,18 @@
-//! What servers are told beside the road: ends of sessions, cancellations, answers and notifications of clients.
+//! Messages to servers beside their calls: ends of sessions, cancellations, answers and notifications of clients.
 //!
-//! One that hangs holds up neither whoever has it told nor the other servers: they are told at once, and waited for at most a second.
-//! Who is slower is told all the same, within ten.
+//! A server that hangs holds up neither the sender nor the other servers: messages are sent at once, and waited for at most a second. A
+//! slower server still gets them within ten.
 
 use parking_lot::RwLock;
 use prometheus::{IntCounterVec, Opts};
 use std::{pin::Pin, sync::LazyLock, time::Duration};
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
 
-/// How long whoever has servers told something waits for that.
+/// How long a sender waits for its messages.
 const WAITED: Duration = Duration::from_secs(1);
-/// How long a server may take to be told.
+/// The timeout of one message.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
-/// The most messages under way, in this process.
+/// The most messages in progress, in this process.
 const MOST: usize = 4096;
 
 static PLACES: Semaphore = Semaphore::const_new(MOST);
@@ -20,9 +20,9 @@ static PLACES: Semaphore = Semaphore::const_new(MOST);
 /// Why a server was not told something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Untold {
-    /// So many others were being told something.
+    /// Too many other messages were in progress.
     Busy,
-    /// It did not take it in time.
+    /// The server did not take it in time.
     Slow,
 }
 
@@ -44,10 +44,10 @@ impl Untold {
     }
 }
 
-/// Where it is counted: one for this process, as the places are.
+/// The counter: one for this process, as the places are.
 static COUNTED: LazyLock<RwLock<Option<IntCounterVec>>> = LazyLock::new(RwLock::default);
 
-/// What counts what servers are not told.
+/// Makes the counter of messages that were not sent.
 ///
 /// # Errors
 /// When the name is refused, which is a mistake in this file.
@@ -60,7 +60,7 @@ pub(crate) fn counter() -> Result<IntCounterVec, prometheus::Error> {
     Ok(counter)
 }
 
-/// A server is told something.
+/// The sending of a message to a server.
 pub type Telling = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Sends a message to all these servers at once.
@@ -74,7 +74,7 @@ pub async fn at_once(told: Vec<Telling>) {
     let _ = tokio::time::timeout(WAITED, all).await;
 }
 
-/// Sends a message that nobody waits for. None where too many are under way, or everything ends.
+/// Sends a message without waiting. None if too many are in progress, or at shutdown.
 pub fn beside(telling: Telling) -> Option<JoinHandle<()>> {
     let Ok(place) = PLACES.try_acquire() else {
         Untold::Busy.count();

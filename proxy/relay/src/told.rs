@@ -1,4 +1,4 @@
-//! What a server says by itself, in its client's terms.
+//! Unsolicited messages of a server, in its client's terms.
 //!
 //! Servers and clients count their requests for themselves. A name that stands in what a server says is translated where the client
 //! has another for it, and what is about something that is not that server's with this client goes no further: else one server could
@@ -101,7 +101,7 @@ pub fn translated(
         return session.translated(upstream, whose, notification);
     }
     let told = match notification.method.as_str() {
-        // What it is asked is the result of its call, and has no id.
+        // The request to cancel is its call's result here, and has no id.
         "notifications/cancelled" => None,
         "notifications/progress" => progress::of_call(params, &notification),
         _ => Some(notification.clone()),

@@ -1,7 +1,7 @@
-//! What waits to be sent to clients, and the room that there is for it.
+//! Messages that wait to be sent to clients, and their memory.
 //!
 //! A client decides how fast it reads, and a server how much there is to read: together they could fill any memory. So a message on
-//! its way to a client is charged to whoever it is for, as a request is ([`crate::room`]), until the last piece of it was sent. Of a
+//! its way to a client is charged to its recipient, as a request is ([`crate::room`]), until the last piece of it was sent. Of a
 //! list many read the same bytes: each copy that is in memory is charged once, to one of those who wait for it.
 
 use crate::{
@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// How often it is told that there is no room.
+/// The interval at which a lack of room is logged.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
 /// The length from which an answer is not copied on its way, so its room goes with it, bytes.
 pub const LARGE: usize = 64 << 10;
@@ -37,12 +37,12 @@ pub fn no_list() -> Outcome {
     Outcome::Error(NO_LIST.clone())
 }
 
-/// Whether that is it: nothing was done, so it may be asked for again.
+/// True for that answer: nothing was done, so the request may be retried.
 pub fn is_no_list(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Error(text) if text.as_ptr() == NO_LIST.as_ptr())
 }
 
-/// Whoever messages are for.
+/// The recipient of messages.
 #[derive(Clone)]
 pub struct Recipient {
     owner: Arc<str>,
@@ -90,10 +90,10 @@ impl Recipient {
     /// Passes a message on to a client.
     ///
     /// # Errors
-    /// There is no room for it.
+    /// If there is no room for it.
     pub async fn pass_on(&self, emit: &mpsc::Sender<Emission>, text: Bytes) -> Result<(), CallError> {
         let room = self.room_for(text.len()).await.ok_or(CallError::NoRoom)?;
-        // Nobody listens any more: whoever drives this is dropped soon.
+        // If the receiver is gone, this task is dropped soon.
         let _ = emit.send(Emission::Message(room.holds(text))).await;
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Recipient {
     }
 
     fn told_if_none<T>(&self, taken: Result<T, Refused>) -> Option<T> {
-        /// When it was last logged, so that a flood of messages does not flood the log.
+        /// The time of the last log line, so that a flood of messages does not flood the log.
         static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
         if let Ok(taken) = taken {
             return Some(taken);

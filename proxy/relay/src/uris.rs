@@ -1,5 +1,5 @@
 //! URIs that tell clients what to do with them (`ui://`, `skill://`), in what servers list and answer: clients know them with the server's
-//! id as their first part, so that two servers' never meet, and what a client reads leads back to whoever wrote it.
+//! id as their first part, so that two servers' never meet, and what a client reads leads back to its server.
 //!
 //! Only members that the protocol gives such URIs are looked at. Text that a server writes for people or models stays as it is, and so
 //! does everything else of an entry: what a page may load and do (`csp`, `permissions`) is its server's to declare and its host's to allow.
@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 /// The key of a tool's page before 2026.
 const FLAT: &str = "ui/resourceUri";
 
-/// Who may see a tool: its server says so (`_meta.ui.visibility`).
+/// The audience of a tool, as its server says (`_meta.ui.visibility`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audience {
     /// Models are shown it.
@@ -33,7 +33,7 @@ pub fn page(tool: &[u8]) -> Option<SmolStr> {
     nested.or_else(|| meta.text(FLAT)).map(SmolStr::new)
 }
 
-/// Who may see a tool.
+/// The audience of a tool.
 #[must_use]
 pub fn audience(tool: &[u8]) -> Audience {
     let said = || -> Option<Vec<String>> {
@@ -70,7 +70,7 @@ pub fn tool(server: &str, tool: &[u8]) -> Option<Bytes> {
     with_object(&Members::read(tool).ok()?, "_meta", |own| meta(server, own))
 }
 
-/// What a server answered to this method, with such URIs as clients know them; none where there is nothing to change.
+/// The answer of a server to this method, with such URIs as clients know them; none if there is nothing to change.
 #[must_use]
 pub fn answered(server: &str, method: &str, result: &[u8]) -> Option<Bytes> {
     if !mentions(result) {
@@ -86,7 +86,7 @@ pub fn answered(server: &str, method: &str, result: &[u8]) -> Option<Bytes> {
     }
 }
 
-/// What a tool answered.
+/// The answer of a tool.
 fn of_tool(server: &str, result: &Members<'_>) -> Option<Bytes> {
     let content = list(result, "content", |content| block(server, content));
     let meta = result.object("_meta").and_then(|own| meta(server, &own));

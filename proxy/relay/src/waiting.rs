@@ -1,4 +1,4 @@
-//! For how long an execution has waited for a person: its clocks stand still meanwhile.
+//! The time that an execution has waited for a person: its clocks stand still meanwhile.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -12,7 +12,7 @@ pub struct Waiting(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many wait, and since when at least one does.
+    /// The number of waiting calls, and since when at least one does.
     now: usize,
     since: Option<Instant>,
     before: Duration,

@@ -39,7 +39,7 @@ impl Idle {
 /// Hands back what this thread has freed. Without effect where the program has another allocator.
 #[allow(unsafe_code)]
 fn give_back_heap() {
-    // SAFETY: it takes no pointer, and touches memory that nobody holds. It may be called on any thread at any time.
+    // SAFETY: it takes no pointer, and touches only free memory. It may be called on any thread at any time.
     unsafe { libmimalloc_sys::mi_collect(true) };
 }
 

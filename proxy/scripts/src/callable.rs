@@ -27,7 +27,7 @@ const WHOLE: usize = 2 << 20;
 /// Most characters of the line that says what a tool is for.
 const MOST_OF_A_SUMMARY: usize = 160;
 
-/// How much is told of a tool.
+/// The amount of a tool's description that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// The description as its server wrote it.
@@ -40,11 +40,11 @@ pub(crate) enum Detail {
     Line,
 }
 
-/// What a portal has for scripts, whoever asks: its tools, and the saved snippets that were approved.
+/// A portal's stock for scripts of all callers: its tools, and the saved snippets that were approved.
 struct Stock {
     view: Arc<View>,
     approved: Approved,
-    /// Made when it is first asked for; of tools alone it is the view's own.
+    /// The index, made on first use; of tools alone it is the view's own.
     index: OnceLock<Index>,
 }
 
@@ -58,7 +58,7 @@ impl Stock {
     }
 }
 
-/// A tool, or a snippet, as scripts are told of it.
+/// A tool or a snippet, in its description for scripts.
 #[derive(Clone, Copy)]
 pub(crate) enum Offered<'a> {
     Tool(&'a Exposed),
@@ -154,10 +154,10 @@ impl Callable {
         let mut names: Vec<Option<SmolStr>> = tools.iter().zip(&known).map(name).collect();
         let mut snippets = HashMap::new();
         for (place, shelved) in stock.approved.iter().enumerate().filter(|(_, shelved)| may_know(Offered::Snippet(shelved))) {
-            // What is for fewer comes first.
+            // Snippets for a narrower audience come first.
             snippets.entry(shelved.callable.clone()).or_insert(place);
         }
-        // A server does not choose what a name means that somebody reviewed.
+        // A server cannot redefine a name that was approved for a snippet.
         for name in names.iter_mut().filter(|name| name.as_ref().is_some_and(|name| snippets.contains_key(name))) {
             *name = None;
         }
@@ -183,7 +183,7 @@ impl Callable {
         self.stock.view.all(Kind::Tool).get(*self.places.get(name)?)
     }
 
-    /// What a portal's client would write for a name that is none here: what its caller may not know of, where there is such a tool.
+    /// The name that a portal's client would use for a name that is unknown here: that of a tool hidden from its caller, if there is one.
     pub fn outside(&self, name: &str) -> SmolStr {
         let plain = name.replace(['-', '.', '/', ' '], "_");
         let view = &self.stock.view;
@@ -193,7 +193,7 @@ impl Callable {
         found.map_or_else(|| SmolStr::new(name), |(_, exposed)| exposed.name.clone())
     }
 
-    /// All names, also of what is on no list: whoever calls that is told why.
+    /// All names, also of unlisted tools: calling one fails with a reason.
     pub fn names(&self) -> &Names {
         self.known.get_or_init(|| Names::new(self.names.iter().flatten().chain(self.snippets.keys())))
     }
@@ -207,7 +207,7 @@ impl Callable {
         tools.chain(snippets.map(|(_, shelved)| (&shelved.callable, Offered::Snippet(shelved))))
     }
 
-    /// The tool or snippet that the index has at this place, if its caller may know of it and is told of it.
+    /// The tool or snippet at this place of the index, if its caller may know of it and it is listed.
     fn at(&self, place: usize) -> Option<(&SmolStr, Offered<'_>)> {
         let tools = self.stock.view.all(Kind::Tool);
         if let Some(tool) = tools.get(place) {
@@ -229,7 +229,7 @@ impl Callable {
         hits.into_iter().filter_map(|hit| self.at(hit.entry))
     }
 
-    /// How much `codemode.tools()` tells of each: all, or where that is more than [`WHOLE`] bytes, less of what comes in thousands.
+    /// How much `codemode.tools()` shows of each tool: all, or if that is more than [`WHOLE`] bytes, less of those that come in thousands.
     pub fn detail(&self) -> Detail {
         let bytes = |(name, offered): (&SmolStr, Offered<'_>)| match offered {
             Offered::Tool(exposed) => name.len() + exposed.entry.text.len() + 64,
@@ -263,12 +263,12 @@ impl Callable {
     }
 }
 
-/// Whether scripts are told of it.
+/// True if it is listed for scripts.
 fn is_told(exposed: &Exposed) -> bool {
     !matches!(exposed.entry.listed(), Listed::Nowhere(_))
 }
 
-/// Takes away names that stand twice, and gives the places of the others. Whoever knows how endings are made could give a tool the
+/// Removes duplicate names, and returns the places of the others. A server that knows how endings are made could give a tool the
 /// name that another's ending makes; then neither can be called, rather than the wrong one.
 fn unambiguous(names: &mut [Option<SmolStr>]) -> HashMap<SmolStr, usize> {
     let mut places = HashMap::with_capacity(names.len());

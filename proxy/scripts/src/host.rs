@@ -1,4 +1,4 @@
-//! What a script can ask for, answered: tools by the road of direct calls, saved snippets, and what is known of them.
+//! The host functions of a script: tools called by the road of direct calls, saved snippets, and their descriptions.
 
 mod nested;
 mod saving;
@@ -34,16 +34,16 @@ use std::{
     time::Duration,
 };
 
-/// What the portal says of arguments that a tool does not take.
+/// The error for arguments that a tool does not accept.
 const MISFIT: &str = "do not fit the tool's input schema";
 
-/// How many tools a search gives where nothing is said.
+/// The default number of tools that a search returns.
 const FOUND: usize = 10;
 
-/// What tools are called by elsewhere.
+/// Names of generic call functions elsewhere.
 const NO_TOOLS: [&str; 8] = ["call", "callTool", "call_tool", "execute", "executeTool", "invoke", "run", "useTool"];
 
-/// How long an execution may be suspended in all: servers choose how often they ask.
+/// The most time that an execution may be suspended in all: servers choose how often they ask.
 const MOST_SUSPENDED: Duration = Duration::from_secs(30 * 60);
 
 /// The host of one execution.
@@ -54,7 +54,7 @@ pub(super) struct Host<'a, C> {
     pub script: Script,
     /// How its client is asked, unless that is done while its request is open.
     pub asker: Option<Asker>,
-    /// Whether it only finds tools.
+    /// True if it only finds tools.
     pub finds: bool,
     /// The sandbox, its bounds, and earlier results.
     pub works: &'a CodeModeWorks,
@@ -62,9 +62,9 @@ pub(super) struct Host<'a, C> {
     pub shelf: Option<&'a Shelf>,
     /// The recorder of refusals.
     pub rules: Option<&'a Rules>,
-    /// What the caller's script took so far, with the snippets that it called.
+    /// The usage of the caller's script so far, with the snippets that it called.
     pub spent: &'a Spent,
-    /// How many snippets it is inside of.
+    /// The nesting depth of snippets.
     pub depth: u8,
     /// The owner.
     pub owner: &'a SmolStr,
@@ -72,7 +72,7 @@ pub(super) struct Host<'a, C> {
     pub steps: Option<&'a Steps>,
 }
 
-/// What a script and the snippets that it called took together: they share the bounds of one script.
+/// The usage of a script with the snippets that it called: they share the bounds of one script.
 #[derive(Default)]
 pub(super) struct Spent {
     calls: AtomicU32,
@@ -159,8 +159,8 @@ impl<C: Calls> Host<'_, C> {
         format!("{why}.{form}{unknown} It is called as codemode.{signature}; codemode.describe('{name}') tells more")
     }
 
-    /// Has a call refused that leads nowhere, on the road of direct calls: whoever looks for what policy hides is seen. What is to be
-    /// told of it beside that there is no such tool: that a server is away.
+    /// Refuses a call to an unknown name by the road of direct calls, so that probing for hidden tools is recorded. Returns a text beside
+    /// the error that there is no such tool: that a server is down.
     async fn refused(&self, name: &str) -> Option<String> {
         let call = Call { script: Some(self.script.clone()), ..self.call.clone() };
         let params = format!("{{\"name\":{}}}", quoted(&self.callable.outside(name)));

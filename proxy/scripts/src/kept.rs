@@ -1,4 +1,4 @@
-//! Results that were too long to be read at once: kept for some minutes, for whoever they were told to.
+//! Results that were too long to be read at once: kept for some minutes, for their caller.
 //!
 //! To run a script again for the rest of its result would run its writes again. What is kept is a copy of what its caller was
 //! allowed to see when it ran; a policy that is changed meanwhile does not take it back.
@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long.
+/// The time in minutes.
 pub(super) const MINUTES: u64 = 10;
 /// The bound for all callers.
 const MOST: Amount = Amount { count: 1024, bytes: 64 << 20 };
@@ -56,7 +56,7 @@ impl Kept {
         }
         table.results.push_back(KeptResult { id: id.clone(), owner: owner.clone(), json: json.into(), since: Instant::now() });
         table.shares.add(owner, json.len());
-        // Whoever has most gives way.
+        // The owner with most is evicted from.
         while let Some(owner) = table.shares.too_much() {
             table.forget_oldest_of(&owner);
         }

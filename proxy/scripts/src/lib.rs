@@ -1,10 +1,10 @@
 //! Code Mode: two tools in place of all, whose argument is JavaScript over the others.
 //!
-//! What a script may call is what its caller may call, and each call takes the very road of a direct one: policy, schemas,
+//! A script may call what its caller may call, and each call takes the very road of a direct one: policy, schemas,
 //! rules, audit. The script runs in the sandbox of `gnomon-codemode`, which knows none of that.
-//! It knows of the portal whose tools it calls only what [`Calls`] says, and of callers what they show of themselves.
+//! It knows the portal only through [`Calls`], and its callers by their public properties.
 //!
-//! What an attacker controls: every byte of a script, as whoever can put text before a model writes it. How many run, how long, and how
+//! An attacker controls every byte of a script, as prompt injection can write it. How many run, how long, and how
 //! many wait for a person is bounded and shared by callers.
 #![deny(missing_docs)]
 
@@ -166,8 +166,8 @@ pub trait Calls: Send + Sync + 'static {
     /// Makes a call as its caller could make it by itself.
     fn call(&self, call: &Call, request: &Request) -> impl Future<Output = Outcome> + Send;
 
-    /// Has a call refused, as one that its caller makes by itself of what is not there for them: it is recorded and told, and never
-    /// made, even if there is such a tool by now.
+    /// Refuses a call, as one that its caller makes directly to an unknown tool: it is recorded and reported, and never made, even if there
+    /// is such a tool by now.
     fn refuse(&self, call: &Call, request: &Request) -> impl Future<Output = Outcome> + Send;
 }
 
@@ -177,7 +177,7 @@ pub struct Scripts<C> {
     works: Option<Arc<CodeModeWorks>>,
     rules: Option<Rules>,
     shelf: Option<Arc<Shelf>>,
-    /// What is on no shelf.
+    /// The empty shelf.
     nothing: Approved,
     suspended: Suspended,
     callables: Callables,
@@ -337,7 +337,7 @@ impl<C: Calls> Scripts<C> {
         let none = Names::default();
         let names = if tool == EXECUTE { callable.names() } else { &none };
         let execution = script.execution.clone();
-        // Of one portal: another may mean somebody else by the same name.
+        // Of one portal: at another the same name may be another principal.
         let mine = format_smolstr!("{} {}", lists.portal(), owner(&call.caller));
         let (finds, steps, spent) = (tool == SEARCH, Steps::of(token, &call.emit), Spent::default());
         let host = Host {

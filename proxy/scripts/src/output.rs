@@ -1,4 +1,4 @@
-//! What a model reads of an execution: the result, what came of its calls where it cannot know, the console, and an honest word
+//! The text of an execution for a model: the result, outcomes of calls that it cannot know, the console, and a note
 //! where something was cut.
 
 use super::kept::MINUTES;
@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 const MOST: usize = 24_000;
 /// Most characters of the console.
 const MOST_LOGS: usize = 8_000;
-/// Most calls that are told, where the same in a row count once.
+/// Most calls that are listed, where equal ones in a row count once.
 const MOST_CALLS: usize = 40;
 
 /// The reason that there is no result.
@@ -79,7 +79,7 @@ pub(super) fn plain(json: &str) -> Option<String> {
     serde_json::from_str(json).ok()
 }
 
-/// Calls with what came of them; the same in a row are told once.
+/// Calls with their outcomes; equal ones in a row are listed once.
 fn calls(called: &[Called]) -> String {
     let mut runs: Vec<(&Called, usize)> = Vec::new();
     for call in called {

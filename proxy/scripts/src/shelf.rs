@@ -39,9 +39,9 @@ pub(crate) const FORGET: &str = "codemode.forget";
 pub(crate) struct Shelved {
     /// The name by which scripts call it.
     pub callable: SmolStr,
-    /// What is said of it in records.
+    /// Its description in records.
     pub saved: Arc<SavedSnippet>,
-    /// What was approved.
+    /// The approved snippet.
     pub snippet: Snippet,
     /// The same as a tool.
     pub entry: Arc<Entry>,
@@ -63,7 +63,7 @@ pub(crate) fn callable_name(name: &str) -> SmolStr {
     format_smolstr!("{SERVER}_{}", plain_name(name))
 }
 
-/// Who a caller is, if that is proven: whose snippets are theirs.
+/// The authenticated identity of a caller, which owns snippets; none without authentication.
 pub(crate) fn proven(caller: &Caller) -> Option<SmolStr> {
     let by_kernel = caller.process.as_ref().is_some_and(|process| process.user.is_some());
     (caller.method != AuthMethod::None || by_kernel).then(|| owner(caller))
@@ -106,7 +106,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Shelf {
     decided: Decided,
     saving: Turns,
-    /// What is on it, and the digests that it was made of.
+    /// The approved snippets, and the digests that they were made of.
     approved: ArcSwap<(Vec<String>, Approved)>,
 }
 
@@ -144,7 +144,7 @@ impl Shelf {
         self.approved.load().1.clone()
     }
 
-    /// The journal, for whoever of its callers has a turn.
+    /// Takes a turn at the journal.
     ///
     /// # Errors
     /// Too many save at the same time.

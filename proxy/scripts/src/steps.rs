@@ -1,4 +1,4 @@
-//! A word to the client after each call of a script: whoever waits for a long one would give up where nothing is heard.
+//! Progress notifications after each call of a script: a client that hears nothing for long would give up.
 
 use bytes::Bytes;
 use gnomon_relay::emission::Emission;

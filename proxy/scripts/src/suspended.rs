@@ -24,12 +24,12 @@ use tokio::{
 const MOST: usize = 64;
 /// Most of one caller.
 const MOST_OF_ONE: usize = 8;
-/// How long a client may take.
+/// The timeout of a client's answer.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Messages on their way to the client.
 const SAID: usize = 16;
 
-/// The answers as JSON, or what the script is told.
+/// The answers as JSON, or the error for the script.
 type Answer = Result<String, String>;
 
 /// A server's question, by keys that it chose.
@@ -88,7 +88,7 @@ impl Running {
             tokio::select! {
                 biased;
                 Some(emission) = self.said.recv() => {
-                    // Nobody listens any more: whoever waits for this is dropped soon.
+                    // If the receiver is gone, this task is dropped soon.
                     let _ = emit.send(emission).await;
                 }
                 Some(question) = self.questions.recv() => return Step::Asks(question),
@@ -124,7 +124,7 @@ impl Suspended {
         answer: oneshot::Sender<Answer>,
     ) -> Result<SmolStr, (Running, oneshot::Sender<Answer>)> {
         let mut table = self.0.lock();
-        // Whoever was given up has closed its end by itself.
+        // An execution that was given up has closed its end by itself.
         table.retain(|_, kept| !kept.answer.is_closed() && kept.since.elapsed() < PATIENCE);
         let theirs = table.values().filter(|kept| kept.caller == *caller).count();
         match unguessable() {

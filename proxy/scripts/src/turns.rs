@@ -1,6 +1,6 @@
-//! Whose script may run now.
+//! The places for running scripts.
 //!
-//! A script holds a place among the workers for as long as the slowest tool that it calls, which may be its caller's own. So nobody
+//! A script holds a place among the workers for as long as the slowest tool that it calls, which may be its caller's own. So no caller
 //! has more than is left for others, and a script that finds no place waits for one, within a share of its own. To find tools is
 //! another matter than to call them: a search waits for no tool, and has places that no script takes.
 
@@ -12,7 +12,7 @@ const TIMES_FREE: usize = 3;
 /// The part of the workers that is there for searches besides.
 const SEARCHES: usize = 8;
 
-/// How many searches there may be at the same time beside so many executions.
+/// The number of concurrent searches beside so many executions.
 pub(super) fn searches_beside(executions: usize) -> usize {
     executions.div_ceil(SEARCHES)
 }

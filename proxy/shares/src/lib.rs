@@ -1,19 +1,19 @@
 //! A bounded number of places (connections, sockets, lookups), shared fairly by principals.
 //!
-//! A principal is an authenticated name, else a user and its control group, else a source address: whoever owns what it
-//! does. Two bounds hold for each: a fixed number, and a multiple of the places that are free (dynamic thresholds, Choudhury
+//! A principal is an authenticated name, else a user and its control group, else a source address. Two bounds hold for each: a fixed
+//! number, and a multiple of the places that are free (dynamic thresholds, Choudhury
 //! and Hahne 1998). The second leaves room for a principal that has nothing yet, however much others take, without setting
-//! places aside that nobody uses: with a multiple of 3, one principal alone can have three quarters of all places, two can
+//! unused places aside: with a multiple of 3, one principal alone can have three quarters of all places, two can
 //! have three sevenths each if they grow together. What is held is not taken back, so each that comes when others have their
 //! fill gets a part of what they left: with a multiple of 1, ten find places among 1,024.
 //!
-//! One rule holds of all pools: **an owner may have what is free up to a part of the pool that is stated, and keeps nobody out while it
+//! One rule holds of all pools: **an owner may have what is free up to a part of the pool that is stated, and keeps no other out while it
 //! has more than an eighth** ([`Bounds::while_waited`]). There are two ways to keep it. Where what is held can be ended, as sessions
-//! can, the one with most gives way ([`Yielding`]). Where it cannot, as with a script that runs, some places stay free whoever asks
-//! (the multiple), and those who find none wait for the next that is given back, which goes to whoever has less than an eighth
+//! can, the one with most gives way ([`Yielding`]). Where it cannot, as with a running script, some places stay free whoever asks
+//! (the multiple), and requests that find none wait for the next that is freed, which goes to an owner with less than an eighth
 //! ([`Turns`]). Connections have [`Seats`].
 //!
-//! Whoever gets no place of [`Shares`] decides whether to refuse, to close something, or to wait with [`Shares::freed`].
+//! A caller refused by [`Shares`] decides whether to refuse, to close something, or to wait with [`Shares::freed`].
 //!
 //! ```
 //! use gnomon_shares::{Bounds, Refused, Shares};
@@ -44,9 +44,9 @@ use tokio::sync::{Notify, futures::Notified};
 /// The number of places, in all and for one principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// For all principals together.
+    /// The bound for all principals together.
     pub all: usize,
-    /// For each principal, whatever is free.
+    /// The bound for each principal, however much is free.
     pub each: usize,
     /// Each principal may hold at most this many times the number of free places, but one at least. 0 turns this off.
     pub times_free: usize,
@@ -99,7 +99,7 @@ pub enum Refused {
     /// The principal has its share.
     #[error("this user or address has its share already")]
     OverShare,
-    /// There is no place at all.
+    /// No place is free at all.
     #[error("there are no more places")]
     Full,
 }
@@ -181,7 +181,7 @@ impl Shares {
 }
 
 impl Held {
-    /// Whether another waits who has less than an eighth, and this one has as much.
+    /// True if another with less than an eighth waits, and this one has as much.
     fn makes_way(&self, bounds: &Bounds, principal: &Arc<str>) -> bool {
         let share = bounds.while_waited();
         let has = |principal: &Arc<str>| self.by.get(principal).copied().unwrap_or(0);
@@ -270,7 +270,7 @@ impl Share {
         *held.by.entry(principal.clone()).or_default() += self.count;
         drop(held);
         self.principal = principal.clone();
-        // Whose it was may have room again.
+        // The former owner may have room again.
         self.shares.freed.notify_waiters();
     }
 }

@@ -1,11 +1,12 @@
-//! Seats for connections: so many in all, so many for each address, and none kept from others by saying nothing.
+//! Seats for connections: a bound in all and per address, and a connection that sends nothing keeps none from others.
 //!
-//! A connection keeps its seat to its end. Where all are taken, the oldest connection that is silent gives its seat up, of whoever has
-//! most silent ones, a user where it is known and an address else: first one that has said nothing, then one that has begun to ask,
-//! then one that rests. Whoever has more than half of all seats makes room before others do. Of each kind a part of all seats is where they make room for each other first: so a flood that says nothing
-//! costs none its seat that is about to ask, one that only begins costs none that rests, and neither keeps others out. Who has just
-//! come, or taken a step towards a request, is left alone for 20 ms. Where none is silent, or all that are came just now, further ones
-//! wait to be accepted. An address that has its share makes room among its own in the same way, at once.
+//! A connection keeps its seat to its end. When all are taken, the oldest silent connection is evicted, of the owner (the user if known,
+//! else the address) with most silent ones: first one that has sent nothing, then one whose first request is incomplete, then one that is
+//! idle after a request. An owner with more than half of all seats makes room before others do. Within each of these kinds connections
+//! first make room for each other, as long as the kind has its part of all seats: so a flood of mute connections displaces none that is
+//! about to ask, one of incomplete requests none that is idle, and neither keeps others out. A connection that was just accepted, or took a
+//! step towards a request, is spared for 20 ms. If none is silent, or all silent ones are spared, further ones wait to be accepted. An
+//! address that has its share makes room among its own in the same way, at once.
 
 mod order;
 
@@ -34,7 +35,7 @@ const STEPS: u8 = 4;
 #[derive(Debug)]
 pub struct Seats {
     all: Arc<Shares>,
-    /// Of source addresses other than the host's own.
+    /// The shares of source addresses other than the host's own.
     sources: Arc<Shares>,
     order: Mutex<Order>,
     /// The number of times that a seat fell silent. Read with each request, so there is no lock on it.
@@ -52,7 +53,7 @@ struct Sitter {
     silent_since: AtomicU64,
     steps: AtomicU8,
     has_asked: AtomicBool,
-    /// Others find it where silent ones are looked for.
+    /// True if it stands in line, where others look for silent ones.
     is_in_line: AtomicBool,
     is_to_go: AtomicBool,
     give_up: Notify,
@@ -73,7 +74,7 @@ impl Seats {
     /// nothing about whose they are.
     #[must_use]
     pub fn new(all: usize) -> Arc<Self> {
-        // How many there are in all is not for sources to say: where none is free, a silent connection gives its seat up first.
+        // The total is not bounded by sources: where none is free, a silent connection gives its seat up first.
         let of_source = Bounds { each: (all - all / 4).max(1), ..Bounds::NONE };
         Arc::new(Self {
             all: Shares::new(Bounds { all, each: all, times_free: 0 }),
@@ -107,7 +108,7 @@ impl Seats {
                         () = freed => {}
                         () = sleep_until(when) => {}
                     },
-                    // Those that have the seats are served, or were admitted just now and have not begun to listen for their client.
+                    // All seated connections are being served, or were just admitted and do not listen for requests to leave yet.
                     Room::None => tokio::select! {
                         () = freed => {}
                         () = fell_silent => {}
@@ -128,7 +129,7 @@ impl Seats {
             Ok(share) => return Ok(share),
             Err(refused) => refused,
         };
-        // Nobody else is to wait for those of one address, so they are not left alone for a moment either.
+        // Only connections of one address wait here, so its newcomers get no undisturbed moment either.
         if self.turn(Among::Only(source), None) != Room::Asked {
             return Err(refused);
         }
@@ -169,12 +170,12 @@ impl Seats {
     }
 }
 
-/// What came of asking for room.
+/// The result of asking for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
-    /// Somebody was asked to go.
+    /// A connection was asked to leave.
     Asked,
-    /// Nobody may be before this moment.
+    /// No connection may be asked before this moment.
     NotBefore(Instant),
     None,
 }
@@ -221,7 +222,7 @@ impl Seat {
         &self.sitter.source
     }
 
-    /// It has become known whose it is: it counts for this user, and for its address no longer.
+    /// Assigns the connection to a user that has become known: it counts for this user, and for its address no longer.
     pub fn is_of(&self, user: &str) {
         // No address has a space.
         self.seats.order().is_of(self.number, format!("user {user}").into());
@@ -237,7 +238,7 @@ impl Seat {
             (false, 0) => Silence::Mute,
             (false, _) => Silence::Begun,
         };
-        // Who rests and is found is put where it belongs by whoever finds it.
+        // A resting connection gets its place in line when it is next examined.
         if silence != Silence::Resting || !self.sitter.is_in_line.load(SeqCst) {
             self.seats.order().stands(self.number, silence, since);
         }
@@ -246,7 +247,7 @@ impl Seat {
         }
     }
 
-    /// It has said something on the way to its first request: those that have not give their seats up before it. Counts four times.
+    /// Records a step towards the first request: connections without it give their seats up first. Counts at most four times.
     pub fn takes_a_step(&self) {
         if self.has_asked() || self.sitter.silence().is_none() || self.sitter.steps.load(SeqCst) >= STEPS {
             return;
@@ -255,7 +256,7 @@ impl Seat {
         self.falls_silent();
     }
 
-    /// It has asked for something, whole: from now on it is not silent.
+    /// Records a complete request: from now on the connection is not silent.
     pub fn asks(&self) {
         self.sitter.silent_since.store(SPEAKS, SeqCst);
         if !self.sitter.has_asked.swap(true, SeqCst) {

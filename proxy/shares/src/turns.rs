@@ -1,14 +1,13 @@
 //! Places that are waited for.
 //!
-//! What holds one cannot be taken back, as a script that runs, or a call that its server is at. So who finds none waits for the next
-//! that is given back; and as long as somebody waits who has less than an [eighth](Bounds::while_waited), nobody takes another who
-//! has as much.
+//! A place cannot be taken back from a running script or a call in progress. So a request that finds none waits for the next that is freed;
+//! and while an owner with less than an [eighth](Bounds::while_waited) waits, no place goes to one that has as much.
 
 use crate::{Bounds, Refused, Share, Shares};
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
-/// Of those who wait nobody is more than so many times as many as still may.
+/// The most waiting requests of one owner, as a multiple of those still free.
 const WAITING_TIMES_FREE: usize = 3;
 
 /// Places, and those who wait for one.
@@ -19,7 +18,7 @@ pub struct Turns {
     patience: Duration,
 }
 
-/// Somebody who waits, until this is dropped.
+/// A waiting request, until this is dropped.
 struct Waits<'a> {
     places: &'a Shares,
     principal: &'a Arc<str>,
@@ -42,7 +41,7 @@ impl Drop for Waits<'_> {
             }
         }
         drop(held);
-        // Who had to let it go first need no longer.
+        // Those that had to let it go first need wait no longer.
         self.places.freed.notify_waiters();
     }
 }
@@ -58,7 +57,7 @@ impl Turns {
     /// A place, as soon as there is one.
     ///
     /// # Errors
-    /// There was none in time, or too many wait: whose bound it is.
+    /// If none was free in time, or too many wait; says whose bound it is.
     pub async fn take(&self, principal: &Arc<str>) -> Result<Share, Refused> {
         let refused = match self.places.take(principal) {
             Ok(share) => return Ok(share),

@@ -1,17 +1,17 @@
-//! A pool whose things can be ended: whoever has most of them gives way.
+//! A pool whose entries can be ended: the owner with most of them is evicted from first.
 //!
-//! Nobody is held to a share while there is room. When there is none, whoever has the largest share gives way, even to somebody
-//! who has nothing yet: so one owner can fill a pool, and cannot keep others out of it.
+//! There is no per-owner bound while there is room. When there is none, the owner with the largest share yields, even to a new owner: so
+//! one owner can fill a pool, and cannot keep others out of it.
 
 use smol_str::SmolStr;
 use std::collections::HashMap;
 
-/// How many things there may be, and how many bytes they may take together.
+/// A number of entries, and their total bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// Things.
+    /// The number of entries.
     pub count: usize,
-    /// What they take together.
+    /// The total bytes of the entries.
     pub bytes: usize,
 }
 
@@ -30,13 +30,13 @@ impl Yielding {
         Self { most, all: Amount::default(), owners: HashMap::new() }
     }
 
-    /// What is taken.
+    /// The amount in use.
     #[must_use]
     pub fn all(&self) -> Amount {
         self.all
     }
 
-    /// Somebody takes one more.
+    /// Adds an entry of an owner.
     pub fn add(&mut self, owner: &SmolStr, bytes: usize) {
         for amount in [&mut self.all, self.owners.entry(owner.clone()).or_default()] {
             amount.count += 1;
@@ -44,7 +44,7 @@ impl Yielding {
         }
     }
 
-    /// Somebody gives one back.
+    /// Removes an entry of an owner.
     pub fn remove(&mut self, owner: &SmolStr, bytes: usize) {
         let Some(own) = self.owners.get_mut(owner) else { return };
         for amount in [&mut self.all, own] {
@@ -56,7 +56,7 @@ impl Yielding {
         }
     }
 
-    /// Who must give way, if there is too much: whoever has most of what there is too much of.
+    /// The owner that must yield if a bound is exceeded: the one with most of what exceeds it.
     #[must_use]
     pub fn too_much(&self) -> Option<SmolStr> {
         let measure: fn(&Amount) -> usize = if self.all.count > self.most.count {

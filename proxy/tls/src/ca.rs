@@ -51,7 +51,7 @@ pub enum Provenance {
     Loaded,
 }
 
-/// Whether another authority vouches for ours.
+/// Whether another authority has signed ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ChainPosition {
     /// A root authority.
@@ -201,7 +201,7 @@ impl CertificateAuthority {
             }
             Err(e) => return Err(io_error("opening", &path)(e)),
         };
-        // Of the open file, not the path: nothing can be swapped in between.
+        // Of the open file, not the path: it cannot be swapped in between.
         let mode = file.metadata().map_err(io_error("reading", &path))?.mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(CaError::KeyExposed { path, mode });
@@ -355,7 +355,7 @@ fn prepare(state_dir: &Path) -> Result<(), CaError> {
     DirBuilder::new().recursive(true).mode(0o755).create(state_dir).map_err(io_error("creating", state_dir))
 }
 
-/// Held until it is dropped.
+/// Locks the folder until the file is dropped.
 fn lock(state_dir: &Path) -> Result<File, CaError> {
     let path = state_dir.join(LOCK_FILE);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);

@@ -1,4 +1,4 @@
-//! What can be wrong with the authority and with what it makes.
+//! Errors of the authority and of the certificates that it issues.
 
 use std::{io, path::PathBuf};
 use time::Date;
@@ -24,7 +24,7 @@ pub enum CaError {
         /// The file's permission bits.
         mode: u32,
     },
-    /// There is a certificate but no key.
+    /// A certificate exists, but no key.
     #[error("{certificate} is there but {key} is not; restore the key, or remove the certificate to make a new authority", certificate = .certificate.display(), key = .key.display())]
     KeyMissing {
         /// The certificate file.
@@ -40,7 +40,7 @@ pub enum CaError {
         /// The key file.
         key: PathBuf,
     },
-    /// There is an authority, and it was not said that it may be replaced.
+    /// An authority exists, and replacing it was not requested.
     #[error("{certificate} is there; --replace puts the new one in its place, and clients that trust the old one stop to work", certificate = .certificate.display())]
     Present {
         /// The certificate file.

@@ -72,7 +72,7 @@ pub enum InstallError {
     Update {
         /// The command.
         command: PathBuf,
-        /// How it ended, and the end of what it said.
+        /// The exit status, and the end of the output.
         cause: String,
     },
 }

@@ -1,8 +1,7 @@
 //! Leaf certificates for the names that clients ask for, made on demand and kept in a bounded cache.
 //!
-//! What is cached is the whole server configuration, so that a client's later connections resume.
-//! All leaves share one key of this process: making a key per name would buy nothing, as whoever
-//! reads one from our memory reads them all.
+//! The cache holds whole server configurations, so that a client's later connections resume. All leaves share one key of this process: a
+//! key per name would gain nothing, as an attacker who reads one from our memory reads them all.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -21,7 +20,7 @@ use time::{Duration, OffsetDateTime};
 use crate::ca::{random_serial, whole_seconds};
 use crate::{Alpn, CaError, CertificateAuthority};
 
-/// How many server configurations a [`LeafCache`] keeps unless told otherwise; about 4 KiB each.
+/// The default capacity of a [`LeafCache`], server configurations; about 4 KiB each.
 pub const LEAF_CAPACITY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// A leaf lives 30 days: under the 47 that the CA/Browser Forum will allow (ballot SC-081v3), so no
@@ -31,7 +30,7 @@ const LEAF_LIFETIME: Duration = Duration::days(30);
 const LEAF_BACKDATED: Duration = Duration::hours(1);
 /// A leaf is replaced this long before it expires, so that no handshake gets one about to die.
 const LEAF_RENEWED_BEFORE: Duration = Duration::days(7);
-/// How many client sessions can be resumed, over all names. Stateful, so no ticket key exists that
+/// The most client sessions that can be resumed, over all names. Stateful, so no ticket key exists that
 /// could decrypt old sessions; about 200 bytes each.
 const SESSIONS: usize = 8192;
 
@@ -117,7 +116,7 @@ impl LeafCache {
         Ok(config)
     }
 
-    /// How many configurations are cached.
+    /// The number of cached configurations.
     #[must_use]
     pub fn len(&self) -> usize {
         self.leaves.len()

@@ -1,9 +1,9 @@
-//! What TLS shows to clients: certificates of gnomon's own authority or from files, and whose of theirs it takes.
+//! TLS towards clients: certificates of gnomon's own authority or from files, and the client certificates that are accepted.
 //!
 //! [`CertificateAuthority`] has its two files in the state folder, [`LeafCache`] answers with it for any server name, [`served`]
 //! for the few names of a listener of ours, and [`TrustStore`] is where programs of this host look for authorities.
 //!
-//! It deliberately opens no socket and knows no HTTP: a configuration of rustls is all that it hands out.
+//! It deliberately opens no socket and knows no HTTP: it only returns configurations of rustls.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -19,8 +19,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The trade-off: leaves are made when they are asked for, which costs the first connection to a name some 20 µs, rather than
-//! kept in a store that somebody would have to guard.
+//! The trade-off: leaves are issued on demand, which costs the first connection to a name some 20 µs, rather than kept in a store that
+//! would have to be protected.
 #![deny(missing_docs)]
 
 mod alpn;

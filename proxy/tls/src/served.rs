@@ -1,7 +1,7 @@
 //! The certificate that a listener of ours shows, for a few names that are known beforehand: from files, which are read
 //! again when they change, or from our own authority, which makes a new one in time.
 //!
-//! Unlike a [`crate::LeafCache`] it makes no certificate for whatever name a client asks for: whoever calls a portal by
+//! Unlike a [`crate::LeafCache`] it issues no certificate for the name a client asks for: one that calls a portal by
 //! another name is to see that it is another.
 
 use gnomon_roots::BadRoots;
@@ -29,7 +29,7 @@ use crate::{Alpn, CaError, CertificateAuthority, LeafName, leaf::leaf_for};
 const LOOK: Duration = Duration::from_secs(10);
 /// Longest chain that is shown.
 const MAX_CHAIN: usize = 16;
-/// How many sessions of clients can be resumed.
+/// The most client sessions that can be resumed.
 const SESSIONS: usize = 4096;
 
 /// The source of the certificate.
@@ -90,7 +90,7 @@ pub enum ServedError {
 /// TLS for a listener: 1.2 and 1.3, HTTP/2 and HTTP/1.1, resumption, no 0-RTT (a request could be replayed).
 ///
 /// # Errors
-/// What is wrong with a file, or why nothing can be made.
+/// If a file is invalid, or a certificate cannot be issued.
 pub fn served(shown: Shown, clients: &ClientCertificates) -> Result<Arc<ServerConfig>, ServedError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = |error: &dyn std::fmt::Display| ServedError::Tls(error.to_string());

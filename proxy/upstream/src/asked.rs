@@ -1,5 +1,4 @@
-//! What a server has asked and was not answered yet. While a person thinks about its question a server says nothing, and has not
-//! fallen silent for that.
+//! Questions of a server that were not answered yet. While a person considers one, the server may be silent without counting as frozen.
 
 use gnomon_catalogue::{
     members::Members,
@@ -13,7 +12,7 @@ use std::{
 
 /// Most questions that are known.
 const MOST: usize = 256;
-/// How long an answer may take; who waits for longer waits for nothing.
+/// The longest that an answer may take; after it the question no longer counts.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
 /// The open questions of one session.
@@ -55,7 +54,7 @@ impl Asked {
         self.table().remove(id);
     }
 
-    /// Whether the server waits for somebody.
+    /// True if the server waits for an answer.
     pub fn any(&self) -> bool {
         self.table().values().any(|since| since.elapsed() < LONGEST)
     }

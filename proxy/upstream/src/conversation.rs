@@ -1,4 +1,4 @@
-//! What a server says until it has answered one request.
+//! The messages of a server until it has answered one request.
 
 use crate::{asked::Asked, endpoint::Reply, error::UpstreamError, events::EventReader, heard};
 use bytes::Bytes;
@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 
 /// How often a stream that broke off is taken up again without anything new coming of it.
 const ATTEMPTS: u32 = 5;
-/// How long to wait before that, where the server does not say.
+/// The delay before a retry, unless the server names one.
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest that a server may make us wait.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// The answer to a request, or the way there.
+/// The answer to a request, complete or in progress.
 pub enum Answer {
     /// The answer, at once.
     Done(Outcome),
@@ -35,12 +35,12 @@ pub enum Said {
     Answer(Outcome),
     /// The stream can be taken up again from here on.
     Primed {
-        /// How long to wait before doing so.
+        /// The delay that the server asks for.
         retry: Option<Duration>,
     },
     /// The server ended the stream to go on later; the next call waits for that.
     Interrupted {
-        /// How long it asked to wait.
+        /// The delay that the server asked for.
         retry: Duration,
     },
 }
@@ -52,9 +52,9 @@ pub(crate) type Heard = Result<Said, UpstreamError>;
 pub(crate) trait SharedLine: Send + Sync {
     /// The server's questions over it.
     fn asked(&self) -> &Asked;
-    /// A request is given up, as the server has been silent for too long.
+    /// Called when a request timed out, as the server was silent for too long.
     fn fell_silent(&self);
-    /// Cancels a request for whose answer nobody waits any more.
+    /// Cancels a request whose caller no longer waits for the answer.
     fn take_back(&self, id: &Id);
 }
 
@@ -69,7 +69,7 @@ pub(crate) trait Resumes: Send + Sync {
 /// A stream that is being taken up again.
 pub(crate) type Resumed<'s> = Pin<Box<dyn Future<Output = Result<EventReader, UpstreamError>> + Send + 's>>;
 
-/// A request under way.
+/// A request in progress.
 pub struct Conversation {
     id: Id,
     source: Source,
@@ -81,7 +81,7 @@ enum Source {
     Beside(Box<Beside>),
 }
 
-/// A request of whose server more is heard elsewhere.
+/// A request to a server whose messages may also arrive on another stream.
 struct Beside {
     way: Way,
     aside: mpsc::Receiver<Message>,
@@ -89,14 +89,14 @@ struct Beside {
 
 type Coming = Pin<Box<dyn Future<Output = Result<Answer, UpstreamError>> + Send>>;
 
-/// How far the way to an answer is known.
+/// The state of a request: its answer's head is awaited, or the messages of its answer are read.
 enum Way {
     Coming(Coming),
     Going(Conversation),
 }
 
 impl Beside {
-    /// As [`Conversation::next`]; messages that were heard elsewhere come first, as they were sent before.
+    /// See [`Conversation::next`]; messages that were heard elsewhere come first, as they were sent before.
     async fn next(&mut self) -> Result<Said, UpstreamError> {
         tokio::select! {
             biased;
@@ -120,7 +120,7 @@ impl Way {
     }
 }
 
-/// A request on a shared line that is taken back when nobody waits for its answer any more.
+/// A request on a shared line, which is cancelled when its caller is dropped.
 struct TakenBack {
     line: Weak<dyn SharedLine>,
     id: Option<Id>,
@@ -135,7 +135,7 @@ impl Drop for TakenBack {
 }
 
 struct Stream {
-    /// None while it is interrupted.
+    /// The event stream; none while it is interrupted.
     events: Option<EventReader>,
     /// The session that resumes it.
     session: Option<Arc<dyn Resumes>>,
@@ -163,7 +163,7 @@ impl Answer {
     /// Waits for the end of it; what is said before is passed over.
     ///
     /// # Errors
-    /// As [`Conversation::next`].
+    /// See [`Conversation::next`].
     pub async fn outcome(self) -> Result<Outcome, UpstreamError> {
         match self {
             Self::Done(outcome) => Ok(outcome),
@@ -201,7 +201,7 @@ impl Conversation {
         Self { id, source: Source::Beside(Box::new(Beside { way: Way::Coming(Box::pin(answer)), aside })) }
     }
 
-    /// Takes the request back if this is dropped before its answer. Over HTTP the connection says so by itself.
+    /// Cancels the request if this is dropped before its answer. Over HTTP closing the connection does so.
     #[must_use]
     pub fn taken_back(mut self) -> Self {
         if let Source::Pipe { undo, line, .. } = &mut self.source {
@@ -232,7 +232,7 @@ impl Conversation {
                         }
                         return Ok(next);
                     }
-                    // Somebody thinks about what the server asks.
+                    // The server waits for an answer to its own question.
                     (Err(_), Some(line)) if line.asked().any() => {}
                     (Err(_), line) => {
                         line.inspect(|line| line.fell_silent());
@@ -265,7 +265,7 @@ impl Stream {
                     }
                     return Ok(Said::Interrupted { retry: self.retry });
                 }
-                // Somebody thinks about what the server asks.
+                // The server waits for an answer to its own question.
                 Err(UpstreamError::Timeout(_)) if self.session.as_ref().is_some_and(|session| session.asked().any()) => continue,
                 Err(error) => return Err(error),
             };

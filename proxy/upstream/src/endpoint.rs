@@ -46,7 +46,7 @@ const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 /// Bounds of talking to a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long the head of an answer, or the next event, may take.
+    /// The timeout of an answer's head, and of each next event.
     pub patience: Duration,
     /// Most bytes of one message.
     pub message: usize,
@@ -62,7 +62,7 @@ impl Default for Limits {
 #[derive(Clone)]
 pub struct Endpoint {
     pools: Arc<ServerPools>,
-    /// By the [`lane`] that a request comes from: each has connections of its own.
+    /// The destinations by the [`lane`] that a request comes from: each has connections of its own.
     destinations: Arc<[Destination]>,
     /// The authority, as every request names it.
     host: HeaderValue,
@@ -101,13 +101,13 @@ pub enum Reply {
 /// An error of a server's URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
-    /// It is not a valid URL.
+    /// Not a valid URL.
     #[error("not a URL")]
     Syntax,
-    /// It is neither `http` nor `https`.
+    /// Neither `http` nor `https`.
     #[error("only http:// and https:// can be called")]
     Scheme,
-    /// It carries a user name or password.
+    /// The URL has a user name or password.
     #[error("credentials do not belong into a URL; name them under `auth`")]
     Credentials,
 }
@@ -190,7 +190,7 @@ impl Endpoint {
         self.post_waiting(headers, body, &|| false).await
     }
 
-    /// Posts to a server whose silence is not its own as long as it `waits` for somebody.
+    /// Posts to a server that may be silent while it `waits` for an answer to its own question.
     pub(crate) async fn post_waiting(
         &self,
         headers: HeaderMap,
@@ -234,7 +234,7 @@ impl Endpoint {
         }
     }
 
-    /// How many connections there may be, to all servers together.
+    /// The bound on connections to all servers together.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.pools.most_connections()
@@ -243,13 +243,13 @@ impl Endpoint {
     /// Ends a session.
     ///
     /// # Errors
-    /// When nobody answers; what is answered does not matter.
+    /// If the server cannot be reached; its answer is ignored.
     pub async fn delete(&self, headers: HeaderMap) -> Result<(), UpstreamError> {
         let request = self.request(Method::DELETE, headers);
         self.send(request.map(|()| Full::default())).await.map(drop)
     }
 
-    /// How long the head of an answer, or the next event, may take.
+    /// The timeout of an answer's head, and of each next event.
     pub(crate) const fn patience(&self) -> Duration {
         self.limits.patience
     }
@@ -340,7 +340,7 @@ impl Endpoint {
         if status.is_redirection()
             && let Some(to) = response.headers().get(LOCATION)
         {
-            // A query may carry what is nobody's business.
+            // A query may carry secrets.
             let to = to.to_str().unwrap_or_default().split(['?', '#']).next().unwrap_or_default();
             return UpstreamError::Moved { status: status.as_u16(), to: format!("it sends clients to {to}") };
         }

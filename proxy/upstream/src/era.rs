@@ -59,9 +59,9 @@ pub mod meta {
     pub const CLIENT: &str = "io.modelcontextprotocol/clientInfo";
     /// The member of `_meta` with the client's capabilities.
     pub const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-    /// How much the client wants to be told.
+    /// The lowest level of logs that the client wants.
     pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
-    /// Which subscription a notification is for.
+    /// The id of a notification's subscription.
     pub const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
     /// The task that a message is part of (2025-11-25).
     pub const TASK: &str = "io.modelcontextprotocol/related-task";

@@ -52,44 +52,44 @@ pub enum UpstreamError {
         /// The error, for the log only.
         detail: String,
     },
-    /// It is not asked: too many calls are under way with it, or too many of this caller.
+    /// Not sent: too many calls are in progress with the server, or too many of this caller.
     #[error("too many calls are under way with it: {0}")]
     Busy(Refused),
-    /// It is a program that was not started; why, in words for clients.
+    /// The server is a program that was not started; the reason in words for clients.
     #[error("{0}")]
     NotStarted(String),
-    /// It was found to be gone, and is not asked again before it is back.
+    /// The server is known to be down, and gets no requests before it is back.
     #[error("it has been unreachable for {} ({why}); it is tried again in the background", lasted(*.since))]
     Down {
-        /// For how long.
+        /// The time since.
         since: Duration,
         /// Why, in words for clients.
         why: String,
     },
-    /// It took too long.
+    /// Timed out.
     #[error("it gave no answer within {0:?}")]
     Timeout(Duration),
-    /// It takes connections and says nothing, whoever asks.
+    /// The server accepts connections and answers no request at all.
     #[error("it is frozen: it takes connections, and gave no answer within {0:?}")]
     Frozen(Duration),
-    /// It forgot the session.
+    /// The server ended the session.
     #[error("it ended the session")]
     SessionGone,
     /// The server does not accept the credentials.
     #[error("it refused the credentials that gnomon holds for it (HTTP {0})")]
     Unauthorized(u16),
-    /// It wants credentials, and got none.
+    /// The server wants credentials, and got none.
     #[error("it asks for credentials, and gnomon holds none for it (HTTP {0})")]
     Unauthenticated(u16),
-    /// It sends whoever asks elsewhere, where gnomon does not follow: credentials and policy are for the place that was named.
+    /// The server redirects, which gnomon does not follow: credentials and policy are for the configured place.
     #[error("it answered HTTP {status}, a redirect, which is not followed")]
     Moved {
         /// The status.
         status: u16,
-        /// For the log only: where to.
+        /// The target, for the log only.
         to: String,
     },
-    /// It answers something that is not MCP.
+    /// The server answers something that is not MCP.
     #[error("it answered HTTP {0}")]
     Status(u16),
     /// The server breaks the protocol.
@@ -101,7 +101,7 @@ pub enum UpstreamError {
     /// The server broke off.
     #[error("it broke off its answer")]
     Aborted,
-    /// It was taken out of the configuration, or replaced, while the call was under way.
+    /// The server was removed from the configuration, or replaced, during the call.
     #[error("it is no longer offered: the configuration was changed while the call was under way")]
     Removed,
     /// The server answered with an error of its own.
@@ -181,13 +181,13 @@ impl UpstreamError {
         }
     }
 
-    /// Whether it says that the server is not there, rather than something about this request.
+    /// True if the error means that the server is down, rather than something about this request.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Dropped { .. } | Self::Timeout(_) | Self::Frozen(_) | Self::Down { .. })
     }
 
-    /// Whether it says that nothing at all is heard of the server: no connection of it ends by itself then.
+    /// True if the error means that the server is silent: its connections do not end by themselves then.
     #[must_use]
     pub fn is_silence(&self) -> bool {
         matches!(self, Self::Frozen(_) | Self::Timeout(_) | Self::Unreachable { why: Unconnected::Time, .. })

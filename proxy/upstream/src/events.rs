@@ -15,7 +15,7 @@ pub struct Event {
     pub name: SmolStr,
     /// The id after which the stream can be resumed.
     pub id: Option<SmolStr>,
-    /// How long to wait before doing so.
+    /// The delay before a reconnection.
     pub retry: Option<Duration>,
     /// The event's data; none where it has none at all.
     pub data: Option<Bytes>,

@@ -2,8 +2,8 @@
 //! directly.
 //!
 //! An extension may put names into messages that lead to one server alone, or give answers a shape of its own. What is not known here
-//! can be neither translated nor held to policy, so it is told to neither side: both then do without it, as with a peer that never heard
-//! of it.
+//! can be neither translated nor held to policy, so it is announced to neither side: both do without it, as with a peer that does not know
+//! it.
 
 use crate::{as_text::as_text, era::Era};
 use bytes::Bytes;

@@ -1,8 +1,8 @@
-//! What is known of the call that this task is at: when something last came of it (a head, a piece of an answer, a comment in a
-//! stream, progress), and its place among those that are under way.
+//! State of the call that this task works on: the time of its last sign of life (a head, a piece of an answer, a comment in a stream,
+//! progress), and its place among those in progress.
 //!
-//! Whoever reads bytes notes it, whatever the call is; whoever wonders whether a call goes on asks. It goes with the task rather
-//! than through every signature in between.
+//! Readers of bytes note the time, whatever the call is; timeouts compare it. It is task-local rather than a parameter of every function in
+//! between.
 
 use gnomon_shares::Share;
 use std::{cell::Cell, time::Instant};
@@ -23,11 +23,11 @@ pub(crate) async fn within<T>(place: Share, call: impl Future<Output = T>) -> T 
 
 /// Something came.
 pub(crate) fn now() {
-    // Outside of calls nobody asks.
+    // Outside of calls there is nothing to note.
     let _ = CALL.try_with(|call| call.last.set(Some(Instant::now())));
 }
 
-/// When something came last.
+/// The time of the last sign of life.
 pub(crate) fn last() -> Option<Instant> {
     CALL.try_with(|call| call.last.get()).ok().flatten()
 }

@@ -1,7 +1,7 @@
-//! Which thread asks a server.
+//! The thread that sends a request to a server.
 //!
 //! Connections to servers are kept apart for each thread that serves clients, so that what a request needs happens on one thread.
-//! Whoever starts such threads gives each its number.
+//! The code that starts such threads numbers them.
 
 use std::{cell::Cell, num::NonZeroUsize, sync::LazyLock, thread};
 
@@ -14,14 +14,14 @@ thread_local! {
     static LANE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many values [`lane`] has: one for each thread that serves, of which there is one for each processor and 16 at most, and one
+/// The number of values of [`lane`]: one for each thread that serves, of which there is one for each processor and 16 at most, and one
 /// for all others.
 #[must_use]
 pub fn lanes() -> usize {
     *SERVING + 1
 }
 
-/// Which of the threads that serve this is, from 1; any other thread is 0.
+/// The number of this serving thread, from 1; any other thread is 0.
 #[must_use]
 pub fn lane() -> usize {
     LANE.get()

@@ -29,17 +29,17 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// How long a server may take to be told that a session is over.
+/// The timeout for ending a session at a server.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
-/// The client of a session, as the server is told.
+/// The client of a session, as announced to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
     /// `clientInfo`, JSON.
     pub info: Bytes,
     /// `capabilities`, JSON.
     pub capabilities: Bytes,
-    /// The revision that is asked for.
+    /// The requested revision.
     pub version: SmolStr,
     name: Option<SmolStr>,
     own_version: Option<SmolStr>,
@@ -106,13 +106,13 @@ impl Client {
         members.get(needed).is_none_or(|declared| matches!(declared, "null" | "false")).then_some(needed)
     }
 
-    /// Whether it has declared anything that servers ask of clients.
+    /// True if it has declared a capability that servers may send requests for.
     #[must_use]
     pub fn may_be_asked(&self) -> bool {
         ["elicitation/create", "sampling/createMessage", "roots/list", "tasks/list"].iter().any(|method| self.lacks(method).is_none())
     }
 
-    /// How many bytes it takes.
+    /// Its size in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.info.len() + self.capabilities.len()
@@ -173,12 +173,12 @@ pub enum Line {
     Pipe(Arc<Pipe>),
 }
 
-/// Whether a server must be asked for what it says by itself.
+/// Whether a server's own messages must be fetched by a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {
-    /// On a stream that is opened for it.
+    /// On a stream opened for them.
     OnRequest,
-    /// On the one line, at any time.
+    /// On the shared line, at any time.
     Always,
 }
 
@@ -242,7 +242,7 @@ impl LegacySession {
             return Err(UpstreamError::Protocol(format!("it chose protocol version `{shown}`")));
         }
         let face = ServerFace::of(members.get("capabilities"), members.get("serverInfo"), members.text("instructions"));
-        /// How many were opened.
+        /// The number of sessions opened so far.
         static OPENED: AtomicU64 = AtomicU64::new(0);
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
         let asked = match &line {
@@ -344,7 +344,7 @@ impl LegacySession {
     /// The server's unsolicited messages after the event that was heard last.
     ///
     /// # Errors
-    /// As [`LegacySession::listen`].
+    /// See [`LegacySession::listen`].
     pub async fn listen_after(self: &Arc<Self>, last: Option<SmolStr>) -> Result<Listening, UpstreamError> {
         match &self.line {
             Line::Http(endpoint) => {
@@ -369,7 +369,7 @@ impl LegacySession {
         }
     }
 
-    /// Whether it must be asked for what it says by itself.
+    /// Whether its own messages must be fetched by a stream.
     #[must_use]
     pub fn speaks(&self) -> Speaks {
         match &self.line {
@@ -386,7 +386,7 @@ impl LegacySession {
         }
     }
 
-    /// Whether nothing can come of it any more, as far as is known here.
+    /// True if the session is known to be unusable.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(&self.line, Line::Pipe(pipe) if pipe.is_closed())
@@ -452,7 +452,7 @@ impl Listening {
         }
     }
 
-    /// The event to take it up after, where its server says so.
+    /// The event id to resume after, if the server sent one.
     #[must_use]
     pub fn last(&self) -> Option<SmolStr> {
         match &self.0 {
@@ -462,7 +462,7 @@ impl Listening {
     }
 }
 
-/// Whether this refuses the era: sessions with such a server there are none, or no longer.
+/// True if this error refuses the era: the server has no sessions, or no longer.
 pub(crate) fn is_of_other_era(outcome: &Outcome) -> bool {
     outcome.code() == Some(i64::from(UNSUPPORTED_VERSION))
 }

@@ -1,18 +1,18 @@
 //! Registered MCP servers, as a client reaches them: whatever their era and transport, kept apart from each other's troubles.
 //!
 //! An [`Upstream`] is one server. A task of its own keeps a connection to it, fetches its lists, listens for changes, and looks for
-//! it when it is gone; whoever serves clients reads what was fetched last and asks through a [`LegacySession`] or a [`ModernPeer`].
+//! it when it is gone; the serving code reads the last lists and sends requests through a [`LegacySession`] or a [`ModernPeer`].
 //! Messages are read as far as their envelope ([`rpc`]); payloads pass as they came ([`members`]). These modules, and those of what
-//! servers list, are `gnomon-catalogue`'s: whoever asks a server has them from here.
+//! servers list, are `gnomon-catalogue`'s, and are re-exported here.
 //!
 //! The bias: **one server's trouble is never another's, and never its clients' for longer than it lasts**. Lists are answered from
 //! what was fetched last, calls to a server that is known to be gone fail at once, and an entry that clients could not read is left
 //! out rather than the list that it stands in.
 //!
-//! Who may do what, what a message is judged by, and under which names clients know a server's entries are others' affairs. What
-//! stands over a server's lists is handed in as an [`Oversight`].
+//! Policy, rules, and the names under which clients know a server's entries are left to others. A server's lists are judged by an
+//! [`Oversight`], which is handed in.
 //!
-//! What an attacker controls: every byte that a server says and when it says it. Every message, list, queue and wait is bounded.
+//! An attacker controls every byte of a server and its timing. Every message, list, queue and wait is bounded.
 #![deny(missing_docs)]
 
 mod api;

@@ -28,7 +28,7 @@ pub enum ModernLine {
     Http(Arc<Endpoint>),
     /// A shared line.
     Pipe(Arc<Pipe>),
-    /// None: each becomes a request of an API.
+    /// No connection: each message becomes a request of an API.
     Api(Arc<Api>),
 }
 
@@ -62,7 +62,7 @@ impl ModernPeer {
         Ok(peer)
     }
 
-    /// An API, which is asked nothing to find out what it is.
+    /// A peer for an API, which needs no discovery.
     pub(crate) fn of_api(api: Arc<Api>) -> Self {
         let face = api.face();
         Self { line: ModernLine::Api(api), next: AtomicU64::new(1), face }
@@ -91,7 +91,7 @@ impl ModernPeer {
                 if let Ok(value) = HeaderValue::from_str(method) {
                     headers.insert(METHOD, value);
                 }
-                // Whoever knows the name has said it already.
+                // A caller that knows the name has set the header already.
                 if let Some(key) = mirror::named_by(method).filter(|_| !headers.contains_key(&NAME))
                     && let Ok(members) = Members::of(params)
                     && let Some(value) = members.text(key).as_deref().and_then(mirror::encoded)
@@ -112,7 +112,7 @@ impl ModernPeer {
         }
     }
 
-    /// Whether nothing can come of it any more, as far as is known here.
+    /// True if the peer is known to be unusable.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(&self.line, ModernLine::Pipe(pipe) if pipe.is_closed())

@@ -1,14 +1,14 @@
-//! Who stands over what a server says to gnomon itself: its lists and its instructions.
+//! The judge of messages from a server to gnomon itself: its lists and its instructions.
 
 use crate::error::UpstreamError;
 use gnomon_catalogue::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
 use prometheus::IntGauge;
 
-/// The judge of a server, which its registrar provides: it decides whether what the server offers may be passed on, and is told what is left out.
+/// The judge of a server, provided by its registrar: it decides whether the server's entries may be passed on, and gets those left out.
 ///
-/// It is asked when lists and instructions are fetched, never in the course of a client's call.
+/// It is called when lists and instructions are fetched, never in the course of a client's call.
 pub trait Oversight: Send + Sync + 'static {
-    /// Whether anything is judged: nothing is put into words for a judge that is not there.
+    /// True if there is a judge: without one no text is made for it.
     fn judges(&self) -> bool;
 
     /// Judges what gnomon itself asked the server and was told.
@@ -51,11 +51,11 @@ impl Oversight for () {
     }
 }
 
-/// Whether gnomon was told something new.
+/// Whether gnomon got something new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     /// Something new.
     Some,
-    /// Nothing but what it had been told before.
+    /// Nothing that was not known before.
     None,
 }

@@ -1,18 +1,18 @@
-//! Whose sessions and calls are.
+//! The owners of sessions and calls.
 
 /// The owner of what gnomon does itself.
 pub(crate) const OWN: &str = "";
 
-/// Whose a session with a server is.
+/// The owner of a session with a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
-    /// Whose share of a program's processes it takes.
+    /// The principal whose share of a program's processes it takes.
     pub holder: &'a str,
-    /// Whose fault it is where a program ends in it.
+    /// The principal that is charged if a program ends during it.
     pub ends: &'a str,
 }
 
 impl Owner<'_> {
-    /// gnomon itself, on behalf of nobody or of everybody.
+    /// gnomon itself, on no one caller's behalf.
     pub(crate) const OWN: Self = Self { holder: OWN, ends: OWN };
 }

@@ -27,7 +27,7 @@ const QUEUE: usize = 64;
 /// The unit in which waiting messages are counted, bytes, and how many units may wait: a longer message waits alone.
 const UNIT: usize = 1 << 10;
 const MOST_UNWRITTEN: u32 = 8 << 10;
-/// Most requests under way.
+/// Most requests in progress.
 pub(crate) const MOST_WAITING: usize = 1024;
 
 /// A message that waits to be written, and the room that it has meanwhile.
@@ -43,14 +43,14 @@ pub struct Pipe {
     heard: Mutex<Option<mpsc::Receiver<Message>>>,
     open: watch::Sender<Line>,
     asked: Arc<Asked>,
-    /// A request was given up for its silence, and nothing was heard since.
+    /// True if a request timed out, and nothing was received since.
     silent: AtomicBool,
     /// True once it was logged that answers come under ids that no request has.
     told: AtomicBool,
     patience: Duration,
 }
 
-/// Whether the line is up.
+/// Whether the line is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Line {
     Up,
@@ -58,7 +58,7 @@ enum Line {
 }
 
 struct Waiting {
-    /// The channel to whoever waits; its last place is for the answer.
+    /// The channel to the waiting caller; its last place is for the answer.
     said: mpsc::Sender<Heard>,
     /// The client's own progress token, JSON.
     token: Option<String>,
@@ -147,7 +147,7 @@ impl Pipe {
             Ok(Message::Notification(notification)) if notification.method == "notifications/progress" => self.progress(&notification),
             Ok(message) => {
                 self.asked.heard(&message);
-                // Whoever does not listen loses what is said; the line goes on. Who asks is told.
+                // Messages that no receiver takes are dropped; the line goes on. A request is answered with an error.
                 let unasked = self.unasked.lock().clone();
                 match unasked.try_send(message) {
                     Err(TrySendError::Full(Message::Request(request)) | TrySendError::Closed(Message::Request(request))) => {
@@ -169,14 +169,14 @@ impl Pipe {
             let _ = waiting.said.try_send(Ok(Said::Answer(response.outcome)));
             return;
         }
-        // One that comes late is nobody's; any other was meant for something.
+        // A late answer has no caller any more; any other was meant for an open request.
         let next = self.next.load(Ordering::Relaxed);
         if response.id.is_some_and(|id| id.json().parse::<u64>().is_ok_and(|number| number < next)) {
             return;
         }
         let owed = |(id, waiting): (&Id, &Waiting)| (waiting.owed == Owed::Soon && !waiting.said.is_closed()).then(|| id.clone());
         let mut all = waiting.iter().filter_map(owed);
-        // Of several nobody knows which: they wait as long as for any answer.
+        // With several open requests it is unknown which: they wait as long as for any answer.
         let only = all.next().filter(|_| all.next().is_none());
         if !self.told.swap(true, Ordering::Relaxed) {
             tracing::warn!("a server answers under an id that no request has");
@@ -197,7 +197,7 @@ impl Pipe {
         if let Some((said, token)) = found {
             let params = Some(members.with(&[("progressToken", Some(&token))]));
             let told = Message::Notification(Notification { method: notification.method.clone(), params });
-            // Whoever does not read how far their call is holds up no other on the line.
+            // A caller that does not read its progress holds up no other on the line.
             if said.capacity() < 2 || said.try_send(Ok(Said::Message(told))).is_err() {
                 tracing::debug!("progress that nobody reads is dropped");
             }
@@ -218,7 +218,7 @@ impl Pipe {
         })
     }
 
-    /// Whether somebody waits for an answer.
+    /// True if a caller waits for an answer.
     #[must_use]
     pub fn is_busy(&self) -> bool {
         let waiting = self.waiting.lock();
@@ -230,19 +230,19 @@ impl Pipe {
         &self.asked
     }
 
-    /// Whether the server owes an answer, and waits for none itself.
+    /// True if the server owes an answer, and waits for none itself.
     #[must_use]
     pub fn owes(&self) -> bool {
         (self.silent.load(Ordering::Acquire) || self.is_busy()) && !self.asked.any()
     }
 
-    /// The line is down: nobody gets an answer any more.
+    /// Closes the line: all open requests fail.
     pub fn close(&self) {
         self.open.send_replace(Line::Gone);
         self.waiting.lock().clear();
     }
 
-    /// Whether it is down.
+    /// True if it is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         *self.open.borrow() == Line::Gone
@@ -254,7 +254,7 @@ impl Pipe {
         let _ = self.open.subscribe().wait_for(|line| *line == Line::Gone).await;
     }
 
-    /// Waits until the line is down, or nobody uses it any more.
+    /// Waits until the line is closed, or unused.
     pub fn ended(&self) -> impl Future<Output = ()> + use<> {
         let mut open = self.open.subscribe();
         async move {
@@ -262,7 +262,7 @@ impl Pipe {
         }
     }
 
-    /// Sends what is not waited for, unless the line is busy.
+    /// Sends a message without waiting for an answer, unless the line is busy.
     fn try_send(&self, text: Bytes) {
         if let Ok(room) = self.unwritten.clone().try_acquire_many_owned(units(&text)) {
             let _ = self.lines.try_send((text, room));
@@ -272,7 +272,7 @@ impl Pipe {
     /// An answer to a request of the server's own.
     ///
     /// # Errors
-    /// As [`Pipe::send`].
+    /// See [`Pipe::send`].
     pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
         self.asked.settled(id);
         self.send(rpc::response(Some(id), outcome)).await
@@ -288,7 +288,7 @@ impl SharedLine for Pipe {
         self.silent.store(true, Ordering::Release);
     }
 
-    /// The server is told, unless the line is busy.
+    /// Sends a cancellation, unless the line is busy.
     fn take_back(&self, id: &Id) {
         self.waiting.lock().remove(id);
         let params = format!("{{\"requestId\":{},\"reason\":\"nobody waits for the answer any more\"}}", id.json());

@@ -7,7 +7,7 @@
 //! of the stateless era keeps nothing of its callers, so all of them share one process. How many may run is bounded;
 //! beyond that the one that rested longest goes.
 //!
-//! What runs here is `gnomon-confine`'s keeper, which confines the program; this file knows only that its first line on
+//! The process started here is `gnomon-confine`'s keeper, which confines the program; this file knows only that its first line on
 //! standard error says whether it could.
 
 mod instance;
@@ -48,18 +48,18 @@ use tokio::{process::Command, sync::watch};
 
 pub use layers::ServerLayers;
 
-/// How long confining the program may take: its file is hashed.
+/// The timeout of confining the program: its file is hashed.
 const CONFINED_WITHIN: Duration = Duration::from_secs(20);
-/// How long a server may think about whether it is of the stateless era, before it is spoken to as one of the older.
+/// How long a server may take to answer whether it is of the stateless era, before it is treated as one of the older.
 const PROBE: Duration = Duration::from_secs(8);
 /// Longest first line on standard error, bytes.
 const REPORT: usize = 64 << 10;
 /// The rest after which an instance is ended for another session.
 const RESTS: Duration = Duration::from_secs(30);
-/// How long that may take.
+/// The timeout of that.
 const PLACE_WITHIN: Duration = Duration::from_secs(8);
 
-/// How long what it wrote last is waited for, once it has ended.
+/// How long its last output is waited for, once it has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The eras of a program as far as they are known.
@@ -86,13 +86,13 @@ pub struct ProgramOptions {
 /// Bounds of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramLimits {
-    /// How long it may say nothing while it is waited for.
+    /// The longest silence while an answer is waited for.
     pub patience: Duration,
     /// Longest message, bytes.
     pub message: usize,
     /// The most instances at a time.
     pub instances: usize,
-    /// How long one may rest before it is ended.
+    /// The longest time that one may be idle before it is ended.
     pub idle: Duration,
     /// How long one may take to end after it was asked to, each of the two times.
     pub grace: Duration,
@@ -122,7 +122,7 @@ pub struct Program {
     stopping: watch::Sender<Stopping>,
     /// The missing layers of confinement, as last logged.
     told: Mutex<Option<String>>,
-    /// What a process said that ended by itself: of the last one that did.
+    /// The last output of the last process that ended by itself.
     last_words: watch::Sender<Option<String>>,
     _shown: Option<Shown>,
 }
@@ -131,11 +131,11 @@ pub struct Program {
 struct Running {
     pipe: Weak<Pipe>,
     activity: Arc<Activity>,
-    /// Whose it is.
+    /// The principal whose share it takes.
     holder: Arc<str>,
 }
 
-/// Whether everything ends.
+/// The stage of a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
     No,
@@ -169,8 +169,7 @@ impl Program {
         })
     }
 
-    /// What a process of it said at its end that ended by itself: without secrets, for whoever runs it. Waited for as long as it may
-    /// take to be read.
+    /// The last output of a process of it that ended by itself: without secrets, for its operator. Waits as long as reading it may take.
     pub async fn last_words(&self) -> Option<String> {
         let mut said = self.last_words.subscribe();
         let said = tokio::time::timeout(LAST_WORDS + LAST_WORDS / 2, said.wait_for(Option::is_some)).await;
@@ -239,8 +238,8 @@ impl Program {
         }
     }
 
-    /// A place for one more. If there is none, whoever rested longest makes it; and where this owner has less than an eighth, one
-    /// that rests of whoever has most, or the next that ends.
+    /// A place for one more. If there is none, the process idle longest is ended; for an owner with less than an eighth, an idle one of the
+    /// owner with most, or the place waits for the next that ends.
     async fn place(&self, owner: &str) -> Result<Share, UpstreamError> {
         let (owner, places) = (owner.into(), self.room.places());
         if let Ok(place) = places.take(&owner) {
@@ -265,8 +264,8 @@ impl Program {
         Err(UpstreamError::NotStarted(format!("{most} sessions use it already, which is as many as may; try again later")))
     }
 
-    /// The process that makes place: the one that rested longest, and long enough; else, for somebody who has little, one of whoever
-    /// has most, if that is more than an eighth.
+    /// The process to end: the one idle longest, and long enough; else, for an owner with few, one of the owner with most, if that is more
+    /// than an eighth.
     fn resting(&self, has_little: bool) -> Option<Arc<Pipe>> {
         let places = self.room.places();
         let running = lock(&self.running);
@@ -279,7 +278,7 @@ impl Program {
         found.map(|(pipe, ..)| pipe.clone())
     }
 
-    /// What a client is told where it fails.
+    /// Starts a process; the error is a text for a client.
     async fn spawn(self: &Arc<Self>, place: Share, owner: &str) -> Result<Arc<Pipe>, String> {
         let id = &self.options.id;
         let failed = |why: &dyn std::fmt::Display| {
@@ -288,7 +287,7 @@ impl Program {
         };
         let (program, arguments) = self.options.command.split_first().ok_or_else(|| failed(&"no command"))?;
         let mut command = Command::new(program);
-        // What a list of processes shows; the program behind it shows its own.
+        // The name in a list of processes; the program behind it shows its own.
         command.arg0("gnomon").args(arguments).env_clear().envs(self.options.environment.iter().cloned());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The terminal's signals are for gnomon.
@@ -298,7 +297,7 @@ impl Program {
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
             return Err(failed(&"no pipes"));
         };
-        // Where this is given up, the pipes are closed, and that is the end of whoever is behind them.
+        // If this is cancelled, the pipes are closed, which ends the processes behind them.
         let mut said = Lines::new(stderr, REPORT.max(veil.reach()));
         let first = tokio::time::timeout(CONFINED_WITHIN, said.next()).await;
         let first = match first {
@@ -334,7 +333,7 @@ impl Program {
             if let Some(metric) = &program.options.layers {
                 metric.ended(&program.options.id);
             }
-            // Somebody else may hold the other end, where even the keeper was ended by force.
+            // Another process may hold the other end, if even the keeper was ended by force.
             let last = tokio::time::timeout(LAST_WORDS, overheard).await.ok().and_then(Result::ok).flatten();
             let id = &program.options.id;
             if why.is_ours() {

@@ -15,7 +15,7 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-/// Which HTTP transport a server speaks.
+/// The HTTP transport of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// Streamable HTTP, or HTTP+SSE where that is refused with 404, 405 or 406.
@@ -30,7 +30,7 @@ pub enum Transport {
 pub enum Reach {
     /// Over HTTP.
     Http {
-        /// Where.
+        /// The endpoint.
         endpoint: Arc<Endpoint>,
         /// The configured transport.
         transport: Transport,
@@ -98,10 +98,10 @@ impl Reach {
                     let opened = LegacySession::open(Line::Http(endpoint.clone()), client).await;
                     match &opened {
                         Ok(_) => found.store(STREAMABLE, Ordering::Release),
-                        // What a server without Streamable HTTP says to a POST (2025-03-26, Backwards Compatibility).
+                        // The answer to a POST by a server without Streamable HTTP (2025-03-26, Backwards Compatibility).
                         Err(UpstreamError::Status(404..=406)) if *transport == Transport::Either => {
                             return match self.sse(endpoint, client, found).await {
-                                // It has neither transport there: what it said to the newer one is what is wrong.
+                                // It has neither transport there: the answer to the newer one is reported.
                                 Err(UpstreamError::Status(_)) => opened,
                                 tried => tried,
                             };

@@ -40,19 +40,19 @@ use std::{
 };
 use tokio::sync::{Notify, broadcast, watch};
 
-/// How long it may take to open a session.
+/// The timeout of opening a session.
 const OPENED_WITHIN: Duration = Duration::from_secs(30);
 /// How long a call waits for a server that has just turned out to be of the other era.
 const FOUND_WITHIN: Duration = Duration::from_secs(5);
 
-/// Whether a server is there.
+/// Whether a server is up.
 #[derive(Clone, Debug)]
 pub enum Presence {
-    /// Not known yet: it was never reached, and the first attempt is under way.
+    /// Not known yet: it was never reached, and the first attempt is in progress.
     Unknown,
     /// It answers.
     Up {
-        /// How it speaks.
+        /// Its era.
         era: Era,
         /// The server's description of itself.
         face: Arc<ServerFace>,
@@ -79,20 +79,20 @@ impl Presence {
         }
     }
 
-    /// Whether it answers.
+    /// True if it answers.
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self, Self::Up { .. })
     }
 }
 
-/// A registered server. `H` is what whoever registered it holds of it.
+/// A registered server. `H` is the registrar's own data on it.
 pub struct Upstream<H> {
     /// The id in the configuration.
     pub id: SmolStr,
-    /// A number that no other has in this process, also none of the same id that takes its place.
+    /// A number unique in this process, also among servers that have had the same id.
     pub number: u64,
-    /// How it is reached.
+    /// Its endpoint, program or API.
     pub reach: Reach,
     /// The registrar's own data on the server.
     pub held: H,
@@ -104,7 +104,7 @@ pub struct Upstream<H> {
     no_legacy: AtomicBool,
     look: Notify,
     refresh: Notify,
-    /// Lists of which somebody heard that they changed.
+    /// Lists that were announced to have changed.
     changed: Mutex<Vec<Kind>>,
     watched: Watched,
     patience: given_up::Patience,
@@ -113,10 +113,10 @@ pub struct Upstream<H> {
 }
 
 impl<H: Oversight> Upstream<H> {
-    /// A server that nobody has tried to reach yet. `own` is who gnomon is to it, on its own behalf; what changes is told to `changes`.
+    /// A server that was not connected to yet. `own` is gnomon as its client; changes are sent to `changes`.
     #[must_use]
     pub fn new(id: SmolStr, reach: Reach, own: Client, changes: broadcast::Sender<(SmolStr, Change)>, held: H) -> Arc<Self> {
-        /// How many there were.
+        /// The number of servers registered so far.
         static REGISTERED: AtomicU64 = AtomicU64::new(0);
         let no_legacy = AtomicBool::new(reach.api().is_some());
         Arc::new(Self {
@@ -140,13 +140,13 @@ impl<H: Oversight> Upstream<H> {
         })
     }
 
-    /// Whether it is there, as far as is known.
+    /// Whether it answers, as far as is known.
     #[must_use]
     pub fn presence(&self) -> Presence {
         self.presence.borrow().clone()
     }
 
-    /// Whether it is there, once the first attempt to reach it is over or `patience` has passed.
+    /// Whether it answers, once the first attempt to reach it has ended or `patience` has passed.
     pub async fn settled(&self, patience: Duration) -> Presence {
         let mut presence = self.presence.subscribe();
         let known = presence.wait_for(|presence| !matches!(presence, Presence::Unknown));
@@ -174,9 +174,9 @@ impl<H: Oversight> Upstream<H> {
     }
 
     /// A request failed in a way that says the server is gone: have it looked for. Where it cannot even be connected to,
-    /// it is gone, and whoever asks next is told so.
+    /// it is gone, and further callers get an error.
     pub fn suspect(&self, error: &UpstreamError) {
-        // Nothing is asked of an API but what callers ask: each finds out for itself whether it is there.
+        // An API gets no requests but callers': each finds out by itself whether it answers.
         if error.is_absence() && self.reach.api().is_none() && !self.is_leaving() {
             if let UpstreamError::Unreachable { .. } = error {
                 self.gone(error.clone());
@@ -186,7 +186,7 @@ impl<H: Oversight> Upstream<H> {
     }
 
     /// Notes a notification of the server: if it says that a list changed, it is fetched, however often and to whomever it is said, and
-    /// whoever holds it is told. Whether it was.
+    /// its listeners are notified. True if it does.
     pub fn tells_of_lists(&self, method: &str) -> bool {
         let kinds = Kind::changed_by(method);
         if kinds.is_empty() {
@@ -223,7 +223,7 @@ impl<H: Oversight> Upstream<H> {
         self.modern.load_full().filter(|peer| !peer.is_closed())
     }
 
-    /// Whether sessions can be opened with it, as far as is known.
+    /// True if sessions can be opened with it, as far as is known.
     #[must_use]
     pub fn may_have_sessions(&self) -> bool {
         !self.no_legacy.load(Ordering::Acquire)

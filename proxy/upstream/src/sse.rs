@@ -1,5 +1,5 @@
 //! The HTTP+SSE transport of 2024-11-05: one event stream for everything the server says, and a path,
-//! named in its first event, for everything it is told.
+//! named in its first event, for everything sent to it.
 
 use crate::{
     endpoint::Endpoint,

@@ -1,8 +1,8 @@
-//! A bounded map that is shared fairly: when it is full, whoever has most loses its oldest entry.
+//! A bounded map that is shared fairly: when it is full, the owner with most entries loses its oldest one.
 //!
 //! A process that holds an eighth of the places makes way itself; otherwise the user who holds most does.
 //! A flood, even one of many processes, costs its own user's entries and not others'. As long as there is
-//! room nobody makes way: a program must not be able to hide one connection behind many.
+//! room nothing is evicted: a program must not be able to hide one connection behind many.
 //!
 //! Keys are cookies of sockets, which are never given out twice. The price is two queues with an entry for each
 //! key; entries of keys that are gone are swept out when they are the majority.

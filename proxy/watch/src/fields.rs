@@ -1,8 +1,7 @@
-//! From the kernel's record of an owner and the sensor's word on the process to the fields of an observation.
+//! Fills the fields of an observation from the kernel's record of an owner and the sensor's identity of the process.
 //!
-//! What the kernel half recorded (number, user id) stands always. What had to be looked up and could not be is
-//! *unreadable*, never absent: a rule that interferes must not take "not known who" for "nobody". Names of containers
-//! stand only where root made them.
+//! Fields from the kernel's record (pid, user id) are always set. A look-up that failed makes its field *unreadable*, never absent: a rule
+//! that interferes must not take "unknown" for "none". Names of containers stand only where root made them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -88,7 +87,7 @@ fn executable(seen: &mut Observation, executable: &Executable) {
                 None => seen.set_unreadable(Field::ExecutableHash),
             }
         }
-        // It runs no file.
+        // A kernel thread has no executable.
         Executable::Kernel => {}
         Executable::Hidden => [Field::Executable, Field::ExecutableHash, Field::Image].into_iter().for_each(|f| seen.set_unreadable(f)),
     }

@@ -1,11 +1,11 @@
 //! The identities of processes: asked of the sensor once, remembered as long as they are certain.
 //!
 //! A process is known by its number, by when it last called exec, and by user, group and cgroup, all as the kernel
-//! recorded them at the connection: whoever changes one of these is asked about anew. Numbers are given out
-//! again, so an answer stands for a later connection only if the process that has the number *now* was
+//! recorded them at the connection: if one of these changes, the sensor is asked anew. Numbers are reused,
+//! so an answer stands for a later connection only if the process that has the number *now* was
 //! started when the one in the answer was. Answers age as well: a process may get another parent.
 //!
-//! Questions are bounded, and shared fairly between users: nobody's flood of short processes makes others unknown.
+//! Questions are bounded, and shared fairly between users: a flood of short processes makes only its own user's unknown.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -32,9 +32,9 @@ const QUESTIONS_OF_ONE: usize = QUESTIONS / 4;
 pub(crate) enum Unknown {
     /// The answer did not come in time.
     Late,
-    /// It had ended.
+    /// The process had ended.
     Gone,
-    /// It had become another program.
+    /// The process had become another program.
     Stale,
     /// The sensor could not read it.
     Unreadable,
@@ -258,10 +258,10 @@ impl Answer {
             Who::Known(identity) => {
                 self.at.elapsed() < FRESH
                     && identity.started_boot_ns <= connected
-                    // It was there when it was asked for; after that, another may have its number.
+                    // It existed when it was asked for; after that, its number may be reused.
                     && (connected <= self.asked || started(pid) == Some(identity.started_boot_ns))
             }
-            // True of this connection and of those before it, as long as somebody may ask again.
+            // Valid for this connection and those before it, until the question may be repeated.
             Who::Unknown(_) => self.at.elapsed() < FRESH && connected <= self.connected,
         }
     }

@@ -48,7 +48,7 @@ impl Judge {
         let (mut connection, _) = Connection::open(&self.inspector, seen);
         let action = match connection.hello(&address, port, &facts) {
             Answer::Decided(verdict) if verdict.action == Action::Allow && verdict.rule.is_some() => Action::Allow,
-            // Whatever a rule would have done: it was too late for that.
+            // A rule's other actions are only logged: it is too late to interfere.
             _ => Action::Log,
         };
         let outcome = if due.bypass.is_some() { "around_proxy" } else { "observed" };

@@ -2,24 +2,24 @@
 //!
 //! The sensor's records arrive through shared memory ([`gnomon_sensor::Ring`]): a program connects, says a TLS
 //! ClientHello, is done. [`Watch`] keeps a table of the flows that are open, asks the sensor who the processes are
-//! before anybody needs to know, and
+//! in advance, and
 //!
-//! - answers the proxy ([`gnomon_record::Owners`]): whose a connection is, right after it was accepted;
+//! - answers the proxy ([`gnomon_record::Owners`]): with the owner of a connection, right after it was accepted;
 //! - judges each TLS flow that does not pass through the proxy by the rules of the first two phases, and
 //!   reports it where a rule matches or its name points to MCP;
 //! - reports flows that a scope should have sent through the proxy and that went around it;
 //! - keeps the heartbeat, without which the kernel half redirects nothing.
 //!
-//! What it deliberately does not do: interfere. A flow that is only watched is over before a rule could
+//! It deliberately does not interfere. A flow that is only watched is over before a rule could
 //! stop it, so its events say `log` whatever the rule asked for. It loads nothing, has no privilege, and
 //! never guesses who a process is: what the sensor does not confirm in time is reported as unreadable, so a rule that
 //! interferes and names the process takes the safe side.
 //!
 //! The trade-off: everything is bounded and nothing waits for this crate. Under a flood records are lost, and
-//! counted; the tables are shared fairly, so whoever floods loses its own flows first. A hello whose flow is not known
-//! any more is not judged: nobody could be named.
+//! counted; the tables are shared fairly, so a flood evicts its own flows first. A hello whose flow was evicted is not judged: its owner
+//! would be unknown.
 //!
-//! What an attacker controls: the names of processes, command lines and of cgroups below its own, the bytes of hellos,
+//! An attacker controls its processes' names and command lines, names of cgroups below its own, the bytes of hellos,
 //! and how often it connects. Not its process number, user, cgroup id or destination: those are the kernel's.
 //!
 //! ```no_run

@@ -1,7 +1,7 @@
 //! Detection of lost owners in the kernel half.
 //!
-//! It files owners in a table where the oldest make way, and files none while its table of flows is full. Either takes a flood: as
-//! long as there was none, a connection without an owner is one that nobody saw begin.
+//! The kernel half keeps owners in an LRU table, and adds none while its table of flows is full. Either takes a flood: without one, a
+//! connection without an owner is one whose beginning was not watched.
 
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};

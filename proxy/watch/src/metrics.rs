@@ -16,9 +16,9 @@ use crate::identities::{Unknown, Who};
 pub(crate) enum Tls {
     /// Its ClientHello was read.
     Yes,
-    /// It ended without one.
+    /// The flow ended without one.
     No,
-    /// It began as TLS does, and its ClientHello could not be read.
+    /// The flow began as TLS, and its ClientHello could not be read.
     Unreadable,
 }
 
@@ -166,7 +166,7 @@ impl WatchMetrics {
             left.with_label_values(&[outcome]);
         }
         for program in Program::ALL {
-            // What alerts ask for stands at 0 as well.
+            // Counters that alerts use are exported at 0 as well.
             for outcome in [Outcome::Attempted.name(), Outcome::RingFull.name(), Outcome::TableFull.name(), MISSED] {
                 events.with_label_values(&[program.name(), outcome]);
             }
@@ -233,7 +233,7 @@ impl WatchMetrics {
             for count in program.counts.iter() {
                 let Some((outcome, reason)) = known_outcome(&count.outcome) else { continue };
                 let known = last.entry((name, outcome, reason.map_or("", Reason::name))).or_default();
-                // What counts backwards was started anew.
+                // A counter that decreased was restarted.
                 let more = count.count.checked_sub(*known).unwrap_or(count.count);
                 *known = count.count;
                 unfiled |= more > 0 && UNFILED.contains(&outcome);

@@ -18,12 +18,12 @@ pub struct WatchOptions {
     /// How long an accepted connection waits until it is known who made it. Mostly that is known before, or
     /// takes below a millisecond; only the first connection of a program that was never seen before waits longer,
     /// as its file is digested: agents come as one file of 300 MB, which takes a fifth of a second, or ten times that
-    /// from a slow or busy disk. So it is longer than the sensor tries, or an agent's first calls would be nobody's.
+    /// from a slow or busy disk. So it is longer than the sensor's timeout, or an agent's first calls would have no owner.
     /// Then the connection goes on, and what is known of it says `late`.
     pub identity_wait: Duration,
     /// The same for a watched flow; no client waits meanwhile.
     pub patience: Duration,
-    /// The port where programs ask the proxy themselves, which the kernel half is told, so that it files the owners of no
+    /// The port of the explicit proxy, which the kernel half is given, so that it records the owners of no
     /// more connections than the proxy asks for. 0: of all.
     pub explicit_port: u16,
     /// Our own process, whose flows are never reported. `None` where its number in the first process

@@ -1,4 +1,4 @@
-//! What the proxy asks the sensor and waits for.
+//! The proxy's questions to the sensor that wait for an answer.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -8,8 +8,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use crate::WatchError;
 
-/// Most questions at a time that somebody waits for: each connection that begins in another namespace, or as another user, asks
-/// one. Further ones wait for their turn.
+/// Most questions in progress: each connection from another namespace, or of another user, asks one. Further ones wait for their turn.
 const WAITED_FOR: usize = 1024;
 
 /// The descriptors of an answer, or the error.
@@ -41,7 +40,7 @@ impl Questions {
         let (tell, told) = oneshot::channel();
         let mut open = self.open.lock();
         if open.len() >= WAITED_FOR {
-            // Whoever has a turn waits: the others have given up.
+            // Questions whose caller gave up are removed.
             open.retain(|_, waiting| !waiting.is_closed());
         }
         open.insert(token, tell);

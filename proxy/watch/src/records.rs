@@ -1,8 +1,7 @@
-//! From the kernel half's records to flows that are due to be judged.
+//! Turns the kernel half's records into flows that are due to be judged.
 //!
-//! No clock, no threads and no judge in here: whoever feeds records says what time it is and
-//! takes what is due. A flow that the kernel sent to the proxy, or that the proxy says it serves, is the
-//! proxy's to judge.
+//! No clock, no threads and no judge in here: the caller passes the records and the time, and takes the flows that are due. A flow that the
+//! kernel sent to the proxy, or that the proxy says it serves, is the proxy's to judge.
 
 use std::time::{Duration, Instant};
 
@@ -23,13 +22,13 @@ const SERVED_EARLY: usize = 8192;
 /// The reason that a connection went around the proxy although its scope redirects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bypass {
-    /// It could not be redirected.
+    /// Redirecting failed, and the scope fails open.
     FailOpen(Reason),
     /// The scope does not cover its port.
     NotRedirected,
     /// The proxy does not dial such addresses.
     Exempt,
-    /// Nobody was found to listen at that loopback address, and yet somebody answered.
+    /// No listener was found at that loopback address, and yet the connection was accepted.
     Nobody,
 }
 
@@ -61,11 +60,11 @@ impl Bypass {
 /// The first bytes of a flow.
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
-    /// Nothing, or nothing of TLS.
+    /// Nothing, or not TLS.
     Nothing,
     /// A ClientHello.
     Hello(Box<ClientHello>),
-    /// They begin as a ClientHello and could not be read.
+    /// Bytes that begin as a ClientHello and could not be read.
     Unreadable,
 }
 
@@ -145,7 +144,7 @@ impl Records {
     pub fn connect(&mut self, connect: Connect, now: Instant) -> Option<Due> {
         let Connect { owner, decision } = connect;
         let (bypass, mut judges) = match decision {
-            // It does not take place.
+            // The connection is refused.
             Decision::FailClosed(_) | Decision::QuicRefused | Decision::FailedLately => return None,
             Decision::Observed => (self.redirects(owner.scope).then_some(Bypass::NotRedirected), Judges::Watch),
             Decision::Redirected => (None, Judges::Proxy),
@@ -181,7 +180,7 @@ impl Records {
         scope >= EXEC_SCOPES || self.redirecting.contains(&scope)
     }
 
-    /// A part of what it says first. Hands out the flow when it is due to be judged.
+    /// A part of the flow's first bytes. Returns the flow when it is due to be judged.
     pub fn hello(&mut self, hello: &Hello<'_>) -> Option<Due> {
         let Some(flow) = self.flows.get_mut(hello.cookie) else {
             self.metrics.shed(Shed::Hello, 1);
@@ -197,7 +196,7 @@ impl Records {
         }
         let mut part = match flow.reading {
             Reading::NotBegun => Some(Part { assembler: Assembler::new(), next: 0 }),
-            // None: it made way for others' hellos.
+            // None: the hello was evicted for others'.
             Reading::Begun | Reading::Over => self.hellos.remove(hello.cookie),
         };
         let assembly = match &mut part {
@@ -233,7 +232,7 @@ impl Records {
         Some(due)
     }
 
-    /// A connection is over.
+    /// The end of a connection. Returns it if it is due to be judged.
     pub fn close(&mut self, close: &Close) -> Option<Due> {
         self.metrics.closed(close);
         self.served_early.remove(&close.cookie);
@@ -244,13 +243,13 @@ impl Records {
             Reading::Begun => self.metrics.flow(Tls::Unreadable),
             Reading::Over => {}
         }
-        // Whoever said its name waits on; of the others it is known now that they will not.
+        // A flow whose hello was read keeps waiting for its owner; for the others it is now known that no hello will come.
         let waits_for_name = matches!(self.waiting.get_mut(close.cookie), Some(waiting) if matches!(waiting.due.said, Said::Nothing));
         if !waits_for_name {
             return None;
         }
         let due = self.waiting.remove(close.cookie).map(|waiting| waiting.due);
-        // What was never connected went around nothing.
+        // A connection that was never established bypassed nothing.
         due.filter(|_| close.end == End::Closed)
     }
 

@@ -26,9 +26,9 @@ use crate::records::{Due, Records};
 /// Longest that records stay unread: the kernel half wakes the reader for hellos, and leaves the rest to this.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The minor version since which the sensor opens listeners in the namespaces of programs it is told of.
+/// The minor version since which the sensor opens listeners in the namespaces of given programs.
 const SINCE_LISTEN_WHERE: u16 = 3;
-/// The interval at which they are asked for in one network namespace, and the most namespaces at a time.
+/// The interval of requests for listeners in one network namespace, and the most namespaces at a time.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
 const MOST_ASKED: usize = 1024;
 
@@ -52,13 +52,13 @@ pub(crate) struct Session {
     pub losses: Losses,
     /// The port where programs ask the proxy themselves; 0: any.
     explicit_port: u16,
-    /// Of the protocol that the sensor speaks.
+    /// The minor version of the protocol that the sensor speaks.
     minor: AtomicU16,
     /// The sensor's features as last reported.
     features: Mutex<BTreeMap<String, FeatureState>>,
     judge: Arc<Judge>,
     records: Mutex<Records>,
-    /// For which network namespaces listeners were asked for, and when.
+    /// The network namespaces that listeners were requested for, and when.
     asked: Mutex<HashMap<u64, Instant>>,
     heart: Heart,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -106,7 +106,7 @@ impl Session {
     pub fn read(self: &Arc<Self>, mut ring: Ring) -> std::io::Result<()> {
         let session = self.clone();
         let read = move || {
-            // However this ends: a heart that beats for records that nobody reads would be a lie.
+            // However this ends: the heart must not beat when records are not read.
             let session = EndsWith(session);
             let mut looked = Instant::now();
             while !session.0.has_ended() {
@@ -125,8 +125,8 @@ impl Session {
         thread::Builder::new().name("gnomon-records".to_owned()).spawn(read).map(drop)
     }
 
-    /// Takes the sensor's features, reported unasked: each that it gave up while it ran, or has again, becomes an event, as nobody misses
-    /// what is no longer seen.
+    /// Takes the sensor's features, reported unasked: each that was lost or regained while it ran becomes an event, as the loss would go
+    /// unnoticed.
     pub fn changed(&self, features: &[Feature]) {
         let mut known = self.features.lock();
         for feature in features {
@@ -199,7 +199,7 @@ impl Session {
                 if connect.decision == Decision::Redirected || self.explicit_port == 0 || port == self.explicit_port {
                     self.losses.filed(now);
                 }
-                // Asked ahead of need: whoever needs the answer mostly finds it.
+                // Asked in advance: the answer is mostly there when it is needed.
                 let _ = self.identities.look_up(&connect.owner);
                 self.records().connect(connect, now)
             }
@@ -276,7 +276,7 @@ impl Session {
         who
     }
 
-    /// Counts what the sensor's answers do not tell.
+    /// Counts identities that were not looked up.
     fn not_asked(&self, who: &Who) {
         if matches!(who, Who::Unknown(Unknown::Late | Unknown::Busy)) {
             self.metrics.identity(who);

@@ -46,7 +46,7 @@ pub(crate) async fn poll(queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
     }
 }
 
-/// Hears what the sensor says, until it is gone.
+/// Receives the sensor's messages, until it is gone.
 pub(crate) async fn hear(link: Arc<Link>, queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
     let mut bad = 0;
     loop {
@@ -122,12 +122,12 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
 fn add(session: &Session, token: u64, netns: u64, listeners: Vec<OwnedFd>) -> Result<(), WatchError> {
     let mut listening = session.listening.lock();
     if token != UNASKED {
-        // It was asked for our own only.
+        // Only our own namespace was asked for.
         listening.own = Some(netns);
     }
     let namespace = if listening.own == Some(netns) { Namespace::Own } else { Namespace::Other(NetNs(netns)) };
     let Some(to) = listening.to.clone() else { return Err(WatchError::Gone) };
-    // Those of namespaces that came and went.
+    // Listeners of namespaces that are gone are removed.
     listening.keys.retain(|key| to.is_open(*key));
     for listener in listeners {
         let key = to.add(TcpListener::from(listener), namespace)?;

@@ -91,7 +91,7 @@ impl Watch {
     /// A watch that has joined its first sensor: [`Watch::new`] and [`Watch::join`].
     ///
     /// # Errors
-    /// As theirs.
+    /// See [`WatchError`].
     pub async fn start(
         link: Link,
         options: WatchOptions,
@@ -151,7 +151,7 @@ impl Watch {
     /// namespaces arrive unasked from then on, and are given to it as well.
     ///
     /// # Errors
-    /// There is no sensor, it refuses, or the proxy does not take the listeners. Nothing is redirected here then.
+    /// If there is no sensor, it refuses, or the proxy does not take the listeners. Nothing is redirected here then.
     pub async fn listen_here(&self, listeners: &RedirectedListeners) -> Result<(), WatchError> {
         *self.listeners.lock() = Some(listeners.clone());
         let session = self.session.load_full().filter(|session| !session.has_ended()).ok_or(WatchError::Gone)?;
@@ -162,7 +162,7 @@ impl Watch {
     /// [`Watch::joined`] tells that there is a next one.
     ///
     /// # Errors
-    /// There is no sensor, it refuses, or does not answer within 5 s.
+    /// If there is no sensor, it refuses, or does not answer within 5 s.
     pub async fn scope(&self, change: ScopeChange) -> Result<(), WatchError> {
         let session = self.session.load_full().filter(|session| !session.has_ended()).ok_or(WatchError::Gone)?;
         ask(&session, |token| ToSensor::Scope { token, change }).await.map(drop)
@@ -186,7 +186,7 @@ impl Watch {
         let Some(session) = self.session.load_full() else { return };
         let mut over = session.over();
         drop(session);
-        // A sender that is gone is over as well.
+        // A dropped sender counts as the end.
         let _ = over.wait_for(|over| *over).await;
     }
 
@@ -242,7 +242,7 @@ impl Owners for Watch {
             session.metrics.identity(&Who::Unknown(Unknown::Late));
             return Missing::Untold;
         }
-        // Whoever could not even be asked for may be there.
+        // If the kernel could not be asked, an owner may exist.
         let possible = (self.owner_of)(stream.as_fd()).is_err() || session.losses.are_possible(Instant::now());
         if !possible || !is_of_this_host(stream) {
             return Missing::Outside;
@@ -277,7 +277,7 @@ impl Sockets for Watch {
         Box::pin(async move {
             let session = self.present().await.map_err(io::Error::other)?;
             let ours = |user: &HostUser| user.uid == rustix::process::geteuid().as_raw();
-            // Where the sensor cannot act as users, its features say so, and the metrics.
+            // If the sensor cannot act as users, its features and the metrics say so.
             let user = near.user.filter(|user| !ours(user) && session.speaks(SINCE_FAILED) && session.acts_as_users());
             if near.netns.is_none() && user.is_none() {
                 return match family {

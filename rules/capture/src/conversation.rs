@@ -28,7 +28,7 @@ pub struct Endpoints {
 pub enum Captured {
     /// A plaintext HTTP/1 request and, if it was captured, its answer.
     Exchange {
-        /// Between whom.
+        /// The two endpoints.
         endpoints: Endpoints,
         /// The connection's first packet: time since the Unix epoch.
         when: Duration,
@@ -39,7 +39,7 @@ pub enum Captured {
     },
     /// The beginning of a TLS connection; what follows is hidden.
     Hello {
-        /// Between whom.
+        /// The two endpoints.
         endpoints: Endpoints,
         /// The connection's first packet: time since the Unix epoch.
         when: Duration,
@@ -48,7 +48,7 @@ pub enum Captured {
     },
     /// A connection, or the rest of one, that could not be judged.
     Unread {
-        /// Between whom.
+        /// The two endpoints.
         endpoints: Endpoints,
         /// The connection's first packet: time since the Unix epoch.
         when: Duration,
@@ -142,7 +142,7 @@ impl Conversation {
         matches!(opening(&self.from_client.bytes), Opening::Tls | Opening::OddTls)
     }
 
-    /// Ends the connection and hands out what is still open.
+    /// Ends the connection and hands out its pending messages.
     pub(crate) fn end(self, mut found: impl FnMut(Captured)) {
         let Self { endpoints, when, began, from_client, from_server } = self;
         let unread = |reason| Captured::Unread { endpoints, when, reason };

@@ -1,6 +1,6 @@
 //! HTTP/1 messages of a whole connection (RFC 9112): requests, answers, and which belongs to which.
 //!
-//! As a server that stops at what it cannot read, so does this: nothing behind it is guessed at.
+//! Parsing stops at the first message that cannot be read, as a server's does: the rest is not guessed at.
 
 use crate::Unread;
 
@@ -12,11 +12,11 @@ const MAX_EXCHANGES: usize = 10_000;
 /// A request or an answer, without transfer coding. Content codings are left as they were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// Of a request: its method.
+    /// The method, of a request.
     pub method: String,
-    /// Of a request: its target as written.
+    /// The target as written, of a request.
     pub target: String,
-    /// Of an answer: its status.
+    /// The status, of an answer.
     pub status: u16,
     /// Header names and values in order.
     pub headers: Vec<(String, Vec<u8>)>,
@@ -29,7 +29,7 @@ pub struct Message {
 pub struct Parsed {
     /// Requests with their answers.
     pub exchanges: Vec<(Message, Option<Message>)>,
-    /// Why reading ended before the end of what was captured.
+    /// Why reading ended before the end of the capture.
     pub rest: Option<Unread>,
 }
 
@@ -67,7 +67,7 @@ pub fn exchanges(mut requests: &[u8], mut responses: &[u8]) -> Parsed {
         requests = after;
         let (response, after) = response(responses, &request);
         responses = after;
-        // What follows an upgrade or a tunnel is no HTTP any more.
+        // After an upgrade or a tunnel the bytes are no longer HTTP.
         let leaves = response.as_ref().is_some_and(|response| response.status == 101)
             || request.method == "CONNECT" && response.as_ref().is_some_and(|response| (200..300).contains(&response.status));
         parsed.exchanges.push((request, response));
@@ -103,7 +103,7 @@ fn request(bytes: &[u8]) -> Option<(Message, &[u8])> {
     Some((message, rest))
 }
 
-/// The answer to a request, interim ones skipped; what is left of the answers.
+/// The answer to a request, interim ones skipped, and the rest of the answers.
 fn response<'a>(mut bytes: &'a [u8], request: &Message) -> (Option<Message>, &'a [u8]) {
     loop {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -135,7 +135,7 @@ fn owned(headers: &[httparse::Header<'_>]) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(|header| (header.name.to_owned(), header.value.to_vec())).collect()
 }
 
-/// None where two readers could disagree (RFC 9112 section 6.3).
+/// The framing of the body; none where two readers could disagree (RFC 9112 section 6.3).
 fn framing(message: &Message) -> Option<Framing> {
     let lengths: Vec<&[u8]> = message
         .headers

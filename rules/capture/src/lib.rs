@@ -7,8 +7,8 @@
 //! The trade-off: a connection is kept until it ends and then read as a whole, which is simple and costs memory up to
 //! [`Bounds`]; what exceeds them is cut and counted. There is no clock and no I/O but the reader.
 //!
-//! What an attacker controls: every byte. Overlapping segments are resolved by the first that came, as Linux does for what it
-//! has handed on; another system may have read something else.
+//! An attacker controls every byte. Of overlapping segments the first that came counts, as in Linux for data already handed on; another
+//! system may have read something else.
 #![deny(missing_docs)]
 
 mod conversation;

@@ -18,7 +18,7 @@ const BUFFER: usize = 4 << 20;
 /// Most interfaces of a pcapng section.
 const MAX_INTERFACES: usize = 4096;
 
-/// Bounds of what is kept.
+/// Bounds on the memory of a reader.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Most connections at a time; the oldest is read as far as it came.
@@ -42,7 +42,7 @@ pub struct Totals {
     pub packets: u64,
     /// TCP connections.
     pub connections: u64,
-    /// Of those, TLS.
+    /// TLS connections among them.
     pub tls: u64,
     /// Bytes that TLS hid.
     pub hidden: u64,
@@ -57,10 +57,10 @@ pub struct Totals {
 /// An error of reading a capture.
 #[derive(Debug, Error)]
 pub enum CaptureError {
-    /// It is no capture.
+    /// The file is neither pcap nor pcapng.
     #[error("it is neither pcap nor pcapng")]
     NotACapture,
-    /// It breaks off or is damaged.
+    /// The capture is truncated or damaged at this packet.
     #[error("packet {0} cannot be read: the capture breaks off or is damaged")]
     Damaged(u64),
     /// A packet is larger than the buffer.
@@ -74,7 +74,7 @@ pub enum CaptureError {
 /// Reads a capture and hands out what is in it, connection by connection as they end. What was found before an error counts.
 ///
 /// # Errors
-/// It is no capture, or breaks off; the totals so far come with it.
+/// If the input is no capture, or is truncated; the totals so far come with it.
 pub fn read<R: Read>(mut reader: R, bounds: Bounds, found: &mut dyn FnMut(Captured)) -> (Totals, Result<(), CaptureError>) {
     let mut table = Table { bounds, open: HashMap::new(), order: Vec::new(), kept: 0, totals: Totals::default(), found };
     let mut magic = [0; 4];
@@ -95,7 +95,7 @@ pub fn read<R: Read>(mut reader: R, bounds: Bounds, found: &mut dyn FnMut(Captur
     (table.totals, result)
 }
 
-/// Fills what it is given, as far as there is anything: the parsers take a short first read for the end.
+/// Fills each buffer as far as there is data: the parsers take a short first read for the end.
 struct Full<R>(R);
 
 impl<R: Read> Read for Full<R> {
@@ -107,7 +107,7 @@ impl<R: Read> Read for Full<R> {
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if filled == 0 => return Err(error),
-                // It will say so again.
+                // The same error comes again.
                 Err(_) => break,
             }
         }
@@ -220,7 +220,7 @@ impl Table<'_> {
             self.end(pair);
         }
         if !self.open.contains_key(&pair) {
-            // What trails behind an end is no connection.
+            // Segments after an end are no connection.
             if segment.payload.is_empty() && !segment.syn {
                 return;
             }

@@ -76,7 +76,7 @@ impl Reassembly {
     /// Stores bytes where there are none yet.
     fn keep(&mut self, mut start: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            // What covers the start already.
+            // The waiting bytes that already cover the start.
             if let Some((at, known)) = self.waiting.range(..=start).next_back() {
                 let end = at + known.len() as u64;
                 if end > start {

@@ -9,7 +9,7 @@ pub enum Unread {
     Http2,
     /// Something else than HTTP and TLS, or HTTP that cannot be read.
     Other,
-    /// It is longer than the bound.
+    /// Longer than the bound.
     TooLong,
     /// The capture begins in the middle of it.
     Begun,

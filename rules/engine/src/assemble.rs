@@ -1,4 +1,4 @@
-//! From documents to a set: rules, the filters that narrow them, and what the administrator changed of them.
+//! Assembles a set from documents: rules, the filters that narrow them, and the administrator's changes to them.
 
 use crate::{
     Activity, Change, Filter, FilterStatus, LoadError, NamedServers, NeededEvidence, Origin, Rule, Source, Targets,
@@ -77,7 +77,7 @@ pub(crate) fn assemble(sources: &[Source], adjustments: &Adjustments) -> Assembl
         let mut report = Report::new(&source.name);
         let (of_packs, of_rules): (Vec<_>, Vec<_>) =
             overrides::file(source, &mut report).into_iter().partition(|change| matches!(change.whom, Whom::Pack(_)));
-        // What is said of a rule counts more than what is said of its pack.
+        // A change to a rule takes precedence over one to its pack.
         for change in of_rules.iter().chain(&of_packs) {
             apply(change, &source.name, &mut loaded, &mut report);
         }
@@ -143,7 +143,7 @@ fn is_called(rule: &Rule, name: &str) -> bool {
     rule.id.eq_ignore_ascii_case(name) || rule.name.as_deref() == Some(name)
 }
 
-/// For a name that no rule has: a suggestion of the rule that may be meant.
+/// A suggestion for an unknown rule name.
 fn meant(name: &str, rules: &[Loaded]) -> String {
     let known: Vec<&str> =
         rules.iter().flat_map(|one| [Some(&one.rule.id), one.rule.name.as_ref()]).flatten().map(SmolStr::as_str).collect();
@@ -226,7 +226,7 @@ fn narrow(rules: &mut [Loaded], filters: &mut [LoadedFilter], adjustments: &Adju
         let is_over = one.filter.is_over(adjustments.now);
         let mut count = 0;
         for (rule, filters) in rules.iter_mut().zip(&mut narrowed).filter(|(rule, _)| is_for(&rule.rule)) {
-            // What is over is still checked: its owner may prolong it.
+            // An expired allow is checked too: its owner may prolong it.
             load::allow_is_timely(&rule.rule.response, &one.asks, one.at, &mut report);
             let late = one.asks.phases.last() > Phase::Message && rule.asks.phases.last() <= Phase::Message;
             if late && rule.rule.response.action.interferes() {

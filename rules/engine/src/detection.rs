@@ -21,9 +21,9 @@ const AUTOMATON_FROM: usize = 4;
 /// The two blocks that hold search ids and a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Block {
-    /// Of a rule.
+    /// The detection of a rule.
     Detection,
-    /// Of a filter document, which also names its rules here.
+    /// The detection of a filter document, which also names its rules here.
     Filter,
 }
 

@@ -1,4 +1,4 @@
-//! What rules, filters and overrides have in common: their keys, and the texts, words and moments behind them.
+//! Entries that rules, filters and overrides share: their keys, and the parsers of their texts, words and times.
 
 use crate::{
     Activity,

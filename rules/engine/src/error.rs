@@ -67,7 +67,7 @@ impl<'a> Report<'a> {
         None
     }
 
-    /// Notes what is worth a look.
+    /// Notes advice on a rule.
     pub(crate) fn advise(&mut self, at: Position, message: impl Into<String>) {
         if self.warnings.len() < MAX_ERRORS {
             self.warnings.push(LoadError { file: self.file.to_owned(), line: at.line, column: at.column, message: message.into() });

@@ -15,9 +15,9 @@ use std::fmt::Write;
 /// The result of one part of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It holds.
+    /// The part matches.
     True,
-    /// It does not hold.
+    /// The part does not match.
     False,
     /// Its evidence was never seen, or could not be read.
     Unknown,
@@ -48,7 +48,7 @@ impl From<Truth> for Finding {
 /// A part of a rule and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
-    /// As it is written: a condition, a search id, or `field|modifiers: value`.
+    /// The part's source text: a condition, a search id, or `field|modifiers: value`.
     pub part: String,
     /// The value seen for its field; none for parts that have parts.
     pub seen: Option<String>,

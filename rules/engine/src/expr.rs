@@ -47,7 +47,7 @@ impl Expr {
         }
     }
 
-    /// Notes what it looks at.
+    /// Notes the fields that it reads.
     pub(crate) fn asks(&self, asks: &mut Asks) {
         match self {
             Expr::Item(item) => {

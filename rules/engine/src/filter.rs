@@ -29,11 +29,11 @@ pub enum Targets {
 /// The effect of a filter at the time the set was compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterStatus {
-    /// It narrows so many rules.
+    /// The filter narrows this many rules.
     Acts(usize),
-    /// None of its rules is loaded.
+    /// None of the rules that it names is loaded.
     Idle,
-    /// Its time is over.
+    /// The filter has expired.
     Expired,
 }
 

@@ -48,7 +48,7 @@ pub(crate) enum Part {
     Insists(Action),
     /// Interferes unless exempt.
     Proposes(Action),
-    /// Is only written down.
+    /// Only logged.
     Notes,
 }
 
@@ -94,16 +94,16 @@ impl Best {
 /// The rules that match or may match at one phase.
 #[derive(Debug, Default)]
 struct Candidates {
-    /// Of the rules that match, the best of each part.
+    /// The best of the matching rules, by part.
     exempt: Best,
     insisted: Best,
     proposed: Best,
     noted: Best,
-    /// Of the rules that are open on the side of the bytes at hand.
+    /// Undecided rules that bear on the bytes at hand, by part.
     may_exempt: Option<Phase>,
     may_insist: Open,
     may_propose: Open,
-    /// Of the rules that wait for the answer alone.
+    /// Undecided rules that wait for the answer alone, by part.
     answer_insists: bool,
     answer_proposes: bool,
 }
@@ -161,8 +161,8 @@ pub(crate) fn passing(rules: &[Judged], progress: &Progress) -> Verdict {
     candidates.pass()
 }
 
-/// The verdict of those that match so far, where nothing more comes to be known and what is open stands in nobody's way: an exemption
-/// that may hold sets proposals aside.
+/// The verdict of the rules that match so far, if no more evidence comes; undecided rules refuse nothing, but an undecided exemption sets
+/// proposals aside.
 pub(crate) fn as_far_as_known(rules: &[Judged], progress: &Progress) -> Verdict {
     let mut candidates = Candidates::default();
     let mut may_exempt = false;
@@ -177,7 +177,7 @@ pub(crate) fn as_far_as_known(rules: &[Judged], progress: &Progress) -> Verdict 
     candidates.insisted.or(proposed).verdict().unwrap_or_else(|| candidates.pass())
 }
 
-/// Judges what is known when `phase` is over.
+/// Judges the evidence at the end of `phase`.
 pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
     let mut candidates = Candidates::default();
     let mut memory = Memory::default();
@@ -192,7 +192,7 @@ pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress
             let truth = if pair.matched & mark != 0 {
                 Truth::True
             } else if !rule.phases.within(last, phase) {
-                // Nothing it asks for has come since.
+                // No evidence that this rule reads has arrived since.
                 Truth::Unknown
             } else {
                 rule.expr.recall(seen, phase, &mut memory)
@@ -233,8 +233,8 @@ impl Candidates {
                 return;
             }
             (Some(next), _) => next,
-            // It will never be readable. What cannot be read exempts nobody; what interferes is
-            // held against the request once the request is complete.
+            // It stays unreadable. An unreadable field exempts nothing; a rule that interferes is held against the request once the request
+            // is complete.
             (None, Part::Exempts) => return,
             (None, _) => Phase::Message,
         };

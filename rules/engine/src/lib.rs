@@ -16,7 +16,7 @@
 //! observations (no correlations), and does not allocate while judging.
 //!
 //! Files may hold Sigma *filter* documents too: exceptions, combined as pySigma does (rule **and** filter). Overrides
-//! ([`Adjustments`]) change level, response and activity of rules that somebody else wrote.
+//! ([`Adjustments`]) change level, response and activity of rules by other authors.
 //!
 //! # Sigma as it is read here
 //!
@@ -24,7 +24,7 @@
 //! and `?`, the modifiers `contains startswith endswith re (i m s) cidr exists cased all neq lt lte
 //! gt gte windash fieldref`, and conditions with `and or not`, parentheses, `1 of`, `all of` and
 //! lists. Everything else of Sigma is refused by name as not supported yet. An error is a line
-//! `file:line:column: cause; fix`, and all errors of all files are told at once.
+//! `file:line:column: cause; fix`, and all errors of all files are reported at once.
 //!
 //! `tests/rsigma.rs` holds matches against rsigma, an independent implementation, and names each
 //! difference. What is worth knowing:
@@ -43,7 +43,7 @@
 //!
 //! The strictest action wins: block, redirect, log. A matching `allow` of the administrator's sets
 //! the vendor's interfering rules aside, not the administrator's own; a vendor's `allow` sets
-//! nothing aside. What cannot be read exempts nobody, and where it could turn a request that
+//! nothing aside. An unreadable field exempts nothing, and where it could turn a request that
 //! passes into one that does not, the judge says so instead of guessing ([`Answer::Undecidable`]).
 //!
 //! ```

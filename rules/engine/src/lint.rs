@@ -1,8 +1,8 @@
-//! What is allowed and makes no sense: rules that can never match, rules that match everything, parts that their channel
-//! can never fill.
+//! Lints for rules that are valid but useless: rules that can never match, rules that match everything, parts that their channel can never
+//! fill.
 //!
-//! Only what is certain is told: items are taken for free truths, bound by what rules out each other for sure. Rules of many
-//! items are left alone, as all combinations are tried.
+//! Only certain findings are reported: items are treated as independent propositions, except those known to exclude each other. Rules of
+//! many items are skipped, as all combinations are tried.
 
 use crate::{
     error::Report,

@@ -14,7 +14,7 @@ use crate::{
 use gnomon_observe::{Action, Level, Phase};
 use smol_str::SmolStr;
 
-/// A rule as read, with what the judge needs.
+/// A rule as read, with the judge's data.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) rule: Rule,
@@ -185,7 +185,7 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut I
 
 /// An exemption that comes after the answer would come too late: the request was refused by then.
 pub(crate) fn allow_is_timely(response: &Response, asks: &Asks, at: Position, report: &mut Report<'_>) -> Option<()> {
-    // What is passed on unread must be told from what is known before the first byte is read.
+    // A bypass must be decidable before the first byte is read.
     if response.mode == Mode::Bypass
         && let Some(field) = asks.fields.iter().find(|field| field.phase() > Phase::Hello)
     {

@@ -17,9 +17,9 @@ const MAX_OVERRIDES: usize = 4096;
 /// The rules that an override changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Whom {
-    /// One, by id or name.
+    /// One rule, by id or name.
     Rule(SmolStr),
-    /// Those of a pack that ships, by its name, that have no change of their own.
+    /// The rules of a shipped pack, by its name, that have no override of their own.
     Pack(SmolStr),
 }
 

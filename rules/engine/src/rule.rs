@@ -7,7 +7,7 @@ use std::fmt;
 /// The author of a rule, which decides precedence when rules disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
-    /// It came with the product.
+    /// Shipped with the product.
     Vendor,
     /// The administrator of this installation wrote it.
     Admin,
@@ -51,7 +51,7 @@ pub enum Mode {
     Explain,
     /// HTTP 307 with a `Location`.
     Location,
-    /// Of `allow`: the connection is passed on unread. Decided at the ClientHello at the latest.
+    /// For `allow`: the connection is passed on unread. Decided at the ClientHello at the latest.
     Bypass,
 }
 
@@ -61,7 +61,7 @@ pub enum Enforcement {
     /// Verdicts are carried out.
     #[default]
     Enforce,
-    /// It passes, and is written down with what would have happened to it (`gnomon.would`).
+    /// The traffic passes, and the action that would have been taken is recorded (`gnomon.would`).
     Shadow,
 }
 
@@ -160,16 +160,16 @@ pub struct Change {
     pub reason: SmolStr,
     /// The file of the override.
     pub file: SmolStr,
-    /// On which line, from 1.
+    /// The line, from 1.
     pub line: u32,
 }
 
 /// Active or disabled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activity {
-    /// It is judged.
+    /// The rule is judged.
     #[default]
     Active,
-    /// It is loaded, so that mistakes are told, and not judged.
+    /// The rule is loaded, so that its errors are reported, but not judged.
     Disabled,
 }

@@ -95,7 +95,7 @@ impl RuleSet {
         Progress::new(self.0.rules.len())
     }
 
-    /// Judges what is known when `phase` is over, and notes in `progress` which rules are settled.
+    /// Judges the evidence at the end of `phase`, and notes in `progress` which rules are settled.
     ///
     /// Call it with rising phases (any may be left out) and with an observation whose fields of
     /// those phases no longer change. A verdict that interferes is final: a refused request has no
@@ -105,8 +105,8 @@ impl RuleSet {
         judge::judge(&self.0.judged, seen, phase, progress)
     }
 
-    /// Settles the rules that come out alike whatever `seen` has as unreadable turns out to be; for the others `phase` is still to come.
-    /// Where many things are judged that differ in those fields alone, the rest need be judged only once.
+    /// Settles the rules whose result does not depend on the unreadable fields of `seen`; for the others `phase` is still to come. Where
+    /// many observations differ in those fields alone, only the other rules need be judged for each.
     pub fn settle(&self, seen: &Observation, phase: Phase, progress: &mut Progress) {
         let last = progress.last;
         let _ = self.judge(seen, phase, progress);
@@ -120,8 +120,8 @@ impl RuleSet {
         judge::passing(&self.0.judged, progress)
     }
 
-    /// The verdict of the rules that match so far, where the rest is not going to be known and nobody waits for it: a rule that is open
-    /// refuses nothing, and an administrator's `allow` that is open sets shipped rules aside.
+    /// The verdict of the rules that match so far, where no more evidence will be waited for: an undecided rule refuses nothing, and an
+    /// undecided `allow` of an administrator sets shipped rules aside.
     #[must_use]
     pub fn as_far_as_known(&self, progress: &Progress) -> Verdict {
         judge::as_far_as_known(&self.0.judged, progress)
@@ -145,12 +145,12 @@ impl RuleSet {
         &self.0.named_servers
     }
 
-    /// The rules that interfere and are neither true nor false by what was judged so far, in the set's order.
+    /// The rules that interfere and are still undecided, in the set's order.
     pub fn open_rules<'a>(&'a self, progress: &'a Progress) -> impl Iterator<Item = (RuleIndex, &'a Rule)> + 'a {
         self.undecided(progress).filter(|(_, rule)| rule.acts().interferes())
     }
 
-    /// The rules that are neither true nor false by what was judged so far, in the set's order.
+    /// The rules that are still undecided, in the set's order.
     pub fn undecided<'a>(&'a self, progress: &'a Progress) -> impl Iterator<Item = (RuleIndex, &'a Rule)> + 'a {
         progress.open().filter_map(|index| Some((index, self.rule(index)?)))
     }

@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 /// The arguments of a tool call that rules read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Arguments {
-    /// None.
+    /// No arguments.
     #[default]
     Unwanted,
     /// These, by their dotted path.

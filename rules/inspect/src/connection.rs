@@ -34,7 +34,7 @@ pub struct Connection {
     enforcement: Enforcement,
     reviews: Arc<Reviews>,
     host_points_to_mcp: bool,
-    /// The server that it leads to, where what is asked may be for any: no rule knows that, and whoever reads of it is to.
+    /// The upstream of a connection whose requests may be for any server; not judged by rules, only reported.
     leads_to: Option<SmolStr>,
     /// The last path asked for: requests of a connection mostly share theirs.
     place: Arc<Mutex<Option<RequestPath>>>,
@@ -44,13 +44,13 @@ pub struct Connection {
 #[derive(Clone)]
 pub(crate) struct RequestPath {
     pub path: SmolStr,
-    /// For `url.full`.
+    /// The value of `url.full`.
     pub full: SmolStr,
     pub endpoint: Arc<Endpoint>,
 }
 
 impl Connection {
-    /// Judges what is known when the connection is made: addresses, port, process, user.
+    /// Judges the evidence of a new connection: addresses, port, process, user.
     #[must_use]
     pub fn open(inspector: &Arc<Inspector>, seen: Observation) -> (Self, Answer) {
         Self::open_under(inspector, seen, Enforcement::Enforce)
@@ -174,7 +174,7 @@ impl Connection {
             .any(|rule| rule.acts() == Action::Allow && rule.response.mode == Mode::Bypass)
     }
 
-    /// Whether a rule refuses it by what is known of it, whatever it is about to say.
+    /// True if a rule refuses the connection by the evidence so far, whatever the client sends next.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         let (rules, seen, mut progress) = self.standing();
@@ -203,7 +203,7 @@ impl Connection {
         }
     }
 
-    /// The same connection, should it lead to whatever server: what names one is undecidable.
+    /// The same connection if its server is not known: rules that name a server are undecidable.
     #[must_use]
     pub(crate) fn led_anywhere(mut self) -> Self {
         self.leads_to = self.seen.text(Field::ServerAddress).map(SmolStr::new).or(self.leads_to);
@@ -265,7 +265,7 @@ impl Connection {
         outcome: &'static str,
         telling: Telling,
     ) -> Vec<Sighting> {
-        // What passes is what the rules that match make of it: written down, or allowed by name.
+        // The verdict of the rules that match: logged, or allowed by name.
         let Verdict { action, rule } = match verdict.action {
             Action::Allow => rules.passing(progress),
             _ => verdict,
@@ -305,7 +305,7 @@ impl Connection {
 pub enum Telling {
     /// Only if a rule matched.
     IfMatched,
-    /// If a rule matched, or the server's name alone points to MCP and nobody sanctioned it.
+    /// If a rule matched, or the server's name alone points to MCP and the server is not sanctioned.
     IfSuspected,
     /// In any case: an operator must know.
     Always,

@@ -91,7 +91,7 @@ impl HostPatterns {
 }
 
 /// A host name in the one form that is compared: lower case, no trailing dot, no brackets; an address in its shortest form, however
-/// it is spelled ([`gnomon_kit::address`]), as whoever dials it reads all of them alike.
+/// it is spelled ([`gnomon_kit::address`]), as dialling treats all spellings alike.
 #[must_use]
 pub fn normal_host(host: &str) -> String {
     if let Some(address) = gnomon_kit::address(host) {

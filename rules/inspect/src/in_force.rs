@@ -15,7 +15,7 @@ const NEVER_ASKED: [Field; 5] = [Field::ToolName, Field::PromptName, Field::Reso
 /// A set of rules, and what follows from it.
 pub(crate) struct InForce {
     set: Arc<RuleSet>,
-    /// Those that could refuse what a server asks within its result, in the set's order.
+    /// The rules that could refuse a server's input request within its result, in the set's order.
     on_asked: Vec<RuleIndex>,
     /// True if any of the rules interferes.
     pub interferes: bool,
@@ -35,7 +35,7 @@ impl InForce {
         &self.set
     }
 
-    /// The rules that could refuse what a server asks within its result, in the set's order.
+    /// The rules that could refuse a server's input request within its result, in the set's order.
     pub fn on_asked(&self) -> &[RuleIndex] {
         &self.on_asked
     }
@@ -49,7 +49,7 @@ impl Deref for InForce {
     }
 }
 
-/// Judges each question as if nothing else were known: what is ruled out then, is whatever else is true.
+/// Judges each input request as if nothing else were known: a rule ruled out then is ruled out in any case.
 fn on_asked(rules: &RuleSet) -> Vec<RuleIndex> {
     let mut seen = Observation::new();
     Field::all().for_each(|field| seen.set_unreadable(field));

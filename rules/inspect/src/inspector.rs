@@ -148,13 +148,13 @@ impl Inspector {
         }
     }
 
-    /// Sets the enforcement of all connections: `Observe` here overrules whatever a connection says.
+    /// Sets the enforcement of all connections: `Observe` here overrides that of each connection.
     #[must_use]
     pub fn enforcing(self, enforcement: Enforcement) -> Self {
         Self { enforcement, ..self }
     }
 
-    /// The kill switch: from now on nothing is refused, not even what was held before. Verdicts that were given stay.
+    /// The kill switch: from now on nothing is refused, not even messages already held. Verdicts already given stay.
     pub fn disarm(&self) {
         self.disarmed.store(true, Ordering::Release);
     }
@@ -181,7 +181,7 @@ impl Inspector {
         self.rules.load().set().clone()
     }
 
-    /// The rules in force, with what is derived from them.
+    /// The rules in force, with their derived data.
     pub(crate) fn in_force(&self) -> Arc<InForce> {
         self.rules.load_full()
     }
@@ -191,12 +191,12 @@ impl Inspector {
         self.rules.store(Arc::new(InForce::new(rules)));
     }
 
-    /// What is known about servers now.
+    /// The current decisions and knowledge about servers.
     pub(crate) fn surroundings(&self) -> Guard<Arc<Surroundings>> {
         self.surroundings.load()
     }
 
-    /// Puts what the configuration says of servers in place of what it said before, for connections and requests that begin from now on.
+    /// Replaces the configuration's facts about servers, for connections and requests that begin from now on.
     pub fn replace_surroundings(&self, surroundings: Surroundings) {
         self.surroundings.store(Arc::new(surroundings));
     }

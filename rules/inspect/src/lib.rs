@@ -9,7 +9,7 @@
 //! window) and beyond that forwards only chunks that were fed and did not end in a refusal. The
 //! byte that closes a JSON value is in a chunk, so it can never leave before its verdict.
 //!
-//! It has two halves. A [`Dialogue`] is what is said: messages, the calls they make, verdicts, answers paired with their calls,
+//! The crate has two halves. A [`Dialogue`] is the conversation: messages, the calls they make, verdicts, answers paired with their calls,
 //! reports. An [`Exchange`] is how HTTP carries it: heads, content codings, bodies, the window in which they are held back. What
 //! rules say of a message is decided in the first alone.
 //!
@@ -19,10 +19,10 @@
 //! servers of the portal that are processes do that (their channel is `stdio`); its servers with an address begin with
 //! [`Dialogue::post`]. A protocol whose messages are not JSON-RPC (the API of a model) needs a scanner of its own beside that of
 //! `gnomon_wire::jsonrpc` and describes what it finds where the dialogue does (`dialogue/call.rs`); where it comes over HTTP it is
-//! read by the exchange (`http/request.rs`, `http/answer_body.rs`). Whoever records what comes of either is given
+//! read by the exchange (`http/request.rs`, `http/answer_body.rs`). A recorder of either is given
 //! [`HoldsDialogue`].
 //!
-//! What an attacker controls: every byte of request and answer. Memory is bounded by
+//! An attacker controls every byte of request and answer. Memory is bounded by
 //! [`Bounds`]; a body that two parsers could read differently is never guessed at.
 #![deny(missing_docs)]
 

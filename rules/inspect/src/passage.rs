@@ -1,11 +1,11 @@
-//! Everything that ends in "pass it on", in one table.
+//! The table of all reasons to pass traffic on unread.
 //!
-//! What is not read as HTTP and JSON-RPC is not just passed: whoever is about to pass something on names the [`Passage`] and asks
-//! the judge, a connection by [`Connection::pass`], an exchange by its own gate. Each entry says why (its reason is a label of
+//! Bytes that are not read as HTTP and JSON-RPC are not just passed: code that is about to pass them on names the [`Passage`] and asks the
+//! judge, a connection by [`Connection::pass`], an exchange by its own gate. Each entry says why (its reason is a label of
 //! `gnomon_passed_total` and the value of `gnomon.passage` in events) and what an honest server could still make of the bytes
-//! ([`Legibility`]), which is what decides how rules are judged. The trade-off: what somebody could read and gnomon could not is
-//! refused where a rule could match, and a program that is broken by that is told so by an event; what nobody could take for HTTP
-//! passes as it would without gnomon, since a proxy that breaks what it does not know gets switched off.
+//! ([`Legibility`]), which decides how rules are judged. The trade-off: what a server could read and gnomon could not is refused where a
+//! rule could match, and an event reports the refusal; what no server could take for HTTP passes as it would without gnomon, since a proxy
+//! that breaks what it does not know gets switched off.
 
 use crate::{
     Connection, Sighting, Telling,
@@ -149,7 +149,7 @@ impl Passage {
         self.veil_request(seen);
     }
 
-    /// Of all that a request, or a message, would say.
+    /// Marks every field of a request or message as unreadable.
     fn veil_request(self, seen: &mut Observation) {
         let of_request = |field: Field| field.info().phase >= Phase::Head;
         let unread = |field: Field| match self.extent() {
@@ -166,7 +166,7 @@ impl Passage {
         }
     }
 
-    /// Judges what passes. `phase` is the one that is over with it, `progress` how far the rules are decided before.
+    /// Judges traffic that is passed on unread. `phase` is the phase that ends with it, `progress` how far the rules are decided before.
     pub(crate) fn judge(self, asked: Asked<'_>, seen: &mut Observation, progress: &mut Progress) -> Answer {
         let Asked { rules, signs, enforcement, phase } = asked;
         seen.set(Field::Passage, self.reason());
@@ -214,7 +214,7 @@ impl Connection {
     /// Asks whether this connection may be passed on unread. `outcome` is how its end is counted if it may. Its server must be
     /// known ([`Connection::hello`]).
     ///
-    /// Where somebody could read what gnomon cannot, the server's name is in what is not read as well (a server name in a ClientHello, a
+    /// Where a server could read what gnomon cannot, the server's name is in what is not read as well (a server name in a ClientHello, a
     /// `Host`): one address serves many names, and nothing vouches for the one that the client asked gnomon for. So a rule that
     /// could match another name refuses too.
     pub fn pass(&self, passage: Passage, outcome: &'static str) -> Passed {
@@ -249,7 +249,7 @@ impl Connection {
 }
 
 impl Connection {
-    /// What is told of a connection that must not go on, though no rule says so: gnomon cannot pass on what comes now, and `text` says why.
+    /// The reports on a connection that gnomon must end without a rule, as it cannot pass on what comes next; `text` is the reason.
     #[must_use]
     pub fn cannot_pass(&self, passage: Passage, text: &str, outcome: &'static str) -> Vec<Sighting> {
         match self.pass(passage, outcome) {

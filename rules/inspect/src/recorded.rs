@@ -58,7 +58,7 @@ pub fn judge_recorded(inspector: &Arc<Inspector>, mut seen: Observation) -> Vec<
     let rules = inspector.rules();
     let mut progress = rules.start();
     for phase in Phase::ALL {
-        // What came later than this phase does not stand in the judge's way: it looks no further.
+        // Evidence later than this phase is not in the judge's way: it looks no further.
         let verdict = match rules.judge(&seen, *phase, &mut progress) {
             Answer::Decided(verdict) if verdict.action.interferes() => verdict,
             Answer::Undecidable(verdict) => verdict,

@@ -1,4 +1,4 @@
-//! What a client is told of the rule that refused it.
+//! The text of a refusal that a client gets: which rule refused it, and why.
 
 use gnomon_engine::Rule;
 use gnomon_observe::Action;

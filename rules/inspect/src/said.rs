@@ -6,13 +6,13 @@
 use gnomon_observe::{Family, Field, Observation, Phase, Role};
 use std::sync::LazyLock;
 
-/// Gnomon's own word on a message, known whatever could be read of it.
+/// gnomon's own findings on a message, known even if it could not be read.
 const OWN: [Field; 7] =
     [Field::BatchIndex, Field::Malformed, Field::Mismatch, Field::Truncated, Field::Signatures, Field::Passage, Field::ExecutionId];
-/// Of the body that carries a message, and of HTTP: known where the message is not.
+/// Fields of HTTP and of the body that carries a message: known even if the message is not.
 const OF_HTTP: [Field; 4] = [Field::BodyText, Field::Mismatch, Field::HttpStatus, Field::RequestSize];
 
-/// What a request's message says.
+/// The fields that a request's message fills.
 static SAID: LazyLock<Vec<Field>> = LazyLock::new(|| {
     let said = |field: &Field| field.info().phase == Phase::Message && field.info().role == Role::Evidence;
     Field::all().filter(said).filter(|field| !OWN.contains(field) && !OF_HTTP.contains(field)).collect()
@@ -32,7 +32,7 @@ pub(crate) fn cut(seen: &mut Observation) {
     }
 }
 
-/// Whether a message, or the answer to it, says this, or it is a word on that: unknown where a message passes unread.
+/// True if a field comes from a message or its answer, or is a finding on it: unknown if a message passes unread.
 pub(crate) fn is_of_a_message(field: Field) -> bool {
     field.info().phase >= Phase::Message && !OF_HTTP.contains(&field)
 }

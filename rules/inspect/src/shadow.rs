@@ -20,13 +20,13 @@ pub(crate) fn tempered(answer: Answer, enforcement: Enforcement) -> Answer {
         (Enforcement::Enforce, answer) => answer,
         (Enforcement::Shadow, Answer::Decided(verdict)) if verdict.action.interferes() => Answer::Decided(passes(verdict)),
         (Enforcement::Shadow, Answer::Decided(verdict)) => Answer::Decided(verdict),
-        // What is not decided is not waited for: nothing that is still unknown could change what happens.
+        // An undecided rule is not waited for: nothing that is still unknown could change what happens.
         (Enforcement::Shadow, Answer::Needs(_)) => Answer::Decided(Verdict { action: Action::Allow, rule: None }),
         (Enforcement::Shadow, Answer::Undecidable(verdict)) => Answer::Decided(Verdict { rule: None, ..passes(verdict) }),
     }
 }
 
-/// What the rules that match and are in shadow would have done to what passed: the strictest, of equals the first in the set.
+/// The action that matching rules in shadow mode would have taken: the strictest, of equals the first in the set.
 /// Requests that would have been refused because they could not be read are not among them, as no rule matched.
 pub(crate) fn would(rules: &RuleSet, progress: &Progress, enforcement: Enforcement) -> Option<(Action, RuleIndex)> {
     let matched = || progress.matched().filter_map(|index| Some((index, rules.rule(index)?)));

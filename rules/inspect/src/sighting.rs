@@ -1,4 +1,4 @@
-//! From what was seen and which rules matched to what is reported: at most one report per class of
+//! Turns an observation and the rules that matched it into reports: at most one report per class of
 //! detection, so that one call is one alert.
 
 use gnomon_engine::{Origin, Progress, Rule, RuleIndex, RuleSet};
@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 pub struct Sighting {
     /// The evidence, and the judgement on it.
     pub seen: Observation,
-    /// The rule that stands for this report; none where no rule matched.
+    /// The rule of this report; none where no rule matched.
     pub rule: Option<RuleIndex>,
     /// The action taken.
     pub action: Action,

@@ -219,8 +219,8 @@ fields! {
     ReplayIndex "gnomon.replay.index" Int Connect Outcome Stored ALL "0" "Its entry in that recording, from 0.";
 }
 
-/// Names that documents of others, and earlier versions of ours, have for what nothing here fills: a rule on one would never match, and
-/// is told so.
+/// Field names of other schemas, and of earlier versions of ours, that nothing here fills: a rule on one would never match, and is
+/// reported.
 const UNFILLED: &[&str] = &[
     "gen_ai.request.model",
     "gen_ai.usage.input_tokens",

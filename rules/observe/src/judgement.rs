@@ -64,18 +64,18 @@ vocabulary! {
     ]
 }
 
-/// What an action does to the message that it is carried out on.
+/// The effect of an action on the message that it is carried out on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// All of it passes.
     Passes,
-    /// It passes with parts replaced.
+    /// The message passes with parts replaced.
     Changes,
-    /// Nothing of it passes; its sender is told.
+    /// Nothing of the message passes; its sender gets an error.
     Refuses,
 }
 
-/// Whether something here carries an action out.
+/// Whether an action is implemented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Support {
     /// Rules may ask for it.
@@ -84,7 +84,7 @@ enum Support {
     Reserved,
 }
 
-/// All that is to be known of an action stands in its row: whoever must know whether one stops a message asks the action, not for its word.
+/// One row defines everything about an action: code that must know whether an action stops a message reads its `Effect`, never its name.
 macro_rules! actions {
     ($($(#[$doc:meta])* $variant:ident = $word:literal $effect:ident $support:ident $done:literal;)+) => {
         vocabulary! {
@@ -93,13 +93,13 @@ macro_rules! actions {
         }
 
         impl Action {
-            /// What it does to the message.
+            /// The effect on the message.
             #[must_use]
             pub const fn effect(self) -> Effect {
                 match self { $(Self::$variant => Effect::$effect),+ }
             }
 
-            /// What became of a message that it was carried out on, in one word.
+            /// The message's fate under this action, in one word.
             #[must_use]
             pub const fn done(self) -> &'static str {
                 match self { $(Self::$variant => $done),+ }
@@ -133,13 +133,13 @@ impl Action {
         !matches!(self.effect(), Effect::Passes)
     }
 
-    /// Whether nothing of the original passes.
+    /// True if nothing of the original passes.
     #[must_use]
     pub const fn refuses(self) -> bool {
         matches!(self.effect(), Effect::Refuses)
     }
 
-    /// Those that rules may ask for: everything that something here carries out.
+    /// The actions that rules may ask for: all that are implemented.
     pub fn supported() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|action| action.support() == Support::Supported)
     }

@@ -1,4 +1,4 @@
-//! One thing seen: a sparse row of the field table.
+//! One observation: a sparse row of the field table.
 
 use crate::{
     FIELD_COUNT, Family, Field, FieldRef, FieldType, Retention, UnknownField, Value,
@@ -18,16 +18,15 @@ const _: () = assert!(FIELD_COUNT < ABSENT as usize && FIELD_COUNT <= 128);
 /// The result of looking up a field in an observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lookup<'a> {
-    /// It has this value.
+    /// The field has this value.
     Value(&'a Value),
-    /// It has none.
+    /// The field has no value.
     Absent,
-    /// It has one that could not be read (past a bound, undecodable): neither a match nor a
-    /// mismatch may be concluded from it.
+    /// The field has a value that could not be read (past a bound, undecodable): neither a match nor a mismatch may be concluded from it.
     Unreadable,
 }
 
-/// Everything known about one thing seen. Access by [`Field`] is a table look-up; clones are cheap
+/// All evidence about one thing seen. Access by [`Field`] is a table look-up; clones are cheap
 /// because text is shared.
 #[derive(Debug)]
 pub struct Observation {
@@ -46,7 +45,7 @@ impl Default for Observation {
     }
 }
 
-/// Room for what an ordinary call adds to what is known of its connection.
+/// Room for the fields that an ordinary call adds to those of its connection.
 const ROOM: usize = 24;
 
 impl Clone for Observation {
@@ -73,7 +72,7 @@ impl Observation {
         Self { index: [ABSENT; FIELD_COUNT], values, members: Vec::new(), unreadable: 0, unreadable_families: 0, partial: 0 }
     }
 
-    /// Sets a field, replacing what it had.
+    /// Sets a field, replacing its value.
     #[inline]
     pub fn set(&mut self, field: Field, value: impl Into<Value>) {
         let value = value.into();
@@ -209,7 +208,7 @@ impl Observation {
         self.unreadable != 0 || self.unreadable_families != 0
     }
 
-    /// Sets whatever `name` names from JSON.
+    /// Sets the field that `name` names, from JSON.
     ///
     /// # Errors
     /// When the name is not in the table or the value has another type than its field.

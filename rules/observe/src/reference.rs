@@ -80,7 +80,7 @@ pub fn json_schema() -> serde_json::Value {
     })
 }
 
-/// What a field means, with the words that it can have where a table of their own has them.
+/// The description of a field, with the words that it can have where a table of their own has them.
 fn meaning(field: Field) -> String {
     let doc = field.info().doc;
     match field {

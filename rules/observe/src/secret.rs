@@ -94,7 +94,7 @@ pub fn without_secrets(uri: &str) -> Cow<'_, str> {
     if concealed { Cow::Owned(said) } else { Cow::Borrowed(uri) }
 }
 
-/// What parameters begin with.
+/// The characters that begin parameters.
 const DELIMITERS: [char; 4] = ['?', '&', ';', '#'];
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ mod tests {
             assert_eq!(text.matches("\ngnomon:\n").count(), 1, "{path}");
             assert!(text.matches("expect: match\n").count() >= 1, "{path}");
             assert!(text.matches("expect: no_match\n").count() >= 2, "{path}");
-            // What ships as a detection says which risks and techniques it is about.
+            // A shipped detection names its risks and techniques.
             let is_detection = ["detections/", "user-agents/", "llm-direct/"].iter().any(|pack| path.starts_with(pack));
             assert!(!is_detection || text.contains("\n    owasp: [MCP") && text.contains("\n    atlas: [AML.T"), "{path}");
         }

@@ -11,18 +11,18 @@ const HEADERS: usize = 64;
 /// The result of parsing a CONNECT request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// It is there.
+    /// A complete request head.
     Whole {
         /// Bytes of its head; what follows belongs to the tunnel.
         length: usize,
-        /// Host that is asked for, without brackets.
+        /// Target host, without brackets.
         host: String,
-        /// Port that is asked for; not 0.
+        /// Target port; not 0.
         port: u16,
     },
     /// More bytes are needed.
     Partial,
-    /// It is another request, or none, or longer than [`MAX_HEAD`].
+    /// Not a CONNECT request, or its head is longer than [`MAX_HEAD`].
     Other,
 }
 

@@ -1,6 +1,6 @@
 //! A streaming JSON-RPC scanner: any body size, constant memory, any chunking.
 //!
-//! It checks that the bytes are JSON (RFC 8259) and keeps only the facts by which MCP traffic is
+//! The scanner checks that the bytes are JSON (RFC 8259) and keeps only the facts by which MCP traffic is
 //! recognised and judged (JSON-RPC 2.0, MCP 2024-11-05 to 2026-07-28). It does not build a tree.
 //!
 //! Where two JSON parsers could read the same bytes differently (repeated keys, keys that differ in
@@ -36,7 +36,7 @@ pub const MAX_META_KEYS: usize = 32;
 /// Most bytes of one dotted argument path.
 pub const MAX_PATH: usize = 512;
 
-/// Limits of one scanner: what is kept, and how deep it goes.
+/// Limits of one scanner, on captured bytes and on depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Deepest nesting that is well-formed; deeper is [`Malformed::DepthExceeded`]. `serde_json`
@@ -94,7 +94,7 @@ pub enum Finish {
 /// The likeness of a body to JSON-RPC, judged by top-level keys only. Meant for malformed bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Likeness {
-    /// Nothing seen.
+    /// No key of JSON-RPC was seen.
     #[default]
     None,
     /// A top-level `jsonrpc` key, whatever its value; or, after the JSON broke, that key's text.

@@ -13,7 +13,7 @@
 //! | [`connect`] | the head of a request for a tunnel, or of the answer | where to, and what follows |
 //! | [`hello`] | the first bytes of a TLS connection | the ClientHello and its JA4 |
 //!
-//! What this crate deliberately does not do: keep whole bodies, judge anything, or repair input.
+//! This crate deliberately does not keep whole bodies, judge anything, or repair input.
 //! The trade-off: a hand-written scanner is more code than `serde_json`, but it reads bodies of any
 //! size in constant memory and refuses what two JSON parsers could read differently.
 //!

@@ -11,7 +11,7 @@ pub const MAX_FIELD: usize = 256;
 pub enum HasData {
     /// At least one `data` line, even an empty one.
     Yes,
-    /// None: the blank line only ends the event.
+    /// No event: the blank line only ends one.
     No,
 }
 

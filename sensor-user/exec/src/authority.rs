@@ -74,7 +74,7 @@ fn write(bundle: &Bundle, home: Option<&Path>) -> Result<PathBuf, Complaint> {
     Err(Complaint::own(format!("the bundle of certificates cannot be written: {reason}")).next("set XDG_CACHE_HOME to a folder of yours"))
 }
 
-/// Where a bundle may go, best first. What the environment says is about whoever runs this; `home` is of the person that a
+/// The folders where a bundle may be stored, best first. Environment variables describe the calling user; `home` is that of the user that a
 /// program is run as instead.
 fn folders(home: Option<&Path>) -> Vec<PathBuf> {
     let set = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -93,7 +93,7 @@ fn write_in(folder: &Path, name: &str, content: &[u8]) -> io::Result<PathBuf> {
     }
     let found = fs::symlink_metadata(folder)?;
     if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() || found.mode() & 0o022 != 0 {
-        // Somebody else could put another authority into it.
+        // Another user could put another authority into it.
         return Err(io::Error::other(format!("{} is not this user's alone", folder.display())));
     }
     let path = folder.join(name);

@@ -1,7 +1,7 @@
 //! A gnomon for one program: started when root asks and none runs, ended when nothing runs in the program's scope any more.
 //!
-//! The program takes the place of the process that was started, so somebody else must see to the end: the *host*, a
-//! process that is nobody's child, so that the program finds no child that it did not make.
+//! The program replaces the process that was started (exec), so another process must wait for its end: the *host*, which is detached, so
+//! that the program finds no child that it did not make.
 
 use super::say;
 use anyhow::{Context as _, Result, bail};
@@ -37,7 +37,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const IN_ORDER: Duration = Duration::from_secs(60);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// What the host says when it can be joined.
+/// The host's message once it can be joined.
 const YES: u8 = b'y';
 
 /// The host, as the process sees it that becomes the program. Hanging up without [`Hosted::runs_in`] ends it.
@@ -48,21 +48,21 @@ pub struct Hosted {
 }
 
 impl Hosted {
-    /// Where its gnomon is joined.
+    /// The socket at which its gnomon is joined.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// Tells it the scope whose end is its own.
+    /// Sends the host the path of the scope that it waits for.
     pub fn runs_in(mut self, cgroup: &str) -> Result<(), Complaint> {
         writeln!(self.line, "{cgroup}").map_err(|error| Complaint::own(format!("the gnomon for this program is gone: {error}")))
     }
 }
 
-/// Starts a host, and waits until its gnomon can be joined. `own` is what `gnomon run` is told.
+/// Starts a host, and waits until its gnomon can be joined. `own` are the arguments of `gnomon run`.
 ///
 /// # Errors
-/// It cannot be started; what it said was shown.
+/// If it cannot be started; its log was shown.
 pub fn start(own: &[OsString]) -> Result<Hosted, Complaint> {
     let folder = PathBuf::from(format!("/run/gnomon-exec-{}", std::process::id()));
     let (mut line, theirs) = UnixStream::pair().map_err(Complaint::own)?;
@@ -90,27 +90,27 @@ fn itself<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> Command {
     command
 }
 
-/// What the host is told.
+/// The host's arguments.
 #[derive(Debug)]
 pub struct Host {
-    /// For its socket and its log; made, and removed at the end.
+    /// Folder of its socket and its log; created, and removed at the end.
     pub folder: PathBuf,
-    /// What the gnomon that it starts is called with.
+    /// The arguments of the gnomon that it starts.
     pub own: Vec<OsString>,
-    /// Which of the two processes this is.
+    /// Which of the two processes of the start this is.
     pub stage: Stage,
 }
 
-/// The host is started by a process that ends at once, so that it is nobody's child.
+/// The host is started by a process that exits at once, so that it is reparented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// That process.
+    /// The process that exits at once.
     Starting,
     /// The host itself.
     Detached,
 }
 
-/// Is the host. Standard input is the line to whoever becomes the program.
+/// Runs as the host. Standard input is the socket to the process that becomes the program.
 ///
 /// # Errors
 /// Its gnomon cannot be started.
@@ -164,7 +164,7 @@ fn keep(gnomon: &mut Child, begin: impl Fn() -> io::Result<Child>, cgroup: &str)
             false => _ = pause.failed(),
         }
         since = Instant::now();
-        // Where it does not start there is nobody to tell, and it is tried again.
+        // A failed restart cannot be reported here, and is retried.
         if let Ok(again) = begin() {
             *gnomon = again;
         }
@@ -184,11 +184,11 @@ fn until_joined(gnomon: &mut Child, socket: &Path, log: &File, line: &mut UnixSt
         std::thread::sleep(LOOK);
     }
     line.write_all(&[YES])?;
-    // Whoever reads the program's standard error is not to wait for us.
+    // A reader of the program's standard error must not wait for us.
     rustix::stdio::dup2_stderr(File::options().write(true).open("/dev/null")?)?;
     let mut cgroup = String::new();
     BufReader::new(line).take(64 << 10).read_line(&mut cgroup)?;
-    // None: whoever wanted to become the program did not.
+    // None: the process that was to become the program hung up.
     Ok(cgroup.strip_suffix('\n').map(str::to_owned))
 }
 
@@ -196,7 +196,7 @@ fn until_joined(gnomon: &mut Child, socket: &Path, log: &File, line: &mut UnixSt
 fn wait_for(cgroup: &str, mut meanwhile: impl FnMut()) -> Result<()> {
     let events = match Hierarchy::find()?.at(cgroup) {
         Ok(cgroup) => openat(cgroup.directory(), "cgroup.events", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()),
-        // It was short.
+        // The program has ended already.
         Err(CgroupError::Io { .. }) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
@@ -214,7 +214,7 @@ fn wait_for(cgroup: &str, mut meanwhile: impl FnMut()) -> Result<()> {
     }
 }
 
-/// Asks it to end, so that what it has recorded is written, and waits for that.
+/// Ends the gnomon gracefully, so that its records are written, and waits for that.
 fn stop(gnomon: &mut Child) {
     if let Some(pid) = i32::try_from(gnomon.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, Signal::TERM);

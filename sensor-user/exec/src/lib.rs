@@ -1,7 +1,7 @@
 //! `gnomon exec`: this process joins a running gnomon and then becomes the program. There is no process in between, so
 //! terminal, signals, job control and exit code are the program's own by construction.
 //!
-//! What it deliberately does not do: close descriptors. Ours are closed on exec, and those that the caller opened for the
+//! It deliberately does not close descriptors. Ours are closed on exec, and those that the caller opened for the
 //! program are the program's.
 #![deny(missing_docs)]
 
@@ -33,33 +33,33 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// Tells a program below of the socket, where that is not the usual one.
 pub const SOCKET_VARIABLE: &str = "GNOMON_EXEC_SOCKET";
 
-/// Whether the program is told of the proxy as well.
+/// Whether the program's environment names the proxy as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyVariables {
-    /// It is, and what does not honour that is not seen unless the kernel redirects it.
+    /// Set; connections of programs that ignore the variables are not seen unless the kernel redirects them.
     Set,
-    /// It is not: the kernel half is enough.
+    /// Not set: the kernel half is enough.
     Unset,
 }
 
-/// What to run, and how.
+/// The program to run, and how.
 #[derive(Debug)]
 pub struct Plan {
     /// Its name or path, as a shell would take it.
     pub program: OsString,
-    /// What it is called with.
+    /// The program's arguments.
     pub arguments: Vec<OsString>,
     /// Whether its connections are sent through the proxy.
     pub redirect: Redirect,
-    /// Whether it is told of the proxy as well.
+    /// Whether its environment names the proxy as well.
     pub variables: ProxyVariables,
-    /// Where a running gnomon is joined.
+    /// The socket at which a running gnomon is joined.
     pub socket: PathBuf,
     /// The proxy that variables point at.
     pub proxy: SocketAddr,
-    /// Where the authority of that proxy may be.
+    /// The paths at which the proxy's authority may be.
     pub authorities: Vec<PathBuf>,
-    /// What a gnomon of our own is started with, should none run and we be root.
+    /// The arguments of a gnomon of our own, started if none runs and we are root.
     pub own: Vec<OsString>,
 }
 
@@ -124,7 +124,7 @@ fn prepare(plan: &Plan) -> Result<Command, Complaint> {
     Ok(command)
 }
 
-/// What a gnomon that was joined says.
+/// The answer of a gnomon that was joined.
 struct Joined {
     cgroup: String,
     /// The certificates that the program needs; none where nothing is intercepted.
@@ -164,7 +164,7 @@ fn join(socket: &Path, program: &OsStr, redirect: Redirect) -> Result<Joined, Co
     }
 }
 
-/// What shells say, with the codes that shells give (POSIX, 2.8.2 Exit Status for Commands).
+/// The message and exit status that shells give (POSIX, 2.8.2 Exit Status for Commands).
 fn not_executed(program: &OsStr, error: &io::Error) -> Complaint {
     let program = program.to_string_lossy();
     let (fault, cause) = match error.kind() {

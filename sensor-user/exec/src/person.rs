@@ -1,4 +1,4 @@
-//! Whom a program is run as: under sudo the person who called it, and not root.
+//! The user that a program is run as: under sudo the calling user, not root.
 
 use gnomon_cli::Complaint;
 use nix::unistd::{Uid, User, initgroups, setresgid, setresuid};
@@ -13,8 +13,8 @@ use std::{
 pub struct Person(User);
 
 impl Person {
-    /// The person whom sudo names (sudo(8), `SUDO_UID`), if this is root and they are not. What sudo says is believed
-    /// because root's word is: whoever is root can become anybody.
+    /// The calling user that sudo names (sudo(8), `SUDO_UID`), if this is root and they are not. The variables are trusted because the
+    /// caller is root, who can become any user.
     ///
     /// # Errors
     /// The host knows no such user.
@@ -46,7 +46,7 @@ impl Person {
         &self.0.dir
     }
 
-    /// What their environment says about them.
+    /// The environment variables that describe the user.
     pub fn variables(&self) -> [(&'static str, OsString); 3] {
         let name = || OsString::from(&self.0.name);
         [("HOME", PathBuf::from(&self.0.dir).into()), ("USER", name()), ("LOGNAME", name())]

@@ -6,7 +6,7 @@
 //! ancestor. No controller is switched on, which is why this also works where processes live in
 //! inner cgroups, and on hybrid hosts, where v2 is mounted beside the controllers of v1.
 //!
-//! It does not delegate, limit or freeze, and never touches a cgroup it did not make: what is left
+//! It does not delegate, limit or freeze, and never touches a cgroup it did not make: the cgroup
 //! of one whose maker was killed is found by [`Hierarchy::left_behind`], by name, and removed only if empty.
 
 mod below;
@@ -47,7 +47,7 @@ pub struct CgroupId(pub u64);
 /// An error of working with cgroups. Each text names the next step where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
-    /// There is no cgroup v2.
+    /// cgroup v2 is not mounted.
     #[error("cgroup v2 is not mounted; boot with systemd.unified_cgroup_hierarchy=1, or: mount -t cgroup2 none DIRECTORY")]
     NotMounted,
     /// The process is in a cgroup that lies outside of what is mounted or visible here.
@@ -69,7 +69,7 @@ pub enum CgroupError {
     Io {
         /// The action that failed.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: String,
         /// The system's answer.
         source: io::Error,
@@ -124,10 +124,10 @@ impl Hierarchy {
         self.layout
     }
 
-    /// The top of what is mounted.
+    /// The root of the mounted hierarchy.
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// If it cannot be opened.
     pub fn top(&self) -> Result<Cgroup, CgroupError> {
         Cgroup::open(self.directory.as_fd(), ".", self.root.clone())
     }
@@ -147,7 +147,7 @@ impl Hierarchy {
     /// The cgroup of the calling process.
     ///
     /// # Errors
-    /// It is out of reach.
+    /// If it cannot be reached.
     pub fn current(&self) -> Result<Cgroup, CgroupError> {
         self.of(std::process::id())
     }
@@ -156,7 +156,7 @@ impl Hierarchy {
     /// to the reader's cgroup namespace.
     ///
     /// # Errors
-    /// There is none, or it is out of reach.
+    /// If it does not exist, or cannot be reached.
     pub fn at(&self, path: &str) -> Result<Cgroup, CgroupError> {
         let out_of_reach = || CgroupError::OutOfReach(path.to_owned());
         let below = if self.root == "/" { path } else { path.strip_prefix(&self.root).ok_or_else(out_of_reach)? };
@@ -196,7 +196,7 @@ impl Cgroup {
     /// True if a process is in it, or in one below it (`cgroup.events`, cgroups(7)).
     ///
     /// # Errors
-    /// It is gone, or is the top of the hierarchy, of which the kernel does not say.
+    /// If it was removed, or is the root cgroup, which has no `cgroup.events`.
     pub fn is_populated(&self) -> Result<bool, CgroupError> {
         let text = self.read("cgroup.events", MAX_EVENTS)?;
         Ok(text.lines().any(|line| line == "populated 1"))

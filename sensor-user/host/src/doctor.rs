@@ -45,9 +45,9 @@ pub struct Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckStatus {
-    /// As it should be.
+    /// Passed.
     Ok,
-    /// There is nothing to judge here, or it could not be looked at.
+    /// Not applicable here, or not accessible.
     NotApplicable,
     /// gnomon works, but sees or does less.
     Warn,
@@ -62,7 +62,7 @@ pub struct Feature {
     pub name: String,
     /// The result of trying it.
     pub state: CheckStatus,
-    /// Why; what is lost without it.
+    /// The reason, and what is lost without it.
     pub reason: String,
 }
 
@@ -75,7 +75,7 @@ pub struct Attached {
     pub name: String,
     /// Its number.
     pub id: u32,
-    /// It lets no other program in beside it.
+    /// True if it lets no other program attach beside it.
     pub alone: bool,
     /// The folder of its cgroup, where that is one above.
     pub above: Option<String>,
@@ -84,7 +84,7 @@ pub struct Attached {
 /// A port that gnomon listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
-    /// For what: `proxy`, `metrics`.
+    /// Its purpose: `proxy`, `metrics`.
     pub name: &'static str,
     /// The address.
     pub address: SocketAddr,
@@ -95,10 +95,10 @@ pub struct Port {
 pub struct Options {
     /// The features that the sensor found by trying; none if it was not asked.
     pub features: Vec<Feature>,
-    /// The answer of bpf(2), or its error; `None` if nobody tried.
+    /// The answer of bpf(2), or its error; `None` if it was not called.
     pub bpf: Option<Result<(), String>>,
     /// The programs attached to the cgroup below which connections are seen, and those above it that would stop running for it beside
-    /// ours, or the reason that they are unknown; `None` if nobody asked.
+    /// ours, or the reason that they are unknown; `None` if not asked for.
     pub attached: Option<Result<Vec<Attached>, String>>,
     /// Our authority's certificate, if there is one by now.
     pub authority: Option<PathBuf>,

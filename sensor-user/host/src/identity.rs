@@ -45,7 +45,7 @@ pub(crate) use held::{Held, errno, is_gone};
 /// The start time of the process with this number.
 ///
 /// # Errors
-/// There is none, or none but one that only waits to be reaped.
+/// If there is no such process, or only a zombie.
 pub(crate) fn started(pid: u32) -> std::io::Result<BootTime> {
     let stat = stat::Stat::read(&Held::open(pid)?)?;
     if stat.is_dead() { Err(std::io::ErrorKind::NotFound.into()) } else { Ok(stat.started_at) }
@@ -115,7 +115,7 @@ pub struct Identity {
 pub enum ExecEvidence {
     /// The kernel's record shows no exec since.
     Confirmed,
-    /// There is no record of this process's execs.
+    /// This process's execs were not recorded.
     Unverified,
 }
 
@@ -161,11 +161,11 @@ pub enum Digest {
     TooLarge(u64),
     /// Reading it took longer than [`Options::digest_within`].
     TimedOut,
-    /// As many files as may be read at once are being read.
+    /// The limit of concurrent reads of files is reached.
     Busy,
     /// The file changed while it was read.
     Changed,
-    /// It could not be read.
+    /// The file could not be read.
     Unreadable,
 }
 
@@ -179,7 +179,7 @@ pub enum CommandLine {
     Cut(Vec<String>),
     /// Reading them took too long: the process keeps them where reads block.
     TimedOut,
-    /// They could not be read.
+    /// The arguments could not be read.
     Unreadable,
 }
 

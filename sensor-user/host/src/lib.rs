@@ -1,4 +1,4 @@
-//! What a Linux host says about itself: who a process is, in which cgroup and container it runs,
+//! Facts about a Linux host: who a process is, in which cgroup and container it runs,
 //! which certificates its runtimes trust, and whether the machine is fit for gnomon.
 //!
 //! - [`identity`] answers *who is this process*, from what the kernel says and not from a name the

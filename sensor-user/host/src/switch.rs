@@ -4,7 +4,7 @@
 //! itself: a serving process that hangs cannot keep the sensor from obeying. It is looked for again and again
 //! ([`Switch::LOOK`]) and not watched: that works when its folder does not exist yet, and across mounts.
 //!
-//! It deliberately has no form that could be wrong: an empty file disarms.
+//! Its content is deliberately ignored, so it cannot be malformed: an empty file disarms.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -65,7 +65,7 @@ impl Switch {
     /// Checks for the file. Anything at the path disarms, whatever it is and whether or not it can be read.
     ///
     /// # Errors
-    /// It cannot be told whether there is anything: the caller keeps to what it knew.
+    /// If the folder cannot be searched: the caller keeps the last answer.
     pub fn look(&self) -> io::Result<Arming> {
         match fs::symlink_metadata(&self.0) {
             Ok(found) => Ok(Arming::Disarmed(Disarmed { since: found.modified().ok(), reason: self.reason() })),
@@ -74,7 +74,7 @@ impl Switch {
         }
     }
 
-    /// Never waits: what is there may be a pipe.
+    /// Never blocks: the file may be a pipe.
     fn reason(&self) -> String {
         let mut text = Vec::new();
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -106,7 +106,7 @@ impl Switch {
     /// Arms. That the file is not there is no error.
     ///
     /// # Errors
-    /// It cannot be removed.
+    /// If the file cannot be removed.
     pub fn arm(&self) -> io::Result<()> {
         match fs::remove_file(&self.0) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

@@ -5,7 +5,7 @@
 //! named, and our authority) by all of them. Nothing on the host is changed: [`merge`] makes the
 //! bundle, the caller writes it where it likes.
 //!
-//! What a file contains besides certificates, a private key say, never gets into the bundle. One
+//! Other contents of a file, such as a private key, never get into the bundle. One
 //! bundle serves all variables, so a certificate that was named for one runtime counts for all of
 //! that program's; a caller that minds makes a bundle for each file in [`already_named`].
 //!

@@ -1,7 +1,7 @@
 //! Container and pod, read from the cgroup path that a runtime chose for its process.
 //!
 //! There is no kernel object called container: the path is what every runtime leaves behind, so it
-//! is what can be read without asking a daemon. It is as trustworthy as whoever may create cgroups
+//! is what can be read without asking a daemon. It is as trustworthy as the user who may create cgroups
 //! there: below `system.slice` or `kubepods` that is root; below a user's slice it is that user,
 //! and [`NameOrigin::Claimed`] says so. Names and images need the runtime's API and are not read.
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 /// Longest cgroup path that is read, in bytes; PATH_MAX, which the kernel cannot exceed in
 /// `/proc/PID/cgroup` either.
 pub const MAX_CGROUP_PATH: usize = 4096;
-/// The most nested containers that are told apart.
+/// The deepest nesting of containers that is resolved.
 pub const MAX_NESTING: usize = 4;
 
 /// The workload of a process: its cgroup, containers and pod.
@@ -68,8 +68,7 @@ pub enum Runtime {
 pub enum NameOrigin {
     /// Root, or a service that root gave a subtree to.
     System,
-    /// The user with this id, in whose slice it lies: true of rootless runtimes, and true of anybody
-    /// who makes a cgroup with such a name.
+    /// The user with this id, in whose slice it lies: true of rootless runtimes, and of any other cgroup with such a name.
     Claimed(u32),
 }
 
@@ -88,9 +87,9 @@ pub struct Pod {
 pub enum Qos {
     /// Every container has equal requests and limits.
     Guaranteed,
-    /// Some have requests.
+    /// Some limits or requests are set.
     Burstable,
-    /// None has.
+    /// No limits or requests are set.
     BestEffort,
 }
 

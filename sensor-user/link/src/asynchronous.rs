@@ -1,4 +1,4 @@
-//! The same for tokio. Calls can be cancelled: a message is sent or received whole or not at all. There are no
+//! Channels for tokio. Calls can be cancelled: a message is sent or received whole or not at all. There are no
 //! timeouts here, as `tokio::time::timeout` is one.
 //!
 //! Sockets are watched as `UnixDatagram`, of which only `async_io` is used: tokio has no type for `SOCK_SEQPACKET`,
@@ -38,37 +38,37 @@ impl<Tx: Message, Rx: Message> AsyncChannel<Tx, Rx> {
         Ok(Self { socket: watch(channel.into_socket())?, inbox: Inbox::new(), direction: std::marker::PhantomData })
     }
 
-    /// As [`Channel::peer`].
+    /// The process at the other end, as [`Channel::peer`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Channel::peer`].
     pub fn peer(&self) -> Result<PeerCredentials, LinkError> {
         peer::of(self.socket.as_fd())
     }
 
-    /// As [`Channel::send`].
+    /// Sends a message, as [`Channel::send`].
     ///
     /// # Errors
-    /// As there, but for the timeout.
+    /// As [`Channel::send`], but for the timeout.
     pub async fn send(&self, message: &Tx, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         let outgoing = Outgoing::new(message, descriptors)?;
         wait(&self.socket, Interest::WRITABLE, || outgoing.attempt(self.socket.as_fd())).await
     }
 
-    /// As [`Channel::recv`].
+    /// Receives a message, as [`Channel::recv`].
     ///
     /// # Errors
-    /// As there, but for the timeout.
+    /// As [`Channel::recv`], but for the timeout.
     pub async fn recv(&self) -> Result<Received<Rx>, LinkError> {
         wait(&self.socket, Interest::READABLE, || self.inbox.receive(self.socket.as_fd())).await
     }
 }
 
 impl AsyncChannel<ToSensor, ToProxy> {
-    /// As [`ProxyEnd::greet`](crate::ProxyEnd::greet).
+    /// Greets the sensor, as [`ProxyEnd::greet`](crate::ProxyEnd::greet).
     ///
     /// # Errors
-    /// As there, but for the timeout.
+    /// As [`ProxyEnd::greet`](crate::ProxyEnd::greet), but for the timeout.
     pub async fn greet(&self) -> Result<Sensor, LinkError> {
         self.send(&HELLO, &[]).await?;
         let welcome = self.recv().await?;
@@ -94,10 +94,10 @@ impl AsyncListener {
         Ok(Self { watched: watch(watched)?, listener })
     }
 
-    /// As [`Listener::accept`].
+    /// Accepts a connection, as [`Listener::accept`].
     ///
     /// # Errors
-    /// As there, but for the timeout.
+    /// As [`Listener::accept`], but for the timeout.
     pub async fn accept<Tx: Message, Rx: Message>(&self) -> Result<AsyncChannel<Tx, Rx>, LinkError> {
         AsyncChannel::new(wait(&self.watched, Interest::READABLE, || self.listener.attempt()).await?)
     }

@@ -36,12 +36,12 @@ impl<const N: usize> Text<N> {
         if text.len() > N { Err(TooMany { length: text.len(), bound: N }) } else { Ok(Self(text)) }
     }
 
-    /// As much of the text as fits, cut between characters.
+    /// The longest prefix of the text that fits, cut between characters.
     pub fn cut(text: &str) -> Self {
         Self(text.get(..text.floor_char_boundary(N)).unwrap_or_default().to_owned())
     }
 
-    /// As much of a path or an argument as fits, U+FFFD in place of what is not UTF-8.
+    /// The longest prefix of a path or an argument that fits, with U+FFFD in place of what is not UTF-8.
     pub fn lossy(bytes: &[u8]) -> Self {
         let (start, _) = bytes.split_at(bytes.len().min(N));
         Self::cut(&String::from_utf8_lossy(start))

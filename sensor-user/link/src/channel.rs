@@ -41,7 +41,7 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
     /// Connects to the [`Listener`](crate::Listener) at a path.
     ///
     /// # Errors
-    /// Nobody listens there, the path may not be opened, or the listener's queue stayed full.
+    /// If there is no listener, the path may not be opened, or the listener's queue stayed full.
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, LinkError> {
         let socket =
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(os("make a Unix socket"))?;
@@ -59,7 +59,7 @@ impl<Tx: Message, Rx: Message> Channel<Tx, Rx> {
     /// An end that was inherited.
     ///
     /// # Errors
-    /// It is no such socket.
+    /// If the socket is not a Unix `SOCK_SEQPACKET` socket.
     pub fn from_socket(socket: OwnedFd) -> Result<Self, LinkError> {
         let fits = sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX)
             && sockopt::socket_type(&socket) == Ok(SocketType::SEQPACKET)

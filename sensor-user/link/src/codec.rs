@@ -12,7 +12,7 @@ use crate::message::{Message, VERSION, Version};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// Its parts are within their bounds, and together they are not.
+    /// The message is too long, although its parts are within their bounds.
     #[error("the message has {0} bytes, at most {MAX_MESSAGE} can be sent")]
     TooLong(usize),
     /// Does not happen to the types of this crate.
@@ -46,7 +46,7 @@ pub enum DecodeError {
     /// A text or list above its bound, or a choice that this version does not know.
     #[error("a {0} with a text, list or choice that is out of bounds")]
     OutOfBounds(&'static str),
-    /// It ends too early, or is not made of what it should be.
+    /// Truncated, or of another format.
     #[error("malformed {message}")]
     Malformed {
         /// The direction.
@@ -77,7 +77,7 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
 /// The message that the bytes are, all of them. Allocates at most in proportion to them.
 ///
 /// # Errors
-/// Whatever [`DecodeError`] says.
+/// See [`DecodeError`].
 pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
     if bytes.len() > MAX_MESSAGE {
         return Err(DecodeError::TooLong(bytes.len()));

@@ -16,7 +16,7 @@ pub enum LinkError {
     /// The other end hung up, or sent a message without a byte.
     #[error("the other end hung up")]
     Closed,
-    /// Nothing came, or nothing could be sent, within the time given.
+    /// Timed out.
     #[error("the other end did not answer in time")]
     TimedOut,
     /// The bytes received are not a message of this protocol.
@@ -66,7 +66,7 @@ pub enum LinkError {
     /// Not a Unix socket that keeps message boundaries.
     #[error("not a Unix socket of type SOCK_SEQPACKET")]
     NotOurSocket,
-    /// Somebody listens on this path.
+    /// Another process listens on this path.
     #[error("{path} is in use by another gnomon: stop it, or use another path")]
     InUse {
         /// The path.
@@ -89,7 +89,7 @@ pub enum LinkError {
     },
 }
 
-/// For `map_err`: names what was tried.
+/// For `map_err`: names the failed action.
 pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> LinkError {
     move |error| LinkError::Os { action, source: error.into() }
 }

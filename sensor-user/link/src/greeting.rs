@@ -56,7 +56,7 @@ impl Sensor {
 impl SensorEnd {
     /// Waits for a proxy's hello, and hands over what it needs.
     ///
-    /// A proxy of another major version is told this one's, and gets no descriptors.
+    /// A proxy of another major version gets this one's version, and no descriptors.
     ///
     /// # Errors
     /// As [`greet`](ProxyEnd::greet).

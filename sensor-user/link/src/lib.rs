@@ -5,7 +5,7 @@
 //! messages, and the descriptors that belong to them. One enum for each direction ([`ToSensor`], [`ToProxy`],
 //! [`ToGnomon`], [`ToExec`]), so that an end can only say what the other listens to.
 //!
-//! What it deliberately does not do: match answers to questions, reconnect, or decide who may ask for what. It says
+//! It deliberately does not match answers to questions, reconnect, or decide who may ask for what. It says
 //! who is at the other end ([`Channel::peer`]) and leaves the policy to the caller.
 //!
 //! The trade-off: a message is bounded by its types, at most [`MAX_MESSAGE`] bytes and [`MAX_DESCRIPTORS`]

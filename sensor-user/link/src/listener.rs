@@ -34,7 +34,7 @@ pub enum Access {
 pub struct Listener {
     socket: OwnedFd,
     path: PathBuf,
-    /// Device and inode of the socket: what has been put there since is not ours to remove.
+    /// Device and inode of the socket: a newer one at its path is not ours to remove.
     bound: (u64, u64),
     /// Held as long as we listen, so that two that start at once do not replace each other's socket.
     _lock: File,
@@ -55,7 +55,7 @@ impl Listener {
             Access::Group => 0o660,
             Access::Everybody => 0o666,
         };
-        // Nobody can connect before the call of listen, so there is no moment with another mode.
+        // No client can connect before the call of listen, so there is no moment with another mode.
         fs::set_permissions(path, Permissions::from_mode(mode)).map_err(os("set the mode of the socket"))?;
         let found = fs::symlink_metadata(path).map_err(os("look at the socket"))?;
         listen(&socket, BACKLOG).map_err(os("listen"))?;
@@ -99,7 +99,7 @@ impl AsFd for Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.bound) {
-            // What is left is found stale by the next that starts.
+            // A socket file that is left is recognised as stale at the next start.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -143,7 +143,7 @@ fn remove_stale(path: &Path) -> Result<(), LinkError> {
             _ => Ok(()),
         },
         Err(Errno::NOENT) => Ok(()),
-        // Somebody answers, has a full queue, or listens with a socket of another type.
+        // A listener answered, has a full queue, or is of another socket type.
         Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => Err(LinkError::InUse { path: path.to_owned() }),
         Err(error) => Err(os("find out who uses the path of the socket")(error)),
     }

@@ -2,7 +2,7 @@
 //!
 //! The first variant of each begins with a [`Version`] and keeps its place and that beginning for ever: it is what
 //! two versions tell each other apart by. Within a major version variants are only added at the end, fields never;
-//! nobody sends what the other's minor version does not know.
+//! neither side sends a message that the other's minor version does not know.
 
 mod exec;
 mod identity;
@@ -58,7 +58,7 @@ pub enum DescriptorKind {
     Socket(Family),
     /// A regular file or memory file.
     File,
-    /// A BPF map: whoever maps it into memory finds out.
+    /// A BPF map; its type shows only when it is mapped into memory.
     Map,
 }
 

@@ -41,11 +41,11 @@ impl<M: Message> Received<M> {
 /// The result of a call that may not wait.
 pub(crate) enum Attempt<T> {
     Done(T),
-    /// It would have had to wait.
+    /// The call would block.
     Blocked,
 }
 
-/// A message on its way: encoded once, tried as often as it takes.
+/// A message to be sent: encoded once, retried until it is sent.
 pub(crate) struct Outgoing<'fd> {
     bytes: Vec<u8>,
     descriptors: Vec<BorrowedFd<'fd>>,
@@ -84,7 +84,7 @@ impl Inbox {
 
     /// Receives the next message, whole or not at all.
     pub(crate) fn receive<M: Message>(&self, socket: BorrowedFd<'_>) -> Result<Attempt<Received<M>>, LinkError> {
-        // Nothing that a panic could have left half done is in there.
+        // No state in there could be left half done by a panic.
         let mut buffer = self.0.lock();
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -19,7 +19,7 @@ pub struct PeerCredentials {
     /// Its effective group.
     pub gid: u32,
     /// The process itself, safe against reuse of its number (`SO_PEERPIDFD`, Linux 6.5). `None` on older kernels,
-    /// where whoever acts on the number must compare start times.
+    /// where a caller that acts on the number must compare start times.
     pub pidfd: Option<OwnedFd>,
 }
 

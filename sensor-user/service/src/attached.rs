@@ -26,7 +26,7 @@ pub struct Attached(pub(crate) Kernel);
 
 #[derive(Serialize, Deserialize)]
 struct Note {
-    /// Of the process that wrote it, which exec(2) keeps.
+    /// The process that wrote it; exec(2) keeps its number.
     pid: u32,
     kernel: Handed,
 }
@@ -47,7 +47,7 @@ impl Attached {
         };
         let kernel = Kernel::attach(&cgroup, &options.own_cgroup, options.ring_bytes, &lacking)?;
         taking_over::take_over(&kernel, options);
-        // From here on this one refuses; both can be attached as nobody is redirected to either.
+        // From here on this sensor refuses; both may be attached, as neither is redirected to.
         taking_over::relieve(&kernel, options);
         Ok(Self(kernel))
     }
@@ -81,8 +81,8 @@ impl Attached {
         if !target.to_string_lossy().starts_with("/memfd:gnomon-kernel-half") {
             return Err(unreadable(value));
         }
-        // SAFETY: open, as it was just looked at, and made by `hand_over`, by its name; nobody else uses it, as the caller is
-        // the first to open anything.
+        // SAFETY: open, as was just checked, and made by `hand_over`, as its name shows; no other code uses it, as the caller is the first
+        // to open anything.
         let memory = File::from(unsafe { OwnedFd::from_raw_fd(number) });
         let mut note = Vec::new();
         memory.take(MOST).read_to_end(&mut note).map_err(os("read the memory file"))?;

@@ -1,11 +1,10 @@
 //! Scopes that fail closed, kept from one sensor to the next.
 //!
-//! A sensor that stays for such scopes while nobody serves can be killed, and the one that takes its place when somebody serves
-//! again is told of scopes only then. So each begins with what the one before it kept closed, and a sensor that stays goes only
-//! when its successor refuses in its stead. What the proxy does not ask for within [`LAPSES`] is let go.
+//! A sensor that stays for such scopes while no proxy is connected can be killed, and its successor learns of scopes only from the next
+//! proxy. So each sensor begins with the scopes that its predecessor kept closed, and one that stays exits only when its successor refuses
+//! in its stead. Scopes that the proxy does not claim within [`LAPSES`] are released.
 //!
-//! It is memory of the process that starts the sensors, which they inherit: nothing of it outlives that process, and nobody else
-//! can write it.
+//! The list is in memory of the process that starts the sensors, which they inherit: it ends with that process, and no other can write it.
 
 use std::fs::File;
 use std::io;
@@ -32,7 +31,7 @@ pub struct Closed(File);
 pub(crate) struct Note {
     /// The process that keeps them so.
     pub(crate) holder: u32,
-    /// It does so beside one that serves, which could not attach what refuses.
+    /// True if it does so beside a serving sensor that could not attach the refusing programs.
     pub(crate) is_needed: bool,
     pub(crate) scopes: Vec<(u64, Scope)>,
 }
@@ -80,7 +79,7 @@ impl Closed {
 
     /// Forgets all of them.
     pub fn clear(&self) {
-        // What cannot be shortened is closed once more, for some seconds.
+        // A list that cannot be truncated only keeps its scopes closed for some seconds more.
         let _ = self.0.set_len(0);
     }
 

@@ -3,7 +3,7 @@
 //! Now and then the kernel is asked to count run times for a moment, as counting costs time itself. Above the bound twice in a
 //! row, the program that looks at packets is detached: server names and TLS libraries of what is not redirected are not seen then. It is attached
 //! again after a pause. The other programs run a few times for a connection, and they stay whatever they take: what redirects must
-//! not end because somebody makes load, or load would be the way past it.
+//! not end because of load, or load would be a bypass.
 
 use std::fs::File;
 use std::io;
@@ -109,7 +109,7 @@ impl Watchdog<'_> {
         }
     }
 
-    /// The serving half makes it an event. If it reads nothing, the log says it.
+    /// Reports it to the serving half, which makes it an event, or else in the log.
     fn tell(&self) {
         let _ = self.link.send(&ToProxy::Features { token: UNASKED, features: self.kernel.features() }, &[], PATIENCE);
     }

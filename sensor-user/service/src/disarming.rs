@@ -1,5 +1,5 @@
-//! The sensor obeys the kill switch by itself: a thread looks for the file, whatever the proxy and the other threads do,
-//! and publishes what holds. It is also who lets go of scopes that were inherited and that nobody asks for.
+//! The sensor obeys the kill switch by itself: a thread polls the file, whatever the proxy and the other threads do, and publishes the
+//! state. The same thread releases inherited scopes that the proxy does not claim.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -37,7 +37,7 @@ pub(crate) fn start<'scope, 'env>(
     let body = move || {
         while !is_over(&ending) {
             obeying.look(kernel);
-            // What is put in force here may be let go here: the proxy has said by now what it wants.
+            // Inherited scopes may be released here: the proxy has set its own by now.
             if welcomed.elapsed() >= LAPSES
                 && let Some(closed) = closed.take()
                 && let Err(error) = kernel.lapse(&closed)
@@ -66,7 +66,7 @@ struct Obeying {
 
 impl Obeying {
     fn look(&mut self, kernel: &Kernel) {
-        // Where it cannot be told, everything stays as it was; the next look may tell.
+        // If it cannot be read, the state stays; the next look may succeed.
         if let Ok(arming) = self.switch.look() {
             self.obey(kernel, &arming);
         }

@@ -1,7 +1,7 @@
 //! The socket of `gnomon exec`: programs of any user are let into a scope of their own, below the cgroup they are in.
 //!
-//! Who asks is read off the socket, never out of the message. The one who asks is moved by us and gets no descriptor to
-//! move itself with: with one, any process could be moved (see [`gnomon_link::ToExec::Joined`]).
+//! The client's identity is read off the socket, never out of the message. The sensor moves the client, which gets no descriptor to move
+//! itself with: with one, any process could be moved (see [`gnomon_link::ToExec::Joined`]).
 
 pub(crate) mod adopt;
 mod bundle;
@@ -141,7 +141,7 @@ fn accept<'scope, 'env>(
             Err(gnomon_link::LinkError::TimedOut) => continue,
             Err(error) => {
                 tracing::warn!("gnomon exec: {error}");
-                // No descriptors are left, most likely: there are again when somebody has hung up.
+                // Most likely descriptors ran out: some are freed when a client hangs up.
                 std::thread::sleep(Duration::from_millis(100));
                 continue;
             }
@@ -168,8 +168,8 @@ fn accept<'scope, 'env>(
     }
 }
 
-/// Whoever is refused before it has spoken could not send what it has to say to a socket that is closed, and would not come
-/// to read why.
+/// Keeps a refused client's socket open for a while: if it is closed before the client has sent its request, the client fails to send and
+/// never reads the refusal.
 fn linger(refused: &mut VecDeque<GnomonEnd>, channel: GnomonEnd) {
     if refused.len() == LINGERING {
         refused.pop_front();

@@ -41,12 +41,12 @@ const REDIRECT: [Program; 3] = [Program::Connect4, Program::SockOps, Program::So
 /// The feature that says whether the bound on processor time is kept.
 pub(crate) const CPU_BOUND: &str = "cpu_bound";
 
-/// What the sensor takes of the processor: the share of one core when last measured, in millionths.
+/// The sensor's use of the processor: the share of one core when last measured, in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// By the programs of the kernel half, on whichever processor they ran.
+    /// Use by the programs of the kernel half, on whichever processor they ran.
     pub(crate) kernel: u64,
-    /// By this process.
+    /// Use by this process.
     pub(crate) process: u64,
 }
 
@@ -128,7 +128,7 @@ impl Kernel {
     /// Takes over what this process kept attached when it was another program.
     ///
     /// # Safety
-    /// As [`Sensor::take_over`].
+    /// See [`Sensor::take_over`].
     pub(crate) unsafe fn take_over(handed: Handed) -> Result<Self, KernelError> {
         // SAFETY: the caller's promise.
         let sensor = unsafe { Sensor::take_over(handed.sensor)? };
@@ -160,7 +160,7 @@ impl Kernel {
         self.later().changed.insert(feature, (state, why.to_owned()));
     }
 
-    /// A feature is again as it was when everything was attached.
+    /// Clears the report of a feature that works again.
     pub(crate) fn unsay(&self, feature: &str) {
         self.later().changed.remove(feature);
     }
@@ -217,17 +217,17 @@ impl Kernel {
         self.with(|sensor| sensor.set_explicit_port(port))
     }
 
-    /// As [`Sensor::refuse_for`].
+    /// Refuses an address, as [`Sensor::refuse_for`].
     pub(crate) fn refuse_for(&self, failed: Failed, time: Duration) -> Result<(), KernelError> {
         self.with(|sensor| sensor.refuse_for(failed, time))
     }
 
-    /// As [`DesiredScopes::take_in`].
+    /// Adds a scope of `gnomon exec`, as [`DesiredScopes::take_in`].
     pub(crate) fn take_in(&self, asked: Asked, lineage: Vec<u64>) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.take_in(sensor, asked, lineage))
     }
 
-    /// As [`DesiredScopes::let_out`].
+    /// Removes a scope of `gnomon exec`, as [`DesiredScopes::let_out`].
     pub(crate) fn let_out(&self, cgroup: u64) -> Result<(), KernelError> {
         self.with_scopes(|sensor, wanted| wanted.let_out(sensor, cgroup))
     }
@@ -250,7 +250,7 @@ impl Kernel {
         self.with_scopes(|sensor, wanted| scopes.iter().try_for_each(|(cgroup, scope)| wanted.inherit(sensor, *cgroup, *scope)))
     }
 
-    /// As [`DesiredScopes::lapse`].
+    /// Releases unclaimed scopes, as [`DesiredScopes::lapse`].
     pub(crate) fn lapse(&self, closed: &Closed) -> Result<(), KernelError> {
         {
             let mut lock = self.lock();
@@ -264,7 +264,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// As [`DesiredScopes::stay`], written down for the next sensor.
+    /// Keeps scopes closed, as [`DesiredScopes::stay`], and records them for the next sensor.
     pub(crate) fn stay(&self, closed: &Closed) -> Result<(), ServiceError> {
         let mut lock = self.lock();
         let Held { wanted, stays, written, .. } = lock.as_mut().ok_or(KernelError::Detached)?;
@@ -274,7 +274,7 @@ impl Kernel {
         closed.keep(written.clone())
     }
 
-    /// Writes down what is to be kept closed where that has changed, for the next sensor, should this one be killed.
+    /// Records the scopes to be kept closed if they changed, for the next sensor, should this one be killed.
     pub(crate) fn write_down(&self, closed: &Closed) {
         let mut lock = self.lock();
         let Some(Held { wanted, written, .. }) = lock.as_mut() else { return };
@@ -386,7 +386,7 @@ impl Kernel {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Held>> {
-        // What a panic could have left half done is in the kernel, and whole there.
+        // State that a panic could have left half done is in the kernel, and consistent there.
         self.held.lock()
     }
 }
@@ -427,7 +427,7 @@ pub(crate) enum ChangeError {
     Kernel(#[from] KernelError),
 }
 
-/// A secret, as whoever may set marks in a network namespace of their own could pass for us with it.
+/// A random, secret mark: a process that may set marks in a network namespace of its own could impersonate us with it.
 fn random_mark() -> Result<NonZeroU32, ServiceError> {
     let mut bytes = [0; 4];
     getrandom::fill(&mut bytes).map_err(|error| crate::os("get a random number")(io::Error::other(error.to_string())))?;

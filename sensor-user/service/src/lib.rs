@@ -1,7 +1,7 @@
 //! The sensor process: it keeps the kernel half attached, answers what the proxy asks, and lets programs of
 //! `gnomon exec` into scopes of their own.
 //!
-//! It is the one part of gnomon that has capabilities, and so it is small: plain threads, no runtime, and nothing that
+//! The sensor is the one part of gnomon that has capabilities, and so it is small: plain threads, no runtime, and nothing that
 //! arrived over the network is read by it. What programs send goes from the kernel half to the proxy through shared
 //! memory, past this process.
 //!
@@ -18,11 +18,11 @@
 //! | `namespaces`, `namespace_files` | marked listeners, one pair in each network namespace |
 //! | `search` | the network namespaces of programs that have ended |
 //! | `pulse` | whether the proxy shows life |
-//! | `status` | what anybody on the host may know, in a file |
+//! | `status` | the sensor's public state, in a file |
 //! | `exec` | the socket of `gnomon exec` |
 //! | `standing` | the socket of a sensor that is a service of its own |
 //!
-//! What it deliberately does not do: restart the proxy, or pin anything. The trade-off: when this process ends, however it
+//! It deliberately does not restart the proxy or pin anything. The trade-off: when this process ends, however it
 //! ends, the kernel detaches everything and traffic goes its own way at once; what happens until a new one has attached is not
 //! seen. What it remembers across restarts is what runs under `gnomon exec`, by notes on the cgroups themselves.
 
@@ -91,7 +91,7 @@ pub struct Options {
     pub switch: Switch,
     /// The bound on processor time.
     pub cost: CostBound,
-    /// Told now and then that this process gets on; nobody is told with `None`.
+    /// Called now and then to report progress; no reports with `None`.
     pub alive: Option<Alive>,
     /// The record of scopes that fail closed, for the next sensor; `None` where there is none to come.
     pub closed: Option<Arc<Closed>>,
@@ -117,7 +117,7 @@ impl CostBound {
         Self { percent: 25.0, every: Duration::from_secs(29), over: Duration::from_secs(1), rest: Duration::from_secs(600) };
 }
 
-/// A callback that is told that the process gets on, such as a watchdog's.
+/// A callback that reports progress, to a watchdog for example.
 #[derive(Clone, Copy, Debug)]
 pub struct Alive {
     /// The longest interval. One message to a proxy that does not read can hold it up for 5 s.
@@ -166,14 +166,14 @@ impl ExecOptions {
 pub enum Ended {
     /// The proxy is gone.
     ProxyGone,
-    /// It was told to.
+    /// Stopped on request.
     Asked,
 }
 
 /// An error of starting or running the sensor.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// There is no usable cgroup v2.
+    /// No usable cgroup v2.
     #[error(transparent)]
     Cgroups(#[from] CgroupError),
     /// The kernel half does not load.
@@ -190,7 +190,7 @@ pub enum ServiceError {
     /// Without these capabilities nothing can be loaded or attached.
     #[error("the sensor needs {missing}: run it as root, or give its user these as ambient capabilities (in a unit: AmbientCapabilities=)")]
     Capabilities {
-        /// Their names, each with what it is for.
+        /// Their names, each with its purpose.
         missing: String,
     },
     /// The proxy and this do not understand each other.
@@ -207,7 +207,7 @@ pub enum ServiceError {
     },
 }
 
-/// For `map_err`: names what was tried.
+/// For `map_err`: names the failed action.
 pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> ServiceError {
     move |error| ServiceError::Os { action, source: error.into() }
 }
@@ -232,7 +232,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             None
         }
     });
-    // Before anybody is served, and before capabilities are given up: the notes on cgroups are for some of them only.
+    // Before serving, and before capabilities are given up: the notes on cgroups need some of them.
     let top = hierarchy.top()?;
     let below = cgroup.strip_prefix(hierarchy.mount()).unwrap_or(Path::new(""));
     let below = format!("{}/{}", top.path().trim_end_matches('/'), below.display());
@@ -250,7 +250,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             // One that does not read has the log.
             let _ = told.iter().try_for_each(|told| link.send(told, &[], PATIENCE));
         }
-        // Nobody was there to be served, and scopes are to be kept closed all the same.
+        // The proxy hung up during the greeting, and scopes must be kept closed all the same.
         Err(gnomon_link::LinkError::Closed) if kernel.fails_closed() => {}
         Err(gnomon_link::LinkError::Closed) => return Ok(Ended::ProxyGone),
         Err(error) => return Err(error.into()),
@@ -315,7 +315,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
 }
 
 /// Ends serving: nothing is redirected from now on, and what waits to be accepted is reset. Redirecting ends first, so
-/// that no connection is sent to where nobody listens; neither waits for the last beat to grow old, nor for threads to end.
+/// that no connection is sent to a port without a listener; neither waits for the last beat to expire, nor for threads to end.
 fn let_go(kernel: &Kernel, namespaces: &namespaces::Namespaces) {
     let stopped = kernel.heartbeat().map_err(io::Error::other).and_then(Heartbeat::from_fd).map(|heartbeat| heartbeat.stop());
     if let Err(error) = stopped {
@@ -327,8 +327,8 @@ fn let_go(kernel: &Kernel, namespaces: &namespaces::Namespaces) {
 /// The process name of a sensor that stays for scopes that fail closed while no proxy serves.
 pub const HOLDS: &CStr = c"gnomon-holds";
 
-/// Stays attached without a proxy, for as long as a scope is to refuse what cannot be redirected: until it is told to stop, by whoever
-/// has a proxy to serve, or is disarmed. What shows no life is not redirected to, by the kernel half's own measure.
+/// Stays attached without a proxy, for as long as a scope fails closed: until a sensor that has a proxy stops it, or the kill switch
+/// disarms. The kernel half does not redirect to a proxy without a heartbeat.
 fn hold(kernel: &Kernel, stop: BorrowedFd<'_>, options: &Options) {
     if !kernel.fails_closed() || options.closed.as_ref().is_some_and(|closed| closed.is_held_beside()) {
         return;
@@ -374,7 +374,7 @@ pub(crate) enum Readable {
     Stop,
 }
 
-/// Waits for the link, or whatever else stands for it, or until it is time to stop.
+/// Waits until the link (or what replaces it) is readable, or it is time to stop.
 pub(crate) fn wait(link: BorrowedFd<'_>, stop: BorrowedFd<'_>, alive: Option<Alive>) -> Result<Readable, ServiceError> {
     let every = alive.and_then(|alive| Timespec::try_from(alive.every).ok());
     loop {

@@ -1,4 +1,4 @@
-//! Where the network namespaces of this host can be opened: at their processes, and where they are mounted.
+//! Paths at which the network namespaces of this host can be opened: their processes', and their mounts.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStringExt as _;

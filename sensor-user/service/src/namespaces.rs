@@ -4,8 +4,8 @@
 //! They are kept here as well, for a proxy that asks when they were handed over unasked already. A listener keeps its
 //! namespace alive, so those that were opened for programs of `gnomon exec` are closed when the last scope that was
 //! joined from there has ended, and those that were opened because a redirected program connected from there once no process
-//! is left in it and it is mounted nowhere; at most [`MOST`] namespaces are served at a time. The first connection from a namespace that nobody joined
-//! from goes its own way, which is counted as `no_listener`, and has listeners opened there.
+//! is left in it and it is mounted nowhere; at most [`MOST`] namespaces are served at a time. The first connection from a namespace that
+//! was not joined from goes its own way, which is counted as `no_listener`, and has listeners opened there.
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::collections::HashSet;
@@ -150,7 +150,7 @@ impl Namespace {
 enum Stay {
     /// The proxy asked for them.
     ForGood,
-    /// For so many scopes, and for whoever else is there.
+    /// For this many scopes, and as long as visiting programs are there.
     While { scopes: usize, visited: Visited },
 }
 
@@ -170,7 +170,7 @@ enum Found {
 /// The hand-over of a namespace's listeners to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HandOver {
-    /// They were handed over.
+    /// The listeners were handed over.
     Handed,
     /// The proxy said that it accepts from them, or had asked for them.
     Accepting,
@@ -218,7 +218,7 @@ impl Namespaces {
             Some(opened) => opened,
             None => table.open(kernel, &namespace)?,
         };
-        // Kernels that do not tell the cookie leave us with a number of our own, which nobody else can name.
+        // Kernels that do not report the cookie leave us with a number of our own, which no other process can name.
         if cookie != 0 && opened.cookie != namespace.id.1 && opened.cookie != cookie {
             return Err(ListenError::Other);
         }
@@ -253,8 +253,8 @@ impl Namespaces {
         Ok(lease)
     }
 
-    /// Listeners for programs that connected from a namespace where nobody listens, as the proxy tells: handed to it, and
-    /// kept until [`sweep`](Self::sweep) finds nobody there.
+    /// Opens listeners for programs that connected from a namespace without any, as the proxy reports: handed to the proxy, and kept until
+    /// [`sweep`](Self::sweep) finds the namespace unused.
     pub(crate) fn visit(&self, kernel: &Kernel, link: &SensorEnd, pid: u32, cookie: u64) -> Result<(), LeaseError> {
         self.visit_at(kernel, link, &Namespace::of(pid)?, cookie)
     }
@@ -330,7 +330,7 @@ impl Namespaces {
         }
     }
 
-    /// A scope is over.
+    /// Releases a scope's share of a namespace.
     fn release(&self, id: Id) {
         let mut table = self.table();
         let Some(place) = table.served.iter().position(|served| served.id == id) else { return };
@@ -340,7 +340,7 @@ impl Namespaces {
         table.leave(place);
     }
 
-    /// Ends serving: what waits to be accepted is reset, and no more is opened. A queue that nobody accepts from would
+    /// Ends serving: what waits to be accepted is reset, and no more is opened. A queue that is not accepted from would
     /// keep programs waiting for as long as we hold its listener.
     pub(crate) fn end(&self) {
         let mut table = self.table();

@@ -8,7 +8,7 @@ use rustix::thread::{
 
 use crate::{ServiceError, os};
 
-/// What is needed once everything is attached: to change and read maps (`BPF`; `PERFMON` too, as some kernels ask for it
+/// The capabilities needed once everything is attached: to change and read maps (`BPF`; `PERFMON` too, as some kernels ask for it
 /// where programs read them), to mark listeners (`NET_ADMIN`), to read what belongs to others below `/proc`
 /// (`DAC_READ_SEARCH`, `SYS_PTRACE`), to enter network namespaces (`SYS_ADMIN`), and to open sockets as the user on whose
 /// behalf the proxy connects (`SETUID`, `SETGID`). Found by trying one after the other.
@@ -30,7 +30,7 @@ pub const NEEDED_FOR_EXEC: CapabilitySet = CapabilitySet::DAC_OVERRIDE;
 /// # Errors
 /// [`ServiceError::Capabilities`]: something is missing that it cannot do without.
 pub(crate) fn lacking() -> Result<Vec<&'static Capability>, ServiceError> {
-    // Where /proc does not say, the kernel will.
+    // If /proc does not say, the kernel will.
     let (required, optional): (Vec<_>, Vec<_>) =
         missing_capabilities().unwrap_or_default().into_iter().partition(|capability| capability.need == Need::Required);
     if !required.is_empty() {

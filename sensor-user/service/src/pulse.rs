@@ -18,7 +18,7 @@ pub(crate) struct Pulse {
     length: usize,
 }
 
-// SAFETY: the memory is only read, as one atomic word, and is unmapped by whoever drops this.
+// SAFETY: the memory is only read, as one atomic word, and is unmapped on drop.
 unsafe impl Send for Pulse {}
 // SAFETY: as above.
 unsafe impl Sync for Pulse {}

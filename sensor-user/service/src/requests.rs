@@ -28,7 +28,7 @@ pub(crate) struct Requests<'a> {
     kernel: &'a Kernel,
     namespaces: &'a Namespaces,
     elsewhere: Elsewhere,
-    /// Told when the proxy has listeners of its own, for whoever waits for that.
+    /// Notified once, when the proxy has listeners of its own.
     listens: Option<Sender<()>>,
     /// Messages that were none.
     bad: u64,
@@ -132,7 +132,7 @@ impl<'a> Requests<'a> {
             Ok(opened) => {
                 let message = ToProxy::Listeners { token, netns_cookie: opened.cookie, port: opened.port, families: opened.families() };
                 let sent = self.link.send(&message, &opened.descriptors(), PATIENCE).or_else(lost);
-                // Nobody may wait for it.
+                // The receiver may be gone.
                 let _ = self.listens.take().map(|listens| listens.send(()));
                 sent
             }
@@ -143,7 +143,7 @@ impl<'a> Requests<'a> {
     fn listen_where(&self, netns_cookie: u64, pid: u32) -> Result<(), LinkError> {
         match self.namespaces.visit(self.kernel, self.link, pid, netns_cookie) {
             Ok(()) => Ok(()),
-            // It has ended, or is another one by now, and its namespace may live on.
+            // The process has ended, or the pid was reused, and its namespace may live on.
             Err(LeaseError::Listen(ListenError::Gone | ListenError::Other)) => {
                 if self.elsewhere.searches.try_send(netns_cookie).is_err() {
                     self.namespaces.unserved(&ListenError::Busy);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Teeth {
     /// Scopes do as they are set.
     In,
-    /// They only observe.
+    /// Scopes only observe.
     Drawn,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct DesiredScopes {
     teeth: Teeth,
     default: Scope,
     configured: BTreeMap<u64, Scope>,
-    /// Those of them that the sensor before this one kept closed, and that the proxy has said nothing of yet.
+    /// Configured scopes that the previous sensor kept closed, and that the proxy has not set yet.
     inherited: BTreeSet<u64>,
     execs: BTreeMap<u64, Exec>,
     /// The number of scopes of `gnomon exec` so far.
@@ -91,7 +91,7 @@ impl DesiredScopes {
         Ok(())
     }
 
-    /// Forgets what was inherited and never asked for.
+    /// Releases inherited scopes that were never claimed.
     pub(crate) fn lapse(&mut self, sensor: &mut Sensor) -> Result<(), SensorError> {
         std::mem::take(&mut self.inherited).into_iter().try_for_each(|cgroup| self.forget(sensor, cgroup))
     }
@@ -193,8 +193,8 @@ impl DesiredScopes {
         }
     }
 
-    /// As it reads everything, a scope of `gnomon exec` wins over one of the configuration, which says on what becomes of
-    /// connections that cannot be redirected.
+    /// A scope of `gnomon exec` that redirects takes precedence over a configured one, as it intercepts everything; the configured one
+    /// still decides what happens to connections that cannot be redirected.
     fn redirects(&self, exec: &Exec) -> Scope {
         let fail = match exec.lineage.iter().find_map(|above| self.configured.get(above)).map(|scope| scope.mode) {
             Some(Mode::Redirect(governing)) => governing.fail,

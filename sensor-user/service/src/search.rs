@@ -1,4 +1,4 @@
-//! Network namespaces of programs that had ended before anybody could look where they were: found by their cookie.
+//! Finds, by their cookie, network namespaces of programs that had ended before their namespace could be looked up.
 //!
 //! A namespace tells its cookie only to a socket in it, so those that processes are in, and those that are mounted (`ip netns`,
 //! CNI, Docker), are entered until the one is found that is searched for, and what they said is remembered. A namespace that is held
@@ -27,8 +27,8 @@ const MOST_ENTERED: usize = 256;
 const MOST_KNOWN: usize = 1 << 14;
 /// The time for which a device and an inode are taken to be the same namespace: the kernel reuses them for the next one.
 const FRESH: Duration = Duration::from_secs(2);
-/// After a turn there is a pause of so many times what it took, so that whoever makes processes and namespaces takes no more of
-/// a core than a tenth.
+/// The pause after a round, as a multiple of its duration, so that load by new processes and namespaces takes no more than a tenth of a
+/// core.
 const REST: u32 = 9;
 /// The shortest and the longest pause.
 const REST_AT_LEAST: Duration = Duration::from_millis(50);
@@ -57,7 +57,7 @@ pub(crate) fn start<'scope, 'env>(
     Ok(searches)
 }
 
-/// All that wait: one turn is for them together.
+/// All cookies that wait: one round is for them together.
 fn next(waiting: &Receiver<u64>) -> Option<HashSet<u64>> {
     let first = waiting.recv().ok()?;
     Some(std::iter::once(first).chain(waiting.try_iter()).collect())
@@ -102,7 +102,7 @@ impl Search<'_> {
 
     /// Enters one, and serves it if it is wanted: its cookie then.
     fn look(&mut self, id: Id, path: &Path, wanted: &HashSet<u64>) -> Option<u64> {
-        // One that ended meanwhile is none that anybody can connect from.
+        // A process that ended meanwhile cannot connect any more.
         let namespace = Namespace::at(path).ok().filter(|namespace| namespace.id() == id)?;
         let cookie = namespace.cookie().ok().flatten()?;
         if self.known.len() < MOST_KNOWN || self.known.contains_key(&id) {
@@ -120,8 +120,7 @@ impl Search<'_> {
     }
 }
 
-/// Which are entered, in this order: those that said that they are wanted, those that were never entered, and those that were
-/// entered longest ago.
+/// The order in which namespaces are entered: wanted ones first, then those never entered, then those entered longest ago.
 fn order(known: &HashMap<Id, Known>, places: HashMap<Id, PathBuf>, wanted: &HashSet<u64>) -> Vec<(Id, PathBuf)> {
     let now = Instant::now();
     let mut ranked: Vec<_> = places

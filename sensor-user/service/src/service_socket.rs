@@ -3,7 +3,7 @@
 //!
 //! The socket alone does not decide who is served: the kernel says as which user and in which cgroup the other process runs,
 //! and one outside of gnomon's own cgroup would be sent its own connections. What comes of a link is the caller's: while
-//! there is none, nothing is to be attached, as nobody would read what is seen, but for scopes that fail closed.
+//! there is none, nothing is to be attached, as records would not be read, but for scopes that fail closed.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -61,7 +61,7 @@ impl ServiceSocket {
     /// Waits for a link to the next process that may be served. `None` when `stop` can be read.
     ///
     /// # Errors
-    /// Nobody can be waited for any more.
+    /// If waiting for connections fails.
     pub fn next(&self, stop: BorrowedFd<'_>, alive: Option<Alive>) -> Result<Option<SensorEnd>, ServiceError> {
         loop {
             if let Readable::Stop = wait(self.listener.as_fd(), stop, alive)? {

@@ -1,7 +1,6 @@
-//! What anybody on the host may know of a sensor that watches it: a file beside the socket of `gnomon exec`, which only
-//! root can write, so that who reads it can believe it.
+//! The public state of a sensor: a file beside the socket of `gnomon exec`, which only root can write, so that its readers can trust it.
 //!
-//! It says that and since when the host is watched, and whether anything is redirected; whom and what, it does not.
+//! The file says whether and since when the host is watched, and whether anything is redirected, but not which programs or what they do.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
@@ -53,10 +52,10 @@ impl Status {
         }
     }
 
-    /// Reads what the sensor in this folder says. `None` if none watches: there is no file, or who wrote it has ended.
+    /// Reads the status of the sensor in this folder. `None` if none watches: there is no file, or its writer has ended.
     ///
     /// # Errors
-    /// There is a file that cannot be read, or that root did not write.
+    /// If the file cannot be read, or was not written by root.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
         let path = folder.join(NAME);
         let found = match fs::symlink_metadata(&path) {
@@ -125,7 +124,7 @@ impl Published {
 impl Drop for Published {
     fn drop(&mut self) {
         if self.said.is_some() {
-            // What is left is known to be old by the process that it names.
+            // A leftover is recognised as stale by the process that it names.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -13,7 +13,7 @@ use crate::{HOLDS, Options};
 /// The time within which a sensor that stayed must end.
 const GOES_WITHIN: Duration = Duration::from_secs(3);
 
-/// Puts in force what the sensor before this one kept closed, unless gnomon is disarmed.
+/// Puts in force the scopes that the previous sensor kept closed, unless gnomon is disarmed.
 pub(crate) fn take_over(kernel: &Kernel, options: &Options) {
     let Some(closed) = &options.closed else { return };
     let Note { scopes, .. } = closed.read();
@@ -27,8 +27,8 @@ pub(crate) fn take_over(kernel: &Kernel, options: &Options) {
     }
 }
 
-/// Ends the sensor that stayed, as what it refuses is refused by this one now. One that cannot be ended is left to whoever
-/// started it; where this one cannot refuse, that one stays.
+/// Ends the sensor that stayed, once this one refuses in its stead. One that cannot be ended is left to the process that started it; if
+/// this sensor cannot refuse, that one stays.
 pub(crate) fn relieve(kernel: &Kernel, options: &Options) {
     let Some(closed) = &options.closed else { return };
     let note = closed.read();
@@ -47,7 +47,7 @@ pub(crate) fn relieve(kernel: &Kernel, options: &Options) {
         return;
     }
     let Some(pid) = i32::try_from(holder).ok().and_then(Pid::from_raw) else { return };
-    // The number may be another's since: it is whom we took over from, and our sibling, after it is held fast.
+    // The pid may have been reused: whether it is the sibling we took over from is checked after pidfd_open.
     let Some(process) = pidfd_open(pid, PidfdFlags::empty()).ok().filter(|_| is_sibling_that_holds(holder)) else { return };
     for signal in [Signal::TERM, Signal::KILL] {
         let wait = Timespec::try_from(GOES_WITHIN).ok();

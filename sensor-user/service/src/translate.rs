@@ -1,4 +1,4 @@
-//! From what the host and the kernel half say to what the protocol says, and back. What is too long is cut.
+//! Conversions between the types of host and kernel half and those of the protocol. Texts that are too long are cut.
 
 use gnomon_host::identity::{self, Answer, Backing, Digest, ExecEvidence};
 use gnomon_host::workload::{self, Runtime};
@@ -60,7 +60,7 @@ fn executable(executable: identity::Executable) -> Executable {
 }
 
 fn command_line(arguments: &identity::CommandLine) -> CommandLine {
-    // What goes to the other process may end in events.
+    // Command lines sent to the other process may end in events.
     let joined = identity::conceal(arguments.arguments()).join(" ");
     let text = Long::cut(&joined);
     match arguments {
@@ -82,7 +82,7 @@ fn credentials(known: identity::Credentials) -> Credentials {
 }
 
 fn container(container: &workload::Container) -> Container {
-    // As OpenTelemetry's `container.runtime.name` has them, where it has them.
+    // OpenTelemetry's names of `container.runtime.name`, where it has one.
     let runtime = match container.runtime {
         Runtime::Docker => "docker",
         Runtime::Containerd => "containerd",

@@ -2,7 +2,7 @@
 //!
 //! **The trade-off**: syslog acknowledges nothing. So each batch has a connection of its own: gnomon ends its side and waits
 //! for the receiver to end its own, which those that read to the end do. A receiver that does not within
-//! [`CLOSE_TIMEOUT`] is believed all the same. There is no UDP: it loses messages without anybody noticing.
+//! [`CLOSE_TIMEOUT`] is believed all the same. UDP is not supported: it loses messages silently.
 
 mod format;
 

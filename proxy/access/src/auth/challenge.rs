@@ -1,4 +1,4 @@
-//! The answer to whoever is not let in (RFC 6750 3, RFC 9728 5.1): what is wrong, and where a token can be had.
+//! The answer to a caller that is not authenticated (RFC 6750 3, RFC 9728 5.1): the fault, and where to get a token.
 
 use http::{HeaderValue, StatusCode};
 use smol_str::SmolStr;
@@ -11,19 +11,19 @@ use super::bearer::BearerError;
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// There is no credential.
+    /// No credential was sent.
     #[error("this server asks for a token")]
     Missing,
-    /// There is no client certificate, where nothing else is accepted.
+    /// No client certificate was sent, and nothing else is accepted.
     #[error("this server asks for a client certificate")]
     NoCertificate,
-    /// The client certificate is of nobody who is known here.
+    /// The client certificate belongs to no known client.
     #[error("the client certificate belongs to no client that is known here")]
     UnknownCertificate,
     /// Several `Authorization` headers, another scheme, strange characters, too long.
     #[error("the Authorization header cannot be read: one `Bearer` token is expected")]
     Unreadable,
-    /// Not a token of anybody who is trusted here.
+    /// Not a token of a trusted issuer.
     #[error("the token is not known here")]
     Unknown,
     /// No JWT, or one that cannot be read unambiguously.
@@ -32,7 +32,7 @@ pub enum Rejection {
     /// `none`, a symmetric algorithm, or one that is not configured.
     #[error("the token is signed with an algorithm that is not accepted")]
     Algorithm,
-    /// Of another kind: an ID token's sibling, a log-out token.
+    /// A token of another kind: an ID token, a logout token.
     #[error("the token is not an access token")]
     Kind,
     /// Signed by a key that the issuer does not have.
@@ -41,7 +41,7 @@ pub enum Rejection {
     /// The signature is wrong.
     #[error("the token's signature is wrong")]
     Signature,
-    /// Of another issuer.
+    /// Issued by an untrusted issuer.
     #[error("the token's issuer is not trusted here")]
     Issuer,
     /// For another server (RFC 8707).
@@ -56,7 +56,7 @@ pub enum Rejection {
     /// Bound to a key or certificate that was not shown.
     #[error("the token is bound to a key that was not shown")]
     Binding,
-    /// More groups, scopes or the like than are looked at.
+    /// More groups, scopes or the like than are kept.
     #[error("the token has more groups or scopes than can be judged")]
     TooMany,
     /// The token was not granted for this.

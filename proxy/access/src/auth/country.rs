@@ -12,13 +12,13 @@ pub const MAX_DATABASE: u64 = 256 << 20;
 /// An error in a country database.
 #[derive(Debug, Error)]
 pub enum CountriesError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Io(#[from] std::io::Error),
-    /// It is larger than [`MAX_DATABASE`].
+    /// The file is larger than [`MAX_DATABASE`].
     #[error("is larger than {MAX_DATABASE} bytes")]
     TooLarge,
-    /// It is not a database of this kind.
+    /// Not a database of this kind.
     #[error("is not a MaxMind DB: {0}")]
     Format(#[from] maxminddb::MaxMindDbError),
 }

@@ -1,5 +1,5 @@
-//! The little that authentication asks of the network. Whoever has sockets implements it: with verified TLS, a time limit, no
-//! redirects to other hosts, and a bound on what is read.
+//! The HTTP interface that authentication needs. Implementers verify TLS, set a time limit, follow no redirects to other hosts, and bound
+//! the bytes read.
 
 use bytes::Bytes;
 use http::HeaderValue;

@@ -248,7 +248,7 @@ impl Authenticator {
         let (facts, trusted_for) = self.facts(token, now).await?;
         let bound_to = facts.bound_to.clone();
         let caller = Arc::new(self.caller(facts, peer)?);
-        // RFC 8705 3: whoever stole the token has not the certificate.
+        // RFC 8705 3: a thief of the token does not have the certificate.
         if bound_to.is_some() && bound_to.as_ref() != caller.device.as_ref().map(|device| &device.sha256) {
             return Err(Rejection::Binding);
         }

@@ -1,5 +1,5 @@
-//! `auth` as it is written: one block or a list of them, each with its `mode`. Checked here, so that everything later takes it
-//! as given. Secrets are references; whoever holds the configuration fetches them.
+//! The `auth` section of the configuration: one block or a list of them, each with its `mode`. Checked here, so that later code can rely on
+//! it. Secrets are references; the configuration's owner fetches them.
 
 use super::{
     AuthConfig, Mode,
@@ -115,7 +115,7 @@ impl AuthSource {
     /// Reads an `auth` of its own file; a larger configuration embeds the type.
     ///
     /// # Errors
-    /// What is not YAML, not a known key, or of the wrong type, with its place.
+    /// If the text is not YAML, or has an unknown key or a wrong type, with its place.
     pub fn parse(text: &str, file: &str) -> Result<Self, PolicyError> {
         serde_saphyr::from_str(text).map_err(|error| unread(file, &error))
     }
@@ -247,7 +247,7 @@ impl Block {
             let hash = match sha256(&source.sha256.value).ok().and_then(|text| unhex(&text)) {
                 Some(hash) => hash,
                 None => {
-                    // It is not quoted: it may be the token.
+                    // The value is not quoted: it may be the token.
                     report.at::<()>(source.sha256.referenced, "this is not a token's SHA-256: 64 hexadecimal digits");
                     continue;
                 }

@@ -1,5 +1,5 @@
 //! Service tokens: for agents without a person. They are random, 256 bits, so a plain SHA-256 is all that has to be kept of
-//! them, and nobody who reads the configuration can use it.
+//! them, and a reader of the configuration cannot use it.
 
 use super::bearer::{Token, hash};
 use crate::{AuthMethod, Names};
@@ -66,7 +66,7 @@ pub struct ServiceToken {
     pub expires: Option<SystemTime>,
 }
 
-/// All of them.
+/// All service tokens.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceTokens(pub(crate) Vec<ServiceToken>);
 

@@ -1,4 +1,4 @@
-//! Entries as written to entries as judged. Every mistake is told at its place, with what to do.
+//! Compiles entries as written. Every error has its place, and what to do.
 
 use super::{
     Entry, LineRef,

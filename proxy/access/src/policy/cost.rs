@@ -184,7 +184,7 @@ impl Walk {
         for part in [&each.accu_init, &each.loop_cond, &each.result] {
             self.expression(part, Loop::Inside)?;
         }
-        // `filter` collects its elements with a `+` of its own; any other is somebody's.
+        // `filter` collects its elements with a `+` of its own; any other is the author's.
         let collects = |node: &Expression| match &node.expr {
             Expr::Call(call) if call.func_name == "_+_" => match &call.args[..] {
                 [accu, list] => {

@@ -32,7 +32,7 @@ impl fmt::Display for Problem {
 pub struct PolicyError(pub(crate) Vec<Problem>);
 
 impl PolicyError {
-    /// Each mistake; there is at least one.
+    /// All errors; there is at least one.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.0

@@ -1,8 +1,8 @@
 //! Access policy: entries that allow and deny; nothing is allowed unless an entry says so.
 //!
-//! **Deny wins over allow; a fact that is missing never makes an `allow` match and always makes a `deny` match.** Whoever
-//! hides a fact (no client certificate, a token without groups) so never gets further than whoever tells it. The price is
-//! that a `deny` hits callers of whom its fact is simply not known; `gnomon policy explain` says so.
+//! **Deny wins over allow; a fact that is missing never makes an `allow` match and always makes a `deny` match.** A caller that
+//! hides a fact (no client certificate, a token without groups) so never gets further than one that shows it. The price is
+//! that a `deny` hits callers whose fact is simply not known; `gnomon policy explain` says so.
 //!
 //! Judging is pure: no I/O, no clock, nothing remembered.
 
@@ -39,9 +39,9 @@ pub const MAX_POLICY_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Decision {
-    /// It is allowed, by the first entry that does.
+    /// Allowed, by the first entry that does.
     Allow(Permit),
-    /// It is not.
+    /// Denied.
     Deny {
         /// The entry that denies it; none where none allows it.
         line: Option<LineRef>,
@@ -68,7 +68,7 @@ impl Decision {
 #[derive(Debug)]
 struct Entry {
     line: LineRef,
-    /// All of it, as one line of YAML.
+    /// The whole policy, as one line of YAML.
     whole: Box<str>,
     effect: Effect,
     what: What,
@@ -220,8 +220,8 @@ impl Policy {
         }
     }
 
-    /// The servers that entries name without a pattern, each with its entry: a name that no server has is a mistake that
-    /// only whoever knows the servers can find.
+    /// The servers that entries name without a pattern, each with its entry: a name that no server has is a mistake
+    /// that shows only when compared with the registered servers.
     pub fn named_servers(&self) -> impl Iterator<Item = (String, &LineRef)> {
         self.entries.iter().flat_map(|entry| {
             let globs = entry.what.servers.iter().flatten();

@@ -3,11 +3,11 @@
 /// A truth value of three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Truth {
-    /// It does not hold.
+    /// The part does not hold.
     False,
     /// The fact is missing: never enough for an `allow`, always enough for a `deny`.
     Missing,
-    /// It holds.
+    /// The part holds.
     True,
 }
 

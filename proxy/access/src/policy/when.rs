@@ -71,7 +71,7 @@ impl When {
         match self.program.execute(&context) {
             Ok(Value::Bool(holds)) => (Truth::of(holds), None),
             Ok(other) => (Truth::Missing, Some(format!("it gives {}, not true or false", other.type_of()))),
-            // The error may quote arguments, which are nobody's business.
+            // The error may quote arguments, which must not be logged.
             Err(error) => (Truth::Missing, Some(kind_of(&error).to_owned())),
         }
     }

@@ -1,4 +1,4 @@
-//! The part of an entry that says of whom it speaks: conditions on facts about the caller.
+//! The `who` part of an entry: conditions on facts about the caller.
 
 use super::truth::Truth;
 use crate::{Caller, Device, Names, Process, glob::Glob};

@@ -21,15 +21,15 @@ pub(crate) struct Measure {
     total: u64,
     /// How deep it nests on one value.
     height: usize,
-    /// How many regular expressions it has.
+    /// The number of regular expressions.
     patterns: u64,
 }
 
 impl Measure {
-    /// None where it refers to what is elsewhere.
+    /// None if the schema has a reference to another document.
     ///
     /// # Errors
-    /// It costs more than its bound; in words for an operator.
+    /// If it costs more than its bound; in words for an operator.
     pub fn of(schema: &Value) -> Result<Option<Self>, SmolStr> {
         let graph = Graph::of(schema);
         if graph.nodes > MAX_NODES {
@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// All that there is, whatever the value.
+    /// All subschemas, for any value.
     fn whole(&mut self, schema: &'a Value, depth: usize) -> Result<Unfolded, SmolStr> {
         Self::too_deep(depth)?;
         let key: *const Value = schema;

@@ -10,7 +10,7 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// How many there are: what holds one up does not hold up all.
+/// The number of threads: one slow check does not hold up all.
 const WORKERS: usize = 2;
 /// Most checks that wait.
 const QUEUE: usize = 64;
@@ -47,7 +47,7 @@ fn start(number: usize, work: Arc<Mutex<Receiver<Work>>>) -> std::io::Result<()>
     thread::Builder::new().name(format!("schema-{number}")).stack_size(STACK).spawn(run).map(drop)
 }
 
-/// Does this on one of the threads. Nothing is done any more for whoever has gone.
+/// Runs `work` on one of the threads. Cancelled if the caller has gone before it begins.
 pub(super) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
     let (done, result) = oneshot::channel();
     let work: Work = Box::new(move || {

@@ -8,8 +8,8 @@ pub const MAX_PROPERTY: usize = 300;
 
 /// Writes `text` and `tags` as a JSDoc comment with a line's indentation; nothing if both are empty.
 ///
-/// It ends where this says and nowhere else: the two characters that end a comment are taken apart after everything else was done,
-/// and characters that make text look other than it is (controls, changes of direction, invisible ones) are left out.
+/// The comment cannot end early: the two characters that end a comment are separated after all other changes, and characters that make text
+/// look other than it is (controls, changes of direction, invisible ones) are left out.
 pub fn write(out: &mut String, indent: usize, text: &str, tags: &[String], most: usize) {
     let mut lines: Vec<String> = cut(text, most).lines().map(shown).filter(|line| !line.is_empty()).collect();
     lines.extend(tags.iter().map(|tag| shown(&cut(tag, most))));

@@ -41,7 +41,7 @@ pub fn declare(name: &str, description: &str, input: &Value, output: Option<&Val
     comment::write(&mut text, 1, description, &[], comment::MAX_DESCRIPTION);
     text.push_str("  ");
     text.push_str(&key(name));
-    // Nothing has to be passed where nothing is required.
+    // The argument is optional if no property is required.
     let optional = if input["required"].as_array().is_some_and(|required| !required.is_empty()) { "" } else { "?" };
     text.push_str(": (input");
     text.push_str(optional);

@@ -4,10 +4,10 @@ use serde_json::{Map, Value};
 
 use super::types::{key, literal};
 
-/// Bytes after which no more properties are told; `…` stands for them.
+/// Bytes after which no more properties are shown; `…` stands for them.
 const ENOUGH: usize = 240;
 
-/// Values of an enumeration that are told.
+/// Most values of an enumeration that are shown.
 const MOST_VALUES: usize = 6;
 
 /// `name({required: type, optional?: type})`, what is required first. What is deeper than a property of a property is `object`.

@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 20;
 /// Alternatives of one union, members of one tuple or intersection.
 const MAX_MEMBERS: usize = 200;
 
-/// Properties that are told in the order in which their server has them.
+/// Most properties that are shown in their server's order.
 const FEW: usize = 40;
 
 /// A schema with what it may refer to.
@@ -45,7 +45,7 @@ impl<'a> Schema<'a> {
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
             let start = out.len();
             self.reference(out, reference, indent, depth);
-            // What stands beside a reference holds as well, since 2019-09.
+            // Keywords beside a reference apply as well, since 2019-09.
             self.beside(out, start, schema, indent, depth);
             return;
         }
@@ -91,8 +91,8 @@ impl<'a> Schema<'a> {
         self.object(out, schema, indent, depth);
     }
 
-    /// In parentheses, as a member of a union or intersection may be one itself. Of a member that only says which properties of
-    /// `parent` are required nothing is told.
+    /// In parentheses, as a member of a union or intersection may be one itself. A member that only says which properties of `parent` are
+    /// required is not shown.
     fn grouped(&mut self, out: &mut String, member: &'a Value, parent: &'a Map<String, Value>, indent: usize, depth: usize) {
         let start = out.len();
         match required(member, parent) {
@@ -157,7 +157,7 @@ impl<'a> Schema<'a> {
         let none = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object);
         let patterns = schema.get("patternProperties").and_then(Value::as_object).filter(|patterns| !patterns.is_empty());
-        // Of several patterns, or beside other types, a type could not say which holds where.
+        // With several patterns, or beside other types, a type could not say which applies.
         let others = match (patterns, schema.get("additionalProperties")) {
             (Some(patterns), None | Some(Value::Bool(_))) if patterns.len() == 1 => patterns.values().next(),
             (Some(_), _) => None,
@@ -179,7 +179,7 @@ impl<'a> Schema<'a> {
         let margin = "  ".repeat(indent + 1);
         out.push_str("{\n");
         let own = properties.into_iter().flatten();
-        // Nobody can leave out what is required, so that comes first where not all of it may fit.
+        // Required properties cannot be left out, so they come first where not all may fit.
         let mut all: Vec<(&'a String, &'a Value)> = own.collect();
         if all.len() > FEW {
             all.sort_by_key(|(name, _)| !required.contains(&name.as_str()));

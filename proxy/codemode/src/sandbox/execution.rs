@@ -1,4 +1,4 @@
-//! One execution: frames, calls and the clock, all at the same time, in the future of whoever asked for it.
+//! One execution: frames, calls and the clock, all concurrently, in the future of its caller.
 
 use std::collections::VecDeque;
 use std::io;
@@ -98,7 +98,7 @@ async fn converse<H: Host>(
     loop {
         let (deadline, limit) = session.deadline(host.suspended());
         tokio::select! {
-            // What it said counts before the clock: this task may be late itself.
+            // Frames are read before the deadline is checked: this task may be late itself.
             biased;
             read = from.read_buf(&mut heard) => match read {
                 Ok(0) | Err(_) => return Stop::Gone,
@@ -142,7 +142,7 @@ async fn converse<H: Host>(
             }
             written = outgoing.write(&mut to), if !outgoing.frames.is_empty() => {
                 if written.is_err() {
-                    // It is gone, and how is told by the other direction.
+                    // The worker is gone; the reading side reports how.
                     outgoing = Outgoing::default();
                 }
             }
@@ -153,7 +153,7 @@ async fn converse<H: Host>(
                     session.has_spent(spent);
                     continue;
                 }
-                // It may have been suspended since.
+                // The deadline may have moved by a suspension since.
                 if session.deadline(host.suspended()).0 <= Instant::now() {
                     return Stop::Limit(limit);
                 }
@@ -261,7 +261,7 @@ async fn answer<H: Host>(
     (id, end, frame)
 }
 
-/// What is said of a name that nothing has.
+/// The error text for an unknown name.
 async fn unknown<H: Host>(host: &H, names: &Names, name: &str, suggest: Suggest) -> String {
     let shown: String = name.chars().take(crate::MAX_NAME).collect();
     if let Some(text) = host.unknown(name).await {

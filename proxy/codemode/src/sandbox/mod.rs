@@ -42,7 +42,7 @@ pub struct SandboxConfig {
     pub workers: usize,
     /// Executions that wait for a worker; more are refused.
     pub queue: usize,
-    /// How long one waits.
+    /// The most time that a queued execution waits.
     pub patience: Duration,
 }
 
@@ -117,7 +117,7 @@ impl Sandbox {
     /// Starts the zygote, so that a host that allows no sandbox is known at once.
     ///
     /// # Errors
-    /// There is no sandbox, above all where seccomp filters cannot be applied.
+    /// If there is no sandbox, above all where seccomp filters cannot be applied.
     pub async fn start(config: SandboxConfig) -> Result<Self, StartError> {
         let zygote = Zygote::start(&config).await?;
         Ok(Self {
@@ -133,7 +133,7 @@ impl Sandbox {
         })
     }
 
-    /// Which layers hold; `None` while the zygote is dead.
+    /// The layers that hold; `None` while the zygote is dead.
     pub async fn layers(&self) -> Option<Layers> {
         self.zygote.lock().await.current.as_ref().map(|zygote| zygote.layers())
     }
@@ -153,15 +153,15 @@ impl Sandbox {
     /// Runs a program to its end. Dropping the future kills the worker and drops the calls that `host` is answering.
     ///
     /// # Errors
-    /// Nothing was run: too much is running, or the sandbox is dead. What goes wrong later is an [`Outcome`].
+    /// If nothing was run: too much is running, or the sandbox is dead. Later failures are an [`Outcome`].
     pub async fn execute<H: Host>(&self, program: Program<'_>, limits: &Limits, host: &H) -> Result<Execution, ExecuteError> {
         self.perform((program, Task::Run), limits, host).await
     }
 
-    /// The same for another task than to run it.
+    /// As [`execute`](Self::execute), for another task than to run it.
     ///
     /// # Errors
-    /// As [`execute`](Self::execute).
+    /// See [`execute`](Self::execute).
     pub async fn perform<H: Host>(
         &self,
         (program, task): (Program<'_>, Task<'_>),

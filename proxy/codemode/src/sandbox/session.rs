@@ -1,4 +1,4 @@
-//! What a worker may say, and when: the protocol without its sockets.
+//! The protocol of a worker without its sockets: which messages it may send, and when.
 //!
 //! A worker that keeps to it can be slow or say nonsense in its own name. One that does not is broken into or broken, as no script
 //! reaches the code that speaks.
@@ -13,7 +13,7 @@ use crate::limits::{Limit, Limits};
 use crate::outcome::{CallEnd, Called, Line, Outcome, Violation};
 use crate::worker::LINE;
 
-/// How long after its limit a worker is killed that does not stop by itself: its native loops never ask for the time.
+/// The delay after its limit at which a worker is killed that does not stop by itself: native loops never check the time.
 const GRACE: Duration = Duration::from_millis(40);
 
 /// The protocol of one execution.
@@ -32,9 +32,9 @@ pub struct Session<'a> {
     alarm: Option<Instant>,
     /// The tools that were called, in order.
     pub called: Vec<Called>,
-    /// Whether it returned nothing.
+    /// True if it returned nothing.
     pub is_undefined: bool,
-    /// What is to be said beside its value.
+    /// A remark beside its value.
     pub remark: String,
     pub lines: Vec<Line>,
     written: usize,
@@ -201,7 +201,7 @@ impl<'a> Session<'a> {
         self.alarm
     }
 
-    /// When it must be over at the latest, as things stand, and what is told then. For so long it was `suspended`.
+    /// The current deadline, and the limit that it enforces. `suspended` is the time of suspension so far.
     pub fn deadline(&self, suspended: Duration) -> (Instant, Limit) {
         let wall = (self.begun + self.limits.wall_time + suspended, Limit::WallTime);
         match self.busy {
@@ -222,7 +222,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether it died where nothing of the script had run, but a compiler that the code may be too much for.
+    /// True if it ended while compiling, before any of the script ran: the code may be too much for the compiler.
     pub fn is_reading(&self) -> bool {
         self.reading == Reading::Now
     }

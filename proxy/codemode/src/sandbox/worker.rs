@@ -14,10 +14,10 @@ use super::sockets::when;
 use crate::zygote::{MAX_CONTROL, Report};
 use crate::{pair, sys};
 
-/// How long a zygote may take for a fork, and the kernel for a killed process: long for a machine out of breath.
+/// The timeout of a zygote's fork, and of the kernel for a killed process: long, for an overloaded machine.
 const SOON: Duration = Duration::from_secs(5);
 
-/// How long a worker that said it is done may take to end.
+/// The timeout for a worker that reported its end to exit.
 const TO_END: Duration = Duration::from_millis(200);
 
 /// The reason that there is no worker.
@@ -58,9 +58,9 @@ pub struct Process {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself, with this status.
+    /// Exited by itself, with this status.
     Exited(i32),
-    /// By this signal.
+    /// Killed by this signal.
     Killed(i32),
     /// Not known: the zygote has died too.
     Unknown,
@@ -86,9 +86,9 @@ impl Worker {
 }
 
 impl Process {
-    /// The kernel ends it whatever it is doing.
+    /// Kills it, whatever it is doing.
     pub fn kill(&self) {
-        // Where this process may not signal that user, the zygote does it when the report socket closes.
+        // If this process may not signal that user, the zygote kills it when the report socket closes.
         let _ = pidfd_send_signal(self.pidfd.as_fd(), Signal::KILL);
     }
 
@@ -99,7 +99,7 @@ impl Process {
         sys::spent(Pid::from_raw(pid).filter(|_| pid > 0)?)
     }
 
-    /// How it ended, once it has nothing more to do; it is killed if it takes longer.
+    /// Waits for the exit of a worker that has nothing more to do; it is killed after a timeout.
     pub async fn end(self) -> Ended {
         match timeout(TO_END, self.ended()).await {
             Ok(ended) => ended,

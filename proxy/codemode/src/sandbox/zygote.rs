@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::pair;
 use crate::zygote::{Greeting, MAX_CONTROL, Order};
 
-/// How long a zygote may take to confine itself: three forks and some fifty system calls.
+/// The timeout for a zygote to confine itself: three forks and some fifty system calls.
 const READY: Duration = Duration::from_secs(10);
 
 /// A zygote that was ready.
@@ -39,7 +39,7 @@ impl Zygote {
         // A zone by its rule, not by its name, so that no file is looked for.
         command.args(&config.arguments).env_clear().env("TZ", "UTC0").envs(config.environment.iter().cloned()).current_dir("/");
         command.stdin(theirs).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        // Of its own, so that ^C at a terminal does not end it before those who use it.
+        // A process group of its own, so that ^C at a terminal does not end it before its users.
         command.process_group(0);
         let process = command.spawn().map_err(StartError::Spawn)?;
         // The command keeps the socket's other end, which must be the zygote's alone for its death to be seen.

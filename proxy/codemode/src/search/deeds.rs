@@ -1,7 +1,7 @@
-//! What a tool does, and what a question wants done: read, made, changed or removed.
+//! The action that a tool performs, and that a query asks for: read, create, change or remove.
 //!
-//! Of an API's operations on a thing five or more differ in nothing else. A question that names the thing alone wants it read, most likely,
-//! and hardly ever removed. Words that nobody knows here say nothing.
+//! An API has five or more operations on a thing that differ in nothing else. A query that names the thing alone most likely asks to read
+//! it, and hardly ever to remove it. Unknown words are neutral.
 
 use super::words::words;
 
@@ -14,7 +14,7 @@ pub enum Deed {
     Remove,
 }
 
-/// What tools are called by what they do.
+/// Words in names of tools, by their action.
 const TOOLS: [(Deed, &[&str]); 4] = [
     (Deed::Remove, &["delete", "remove"]),
     (Deed::Change, &["update", "edit", "patch", "replace", "put"]),
@@ -22,7 +22,7 @@ const TOOLS: [(Deed, &[&str]); 4] = [
     (Deed::Read, &["get", "list", "search", "retrieve", "read", "query", "open", "find"]),
 ];
 
-/// What people say who want it done. All small.
+/// Words in queries, by the action they ask for. All lower case.
 const PEOPLE: [(Deed, &[&str]); 3] = [
     (Deed::Remove, &["delete", "remove", "drop", "forget", "erase", "discard", "destroy"]),
     (
@@ -41,7 +41,7 @@ const PEOPLE: [(Deed, &[&str]); 3] = [
     ),
 ];
 
-/// How a question begins that wants to know.
+/// The first words of queries that ask to read.
 const QUESTIONS: &[&str] = &[
     "which", "who", "what", "where", "when", "how", "list", "show", "find", "get", "read", "see", "look", "search", "is", "are", "did",
     "does", "any", "has", "unread",
@@ -50,14 +50,14 @@ const QUESTIONS: &[&str] = &[
 /// Words that end in `s` and are no plural.
 const SINGULAR: &[&str] = &["is", "was", "has", "does", "this", "of", "us", "its", "status"];
 
-/// How much a tool is worth more that does what is asked for, less that does something else, less again that removes unasked, and more that
-/// lists what is asked for in the plural.
+/// Factors of a tool's score: its action is the one asked for, another one, a removal not asked for, and a list where the query has a
+/// plural.
 const SAME: f32 = 1.2;
 const OTHER: f32 = 0.85;
 const REMOVES: f32 = 0.8;
 const LISTS: f32 = 1.1;
 
-/// What a tool does.
+/// The action of a tool.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Doing {
     deed: Option<Deed>,
@@ -65,7 +65,7 @@ pub struct Doing {
 }
 
 impl Doing {
-    /// Told by its name and the first sentence about it.
+    /// Derived from its name and the first sentence of its description.
     pub fn of(name: &str, summary: &str) -> Self {
         let first = words(summary).next();
         let parts: Vec<String> = words(name).collect();
@@ -76,7 +76,7 @@ impl Doing {
     }
 }
 
-/// What a question wants done.
+/// The action that a query asks for.
 #[derive(Debug, Default)]
 pub struct Wish {
     deeds: Vec<Deed>,
@@ -84,7 +84,7 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// Told by its words.
+    /// Derived from its words.
     pub fn of(question: &str) -> Self {
         let question = question.to_lowercase();
         let said: Vec<&str> = question.split(|c: char| !c.is_ascii_lowercase()).filter(|word| !word.is_empty()).collect();
@@ -99,7 +99,7 @@ impl Wish {
         Self { deeds, several }
     }
 
-    /// How much a tool's score is worth.
+    /// The factor of a tool's score.
     pub fn worth(&self, tool: Doing) -> f32 {
         let Some(deed) = tool.deed else { return 1.0 };
         let mut worth = if self.deeds.contains(&deed) { SAME } else { OTHER };

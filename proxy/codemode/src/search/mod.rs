@@ -68,7 +68,7 @@ pub struct Entry<'a> {
 /// A tool that was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Hit {
-    /// Which, in the order in which they were given.
+    /// The index of the entry, in the order in which they were given.
     pub entry: usize,
     /// How well it fits; only to compare within one search.
     pub score: f32,
@@ -99,7 +99,7 @@ struct Indexed {
     length: f32,
     /// How rare the words of its name are, together.
     name: f32,
-    /// What it does.
+    /// The tool's action.
     doing: Doing,
 }
 
@@ -206,7 +206,7 @@ impl Index {
     }
 }
 
-/// How much a word says that so many of all entries have.
+/// The weight of a word that `having` of `all` entries contain.
 fn rarity(all: usize, having: usize) -> f32 {
     let (all, having) = (all as f32, having as f32);
     ((all - having + 0.5) / (having + 0.5)).ln_1p()

@@ -33,7 +33,7 @@ pub struct Outbox {
     pub made: u32,
     written: usize,
     pub truncated: bool,
-    /// The bound that ended the program, whatever it caught.
+    /// The limit that ended the program, even if it caught the error.
     pub ended: Option<Limit>,
     channel: Option<Channel>,
 }
@@ -86,7 +86,7 @@ impl Outbox {
             1 => Severity::Warn,
             _ => Severity::Error,
         };
-        // Whoever does not hear it will not hear the end either, which is told there.
+        // A parent that cannot be reached is noticed at the end.
         let _ = self.send(&FromWorker::Log { severity, text: &text });
     }
 }
@@ -110,12 +110,12 @@ impl Bindings {
     /// Runs the prelude. Milliseconds are counted from `begun`.
     ///
     /// # Errors
-    /// It does not run, which is a bug.
+    /// If the prelude fails, which is a bug.
     pub fn make(ctx: &Ctx<'_>, outbox: &Rc<RefCell<Outbox>>, begun: Instant) -> Result<Self, rquickjs::Error> {
         super::web::furnish(ctx)?;
         let calls = Rc::clone(outbox);
         let ask = Function::new(ctx.clone(), move |ctx: Ctx<'_>, mut name: String, arguments: String| {
-            // No tool has so long a name, nor one with such an end: it is asked for all the same, as whoever keeps books is to know.
+            // No tool has so long a name, nor one with such an end: the call is sent all the same, so that the host records it.
             if name.len() > MAX_NAME {
                 name.truncate(name.floor_char_boundary(MAX_NAME - '…'.len_utf8()));
                 name.push('…');

@@ -1,4 +1,4 @@
-//! How long the script has computed.
+//! The processor time of the script.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// busy host makes no endless loop of a short one. Asked by the engine's interrupt handler.
 #[derive(Debug)]
 pub struct Clock {
-    /// The processor time at which it is over.
+    /// The processor time at which its limit is reached.
     end: Cell<Duration>,
     over: Cell<bool>,
 }
@@ -25,7 +25,7 @@ impl Clock {
         self.over.set(false);
     }
 
-    /// Whether the time is over; stays so.
+    /// True once the limit is reached.
     pub fn is_over(&self) -> bool {
         let over = self.over.get() || spent() >= self.end.get();
         self.over.set(over);
@@ -33,7 +33,7 @@ impl Clock {
     }
 }
 
-/// What the process has taken of a processor so far.
+/// The processor time of the process so far.
 fn spent() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())

@@ -5,8 +5,8 @@
 //! at once. Bounds are checked between jobs as well as by the engine's interrupt handler, which native loops do not ask; those are
 //! the parent's to kill.
 //!
-//! A program is over when its function has ended and so has what it began: a call that nobody awaited is made and waited for
-//! before anything is said of the result, which may hold what came of it.
+//! A program ends when its function has ended and so have its calls: a call that is not awaited is sent and waited for before the result is
+//! reported, which may hold its value.
 
 use std::cell::RefCell;
 use std::io;
@@ -43,7 +43,7 @@ type Intrinsics = (
     intrinsic::Promise,
 );
 
-/// How long the zygote's own engine may live: its clock is started anew in each worker.
+/// The lifetime of the zygote's own engine: its clock is restarted in each worker.
 const UNUSED: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The longest wait for timers that a program left behind: those that end a race are longer.
@@ -160,7 +160,7 @@ impl Engine {
             if self.clock.is_over() {
                 return Ok(Ended::Thrown(String::new()));
             }
-            // Whoever catches this has not done what they say.
+            // A script may catch the error of a limit; the limit holds all the same.
             if let Some(limit) = self.outbox.borrow().ended {
                 return Ok(Ended::Limit(limit));
             }

@@ -30,7 +30,7 @@ pub fn exact(json: &str) -> Option<String> {
     out.map(|out| out + json.get(copied..).unwrap_or_default())
 }
 
-/// Where a text is over that begins here.
+/// The end of the string that begins at `begin`.
 fn end_of_text(bytes: &[u8], begin: usize) -> usize {
     let mut at = begin + 1;
     while let Some(byte) = bytes.get(at) {

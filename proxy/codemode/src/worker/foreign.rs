@@ -1,4 +1,4 @@
-//! What else than JavaScript comes as code: models send arguments within arguments, Python, or what they were asked.
+//! Recognises code that is not JavaScript: models send arguments within arguments, Python, or their prompt.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ pub fn unwrapped(code: &str) -> Cow<'_, str> {
     inner.map_or(Cow::Borrowed(code), Cow::Owned)
 }
 
-/// Whether it looks like Python: lines that begin something with a colon, and imports without quotes.
+/// True if it looks like Python: lines that begin a block with a colon, and imports without quotes.
 pub fn is_python(code: &str) -> bool {
     code.lines().map(str::trim).any(|line| {
         let begins = ["def ", "async def ", "for ", "if ", "elif ", "else:", "while ", "with ", "try:", "except", "class "];
@@ -25,13 +25,13 @@ pub fn is_python(code: &str) -> bool {
     })
 }
 
-/// Whether it is a call as some models write it for a machine to read: an object between tags.
+/// True if it is a tool call in a model's own markup: an object between tags.
 pub fn is_tagged(code: &str) -> bool {
     let code = code.trim_start();
     code.starts_with('<') && code.contains("\"name\"") && !code.contains("=>")
 }
 
-/// Whether it looks like what a person would say: words, and nothing that calls or assigns.
+/// True if it looks like prose: words, and nothing that calls or assigns.
 pub fn is_prose(code: &str) -> bool {
     let keywords = ["const", "let", "var", "return", "await", "async", "function", "import", "export", "throw", "new"];
     let mut words = code.split_whitespace();

@@ -1,6 +1,6 @@
-//! What models write, made into one function: fences taken off, types stripped, the usual shapes accepted.
+//! Turns the code that models write into one function: fences taken off, types stripped, the usual shapes accepted.
 //!
-//! It parses hostile text with a compiler that does not count how deeply it calls itself, so it belongs inside the worker: there,
+//! It parses hostile text with a compiler whose recursion is unbounded, so it belongs inside the worker: there,
 //! code that nests too deeply ends a process that had run nothing yet. It does not judge what the code does.
 
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub enum Unreadable {
         /// The column, from one, in characters.
         column: usize,
     },
-    /// It wants a module.
+    /// The code imports or exports a module.
     #[error(
         "modules cannot be imported or exported here: `codemode` is there without, so leave import and export out and send the async arrow function \
          alone; write what else is needed yourself"
@@ -52,7 +52,7 @@ pub enum Unreadable {
     /// Python.
     #[error("this is Python, and what runs here is JavaScript: async () => {{ const a = await codemode.<name>({{…}}); return a }}")]
     Python,
-    /// A call that nobody reads.
+    /// A call written as data.
     #[error("this is a call as data, which does nothing here: send JavaScript, as async () => codemode.<name>({{argument: value}})")]
     Tagged,
     /// Prose.
@@ -71,16 +71,16 @@ pub fn expression(code: &str) -> Option<&str> {
 
 /// An expression whose value is an async function that does what the code says.
 ///
-/// An arrow function or expression is called or awaited by whoever calls this; of several statements the last one, if it is an
-/// expression, is the result; a last function that nobody calls is called; `export default X` is `X`.
+/// An arrow function or expression is called or awaited by the caller; of several statements the last one, if it is an expression, is the
+/// result; a last function that is never called is called; `export default X` is `X`.
 ///
 /// # Errors
-/// It cannot be read.
+/// If the code cannot be parsed.
 pub fn normalise(code: &str) -> Result<String, Unreadable> {
     program(code).map(|program| program.text)
 }
 
-/// As [`normalise`], with the original position of each piece.
+/// See [`normalise`]; with the original position of each piece.
 pub fn program(code: &str) -> Result<Placed, Unreadable> {
     let bare = unfenced(code);
     let within = |inner: &str| {
@@ -118,7 +118,7 @@ fn read(code: &str) -> Result<Placed, Unreadable> {
     let plain = &plain;
     let allocator = Allocator::default();
     let parsed = Parser::new(&allocator, plain, SourceType::mjs()).with_options(options()).parse();
-    // What came out of the code generator parses, or we do not know what it is.
+    // The code generator's output must parse, or its meaning is unknown.
     if !parsed.diagnostics.is_empty() || parsed.panicked {
         return Err(Unreadable::Unclear);
     }
@@ -228,7 +228,7 @@ fn shape(code: &str, program: &Program<'_>) -> Result<Placed, Unreadable> {
     let mut result: Option<Last<'_>> = None;
     let mut earlier: Vec<(&str, Span)> = Vec::new();
     for statement in &program.body {
-        // Nothing at all, `export { main }`, and the `export {}` that stripping leaves.
+        // Empty statements, `export { main }`, and the `export {}` that stripping leaves.
         if matches!(statement, Statement::EmptyStatement(_) | Statement::ExportNamedDeclaration(_)) {
             continue;
         }
@@ -274,7 +274,7 @@ fn shape(code: &str, program: &Program<'_>) -> Result<Placed, Unreadable> {
             other => body.statement(other.span()),
         }
     }
-    // What calls nothing does nothing that anybody could miss.
+    // An earlier function without calls of tools has no effect that could be missed.
     let is_lost = |(name, at): &(&str, Span)| {
         let text = code.get(at.start as usize..at.end as usize).unwrap_or_default();
         code.matches(name).count() == 1 && text.contains("codemode")

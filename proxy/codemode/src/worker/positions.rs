@@ -1,4 +1,4 @@
-//! Where each piece of a program stood in what the model wrote: errors are told with the model's own lines.
+//! Maps positions in a program to the model's own code, for the lines of errors.
 
 /// A line and a column, from one; columns in characters, as far as everything is ASCII.
 pub type Spot = (usize, usize);

@@ -1,4 +1,4 @@
-//! What a model is told of an error: the engine's words, where it was in what the model wrote, and what to do next.
+//! Error texts for a model: the engine's words, the position in the model's own code, and what to do next.
 
 use super::positions::Positions;
 use crate::frame::MAX_MESSAGE;
@@ -10,7 +10,7 @@ const TOO_DEEP: &str = "RangeError: Maximum call stack size exceeded";
 /// Characters of a line of code that are shown.
 const MOST_OF_A_LINE: usize = 120;
 
-/// What models expect to be there and is not, with what is there in its place.
+/// Names that models expect and that do not exist here, with their replacements.
 const OUTSIDE: [(&str, &str); 33] = [
     ("fetch", NETWORK),
     ("XMLHttpRequest", NETWORK),
@@ -99,7 +99,7 @@ fn placed(frame: &str, positions: &Positions) -> Option<(String, usize)> {
     Some((format!("{before}script:{line}:{column}{rest}"), line))
 }
 
-/// What to do about an error, by what the engine says of it.
+/// Advice on an error, by the engine's text.
 fn hint(error: &str, code: &str) -> Option<String> {
     let (name, message) = error.split_once(": ")?;
     match name {
@@ -138,7 +138,7 @@ fn hint(error: &str, code: &str) -> Option<String> {
     }
 }
 
-/// Where a name stands alone, what is before it and after.
+/// The occurrences of a name as a whole word, with the text before it and after.
 fn standing<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
     let in_name = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
     code.match_indices(name).filter(|_| !name.is_empty()).filter_map(move |(at, _)| {
@@ -151,7 +151,7 @@ fn assigns(after: &str) -> bool {
     after.starts_with('=') && !after.starts_with("==") && !after.starts_with("=>")
 }
 
-/// Whether something is called with this name and a value, as Python does.
+/// True if this name is called with a value, as Python does.
 fn has_keyword(code: &str, name: &str) -> bool {
     standing(code, name).any(|(before, after)| before.ends_with(['(', ',']) && assigns(after))
 }
@@ -173,7 +173,7 @@ fn is_assigned(code: &str, name: &str) -> bool {
     standing(code, name).any(|(before, after)| !before.ends_with('.') && assigns(after))
 }
 
-/// Which bound an error tells of, if it is the engine's or ours. A script that throws such an error itself says so of itself.
+/// The limit that an error names, if it is the engine's or ours. A script that throws such an error blames itself.
 pub fn blamed(text: &str, limits: &Limits) -> Option<Limit> {
     if text.starts_with(TOO_DEEP) {
         return Some(Limit::Stack);

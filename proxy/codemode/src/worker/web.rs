@@ -1,5 +1,5 @@
-//! What the web's built-ins have done outside of the engine, which is slow at bytes: texts, URLs, randomness. Nothing here reaches
-//! further than the process.
+//! Parts of the web's built-ins that are done outside of the engine, which is slow at bytes: texts, URLs, randomness. Nothing here reaches
+//! outside the process.
 
 use rquickjs::{Ctx, Exception, Function, Object, TypedArray, Value};
 use serde_json::json;

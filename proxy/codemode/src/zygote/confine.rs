@@ -1,4 +1,4 @@
-//! What the zygote gives up, in this order. Each step says why it stands where it does; those that a host does not allow are
+//! The privileges that the zygote gives up, in this order. Each step says why it stands where it does; those that a host does not allow are
 //! left out and reported.
 
 use std::fs;
@@ -11,7 +11,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use crate::layers::{LayerState, Layers};
 use crate::sys::Alone;
 
-/// The user and group nobody.
+/// The user and group `nobody`.
 const NOBODY: u32 = 65534;
 
 /// The newest version of Landlock that we ask for: files, TCP, and signals and abstract sockets to the outside.
@@ -56,7 +56,7 @@ pub fn confine(alone: Alone) -> io::Result<Layers> {
 
     // After the namespaces, which need them.
     let capabilities = drop_capabilities();
-    // Nobody who is the same user reads this process's memory or descriptors. After the user namespace, whose files under /proc
+    // No other process of the same user reads this process's memory or descriptors. After the user namespace, whose files under /proc
     // would be root's otherwise.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     // Seccomp and Landlock ask for it without privileges, and it is what makes them stay.
@@ -66,7 +66,7 @@ pub fn confine(alone: Alone) -> io::Result<Layers> {
     Ok(Layers { seccomp: LayerState::Absent, landlock, capabilities, user, network, mount, process, ipc, limits: LayerState::Absent })
 }
 
-/// A user namespace in which one is nobody.
+/// A user namespace in which the process is `nobody`.
 fn own_user(alone: Alone) -> io::Result<()> {
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     // A change of user made /proc/self root's, and it has to be written.
@@ -77,7 +77,7 @@ fn own_user(alone: Alone) -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{NOBODY} {group} 1"))
 }
 
-/// Becomes nobody from root, without a way back.
+/// Switches from root to `nobody`, without a way back.
 fn become_nobody() -> io::Result<()> {
     let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
     rustix::thread::set_thread_groups(&[])?;
@@ -122,7 +122,7 @@ impl Footprint {
     /// Looks while `/proc` can be read.
     ///
     /// # Errors
-    /// It cannot, or says what we do not understand.
+    /// If /proc cannot be read, or has an unknown format.
     pub fn measure() -> io::Result<Self> {
         // size, resident, shared, text, lib, data, dt; all in pages (proc_pid_statm(5)).
         let text = fs::read_to_string("/proc/self/statm")?;
@@ -138,7 +138,7 @@ impl Footprint {
 /// Room in a worker beside the engine's heap: frames of the longest kind, the trees of the normaliser, the allocator's own.
 const BESIDE: u64 = 128 << 20;
 
-/// How much of the stack a worker may use: the normaliser calls itself once for each level that code nests.
+/// The most stack of a worker: the normaliser recurses once for each level that code nests.
 const STACK: u64 = 64 << 20;
 
 /// Puts a worker behind the proxy, and behind the zygote that looks after it.

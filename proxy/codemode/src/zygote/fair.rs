@@ -1,4 +1,4 @@
-//! Scripts that compute for long give way to those that do not.
+//! Scripts that compute for long get a lower priority.
 //!
 //! A worker begins like any process; once it has had some milliseconds of processor time, it gets the least share there is. So a caller
 //! whose scripts never end costs the others those milliseconds and little more.
@@ -7,7 +7,7 @@ use crate::sys;
 use rustix::process::{Pid, setpriority_process};
 use std::time::{Duration, Instant};
 
-/// Processor time after which a worker gives way: several times what a short script takes, also on a slow machine.
+/// Processor time after which a worker's priority is lowered: several times what a short script takes, also on a slow machine.
 const ENOUGH: Duration = Duration::from_millis(2);
 /// The lowest priority (sched(7), "nice"). Not `SCHED_IDLE`: beside scripts that never end, others of that class get next to nothing,
 /// and a short one that was unlucky would not end before its limit.
@@ -17,7 +17,7 @@ const LAST: i32 = 19;
 pub(super) struct Share {
     pid: Pid,
     began: Instant,
-    /// The next moment to look at it; never, once it gives way.
+    /// The time of the next check; never, once the priority is lowered.
     look: Option<Instant>,
 }
 
@@ -27,7 +27,7 @@ impl Share {
         Self { pid, began: now, look: Some(now + ENOUGH) }
     }
 
-    /// How long until it is to be looked at.
+    /// The time until the next check.
     pub fn due(&self, now: Instant) -> Option<Duration> {
         self.look.map(|look| look.saturating_duration_since(now))
     }
@@ -38,11 +38,11 @@ impl Share {
             return;
         }
         if sys::processor_time(self.pid).is_some_and(|taken| taken < ENOUGH) {
-            // It waits for tools, say: looked at less and less often.
+            // A worker that waits for tools is checked less and less often.
             self.look = Some(now + ENOUGH.max(now - self.began));
             return;
         }
-        // What cannot be given way to is not worse off than before.
+        // A failure is ignored: other workers are no worse off than before.
         let _ = setpriority_process(Some(self.pid), LAST);
         self.look = None;
     }

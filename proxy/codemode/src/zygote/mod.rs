@@ -31,7 +31,7 @@ use crate::worker::{self, Engine};
 use confine::Footprint;
 use fair::Share;
 
-/// Workers that a zygote has at the same time, whatever it is asked for.
+/// Most workers of a zygote at the same time.
 pub(crate) const MAX_WORKERS: usize = 288;
 
 /// Longest message on the control socket, in bytes.
@@ -78,11 +78,11 @@ pub fn run() -> ExitCode {
     rehearse(|_, _| false)
 }
 
-/// As [`run`], for tests of what a worker gone bad can do.
+/// As [`run`], for tests of a compromised worker.
 #[doc(hidden)]
 pub fn rehearse(rehearsal: Rehearsal) -> ExitCode {
     let Ok((alone, control)) = take_control() else { return ExitCode::FAILURE };
-    // Nobody reads what a panic would print, and a worker may not print it.
+    // A panic's message is not read, and a worker may not print it.
     std::panic::set_hook(Box::new(|_| {}));
     match prepare(alone) {
         Ok(Prepared::Zygote(ready)) => match greet(&control, &Greeting::Ready(ready.layers)) {
@@ -94,7 +94,7 @@ pub fn rehearse(rehearsal: Rehearsal) -> ExitCode {
             hold(zygote)
         }
         Err(error) => {
-            // If nobody is left to tell, nobody waits.
+            // If the parent is gone, it does not wait for this.
             let _ = greet(&control, &Greeting::Failed(error.to_string()));
             ExitCode::FAILURE
         }
@@ -134,7 +134,7 @@ fn prepare(alone: Alone) -> io::Result<Prepared> {
     // With the engine in it, and while /proc can be read.
     let footprint = Footprint::measure()?;
     let mut layers = confine::confine(alone)?;
-    // A process namespace holds the children of whoever asked for it, not itself.
+    // A process namespace holds the children of its creator, not the creator itself.
     if layers.process == LayerState::Enforced
         && let Forked::Parent(zygote) = alone.fork()?
     {

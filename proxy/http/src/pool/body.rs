@@ -1,5 +1,5 @@
-//! Bodies on their way to and from an upstream. Each holds what the request takes of its connection, as a request is over
-//! once both its bodies are.
+//! Request and response bodies of an upstream's connection. Each holds the request's claim on its connection, as a request has ended once
+//! both its bodies have.
 
 use std::pin::Pin;
 use std::sync::Arc;

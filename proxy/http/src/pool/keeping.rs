@@ -1,4 +1,4 @@
-//! Whether a server keeps connections that carry nothing, as far as that was seen (HTTP/1.1).
+//! Whether a server keeps idle connections open, as far as that was seen (HTTP/1.1).
 //!
 //! Some servers close a connection right after an answer and do not say so in it. A client that opens a connection for each request
 //! never meets that end, and what it asks must not go over a connection that is just about to: it may have been carried out, so
@@ -13,7 +13,7 @@ use crate::ending::Asks;
 const SHOWS: Duration = Duration::from_millis(20);
 /// A server that closes connections that were idle for less is one that closes: who keeps them does so for seconds.
 const SOON: Duration = Duration::from_secs(1);
-/// How long that is remembered: it may be another server there by then.
+/// How long that is remembered: another server may be there after that.
 const REMEMBERED: Duration = Duration::from_secs(180);
 
 /// The behaviour of a server as seen so far.
@@ -22,7 +22,7 @@ pub(crate) enum Keeping {
     #[default]
     Unknown,
     Keeps,
-    /// It closed a connection, at that time.
+    /// The server closed a connection, at that time.
     Closes(Instant),
 }
 
@@ -41,12 +41,12 @@ impl Keeping {
         }
     }
 
-    /// Whether connections that carried a request may carry one that asks so.
+    /// Whether connections that carried a request may carry this one.
     pub(crate) fn allows(&self, asks: Asks) -> bool {
         asks == Asks::Again || matches!(self, Self::Keeps)
     }
 
-    /// Whether it is worth knowing while there is no connection.
+    /// True if it is worth remembering while there is no connection.
     pub(crate) fn is_to_be_remembered(&self) -> bool {
         matches!(self, Self::Closes(when) if when.elapsed() < REMEMBERED)
     }

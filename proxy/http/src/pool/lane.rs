@@ -68,7 +68,7 @@ struct Resting<B: RequestBody> {
 struct Multiplexed<B: RequestBody> {
     number: u64,
     send: http2::SendRequest<Outgoing<B>>,
-    /// Requests under way.
+    /// Requests in progress.
     streams: usize,
     /// The most that its windows and its server allow; 1 until the server has said so, or had time to.
     most: usize,
@@ -191,18 +191,18 @@ impl<B: RequestBody> Lane<B> {
         Some(Carrier::multiplexed(one.send.clone(), one.number, self, inner, used))
     }
 
-    /// Hands what is there to those who wait.
+    /// Hands free connections to waiting requests.
     fn serve(self: &Arc<Self>, state: &mut LaneState<B>, inner: &Arc<Inner<B>>, rest: &mut Rest) {
         loop {
             while state.waiting.front().is_some_and(Waiting::is_closed) {
                 state.waiting.pop_front();
             }
             let Some(asks) = state.waiting.front().map(|waiting| waiting.asks) else { return };
-            // Behind one that this server's connections are not for, others wait for the dials that are under way.
+            // Behind a request that may not use this server's connections, others wait for the dials in progress.
             let Some(carrier) = self.ready(state, inner, rest, asks) else { break };
             let Some(waiting) = state.waiting.pop_front() else { break };
             if let Err(Ok(carrier)) = waiting.tell.send(Ok(carrier)) {
-                // It went away meanwhile. What is dropped here must not come back to this lane, which is locked.
+                // The waiting request was cancelled meanwhile. Dropping the carrier here must not return it to this lane, which is locked.
                 carrier.give_back_to(|returned| self.take_back(state, returned, rest));
             }
         }
@@ -237,7 +237,7 @@ impl<B: RequestBody> Lane<B> {
         }
     }
 
-    /// A request is over, and its connection free for another.
+    /// Returns a connection whose request has ended.
     pub(crate) fn returned(self: &Arc<Self>, inner: &Arc<Inner<B>>, returned: connection::Returned<B>) {
         let mut rest = Rest::default();
         let mut surplus = None;
@@ -295,7 +295,7 @@ impl<B: RequestBody> Lane<B> {
         {
             let mut state = self.state();
             if let Some(one) = state.shared.iter_mut().find(|one| one.number == number) {
-                // A server that takes none for now is asked all the same, as nobody says when it will.
+                // A server that allows no streams for now is used all the same, as it does not announce when it will.
                 (one.settled, one.most) = (true, most.max(1));
                 state.expected = most.max(1);
             }
@@ -316,7 +316,7 @@ impl<B: RequestBody> Lane<B> {
         }
     }
 
-    /// A connection is over: nothing goes over it any more.
+    /// Removes a connection that was closed.
     pub(crate) fn ended(self: &Arc<Self>, inner: &Arc<Inner<B>>, number: Option<u64>) {
         let mut rest = Rest::default();
         {

@@ -8,8 +8,8 @@
 //! allow, and further ones go over another connection. How many connections there are, of which principal, is the
 //! [`UpstreamBudget`]'s to say: idle ones are closed where others need their places.
 //!
-//! The trade-off: hyper-util's client was pooled with before. It has one HTTP/2 connection for each destination, whatever
-//! it holds up, and nobody outside can have its idle connections closed.
+//! The trade-off: hyper-util's client was pooled with before. It has one HTTP/2 connection for each destination, whatever it holds up, and
+//! its idle connections cannot be closed from outside.
 
 mod body;
 mod keeping;
@@ -107,7 +107,7 @@ impl<B: RequestBody> Pools<B> {
         Self { inner }
     }
 
-    /// How many connections to upstreams there may be, of these pools and all that share their budget.
+    /// The bound on connections to upstreams, of these pools and all that share their budget.
     #[must_use]
     pub fn most_connections(&self) -> usize {
         self.inner.budget().counts().most
@@ -199,8 +199,7 @@ impl<B: RequestBody> Pools<B> {
         }
     }
 
-    /// As [`negotiate`](Self::negotiate), over a connection that is open already. It is kept for the
-    /// first request either way.
+    /// As [`negotiate`](Self::negotiate), over a connection that is open already. The connection is kept for the first request either way.
     ///
     /// # Errors
     /// [`SendError::Tls`].
@@ -266,7 +265,7 @@ impl<B: RequestBody> Inner<B> {
         }
     }
 
-    /// Closes what is idle too long, and forgets lanes without connections.
+    /// Closes connections that are idle too long, and forgets lanes without connections.
     fn sweep(&self) {
         let Some(since) = Instant::now().checked_sub(self.options.idle_timeout) else { return };
         let (mut closed, mut remembered) = (0, 0);
@@ -274,7 +273,7 @@ impl<B: RequestBody> Inner<B> {
             let mut lanes = shard.write();
             lanes.retain(|_, lane| {
                 closed += lane.close_idle(since);
-                // Whoever is about to use it has it from here.
+                // A lane about to be used is referenced from here.
                 if Arc::strong_count(lane) > 1 || !lane.is_empty() {
                     return true;
                 }

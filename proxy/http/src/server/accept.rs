@@ -7,11 +7,10 @@ use tokio::{
     time::sleep,
 };
 
-/// How many connections may wait in the kernel to be accepted, which bounds it further (`net.core.somaxconn`). Who finds no room there
-/// tries again after a second or more.
+/// The listen backlog; the kernel bounds it further (`net.core.somaxconn`). A client that finds it full retries after a second or more.
 const BACKLOG: u32 = 1024;
 
-/// How long nothing is accepted after an error: those that come of want (descriptors, memory) would come again at once.
+/// The pause after an error of accept: exhaustion (descriptors, memory) would fail again at once.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Opens a listener.
@@ -37,7 +36,7 @@ pub trait Admission: Send + Sync {
     /// Closes a connection that gets no seat.
     fn turn_away(&self, stream: TcpStream, peer: SocketAddr, why: Refused);
 
-    /// None can be accepted: gives back what can be spared.
+    /// Called when no connection can be accepted: frees what can be spared.
     fn make_room(&self, error: &io::Error);
 }
 
@@ -48,7 +47,7 @@ pub enum Accepting<S> {
     Seated(TcpStream, SocketAddr, S),
     /// The connection was turned away, or none could be accepted and room was made.
     Nobody,
-    /// Whoever opened the listener has ended it (shutdown(2)).
+    /// The listener was shut down by its owner (shutdown(2)).
     Over,
 }
 

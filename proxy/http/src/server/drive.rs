@@ -1,4 +1,4 @@
-//! Waiting that costs a busy connection next to nothing: for the end of it, and for the stop of whoever serves it.
+//! Cheap waiting for the end of a connection, and for its server's stop.
 //!
 //! A connection is polled several times for each request. Asking a shared channel each time whether all is to stop would take a lock
 //! that all connections share.
@@ -13,13 +13,13 @@ use tokio::sync::watch;
 /// The reason that waiting ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The connection is over.
+    /// The connection ended.
     Connection,
     /// The connection is to stop.
     Stopping,
 }
 
-/// Drives a connection until it is over or `stop` says so. A sender that is gone says so too.
+/// Drives a connection until it ends or `stop` is true. A dropped sender counts as true.
 pub async fn until_stopped<C: Future>(mut connection: Pin<&mut C>, stop: &mut watch::Receiver<bool>) -> Ended {
     let glance = stop.clone();
     let mut stopping = pin!(stop.wait_for(|stopping| *stopping));
@@ -37,7 +37,7 @@ pub async fn until_stopped<C: Future>(mut connection: Pin<&mut C>, stop: &mut wa
     .await
 }
 
-/// Which task was told to something that wakes it: being told twice is what costs.
+/// The waker that was registered last: registering twice is what costs.
 #[derive(Debug, Default)]
 pub(super) struct Registered(Option<Waker>);
 

@@ -39,7 +39,7 @@ impl Alarm {
         self.registered.now(context);
         match sleep.as_mut().poll(context) {
             Poll::Ready(()) if Instant::now() < deadline => {
-                // It rang while it was looked at; the next look sets it anew.
+                // The timer fired while it was polled; the next poll sets it anew.
                 context.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -1,11 +1,11 @@
-//! One bounded way to serve HTTP, for whatever of ours listens: the explicit proxy, what is redirected to it, portals, metrics.
+//! One bounded way to serve HTTP, for all of our listeners: the explicit proxy, redirected connections, portals, metrics.
 //!
 //! A connection goes through the same stages wherever it comes in: **accept**, **seat** (so many in all, so many for each address;
 //! a silent one gives its seat up, and until its first request's head is whole each is), **serve** (a head has its time), **drain** once it is to end, **cut off** what is left after the
 //! deadline, **join** it. Each stage is a piece of its own, as their users differ in the middle: the proxy asks whose a connection is
 //! before it serves it, a portal places it on a thread. [`Plain`] is all of them in a row, for who needs nothing between.
 //!
-//! Numbers (limits, times) are the users'. What they count in metrics they count where they turn somebody away
+//! Numbers (limits, times) are the users'. Their metrics are counted where they turn a client away
 //! ([`Admission::turn_away`]).
 
 mod accept;

@@ -19,18 +19,18 @@ use tokio::{
     sync::watch,
 };
 
-/// A listener that answers whoever connects, over HTTP/1 without TLS: for what operators look at, not for what agents call.
+/// A listener that answers any client, over HTTP/1 without TLS: for operators' endpoints, not for agents.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
-    /// The name of what it serves, for the log.
+    /// The name of the endpoint, for the log.
     pub name: &'static str,
     /// Most connections at a time; one address other than the host's own leaves a quarter of them to others.
     pub connections: usize,
-    /// How long a request's head may take, idle time before it included.
+    /// The timeout of a request's head, idle time before it included.
     pub head: Duration,
-    /// How long a client may take nothing of its answer.
+    /// The timeout of a client that does not read its answer.
     pub unread: Duration,
-    /// How long answers that are under way may take once it is to end.
+    /// The time that answers in progress get to finish at shutdown.
     pub drain: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The seat of a connection, which it gives up to others while it says nothing: while no request of its is under way.
+//! The seat of a connection, which it gives up to others while it is silent: while no request of its is in progress.
 
 use super::drive::{Ended, until_stopped};
 use gnomon_shares::Seat;
@@ -32,8 +32,8 @@ pub struct Seated {
 }
 
 impl Seated {
-    /// With this one. `grace`: how long it may take to end once others need the seat, if it has asked for something before. Over
-    /// HTTP/1 none is needed, over HTTP/2 a client is told first.
+    /// Wraps a seat. `grace`: the time that a connection which has sent a request gets to end once others need the seat. None is needed
+    /// over HTTP/1; an HTTP/2 client gets a GOAWAY first.
     #[must_use]
     pub fn on(seat: Seat, grace: Duration) -> Arc<Self> {
         seat.falls_silent();
@@ -44,7 +44,7 @@ impl Seated {
         self.under_way.lock()
     }
 
-    /// A request of its begins, or what it holds its seat for otherwise.
+    /// Begins a request, or other work that keeps the seat.
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         let mut under_way = self.under_way();
@@ -54,7 +54,7 @@ impl Seated {
         UnderWay(self.clone())
     }
 
-    /// Notes that the client has said something on the way to its first request.
+    /// Notes a step of the client towards its first request.
     pub fn takes_a_step(&self) {
         let under_way = self.under_way();
         if *under_way == 0 {
@@ -63,7 +63,7 @@ impl Seated {
         drop(under_way);
     }
 
-    /// True if nothing is under way.
+    /// True if no request is in progress.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         *self.under_way() == 0
@@ -80,7 +80,7 @@ impl Seated {
         &self.seat
     }
 
-    /// Whether the connection was asked to give its seat up, for who counts those: true only once.
+    /// True, once, if the connection was asked to give its seat up: for its caller's counters.
     #[must_use]
     pub fn gave_up(&self) -> bool {
         self.seat.is_to_go() && !self.is_counted.swap(true, Ordering::Relaxed)
@@ -91,10 +91,10 @@ impl Seated {
         self.seat.is_needed().await;
     }
 
-    /// Drives a connection that was asked to finish, as others need its seat. A request may have come at that moment: it is answered.
-    /// None: nothing was under way, and the rest of the connection is to be dropped.
+    /// Drives a connection that was asked to finish, as others need its seat. A request that arrives at that moment is answered. None: no
+    /// request was in progress, and the rest of the connection is to be dropped.
     pub async fn gives_up<C: Future>(&self, mut connection: Pin<&mut C>) -> Option<C::Output> {
-        // What has come of a request is read with this.
+        // This poll reads the part of a request that has arrived.
         if let Poll::Ready(over) = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await {
             return Some(over);
         }
@@ -112,8 +112,8 @@ impl Seated {
         Some(connection.await)
     }
 
-    /// Drives a connection until it is over, until `stop` says so, or until others need its seat: it finishes then, and what was asked
-    /// is answered.
+    /// Drives a connection until it ends, until `stop` is true, or until others need its seat: then it finishes, and requests already
+    /// received are answered.
     pub async fn driven<C: Future>(&self, connection: C, stop: &mut watch::Receiver<bool>, finish: impl FnOnce(Pin<&mut C>)) {
         let mut connection = pin!(connection);
         let needed = tokio::select! {

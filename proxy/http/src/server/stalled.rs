@@ -11,7 +11,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// A connection that breaks off once its client has taken nothing of what is written to it for so long.
+/// A connection that is closed once its client has read nothing for so long.
 #[derive(Debug)]
 pub struct Stalled<T> {
     inner: T,

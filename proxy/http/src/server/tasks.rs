@@ -42,7 +42,7 @@ impl Tasks {
         .await;
     }
 
-    /// Ends those that are left, and waits until they have: what they held is dropped by then.
+    /// Aborts the remaining tasks, and joins them: what they held is dropped by then.
     pub async fn cut_off(&self) {
         loop {
             // Tasks may start others as they end.

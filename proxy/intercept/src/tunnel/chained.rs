@@ -1,4 +1,4 @@
-//! A program that asks another proxy for a tunnel: a corporate proxy, which it was told of as usual, reached because the kernel
+//! A program that asks another proxy for a tunnel: a corporate proxy, configured in it as usual, reached because the kernel
 //! redirects it or by a tunnel of ours.
 //!
 //! The other proxy is asked in the program's own words, and what it answers the program gets as it is. Once it has opened
@@ -20,7 +20,7 @@ use tokio::{
 
 /// How often a program may ask on one connection: schemes of authentication take up to three rounds.
 const ROUNDS: usize = 8;
-/// How long it may take to ask again, as a person may be asked for a password meanwhile.
+/// The timeout of asking again, as a person may be asked for a password meanwhile.
 const ASKS_AGAIN: Duration = Duration::from_secs(300);
 /// Longest page that comes with a refusal, bytes.
 const MAX_PAGE: u64 = 1 << 20;
@@ -51,7 +51,7 @@ async fn follow(mut tunnel: Tunnel) {
             }
             Ok(Asked::Gone) | Err(_) => return tunnel.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
         };
-        // None: a rule refuses the other proxy, which passing on makes known.
+        // None: a rule refuses the other proxy, which `pass` reports.
         let Some(server) = &mut tunnel.server else { return tunnel.pass(Passage::OtherProxy).await };
         let Ok(answer) = head.ask(server).await else {
             tunnel.shared.recorder.flow(FlowOutcome::Unreachable, Vec::new());

@@ -1,4 +1,4 @@
-//! Which server a connection leads to, by all the names that are known of it.
+//! The server that a connection leads to, by all its known names.
 //!
 //! A rule that names a host counts for that host however it is asked for: by its address, by another name of it, or by the `Host` of a
 //! request without TLS. What is known is what the client says and what names that rules ask for resolve to, now; nothing is

@@ -18,12 +18,12 @@ use tokio::io::AsyncWriteExt;
 /// A fatal alert `access_denied` (RFC 8446 section 6.2) in a record of TLS 1.2's version.
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
-/// The protocol in which a client is told of a refusal.
+/// The protocol in which a refusal is sent to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Words {
     Http,
     TlsAlert,
-    /// None: it would not understand a word of ours.
+    /// None: it could not parse any answer of ours.
     None,
 }
 
@@ -65,7 +65,7 @@ impl Tunnel {
 
     /// Passes on a connection whose server is known by more than its address, if the judge lets it.
     pub(super) async fn pass_judged(self, connection: &Connection, passage: Passage) {
-        // What it says further is not read, so nobody can tell whether it rests.
+        // Its bytes are not read any more, so it is unknown whether it is idle.
         let _passes = self.asking.seat.begin();
         let outcome = FlowOutcome::of(passage);
         match connection.pass(passage, outcome.as_str()) {
@@ -80,7 +80,7 @@ impl Tunnel {
         }
     }
 
-    /// Whether a request for a tunnel may go to the other proxy that this connection leads to. If not, the client is told.
+    /// Checks whether a request for a tunnel may go to the other proxy that this connection leads to. If not, the client gets an error.
     pub(crate) async fn may_ask(self) -> Option<Self> {
         let connection = self.judged(Passage::ConnectWithin).await;
         match connection.pass(Passage::ConnectWithin, FlowOutcome::OtherProxy.as_str()) {

@@ -1,4 +1,4 @@
-//! What is said first on a connection, and by whom.
+//! The first bytes of a connection, and the side that sends them.
 
 use super::Tunnel;
 use crate::{
@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// How long a silent client is waited for before the server is asked whether it speaks first.
+/// How long a silent client is waited for before the server is checked for speaking first.
 pub(super) const CLIENT_SPEAKS: Duration = Duration::from_millis(40);
 /// Most bytes read to see what a client speaks.
 pub(super) const PEEK: usize = 80 << 10;

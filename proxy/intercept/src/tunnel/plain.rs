@@ -19,9 +19,9 @@ impl Tunnel {
     pub(super) async fn http(mut self, speaks: Speaks, toward: Toward) {
         let by_address = self.original.is_some() || self.host.parse::<std::net::IpAddr>().is_ok();
         let name = match (self.original, &self.through) {
-            // Whoever says to be a proxy can say to have reached any name.
+            // A server that claims to be a proxy can claim to have reached any name.
             (Some(original), Some(_)) => original.ip().to_string(),
-            // What it is to fetch each request names.
+            // Each request names the URL to fetch.
             _ if toward == Toward::Proxy => self.host.clone(),
             _ if by_address => self.name_in_host().await,
             _ => self.host.clone(),
@@ -29,11 +29,11 @@ impl Tunnel {
         let (mut connection, _) = self.asking.open(&self.shared.inspector, self.observe(Channel::Http));
         let _ = connection.hello(&name, self.port, &Hello::default());
         if name != self.host && self.original.is_none() {
-            // What the client asked the proxy for stays known beside the name that it says within.
+            // The name that the client asked the proxy for still counts beside the one inside.
             connection = self.under_all_names(connection, &[&self.host]).await;
         }
         if name == self.host {
-            // Nobody vouches for a name: those that the address has count as well.
+            // The name is not verified: those that the address has count as well.
             connection = self.under_all_names(connection, &[]).await;
         }
         if self.through.is_some() {
@@ -79,7 +79,7 @@ impl Tunnel {
                 }
             }
         };
-        // What did not come in time is waited for by whoever serves the request.
+        // The task that serves the request waits for the rest.
         let _ = timeout(self.shared.options.hello_timeout, read).await;
         self.seen = buffer.freeze();
         match host_in(&self.seen) {

@@ -43,12 +43,12 @@ impl Tunnel {
         let (mut connection, _) = self.asking.open(&self.shared.inspector, seen);
         let facts = Hello { sni: hello.sni.as_deref(), random: Some(&hello.random) };
         let answer = connection.hello(&self.host, self.port, &facts);
-        // What the client names in its handshake is what the server will go by, so that is where the
+        // The server goes by the name in the client's handshake, so that is where the
         // connection goes: a name on the bypass list cannot be borrowed for another server.
         let name = hello.sni.clone().unwrap_or_else(|| self.host.clone());
         let mut refused = matches!(answer, Answer::Decided(v) if v.action.interferes()) || matches!(answer, Answer::Undecidable(_));
         if hello.sni.is_some() && self.original.is_none() && name != self.host {
-            // What the client asked the proxy for stays known beside the name that it says within.
+            // The name that the client asked the proxy for still counts beside the one inside.
             connection = self.under_all_names(connection, &[&self.host]).await;
             refused |= connection.is_refused();
         }
@@ -57,14 +57,14 @@ impl Tunnel {
             connection = self.under_all_names(connection, &[]).await;
             refused |= connection.is_refused();
         }
-        // Behind another proxy nobody vouches for a name but the one that it was asked for.
+        // Behind another proxy only the name that it was asked for is certain.
         let vouched = self.through.is_none() || name == self.host;
         if vouched && (self.shared.options.bypass.matches(&name, self.port) || (connection.is_bypassed() && !refused)) {
             match connection.pass(Passage::Bypass, FlowOutcome::Bypassed.as_str()) {
                 Passed::Go(_) => return self.bypass(&connection, &name).await,
-                // Refused by its name: it is told so as others are.
+                // Refused by its name: reported as other refusals are.
                 Passed::Refuse(..) if refused => {}
-                // It may be asked for, and not pass unread.
+                // Requests may be sent there, but it may not pass unread.
                 Passed::Refuse(_, text, reports) => {
                     self.shared.recorder.flow(FlowOutcome::Refused, reports);
                     return self.refuse(Words::TlsAlert, &text).await;
@@ -87,7 +87,7 @@ impl Tunnel {
         }
         let fallback = if offered.contains(&Alpn::Http11) || offered.is_empty() { Alpn::Http11 } else { Alpn::H2 };
         let (destination, problem) = if refused {
-            // Nothing will be asked of the server, so it is not even dialled.
+            // Nothing will be sent to the server, so it is not even dialled.
             (destination.with_alpn(fallback), None)
         } else {
             let pools = &self.shared.pools;
@@ -147,7 +147,7 @@ impl Tunnel {
             shared: self.shared,
         };
         if chosen == Alpn::None {
-            // Nothing says that this is HTTP but what is said.
+            // Only the bytes themselves can show that this is HTTP.
             return within(route, stream, if refused { Far::Refused } else { Far::Unopened }, foreign).await;
         }
         let outcome = route.problem.as_ref().map_or(FlowOutcome::Intercepted, flow_outcome);
@@ -169,8 +169,8 @@ impl Tunnel {
         self.pass_judged(connection, Passage::Bypass).await;
     }
 
-    /// Whether the server, offered what the client offers, chooses a protocol that is not HTTP. Its certificate does not matter
-    /// for that: nothing is said to it, and whoever speaks to it looks for themselves.
+    /// True if the server, offered the client's ALPN protocols, chooses one that is not HTTP. Its certificate does not matter
+    /// for that: nothing is sent to it, and the connection that is used verifies it.
     async fn server_is_foreign(&mut self, destination: &Destination, offered: &[Vec<u8>]) -> bool {
         let tcp = self.server.take();
         self.heard.clear();
@@ -329,7 +329,7 @@ async fn first_byte(route: &Route, client: &mut Opened, seen: &mut BytesMut, far
     }
     match far {
         Far::Open(server) => either(client, seen, server, heard).await,
-        // A client that speaks first is told why in its own words.
+        // A client that speaks first gets the reason in its own protocol.
         Far::Refused | Far::Unopened | Far::Unreachable(_) => client.read_buf(seen).await.map(Spoke::Client),
     }
 }

@@ -10,12 +10,12 @@ pub struct Offered {
 }
 
 impl Offered {
-    /// When just these began to be offered.
+    /// The time since which these servers are offered.
     pub(crate) fn since(&self) -> Instant {
         self.since
     }
 
-    /// The one of this id.
+    /// The server with this id.
     #[must_use]
     pub fn named(&self, id: &str) -> Option<&Arc<Upstream>> {
         self.servers.iter().find(|server| server.id == id)

@@ -11,12 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long servers may take to agree to tell of changes.
+/// The timeout for servers to agree to announce changes.
 const GRANTED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Most resources that are watched at a portal, each counted for each subscription.
 const MOST: usize = 16_384;
-/// How many times those that are left one caller may watch.
+/// A caller's bound, as a multiple of the subscriptions that are left.
 const TIMES_FREE: usize = 3;
 
 /// Places for what is watched at one portal.
@@ -38,8 +38,8 @@ struct Watched {
 }
 
 impl PortalLists {
-    /// Has servers tell of changes of these resources, named as clients know them. What the caller may not read, or is not there,
-    /// is left out, and so is what its server has not agreed to within a second, and what is beyond the caller's share.
+    /// Has servers announce changes of these resources, named as clients know them. A resource that the caller may not read, or does not
+    /// exist, is left out, and so is what its server has not agreed to within a second, and what is beyond the caller's share.
     pub async fn watch(&self, caller: &Caller, resources: &[&str]) -> Watching {
         let principal = owner(caller).as_str().into();
         let (mut watched, until): (Vec<(Watched, Granting)>, _) = (Vec::new(), Instant::now() + GRANTED_WITHIN);

@@ -18,7 +18,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    /// Those of these tools.
+    /// The pages of these tools.
     pub fn of(all: &[Arc<Exposed>]) -> Self {
         let mut pages = Self::default();
         for exposed in all {

@@ -32,10 +32,10 @@ pub enum Form {
     Bytes,
 }
 
-/// A body with what the document says of it.
+/// A body with its schema and description in the document.
 pub struct Described<'d> {
     pub body: Body,
-    /// None where it is any text or bytes.
+    /// The schema; none for any text or bytes.
     pub schema: Option<&'d Value>,
     pub description: Option<&'d str>,
 }
@@ -68,7 +68,7 @@ pub fn read<'d>(document: &'d Document, value: &'d Value) -> Result<Option<Descr
         Rank::Bytes => Form::Bytes,
     };
     let named = match rank {
-        // What is no type of its own: any text, any bytes.
+        // A wildcard type: any text, any bytes.
         Rank::Text if kind.contains('*') => "text/plain",
         Rank::Json if kind.contains('*') => "application/json",
         Rank::Bytes if kind.contains('*') => "application/octet-stream",
@@ -177,7 +177,7 @@ fn pairs(members: &Map<String, Value>, styles: &[(Box<str>, Style, bool)]) -> Re
     let mut pairs = Vec::new();
     for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         let said = styles.iter().find(|(known, ..)| **known == **name).map(|(_, style, explode)| (*style, *explode));
-        // What is said of none: lists are repeated, objects are JSON (3.1.1, 4.8.15).
+        // The default: lists are repeated, objects are JSON (3.1.1, 4.8.15).
         let (style, explode) = said.unwrap_or((if value.is_object() { Style::Json } else { Style::Form }, true));
         if crate::forbidden::query(name) {
             return Err("has a member that would change what the request does");

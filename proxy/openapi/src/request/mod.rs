@@ -1,6 +1,6 @@
 //! A call's arguments as an HTTP request.
 //!
-//! What an attacker controls: every argument. Each is encoded for the place where it stands, so that it stays there: no argument
+//! An attacker controls every argument. Each is encoded for the place where it stands, so that it stays there: no argument
 //! can end its path segment, begin another query parameter or header, or name another host. Where servers are known to undo the
 //! encoding before they look (`..%2f`), the argument is refused.
 
@@ -54,7 +54,7 @@ impl Draft {
     }
 }
 
-/// What an operation's requests have in common, and what arguments fill in.
+/// The template of an operation's requests, which arguments fill in.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestForm {
     pub(crate) template: Template,

@@ -12,12 +12,12 @@ const MAX_PARTS: usize = 256;
 struct Part {
     name: String,
     kind: String,
-    /// Of a file.
+    /// The file name, of a file.
     file: Option<String>,
     content: Vec<u8>,
 }
 
-/// Why no body can be made.
+/// An error of encoding a body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Flaw {
     /// The member that it is about.
@@ -25,7 +25,7 @@ pub struct Flaw {
     pub why: &'static str,
 }
 
-/// What is said of a file that is none.
+/// The error text for a value that is not a file.
 const HOW: &str = "is a file: give its bytes in Base64, as btoa(text) or bytes.toBase64() make them, or {content, filename, contentType} with `content` in Base64";
 
 /// The type, with its boundary, and the body. `files` are the members that are files, given in Base64.

@@ -50,14 +50,14 @@ pub enum Style {
     Pipe,
     /// `name[key]=a`
     Deep,
-    /// As JSON, because the document says `content`.
+    /// JSON, because the document says `content`.
     Json,
 }
 
 /// A parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// As the server knows it.
+    /// The name in the request.
     pub name: Box<str>,
     /// The argument that it is made of.
     pub key: Box<str>,
@@ -65,7 +65,7 @@ pub struct Parameter {
     pub style: Style,
     pub explode: bool,
     pub required: bool,
-    /// Of one in a header.
+    /// The header, of a parameter in one.
     pub header: Option<HeaderName>,
 }
 
@@ -77,7 +77,7 @@ impl Parameter {
     }
 }
 
-/// A parameter with what the document says of it.
+/// A parameter with its schema and description in the document.
 pub struct Described<'d> {
     pub parameter: Parameter,
     pub schema: Option<&'d Value>,
@@ -147,7 +147,7 @@ fn one<'d>(document: &'d Document, value: &'d Value) -> Result<Option<Described<
         ParameterLocation::Path | ParameterLocation::Cookie => true,
     };
     if !allowed {
-        // Those three are named for documentation only (4.8.12.1); the others are the connection's.
+        // Parameters of these names are ignored (4.8.12.1); the others are the connection's headers.
         let ignored = ["accept", "content-type", "authorization", "user-agent"].iter().any(|known| name.eq_ignore_ascii_case(known));
         return if required && !ignored { Err(InvalidParameter::Forbidden(name.chars().take(60).collect())) } else { Ok(None) };
     }

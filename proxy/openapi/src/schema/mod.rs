@@ -1,6 +1,6 @@
 //! Schemas of a document as JSON Schema 2020-12 that stands by itself.
 //!
-//! What references lead to is put into `$defs`, the nearest first, until the room for one tool is used up; what does not fit any
+//! Referenced schemas are put into `$defs`, the nearest first, until the room for one tool is used up; one that does not fit any
 //! more takes anything. So a schema is bounded whatever the document says, circles cost nothing, and it never refuses what the
 //! document allows. Inlining would be shorter for small documents, and without end for most large ones.
 
@@ -28,9 +28,9 @@ const MAX_NAME: usize = 256;
 /// The direction in which values go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// To the server: what is `readOnly` is left out.
+    /// A request: `readOnly` properties are left out.
     Request,
-    /// From it: what is `writeOnly` is left out.
+    /// A response: `writeOnly` properties are left out.
     Response,
 }
 
@@ -144,7 +144,7 @@ impl<'d> Writer<'d> {
                 KeywordValue::Enum | KeywordValue::Bound => None,
             };
             if let Some(value) = value {
-                // Of several parts that were cut all may fit, where one was meant.
+                // Cut alternatives may all match, where exactly one should.
                 let word = if word == "oneOf" { "anyOf" } else { word };
                 written.insert(word.to_owned(), value);
             }
@@ -152,7 +152,7 @@ impl<'d> Writer<'d> {
         self.values(schema, &mut written);
         bounds(schema, &mut written);
         if !is_whole {
-            // What is not told of must not be refused.
+            // Properties that were cut must not be refused.
             written.remove("additionalProperties");
         }
         if schema.get("nullable") == Some(&Value::Bool(true)) { nullable(written) } else { Value::Object(written) }

@@ -1,4 +1,4 @@
-//! Which servers a portal offers, while it serves.
+//! The servers that a portal offers, which may change while it serves.
 //!
 //! One that is taken out is no longer shown, and nothing new reaches it, from that moment on. What is under way with it may end, for
 //! so long; then whatever the portal has open with it ends: calls, sessions, streams, the tasks that looked after it. Sessions of clients
@@ -22,7 +22,7 @@ use tokio::{
 
 /// A server that a portal is to offer.
 pub enum Registration {
-    /// The one of this id that it offers, with all that is open there.
+    /// The server of this id that it offers, with all that is open there.
     AsBefore(SmolStr),
     /// One of this id that is reached like this.
     Anew(SmolStr, Reach),
@@ -35,7 +35,7 @@ impl Parting {
     /// Waits until the portal has nothing open with them any more.
     pub async fn is_over(self) {
         if let Some(over) = self.0 {
-            // Whoever would tell is gone as well once it is over.
+            // A dropped sender counts as the end.
             let _ = over.await;
         }
     }
@@ -67,7 +67,7 @@ impl Keeping {
     }
 }
 
-/// A server of a portal that nobody has tried to reach yet.
+/// A server of a portal that was not connected to yet.
 pub(super) fn upstream(options: &PortalOptions, id: SmolStr, reach: Reach, changes: broadcast::Sender<Changed>) -> Arc<Upstream> {
     let judge = options.rules.clone().map(|rules| Judge::new(rules, &options.id, &id, &reach));
     let held = Held::new((&options.id, &id), options.prefix, judge, options.metrics.clone());
@@ -114,7 +114,7 @@ impl Portal {
     }
 
     /// Offers these servers, in this order; those that go were [withdrawn](Self::withdraw) before. One that is new is looked for in the
-    /// background: nobody waits for it.
+    /// background: no request waits for it.
     pub fn offer(&self, servers: Vec<Registration>) {
         let before = self.lists.servers();
         let registered = |server| match server {

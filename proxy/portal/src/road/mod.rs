@@ -60,7 +60,7 @@ use std::{
 
 pub(crate) use tasks::needs_tasks;
 
-/// How long a client may take to answer a question.
+/// The timeout of a client's answer to a question.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// A server's answer to a request, and how it ends.
@@ -122,7 +122,7 @@ impl Road {
         self.lists.servers()
     }
 
-    /// It is over with a server: what the portal holds open there ends.
+    /// Ends all that the portal holds open with a server.
     pub fn part_with(&self, gone: &Upstream) {
         self.parked.part_with(gone);
         self.shared.part_with(gone);
@@ -183,7 +183,7 @@ impl Road {
         }
     }
 
-    /// What a server answered, with the names by which clients know what it mentions.
+    /// The answer of a server, with the names by which clients know its entries.
     fn outward(&self, routed: &Routed, outcome: Outcome) -> Outcome {
         match (self.lists.prefix(), &outcome) {
             (Prefix::Always, Outcome::Result(result)) => {
@@ -198,13 +198,13 @@ impl Road {
         let act = self.begin(audit::RecordKind::Call, call, &request.method);
         let not_routed = match self.lists.route(&call.caller, request) {
             Err(not_routed) => not_routed,
-            // It was not there, or not allowed, when the script began; or two are called alike in scripts.
+            // It did not exist, or was not allowed, when the script began; or two have the same name in scripts.
             Ok(_) => RpcError::new(INVALID_PARAMS, format!("Unknown tool: {}", asked_for(request))).into(),
         };
         self.not_routed(call, request, act, not_routed).await
     }
 
-    /// What becomes of a request that goes nowhere.
+    /// Ends a request that leads to no server.
     async fn not_routed(&self, call: &Call, request: &Request, act: Act, NotRouted { error, line }: NotRouted) -> Outcome {
         act.names(|| asked_for(request));
         act.decided_by(line.as_deref());
@@ -305,7 +305,7 @@ impl Road {
         let _reachable = session.calls().map(|calls| calls.begin(&server.id, call.emit.clone(), self.recipient(&call.caller)));
         if server.may_have_sessions() {
             match self.legacy_in_session(call, session, (routed, act), judged).await {
-                // It turned out to be of the stateless era only.
+                // The server turned out to be of the stateless era only.
                 Err(CallError::Upstream(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)))
                     if !server.may_have_sessions() => {}
                 other => return other,
@@ -462,7 +462,7 @@ impl Road {
     }
 
     /// The same within a session, until there is a question that the client can answer. A server that asks for what the client has
-    /// not declared is told so.
+    /// not declared gets an error.
     async fn drive_on(
         &self,
         call: &Call,
@@ -477,7 +477,7 @@ impl Road {
             };
             let ours = match client.lacks(&question.method) {
                 _ if question.method == "ping" => Outcome::Result(Bytes::from_static(b"{}")),
-                // It has none for this server: there are no answers of its own in which one could begin.
+                // The client has no tasks for this server: none of its answers could have begun one.
                 None if question.method.starts_with("tasks/") && matches!(call.from, Origin::Stateless(_)) => undeclared("tasks").into(),
                 Some(lacking) => undeclared(lacking).into(),
                 None => return Ok(Driven::Asked(question, conversation)),
@@ -504,7 +504,7 @@ impl Road {
                 && let Err(error) = judged.hears(message)
             {
                 match message {
-                    // It waits for an answer that it will not get.
+                    // The server waits for an answer that it will not get.
                     Message::Request(_) => return Err(error),
                     Message::Notification(_) | Message::Response(_) => continue,
                 }
@@ -514,7 +514,7 @@ impl Road {
                 Said::Message(Message::Request(request)) => return Ok(Driven::Asked(request, conversation)),
                 Said::Message(Message::Notification(notification)) => {
                     let server = &routed.server;
-                    // Lists are the portal's: they are fetched, and whoever holds one is told as of any other change.
+                    // Lists are the portal's: they are fetched, and their listeners notified as of any other change.
                     if server.tells_of_lists(&notification.method) {
                         continue;
                     }
@@ -532,13 +532,13 @@ impl Road {
                 Said::Primed { retry } => Emission::Prime(retry),
                 Said::Interrupted { .. } => Emission::Pause,
             };
-            // Nobody listens any more: whoever drives this is dropped soon.
+            // If the receiver is gone, this task is dropped soon.
             let _ = call.emit.send(emission).await;
         }
     }
 }
 
-/// Whether a server of the stateless era answers as one that is of it no longer: it knows no call.
+/// True if a server of the stateless era answers as one that has left it: it knows no call.
 fn knows_no_call(routed: &Routed, outcome: &Outcome) -> bool {
     matches!(&*routed.method, "tools/call" | "prompts/get" | "resources/read")
         && outcome.code().is_some_and(|code| [METHOD_NOT_FOUND, UNSUPPORTED_VERSION].map(i64::from).contains(&code))

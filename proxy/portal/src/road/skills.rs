@@ -1,7 +1,7 @@
 //! Skills (SEP-2640) of all servers: one list, and each leads to its server.
 //!
-//! Their list is asked for when somebody wants it, as servers tell of no change of theirs: from all at once, each for so long. Who does not
-//! answer in time is named as missing. A skill is shown to whom policy lets read its SKILL.md.
+//! Their list is fetched on demand, as servers announce no changes of theirs: from all at once, each with a timeout. A server that does not
+//! answer in time is named as missing. A skill is shown to callers that policy lets read its SKILL.md.
 
 use super::Road;
 use bytes::Bytes;
@@ -29,21 +29,21 @@ use serde_json::{Value, json, value::RawValue};
 use smol_str::{SmolStr, ToSmolStr};
 use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
-/// How long a server may take to list its skills.
+/// The timeout for a server to list its skills.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Most pages, skills and bytes that are read of each server's.
 const PAGES: usize = 20;
 const MOST: usize = 1000;
 const MOST_BYTES: usize = 4 << 20;
-/// Most that are told of what one server's list lacks.
+/// Most reports of what one server's list lacks.
 const MOST_TOLD: usize = 20;
 
-/// What one server lists.
+/// The list of one server.
 #[derive(Default)]
 struct Listed {
     skills: Vec<Skill>,
     left_out: Vec<Value>,
-    /// How long it may be kept, milliseconds.
+    /// The time for which it may be cached, milliseconds.
     ttl: Option<u64>,
 }
 
@@ -69,7 +69,7 @@ impl Road {
     async fn skills_of_all(&self, call: &Call, request: &Request, params: &Members<'_>, act: &Act) -> Outcome {
         let servers = self.servers();
         let offering = servers.iter().filter(|server| PortalLists::offers(server, SKILLS));
-        // Of a server that is hidden as a whole nothing is asked, and nothing told.
+        // A server that is hidden as a whole is not asked, and not reported.
         let known = offering.filter_map(|server| Some((server, self.lists.gate().reach(&call.caller, &server.id)?)));
         let (mut all, mut missing, mut left_out, mut ttl) = (Vec::new(), Vec::new(), Vec::new(), u64::MAX);
         let asked: Vec<Waiting<'_, Asked<'_>>> = known
@@ -89,7 +89,7 @@ impl Road {
                 Err(_) => missing.push(json!({"server": server, "why": format!("it has not answered within {PATIENCE:?}")})),
             }
         }
-        // Who is back is listed at once.
+        // A server that is back is listed at once.
         let ttl = if missing.is_empty() && ttl != u64::MAX { ttl } else { 0 };
         let mut text = Vec::with_capacity(all.iter().map(|skill: &Skill| skill.text.len() + 1).sum::<usize>() + 256);
         text.extend_from_slice(b"{\"skills\":[");
@@ -113,7 +113,7 @@ impl Road {
         Outcome::Result(text.into())
     }
 
-    /// What one server lists, page by page, as far as the caller may read it.
+    /// The list of one server, page by page, as far as the caller may read it.
     async fn skills_of(
         &self,
         call: &Call,
@@ -164,7 +164,7 @@ impl Road {
         Ok(listed)
     }
 
-    /// What a server answered about one skill, or of a folder of one, as the caller may know it.
+    /// A server's answer about one skill, or a folder of one, in the caller's names.
     pub(super) fn of_skill(&self, call: &Call, routed: &Routed, outcome: Outcome) -> (Outcome, Option<Ending>) {
         let Outcome::Result(result) = &outcome else { return (outcome, None) };
         let shown = (self.lists.prefix() == Prefix::Always).then_some(&*routed.server.id);
@@ -223,7 +223,7 @@ fn to_server(server: Arc<Upstream>, request: &Request, params: Bytes, permit: Pe
 
 type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What comes of all of these, which go on at the same time.
+/// Awaits all of these concurrently.
 async fn all_of<T>(futures: Vec<Waiting<'_, T>>) -> Vec<T> {
     let mut futures: Vec<(Option<Waiting<'_, T>>, Option<T>)> = futures.into_iter().map(|future| (Some(future), None)).collect();
     poll_fn(|context| {

@@ -31,7 +31,7 @@ impl Road {
         let server = &routed.server;
         if server.modern().is_none() && server.may_have_sessions() {
             match self.legacy_stateless(call, client, (routed, act), judged).await {
-                // It turned out to be of the stateless era only.
+                // The server turned out to be of the stateless era only.
                 Err(CallError::Upstream(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)))
                     if !server.may_have_sessions() => {}
                 other => return other,

@@ -41,7 +41,7 @@ fn unknown(id: &str) -> RpcError {
     RpcError::new(INVALID_PARAMS, format!("Unknown task: {}", shortened(id)))
 }
 
-/// What is said to a client that asks for tasks and has not said that it knows them.
+/// The error for a client that asks for tasks and has not declared support for them.
 pub(crate) fn needs_tasks() -> RpcError {
     let text = format!("the client has not declared the extension {TASKS}, which this needs");
     RpcError::new(MISSING_CAPABILITY, text).with(json!({"requiredCapabilities": {"extensions": {TASKS: {}}}}))
@@ -78,7 +78,7 @@ impl Road {
     /// Remembers the task that a call began, if it did; the answer as its client is to get it, and the server's id, for the record.
     ///
     /// # Errors
-    /// What is answered instead, and a word for it: where its id is longer than what is kept, or the client could not follow it.
+    /// The answer in its place, and a reason: if its id is longer than is kept, or the client does not support tasks.
     pub(super) fn began(
         &self,
         call: &Call,
@@ -144,7 +144,7 @@ impl Road {
 
     /// The server of a task, for its owner, as long as they may use its tool.
     fn route_task(&self, call: &Call, request: &Request) -> Result<Routed, NotRouted> {
-        // Before anything else is told: whether there is such a task is not for clients that could not follow it.
+        // Checked first: a client without support for tasks must not learn whether there is such a task.
         match &call.from {
             Origin::Stateless(client) if declared(&client.capabilities, TASKS).is_none() => return Err(needs_tasks().into()),
             Origin::Session(_) if request.method == "tasks/update" => return Err(unknown_method(&request.method).into()),
@@ -152,7 +152,7 @@ impl Road {
         }
         let params = request.members()?;
         let id = params.text("taskId").ok_or_else(|| RpcError::new(INVALID_PARAMS, "`taskId` is missing"))?;
-        // Whoever is not the owner learns nothing of whether it is there.
+        // A caller other than the owner must not learn whether it exists.
         let unknown = || unknown(&id);
         let owner = call.task_owner();
         let of = |server: &Arc<Upstream>| {
@@ -178,7 +178,7 @@ impl Road {
     /// about no task may.
     ///
     /// # Errors
-    /// What is answered instead.
+    /// The answer in its place.
     pub(super) async fn still_owns(&self, call: &Call, routed: &Routed, session: Option<&Arc<LegacySession>>) -> Result<(), CallError> {
         let scope = session.map_or(Scope::Server, |session| session.scope());
         routed.within.set(scope);
@@ -209,7 +209,7 @@ impl Road {
 
     /// The caller's own tasks, of all servers where they have any.
     async fn list_tasks(&self, call: &Call, request: &Request, act: &Act) -> (Outcome, Ending) {
-        // Tasks come of tools: whoever may use none has none, and is told of no such method.
+        // Tasks are of tools: a caller that may use none gets the error of an unknown method.
         if !self.lists.view().all(Kind::Tool).iter().any(|tool| self.lists.shows(&call.caller, Kind::Tool, tool)) {
             let ending = Ending::because(Status::Refused, METHOD_NOT_FOUND.to_smolstr());
             return (unknown_method(&request.method).into(), ending);
@@ -218,7 +218,7 @@ impl Road {
         let servers: Vec<_> = self.servers().iter().filter(|server| server.held.tasks.has_any(&owner)).cloned().collect();
         let (mut own, mut next, mut ending) = (Vec::new(), None, Ending::of(Status::Ok));
         for server in &servers {
-            // Of a server that is theirs no more they have no tasks either.
+            // Tasks of a server that the caller may no longer use are left out.
             let Some(permit) = self.lists.gate().reach(&call.caller, &server.id) else { continue };
             let mut params = if servers.len() == 1 { request.params().cloned() } else { None };
             for _ in 0..PAGES {

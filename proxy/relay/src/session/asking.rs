@@ -59,7 +59,7 @@ impl Session {
     /// The text of a request of our own, for a server that asks in its answer, and where the client's will come.
     ///
     /// # Errors
-    /// As [`Session::ask_for`].
+    /// See [`Session::ask_for`].
     pub fn ask(&self, upstream: &Upstream, within: Scope, request: &Request) -> Result<(Bytes, oneshot::Receiver<Outcome>), rpc::RpcError> {
         let request = &self.asks_of(upstream, within, request)?;
         let (sender, answer) = oneshot::channel();
@@ -77,7 +77,7 @@ impl Session {
         Ok(self.cleaned(upstream, within, request))
     }
 
-    /// A server's question reaches nobody, and is no longer asked.
+    /// Drops a server's question, which could not be sent to the client.
     pub fn withdraw(&self, server: &SmolStr, within: Scope, id: &Id) {
         if let Some(questions) = self.questions() {
             questions.drop_of(server, within, id);
@@ -124,8 +124,7 @@ impl Session {
         }
     }
 
-    /// The client's word of how far it is with a question, for the server that asked, under that one's own token. Of anything else
-    /// nobody is told.
+    /// Passes a client's progress on a question to the server that asked, under that server's own token. Other progress is dropped.
     pub async fn progressed(&self, whose: Whose<'_>, notification: &Notification) {
         let Ok(params) = Members::of(notification.params.as_ref()) else { return };
         let known = params.get("progressToken").and_then(|token| Id::of_json(token.as_bytes()));

@@ -25,7 +25,7 @@ use std::{pin::Pin, sync::atomic::Ordering, time::Duration};
 /// How deep snippets may call each other.
 const MAX_DEPTH: u8 = 3;
 
-/// A snippet's value, or what its caller is told.
+/// A snippet's value, or the error for its caller.
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Box<Raw>, String>> + Send + 'a>>;
 
 impl Spent {
@@ -118,7 +118,7 @@ impl<C: Calls> Host<'_, C> {
         };
         match act.end(ending, outcome).await {
             Outcome::Result(_) => value,
-            // Where an answer waits for the audit, and the audit takes no more.
+            // An answer that waits for the audit fails if the audit cannot be written.
             Outcome::Error(_) => Err(format!("what came of the snippet `{name}` cannot be recorded, so it is withheld")),
         }
     }

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What may be said beside the code.
+/// The options beside the code.
 const OPTIONS: [&str; 3] = ["description", "parameters", "for"];
 
 /// Why nothing was saved, for the record and for the script.
@@ -134,7 +134,7 @@ impl<C: Calls> Host<'_, C> {
         Ok(snippet)
     }
 
-    /// Asks policy, which is told the name and whom it is for.
+    /// Checks policy, by the snippet's name and audience.
     fn may_save(&self, call: &Call, act: &Act, snippet: &Snippet) -> Result<(), Refusal> {
         let said = json!({"name": snippet.name, "for": snippet.audience.to_string()});
         act.takes(Some(&said), 0);
@@ -218,7 +218,7 @@ fn not_kept(error: ProposalError) -> Refusal {
     }
 }
 
-/// What holds of it, for the script.
+/// Its state, for the script.
 fn state(kept: &KeptSnippet) -> &'static str {
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| i64::try_from(now.as_millis()).ok());
     match kept.state_at(now_ms.unwrap_or(i64::MAX)) {

@@ -1,11 +1,11 @@
-//! Who gives a seat up first, found in logarithmic time: a flood of newcomers asks for it thousands of times a second, and whoever is
-//! seated waits behind the lock of this.
+//! The order in which seats are given up, found in logarithmic time: a flood of newcomers asks for it thousands of times a second, and
+//! seated connections wait for its lock.
 //!
-//! Silent connections stand in three lines. The **mute** have said nothing at all; the **begun** have, but no request of theirs is
-//! whole; the **resting** have asked for something before. In each line they stand by whose they are, in the order in which they fell
-//! silent. Whoever has more than half of all seats makes room first, whichever line theirs stand in: who is busy asking for one thing
-//! after the other must not have others, who are about to ask, go for it. The trade-off: a connection that rests and asks again keeps its old position until somebody looks there, so that a request
-//! costs no lock; whoever holds most is counted with those.
+//! Silent connections stand in three lines. The **mute** have sent nothing at all; the **begun** an incomplete request; the **resting**
+//! have sent a request before. Each line is sorted by owner, then by the time of falling silent. An owner with more than half of all seats
+//! makes room first, whichever line its connections stand in: a busy owner must not displace others that are about to ask. The trade-off: a
+//! connection that rests and asks again keeps its old position until it is examined, so that a request costs no lock; the owner with most
+//! is counted with those.
 
 use super::Sitter;
 use std::cmp::Reverse;
@@ -14,7 +14,7 @@ use std::sync::{Arc, atomic::Ordering::SeqCst};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a newcomer is left alone after each step that it takes, so that a flood gives it the time for the next one: what it said
+/// How long a newcomer is not evicted after each step that it takes, so that it has time for the next one in a flood: what it sent
 /// has to be read, by a task that has to have its turn.
 pub(super) const UNDISTURBED: Duration = Duration::from_millis(20);
 
@@ -26,15 +26,15 @@ pub(super) struct Order {
     mute: Line,
     begun: Line,
     resting: Line,
-    /// So many newcomers, mute or begun, make room for each other before those that rest do.
+    /// With this many newcomers, mute or begun, they make room for each other before resting ones do.
     newcomers: usize,
-    /// So many mute ones make room for each other before those do that have begun.
+    /// With this many mute ones, they make room for each other before those that have begun do.
     mutes: usize,
-    /// How many seats each has, silent or not.
+    /// The seats of each owner, silent or not.
     held: HashMap<Arc<str>, usize>,
-    /// Who has more than this makes room before others do.
+    /// An owner with more than this makes room before others do.
     half: usize,
-    /// Who has: at most one.
+    /// The owner above half, if any: at most one.
     greatest: Option<Arc<str>>,
 }
 
@@ -55,21 +55,21 @@ pub(super) enum Silence {
     Resting,
 }
 
-/// Who makes room.
+/// The connection that makes room.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// This one. It stands in no line any more.
+    /// This connection, which is in no line any more.
     Goes(Arc<Sitter>),
-    /// Somebody, but not before this moment.
+    /// A connection, but not before this moment.
     NotBefore(Instant),
-    /// All that are there are served.
+    /// None: all connections are being served.
     Nobodys,
 }
 
-/// From whom room is asked.
+/// The connections that room is asked from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Among<'a> {
-    /// Of whom most are there.
+    /// All connections, the owner with most first.
     All,
     Only(&'a str),
 }
@@ -84,7 +84,7 @@ impl Order {
         Self { next: 0, seated: HashMap::new(), mute, begun, resting, newcomers, mutes, held, half: all / 2, greatest: None }
     }
 
-    /// Somebody has sat down. The number is the seat's.
+    /// Adds a connection. Returns the number of its seat.
     pub fn sits_down(&mut self, sitter: Arc<Sitter>, whose: Arc<str>) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -120,7 +120,7 @@ impl Order {
         }
     }
 
-    /// It has become known whose it is.
+    /// Assigns a connection to a user that has become known.
     pub fn is_of(&mut self, number: u64, user: Arc<str>) {
         let stood = self.leaves_line(number);
         if let Some(seated) = self.seated.get_mut(&number) {
@@ -133,7 +133,7 @@ impl Order {
         }
     }
 
-    /// It stands in this line from now on, with this number, which only grows.
+    /// Puts a connection into this line, with a number that only grows.
     pub fn stands(&mut self, number: u64, silence: Silence, since: u64) {
         self.leaves_line(number);
         let Some(seated) = self.seated.get_mut(&number).filter(|seated| !seated.sitter.is_to_go.load(SeqCst)) else { return };
@@ -143,7 +143,7 @@ impl Order {
         self.line(silence).insert(&whose, since, Standing { number, since_when });
     }
 
-    /// It stands in none. Which it stood in.
+    /// Removes a connection from its line, and returns which it was in.
     pub fn leaves_line(&mut self, number: u64) -> Option<(Silence, u64)> {
         let seated = self.seated.get_mut(&number)?;
         seated.sitter.is_in_line.store(false, SeqCst);
@@ -153,7 +153,7 @@ impl Order {
         Some((silence, since))
     }
 
-    /// Whose turn it is to go. `now`: at which newcomers that took a step a moment ago are left alone, if at all.
+    /// The connection that leaves next. `now`: the time at which newcomers that just took a step are spared, if at all.
     pub fn turn(&mut self, among: Among<'_>, now: Option<Instant>) -> Turn {
         if let (Among::All, Some(greatest)) = (among, self.greatest.clone()) {
             match self.turn_among(Among::Only(&greatest), now) {
@@ -186,7 +186,7 @@ impl Order {
         self.seated.get(&number).map_or(Turn::Nobodys, |seated| Turn::Goes(seated.sitter.clone()))
     }
 
-    /// Each that is found at a position that it has left is put where it belongs, which its last request pays for.
+    /// The connection that rests longest. One found at an outdated position is moved to its place, which its last request pays for.
     fn rests_longest(&mut self, among: Among<'_>) -> Option<u64> {
         loop {
             let (since, first) = self.resting.first(among)?;
@@ -196,7 +196,7 @@ impl Order {
                 Some(silent) => self.stands(first.number, Silence::Resting, silent),
                 None => {
                     self.leaves_line(first.number);
-                    // It may have fallen silent before it could know that it stands in line no longer.
+                    // It may have fallen silent before it could know that it is out of line.
                     if let Some(silent) = sitter.silence() {
                         self.stands(first.number, Silence::Resting, silent);
                     }
@@ -218,7 +218,7 @@ impl Order {
 #[derive(Debug, Default)]
 struct Line {
     by: HashMap<Arc<str>, BTreeMap<u64, Standing>>,
-    /// By how many they have, and the number of the first of them. Numbers are unique.
+    /// Owners by their number of connections, and the number of the first of them. Numbers are unique.
     ranks: BTreeMap<(usize, Reverse<u64>), Arc<str>>,
     len: usize,
 }
@@ -237,7 +237,7 @@ impl Line {
         }
     }
 
-    /// Who stands longest, of whoever has most.
+    /// The connection longest in line, of the owner with most.
     fn first(&self, among: Among<'_>) -> Option<(u64, Standing)> {
         let whose = match among {
             Among::All => self.ranks.last_key_value()?.1,
@@ -301,7 +301,7 @@ mod tests {
         }
     }
 
-    /// What the order says, as whoever looks through all of them would find it.
+    /// The expected answer, by a linear search.
     fn slow(all: &BTreeMap<u64, (Silence, u64, usize)>, seated: &HashMap<u64, usize>, order: &Order) -> Option<u64> {
         let held = |whose: usize| seated.values().filter(|of| **of == whose).count();
         let greatest = (0..4).find(|whose| held(*whose) > order.half).filter(|whose| all.values().any(|one| one.2 == *whose));
@@ -344,7 +344,7 @@ mod tests {
                     let Some(entry) = all.get_mut(&number) else { continue };
                     let silence = [Silence::Begun, Silence::Resting][numbers.below(2) as usize];
                     sitters[&number].silent_since.store(since, SeqCst);
-                    // Whoever rests and asked meanwhile is not moved at once.
+                    // A resting connection that asked meanwhile is not moved at once.
                     if entry.0 != Silence::Resting {
                         order.stands(number, silence, since);
                         entry.0 = silence;

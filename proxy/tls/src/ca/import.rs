@@ -1,4 +1,4 @@
-//! An authority that somebody else made: a fleet's intermediate for this host, with its key and the certificates above it.
+//! An authority issued elsewhere: a fleet's intermediate for this host, with its key and the certificates above it.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::{
 /// The treatment of an authority that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Present {
-    /// Kept, which is an error.
+    /// The existing one is kept, which is an error.
     Keep,
     /// Replaced; clients that trust it trust the new one only if they trust its issuer.
     Replace,
@@ -19,8 +19,8 @@ pub enum Present {
 
 impl CertificateAuthority {
     /// Puts an authority into the state directory: the file `chain` has its certificate first, then those above it in order (the
-    /// root may be left out), and the file `key` its private key, both in PEM, of at most 64 KiB. What is written belongs to whom the
-    /// directory belongs to.
+    /// root may be left out), and the file `key` its private key, both in PEM, of at most 64 KiB. The files written get the directory's
+    /// owner.
     ///
     /// # Errors
     /// [`CaError`]: the pair is none, has expired or may not sign; a certificate did not issue the one before it; or there is an

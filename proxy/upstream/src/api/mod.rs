@@ -1,7 +1,7 @@
 //! An HTTP API that a document describes, as a server: its operations are tools, its calls requests.
 //!
-//! It stands where a server of the stateless era stands, so that a call of an operation takes the very road of any other: policy,
-//! schema, rules, audit come before it, and it adds what no caller may see, the credentials. It knows one base; redirections are
+//! It takes the place of a server of the stateless era, so that a call of an operation takes the very road of any other: policy,
+//! schema, rules, audit come before it, and it adds the credentials, which no caller may see. It knows one base; redirections are
 //! answers.
 
 mod credentials;
@@ -157,7 +157,7 @@ impl Api {
             }
             tokio::task::yield_now().await;
         }
-        // What is only ever refused is told of to nobody.
+        // Operations that are always refused are not listed, and so not judged.
         judged.extend(hidden);
         judged
     }

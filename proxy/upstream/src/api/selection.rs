@@ -1,4 +1,4 @@
-//! What is offered of an API: reading by default, writing as far as somebody says so.
+//! The operations of an API that are offered: reading by default, writing only where configured.
 
 use gnomon_access::{Flavour, Glob};
 use gnomon_catalogue::catalogue::Listed;
@@ -8,7 +8,7 @@ use smol_str::format_smolstr;
 /// Longest path that patterns are held against, bytes.
 const MAX_PATH: usize = 512;
 
-/// Which operations are offered, and where.
+/// The operations that are offered, and where.
 #[derive(Debug, Default)]
 pub struct Selection {
     allow: Vec<Pattern>,
@@ -39,7 +39,7 @@ impl Pattern {
 }
 
 impl Selection {
-    /// Patterns of what is listed as direct tools, and of what may be called although it writes.
+    /// Patterns of the operations listed as direct tools, and of those that may be called although they write.
     #[must_use]
     pub fn new(allow: &[String], writes: &[String]) -> Self {
         let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();

@@ -40,7 +40,7 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// Whether that was our decision, and no fault of the program's.
+    /// True if ending it was our decision, and no fault of the program's.
     pub(super) fn is_ours(self) -> bool {
         matches!(self, Self::Unused | Self::Rested)
     }
@@ -86,7 +86,7 @@ impl Activity {
         self.0.lock().1 = None;
     }
 
-    /// How long nothing was said either way.
+    /// The time without a message in either direction.
     pub(super) fn rested(&self) -> Duration {
         self.0.lock().0.elapsed()
     }
@@ -126,7 +126,7 @@ impl Instance {
             stdin,
             said: Lines::new(stdout, limits.message),
             outgoing,
-            // Only whoever uses it keeps it open.
+            // Only its users keep it open.
             pipe: Arc::downgrade(pipe),
             closed: Box::pin(pipe.ended()),
             activity: Arc::new(Activity::new()),
@@ -185,7 +185,7 @@ async fn hear(said: &mut Lines<ChildStdout>, pipe: &Weak<Pipe>, activity: &Activ
             held.take(&line).await;
         }
         drop(held);
-        // Whatever else it says: as long as it owes answers, its silence counts from here on.
+        // Any output counts: as long as it owes answers, its silence is measured from here on.
         activity.heard(pipe);
     }
     Why::Left
@@ -219,7 +219,7 @@ async fn look(pipe: &Weak<Pipe>, activity: &Activity, patience: Duration, idle: 
     let mut looks = tokio::time::interval((patience.min(idle) / LOOKS).max(Duration::from_millis(10)));
     loop {
         looks.tick().await;
-        // What was taken back it need not answer, and whoever waits for an answer may be silent.
+        // Cancelled requests need no answer, and a program that waits for an answer may be silent.
         if pipe.upgrade().is_none_or(|pipe| !pipe.owes()) {
             activity.is_even();
         }
@@ -237,7 +237,7 @@ async fn end(child: &mut Child, grace: Duration) -> Option<ExitStatus> {
     if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
         return status.ok();
     }
-    // Until it was waited for its number is nobody else's.
+    // Before it is reaped its pid is not reused.
     if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
         let _ = kill_process(pid, Signal::TERM);
     }

@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 pub struct ServerLayers {
     layers: IntGaugeVec,
     instances: IntGaugeVec,
-    /// How many programs there are of each server: one that takes the place of another is beside it for a while.
+    /// The number of programs of each server: one that replaces another runs beside it for a while.
     programs: Arc<Mutex<HashMap<SmolStr, usize>>>,
 }
 
@@ -68,7 +68,7 @@ impl ServerLayers {
 impl Drop for Shown {
     fn drop(&mut self) {
         let ServerLayers { layers, instances, .. } = &self.layers;
-        // Locked until they are gone: whoever comes meanwhile makes them anew.
+        // Locked until they are gone: a concurrent start makes them anew.
         let mut programs = self.layers.programs();
         if let Some(count) = programs.get_mut(&self.server) {
             *count -= 1;

@@ -56,7 +56,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         }
     }
 
-    /// Passes over what is left, until the end.
+    /// Discards the rest, until the end.
     pub(super) async fn drain(&mut self) {
         while let Ok(read) = self.reader.fill_buf().await {
             let read = read.len();

@@ -1,4 +1,4 @@
-//! What a program writes to standard error: it goes to the log, within bounds, and secrets do not.
+//! A program's standard error: logged, within bounds, and without secrets.
 
 use super::lines::{Line, Lines};
 use smol_str::SmolStr;
@@ -11,9 +11,9 @@ pub(super) const SHOWN: usize = 2048;
 const BURST: u32 = 200;
 /// The most lines in a second.
 const RATE: u32 = 20;
-/// How many lines may come behind the one that says why a program ended: traces of its stack, its version.
+/// The most lines that may follow the one that says why a program ended: traces of its stack, its version.
 const TRACE: u32 = 60;
-/// What stands where a secret stood.
+/// The text in place of a secret.
 const INSTEAD: &str = "[secret]";
 
 /// Turns lines into what may be seen.
@@ -29,7 +29,7 @@ impl Veil {
         Self { secrets }
     }
 
-    /// How many bytes of a line must be looked at.
+    /// The number of bytes of a line that must be read.
     pub(super) fn reach(&self) -> usize {
         SHOWN + self.secrets.first().map_or(0, String::len)
     }
@@ -57,7 +57,7 @@ impl Veil {
     }
 }
 
-/// What a program said at its end: the line that says why, as far as there is one, else the last.
+/// A program's last output: the line with the reason, if there is one, else the last.
 #[derive(Default)]
 struct LastWords {
     last: Option<String>,
@@ -68,9 +68,9 @@ struct LastWords {
 /// How clearly a line says why a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Clarity {
-    /// It has a word for errors somewhere.
+    /// The line contains a word for errors.
     Mentions,
-    /// It begins with the name of an error.
+    /// The line begins with the name of an error.
     Names,
 }
 
@@ -84,7 +84,7 @@ impl Clarity {
         if named && (first.ends_with("Error") || first.ends_with("Exception")) {
             return Some(Self::Names);
         }
-        // Where it was, not what: frames of a stack, and the line of code.
+        // Frames of a stack and the line of code say where it failed, not why.
         let is_code = line.starts_with("at ") || line.starts_with("throw ") || line.starts_with("File \"") || line.starts_with("raise ");
         (!is_code && WORDS.iter().any(|word| line.contains(word))).then_some(Self::Mentions)
     }

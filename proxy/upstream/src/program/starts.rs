@@ -1,7 +1,7 @@
-//! Whether a program is started once more, after it ended or could not be started.
+//! The decision to start a program once more, after it ended or could not be started.
 //!
-//! Whoever has it end waits before it is started for them again, and nobody else does: one session that ends its own process costs
-//! the others nothing. All of them together have a bound as well, which gnomon's own process is above: it shows what there is.
+//! An owner whose process ended waits before the next start, and no other owner does: one session that ends its own process costs the
+//! others nothing. All owners together have a bound as well, from which gnomon's own starts are exempt: they show the server's state.
 
 use crate::error::UpstreamError;
 use crate::owner::OWN;
@@ -12,16 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Whoever lives shorter is taken for one that ended at its start.
+/// A process that lives shorter counts as ended at its start.
 const STEADY: Duration = Duration::from_secs(30);
-/// So many failures in a row, and it is not started for a while.
+/// The failures in a row after which it is not started for a while.
 const MOST: u32 = 5;
-/// How long.
+/// The pause after that.
 const WHILE: Duration = Duration::from_secs(60);
 /// The wait after the second failure, which grows with the next ones.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// So many failures of all owners within [`WHILE`], and it is started for nobody for a while.
+/// After so many failures of all owners within [`WHILE`] it is started for no owner for a while.
 const MOST_OF_ALL: usize = 30;
 /// Most owners that are remembered.
 const MOST_OWNERS: usize = 1024;
@@ -33,11 +33,11 @@ pub(super) struct Starts {
     owners: HashMap<SmolStr, Pace>,
     /// The times at which processes ended at their start, of all owners.
     all: VecDeque<Instant>,
-    /// The program itself was refused, which is nobody's fault.
+    /// The program itself was refused, which is no owner's fault.
     refused: Pace,
 }
 
-/// How one owner's went.
+/// The starts of one owner.
 #[derive(Debug)]
 struct Pace {
     failed: u32,
@@ -52,7 +52,7 @@ impl Default for Pace {
 }
 
 impl Starts {
-    /// Whether it may be started for this owner now.
+    /// Fails if it may not be started for this owner now.
     pub(super) fn check(&self, owner: &str, now: Instant) -> Result<(), UpstreamError> {
         self.refused.check(now)?;
         if let Some(own) = self.owners.get(owner) {

@@ -19,24 +19,24 @@ use std::{
 /// server. Over HTTP it is half of the patience that is configured.
 const GOES_ON: Duration = Duration::from_secs(60);
 
-/// Who comes back after a longer silence was away, and not at work.
+/// A server that comes back after a longer silence was away, and not at work.
 const LONGEST_WORK: Duration = Duration::from_secs(300);
 
-/// Whether calls of a silent server are given up.
+/// Whether calls of a silent server are ended.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     /// Some were, since it was there last.
     gave_up: AtomicBool,
-    /// It was silent only because it was at work.
+    /// True if it was silent only because it was at work.
     at_work: AtomicBool,
 }
 
 impl<H: Oversight> Upstream<H> {
-    /// What comes of a call that this server owes the answer to. Once the server is known to be silent, an error, unless something
-    /// came of this very call lately.
+    /// Awaits a call's answer from this server. Once the server is known to be silent, fails, unless the call itself has shown a sign of
+    /// life lately.
     ///
     /// # Errors
-    /// Those of the call, [`UpstreamError::Frozen`] and [`UpstreamError::Removed`].
+    /// The call's errors, [`UpstreamError::Frozen`] and [`UpstreamError::Removed`].
     pub(super) async fn while_there<T, E: From<UpstreamError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let mut call = pin!(call);
         tokio::select! {
@@ -47,7 +47,7 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// Until it is known to be silent, and so is the call that this is part of.
+    /// Waits until the server is known to be silent, and so is the call that this is part of.
     async fn found_silent(&self) -> UpstreamError {
         let began = Instant::now();
         let goes_on = match &self.reach {
@@ -76,7 +76,7 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// It is there again.
+    /// Notes that the server answers again.
     pub(super) fn comes_back(&self) {
         let gave_up = self.patience.gave_up.swap(false, Ordering::Relaxed);
         let was_short = matches!(&*self.presence.borrow(), Presence::Down { since, .. } if since.elapsed() < LONGEST_WORK);

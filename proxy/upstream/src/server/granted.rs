@@ -1,4 +1,4 @@
-//! Which resources of a server somebody watches, and whether the server agreed to tell of their changes.
+//! The resources of a server that callers subscribe to, and whether the server agreed to announce their changes.
 
 use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
@@ -25,7 +25,7 @@ pub(super) struct Watched {
 pub struct Granting(watch::Receiver<Granted>);
 
 impl Granting {
-    /// Whether the server agrees, once it has said so.
+    /// Whether the server agrees, once it has answered.
     pub async fn is_granted(&mut self) -> bool {
         self.0.wait_for(|granted| *granted != Granted::Unknown).await.is_ok_and(|granted| *granted == Granted::Yes)
     }

@@ -1,7 +1,7 @@
 //! The end of a server that is registered no longer: nothing new is asked of it, what it is at may end, and then nothing of it is left.
 //!
-//! It is told what follows in two steps, as whoever registered it says when each is due. [Leaving](Upstream::leave): nobody looks whether it
-//! is there, its lists are fetched no more, and nothing that fails with it is news. [Over](Upstream::end): calls that are still under way
+//! It ends in two steps, each started by its registrar. [Leaving](Upstream::leave): its presence is no longer checked, its lists are not
+//! fetched, and its failures are not reported. [Over](Upstream::end): calls that are still in progress
 //! end with [`UpstreamError::Removed`].
 
 use super::{Upstream, own::Own};
@@ -14,16 +14,16 @@ use crate::error::UpstreamError;
 /// How far the end of a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stays {
-    /// It is registered.
+    /// Registered.
     InForce,
-    /// What is under way with it may end.
+    /// Calls in progress may finish.
     Leaving,
-    /// It is over.
+    /// Ended.
     Over,
 }
 
 impl<H: Oversight> Upstream<H> {
-    /// It is registered no longer: gnomon's own connection to it ends, and what is under way with it may end.
+    /// Deregisters it: gnomon's own connection to it ends, and calls in progress may finish.
     pub fn leave(&self) {
         self.stays.send_if_modified(|stays| {
             let news = *stays < Stays::Leaving;
@@ -34,23 +34,23 @@ impl<H: Oversight> Upstream<H> {
         });
     }
 
-    /// It is over: what is still under way ends now, and what would begin does not.
+    /// Ends it: calls in progress fail now, and new ones do not begin.
     pub fn end(&self) {
         self.stays.send_replace(Stays::Over);
         self.modern.store(None);
     }
 
-    /// Whether it is registered no longer.
+    /// True if it is deregistered.
     pub fn is_leaving(&self) -> bool {
         *self.stays.borrow() >= Stays::Leaving
     }
 
-    /// Whether it is over.
+    /// True if it has ended.
     pub fn is_over(&self) -> bool {
         *self.stays.borrow() == Stays::Over
     }
 
-    /// Waits until no call is under way with it any more, for so long at most.
+    /// Waits until no call with it is in progress, with a timeout.
     pub async fn at_rest(&self, patience: Duration) {
         let places = self.under_way.places();
         let rest = async {
@@ -75,7 +75,7 @@ impl<H: Oversight> Upstream<H> {
     }
 
     async fn reaches(&self, stage: Stays) {
-        // The sender is this server's own: it is not gone while somebody waits.
+        // The sender is this server's own: it outlives this wait.
         let _ = self.stays.subscribe().wait_for(|stays| *stays >= stage).await;
     }
 

@@ -1,4 +1,4 @@
-//! Whether one server is there, and what it says meanwhile.
+//! Checks whether one server answers, and takes its messages meanwhile.
 //!
 //! Looking and listening go on beside each other: a server that takes its time over a list, or over being listened to, is still
 //! looked at, and one that falls silent is known as such within [`LOOK`] and [`LOOK_PATIENCE`].
@@ -34,16 +34,16 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 const LOOK: Duration = Duration::from_secs(12);
 /// How often the lists of a server are fetched that does not say when they change.
 const REFRESH: Duration = Duration::from_secs(120);
-/// How long after fetching lists that have changed they are fetched again, however often the server says so in between.
+/// The least interval between fetches of lists that have changed, however often the server announces changes.
 const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
 
 /// The stream on which a server announces changes.
 pub(super) enum Watching {
     Session(Listening),
     Subscription(Conversation),
-    /// A subscription on a shared line, where what is told stands among the rest.
+    /// A subscription on a shared line, where announcements come among other messages.
     Line(Conversation, mpsc::Receiver<Message>),
-    /// It does not announce any.
+    /// The server does not announce changes.
     Not,
 }
 
@@ -111,14 +111,14 @@ impl<H: Oversight> Upstream<H> {
             if let Err(why) = probe(own).await {
                 return why;
             }
-            // Whoever took it for gone was wrong.
+            // It had been taken for gone by mistake.
             if !self.presence.borrow().is_up() {
                 self.here(self.present(own));
             }
         }
     }
 
-    /// Hears what it says and fetches its lists, until it does not answer.
+    /// Receives its messages and fetches its lists, until it does not answer.
     async fn listen_to(&self, own: &Own) -> UpstreamError {
         let mut watched = self.watched.all();
         let mut watching = self.listen(own, &watched).await;
@@ -239,7 +239,7 @@ impl<H: Oversight> Upstream<H> {
     }
 }
 
-/// Whether it is still there, still knows us, and is of the era that it was of.
+/// Fails if the server is gone, has forgotten us, or is of another era than before.
 async fn probe(own: &Own) -> Result<(), UpstreamError> {
     let (method, is_modern) = match own {
         Own::Legacy(session) if session.is_closed() => return Err(UpstreamError::Aborted),
@@ -248,15 +248,15 @@ async fn probe(own: &Own) -> Result<(), UpstreamError> {
         Own::Modern(..) => ("server/discover", true),
     };
     match own.ask(method, None, LOOK_PATIENCE).await {
-        // It could say what it is, and no longer can: it is another now.
+        // It supported discovery, and no longer does: another server took its place.
         Ok(Outcome::Error(_)) | Err(UpstreamError::Rpc(_) | UpstreamError::Status(400 | 404..=406)) if is_modern => {
             Err(UpstreamError::SessionGone)
         }
         // Any other answer at all shows that it is there.
         Ok(_) | Err(UpstreamError::Rpc(_)) => Ok(()),
-        // Who does one thing at a time answers when that is done; who hangs is found by its silence.
+        // A server that does one thing at a time answers after that; one that hangs is found by its silence.
         Err(UpstreamError::Timeout(_)) if own.shared_line().is_some_and(|line| line.is_busy()) => Ok(()),
-        // It was connected to.
+        // The connection was accepted.
         Err(UpstreamError::Timeout(patience)) => Err(UpstreamError::Frozen(patience)),
         Err(error) => Err(error),
     }

@@ -68,13 +68,13 @@ impl Own {
         tokio::time::timeout(patience, answered).await.map_err(|_| UpstreamError::Timeout(patience))?
     }
 
-    /// Answers what the server asks.
+    /// Answers the server's request.
     pub async fn respond(&self, id: &Id, outcome: &Outcome) -> Result<(), UpstreamError> {
         match self {
             Self::Legacy(session) => session.respond(id, outcome).await,
             Self::Modern(peer, _) => match peer.shared_line() {
                 Some(line) => line.respond(id, outcome).await,
-                // It asks on a stream, where nothing can be answered.
+                // The question came on a stream, which cannot carry an answer.
                 None => Ok(()),
             },
         }

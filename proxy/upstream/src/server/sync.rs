@@ -28,17 +28,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long it may take to answer while it is looked whether it is there.
+/// The timeout of a check whether it answers.
 pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(5);
-/// How long fetching one page may take.
+/// The timeout of fetching one page.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
-/// How long it may take to fetch the pages of a list after the first.
+/// The timeout of fetching all pages of a list after the first.
 const PAGES_PATIENCE: Duration = Duration::from_secs(20);
-/// How long it may take until a server that says nothing is known as one that is not there.
+/// The time within which a silent server is known to be down.
 const KNOWN_WITHIN: Duration = Duration::from_secs(15);
-/// How long it may take until a server has said what it is.
+/// The timeout of a server's `initialize` or discovery.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
-/// How long to wait before a server that is gone is tried again, at first and at most.
+/// The delay before a server that is gone is tried again, at first and at most.
 const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(5));
 
 /// A change of a server's offer.
@@ -82,10 +82,10 @@ impl<H: Oversight> Upstream<H> {
                         () = self.leaving() => return self.leaves(own).await,
                     };
                     self.modern.store(None);
-                    // It may only have been restarted: then it is back before anybody notices.
+                    // It may only have been restarted: then it is back before a client notices.
                     let restarted = matches!(why, UpstreamError::SessionGone | UpstreamError::Aborted);
                     if !restarted {
-                        // Known before it is told that the session is over: it may not listen.
+                        // Known before the session is ended, which the server may not accept.
                         self.gone(why);
                     }
                     if let Own::Legacy(session) = &own {
@@ -105,7 +105,7 @@ impl<H: Oversight> Upstream<H> {
     }
 
     pub(super) fn tell(&self, change: Change) {
-        // Nobody needs to listen.
+        // There may be no receiver.
         let _ = self.changes.send((self.id.clone(), change));
     }
 
@@ -145,7 +145,7 @@ impl<H: Oversight> Upstream<H> {
                 | UpstreamError::Moved { .. }
                 | UpstreamError::NotStarted(_)),
             ) => return Err(error),
-            // Whatever else a server says to a method that it does not know: it is of the other era.
+            // Any other error for a method that it does not know: it is of the other era.
             Err(_) => Own::Legacy(self.reach.legacy(client, Owner::OWN).await?),
         })
     }
@@ -185,7 +185,7 @@ impl<H: Oversight> Upstream<H> {
     /// Fetches lists that the server says have changed.
     pub(super) async fn fetch_changed(&self, own: &Own, changed: Vec<Kind>) -> Result<(), UpstreamError> {
         for kind in changed {
-            // Clients are told even where nothing changed: the server says so, and may mean what lists do not show.
+            // Clients are notified even if nothing changed: the server announced a change, maybe of what lists do not show.
             if self.fetch(own, kind).await? == Fetched::Same {
                 self.tell(Change::List(kind));
             }
@@ -193,7 +193,7 @@ impl<H: Oversight> Upstream<H> {
         Ok(())
     }
 
-    /// Takes what the server says by itself; lists that it says have changed are added to `due`.
+    /// Handles the server's own messages; lists that it announces as changed are added to `due`.
     pub(super) async fn heard(
         &self,
         own: &Own,
@@ -276,7 +276,7 @@ impl<H: Oversight> Upstream<H> {
                     return Ok(Fetched::Same);
                 }
             }
-            // What else stands in pages counts as well: it is held until they are judged.
+            // Other members of pages count as well: they are held until they are judged.
             if cursor.is_none() || pages.len() >= MAX_PAGES || entries >= MAX_ENTRIES || bytes >= kind.most_bytes() {
                 break;
             }

@@ -1,19 +1,19 @@
-//! How many calls may be under way with a server, and whose they are.
+//! The bound on calls in progress with a server, shared by its callers.
 //!
 //! Each takes what all callers of the server share: a connection, a place on the line to a program, or a part of what an API is asked
-//! at a time. A call that its server takes its time over cannot be taken back, so nobody has more than three quarters, and whoever
-//! finds no place has the next one before anybody with an eighth has another.
+//! at a time. A slow call cannot be taken back, so no caller has more than three quarters, and one that finds no place has the next one
+//! before a caller with an eighth has another.
 
 use super::Upstream;
 use crate::{api::IN_FLIGHT, error::UpstreamError, heard, oversight::Oversight, pipe::MOST_WAITING, reach::Reach};
 use gnomon_shares::{Bounds, Turns};
 use std::time::Duration;
 
-/// Most calls that are under way with a server over HTTP, where there are connections for as many.
+/// Most calls in progress with a server over HTTP, where there are connections for as many.
 const MOST: usize = 4096;
-/// How many times the places that are left one caller may have.
+/// A caller's bound, as a multiple of the places that are left.
 const TIMES_FREE: usize = 3;
-/// How long a call waits for a place. An API is asked little at a time, and each takes a moment.
+/// The timeout of waiting for a place. An API gets few requests at a time, and each takes a moment.
 const WAITS: Duration = Duration::from_secs(1);
 const WAITS_FOR_API: Duration = Duration::from_secs(120);
 
@@ -21,7 +21,7 @@ const WAITS_FOR_API: Duration = Duration::from_secs(120);
 pub(super) fn at(reach: &Reach) -> Turns {
     let of = |all, patience| Turns::of(Bounds { all, each: all, times_free: TIMES_FREE }, MOST, patience);
     match reach {
-        // What is left of a line is for questions' answers, and for whether it is there.
+        // The rest of a line is for answers to questions, and for health checks.
         Reach::Program(_) => of(MOST_WAITING - MOST_WAITING / 8, WAITS),
         Reach::Api(_) => of(IN_FLIGHT, WAITS_FOR_API),
         // Connections are shared by all servers: half of them at most is one's.
@@ -30,11 +30,11 @@ pub(super) fn at(reach: &Reach) -> Turns {
 }
 
 impl<H: Oversight> Upstream<H> {
-    /// What comes of a call of this caller, within its share of those that may be under way.
+    /// Awaits a call of this caller, within its share of those that may be in progress.
     ///
     /// # Errors
-    /// Those of the call, [`UpstreamError::Busy`], [`UpstreamError::Frozen`] where the server turns out to be that meanwhile, and
-    /// [`UpstreamError::Removed`] once it is over with the server.
+    /// The call's errors, [`UpstreamError::Busy`], [`UpstreamError::Frozen`] if the server freezes meanwhile, and
+    /// [`UpstreamError::Removed`] once the server has ended.
     pub async fn serve<T, E: From<UpstreamError>>(&self, owner: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         if self.is_over() {
             return Err(UpstreamError::Removed.into());

@@ -182,3 +182,10 @@ fn a_file_may_hold_several_rules() {
     let set = RuleSet::compile(&[source("r.yml", &format!("{}---\n{}", one('0'), one('1')))]).unwrap();
     assert_eq!(set.rules().iter().map(|rule| rule.line).collect::<Vec<_>>(), [1, 6]);
 }
+
+#[test]
+fn an_unquoted_colon_among_the_false_positives_of_a_rule_is_no_reason_to_refuse_it() {
+    let rest = "detection: {sel: {server.port: 443}, condition: sel}\nfalsepositives:\n  - plain\n  - Backups: of the night\n  - 7\n";
+    let set = RuleSet::compile(&[source("r.yml", &format!("{HEAD}{rest}"))]).unwrap();
+    assert_eq!(set.rules()[0].false_positives, ["plain", "Backups: of the night", "7"]);
+}

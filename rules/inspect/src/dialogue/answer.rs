@@ -28,7 +28,7 @@ pub(super) struct Withheld {
     pub call: Call,
 }
 
-/// The limits of what is kept of an answer's message.
+/// The capture limits of an answer's message.
 pub(crate) fn limits() -> Limits {
     Limits { arguments: ArgumentCapture::Off, ..Limits::default() }
 }
@@ -92,7 +92,7 @@ impl Dialogue {
         }
     }
 
-    /// The answer shows what the exchange as such is, which is reported at once.
+    /// Reports at once what the answer shows the exchange as such to be.
     pub(crate) fn answer_shows(&mut self, signature: Signature) {
         let Some(index) = self.calls.iter().position(|c| c.subject == Subject::Exchange) else { return };
         let mut call = self.calls.remove(index);
@@ -278,7 +278,7 @@ impl Dialogue {
         }
     }
 
-    /// Judges what waits for the answer by what is known now: no more will come.
+    /// Judges the calls that wait for the answer by the evidence so far: no more will come.
     pub(crate) fn judge_waiting(&mut self) -> Option<Box<Refusal>> {
         let mut calls = std::mem::take(&mut self.calls);
         let mut refused = None;
@@ -326,7 +326,7 @@ fn read_result(call: &mut Call, message: &Message) {
     // Clients make of a text, or of a number, what they like.
     if result.is_error_given.is_present() && result.is_error.is_none() {
         seen.set_unreadable(Field::ErrorType);
-        // What the HTTP status said stands beside it.
+        // An error type from the HTTP status stays beside it.
         seen.set_partial(Field::ErrorType);
     }
     if result.error_code_given.is_present() && result.error_code.is_none() {

@@ -1,4 +1,4 @@
-//! One call on its way: what was seen of it, how far rules are decided, and what it waits for.
+//! One call in progress: its observation, the standing of its rules, and what it waits for.
 
 use crate::said;
 use crate::sighting::{Findings, MessageFinding};
@@ -86,7 +86,7 @@ impl Call {
     }
 }
 
-/// Writes what a request message says into the observation.
+/// Writes the facts of a request message into the observation.
 pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message: &Message) {
     let counted = count(message, findings);
     let method = message.method.as_ref();
@@ -111,7 +111,7 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
             _ => None,
         });
         seen.set_some(Field::McpProtocolVersion, version);
-        // What the message says stands above what the session began with.
+        // The client's name in the message takes precedence over that of `initialize`.
         seen.set_some(Field::McpClientName, message.client_name.clone().or_else(|| message.meta.client_name.clone()));
         seen.set_some(Field::McpClientVersion, message.client_version.clone().or_else(|| message.meta.client_version.clone()));
     }
@@ -126,7 +126,7 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
         }
     }
     if message.arguments_truncated.is_cut() {
-        // What was read is dropped as well: a rule must not conclude from a part that it was all.
+        // The partial text is dropped as well: a rule must not take a part for the whole.
         seen.clear(Field::ToolArguments);
         seen.set_unreadable(Field::ToolArguments);
         seen.set_family_unreadable(Family::Argument);
@@ -134,7 +134,7 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
     }
 }
 
-/// Writes down what a message names. By position, or in another type than a string, it names what its server makes of it.
+/// Sets the name in a message. A name by position, or of another type than a string, is up to the server's interpretation.
 fn set_named(seen: &mut Observation, field: Field, message: &Message, (name, odd): (&Option<SmolStr>, Presence)) {
     if message.params == ParamsShape::Array {
         seen.set_unreadable(field);

@@ -113,7 +113,7 @@ pub(crate) enum Ahead {
     Open,
     /// An interfering rule waits for it.
     Waits,
-    /// It is refused: the message is read only to answer well.
+    /// The request is refused: the message is read only to answer with its id.
     Decided(Verdict),
 }
 
@@ -140,7 +140,7 @@ pub(crate) enum Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refused {
     No,
-    /// It must not pass, and its client was not told yet.
+    /// The request must not pass, and the refusal was not sent to its client yet.
     Due(Verdict),
     /// Its client was told, and the calls concerned are reported.
     Told(Verdict),
@@ -193,7 +193,7 @@ impl Dialogue {
         Self::open(connection, Opened { rules, base, progress, findings, endpoint, mismatches, wants, unread })
     }
 
-    /// Judges what is known before the first message.
+    /// Judges the evidence before the first message.
     pub(crate) fn open(connection: &Connection, opened: Opened) -> Self {
         let Opened { rules, base, mut progress, findings, endpoint, mismatches, wants, unread } = opened;
         let answer = tempered(rules.judge(&base, Phase::Head, &mut progress), connection.enforcement());
@@ -242,7 +242,7 @@ impl Dialogue {
         self.rules.set()
     }
 
-    /// The evidence shared by every message of it: its connection, and what was known before the first.
+    /// The evidence shared by all its messages: its connection, and the evidence before the first.
     #[must_use]
     pub fn seen(&self) -> &Observation {
         &self.base
@@ -309,7 +309,7 @@ impl Dialogue {
         &self.inspector.bounds
     }
 
-    /// The limits of what is kept of a request's message.
+    /// The capture limits of a request's message.
     pub(crate) fn limits(&self) -> Limits {
         let bounds = self.bounds();
         bounds.scanner(match self.rules.wanted().arguments {

@@ -90,7 +90,7 @@ impl Dialogue {
         }
     }
 
-    /// A message that answers none of the calls that wait to be reported.
+    /// Takes a message that answers none of the calls that wait to be reported.
     pub(crate) fn take_late_answer(&mut self, message: &Message) -> Answers {
         match self.pending.iter_mut().find(|pending| same_id(pending.id.as_ref(), message.id.as_ref())) {
             Some(pending) => {

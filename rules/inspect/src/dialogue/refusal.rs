@@ -58,7 +58,7 @@ pub(crate) enum Wants {
 pub struct Refusal {
     /// Block or redirect.
     pub action: Action,
-    /// The rule that says so.
+    /// The rule that decided.
     pub rule: Option<RuleIndex>,
     /// Its id.
     pub rule_id: SmolStr,

@@ -1,4 +1,4 @@
-//! From judged calls to reports: once for each call, as soon as there is nothing more to wait for.
+//! Turns judged calls into reports: one for each call, as soon as there is nothing more to wait for.
 
 use super::{
     Dialogue, MAX_TOLD, Refusal,
@@ -13,7 +13,7 @@ use gnomon_engine::{Progress, RuleIndex, Verdict};
 use gnomon_observe::{Action, Confidence, Field};
 
 impl Dialogue {
-    /// Reports every call as it is now: the answer is over, broken off, or long in coming.
+    /// Reports every call as it is now: its answer ended, broke off, or is overdue.
     pub fn flush(&mut self) {
         let read_response = self.rules.wanted().response;
         for mut call in std::mem::take(&mut self.calls) {
@@ -36,7 +36,7 @@ impl Dialogue {
             }
             let (number, reported) = (self.calls_reported, self.reports.len());
             let mut now = call.clone();
-            // What nobody answers does not wait for an answer.
+            // A notification has no answer to wait for.
             let kept = call.id.is_none() || self.await_answer(number, call.id.clone());
             if call.id.is_some() {
                 now.seen.set(Field::Pending, true);
@@ -72,7 +72,7 @@ impl Dialogue {
     /// Turns a call into its reports and remembers endpoints that spoke MCP.
     pub(super) fn report(&mut self, call: Call, refusal: Option<&Refusal>) {
         let Call { mut seen, progress, findings, action, deciding, early, .. } = call;
-        // What is still open, of a rule that waits for an answer, sets aside nothing that matches already.
+        // A rule that still waits for an answer sets aside nothing that matches already.
         let (action, deciding) = match action {
             Action::Allow => self.passing(&progress),
             _ => (action, deciding),

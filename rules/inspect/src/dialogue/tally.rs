@@ -1,4 +1,4 @@
-//! Many calls in one exchange: the first are told each, the rest are summed up, and none is left out.
+//! Many calls in one exchange: the first are reported each, the rest as a sum, and none is left out.
 //!
 //! A batch of a hundred thousand calls would otherwise be as many events, which drive those of others
 //! out of the ledger's queue and its files.
@@ -129,7 +129,7 @@ impl Dialogue {
         self.tally.unjudged.push(Unjudged { method: message.method.clone(), name: named.cloned(), count: 1, seen });
     }
 
-    /// Reports what was summed up since the last time.
+    /// Reports the calls summed up since the last time.
     pub(crate) fn flush_tally(&mut self) {
         if self.tally.is_empty() {
             return;

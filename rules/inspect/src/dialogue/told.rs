@@ -27,7 +27,7 @@ const INPUT_REQUESTS_SINCE: &str = "2026-07-28";
 /// The judging of methods that a dialogue's server sends.
 #[derive(Default)]
 pub(crate) enum Methods {
-    /// None has come.
+    /// No message of the server's has arrived.
     #[default]
     Unheard,
     /// No rule looks at them.
@@ -83,7 +83,7 @@ impl Dialogue {
         let ResultFacts { input_requests, input_requests_overflow, .. } = &message.result;
         let unread = input_requests_overflow.is_cut().then_some(None);
         for method in input_requests.iter().map(Some).chain(unread) {
-            // On a portal it may have been asked, and told of, by itself before.
+            // On a portal the question may have been judged and reported by itself before.
             let news = if method.is_some_and(|method| self.questions.contains(method)) { News::No } else { News::Yes };
             let Some(withheld) = self.judge_method((method, MessageKind::Request, news), self.base_findings) else { continue };
             let asked = self.calls.iter().position(|call| same_id(call.id.as_ref(), message.id.as_ref()));
@@ -158,7 +158,7 @@ impl Dialogue {
             self.report(call, None);
             return None;
         };
-        // Nobody waits for an answer to it.
+        // A notification has no answer to wait for.
         let target = Target { id: None, method: call.method.clone(), kind: MessageKind::Notification };
         Some(Withheld { verdict, target, call })
     }

@@ -56,7 +56,7 @@ impl Dialogue {
             _ if refused.is_some() => refused,
             Ok(_) if messages <= MAX_MESSAGES => None,
             Err(malformed) if scanner.partial().is_some_and(asks) => self.take_unreadable_question(malformed.as_str()),
-            // It may answer any of the calls that are open, and where there are none, nobody knows what.
+            // It may answer any of the open calls; if there are none, its request is unknown.
             _ if self.has_open_calls() => {
                 self.answer_is_unreadable();
                 self.judge_waiting()

@@ -23,7 +23,7 @@ const IDLE_BYTES: usize = 1 << 20;
 pub(crate) struct AnswerBody {
     pub content: Content,
     codings: Result<Vec<Coding>, Unsupported>,
-    /// Made when there is something to read: most answers have no body worth it.
+    /// The reader, made when there is something to read: most answers have no body worth it.
     reader: Option<Reader>,
     over: bool,
     /// Raw bytes of the current event that were not forwarded.
@@ -45,20 +45,20 @@ pub(crate) enum Questions {
 /// The progress of reading the current event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// It is kept until it is over.
+    /// Buffered until its end.
     Held,
     /// Part of it was forwarded already.
     Begun,
-    /// It is refused, and what is left of it is dropped.
+    /// Refused; the rest of the event is dropped.
     Refused,
 }
 
 /// The format that an answer is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// It says that it is JSON.
+    /// Declared as JSON.
     Json,
-    /// It does not say so, and is read in case it is.
+    /// Not declared as JSON, but read in case it is.
     Unlabelled,
     /// The same for messages in frames: its client may wait for each.
     Framed,
@@ -71,7 +71,7 @@ pub(crate) enum Content {
 /// The JSON-RPC type of a message that cannot be read, as far as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// It wants an answer: a request of the server's. Why it cannot be read.
+    /// A server's request, which expects an answer; with the reason that it cannot be read.
     Question(&'static str),
     Unknown,
 }
@@ -98,7 +98,7 @@ pub(crate) enum Step<'a> {
     /// Meant as a message, and two readers could take it for different ones.
     Unreadable(Broken),
     Endpoint(&'a str),
-    /// An event is over at this offset of the decoded text.
+    /// An event ends at this offset of the decoded text.
     EventEnd {
         text: &'a [u8],
         end: usize,
@@ -118,10 +118,10 @@ enum Reader {
 
 /// An answer that is read as one text.
 struct Document {
-    /// None once it is known not to be JSON.
+    /// The JSON reader; none once the text is known not to be JSON.
     reading: Option<Reading>,
     idle: usize,
-    /// The same bytes as a stream of events, as long as they may be one: not all clients look at what an answer says it is.
+    /// The same bytes as an event stream, as long as they may be one: not all clients go by the declared type.
     events: Option<EventText>,
 }
 
@@ -231,7 +231,7 @@ pub(crate) struct AnswerReader {
 }
 
 impl AnswerReader {
-    /// Decodes and scans; what is found goes to `on`, in order.
+    /// Decodes and scans; the steps found go to `on`, in order.
     pub fn feed(&mut self, raw: &[u8], awaited: Awaited, on: &mut dyn FnMut(Step<'_>)) -> Left {
         match &mut self.reader {
             Reader::Json(document) => document.feed(raw, (awaited, self.content), on),
@@ -326,9 +326,9 @@ struct EventText {
 enum Opening {
     /// White space so far, or part of a field's name.
     Unknown,
-    /// As a stream of events does.
+    /// Begins as an event stream does.
     Field,
-    /// As JSON does.
+    /// Begins as JSON does.
     Document,
     Other,
 }
@@ -387,7 +387,7 @@ impl EventText {
                     *document = None;
                 }
             }
-            // What may be one text has no end before it is over.
+            // A text that may be one document ends only with the body.
             let is_document = document.is_some() && *opening == Opening::Document;
             read_events(sse, (scanner, told), data, plain, &mut |step| {
                 if !(is_document && matches!(step, Step::EventEnd { .. })) {

@@ -1,5 +1,5 @@
-//! One request and its answer over HTTP: heads, and what may be done with the bytes of the bodies. What the bodies say goes to the
-//! [`Dialogue`]. See [`super::request`] and [`super::response`] for how they are read.
+//! One request and its answer over HTTP: heads, and the gates of the bodies' bytes. The messages in the bodies go to the [`Dialogue`]. See
+//! [`super::request`] and [`super::response`] for how they are read.
 
 use super::{
     answer_body::AnswerBody,
@@ -73,9 +73,9 @@ pub struct Exchange {
 /// The body that the head announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expects {
-    /// It may be anything.
+    /// Any body.
     Anything,
-    /// It must be a message of JSON-RPC.
+    /// A JSON-RPC message.
     Message,
 }
 

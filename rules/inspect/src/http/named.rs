@@ -13,7 +13,7 @@ pub(crate) struct Named<'a> {
     pub mcp_name: Option<&'a HeaderValue>,
     pub mcp_version: Option<&'a HeaderValue>,
     pub mcp_session: Option<&'a HeaderValue>,
-    /// One of MCP's own came twice: two readers may take different ones.
+    /// True if a header of MCP's came twice: two readers may take different values.
     pub mcp_repeated: bool,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn text(value: Option<&HeaderValue>) -> Option<&str> {
     value.and_then(|value| value.to_str().ok())
 }
 
-/// The value as text, with replacement characters for what is none.
+/// The value as text, with replacement characters for invalid bytes.
 pub(crate) fn lossy(value: Option<&HeaderValue>) -> Option<SmolStr> {
     value.map(|value| String::from_utf8_lossy(value.as_bytes()).into())
 }

@@ -17,12 +17,12 @@ pub struct Post<'a> {
     pub accept: &'static str,
     /// Its `Content-Type`.
     pub content_type: &'static str,
-    /// The `User-Agent` of the client for whom it is posted.
+    /// The `User-Agent` of the client.
     pub user_agent: Option<&'a [u8]>,
 }
 
 impl Dialogue {
-    /// Begins a request that is posted to the connection's server: what the head of its exchange would tell is known.
+    /// Begins a request that is posted to the connection's server: the facts of its head are known.
     #[must_use]
     pub fn post(connection: &Connection, post: &Post<'_>) -> Self {
         let (rules, mut base, progress) = connection.standing();

@@ -1,6 +1,6 @@
 //! A body's bytes as text, and the messages in it.
 //!
-//! What a `Content-Encoding` says is a claim. A server may ignore it, so where one is announced the
+//! A `Content-Encoding` is a claim. A server may ignore it, so where one is announced the
 //! bytes are read as they are, too; and a body that begins as gzip or zlib does is read as such,
 //! whatever is announced. Both layers are judged by what they say: there is no telling which one a server acts on.
 //!
@@ -35,7 +35,7 @@ pub(crate) enum Layer {
 /// The finding about a body so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Nothing that would end the reading.
+    /// Nothing final: reading goes on.
     More,
     /// Meant as JSON-RPC, or JSON of which no more can be read, and two readers could take it for different things.
     Unreadable(&'static str),
@@ -52,16 +52,16 @@ pub(crate) enum Search {
     Whole,
     /// No further than to see that it is none: an upload of a transcript is not a call.
     Opening,
-    /// Likewise, where bytes are to be expected (frames, what is compressed): what breaks behind a NUL is none.
+    /// Likewise, where bytes are expected (frames, compressed data): text that breaks behind a NUL is not JSON.
     Bytes,
 }
 
 /// The number of JSON values in a body: one, or many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Values {
-    /// One; a second one is a fault.
+    /// One value; a second one is a fault.
     One,
-    /// One in each line, of which only the first may be a message: bulk uploads of documents.
+    /// One value per line, of which only the first may be a message: bulk uploads of documents.
     Rows,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct Reading {
     announced: Option<Text>,
     /// The raw bytes beneath it, if there is a coding.
     beneath: Option<Text>,
-    /// As its first bytes have it, where that is not what the headers announce: lenient servers go by them.
+    /// The reader of the coding guessed from the first bytes, if it is not the announced one: lenient servers guess, too.
     guessed: Option<Text>,
     manner: Manner,
     /// The only coding that the headers announce.
@@ -118,7 +118,7 @@ struct Text {
     standing: Standing,
 }
 
-/// A decoder, and what it has not read yet.
+/// A decoder with its unread input.
 pub(crate) struct Coded {
     decoder: Decoder,
     rest: Vec<u8>,
@@ -157,7 +157,7 @@ impl Coded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Open,
-    /// Nothing more is to be learned.
+    /// Reading has ended.
     Over(Ending),
     /// JSON that broke, or text that is searched for JSON-RPC.
     Broken(Malformed),
@@ -165,11 +165,11 @@ enum Standing {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
-    /// It was JSON throughout.
+    /// The body was JSON throughout.
     Json,
     /// Something else.
     Foreign,
-    /// The coding could not be undone, and what it gave was no JSON.
+    /// The coding could not be undone, and its output was no JSON.
     Undecodable(&'static str),
     /// Likewise, in the middle of JSON.
     CutOff(&'static str),
@@ -216,7 +216,7 @@ impl Reading {
         self.texts().any(behind)
     }
 
-    /// The body is over.
+    /// Ends the body.
     pub fn end(&mut self, on: &mut dyn FnMut(Piece<'_>)) -> Found {
         while self.is_behind() {
             let _ = self.feed(&[], on);
@@ -362,7 +362,7 @@ impl Text {
             self.standing = Standing::Over(self.cut(error));
             return;
         }
-        // What ends in the middle of its coding ends in the middle of its text, or after it.
+        // A body truncated in its coding is truncated in its text, or after it.
         self.standing = match self.scanner.finish(sink) {
             Ok(Finish::Empty | Finish::Complete { .. }) => Standing::Over(Ending::Json),
             Err(Malformed::NotJson) if self.scanner.likeness() == Likeness::None => Standing::Over(Ending::Foreign),
@@ -375,7 +375,7 @@ impl Text {
         match self.scanner.finish(&mut |_| ()) {
             Ok(Finish::Complete { .. }) => Ending::Json,
             Err(Malformed::Truncated) => Ending::CutOff(error.as_str()),
-            // White space up to a bound of ours: whoever has another bound reads on.
+            // White space up to our bound: a reader with a larger bound reads on.
             Ok(Finish::Empty) if error != DecodeError::Corrupt => Ending::CutOff(error.as_str()),
             Ok(Finish::Empty) | Err(_) => Ending::Undecodable(error.as_str()),
         }

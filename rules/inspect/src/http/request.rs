@@ -37,7 +37,7 @@ impl Exchange {
         (!behind).then(|| self.gate())
     }
 
-    /// The request's body is over (or there was none).
+    /// Ends the request's body (or says that there is none).
     pub fn request_end(&mut self) -> Gate {
         if self.said == Said::Some {
             self.said = Said::All;
@@ -69,7 +69,7 @@ impl Exchange {
         self.gate()
     }
 
-    /// There is no room for what is still to come of a body that is not whole: it is judged as one that cannot be read, and left unread
+    /// No buffer space is left for the rest of an incomplete body: it is judged as unreadable, and not read
     /// from now on ([`Passage::NoRoom`]).
     pub fn has_no_room(&mut self) -> Gate {
         if self.body.reading.take().is_some() {

@@ -4,7 +4,7 @@ use super::reading::Reading;
 
 /// A request's body as far as it came.
 pub(super) struct RequestBody {
-    /// None once nothing more is to be learned.
+    /// The reader of the body; none once reading has ended.
     pub(super) reading: Option<Box<Reading>>,
     frames: Frames,
 }

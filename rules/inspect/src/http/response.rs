@@ -47,7 +47,7 @@ impl Exchange {
             return ResponsePlan::Refuse(refusal);
         }
         self.hear_head(status, headers);
-        // A server may answer before the request is over: then what it answers is not known, and the answer is judged by what
+        // A server may answer before the request has ended: then the answered call is not known, and the answer is judged by what
         // it says itself. The request is judged as it comes.
         if self.dialogue.may_refuse_input_requests() {
             self.response.questions = Questions::Judged;
@@ -76,7 +76,7 @@ impl Exchange {
         }
     }
 
-    /// Writes down what the head says.
+    /// Writes the facts of the head into the observation.
     fn hear_head(&mut self, status: u16, headers: &HeaderMap) {
         let challenge = headers.get_all(header::WWW_AUTHENTICATE).iter().find_map(|v| mcp::challenge_signature(v.to_str().ok()?));
         let session = headers.get("mcp-session-id").and_then(|v| v.to_str().ok()).filter(|s| s.len() <= MAX_SESSION);
@@ -128,7 +128,7 @@ impl Exchange {
             Some(refusal) => Gate::Refuse(refusal),
             None if self.response.is_behind() => return None,
             None if waits && self.response.may_be_json() => Gate::Hold,
-            // What was waited for has come; what comes behind it may have to be withheld as well, and with it.
+            // The awaited message has come; later bytes may have to be withheld as well, and with it.
             None if (self.dialogue.judges_strays() || self.response.questions == Questions::Judged)
                 && self.response.may_go_on_as_json() =>
             {
@@ -186,7 +186,7 @@ impl Exchange {
         flow
     }
 
-    /// The same in steps of a mebibyte of what the bytes decode to.
+    /// The same in steps of a mebibyte of decoded bytes.
     pub fn filter_some(&mut self, raw: &[u8], out: &mut Vec<u8>) -> EventFlow {
         let window = self.dialogue.bounds().window;
         let (mut start, mut flow) = (0, EventFlow::Continue);
@@ -222,7 +222,7 @@ impl Exchange {
                     }
                     let Some(refusal) = exchange.take_step(&step) else { return };
                     let body = &mut exchange.response;
-                    // Nothing can be put in the place of what has left.
+                    // An event whose beginning was forwarded cannot be replaced.
                     if body.event == Event::Begun {
                         flow = EventFlow::Abort;
                         return;
@@ -237,7 +237,7 @@ impl Exchange {
         if flow == EventFlow::Continue && self.response.is_behind() { EventFlow::Behind } else { flow }
     }
 
-    /// The answer is over. What is still held of an event stream is appended to `out`.
+    /// Ends the answer. What is still held of an event stream is appended to `out`.
     pub fn response_end(&mut self, out: &mut Vec<u8>) -> Gate {
         out.append(&mut self.response.held);
         match self.dialogue.answer_over() {

@@ -18,7 +18,7 @@ pub struct Decoder {
 pub enum Pace {
     /// All plaintext that the input makes possible is out.
     Through,
-    /// There is more of it: to be called again with what is left of the input, even if nothing is.
+    /// More plaintext is pending: call again with the rest of the input, even if it is empty.
     Behind,
 }
 

@@ -27,7 +27,7 @@ pub(super) enum Progress {
     More,
     /// All that the input gave is out.
     Drained,
-    /// It failed; the output before the fault still counts.
+    /// Decoding failed; the output before the fault still counts.
     Failed(DecodeError),
 }
 

@@ -18,7 +18,7 @@ pub enum Assembly {
     Done(Box<ClientHello>),
     /// The flow does not begin as TLS does.
     NotTls,
-    /// It does not end within [`MAX_CAPTURE`] bytes.
+    /// The ClientHello does not end within [`MAX_CAPTURE`] bytes.
     TooLong,
     /// TLS that no further chunk makes a ClientHello of.
     Broken(HelloError),

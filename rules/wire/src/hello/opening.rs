@@ -1,14 +1,14 @@
-//! What a connection's first bytes open: TLS that is read, TLS that only servers read, or something else.
+//! Classifies a connection's first bytes: TLS that is read, TLS that only servers read, or another protocol.
 //!
 //! The bias: what some server goes on with as TLS is TLS. A receiver ignores the version of a record (RFC 8446 section 5.1, RFC 5246
 //! appendix E.1), and servers differ in how far they do: OpenSSL and rustls take any 3.x in the first record, Go's any below 16.0,
 //! Java's any from 3.0 on. Where the version is not 3.x, more bytes are asked for, so that other protocols that begin with the same
 //! byte are not taken for TLS.
 
-/// What the first bytes of a connection open.
+/// The protocol that a connection's first bytes begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// One of the others, once there are more bytes: at most 12 are needed.
+    /// Undecided: at most 12 bytes are needed.
     Unclear,
     /// Handshake records of TLS or SSL 3.0, whatever the minor version says.
     Tls,
@@ -55,7 +55,7 @@ pub fn opening(bytes: &[u8]) -> Opening {
     }
 }
 
-/// Holds what stands behind the first byte against what must stand there.
+/// Compares the bytes behind the first one with a shape.
 fn shaped(bytes: &[u8], shape: &[Option<u8>]) -> Opening {
     let there = bytes.get(1..).unwrap_or_default();
     if there.iter().zip(shape).any(|(byte, must)| must.is_some_and(|must| must != *byte)) {

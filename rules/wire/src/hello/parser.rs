@@ -12,9 +12,9 @@ const MESSAGE_HEADER: usize = 4;
 pub struct HelloParser {
     /// Most bytes of the message, without its header.
     limit: usize,
-    /// The first bytes, until they say what the connection opens with.
+    /// The first bytes, until the protocol is recognised.
     first: Vec<u8>,
-    /// They say TLS.
+    /// True once the first bytes were recognised as TLS.
     has_begun: bool,
     /// The header of the record in progress.
     header: Vec<u8>,
@@ -36,7 +36,7 @@ impl HelloParser {
         Self::limited(MAX_HELLO)
     }
 
-    /// A parser that answers [`HelloError::TooLarge`] for a message above `limit` bytes as soon as its header says so.
+    /// A parser that returns [`HelloError::TooLarge`] for a message above `limit` bytes as soon as its header is read.
     pub(super) fn limited(limit: usize) -> Self {
         Self { limit, first: Vec::new(), has_begun: false, header: Vec::new(), left: 0, message: Vec::new(), outcome: None }
     }
@@ -95,7 +95,7 @@ impl HelloParser {
         Ok(HelloStatus::Incomplete)
     }
 
-    /// Adds one byte of a record header. The minor version is nobody's business (RFC 8446 section 5.1).
+    /// Adds one byte of a record header. The minor version is ignored (RFC 8446 section 5.1).
     fn header_byte(&mut self, byte: u8) -> Result<(), HelloError> {
         let fits = match self.header.len() {
             0 => byte == HANDSHAKE,

@@ -39,7 +39,7 @@ pub(super) enum Ending {
 
 /// Whether `method` stands in an array. JavaScript makes the text of `["tools/call"]`, however deep it is nested, of such a one where
 /// it is used as a key, and readers of Java unwrap it: it is that method. Several values make a text with commas, which no
-/// method has, and what else a server may make of them nobody knows.
+/// method has; how a server interprets those is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listed {
     No,
@@ -57,9 +57,9 @@ pub(super) struct Collector {
     used: bool,
     seen: u32,
     variant: Variant,
-    /// Of the message in progress.
+    /// The likeness of the message in progress.
     message_likeness: Likeness,
-    /// Of the body so far.
+    /// The likeness of the body so far.
     likeness: Likeness,
     /// The first fault that waits for the end of the message.
     fault: Option<Malformed>,
@@ -93,7 +93,7 @@ impl Collector {
         self.likeness
     }
 
-    /// Remembers a fault until it is known what the message is.
+    /// Remembers a fault until the kind of message is known.
     pub fn fault(&mut self, fault: Malformed) {
         self.fault.get_or_insert(fault);
     }
@@ -336,7 +336,7 @@ impl Collector {
         }
     }
 
-    /// Undoes what the first of several `method` members made the message look like.
+    /// Undoes the likeness that the first of several `method` members caused.
     fn several_methods(&mut self) {
         if let Listed::One(message, body) = self.method {
             (self.message_likeness, self.likeness) = (message, body);
@@ -354,7 +354,7 @@ impl Collector {
                 ContainerRole::Methods
             }
             (Slot::MethodItem, Container::Array) => ContainerRole::Methods,
-            // Names are strings. Of anything else nobody knows what a server makes of it.
+            // Names are strings; how a server interprets any other type is unknown.
             (Slot::Name, _) => {
                 message.name_is_odd = Presence::Present;
                 ContainerRole::Other

@@ -8,13 +8,13 @@
 /// The meaning of the next byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// It is skipped.
+    /// The byte is skipped.
     More,
-    /// It ended what came before: look at it once more.
+    /// The byte ended a skipped token: examine it once more.
     Again,
-    /// It opens the value.
+    /// The byte opens the value.
     Value,
-    /// Nothing that we know anybody to skip: the body is something else.
+    /// A byte that no known reader skips: the body is not JSON.
     Foreign,
 }
 

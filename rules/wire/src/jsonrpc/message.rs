@@ -44,7 +44,7 @@ pub enum Id {
 }
 
 impl Id {
-    /// The id as JSON text, to be put into an answer; what is not an id becomes `null`.
+    /// The id as JSON text, for an answer; any other value becomes `null`.
     pub fn to_json(&self) -> String {
         match self {
             Self::Str(text) => quoted(text),
@@ -184,17 +184,17 @@ pub struct ResultFacts {
     pub input_schema: Presence,
     /// `result.isError`, where it is a boolean or null.
     pub is_error: Option<bool>,
-    /// There is a `result.isError`, of whatever type.
+    /// True if there is a `result.isError`, of any type.
     pub is_error_given: Presence,
     /// The string `result.resultType` (2026-07-28).
     pub result_type: Option<SmolStr>,
-    /// The methods of `result.inputRequests.*` (2026-07-28): what the server asks of the client; at most [`super::MAX_INPUT_REQUESTS`].
+    /// The methods of `result.inputRequests.*` (2026-07-28), the server's requests to the client; at most [`super::MAX_INPUT_REQUESTS`].
     pub input_requests: Vec<SmolStr>,
     /// `Cut` if `input_requests` lacks some, or holds one that is cut.
     pub input_requests_overflow: Truncation,
     /// `error.code`, where it is a whole number, however it is written.
     pub error_code: Option<i64>,
-    /// There is an `error.code`, of whatever type.
+    /// True if there is an `error.code`, of any type.
     pub error_code_given: Presence,
     /// `error.message`, at most [`super::Limits::max_capture`] bytes.
     pub error_message: Option<SmolStr>,
@@ -222,11 +222,11 @@ pub struct Message {
     pub params: ParamsShape,
     /// The string `params.name`: the tool or prompt.
     pub name: Option<SmolStr>,
-    /// There is a `params.name` that is neither a string nor null.
+    /// True if there is a `params.name` that is neither a string nor null.
     pub name_is_odd: Presence,
     /// The string `params.uri`: the resource.
     pub uri: Option<SmolStr>,
-    /// There is a `params.uri` that is neither a string nor null.
+    /// True if there is a `params.uri` that is neither a string nor null.
     pub uri_is_odd: Presence,
     /// `params.protocolVersion`: a string in MCP, an integer in ACP.
     pub protocol_version: Option<Scalar>,

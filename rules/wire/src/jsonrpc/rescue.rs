@@ -68,7 +68,7 @@ impl Rescue {
                 if name.contains('/') && mcp_names::is_mcp_method(name) {
                     return Found::Yes;
                 }
-                // Which quote closes and which opens is not known any more.
+                // It is no longer known which quote opens and which closes.
                 self.len = Some(0);
             }
             (b'"' | b'\'', None) if !escaped => self.len = Some(0),

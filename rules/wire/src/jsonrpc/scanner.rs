@@ -36,7 +36,7 @@ enum Role {
     Value,
 }
 
-/// The grammar of numbers (RFC 8259 section 6), by what was read last.
+/// The grammar of numbers (RFC 8259 section 6), by the last character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Number {
     Minus,
@@ -63,7 +63,7 @@ enum Progress {
     Inside,
 }
 
-/// Receives each message as it completes; what it is lent is gone when it returns.
+/// Receives each message as it completes; the message is only lent for the call.
 pub type Sink<'a> = dyn FnMut(&Message) + 'a;
 
 /// Reads one body. Memory: a few KiB, whatever the body's size and however many messages it has.
@@ -71,7 +71,7 @@ pub type Sink<'a> = dyn FnMut(&Message) + 'a;
 pub struct Scanner {
     limits: Limits,
     opening: Opening,
-    /// As long as it is read as UTF-16 or UTF-32 and may be UTF-8.
+    /// Set while the body is read as UTF-16 or UTF-32 and may still be UTF-8.
     doubt: Doubt,
     leading: Leading,
     state: State,
@@ -129,7 +129,7 @@ impl Scanner {
         self.decoded(rest, sink)
     }
 
-    /// The encoding is known, or as well known as it will be: reads what was collected.
+    /// Reads the collected bytes, once the encoding is known, or as well known as it will be.
     fn begin_text(&mut self, sink: &mut Sink<'_>) -> Result<(), Malformed> {
         let Opening::Collecting(head) = std::mem::replace(&mut self.opening, Opening::Utf8) else { return Ok(()) };
         let (opening, head) = head.open();
@@ -137,7 +137,7 @@ impl Scanner {
         self.offset = head.mark();
         if let Opening::Wide(_) = self.opening {
             self.doubt = Doubt::Before(Leading::new());
-            // Few parsers read it, and not all alike: its messages are told from each other and not relied on.
+            // Few parsers read UTF-16, and differently: its messages are recognised but not relied on.
             self.collector.fault(Malformed::Utf16);
         }
         self.decoded(head.bytes(), sink)
@@ -158,7 +158,7 @@ impl Scanner {
         let mut read = self.failed.map_or(Ok(()), Err);
         wide.feed(bytes, &mut |text| read = self.read(text, sink));
         self.opening = Opening::Wide(wide);
-        // What cannot be read as the one may be the other.
+        // Bytes that are not valid in one encoding may be valid in the other.
         if self.doubt.is_open() { Ok(()) } else { read }
     }
 

@@ -88,7 +88,7 @@ pub(super) enum Doubt {
     Before(Leading),
     /// Behind the byte that opens it.
     Opened(Leading, u8),
-    /// It is UTF-16 or UTF-32.
+    /// The body is UTF-16 or UTF-32.
     Settled,
 }
 
@@ -96,7 +96,7 @@ pub(super) enum Doubt {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Resolved {
     Not,
-    /// It is UTF-8: behind this text, from this byte on, the value began before `rest` of the bytes.
+    /// The body is UTF-8: the value began behind `leading`, with the byte `open`; `rest` bytes of the chunk follow it.
     Utf8 {
         leading: Leading,
         open: u8,

@@ -6,13 +6,13 @@ use crate::mcp_names::{Telling, is_protocol_version, telling};
 /// The strength of one signature as evidence. Ordered from weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Strength {
-    /// Nothing alone.
+    /// No evidence alone.
     Weak,
     /// Worth noting.
     Suspected,
     /// An event, and a rule may act on it.
     Probable,
-    /// It is MCP.
+    /// The traffic is MCP.
     Confirmed,
 }
 

@@ -145,7 +145,7 @@ fn outside_quotes(text: &str) -> String {
     kept
 }
 
-/// The URL to which the client of an HTTP+SSE server (2024-11-05) is told to POST.
+/// The URL that the client of an HTTP+SSE server (2024-11-05) must POST to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Path and query, or an absolute URL, as the server wrote it.

@@ -1,4 +1,4 @@
-//! What is right below a cgroup, and its removal.
+//! The children of a cgroup, and their removal.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -11,7 +11,7 @@ pub const MAX_CGROUPS: usize = 65_536;
 /// Deepest nesting that is searched. A descriptor is open for each level.
 pub const MAX_DEPTH: usize = 64;
 
-/// Removes what is empty below a cgroup, deepest first.
+/// Removes empty cgroups below a cgroup, deepest first.
 pub(super) fn remove_empty_below(parent: BorrowedFd<'_>, name: &str) {
     let mut left = MAX_CGROUPS;
     if let Some(directory) = directory(parent, name) {

@@ -23,16 +23,16 @@ pub struct CgroupPattern {
 /// A text that is no such pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
-    /// It does not begin with `/`.
+    /// The pattern does not begin with `/`.
     #[error("the path of a cgroup begins with `/`, as /system.slice/agent.service")]
     NotWhole,
-    /// It means all cgroups.
+    /// The pattern matches all cgroups.
     #[error("this means all cgroups; name one below")]
     Everything,
-    /// A name of it is none.
+    /// A name of it is `.` or `..`.
     #[error("`.` and `..` are not cgroups")]
     Dots,
-    /// It has too many names.
+    /// The pattern has too many names.
     #[error("more than {MAX_NAMES} names")]
     TooLong,
 }

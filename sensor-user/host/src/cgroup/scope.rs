@@ -16,8 +16,8 @@ const PREFIX: &str = "gnomon-exec-";
 /// A name may be taken by a scope of an earlier process with our number that is still in use.
 const TRIES: usize = 1000;
 
-/// Where a note is kept: an attribute that only `CAP_SYS_ADMIN` reads and writes, else (without that capability) one that whoever
-/// may write to the folder does, which is its owner alone. The second needs Linux 5.7 (xattr(7), kernfs).
+/// The attribute that a note is kept in: one that only `CAP_SYS_ADMIN` reads and writes, else (without that capability) one for those who
+/// may write to the folder, which is its owner alone. The second needs Linux 5.7 (xattr(7), kernfs).
 const NOTES: [&str; 2] = ["trusted.gnomon.scope", "user.gnomon.scope"];
 /// Longest note, bytes.
 pub const MAX_NOTE: usize = 4096;
@@ -38,7 +38,7 @@ pub struct Scope {
 enum Owner {
     /// This process's, to be removed with it.
     Us,
-    /// Somebody else's, who may be about to let somebody in.
+    /// Another process's, which may be about to move a process in.
     Another,
 }
 
@@ -75,7 +75,7 @@ pub struct Note<T> {
 /// The result of removing a cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// It is no more.
+    /// The cgroup was removed.
     Removed,
     /// Something still runs in it, or below it.
     InUse,
@@ -121,7 +121,7 @@ impl Scope {
     /// The owner of its folder: only they, and those who may write everywhere, can have made it or written its note.
     ///
     /// # Errors
-    /// It cannot be looked at.
+    /// If its metadata cannot be read.
     pub fn owner(&self) -> Result<u32, CgroupError> {
         let found = fstat(&*self.cgroup.directory).map_err(|error| CgroupError::new("looking at", &self.cgroup.path, error))?;
         Ok(found.st_uid)
@@ -130,7 +130,7 @@ impl Scope {
     /// The note that [`Scope::keep`] wrote. `None` if there is none.
     ///
     /// # Errors
-    /// It cannot be read, or is not what is expected here.
+    /// If it cannot be read, or has another format.
     pub fn note<T: serde::de::DeserializeOwned>(&self) -> Result<Option<Note<T>>, CgroupError> {
         let failed = |error: io::Error| CgroupError::new("reading the note on", &self.cgroup.path, error);
         for name in NOTES {
@@ -147,8 +147,8 @@ impl Scope {
         Ok(None)
     }
 
-    /// Keeps something on it, in place of what was kept before, for whoever takes over when this process is gone. It is this process's
-    /// from then on.
+    /// Stores a note on the cgroup, in place of the one before, for the process that takes over when this one is gone. The scope is this
+    /// process's from then on.
     ///
     /// # Errors
     /// Not permitted, too long, or the kernel keeps no attributes of cgroups.
@@ -219,7 +219,7 @@ impl Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        // What is still in use then is left to whoever looks next, with the cgroups that its programs made in it.
+        // A scope that is still in use then is left to the next sweep, with the cgroups that its programs made in it.
         if self.owner == Owner::Us && !self.cgroup.is_populated().is_ok_and(|populated| populated) {
             drop(remove(&self.parent, &self.name));
         }

@@ -34,8 +34,8 @@ impl Hierarchy {
     /// Looks for scopes of makers that are no more, as a `kill -9` leaves them: removes those in which nothing runs, and hands out
     /// the others, outermost first, as far as they lie in or below the cgroup with this path.
     ///
-    /// Who made a scope is in its [note](Scope::note), else in its name. Makers in other pid namespaces are taken for dead, which
-    /// is harmless for an empty scope unless its maker is just about to let somebody in.
+    /// The maker of a scope is named by its [note](Scope::note), else by its name. Makers in other pid namespaces count as dead, which is
+    /// harmless for an empty scope unless its maker is about to move a process in.
     ///
     /// # Errors
     /// The hierarchy cannot be read.

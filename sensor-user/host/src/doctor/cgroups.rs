@@ -40,7 +40,7 @@ fn attached(options: &Options) -> Check {
     }
     let names: Vec<String> = others.iter().take(32).map(|program| named(program)).collect();
     let seen = names.join(", ");
-    // The kernel lets nobody in beside them, so connections would be neither seen nor redirected.
+    // The kernel admits no program beside them, so connections would be neither seen nor redirected.
     if let Some(alone) = others.iter().find(|program| program.alone && is_ours_too(&program.hook)) {
         let seen = match alone.above {
             None => format!("{} shares its hook with no other program, so gnomon's is not attached", named(alone)),

@@ -1,4 +1,4 @@
-//! Ports: free, ours, or somebody else's.
+//! Ports: free, ours, or in use by another process.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -70,7 +70,7 @@ fn holder(port: u16, deadline: Instant) -> Holder {
 fn read(table: &str) -> String {
     let mut text = Vec::new();
     if let Ok(file) = File::open(table) {
-        // What could not be read is not found.
+        // What could not be read counts as not found.
         drop(file.take(MAX_TABLE).read_to_end(&mut text));
     }
     String::from_utf8_lossy(&text).into_owned()

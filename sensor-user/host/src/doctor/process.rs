@@ -58,7 +58,7 @@ impl std::fmt::Display for Capability {
     }
 }
 
-/// Those of [`CAPABILITIES`] that this process lacks. `None` where `/proc` does not say what it has.
+/// The [`CAPABILITIES`] that this process lacks. `None` if `/proc` does not list its capabilities.
 #[must_use]
 pub fn missing_capabilities() -> Option<Vec<&'static Capability>> {
     let status = value("/proc/thread-self/status").ok()?;

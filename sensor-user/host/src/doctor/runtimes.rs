@@ -19,7 +19,7 @@ const TITLE: &str = "trusts our authority";
 
 struct Host<'a> {
     options: &'a Options,
-    /// The file of our authority, and what is in it.
+    /// The file of our authority, and its content.
     file: &'a Path,
     ours: CertificateDer<'static>,
     bundle: Option<PathBuf>,
@@ -55,7 +55,7 @@ pub(super) fn examine(options: &Options) -> Vec<Check> {
 enum Variable {
     Unset,
     Trusts,
-    /// It names a file that does not hold our certificate, or cannot be read.
+    /// The variable names a file that does not hold our certificate, or cannot be read.
     Misses(String),
 }
 

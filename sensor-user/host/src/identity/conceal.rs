@@ -1,4 +1,4 @@
-//! Command lines without what nobody should find in a log: credentials, and bodies of requests.
+//! Command lines without what must not appear in a log: credentials, and bodies of requests.
 //!
 //! People and agents put both on command lines, where every user of the host can read them; an event that is kept for
 //! weeks and sent to other systems is another matter. This errs towards hiding: a harmless value behind `--token-file` is
@@ -53,7 +53,7 @@ fn one(argument: &str, depth: usize) -> String {
     if is_json(argument) {
         return format!("{{{CONCEALED}}}");
     }
-    // What a shell is given to execute, a header, a sentence.
+    // A shell command, a header, a sentence.
     if argument.contains(char::is_whitespace) && depth > 0 {
         return line(argument, depth - 1);
     }
@@ -68,7 +68,7 @@ fn value_hidden(text: &str) -> Option<String> {
     let at = text.find(['=', ':'])?;
     let (name, value) = text.split_at(at + 1);
     let hides = !value.is_empty() && !name.contains(['/', ' ', '{']) && is_secret_name(name);
-    // Of several fields of a form the first alone is not all.
+    // Hiding only the first of several form fields would not be enough.
     let (value, rest) = if name.ends_with('=') { value.split_at(value.find('&').unwrap_or(value.len())) } else { (value, "") };
     let space = if value.starts_with(' ') { " " } else { "" };
     (hides && rest.is_empty()).then(|| format!("{name}{space}{CONCEALED}"))
@@ -87,7 +87,7 @@ fn line(text: &str, depth: usize) -> String {
         said.push_str(&rest[..spaces]);
         rest = &rest[spaces..];
         if is_json(rest) {
-            // As far as it may reach.
+            // Up to the last possible end of the JSON.
             rest = rest.rfind('}').map_or("", |end| &rest[end + 1..]);
             said.push_str(&format!("{{{CONCEALED}}}"));
             continue;

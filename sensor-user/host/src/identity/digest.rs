@@ -1,7 +1,7 @@
 //! SHA-256 of executables, read once per file and not once per process.
 //!
 //! A file is known by device, inode, size, and the times of its last change of content and of inode.
-//! The latter cannot be set by whoever owns the file, so content cannot be exchanged behind a time
+//! The latter cannot be set by the file's owner, so content cannot be exchanged behind a time
 //! that was put back.
 
 use std::fs::File;
@@ -98,7 +98,7 @@ impl Digests {
         }
     }
 
-    /// The digest of what is held, whatever became of the process.
+    /// The digest of the held file, even if the process has ended.
     pub(super) fn of(&self, opened: Opened, watch: &ReadThreads) -> Digest {
         let (key, file) = match opened {
             Opened::Known(digest) => return digest,
@@ -118,7 +118,7 @@ impl Digests {
         };
         // Failures are not remembered: the next read finds more of the file in memory.
         if let Digest::Sha256(digest) = outcome {
-            // Refused only if the entry was removed meanwhile, which nobody does.
+            // The insertion fails only if the entry was removed meanwhile, which never happens.
             let _ = guard.insert(digest);
         }
         outcome

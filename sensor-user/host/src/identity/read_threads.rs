@@ -1,7 +1,7 @@
 //! Reads that may never return, each on a thread of its own, with a time after which it is given up.
 //!
 //! A process can put its arguments or its executable on a file system that it serves itself, and
-//! let whoever reads them wait. A thread that waits in the kernel cannot be called back; it is left
+//! block readers. A thread that waits in the kernel cannot be called back; it is left
 //! behind, and counts until it returns. The number of such threads is bounded: when they are all
 //! stuck, further reads are refused at once instead.
 
@@ -20,7 +20,7 @@ pub(super) struct ReadThreads {
 /// The reason for having no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Late {
-    /// It took longer than allowed.
+    /// Timed out.
     TimedOut,
     /// Too many are running already.
     Busy,
@@ -50,7 +50,7 @@ impl ReadThreads {
         let (sender, receiver) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("gnomon-read".into()).stack_size(128 << 10).spawn(move || {
             let _running = running;
-            // Nobody may be waiting any more.
+            // The receiver may have timed out.
             drop(sender.send(work()));
         });
         if thread.is_err() {

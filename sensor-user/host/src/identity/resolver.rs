@@ -23,7 +23,7 @@ const MAX_THREADS: usize = 64;
 /// Sixteen lines at most (twelve v1 controllers, named ones, v2), each with a path.
 const MAX_CGROUP: u64 = 16 * MAX_CGROUP_PATH as u64;
 
-/// Bounds of what is read.
+/// Bounds on reading a process.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Largest executable that is digested, in bytes.
@@ -110,7 +110,7 @@ impl Resolver {
             return Ok(Answer::Gone);
         }
         let held = if before.is_dead() { process.through_thread(living_thread(&process).ok_or(Errno::SRCH)?) } else { process.clone() };
-        // Of the leader's memory nothing is left when only other threads live.
+        // The leader's memory is gone when only other threads live.
         let image = Stat::read(&held).map_err(|error| errno(&error))?.image;
 
         let found = executable::find(&held, &self.digests, &self.watch)?;
@@ -132,7 +132,7 @@ impl Resolver {
         }
         let Some(exec) = self.exec_evidence(pid, connected_at, generation) else { return Ok(Answer::Stale) };
 
-        // What takes its time comes when the process may end: a program that makes one request does so within milliseconds.
+        // Slow reads come last, when the process may have ended: a program that makes one request ends within milliseconds.
         Ok(Answer::Known(Box::new(Identity {
             pid,
             started_at: before.started_at,

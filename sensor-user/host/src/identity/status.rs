@@ -17,7 +17,7 @@ pub(super) struct Ids {
 impl Ids {
     /// The name in the first line cannot forge another line: the kernel escapes line breaks in it.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        // What was cut in the middle of a number must not be read as a shorter one.
+        // A number cut in the middle must not be read as a shorter one.
         let whole = &bytes[..memchr::memrchr2(b'\n', b' ', bytes)?];
         let text = String::from_utf8_lossy(whole);
         let numbers = |name: &str| {

@@ -42,7 +42,7 @@ pub enum TrustError {
         /// The system's answer.
         source: io::Error,
     },
-    /// It is a directory, a pipe or a device.
+    /// The path is a directory, a pipe or a device.
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// The file is longer than [`MAX_BUNDLE`].
@@ -102,7 +102,7 @@ fn parse(text: &[u8]) -> Vec<CertificateDer<'static>> {
 /// Merges the system's roots, the files a program was already given, and our authority into one bundle.
 ///
 /// The same certificates give the same bytes in whatever order they come, each once: sorted by their
-/// encoding. Neither chains nor validity are looked at; that is for whoever uses the bundle.
+/// encoding. Neither chains nor validity are looked at; that is left to the bundle's users.
 pub fn merge(roots: &[CertificateDer<'_>], existing: &[CertificateDer<'_>], ours: &[CertificateDer<'_>]) -> Bundle {
     let sorted: BTreeSet<&[u8]> = [roots, existing, ours].into_iter().flatten().map(AsRef::as_ref).collect();
     let list: Vec<CertificateDer<'_>> = sorted.iter().map(|der| CertificateDer::from(*der)).collect();

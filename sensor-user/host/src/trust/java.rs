@@ -1,7 +1,7 @@
 //! A trust store for Java, which reads neither PEM nor the variables that others do.
 //!
-//! The format is that of `sun.security.provider.JavaKeyStore`, which every Java reads. Its end is a checksum under a password, which
-//! Java only looks at where it is told the password: it is told none, and the store holds nothing secret.
+//! The format is that of `sun.security.provider.JavaKeyStore`, which every Java reads. It ends with a checksum under a password, which Java
+//! verifies only if given the password: it is not, and the store holds nothing secret.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -28,7 +28,7 @@ pub const CA_VARIABLES: [CaVariable; 11] = [
     variable("CURL_CA_BUNDLE", "curl, Python requests"),
     variable("GIT_SSL_CAINFO", "git"),
     variable("PIP_CERT", "pip"),
-    // npm's own setting stands above what Node is told, and many an .npmrc has it.
+    // npm's own setting overrides Node's, and many an .npmrc has it.
     variable("npm_config_cafile", "npm, npx"),
     variable("CARGO_HTTP_CAINFO", "cargo"),
     variable("AWS_CA_BUNDLE", "AWS CLI and SDKs"),

@@ -8,7 +8,7 @@ pub(super) fn in_path(path: &str) -> Vec<Container> {
     let mut standing = NameOrigin::System;
     let mut parent = "";
     for component in path.split('/').filter(|component| !component.is_empty()) {
-        // What lies below a user's slice is named by that user (user@.service delegates it).
+        // Cgroups below a user's slice are named by that user (user@.service delegates it).
         if let Some(user) = slice_owner(component).filter(|_| found.is_empty()) {
             standing = NameOrigin::Claimed(user);
         }
@@ -73,7 +73,7 @@ fn runtime_of_parent(parent: &str) -> Runtime {
     match parent {
         "docker" => Runtime::Docker,
         "libpod_parent" => Runtime::Podman,
-        // Which CRI runtime made it, kubelet's cgroupfs layout does not tell.
+        // Kubelet's cgroupfs layout does not tell which CRI runtime made it.
         _ => Runtime::Unknown,
     }
 }

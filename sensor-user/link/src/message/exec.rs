@@ -22,16 +22,16 @@ pub enum ToGnomon {
 /// Redirection of connections to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Redirect {
-    /// They go through the proxy.
+    /// Connections go through the proxy.
     On,
-    /// They are tagged only, and go directly.
+    /// Connections are only tagged, and go direct.
     Off,
 }
 
 /// An answer of a running gnomon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToExec {
-    /// Nothing was changed. (First, as a client of another version must be able to read it.)
+    /// Nothing was changed. (First variant, as clients of other versions must be able to decode it.)
     Denied {
         /// The running gnomon's protocol version.
         version: Version,
@@ -45,7 +45,7 @@ pub enum ToExec {
     /// The client has been moved into its scope: what it executes now is as well.
     ///
     /// The client is moved, and not given a descriptor to move itself with: the kernel judges a write to
-    /// `cgroup.procs` by who opened it, so whoever holds one that root opened can move anybody's processes.
+    /// `cgroup.procs` by who opened it, so the holder of one that root opened can move any process.
     Joined {
         /// Path of the cgroup.
         cgroup: Long,
@@ -61,7 +61,7 @@ pub enum Denial {
     Version,
     /// The configuration does not let this user.
     NotAllowed,
-    /// There is no kernel half that could tag or redirect.
+    /// No kernel half is attached that could tag or redirect.
     NoSensor,
     /// The client cannot be identified for sure.
     UnknownPeer,
@@ -74,7 +74,7 @@ pub enum Denial {
 /// Our authority beside those that the host trusts, as PEM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bundle {
-    /// None is needed: nothing is intercepted.
+    /// No bundle is needed: nothing is intercepted.
     None,
     /// A file that everybody may read.
     At(Long),

@@ -1,7 +1,6 @@
 //! The identity of a process, as the sensor read it.
 //!
-//! What could not be read is told apart from what is not there: a rule that interferes must not take the one for the
-//! other.
+//! Unreadable is kept apart from absent: a rule that interferes must not confuse the two.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +9,11 @@ use crate::bounds::{Label, List, Long, Name};
 /// The facts of a process, or the reason there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IdentityAnswer {
-    /// This is who connected.
+    /// The process that connected.
     Identity(Box<Identity>),
-    /// It had ended before it could be read.
+    /// The process had ended before it could be read.
     Gone,
-    /// It has called exec since it connected: what could be read is not what connected.
+    /// The process has called exec since it connected: the program that was read is not the one that connected.
     Stale,
     /// The system would not say, for this reason.
     Unreadable(Name),
@@ -86,11 +85,11 @@ pub enum Image {
 /// The arguments of a process, separated by spaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CommandLine {
-    /// All of them.
+    /// All arguments.
     Whole(Long),
     /// Their beginning.
     Cut(Long),
-    /// They could not be read.
+    /// The arguments could not be read.
     Unreadable,
 }
 
@@ -116,7 +115,7 @@ pub struct Credentials {
 pub struct Ancestor {
     /// Its number.
     pub pid: u32,
-    /// Path of what it runs; `None` for threads of the kernel and where it could not be read.
+    /// Path of its executable; `None` for threads of the kernel and where it could not be read.
     pub executable: Option<Long>,
 }
 

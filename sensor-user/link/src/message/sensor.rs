@@ -68,7 +68,7 @@ pub enum ToSensor {
         token: u64,
         /// The namespace, as [`ToProxy::Listeners`] named it.
         netns_cookie: u64,
-        /// Of the address to connect to.
+        /// The family of the address to connect to.
         family: Family,
     },
     /// Sets the port at which programs ask the proxy themselves. Until this is said the kernel half files the owner of every connection,
@@ -88,24 +88,24 @@ pub enum ToSensor {
         address: SocketAddr,
         /// The program's user.
         uid: u32,
-        /// For how long, seconds; at most 30 count.
+        /// The time in seconds; at most 30 count.
         seconds: u8,
     },
-    /// As [`ToSensor::OpenSocket`], as this user: the host's filters by user hold for what is done with it. Answered with
+    /// As [`ToSensor::OpenSocket`], but opened as this user: the host's filters by user apply to it. Answered with
     /// [`ToProxy::Socket`]. Since 1.3.
     OpenSocketAs {
         /// Comes back with the answer.
         token: u64,
         /// The namespace, as [`ToProxy::Listeners`] named it; 0 is the sensor's own.
         netns_cookie: u64,
-        /// Of the address to connect to.
+        /// The family of the address to connect to.
         family: Family,
         /// The user.
         uid: u32,
         /// The group.
         gid: u32,
     },
-    /// A program whose scope redirects connected from a network namespace where nobody listens: open listeners there, for as
+    /// A program whose scope redirects connected from a network namespace without our listeners: open listeners there, for as
     /// long as programs are in it. Not answered; they come unasked ([`UNASKED`]). Since 1.3.
     ListenWhere {
         /// Cookie of the namespace: the sensor compares, as the process may be another one by now.
@@ -115,7 +115,7 @@ pub enum ToSensor {
     },
 }
 
-/// The token of what the sensor says without having been asked. No request has it.
+/// The token of the sensor's unsolicited messages. No request has it.
 pub const UNASKED: u64 = 0;
 
 /// A change of the scope map. Cgroups are named by id (`st_ino` of their folder), and a scope holds for all below.
@@ -191,9 +191,9 @@ pub enum Quic {
 /// The treatment of a connection that should be redirected while no proxy answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Fail {
-    /// It goes its own way, and is counted.
+    /// It goes direct, and is counted.
     Open,
-    /// It is refused.
+    /// It is refused (`connect()` fails).
     Closed,
 }
 
@@ -214,7 +214,7 @@ pub enum ToProxy {
     },
     /// The answer to [`ToSensor::Resolve`].
     Process {
-        /// Of the question.
+        /// The token of the question.
         token: u64,
         /// The identity found.
         found: IdentityAnswer,
@@ -222,7 +222,7 @@ pub enum ToProxy {
     /// The answer to [`ToSensor::ListenIn`], or, unasked, the listeners of a namespace that a program under
     /// `gnomon exec` is in. Descriptors: the listeners.
     Listeners {
-        /// Of the question, or [`UNASKED`]: then answered with [`ToSensor::Accepting`].
+        /// The token of the question, or [`UNASKED`]: then answered with [`ToSensor::Accepting`].
         token: u64,
         /// Namespace that they are in.
         netns_cookie: u64,
@@ -233,26 +233,26 @@ pub enum ToProxy {
     },
     /// The change is in force.
     Done {
-        /// Of the request.
+        /// The token of the request.
         token: u64,
     },
-    /// The answer to [`ToSensor::Features`], or, unasked, what is different from then on.
+    /// The answer to [`ToSensor::Features`], or, unasked, the features that changed.
     Features {
-        /// Of the question, or [`UNASKED`].
+        /// The token of the question, or [`UNASKED`].
         token: u64,
         /// The features of the kernel half here.
         features: List<Feature, 64>,
     },
     /// The answer to [`ToSensor::Counters`].
     Counters {
-        /// Of the question.
+        /// The token of the question.
         token: u64,
         /// Program by program.
         programs: List<Program, 64>,
     },
     /// The request was understood and is not done.
     Refused {
-        /// Of the request.
+        /// The token of the request.
         token: u64,
         /// The kind of reason.
         why: RefusalReason,
@@ -261,9 +261,9 @@ pub enum ToProxy {
     },
     /// The answer to [`ToSensor::OpenSocket`] and [`ToSensor::OpenSocketAs`]. Descriptor: the socket. Since 1.1.
     Socket {
-        /// Of the request.
+        /// The token of the request.
         token: u64,
-        /// As asked for.
+        /// The family that was asked for.
         family: Family,
     },
     /// A scope of `gnomon exec` that an earlier sensor left, with programs in it. Unasked, after [`ToProxy::Maps`]. Since 1.3.
@@ -278,9 +278,9 @@ pub enum ToProxy {
 /// The result of adopting a scope that an earlier sensor left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Adoption {
-    /// It holds again.
+    /// The scope is in force again.
     Adopted,
-    /// Its programs go their own way: why, in words.
+    /// Its programs go direct, with the reason.
     Lost(Name),
 }
 
@@ -320,9 +320,9 @@ pub enum FeatureState {
 /// Among [`ToProxy::Counters`] the name of no program: its counts are what the sensor took of one processor core when that was
 /// last measured, in millionths.
 pub const COST: &str = "cost";
-/// Of [`COST`]: by the programs of the kernel half.
+/// Label of [`COST`]: the programs of the kernel half.
 pub const COST_KERNEL: &str = "kernel";
-/// Of [`COST`]: by the sensor's process.
+/// Label of [`COST`]: the sensor's process.
 pub const COST_PROCESS: &str = "process";
 
 /// The counters of one program.
@@ -346,7 +346,7 @@ pub struct Count {
 /// The reason that the sensor refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RefusalReason {
-    /// There is no such cgroup, process or namespace any more.
+    /// The cgroup, process or namespace does not exist any more.
     Gone,
     /// The process is in another namespace than the one named.
     OtherNamespace,
@@ -354,7 +354,7 @@ pub enum RefusalReason {
     NotAllowed,
     /// A table is full.
     Full,
-    /// This kernel cannot.
+    /// This kernel does not support it.
     Unsupported,
     /// The kernel refused.
     Failed,

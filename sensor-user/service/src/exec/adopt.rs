@@ -1,8 +1,8 @@
 //! Scopes that an earlier sensor left with programs in them: a sensor ends with the serving half, with an upgrade, or by a
 //! signal, and what runs under `gnomon exec` runs on. The next one takes them over as they were.
 //!
-//! What it needs to know is on the cgroup ([`Scope::keep`]), where root alone writes. A scope that says nothing, or that belongs
-//! to a gnomon with another socket, is not guessed at: it is told of, at once, as its programs go their own way.
+//! Its state is on the cgroup ([`Scope::keep`]), where root alone writes. A scope without state, or of a gnomon with another socket, is not
+//! guessed at: it is logged at once, as its programs go direct.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::kernel::{Kernel, KernelError};
 use crate::namespaces::Namespace;
 use crate::scopes::Asked;
 
-/// Of [`Kept::version`]. Fields are added without changing it; a sensor that does not know the number takes nothing over.
+/// Value of [`Kept::version`]. Fields are added without changing it; a sensor that does not know the version takes nothing over.
 const VERSION: u32 = 1;
 /// Most processes of one scope that are looked at for the network namespaces that they are in.
 const MAX_PROCESSES: usize = 4096;
@@ -89,7 +89,7 @@ impl Adopted {
 #[derive(Debug, Default)]
 pub(crate) struct Takeover {
     pub adopted: Vec<Adopted>,
-    /// For the proxy, which makes it known.
+    /// Messages for the proxy, which reports them.
     pub told: Vec<ToProxy>,
 }
 
@@ -138,7 +138,7 @@ fn adopt(hierarchy: &Hierarchy, kernel: &Kernel, scope: &mut Scope, socket: Opti
     if kept.socket != socket {
         return Err(Lost::Another(kept.socket));
     }
-    // It is this process's from now on.
+    // From now on the scope is this process's.
     scope.keep(&kept)?;
     kernel.take_in(kept.asked, of(hierarchy, scope.cgroup()))?;
     Ok(kept)

@@ -30,7 +30,7 @@ pub(super) fn publish(authority: &Path, folder: &Path) -> Result<PathBuf, Bundle
     let path = folder.join(NAME);
     for (path, content) in [(path.with_extension("jks"), &merged.java[..]), (path.clone(), merged.pem.as_bytes())] {
         if !fs::read(&path).is_ok_and(|there| there == content) {
-            // Whoever reads it meanwhile sees the old or the new one, and never half of one.
+            // Replaced atomically: a concurrent reader sees the old or the new one.
             replace(folder, &path, content).map_err(|error| BundleError::Write(path, error))?;
         }
     }

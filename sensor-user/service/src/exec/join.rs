@@ -19,9 +19,9 @@ use crate::namespaces::{Lease, LeaseError, ListenError, Namespace};
 use crate::scopes::Asked;
 use crate::{ExecOptions, PATIENCE};
 
-/// Longest that a client may take to say what it wants, and that the proxy may take to accept from new listeners.
+/// The timeout of a client's request, and of the proxy's acceptance of new listeners.
 const WAIT: Duration = Duration::from_secs(5);
-/// The interval at which the proxy's heartbeat is checked: a beat wakes nobody.
+/// The interval at which the proxy's heartbeat is checked: it cannot be waited for.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Serves clients.
@@ -129,7 +129,7 @@ impl<'a> Desk<'a> {
             return Err(JoinDenied::new(Denial::NoSensor, detail, "call it in there, or run gnomon without --sensor FOLDER"));
         }
         let namespace = Namespace::of(client.pid)?;
-        // What was read so far was the client's, if it lives now.
+        // What was read is the client's if it is still alive: its pid was not reused.
         if !client.is_alive() {
             return Err(JoinDenied::unknown(&"the process that asked is gone"));
         }
@@ -157,8 +157,8 @@ impl<'a> Desk<'a> {
     fn move_into(&self, client: &Client, scope: Scope, place: ScopeSlot, lease: Option<Lease<'a>>) -> Result<String, (JoinDenied, u64)> {
         let id = scope.id().0;
         scope.join(client.pid).map_err(|error| (error.into(), id))?;
-        // It was moved by its number. If it lives now, that was its own all the time; if not, whoever has it since is in a
-        // cgroup that means nothing once the scope is forgotten.
+        // It was moved by its pid. If it is alive, the pid was its own all the time; if not, a process that reused the pid is in a cgroup
+        // that means nothing once the scope is forgotten.
         if !client.is_alive() {
             return Err((JoinDenied::unknown(&"the process that asked is gone"), id));
         }
@@ -217,7 +217,7 @@ impl<'a> Desk<'a> {
             let id = adopted.scope.id().0;
             match Live::new(adopted.scope, places.keep(adopted.kept.uid), leases) {
                 Ok(live) => self.reaper.watch(live),
-                // Nothing can be read of it as it is gone.
+                // The cgroup is gone and cannot be read.
                 Err(_) => drop(kernel.let_out(id)),
             }
         }

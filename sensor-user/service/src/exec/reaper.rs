@@ -21,7 +21,7 @@ pub(super) struct Live<'a> {
     events: OwnedFd,
     scope: Scope,
     _place: ScopeSlot,
-    /// Of the listeners where it was joined from, or where its programs were when it was taken over; none where it redirects
+    /// Leases of the listeners where it was joined from, or where its programs were when it was taken over; none where it redirects
     /// nothing by itself.
     _leases: Vec<Lease<'a>>,
 }
@@ -33,7 +33,7 @@ impl<'a> Live<'a> {
         Ok(Self { events, scope, _place: place, _leases: leases })
     }
 
-    /// Reading also tells the kernel that we know of what has changed so far.
+    /// Reading also acknowledges the changes so far to the kernel.
     fn is_populated(&self) -> bool {
         let mut text = [0; 256];
         let length = rustix::io::pread(&self.events, &mut text, 0).unwrap_or(0);

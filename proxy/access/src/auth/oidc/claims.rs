@@ -33,7 +33,7 @@ impl ClaimPath {
 /// The treatment of an email address that the provider does not call verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnverifiedEmail {
-    /// It is not taken for the caller's: with many providers people choose it themselves.
+    /// Ignored: with many providers people choose their address themselves.
     #[default]
     Ignore,
     /// Accepted, as this provider verifies all and does not say so.
@@ -93,7 +93,7 @@ impl Expected<'_> {
         let client = text("client_id")?.or(text("azp")?);
         let subject = match (text("sub")?, source, &client) {
             (Some(subject), ..) => format_smolstr!("{}|{subject}", self.issuer),
-            // A client that speaks for itself; an issuer has no fragment, so this is nobody's `sub`.
+            // A client that speaks for itself; an issuer has no fragment, so this cannot equal a user's `sub`.
             (None, Source::Introspection, Some(client)) => format_smolstr!("{}#{client}", self.issuer),
             _ => return Err(Rejection::Malformed),
         };
@@ -188,9 +188,9 @@ fn short(value: &Value) -> Result<SmolStr, Rejection> {
 /// The notation of several names in one claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listing {
-    /// As a list; one text is one name.
+    /// A list; one text is one name.
     Whole,
-    /// As a list, or as one text with spaces between (RFC 8693 4.2).
+    /// A list, or one text with spaces between (RFC 8693 4.2).
     Spaced,
 }
 

@@ -21,7 +21,7 @@ use serde_json::Value;
 use std::{fmt, sync::Arc};
 use tokio::{sync::Semaphore, time::timeout};
 
-/// The most requests to the provider at a time; further callers are told to try again.
+/// The most concurrent requests to the provider; further callers are asked to retry.
 pub const MAX_QUESTIONS: usize = 16;
 
 /// The introspection endpoint, and the credentials for it.

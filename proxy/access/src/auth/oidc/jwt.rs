@@ -1,5 +1,5 @@
 //! A JWT (RFC 7519, RFC 9068) as three parts, its head read strictly. What the head says about keys beyond their id (`jku`,
-//! `jwk`, `x5u`, `x5c`) is never looked at: it comes from whoever made the token.
+//! `jwk`, `x5u`, `x5c`) is ignored: it comes from the token's maker.
 
 use super::keys::{ALGORITHMS, Key};
 use crate::{arguments::arguments, auth::challenge::Rejection};

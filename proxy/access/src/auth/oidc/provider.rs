@@ -94,7 +94,7 @@ impl Provider {
         let seen = self.keys.load_full();
         if let Some(snapshot) = seen.as_ref().filter(|snapshot| snapshot.at.elapsed() < STALE) {
             if snapshot.at.elapsed() >= FRESH {
-                // One has them again; whoever comes meanwhile takes those that are there.
+                // One caller fetches them again; others use the known ones meanwhile.
                 if let Ok(attempts) = self.refreshing.try_lock() {
                     self.refresh(attempts, Some(snapshot.at), HASTE).await;
                 }

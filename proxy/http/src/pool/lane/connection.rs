@@ -17,16 +17,16 @@ use crate::connector::connect;
 use crate::ending::{Ending, Serves};
 use crate::{Alpn, SendError};
 
-/// An HTTP/2 connection that says nothing for this long while streams are open is asked for a sign of life.
+/// The silence after which an HTTP/2 connection with open streams gets a PING.
 const H2_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the answer to that may take.
+/// The timeout of the answer to that.
 const H2_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How large an upstream's response head may be over HTTP/2. The library's 16 KiB is less than what
 /// it accepts over HTTP/1.1, and some sites' cookies need more.
 const H2_MAX_HEADER_LIST: u32 = 64 << 10;
 /// The most header fields of an HTTP/1 head, of requests and of answers: the library's 100 are less than some sites send.
 pub const MAX_FIELDS: usize = 512;
-/// Most bytes of an HTTP/1 connection that are read ahead, or wait to be written, each: of an answer that nobody reads, and of a head,
+/// Most bytes of an HTTP/1 connection that are read ahead, or wait to be written, each: of an answer that is not read, and of a head,
 /// which on HTTP/2 has the same bound. The library's 400 KiB are a MiB for both sides of each client that does not read.
 pub const HTTP1_BUFFER: usize = 64 << 10;
 /// The library's value of the server's bound on streams before the server has sent one: no server's.
@@ -130,11 +130,11 @@ impl<B: RequestBody> Drop for Carrier<B> {
         let Some(inner) = self.inner.upgrade() else { return };
         match self.way.take() {
             Some(Way::Multiplexed(_, number)) => self.lane.returned(&inner, Returned::Stream(number)),
-            // What it carried ended with its client's side.
+            // Its use ended with its client's side.
             Some(Way::Exclusive(alone)) if !alone.serves.is_over() => {}
             Some(Way::Exclusive(alone)) if alone.send.is_ready() => self.lane.returned(&inner, Returned::Exclusive(alone)),
             Some(Way::Exclusive(mut alone)) if !alone.send.is_closed() => {
-                // It is ready once the rest of the answer is read, or closed because that is too much.
+                // It is ready once the rest of the answer is read, or closed if that is too long.
                 let Ok(runtime) = Handle::try_current() else { return };
                 let (lane, inner) = (self.lane.clone(), self.inner.clone());
                 runtime.spawn(async move {
@@ -158,7 +158,7 @@ pub(crate) async fn run<B: RequestBody>(lane: Arc<Lane<B>>, inner: Arc<Inner<B>>
         Err(error) => return lane.failed(&error),
     };
     io.remember_in(lane.held_up.clone());
-    // What drives the connection keeps neither the pools nor the lane alive.
+    // The connection's task keeps neither the pools nor the lane alive.
     let weak = (Arc::downgrade(&lane), Arc::downgrade(&inner));
     let number = if lane.to.key.alpn == Alpn::H2 {
         let windows = inner.budget().windows(lane.principal());
@@ -185,7 +185,7 @@ pub(crate) async fn run<B: RequestBody>(lane: Arc<Lane<B>>, inner: Arc<Inner<B>>
             if says == UNSETTLED && known == UNSETTLED && patience.as_mut().poll(cx).is_ready() {
                 says = UNSETTLED + 1;
             }
-            // What it says later counts as well.
+            // Later SETTINGS count as well.
             if says != known && says != UNSETTLED {
                 known = says;
                 if let (Some(lane), Some(inner)) = (weak.0.upgrade(), weak.1.upgrade()) {
