@@ -144,6 +144,10 @@ fn set_named(seen: &mut Observation, field: Field, message: &Message, (name, odd
         seen.set_unreadable(field);
     } else {
         seen.set_some(field, name.clone());
+        // Some servers trim it, or drop what cannot be seen.
+        if name.as_ref().is_some_and(|name| name.trim() != name.as_str() || name.contains(char::is_control)) {
+            seen.set_partial(field);
+        }
     }
 }
 

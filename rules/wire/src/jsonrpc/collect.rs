@@ -503,16 +503,17 @@ impl Collector {
         let kept = || Some(SmolStr::new(text));
         match slot {
             Slot::Method => {
+                let text = mcp_names::without_gaps(text).unwrap_or(text);
                 if mcp_names::is_mcp_method(text) {
                     self.liken(Likeness::Mcp);
                 }
-                self.message.method = kept();
+                self.message.method = Some(SmolStr::new(text));
                 self.note_cut(truncation);
             }
             Slot::MethodItem if self.method == Listed::Several => {}
             Slot::MethodItem => self.string(Slot::Method, text, truncation),
             Slot::VariantMethod => {
-                if mcp_names::is_mcp_method(text) {
+                if mcp_names::is_mcp_method(mcp_names::without_gaps(text).unwrap_or(text)) {
                     self.liken(Likeness::Mcp);
                 }
             }
@@ -570,7 +571,7 @@ impl Collector {
                     result.input_requests_overflow = Truncation::Cut;
                 }
                 if result.input_requests.len() < MAX_INPUT_REQUESTS {
-                    result.input_requests.push(SmolStr::new(text));
+                    result.input_requests.push(SmolStr::new(mcp_names::without_gaps(text).unwrap_or(text)));
                 }
             }
             Slot::ErrorMessage => result.error_message = kept(),
