@@ -20,6 +20,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::Poll,
@@ -53,7 +54,10 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     let authority = authority(route, toward, &request);
     let on_upgrade =
         (request.version() == Version::HTTP_11 && asks_for_websocket(request.headers())).then(|| hyper::upgrade::on(&mut request));
-    let connection = strictest(route, toward, &request);
+    let connection = match another_name(route, toward, &request) {
+        Some(named) => Some(strictest(route, toward, named).await),
+        None => None,
+    };
     let (mut parts, body) = request.into_parts();
     let exchange = Exchange::begin(
         connection.as_ref().unwrap_or(&route.connection),
@@ -207,17 +211,32 @@ fn named<B>(request: &Request<B>) -> Option<&str> {
     request.uri().host().or_else(host).filter(|host| !host.is_empty())
 }
 
-/// The connection as rules see it that name the host of this request, where nothing else says which server this is for.
-fn strictest<B>(route: &Route, toward: Toward, request: &Request<B>) -> Option<Connection> {
-    let named = named(request).filter(|_| route.sni.is_none())?;
-    if normal_host(named) == server_of(route) {
-        return None;
-    }
+/// What a request calls its server where nothing vouches for that (no SNI) and the connection is for another name.
+fn another_name<B>(route: &Route, toward: Toward, request: &Request<B>) -> Option<(String, u16)> {
+    let named = named(request).filter(|_| route.sni.is_none()).map(normal_host).filter(|named| named != server_of(route))?;
     let port = match toward {
         Toward::Server => route.destination.port(),
         Toward::Proxy => request.uri().port_u16().unwrap_or_else(|| usual_port(request.uri().scheme_str())),
     };
-    Some(route.connection.clone().also_at(named, port))
+    Some((named, port))
+}
+
+/// The connection as rules see it that name the server as the request does. Whoever contradicts themselves is believed neither of both: what
+/// is at the address counts as well, and what is at the one that a request names.
+async fn strictest(route: &Route, toward: Toward, (named, port): (String, u16)) -> Connection {
+    let connection = route.connection.clone().also_at(&named, port);
+    if toward == Toward::Proxy {
+        return connection;
+    }
+    let (shared, destination) = (&route.shared, &route.destination);
+    let dialer = shared.dialer.on_behalf_of(destination.principal().clone());
+    let reached = destination.address().map(|address| address.ip().to_string());
+    let reached = reached.as_deref().unwrap_or_else(|| destination.host());
+    let connection = shared.rule_addresses.also_of(&dialer, connection, reached, port).await;
+    match gnomon_kit::address(&named) {
+        Some(ip) => shared.rule_addresses.also_led_to(&dialer, connection, SocketAddr::new(ip, port)).await,
+        None => connection,
+    }
 }
 
 /// The port that a URL of this scheme is for where it names none.

@@ -56,6 +56,35 @@ impl RuleAddresses {
         connection
     }
 
+    /// The connection to this host, a name or an address, as the strictest of those names has it that rules ask for and that lead to an
+    /// address of its.
+    pub(crate) async fn also_of(&self, dialer: &Dialer, mut connection: Connection, host: &str, port: u16) -> Connection {
+        if connection.rules().named_servers().is_empty() && connection.denied_servers().is_empty() {
+            return connection;
+        }
+        for address in addresses(dialer, host, port).await {
+            connection = self.also_led_to(dialer, connection, address).await;
+        }
+        connection
+    }
+
+    /// The same, of the addresses alone that rules ask for: a name that leads to one does not go round a rule for it. One address has
+    /// many names, and a rule for one of them is none for the others.
+    pub(crate) async fn also_at_addresses(&self, dialer: &Dialer, mut connection: Connection, host: &str, port: u16) -> Connection {
+        let named = connection.rules().named_servers().iter().chain(connection.denied_servers());
+        let named: Vec<IpAddr> = named.filter_map(|name| gnomon_kit::address(name)).collect();
+        if named.is_empty() {
+            return connection;
+        }
+        for address in addresses(dialer, host, port).await {
+            let ip = address.ip().to_canonical();
+            if named.contains(&ip) {
+                connection = connection.also_at(&ip.to_string(), port);
+            }
+        }
+        connection
+    }
+
     /// The names that lead to this address, each with the port that it is asked for with there.
     async fn leading_to(&self, dialer: &Dialer, names: &[SmolStr], address: SocketAddr) -> Vec<(SmolStr, u16)> {
         let (ip, port) = (address.ip().to_canonical(), address.port());
@@ -104,6 +133,14 @@ impl RuleAddresses {
             ),
             Some(_) => {}
         }
+    }
+}
+
+/// The addresses of a host, as whoever dials it finds them now.
+async fn addresses(dialer: &Dialer, host: &str, port: u16) -> Vec<SocketAddr> {
+    match gnomon_kit::address(host) {
+        Some(ip) => vec![SocketAddr::new(ip, port)],
+        None => dialer.addresses_within(RESOLVE, host, port).await.unwrap_or_default(),
     }
 }
 
