@@ -4,7 +4,7 @@ use crate::{
     download::{Download, Mode},
     headers::{ambiguous_host, asks_for_websocket, host_of, names},
     odd, reply,
-    room::Account,
+    room::{Account, NO_ROOM},
     route::{BrokenOff, Client, Route, Toward},
     upgrade,
     upload::{Last, Upload, judge_chunk},
@@ -71,7 +71,8 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             authority,
         },
     );
-    let watched = Watched::new(exchange, &route.shared.recorder, started, route.departure.clone());
+    let account = route.shared.room.account(route.destination.principal());
+    let watched = Watched::new(exchange, &route.shared.recorder, started, route.departure.clone(), account);
     let misdirected = authority == Authority::Differs && route.sni.is_some();
     // What will not be sent is read all the same, as its event is to say what it was.
     let until = if misdirected || route.problem.is_some() { Until::Over } else { Until::Decided };
@@ -327,13 +328,10 @@ async fn hold(route: &Route, watched: &Watched, mut body: Incoming, until: Until
                     gate = Gate::Stream;
                 }
             }
-            Gate::Hold | Gate::Stream => match piece(route, &mut body, &mut account, size, &head).await {
+            Gate::Hold | Gate::Stream => match piece(route, watched, &mut body, (&mut account, size), &head).await {
                 Err(Stopped::NoRoom) => {
                     let Some(account) = account else { return Held::Stalled };
-                    return match watched.with(|e| account.leaves_unread(e)) {
-                        Gate::Refuse(_) => Held::NoRoom { rest: Some(body) },
-                        Gate::Hold | Gate::Stream => Held::Open { ready, rest: Some(body), account: None },
-                    };
+                    return left_unread(watched, &account, ready, Some(body));
                 }
                 Err(Stopped::Stalled) => return Held::Stalled,
                 Ok(None) => {
@@ -344,19 +342,36 @@ async fn hold(route: &Route, watched: &Watched, mut body: Incoming, until: Until
                 Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
                     size += data.len();
+                    over = body.is_end_stream();
                     let mut judged = watched.with(|e| judge_chunk(e, &data, Last::of(&body)));
+                    ready.push_back(data);
                     gate = loop {
                         if let Some(gate) = judged {
                             break gate;
                         }
+                        // What a few bytes decode to may take mebibytes of its decoder.
+                        let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
+                        if account.keeps(watched.with(|e| e.request_decoders())).is_err() {
+                            return left_unread(watched, account, ready, (!over).then_some(body));
+                        }
                         tokio::task::yield_now().await;
                         judged = watched.with(|e| judge_chunk(e, &[], Last::of(&body)));
                     };
-                    over = body.is_end_stream();
-                    ready.push_back(data);
                 }
             },
         }
+    }
+}
+
+/// What there is no room for passes unread, or is refused where a rule that refuses could match it.
+fn left_unread(watched: &Watched, account: &Account, ready: VecDeque<Bytes>, rest: Option<Incoming>) -> Held {
+    let unread = watched.with(|e| match (account.leaves_unread(e), &rest) {
+        (_, None) => e.request_end(),
+        (gate, Some(_)) => gate,
+    });
+    match unread {
+        Gate::Refuse(_) => Held::NoRoom { rest },
+        Gate::Hold | Gate::Stream => Held::Open { ready, rest, account: None },
     }
 }
 
@@ -370,9 +385,9 @@ enum Stopped {
 /// with it.
 async fn piece(
     route: &Route,
+    watched: &Watched,
     body: &mut Incoming,
-    account: &mut Option<Account>,
-    size: usize,
+    (account, size): (&mut Option<Account>, usize),
     head: impl Fn() -> usize,
 ) -> Result<Option<Result<http_body::Frame<Bytes>, hyper::Error>>, Stopped> {
     if size == 0
@@ -381,13 +396,18 @@ async fn piece(
     {
         return Ok(frame);
     }
-    match account {
+    let account = match account {
         None => {
             let account = account.insert(route.shared.room.account(route.destination.principal()));
             account.begins(head(), size).await.map_err(|_| Stopped::NoRoom)?;
+            account
         }
-        Some(account) => account.catches_up(size).await.map_err(|_| Stopped::NoRoom)?,
-    }
+        Some(account) => {
+            account.catches_up(size).await.map_err(|_| Stopped::NoRoom)?;
+            account
+        }
+    };
+    account.keeps(watched.with(|e| e.request_decoders())).map_err(|_| Stopped::NoRoom)?;
     tokio::time::timeout(BODY_STALL, next_frame(body)).await.map_err(|_| Stopped::Stalled)
 }
 
@@ -405,9 +425,6 @@ fn no_room(route: &Route, watched: &Watched) -> Response<Download> {
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     answer
 }
-
-/// What a client is told whose body, or whose answer's, there is no room for.
-const NO_ROOM: &str = "too many bytes of messages that are not whole wait here to be judged; try again, with fewer requests at a time";
 
 /// The answer to a refused request.
 fn refused(route: &Route, watched: &Watched, uri: &uri::Uri, refusal: &Refusal) -> Response<Download> {
@@ -480,19 +497,20 @@ async fn answer(
     // Nothing of ours can be put into a compressed stream.
     let plain_events = events && !parts.headers.contains_key(header::CONTENT_ENCODING);
     let pairing = || plain_events.then(|| route.shared.paired.open(route.destination.principal(), route.destination.authority()));
+    let account = || route.shared.room.account(route.destination.principal());
     let download = match plan {
         ResponsePlan::Refuse(refusal) => {
             watched.over(Leg::Answer);
             return reply::refusal(&refusal);
         }
-        ResponsePlan::Stream => Download::passing(VecDeque::new(), body, watched, Mode::Watch, pairing()),
+        ResponsePlan::Stream => Download::passing((VecDeque::new(), body), watched, Mode::Watch, pairing(), account()),
         ResponsePlan::FilterEvents => {
             parts.headers.remove(header::CONTENT_LENGTH);
             parts.headers.remove(header::CONTENT_ENCODING);
-            Download::passing(VecDeque::new(), body, watched, Mode::FilterEvents, pairing())
+            Download::passing((VecDeque::new(), body), watched, Mode::FilterEvents, pairing(), account())
         }
         ResponsePlan::HoldBody => match hold_answer(route, &watched, body, route.shared.inspector.bounds().window).await {
-            Ok((ready, rest)) => Download::passing(ready, rest, watched, Mode::Watch, None),
+            Ok((ready, rest, held)) => Download::passing((ready, rest), watched, Mode::Watch, None, held.unwrap_or_else(account)),
             Err(response) => {
                 watched.over(Leg::Answer);
                 return response;
@@ -509,17 +527,20 @@ async fn hold_answer(
     watched: &Watched,
     mut body: UpstreamBody,
     window: usize,
-) -> Result<(VecDeque<Bytes>, UpstreamBody), Response<Download>> {
+) -> Result<(VecDeque<Bytes>, UpstreamBody, Option<Account>), Response<Download>> {
     let mut ready = VecDeque::new();
     let mut size = 0;
     let mut account: Option<Account> = None;
+    let no_room = || {
+        watched.with(|e| e.failed("no_room", NO_ROOM));
+        route.shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+        reply::failure(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM)
+    };
     while size < window && !body.is_end_stream() {
         if size > 0 {
             let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
-            if account.catches_up(size).await.is_err() {
-                watched.with(|e| e.failed("no_room", NO_ROOM));
-                route.shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-                return Err(reply::failure(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM));
+            if account.catches_up(size).await.is_err() || account.keeps(watched.with(|e| e.answer_keeps())).is_err() {
+                return Err(no_room());
             }
         }
         match next_frame(&mut body).await {
@@ -533,6 +554,10 @@ async fn hold_answer(
                 size += data.len();
                 let mut judged = watched.with(|e| e.response_some(&data));
                 while judged.is_none() {
+                    let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
+                    if account.keeps(watched.with(|e| e.answer_keeps())).is_err() {
+                        return Err(no_room());
+                    }
                     tokio::task::yield_now().await;
                     judged = watched.with(|e| e.response_some(&[]));
                 }
@@ -541,7 +566,7 @@ async fn hold_answer(
                     gate => {
                         ready.push_back(data);
                         if let Gate::Stream = gate {
-                            return Ok((ready, body));
+                            return Ok((ready, body, account));
                         }
                     }
                 }
@@ -553,5 +578,5 @@ async fn hold_answer(
     {
         return Err(reply::refusal(&refusal));
     }
-    Ok((ready, body))
+    Ok((ready, body, account))
 }

@@ -1,5 +1,5 @@
-//! How often a client's odd requests are told of: each has so many events in a while, and the next after that says for how many it
-//! stands.
+//! How often a client's requests are told of that are odd, or pass unread: each client has so many events in a while, and the next after
+//! that says for how many it stands.
 
 use parking_lot::Mutex;
 use std::{

@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub deciding: Option<RuleIndex>,
     /// The report made of it while its answer was long in coming.
     pub early: Option<Early>,
+    /// Bytes of memory that it takes, about, where it is kept until its answer comes.
+    pub kept: usize,
 }
 
 /// A message that is to be judged.
