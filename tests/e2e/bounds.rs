@@ -442,6 +442,6 @@ async fn clients_that_ask_for_metrics_and_do_not_read_them_keep_no_probe_waiting
     }
     took.sort_unstable();
     println!("{took:?}");
-    assert!(took[10] < Duration::from_millis(500) && took[19] < Duration::from_secs(2), "{took:?}");
+    assert!(took[10] < Duration::from_millis(1_500) && took[19] < Duration::from_millis(3_000), "{took:?}");
     flood.shutdown().await;
 }

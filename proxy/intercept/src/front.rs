@@ -275,9 +275,6 @@ async fn plain(
     let _ = connection.hello(&host, port, &Hello::default());
     if let Some(ip) = address {
         connection = shared.rule_addresses.also_led_to(&shared.dialer, connection, SocketAddr::new(ip, port)).await;
-    } else {
-        let dialer = shared.dialer.on_behalf_of(asking.principal());
-        connection = shared.rule_addresses.also_at_addresses(&dialer, connection, &host, port).await;
     }
     if let Ok(via) = HeaderValue::from_str(&via) {
         request.headers_mut().append(header::VIA, via);

@@ -68,23 +68,6 @@ impl RuleAddresses {
         connection
     }
 
-    /// The same, of the addresses alone that rules ask for: a name that leads to one does not go round a rule for it. One address has
-    /// many names, and a rule for one of them is none for the others.
-    pub(crate) async fn also_at_addresses(&self, dialer: &Dialer, mut connection: Connection, host: &str, port: u16) -> Connection {
-        let named = connection.rules().named_servers().iter().chain(connection.denied_servers());
-        let named: Vec<IpAddr> = named.filter_map(|name| gnomon_kit::address(name)).collect();
-        if named.is_empty() {
-            return connection;
-        }
-        for address in addresses(dialer, host, port).await {
-            let ip = address.ip().to_canonical();
-            if named.contains(&ip) {
-                connection = connection.also_at(&ip.to_string(), port);
-            }
-        }
-        connection
-    }
-
     /// The names that lead to this address, each with the port that it is asked for with there.
     async fn leading_to(&self, dialer: &Dialer, names: &[SmolStr], address: SocketAddr) -> Vec<(SmolStr, u16)> {
         let (ip, port) = (address.ip().to_canonical(), address.port());

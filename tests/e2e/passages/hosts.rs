@@ -373,10 +373,6 @@ async fn whoever_contradicts_the_name_that_was_asked_for_meets_a_rule_for_any_na
         (&with_method, "third.example", 0),
         // Who is consistent is judged by the name that is used: one address has many.
         (&by_name, OTHER, 1),
-        // An address that a rule names is that server's whatever it is called.
-        ("server.address: 127.0.0.1", OTHER, 0),
-        ("server.address: 127.0.0.1, mcp.method.name: tools/call", OTHER, 0),
-        ("server.address: 192.0.2.1", OTHER, 1),
         ("server.address: 192.0.2.1", "third.example", 1),
     ] {
         let server = Lenient::start().await;
@@ -393,36 +389,6 @@ async fn whoever_contradicts_the_name_that_was_asked_for_meets_a_rule_for_any_na
             let mut stream = TcpStream::connect(gnomon.address).await.unwrap();
             let answer = exchange(&mut stream, absolute.as_bytes()).await;
             assert_eq!(server.calls(), 2 * runs, "{rule}, asked of the proxy: {answer:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_address_that_a_rule_names_is_not_gone_round_by_a_name_within_tls() {
-    const OTHER: &str = "other.example";
-    let authority = Authority::new("theirs");
-    let server = Lenient::with_tls(&authority, OTHER, &["http/1.1"], b"").await;
-    let body = call(1, "any_tool").to_string();
-    let request =
-        format!("POST /mcp HTTP/1.1\r\nhost: {OTHER}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    for (rule, runs) in [("server.address: 127.0.0.1", 0), ("server.address: 192.0.2.1", 1)] {
-        for road in ROADS {
-            let setup = Gnomon::with().rules([block(1, rule)]).trust(authority.pem_file()).resolve_port(OTHER, server.address);
-            let before = server.calls();
-            let (gnomon, stream) = match road {
-                Road::Asked => {
-                    let gnomon = setup.start().await;
-                    let stream = tunnel(gnomon.address, &format!("{OTHER}:{}", server.address.port())).await;
-                    (gnomon, stream)
-                }
-                Road::Redirected => reach(setup, road, server.address).await,
-            };
-            if let Ok(mut stream) = handshake(stream, &gnomon.root, OTHER, &["http/1.1"]).await {
-                let _ = stream.write_all(request.as_bytes()).await;
-                let mut answer = [0; 1024];
-                let _ = soon("an answer", stream.read(&mut answer)).await;
-            }
-            assert_eq!(server.calls() - before, runs, "{rule}, {road:?}");
         }
     }
 }

@@ -22,16 +22,8 @@ impl Tunnel {
                 let shared = &self.shared;
                 shared.rule_addresses.also_led_to(&shared.dialer, connection, SocketAddr::new(ip, self.port)).await
             }
-            None if self.through.is_some() => connection,
-            None => self.under_named_addresses(connection, &self.host).await,
+            None => connection,
         }
-    }
-
-    /// The same of the address that it is connected to, by this name or as the program chose, where a rule asks for that.
-    pub(super) async fn under_named_addresses(&self, connection: Connection, name: &str) -> Connection {
-        let original = self.original.map(|original| original.ip().to_string());
-        let host = original.as_deref().unwrap_or(name);
-        self.shared.rule_addresses.also_at_addresses(&self.dialer(), connection, host, self.port).await
     }
 
     /// Whether a name, as we resolve it, is one of the address that the program asked for.

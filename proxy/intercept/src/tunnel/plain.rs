@@ -36,9 +36,6 @@ impl Tunnel {
             // Nobody vouches for a name: those that the address has count as well.
             connection = self.under_all_names(connection, &[]).await;
         }
-        if name != self.host && self.original.is_some() && self.through.is_none() {
-            connection = self.under_named_addresses(connection, &name).await;
-        }
         if self.through.is_some() {
             connection = connection.also_at(&self.host, self.port);
         }

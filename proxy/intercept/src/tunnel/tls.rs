@@ -52,10 +52,6 @@ impl Tunnel {
             connection = self.under_all_names(connection, &[&self.host]).await;
             refused |= connection.is_refused();
         }
-        if hello.sni.is_some() && self.through.is_none() {
-            connection = self.under_named_addresses(connection, &name).await;
-            refused |= connection.is_refused();
-        }
         if hello.sni.is_none() {
             // By address: the names that the address has count as well.
             connection = self.under_all_names(connection, &[]).await;

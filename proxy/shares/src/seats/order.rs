@@ -18,10 +18,6 @@ use tokio::time::Instant;
 /// has to be read, by a task that has to have its turn.
 pub(super) const UNDISTURBED: Duration = Duration::from_millis(20);
 
-/// How long a newcomer is left alone of whoever has more than half of all seats, where it is known who that is: each that is left alone
-/// has the others wait, who stand behind a flood of them to be accepted.
-pub(super) const UNDISTURBED_OF_GREATEST: Duration = Duration::from_millis(5);
-
 /// All who have a seat, and the lines of those that are silent.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -160,18 +156,15 @@ impl Order {
     /// Whose turn it is to go. `now`: at which newcomers that took a step a moment ago are left alone, if at all.
     pub fn turn(&mut self, among: Among<'_>, now: Option<Instant>) -> Turn {
         if let (Among::All, Some(greatest)) = (among, self.greatest.clone()) {
-            // What the host's own programs have in common says nothing about whose they are.
-            let known = !matches!(&*greatest, "127.0.0.1" | "::1");
-            let alone = if known { UNDISTURBED_OF_GREATEST } else { UNDISTURBED };
-            match self.turn_among(Among::Only(&greatest), now, alone) {
+            match self.turn_among(Among::Only(&greatest), now) {
                 Turn::Nobodys => {}
                 turn => return turn,
             }
         }
-        self.turn_among(among, now, UNDISTURBED)
+        self.turn_among(among, now)
     }
 
-    fn turn_among(&mut self, among: Among<'_>, now: Option<Instant>, alone: Duration) -> Turn {
+    fn turn_among(&mut self, among: Among<'_>, now: Option<Instant>) -> Turn {
         let (mute, begun) = (self.mute.len(among), self.begun.len(among));
         if mute + begun < self.newcomers
             && let Some(number) = self.rests_longest(among)
@@ -181,7 +174,7 @@ impl Order {
         let line = if mute >= self.mutes || begun == 0 { &self.mute } else { &self.begun };
         match line.first(among) {
             None => Turn::Nobodys,
-            Some((_, first)) => match first.since_when + alone {
+            Some((_, first)) => match first.since_when + UNDISTURBED {
                 free if now.is_some_and(|now| now < free) => Turn::NotBefore(free),
                 _ => self.goes(first.number),
             },
