@@ -59,7 +59,8 @@ pub(crate) fn is_gap(c: char) -> bool {
 
 /// The method of MCP that a method is once white space and control characters are taken out, which some servers do (`"tools/c\nall "`).
 /// None where there are none, or where it is none of MCP's all the same.
-pub(crate) fn without_gaps(method: &str) -> Option<&'static str> {
+#[must_use]
+pub fn without_gaps(method: &str) -> Option<&'static str> {
     if !method.contains(is_gap) {
         return None;
     }
@@ -68,6 +69,7 @@ pub(crate) fn without_gaps(method: &str) -> Option<&'static str> {
 }
 
 fn known(method: &str) -> Option<&'static (&'static str, Telling)> {
+    let method = without_gaps(method).unwrap_or(method);
     METHODS.iter().find(|(name, _)| name.eq_ignore_ascii_case(method))
 }
 

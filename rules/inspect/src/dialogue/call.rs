@@ -99,7 +99,12 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
     }
     if counted != Counted::Other {
         findings.message = if counted == Counted::Mcp { MessageFinding::Mcp } else { MessageFinding::Likely };
-        seen.set_some(Field::McpMethod, method.cloned());
+        // As MCP writes it where some servers read that of it: what was written is in `rpc.method`.
+        let read = method.and_then(|method| mcp::without_gaps(method));
+        seen.set_some(Field::McpMethod, read.map(SmolStr::new_static).or_else(|| method.cloned()));
+        if read.is_some() {
+            seen.set_partial(Field::RpcMethod);
+        }
         match method.map(|method| mcp::canonical_method(method)) {
             Some("tools/call") => set_named(seen, Field::ToolName, message, (&message.name, message.name_is_odd)),
             Some("prompts/get") => set_named(seen, Field::PromptName, message, (&message.name, message.name_is_odd)),

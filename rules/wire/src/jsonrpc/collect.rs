@@ -503,17 +503,16 @@ impl Collector {
         let kept = || Some(SmolStr::new(text));
         match slot {
             Slot::Method => {
-                let text = mcp_names::without_gaps(text).unwrap_or(text);
                 if mcp_names::is_mcp_method(text) {
                     self.liken(Likeness::Mcp);
                 }
-                self.message.method = Some(SmolStr::new(text));
+                self.message.method = kept();
                 self.note_cut(truncation);
             }
             Slot::MethodItem if self.method == Listed::Several => {}
             Slot::MethodItem => self.string(Slot::Method, text, truncation),
             Slot::VariantMethod => {
-                if mcp_names::is_mcp_method(mcp_names::without_gaps(text).unwrap_or(text)) {
+                if mcp_names::is_mcp_method(text) {
                     self.liken(Likeness::Mcp);
                 }
             }
