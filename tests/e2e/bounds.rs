@@ -1,14 +1,17 @@
 //! No client takes what others need: descriptors, connections, streams, places, room in the ledger.
 
-use crate::support::{
-    DEADLINE, HOST,
-    client::{Ends, H1, H2, tls, tunnel},
-    coding::Coding,
-    gnomon::Gnomon,
-    neighbours::{Endured, Neighbours, TOOL, from, resident},
-    request::{call, h1_post, h2_post},
-    rules, soon,
-    upstream::{Answer, Upstream, by_default},
+use crate::{
+    alerts::prometheus::Watched,
+    support::{
+        DEADLINE, HOST,
+        client::{Ends, H1, H2, tls, tunnel},
+        coding::Coding,
+        gnomon::Gnomon,
+        neighbours::{Endured, Neighbours, TOOL, from, resident},
+        request::{call, h1_post, h2_post},
+        rules, soon,
+        upstream::{Answer, Upstream, by_default},
+    },
 };
 use std::{
     io::{BufRead as _, BufReader},
@@ -405,4 +408,40 @@ async fn clients_that_have_gone_while_their_servers_are_silent_keep_no_places_fr
     };
     let answer = timeout(Duration::from_secs(15), comes).await.expect("a place");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// Asks for the metrics again and again and reads nothing, and comes again once it is put out.
+async fn asks_and_does_not_read(metrics: SocketAddr) {
+    let request = "GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n".repeat(64);
+    loop {
+        let Ok(mut stream) = TcpStream::connect(metrics).await else { continue };
+        while stream.write_all(request.as_bytes()).await.is_ok() {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_ask_for_metrics_and_do_not_read_them_keep_no_probe_waiting() {
+    let gnomon = Watched::start();
+    let metrics = gnomon.metrics;
+    let mut flood = tokio::task::JoinSet::new();
+    (0..600).for_each(|_| _ = flood.spawn(asks_and_does_not_read(metrics)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut took = Vec::new();
+    for _ in 0..20 {
+        let began = std::time::Instant::now();
+        let probe = async {
+            let mut stream = TcpStream::connect(metrics).await?;
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = soon("an answer", probe).await.unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer}");
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    println!("{took:?}");
+    assert!(took[10] < Duration::from_millis(1_500) && took[19] < Duration::from_millis(3_000), "{took:?}");
+    flood.shutdown().await;
 }

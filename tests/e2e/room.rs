@@ -6,14 +6,20 @@ use crate::{
         gnomon::Gnomon,
         lenient::Lenient,
         neighbours::{Neighbours, from, resident},
-        rules::block,
+        rules::{block, rule},
         soon,
+        upstream::{Answer, Upstream},
     },
 };
 use bytes::Bytes;
 use gnomon_inspect::Passage;
 use http::Request;
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -90,7 +96,7 @@ async fn a_call_that_there_is_no_room_to_judge_is_refused_and_told_of_and_neighb
 }
 
 #[tokio::test]
-async fn where_no_rule_could_match_what_there_is_no_room_for_passes_and_is_counted() {
+async fn where_no_rule_could_match_what_there_is_no_room_for_passes_and_is_an_event() {
     let server = Lenient::start().await;
     let gnomon = Gnomon::with().held_bytes(64 << 10).start().await;
     let begun = begun();
@@ -99,6 +105,34 @@ async fn where_no_rule_could_match_what_there_is_no_room_for_passes_and_is_count
     let answer = heard(stream).await;
     assert!(answer.ends_with("ran"), "{answer}");
     assert_eq!((server.calls(), left_unread(&gnomon)), (1, 1));
+    assert_eq!(told(&gnomon.events_until(1).await), [1]);
+}
+
+/// For how many requests each event stands that passed as there was no room.
+fn told(events: &[serde_json::Value]) -> Vec<u64> {
+    let unread = |event: &&serde_json::Value| event["gnomon.passage"] == "no_room" && event["gnomon.action"] == "allow";
+    events.iter().filter(unread).map(|event| event["gnomon.calls"].as_u64().unwrap_or(1)).collect()
+}
+
+#[tokio::test]
+async fn a_call_that_rules_only_log_is_an_event_though_its_client_fills_all_the_room_it_has() {
+    let server = Lenient::start().await;
+    let log = rule(1, "Logged", FORBIDDEN, "action: log");
+    let gnomon = Gnomon::with().rules([log]).held_bytes(64 << 10).start().await;
+    // Nothing interferes, so its bytes pass as they come, and those that make it a call come late.
+    let start = format!(r#"{{"jsonrpc":"2.0","id":1,"params":{{"arguments":{{"p":"{}"#, "a".repeat(20_000));
+    let rest = r#""},"name":"forbidden"},"method":"tools/call"}"#;
+    let mut stream = said(0, gnomon.address, &posted(server.address, start.len() + rest.len(), start.as_bytes())).await;
+    soon("the beginning at the server", async {
+        while server.got().len() < start.len() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    stream.write_all(rest.as_bytes()).await.unwrap();
+    let answer = heard(stream).await;
+    assert!(answer.ends_with("ran") && server.calls() == 1, "{answer}");
+    assert_eq!(told(&gnomon.events_until(1).await), [1]);
 }
 
 /// Requests that are not whole on so many HTTP/2 connections of one client, as many as each takes.
@@ -149,4 +183,86 @@ async fn requests_without_end_on_many_connections_keep_within_their_bytes_and_ne
     println!("{} MiB more, {endured:?}", grown >> 20);
     assert!(grown < BOUND, "{} MiB", grown >> 20);
     assert_eq!(server.calls(), endured.calls as u64, "each of theirs ran once, and none of those");
+}
+
+#[tokio::test]
+async fn events_that_are_not_whole_share_the_bytes_too_and_others_have_theirs() {
+    const STREAMS: usize = 8;
+    let pieces = Arc::new(Mutex::new(Vec::new()));
+    let feeds = pieces.clone();
+    let upstream = Upstream::without_tls(move |received| {
+        received.end?;
+        let (answer, feed) = Answer::events();
+        let text = "a".repeat(60_000);
+        feed.send(format!(r#"data: {{"jsonrpc":"2.0","id":1,"result":{{"text":"{text}"#).into_bytes()).unwrap();
+        feeds.lock().unwrap().push(feed);
+        Some(answer)
+    })
+    .await;
+    // Room for three or so of each.
+    let gnomon = Gnomon::with().rules([block(1, "gnomon.tools: evil_tool")]).held_bytes(1 << 20).start().await;
+    let server = upstream.address;
+    let get = format!("GET http://{server}/sse HTTP/1.1\r\nhost: {server}\r\naccept: text/event-stream\r\n\r\n");
+    let ended = Arc::new(Mutex::new(0));
+    let mut reading = tokio::task::JoinSet::new();
+    for _ in 0..STREAMS {
+        let (mut stream, ended) = (said(0, gnomon.address, get.as_bytes()).await, ended.clone());
+        reading.spawn(async move {
+            let mut all = Vec::new();
+            let _ = stream.read_to_end(&mut all).await;
+            *ended.lock().unwrap() += 1;
+        });
+    }
+    let broken = || *ended.lock().unwrap();
+    soon("those for which there is no room", async {
+        while broken() < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    // Another's is held meanwhile, and comes whole.
+    let mut other = said(1, gnomon.address, get.as_bytes()).await;
+    let mut head = [0; 12];
+    soon("a head", other.read_exact(&mut head)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!((3..STREAMS).contains(&broken()), "{}", broken());
+    let last = pieces.lock().unwrap().pop().unwrap();
+    last.send(b"\"}}\n\n".to_vec()).unwrap();
+    let mut rest = Vec::new();
+    soon("the event", async {
+        while !rest.ends_with(b"\"}}\n\n\r\n") {
+            assert!(other.read_buf(&mut rest).await.unwrap() > 0, "{}", rest.len());
+        }
+    })
+    .await;
+    assert!(rest.len() > 60_000, "{}", rest.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_whose_answers_do_not_come_keep_within_the_bytes_too() {
+    const CLIENTS: usize = 32;
+    const CALLS: usize = 60;
+    /// The part of one user, what is on its way to the server, and the allocator's slack.
+    const BOUND: u64 = 128 << 20;
+    let silent = Upstream::without_tls(|_| None).await;
+    let gnomon = Watched::start();
+    let before = resident(gnomon.pid());
+    let argument = "a".repeat(60_000);
+    let call =
+        |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"kept","arguments":{{"p":"{argument}"}}}}}}"#);
+    let batch = format!("[{}]", (0..CALLS).map(call).collect::<Vec<_>>().join(","));
+    let request = posted(silent.address, batch.len(), batch.as_bytes());
+    let mut kept = Vec::new();
+    for _ in 0..CLIENTS {
+        kept.push(said(0, gnomon.proxy, &request).await);
+    }
+    soon("all of them at the server", async {
+        while silent.requests(|received| received.iter().filter(|one| one.end.is_some()).count()) < CLIENTS {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let grown = resident(gnomon.pid()).saturating_sub(before);
+    println!("{} MiB more", grown >> 20);
+    assert!(grown < BOUND, "{} MiB", grown >> 20);
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     paired::Pairing,
+    room::{Account, NO_ROOM},
     upload::BodyError,
     watched::{Leg, Watched},
 };
@@ -36,7 +37,15 @@ struct Passing {
     /// True if the body breaks off after the ready bytes.
     broken: bool,
     pairing: Option<Pairing>,
+    /// What is kept of it, by the last chunk, and what that has of the room; none once it is left unread.
+    kept: usize,
+    account: Option<Account>,
 }
+
+/// Chunks that are ready are charged where they are more than this together: less is on its way as it is.
+const ON_ITS_WAY: usize = 64 << 10;
+/// What is made of a chunk leaves in pieces of so many bytes, as the client takes them.
+const LEAVES: usize = 16 << 10;
 
 /// The treatment of the body as it passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,15 +65,25 @@ impl Download {
         Self(Inner::Own(None))
     }
 
-    /// `ready` was judged already. A stream of events has `pairing`, through which refused messages
+    /// `ready` was judged already, and `rest` follows. A stream of events has `pairing`, through which refused messages
     /// of the legacy transport are answered.
-    pub fn passing(ready: VecDeque<Bytes>, rest: UpstreamBody, watched: Arc<Watched>, mode: Mode, pairing: Option<Pairing>) -> Self {
+    pub fn passing(
+        (ready, rest): (VecDeque<Bytes>, UpstreamBody),
+        watched: Arc<Watched>,
+        mode: Mode,
+        pairing: Option<Pairing>,
+        account: Account,
+    ) -> Self {
         if ready.is_empty() && rest.is_end_stream() {
             watched.with(|e| e.response_end(&mut Vec::new()));
             watched.over(Leg::Answer);
             return Self::empty();
         }
-        Self(Inner::Passing(Box::new(Passing { ready, rest: Some(rest), judging: None, watched, mode, broken: false, pairing })))
+        let kept = watched.with(|e| e.answer_keeps());
+        let account = Some(account);
+        let mut passing = Passing { ready, rest: Some(rest), judging: None, watched, mode, broken: false, pairing, kept, account };
+        passing.charge();
+        Self(Inner::Passing(Box::new(passing)))
     }
 }
 
@@ -72,6 +91,9 @@ impl Passing {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             if let Some(chunk) = self.ready.pop_front() {
+                if self.ready.is_empty() {
+                    self.charge();
+                }
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
             if std::mem::take(&mut self.broken) {
@@ -119,19 +141,27 @@ impl Passing {
     /// Judges a chunk, or goes on with it once others had their turn: `fresh` is what was not fed of it.
     fn data(&mut self, data: Bytes, fresh: Bytes) {
         match self.mode {
-            Mode::Watch => match self.watched.with(|e| e.response_some(&fresh)) {
-                None => return self.judging = Some(data),
-                Some(Gate::Refuse(_)) => self.broken = true,
-                Some(Gate::Hold | Gate::Stream) => {
-                    if let Some(pairing) = &mut self.pairing {
-                        pairing.passed(&data, &self.watched);
+            Mode::Watch => {
+                let (gate, kept) = self.watched.with(|e| (e.response_some(&fresh), e.answer_keeps()));
+                self.kept = kept;
+                match gate {
+                    None => {
+                        self.judging = Some(data);
+                        return self.charge();
                     }
-                    self.ready.push_back(data);
+                    Some(Gate::Refuse(_)) => self.broken = true,
+                    Some(Gate::Hold | Gate::Stream) => {
+                        if let Some(pairing) = &mut self.pairing {
+                            pairing.passed(&data, &self.watched);
+                        }
+                        self.ready.push_back(data);
+                    }
                 }
-            },
+            }
             Mode::FilterEvents => {
                 let mut out = Vec::with_capacity(fresh.len());
-                let flow = self.watched.with(|e| e.filter_some(&fresh, &mut out));
+                let (flow, kept) = self.watched.with(|e| (e.filter_some(&fresh, &mut out), e.answer_keeps()));
+                self.kept = kept;
                 if flow == EventFlow::Abort {
                     self.broken = true;
                 }
@@ -140,18 +170,43 @@ impl Passing {
                     if let Some(pairing) = &mut self.pairing {
                         pairing.passed(&out, &self.watched);
                     }
-                    self.ready.push_back(out);
+                    let mut rest = out;
+                    while !rest.is_empty() {
+                        self.ready.push_back(rest.split_to(rest.len().min(LEAVES)));
+                    }
                 }
                 if flow == EventFlow::Behind {
-                    return self.judging = Some(data);
+                    self.judging = Some(data);
+                    return self.charge();
                 }
             }
         }
+        self.charge();
         // Known length: the reader may not poll again after the last byte.
         if !self.broken && self.rest.as_ref().is_some_and(Body::is_end_stream) {
             self.rest = None;
             self.end();
         }
+    }
+
+    /// Charges what is kept. Where there is no room for it, what is held back until it is judged is broken off, and else the rest passes
+    /// unread.
+    fn charge(&mut self) {
+        let Some(account) = &mut self.account else { return };
+        let ready = self.ready.iter().map(Bytes::len).sum::<usize>();
+        let waits = if ready > ON_ITS_WAY { ready } else { 0 };
+        if account.keeps_only(self.kept + waits).is_ok() {
+            return;
+        }
+        let refused = match self.mode {
+            Mode::Watch => matches!(self.watched.with(|e| account.leaves_answer_unread(e)), Gate::Refuse(_)),
+            Mode::FilterEvents => {
+                self.watched.with(|e| e.failed("no_room", NO_ROOM));
+                true
+            }
+        };
+        self.broken |= refused;
+        (self.account, self.kept) = (None, 0);
     }
 
     fn end(&mut self) {
@@ -163,6 +218,8 @@ impl Passing {
         if !out.is_empty() {
             self.ready.push_back(out.into());
         }
+        self.kept = 0;
+        self.charge();
         self.watched.over(Leg::Answer);
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     download::{Download, Mode},
     headers::{ambiguous_host, asks_for_websocket, host_of, names},
     odd, reply,
-    room::Account,
+    room::{Account, NO_ROOM},
     route::{BrokenOff, Client, Route, Toward},
     upgrade,
     upload::{Last, Upload, judge_chunk},
@@ -20,6 +20,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::Poll,
@@ -53,7 +54,10 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     let authority = authority(route, toward, &request);
     let on_upgrade =
         (request.version() == Version::HTTP_11 && asks_for_websocket(request.headers())).then(|| hyper::upgrade::on(&mut request));
-    let connection = strictest(route, toward, &request);
+    let connection = match another_name(route, toward, &request) {
+        Some(named) => Some(strictest(route, toward, named).await),
+        None => None,
+    };
     let (mut parts, body) = request.into_parts();
     let exchange = Exchange::begin(
         connection.as_ref().unwrap_or(&route.connection),
@@ -67,7 +71,8 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             authority,
         },
     );
-    let watched = Watched::new(exchange, &route.shared.recorder, started, route.departure.clone());
+    let account = route.shared.room.account(route.destination.principal());
+    let watched = Watched::new(exchange, &route.shared.recorder, started, route.departure.clone(), account);
     let misdirected = authority == Authority::Differs && route.sni.is_some();
     // A request that will not be sent is read all the same, as its event is to describe it.
     let until = if misdirected || route.problem.is_some() { Until::Over } else { Until::Decided };
@@ -207,17 +212,32 @@ fn named<B>(request: &Request<B>) -> Option<&str> {
     request.uri().host().or_else(host).filter(|host| !host.is_empty())
 }
 
-/// The connection as rules see it that name the host of this request, where nothing else says which server this is for.
-fn strictest<B>(route: &Route, toward: Toward, request: &Request<B>) -> Option<Connection> {
-    let named = named(request).filter(|_| route.sni.is_none())?;
-    if normal_host(named) == server_of(route) {
-        return None;
-    }
+/// What a request calls its server where nothing vouches for that (no SNI) and the connection is for another name.
+fn another_name<B>(route: &Route, toward: Toward, request: &Request<B>) -> Option<(String, u16)> {
+    let named = named(request).filter(|_| route.sni.is_none()).map(normal_host).filter(|named| named != server_of(route))?;
     let port = match toward {
         Toward::Server => route.destination.port(),
         Toward::Proxy => request.uri().port_u16().unwrap_or_else(|| usual_port(request.uri().scheme_str())),
     };
-    Some(route.connection.clone().also_at(named, port))
+    Some((named, port))
+}
+
+/// The connection as rules see it that name the server as the request does. Whoever contradicts themselves is believed neither of both: what
+/// is at the address counts as well, and what is at the one that a request names.
+async fn strictest(route: &Route, toward: Toward, (named, port): (String, u16)) -> Connection {
+    let connection = route.connection.clone().also_at(&named, port);
+    if toward == Toward::Proxy {
+        return connection;
+    }
+    let (shared, destination) = (&route.shared, &route.destination);
+    let dialer = shared.dialer.on_behalf_of(destination.principal().clone());
+    let reached = destination.address().map(|address| address.ip().to_string());
+    let reached = reached.as_deref().unwrap_or_else(|| destination.host());
+    let connection = shared.rule_addresses.also_of(&dialer, connection, reached, port).await;
+    match gnomon_kit::address(&named) {
+        Some(ip) => shared.rule_addresses.also_led_to(&dialer, connection, SocketAddr::new(ip, port)).await,
+        None => connection,
+    }
 }
 
 /// The port that a URL of this scheme is for where it names none.
@@ -308,13 +328,10 @@ async fn hold(route: &Route, watched: &Watched, mut body: Incoming, until: Until
                     gate = Gate::Stream;
                 }
             }
-            Gate::Hold | Gate::Stream => match piece(route, &mut body, &mut account, size, &head).await {
+            Gate::Hold | Gate::Stream => match piece(route, watched, &mut body, (&mut account, size), &head).await {
                 Err(Stopped::NoRoom) => {
                     let Some(account) = account else { return Held::Stalled };
-                    return match watched.with(|e| account.leaves_unread(e)) {
-                        Gate::Refuse(_) => Held::NoRoom { rest: Some(body) },
-                        Gate::Hold | Gate::Stream => Held::Open { ready, rest: Some(body), account: None },
-                    };
+                    return left_unread(watched, &account, ready, Some(body));
                 }
                 Err(Stopped::Stalled) => return Held::Stalled,
                 Ok(None) => {
@@ -325,19 +342,36 @@ async fn hold(route: &Route, watched: &Watched, mut body: Incoming, until: Until
                 Ok(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else { continue };
                     size += data.len();
+                    over = body.is_end_stream();
                     let mut judged = watched.with(|e| judge_chunk(e, &data, Last::of(&body)));
+                    ready.push_back(data);
                     gate = loop {
                         if let Some(gate) = judged {
                             break gate;
                         }
+                        // What a few bytes decode to may take mebibytes of its decoder.
+                        let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
+                        if account.keeps(watched.with(|e| e.request_decoders())).is_err() {
+                            return left_unread(watched, account, ready, (!over).then_some(body));
+                        }
                         tokio::task::yield_now().await;
                         judged = watched.with(|e| judge_chunk(e, &[], Last::of(&body)));
                     };
-                    over = body.is_end_stream();
-                    ready.push_back(data);
                 }
             },
         }
+    }
+}
+
+/// What there is no room for passes unread, or is refused where a rule that refuses could match it.
+fn left_unread(watched: &Watched, account: &Account, ready: VecDeque<Bytes>, rest: Option<Incoming>) -> Held {
+    let unread = watched.with(|e| match (account.leaves_unread(e), &rest) {
+        (_, None) => e.request_end(),
+        (gate, Some(_)) => gate,
+    });
+    match unread {
+        Gate::Refuse(_) => Held::NoRoom { rest },
+        Gate::Hold | Gate::Stream => Held::Open { ready, rest, account: None },
     }
 }
 
@@ -351,9 +385,9 @@ enum Stopped {
 /// with it.
 async fn piece(
     route: &Route,
+    watched: &Watched,
     body: &mut Incoming,
-    account: &mut Option<Account>,
-    size: usize,
+    (account, size): (&mut Option<Account>, usize),
     head: impl Fn() -> usize,
 ) -> Result<Option<Result<http_body::Frame<Bytes>, hyper::Error>>, Stopped> {
     if size == 0
@@ -362,13 +396,18 @@ async fn piece(
     {
         return Ok(frame);
     }
-    match account {
+    let account = match account {
         None => {
             let account = account.insert(route.shared.room.account(route.destination.principal()));
             account.begins(head(), size).await.map_err(|_| Stopped::NoRoom)?;
+            account
         }
-        Some(account) => account.catches_up(size).await.map_err(|_| Stopped::NoRoom)?,
-    }
+        Some(account) => {
+            account.catches_up(size).await.map_err(|_| Stopped::NoRoom)?;
+            account
+        }
+    };
+    account.keeps(watched.with(|e| e.request_decoders())).map_err(|_| Stopped::NoRoom)?;
     tokio::time::timeout(BODY_STALL, next_frame(body)).await.map_err(|_| Stopped::Stalled)
 }
 
@@ -386,9 +425,6 @@ fn no_room(route: &Route, watched: &Watched) -> Response<Download> {
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     answer
 }
-
-/// The error for a client without room for its body, or its answer's.
-const NO_ROOM: &str = "too many bytes of messages that are not whole wait here to be judged; try again, with fewer requests at a time";
 
 /// The answer to a refused request.
 fn refused(route: &Route, watched: &Watched, uri: &uri::Uri, refusal: &Refusal) -> Response<Download> {
@@ -461,19 +497,20 @@ async fn answer(
     // No replacement can be put into a compressed stream.
     let plain_events = events && !parts.headers.contains_key(header::CONTENT_ENCODING);
     let pairing = || plain_events.then(|| route.shared.paired.open(route.destination.principal(), route.destination.authority()));
+    let account = || route.shared.room.account(route.destination.principal());
     let download = match plan {
         ResponsePlan::Refuse(refusal) => {
             watched.over(Leg::Answer);
             return reply::refusal(&refusal);
         }
-        ResponsePlan::Stream => Download::passing(VecDeque::new(), body, watched, Mode::Watch, pairing()),
+        ResponsePlan::Stream => Download::passing((VecDeque::new(), body), watched, Mode::Watch, pairing(), account()),
         ResponsePlan::FilterEvents => {
             parts.headers.remove(header::CONTENT_LENGTH);
             parts.headers.remove(header::CONTENT_ENCODING);
-            Download::passing(VecDeque::new(), body, watched, Mode::FilterEvents, pairing())
+            Download::passing((VecDeque::new(), body), watched, Mode::FilterEvents, pairing(), account())
         }
         ResponsePlan::HoldBody => match hold_answer(route, &watched, body, route.shared.inspector.bounds().window).await {
-            Ok((ready, rest)) => Download::passing(ready, rest, watched, Mode::Watch, None),
+            Ok((ready, rest, held)) => Download::passing((ready, rest), watched, Mode::Watch, None, held.unwrap_or_else(account)),
             Err(response) => {
                 watched.over(Leg::Answer);
                 return response;
@@ -490,17 +527,20 @@ async fn hold_answer(
     watched: &Watched,
     mut body: UpstreamBody,
     window: usize,
-) -> Result<(VecDeque<Bytes>, UpstreamBody), Response<Download>> {
+) -> Result<(VecDeque<Bytes>, UpstreamBody, Option<Account>), Response<Download>> {
     let mut ready = VecDeque::new();
     let mut size = 0;
     let mut account: Option<Account> = None;
+    let no_room = || {
+        watched.with(|e| e.failed("no_room", NO_ROOM));
+        route.shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
+        reply::failure(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM)
+    };
     while size < window && !body.is_end_stream() {
         if size > 0 {
             let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
-            if account.catches_up(size).await.is_err() {
-                watched.with(|e| e.failed("no_room", NO_ROOM));
-                route.shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-                return Err(reply::failure(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM));
+            if account.catches_up(size).await.is_err() || account.keeps(watched.with(|e| e.answer_keeps())).is_err() {
+                return Err(no_room());
             }
         }
         match next_frame(&mut body).await {
@@ -514,6 +554,10 @@ async fn hold_answer(
                 size += data.len();
                 let mut judged = watched.with(|e| e.response_some(&data));
                 while judged.is_none() {
+                    let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
+                    if account.keeps(watched.with(|e| e.answer_keeps())).is_err() {
+                        return Err(no_room());
+                    }
                     tokio::task::yield_now().await;
                     judged = watched.with(|e| e.response_some(&[]));
                 }
@@ -522,7 +566,7 @@ async fn hold_answer(
                     gate => {
                         ready.push_back(data);
                         if let Gate::Stream = gate {
-                            return Ok((ready, body));
+                            return Ok((ready, body, account));
                         }
                     }
                 }
@@ -534,5 +578,5 @@ async fn hold_answer(
     {
         return Err(reply::refusal(&refusal));
     }
-    Ok((ready, body))
+    Ok((ready, body, account))
 }

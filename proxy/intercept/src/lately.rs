@@ -1,5 +1,5 @@
-//! Rate limit of events on a client's odd requests: each client has so many events in a while, and the next after that says how many it
-//! stands for.
+//! Rate limit of events on a client's requests that are odd, or pass unread: each client has so many events in a while, and the next after
+//! that says how many it stands for.
 
 use parking_lot::Mutex;
 use std::{

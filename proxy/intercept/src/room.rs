@@ -1,12 +1,15 @@
-//! Room for bodies that are not whole: what is held back or captured of them until they can be judged, in bytes.
+//! Room for bodies that are not whole: what is held back or captured of them until they can be judged, in bytes, and what their decoders
+//! take.
 //!
-//! Each request has bounds of its own; this is the bound of their sum. A body that came whole with its head costs nothing here, and
+//! Each exchange has bounds of its own; this is the bound of their sum, of requests and answers. Of an answer that counts which is kept at
+//! the moment: a stream may go on for days. Of a request a body that came whole with its head costs nothing here, and
 //! neither do the first [`LIGHT`] small ones under way. All others are charged by what they cost, which is more than their bytes: the
 //! head, the exchange, and a captured copy beside what is held. Beyond the bounds (in all, and a quarter for each principal) a body is
 //! not read on for some time, and then its holder decides: to refuse it, or to leave it unread.
 //!
 //! The trade-off: the charge is an estimate on the safe side, so less is held than the bound says.
 
+use crate::lately::Lately;
 use gnomon_inspect::{Exchange, Gate, Passage};
 use gnomon_record::Recorder;
 use gnomon_shares::{Bounds, Share, Shares};
@@ -51,7 +54,13 @@ pub(crate) struct Room {
     waiting: Arc<Shares>,
     light: AtomicUsize,
     recorder: Arc<Recorder>,
+    /// What passed unread and was told of lately.
+    told: Lately,
 }
+
+/// What a client is told whose body, or whose answer's, there is no room for.
+pub(crate) const NO_ROOM: &str =
+    "too many bytes of messages that are not whole wait here to be judged; try again, with fewer requests at a time";
 
 /// The room is full.
 #[derive(Clone, Copy, Debug)]
@@ -76,12 +85,18 @@ impl Room {
     pub fn new(bytes: usize, recorder: Arc<Recorder>) -> Arc<Self> {
         // Once what is free: a principal with nothing yet finds some, however many have their quarter.
         let bounds = Bounds { all: bytes, each: bytes / EACH, times_free: 1 };
-        Arc::new(Self { bytes: Shares::new(bounds), waiting: Shares::new(WAITING), light: AtomicUsize::new(0), recorder })
+        Arc::new(Self {
+            bytes: Shares::new(bounds),
+            waiting: Shares::new(WAITING),
+            light: AtomicUsize::new(0),
+            recorder,
+            told: Lately::default(),
+        })
     }
 
     /// The account of one body, which has nothing yet.
     pub fn account(self: &Arc<Self>, principal: &Arc<str>) -> Account {
-        Account { room: self.clone(), principal: principal.clone(), bytes: 0, came: 0, charged: Charged::Nothing }
+        Account { room: self.clone(), principal: principal.clone(), bytes: 0, kept: 0, came: 0, charged: Charged::Nothing }
     }
 }
 
@@ -91,6 +106,8 @@ pub(crate) struct Account {
     principal: Arc<str>,
     /// The bytes that are charged, with what pieces cost beside theirs.
     bytes: usize,
+    /// Memory that is charged as it is: of decoders, and what is kept of an answer.
+    kept: usize,
     /// The bytes that came by the last count.
     came: usize,
     charged: Charged,
@@ -108,26 +125,55 @@ impl Account {
     /// # Errors
     /// If there is no room; nothing of it is charged then.
     pub fn adds(&mut self, piece: usize) -> Result<(), NoRoom> {
-        let bytes = self.bytes.saturating_add(piece + PIECE).min(CHARGED);
-        if bytes <= STEP && self.is_light() {
-            self.bytes = bytes;
+        self.charge(self.bytes.saturating_add(piece + PIECE).min(CHARGED), self.kept)
+    }
+
+    /// Charges so much memory from now on, in the place of what was charged by this before.
+    ///
+    /// # Errors
+    /// There is no room, and what was charged stays.
+    pub fn keeps(&mut self, kept: usize) -> Result<(), NoRoom> {
+        if kept == self.kept {
             return Ok(());
         }
-        let cost = EXCHANGE + TIMES * bytes.next_multiple_of(STEP);
+        if kept == 0 && self.bytes == 0 {
+            self.kept = 0;
+            self.gives_back();
+            return Ok(());
+        }
+        self.charge(self.bytes, kept)
+    }
+
+    /// The same, and nothing else any more.
+    ///
+    /// # Errors
+    /// As [`Account::keeps`].
+    pub fn keeps_only(&mut self, kept: usize) -> Result<(), NoRoom> {
+        if self.bytes > 0 {
+            self.charge(0, kept.max(1))?;
+        }
+        self.keeps(kept)
+    }
+
+    fn charge(&mut self, bytes: usize, kept: usize) -> Result<(), NoRoom> {
+        if bytes.saturating_add(kept) <= STEP && self.is_light() {
+            (self.bytes, self.kept) = (bytes, kept);
+            return Ok(());
+        }
+        let cost = EXCHANGE + TIMES * bytes.next_multiple_of(STEP) + kept.div_ceil(STEP).saturating_mul(STEP);
         match &mut self.charged {
-            Charged::Share(share) => {
-                let more = cost.saturating_sub(share.count());
-                if more > 0 {
-                    share.grow(more).map_err(|_| NoRoom)?;
-                }
-            }
+            Charged::Share(share) => match cost.checked_sub(share.count()) {
+                Some(0) => {}
+                Some(more) => share.grow(more).map_err(|_| NoRoom)?,
+                None => share.shrink(share.count() - cost),
+            },
             Charged::Nothing | Charged::Light => {
                 let share = self.room.bytes.take_some(&self.principal, cost).map_err(|_| NoRoom)?;
                 self.gives_back();
                 self.charged = Charged::Share(share);
             }
         }
-        self.bytes = bytes;
+        (self.bytes, self.kept) = (bytes, kept);
         Ok(())
     }
 
@@ -169,16 +215,32 @@ impl Account {
         Err(NoRoom)
     }
 
-    /// Leaves the rest of a request unread, and counts it where it passes.
+    /// Leaves what is still to come of a request unread. Where it passes it is counted and told of, as a call might hide in it that a rule
+    /// only logs: each of a principal's first ones, then in sums.
     pub fn leaves_unread(&self, exchange: &mut Exchange) -> Gate {
         let gate = exchange.has_no_room();
-        if !matches!(gate, Gate::Refuse(_)) {
-            self.room.recorder.metrics().passed(Passage::NoRoom);
-        }
+        self.tells(exchange, &gate);
         gate
     }
 
-    /// True if it is one of the small ones that are not charged.
+    /// The same of an answer.
+    pub fn leaves_answer_unread(&self, exchange: &mut Exchange) -> Gate {
+        let gate = exchange.answer_has_no_room();
+        self.tells(exchange, &gate);
+        gate
+    }
+
+    fn tells(&self, exchange: &mut Exchange, gate: &Gate) {
+        if matches!(gate, Gate::Refuse(_)) {
+            return;
+        }
+        self.room.recorder.metrics().passed(Passage::NoRoom);
+        if let Some(requests) = self.room.told.counts(&self.principal) {
+            exchange.tell_no_room(requests);
+        }
+    }
+
+    /// Whether it is one of the small ones that are not charged.
     fn is_light(&mut self) -> bool {
         if let Charged::Nothing = self.charged {
             if self.room.light.fetch_add(1, Ordering::Relaxed) < LIGHT {

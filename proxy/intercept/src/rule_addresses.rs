@@ -56,7 +56,19 @@ impl RuleAddresses {
         connection
     }
 
-    /// The names that resolve to this address, each with its port there.
+    /// The connection to this host, a name or an address, as the strictest of those names has it that rules ask for and that lead to an
+    /// address of its.
+    pub(crate) async fn also_of(&self, dialer: &Dialer, mut connection: Connection, host: &str, port: u16) -> Connection {
+        if connection.rules().named_servers().is_empty() && connection.denied_servers().is_empty() {
+            return connection;
+        }
+        for address in addresses(dialer, host, port).await {
+            connection = self.also_led_to(dialer, connection, address).await;
+        }
+        connection
+    }
+
+    /// The names that lead to this address, each with the port that it is asked for with there.
     async fn leading_to(&self, dialer: &Dialer, names: &[SmolStr], address: SocketAddr) -> Vec<(SmolStr, u16)> {
         let (ip, port) = (address.ip().to_canonical(), address.port());
         // Names that are looked up keep their port; those that are written down may have another.
@@ -104,6 +116,14 @@ impl RuleAddresses {
             ),
             Some(_) => {}
         }
+    }
+}
+
+/// The addresses of a host, as whoever dials it finds them now.
+async fn addresses(dialer: &Dialer, host: &str, port: u16) -> Vec<SocketAddr> {
+    match gnomon_kit::address(host) {
+        Some(ip) => vec![SocketAddr::new(ip, port)],
+        None => dialer.addresses_within(RESOLVE, host, port).await.unwrap_or_default(),
     }
 }
 

@@ -71,7 +71,7 @@ impl Drop for Upload {
 /// Charges a chunk, or leaves what comes unread where there is no room: nothing is waited for here, as nothing is held.
 fn charge(account: &mut Option<Account>, exchange: &mut Exchange, chunk: usize, last: Last) {
     let Some(open) = account else { return };
-    if last == Last::Yes {
+    if last == Last::Yes || chunk == 0 {
         return;
     }
     if !exchange.keeps_more() {
@@ -80,6 +80,17 @@ fn charge(account: &mut Option<Account>, exchange: &mut Exchange, chunk: usize, 
         let _ = open.leaves_unread(exchange);
         *account = None;
     }
+}
+
+/// Charges what decoders have taken for a chunk, in the same way. `gate` is what came of it.
+fn charge_decoders(account: &mut Option<Account>, exchange: &mut Exchange, (gate, last): (Option<Gate>, Last)) -> Option<Gate> {
+    let Some(open) = account else { return gate };
+    if open.keeps(exchange.request_decoders()).is_ok() {
+        return gate;
+    }
+    let unread = open.leaves_unread(exchange);
+    *account = None;
+    Some(if last == Last::Yes { exchange.request_end() } else { unread })
 }
 
 /// Judges one chunk, and the end if it is the last. None where not all of it is judged: then it goes on with an empty one, once
@@ -131,7 +142,8 @@ impl Body for Upload {
                     let account = &mut this.account;
                     watched.with(|e| {
                         charge(account, e, data.len(), Last::of(rest));
-                        judge_chunk(e, data, Last::of(rest))
+                        let gate = judge_chunk(e, data, Last::of(rest));
+                        charge_decoders(account, e, (gate, Last::of(rest)))
                     })
                 }
                 _ => Some(Gate::Stream),

@@ -1,6 +1,6 @@
 //! An exchange in progress, as both of its bodies see it.
 
-use crate::departure::Departure;
+use crate::{departure::Departure, room::Account};
 use gnomon_inspect::{Exchange, Refusal};
 use gnomon_record::{JudgedExchange, Recorder};
 use hyper::body::Incoming;
@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Instant,
 };
@@ -20,7 +20,14 @@ pub(crate) struct Watched {
     /// The legs that are over.
     over: AtomicU8,
     departure: Option<Arc<Departure>>,
+    /// What the calls have of the room whose answers are awaited.
+    calls: Mutex<Account>,
+    /// Whether they have any.
+    calls_charged: AtomicBool,
 }
+
+/// Calls that take no more than this are not charged: a few, as nearly all exchanges have.
+const FEW_CALLS: usize = 16 << 10;
 
 /// The two ways that bytes go in an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +55,27 @@ enum Sending {
 
 impl Watched {
     /// An exchange that began at `began`.
-    pub fn new(exchange: Exchange, recorder: &Recorder, began: Instant, departure: Option<Arc<Departure>>) -> Arc<Self> {
+    pub fn new(exchange: Exchange, recorder: &Recorder, began: Instant, departure: Option<Arc<Departure>>, account: Account) -> Arc<Self> {
         let upload = Mutex::new(UploadState { refusal: None, sending: Sending::Yes(None) });
-        Arc::new(Self { judged: JudgedExchange::new(exchange, recorder, began), upload, over: AtomicU8::new(0), departure })
+        let (judged, over) = (JudgedExchange::new(exchange, recorder, began), AtomicU8::new(0));
+        Arc::new(Self { judged, upload, over, departure, calls: Mutex::new(account), calls_charged: AtomicBool::new(false) })
     }
 
     /// Works on the exchange and records what became due.
     pub fn with<R>(&self, work: impl FnOnce(&mut Exchange) -> R) -> R {
-        self.judged.with(work)
+        let (done, kept) = self.judged.with(|exchange| (work(exchange), exchange.calls_keep()));
+        if kept > FEW_CALLS || self.calls_charged.load(Ordering::Relaxed) {
+            self.charge_calls(kept);
+        }
+        done
+    }
+
+    fn charge_calls(&self, kept: usize) {
+        let charged = if kept > FEW_CALLS { kept } else { 0 };
+        self.calls_charged.store(charged > 0, Ordering::Relaxed);
+        if self.calls.lock().keeps(charged).is_err() {
+            self.judged.with(Exchange::calls_have_no_room);
+        }
     }
 
     /// Marks this leg as ended. With the second the exchange ends, and is recorded.

@@ -240,6 +240,16 @@ impl Share {
         Ok(())
     }
 
+    /// Gives back so many of its places, and none that it does not have.
+    pub fn shrink(&mut self, less: usize) {
+        let less = less.min(self.count);
+        if less > 0 {
+            self.shares.held().remove(&self.principal, less);
+            self.count -= less;
+            self.shares.freed.notify_waiters();
+        }
+    }
+
     /// Moves it to another principal, as when a connection's user has become known.
     ///
     /// # Errors
@@ -324,6 +334,9 @@ mod tests {
         assert_eq!(held.grow(40), Err(Refused::OverShare), "it would have 70, and leave 30");
         held.grow(20).unwrap();
         assert_eq!((held.count(), shares.all_held()), (50, 50));
+        held.shrink(20);
+        assert_eq!((held.count(), shares.all_held(), shares.held_by("one")), (30, 30, 30));
+        held.grow(20).unwrap();
         assert_eq!(shares.take_some(&two, 51).err(), Some(Refused::Full));
         assert!(shares.take_some(&two, 50).is_ok());
         drop(held);

@@ -133,6 +133,19 @@ impl Observation {
         self.partial |= 1 << field as u8;
     }
 
+    /// Bytes of memory that it takes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let text = |value: &Value| match value {
+            Value::Str(text) => text.len(),
+            Value::List(texts) => texts.iter().map(|text| size_of::<SmolStr>() + text.len()).sum(),
+            Value::Int(_) | Value::Bool(_) => 0,
+        };
+        let values = self.values.iter().map(|value| size_of::<Value>() + text(value)).sum::<usize>();
+        let members = self.members.iter().map(|(_, name, value)| size_of::<(Family, SmolStr, Value)>() + name.len() + text(value));
+        size_of::<Self>() + values + members.sum::<usize>()
+    }
+
     /// True if the field has more values than those that are known.
     #[must_use]
     #[inline]

@@ -52,7 +52,24 @@ const METHODS: &[(&str, Telling)] = &[
     ("tasks/update", Telling::Weak),
 ];
 
+/// True for what lenient readers drop from a name: white space and control characters.
+pub(crate) fn is_gap(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
+/// The method of MCP that a method is once white space and control characters are taken out, which some servers do (`"tools/c\nall "`).
+/// None where there are none, or where it is none of MCP's all the same.
+#[must_use]
+pub fn without_gaps(method: &str) -> Option<&'static str> {
+    if !method.contains(is_gap) {
+        return None;
+    }
+    let left = || method.chars().filter(|c| !is_gap(*c)).map(|c| c.to_ascii_lowercase());
+    METHODS.iter().map(|(name, _)| *name).find(|name| name.chars().map(|c| c.to_ascii_lowercase()).eq(left()))
+}
+
 fn known(method: &str) -> Option<&'static (&'static str, Telling)> {
+    let method = without_gaps(method).unwrap_or(method);
     METHODS.iter().find(|(name, _)| name.eq_ignore_ascii_case(method))
 }
 

@@ -33,7 +33,7 @@ pub struct Watched {
     pub dir: TempDir,
     pub gnomon: Running,
     pub proxy: SocketAddr,
-    metrics: SocketAddr,
+    pub metrics: SocketAddr,
 }
 
 /// Where a gnomon is at home: a folder for rules, and this at the end of its configuration.

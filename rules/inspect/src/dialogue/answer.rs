@@ -207,6 +207,7 @@ impl Dialogue {
             action: Action::Allow,
             deciding: None,
             early: None,
+            kept: 0,
         };
         forget_request(&mut call.seen);
         match message {
@@ -256,7 +257,7 @@ impl Dialogue {
             (Some(verdict), _) | (None, Answer::Decided(verdict)) => (verdict.action, verdict.rule),
             (None, Answer::Needs(_) | Answer::Undecidable(_)) => (Action::Allow, None),
         };
-        let call = Call { seen, progress, findings, subject, id, method, waits: Waits::No, action, deciding, early: None };
+        let call = Call { seen, progress, findings, subject, id, method, waits: Waits::No, action, deciding, early: None, kept: 0 };
         match refused {
             None => {
                 self.report(call, None);

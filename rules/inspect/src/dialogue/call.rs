@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub deciding: Option<RuleIndex>,
     /// The report made of it while its answer was long in coming.
     pub early: Option<Early>,
+    /// Bytes of memory that it takes, about, where it is kept until its answer comes.
+    pub kept: usize,
 }
 
 /// A message that is to be judged.
@@ -97,7 +99,12 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
     }
     if counted != Counted::Other {
         findings.message = if counted == Counted::Mcp { MessageFinding::Mcp } else { MessageFinding::Likely };
-        seen.set_some(Field::McpMethod, method.cloned());
+        // As MCP writes it where some servers read that of it: what was written is in `rpc.method`.
+        let read = method.and_then(|method| mcp::without_gaps(method));
+        seen.set_some(Field::McpMethod, read.map(SmolStr::new_static).or_else(|| method.cloned()));
+        if read.is_some() {
+            seen.set_partial(Field::RpcMethod);
+        }
         match method.map(|method| mcp::canonical_method(method)) {
             Some("tools/call") => set_named(seen, Field::ToolName, message, (&message.name, message.name_is_odd)),
             Some("prompts/get") => set_named(seen, Field::PromptName, message, (&message.name, message.name_is_odd)),
@@ -144,6 +151,10 @@ fn set_named(seen: &mut Observation, field: Field, message: &Message, (name, odd
         seen.set_unreadable(field);
     } else {
         seen.set_some(field, name.clone());
+        // Some servers trim it, or drop what cannot be seen.
+        if name.as_ref().is_some_and(|name| name.trim() != name.as_str() || name.contains(char::is_control)) {
+            seen.set_partial(field);
+        }
     }
 }
 

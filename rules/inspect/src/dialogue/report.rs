@@ -5,12 +5,12 @@ use super::{
     call::{Call, Early, Waits, names},
 };
 use crate::{
-    Sighting,
+    Passage, Sighting,
     shadow::would,
     sighting::{SpokeBefore, sightings},
 };
 use gnomon_engine::{Progress, RuleIndex, Verdict};
-use gnomon_observe::{Action, Confidence, Field};
+use gnomon_observe::{Action, Class, Confidence, Field};
 
 impl Dialogue {
     /// Reports every call as it is now: its answer ended, broke off, or is overdue.
@@ -48,6 +48,19 @@ impl Dialogue {
                 self.calls.push(Call { early: Some(Early { number, rules }), ..call });
             }
         }
+    }
+
+    /// Tells at once, whatever else is told of it, that its messages pass unread. `requests` is how many this stands for.
+    pub(crate) fn tell_unread(&mut self, passage: Passage, requests: u64) {
+        let mut seen = self.base.clone();
+        seen.set(Field::Passage, passage.reason());
+        seen.set(Field::Message, passage.describe());
+        seen.set_some(Field::Calls, (requests > 1).then_some(requests));
+        seen.set(Field::Action, Action::Allow.as_str());
+        seen.set(Field::DetectionClass, Class::Health.as_str());
+        let call = self.calls_reported;
+        self.calls_reported = call.saturating_add(1);
+        self.reports.push(Sighting { seen, rule: None, action: Action::Allow, class: Class::Health, call });
     }
 
     /// No answer came: `cause` says why.

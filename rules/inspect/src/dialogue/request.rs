@@ -139,7 +139,8 @@ impl Dialogue {
         if self.may_be_refused() && self.targets.len() < MAX_TARGETS {
             self.targets.push(Target { id: id.clone(), method: method.clone(), kind });
         }
-        self.calls.push(Call { seen, progress, findings, subject, id, method, waits, action, deciding, early: None });
+        let kept = size_of::<Call>() + seen.bytes();
+        self.calls.push(Call { seen, progress, findings, subject, id, method, waits, action, deciding, early: None, kept });
         self.bound_calls();
         if self.held == Held::Gone && self.refused == Refused::No {
             self.targets.clear();
@@ -150,13 +151,33 @@ impl Dialogue {
     /// rules wait with all of them, the answers could not all be judged, and what cannot be judged is decided now.
     fn bound_calls(&mut self) {
         // While nothing has left, a call further on may still have all of them refused.
-        let withheld = self.held == Held::Back && self.may_be_refused();
-        let most = if withheld { MAX_TARGETS } else { self.bounds().max_open_calls };
+        let most = if self.withholds() { MAX_TARGETS } else { self.bounds().max_open_calls };
         if self.calls.len() <= most {
             return;
         }
         let index = self.calls.iter().position(|call| call.waits == Waits::No).unwrap_or_default();
-        let mut call = self.calls.remove(index);
+        let call = self.calls.remove(index);
+        self.gives_up(call);
+    }
+
+    /// Bytes of memory that the calls take whose answers are awaited, about.
+    pub(crate) fn calls_keep(&self) -> usize {
+        self.calls.iter().map(|call| call.kept).sum()
+    }
+
+    /// True if a call further on may still have those before it refused, so that none is told of as it is.
+    pub(crate) fn withholds(&self) -> bool {
+        self.held == Held::Back && self.may_be_refused()
+    }
+
+    /// There is no room for the calls whose answers are awaited: they are told as they are, and their answers are not known.
+    pub(crate) fn gives_calls_up(&mut self) {
+        for call in std::mem::take(&mut self.calls) {
+            self.gives_up(call);
+        }
+    }
+
+    fn gives_up(&mut self, mut call: Call) {
         if call.waits == Waits::ForAnswer {
             unread_answer(&mut call.seen);
             if let Some(verdict) = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress)) {

@@ -152,7 +152,7 @@ impl Dialogue {
         findings.message = MessageFinding::Mcp;
         let (subject, method, seen) = (Subject::Message(kind), method.cloned(), seen.clone());
         let (action, waits) = (Action::Allow, Waits::No);
-        let mut call = Call { seen, progress, findings, subject, id: None, method, waits, action, deciding: None, early: None };
+        let mut call = Call { seen, progress, findings, subject, id: None, method, waits, action, deciding: None, early: None, kept: 0 };
         let Some(verdict) = refused else {
             call.settle(on_answer);
             self.report(call, None);

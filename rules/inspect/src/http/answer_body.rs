@@ -116,6 +116,17 @@ enum Reader {
     Events(Box<EventText>),
 }
 
+impl Reader {
+    fn kept(&self) -> usize {
+        match self {
+            Self::Json(document) => {
+                document.reading.as_ref().map_or(0, Reading::kept) + document.events.as_ref().map_or(0, EventText::kept)
+            }
+            Self::Events(events) => events.kept(),
+        }
+    }
+}
+
 /// An answer that is read as one text.
 struct Document {
     /// The JSON reader; none once the text is known not to be JSON.
@@ -175,6 +186,16 @@ impl AnswerBody {
                 Reader::Json(document) => document.is_behind(),
                 Reader::Events(events) => events.is_behind(),
             })
+    }
+
+    /// Bytes that are kept of what is not whole, or waits for the rest of its event.
+    pub fn kept(&self) -> usize {
+        self.held.capacity() + self.reader.as_ref().map_or(0, Reader::kept)
+    }
+
+    /// Leaves what is still to come unread.
+    pub fn leaves_unread(&mut self) {
+        (self.reader, self.over) = (None, true);
     }
 
     /// Takes the reader out, for feeding.
@@ -367,6 +388,11 @@ impl EventText {
 
     fn is_behind(&self) -> bool {
         self.decoder.as_ref().is_some_and(Coded::is_behind)
+    }
+
+    fn kept(&self) -> usize {
+        let coded = self.decoder.as_ref().map_or(0, Coded::kept);
+        self.scanner.kept() + self.document.as_ref().map_or(0, Scanner::kept) + self.data.len() + coded
     }
 
     fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {

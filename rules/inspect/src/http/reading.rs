@@ -135,6 +135,11 @@ impl Coded {
         self.pace == Pace::Behind
     }
 
+    /// Bytes of memory that it takes, with what came and was not read yet.
+    pub fn kept(&self) -> usize {
+        self.decoder.memory() + self.rest.len()
+    }
+
     /// Decodes a step of what is left and of what came. What is left of it is kept: no more than came at once.
     pub fn feed(&mut self, raw: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError> {
         let mut input = raw;
@@ -235,6 +240,16 @@ impl Reading {
     /// The likeness to JSON-RPC so far.
     pub fn likeness(&self) -> Likeness {
         self.texts().map(|text| text.scanner.likeness()).max().unwrap_or_default()
+    }
+
+    /// Bytes of memory that decoders take, with what they have not read yet.
+    pub fn decoders(&self) -> usize {
+        self.texts().map(|text| text.decoder.as_ref().map_or(0, Coded::kept)).sum()
+    }
+
+    /// The same, and what is kept of messages that are not whole.
+    pub fn kept(&self) -> usize {
+        self.decoders() + self.texts().map(|text| text.scanner.kept()).sum::<usize>()
     }
 
     /// The facts known of the incomplete message.

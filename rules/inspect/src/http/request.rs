@@ -79,6 +79,31 @@ impl Exchange {
         self.gate()
     }
 
+    /// Bytes of memory that the decoders of the request's body take: a few bytes of it may have windows of mebibytes.
+    #[must_use]
+    pub fn request_decoders(&self) -> usize {
+        self.body.reading.as_ref().map_or(0, |reading| reading.decoders())
+    }
+
+    /// Bytes of memory that the calls take whose answers are awaited, about.
+    #[must_use]
+    pub fn calls_keep(&self) -> usize {
+        self.dialogue.calls_keep()
+    }
+
+    /// There is no room for the calls whose answers are awaited: they are told as they are. A rule that waits for an answer refuses it.
+    pub fn calls_have_no_room(&mut self) {
+        // As long as more may come that has all of them refused, they are part of the body, which is bounded.
+        if self.said == Said::All || !self.dialogue.withholds() {
+            self.dialogue.gives_calls_up();
+        }
+    }
+
+    /// Tells that it passes unread as there was no room for it. `requests` is how many this stands for.
+    pub fn tell_no_room(&mut self, requests: u64) {
+        self.dialogue.tell_unread(Passage::NoRoom, requests);
+    }
+
     /// True if more of the request's body is kept as it comes.
     #[must_use]
     pub fn keeps_more(&self) -> bool {

@@ -246,6 +246,23 @@ impl Exchange {
         }
     }
 
+    /// Bytes of the answer that are kept until they can be judged: of messages that are not whole, and of an event that is not over.
+    #[must_use]
+    pub fn answer_keeps(&self) -> usize {
+        self.response.kept()
+    }
+
+    /// There is no room for what is kept of the answer: it is judged as one that cannot be read, and left unread from now on. A refusal
+    /// means: break off.
+    pub fn answer_has_no_room(&mut self) -> Gate {
+        self.response.leaves_unread();
+        let refused = self.dialogue.take_unreadable_answer().or_else(|| match self.response.questions {
+            Questions::Judged => self.dialogue.take_unreadable_question("no_room"),
+            Questions::Pass => None,
+        });
+        refused.map_or(Gate::Stream, Gate::Refuse)
+    }
+
     /// The path of the legacy transport's paired POSTs, once its stream has told it.
     #[must_use]
     pub fn paired_path(&self) -> Option<&str> {

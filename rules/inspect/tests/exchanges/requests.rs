@@ -147,6 +147,36 @@ fn what_a_few_bytes_decode_to_is_judged_in_steps() {
 }
 
 #[test]
+fn a_call_with_white_space_or_control_characters_in_its_words_is_that_call_or_could_be() {
+    for call in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/c\nall ","params":{"name":"echo"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"\u0000Tools/Call","params":{"name":"echo"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":" tools/call","params":{"name":"echo"}}"#,
+    ] {
+        assert!(refuses(CALLS, call), "{call}");
+        assert!(refuses("gen_ai.tool.name: echo", call), "{call}");
+        assert!(!refuses("gen_ai.tool.name: other", call), "{call}");
+    }
+    // Members that some reader takes for those that decide.
+    for call in [
+        r#"{"jsonrpc":"2.0","id":1," method":"tools/call","params":{"name":"echo"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"METHOD\t":"tools/call","params":{"name":"echo"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"other","na\u0001me":"echo"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo "}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ec\u0000ho"}}"#,
+    ] {
+        assert!(refuses("gen_ai.tool.name: echo", call), "{call}");
+    }
+    for other in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"my tools/call me","params":{"name":"echo"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo it"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"other","arguments":{" name":"echo"," method":" tools/call"}}}"#,
+    ] {
+        assert!(!refuses("gen_ai.tool.name: echo", other), "{other}");
+    }
+}
+
+#[test]
 fn a_method_in_another_case_is_the_same_on_every_path() {
     for method in ["Tools/Call", "TOOLS/CALL", "tools/Call"] {
         let call = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"echo"}}}}"#);

@@ -62,6 +62,12 @@ impl Decoder {
         self.drive(input, sink).inspect_err(|error| self.failed = Some(*error))
     }
 
+    /// Bytes of memory that it takes, about: the window of a coding grows with what it made.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.stages.iter().map(Stage::memory).sum()
+    }
+
     /// Ends the body. A body of no bytes at all is complete.
     ///
     /// # Errors

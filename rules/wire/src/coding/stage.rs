@@ -14,6 +14,13 @@ const WINDOW_BITS: u8 = 15;
 /// RFC 9659: decoders of the content coding need not support windows over 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
+/// Bytes that a decoder takes beside its window: tables, and our buffer of its output.
+const TABLES: u64 = 48 << 10;
+/// Largest windows, bytes (RFC 1951, RFC 7932 section 9.1, [`ZSTD_WINDOW_LOG`]).
+const DEFLATE_WINDOW: u64 = 1 << WINDOW_BITS;
+const BROTLI_WINDOW: u64 = 16 << 20;
+const ZSTD_WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
+
 /// The result of one step.
 pub(super) struct Step {
     pub read: usize,
@@ -118,6 +125,18 @@ impl Stage {
 
     pub const fn add_made(&mut self, written: usize) {
         self.made += written as u64;
+    }
+
+    /// Bytes of memory that it takes: of a window as much as was made, up to the largest there is.
+    pub fn memory(&self) -> usize {
+        let window = match self.engine {
+            _ if self.position == Position::Untouched => return 0,
+            Engine::Broken => 0,
+            Engine::Gzip { .. } | Engine::Undecided(_) | Engine::Inflate(_) => DEFLATE_WINDOW,
+            Engine::Brotli(_) => self.made.min(BROTLI_WINDOW),
+            Engine::Zstd(_) => self.made.min(ZSTD_WINDOW),
+        };
+        usize::try_from(TABLES + window).unwrap_or(usize::MAX)
     }
 
     pub fn is_broken_off(&self) -> bool {

@@ -570,7 +570,7 @@ impl Collector {
                     result.input_requests_overflow = Truncation::Cut;
                 }
                 if result.input_requests.len() < MAX_INPUT_REQUESTS {
-                    result.input_requests.push(SmolStr::new(text));
+                    result.input_requests.push(SmolStr::new(mcp_names::without_gaps(text).unwrap_or(text)));
                 }
             }
             Slot::ErrorMessage => result.error_message = kept(),

@@ -255,3 +255,15 @@ pub struct Message {
     /// `result` or `error`.
     pub result: ResultFacts,
 }
+
+impl Message {
+    /// Bytes that its lists and longest strings take: what may be more than a few of [`super::Limits::max_capture`].
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        let of = |list: &[SmolStr]| list.iter().map(|text| size_of::<SmolStr>() + text.len()).sum::<usize>();
+        let arguments = self.arguments.iter().map(|(path, value)| 2 * size_of::<SmolStr>() + path.len() + value.len()).sum::<usize>();
+        let single = [&self.method, &self.name, &self.uri, &self.client_name, &self.client_version, &self.result.error_message];
+        let single = single.into_iter().flatten().map(|text| text.len()).sum::<usize>();
+        of(&self.meta.keys) + of(&self.result.tools) + of(&self.result.input_requests) + arguments + single
+    }
+}

@@ -1,5 +1,7 @@
 //! The map of a JSON-RPC message: its places, and what stands in them.
 
+use crate::mcp_names::is_gap;
+
 /// The role of a JSON container in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContainerRole {
@@ -124,10 +126,10 @@ pub(super) fn result_key(key: &str) -> Slot {
 }
 
 /// True if a case-insensitive parser (Go's encoding/json, .NET) takes `key` for `name`, which is in lower case. Go also folds the long s
-/// and the Kelvin sign.
+/// and the Kelvin sign. Some readers drop white space and control characters besides (`" method"`).
 fn same_but_case(key: &str, name: &str) -> bool {
     let mut expected = name.chars();
-    key.chars().all(|c| {
+    key.chars().filter(|c| !is_gap(*c)).all(|c| {
         let folded = match c {
             '\u{17F}' => 's',
             '\u{212A}' => 'k',

@@ -212,6 +212,11 @@ impl Scanner {
         (self.progress == Progress::Inside).then(|| self.collector.message())
     }
 
+    /// Bytes that are kept of the message in progress.
+    pub fn kept(&self) -> usize {
+        self.partial().map_or(0, |message| message.kept() + self.text.kept())
+    }
+
     /// True if the body began with bytes that plain text hardly begins with. It says nothing of one that is JSON from its first byte.
     pub fn looks_binary(&self) -> bool {
         self.leading.is_binary()

@@ -113,6 +113,11 @@ pub(super) struct Text {
 }
 
 impl Text {
+    /// Bytes that are kept of the string in progress.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
     pub fn start(&mut self, limit: usize) {
         self.kept.clear();
         self.limit = limit;

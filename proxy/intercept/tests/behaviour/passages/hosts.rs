@@ -359,3 +359,36 @@ async fn what_a_client_asked_the_proxy_for_stays_known_beside_the_name_that_it_s
         assert_eq!((encrypted.calls() - before.0, plain.calls() - before.1), (runs, runs), "{rule}, asked for {asked}");
     }
 }
+
+#[tokio::test]
+async fn whoever_contradicts_the_name_that_was_asked_for_meets_a_rule_for_any_name_of_the_server() {
+    const OTHER: &str = "other.example";
+    let by_name = format!("server.address: {HOST}");
+    let with_method = format!("{by_name}, mcp.method.name: tools/call");
+    let body = call(1, "any_tool").to_string();
+    for (rule, said, runs) in [
+        (by_name.as_str(), "127.0.0.1", 0),
+        (&by_name, "third.example", 0),
+        (&with_method, "127.0.0.1", 0),
+        (&with_method, "third.example", 0),
+        // Who is consistent is judged by the name that is used: one address has many.
+        (&by_name, OTHER, 1),
+        ("server.address: 192.0.2.1", "third.example", 1),
+    ] {
+        let server = Lenient::start().await;
+        let setup = Gnomon::with().rules([block(1, rule)]).resolve_port(HOST, server.address).resolve_port(OTHER, server.address);
+        let gnomon = setup.start().await;
+        let port = server.address.port();
+        let request =
+            format!("POST /mcp HTTP/1.1\r\nhost: {said}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let mut stream = tunnel(gnomon.address, &format!("{OTHER}:{port}")).await;
+        let answer = exchange(&mut stream, request.as_bytes()).await;
+        assert_eq!(server.calls(), runs, "{rule}, {said}: {answer:?}");
+        if said == OTHER {
+            let absolute = request.replace("POST /mcp", &format!("POST http://{OTHER}:{port}/mcp"));
+            let mut stream = TcpStream::connect(gnomon.address).await.unwrap();
+            let answer = exchange(&mut stream, absolute.as_bytes()).await;
+            assert_eq!(server.calls(), 2 * runs, "{rule}, asked of the proxy: {answer:?}");
+        }
+    }
+}
