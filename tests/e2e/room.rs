@@ -3,6 +3,7 @@
 use crate::{
     alerts::prometheus::{Watched, home},
     support::{
+        coding::brotli_with_large_window,
         gnomon::Gnomon,
         lenient::Lenient,
         neighbours::{Neighbours, from, resident},
@@ -17,7 +18,10 @@ use http::Request;
 use std::{
     fs,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -265,4 +269,49 @@ async fn calls_whose_answers_do_not_come_keep_within_the_bytes_too() {
     let grown = resident(gnomon.pid()).saturating_sub(before);
     println!("{} MiB more", grown >> 20);
     assert!(grown < BOUND, "{} MiB", grown >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_decoders_of_small_bodies_take_keeps_within_the_bytes_too_and_neighbours_are_served() {
+    /// Each of these has a window of 16 MiB, of a few bytes.
+    const REQUESTS: usize = 96;
+    /// The part of one user, 48 MiB, and what each makes before it is charged, at most a mebibyte.
+    const BOUND: u64 = 176 << 20;
+    let server = Lenient::start().await;
+    let dir = home("");
+    fs::write(dir.path().join("rules/forbidden.yml"), block(1, FORBIDDEN).text).unwrap();
+    let gnomon = Watched::at(dir, &["proxy"]);
+    let mut plain = begun().to_vec();
+    plain.resize(24 << 20, b'a');
+    let coded = brotli_with_large_window(&plain);
+    assert!(coded.len() < 64 << 10, "{}", coded.len());
+    let (proxy, address) = (gnomon.proxy, server.address);
+    let neighbours = Neighbours { proxy, server: address };
+    let before = resident(gnomon.pid());
+    let peak = Arc::new(AtomicU64::new(0));
+    let (highest, pid) = (peak.clone(), gnomon.pid());
+    let fault = async move {
+        let head = format!(
+            "POST http://{address}/rpc HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-encoding: br\r\ncontent-length: {}\r\n\r\n",
+            coded.len() + 1
+        );
+        let request = [head.as_bytes(), &coded].concat();
+        let mut kept = Vec::new();
+        for _ in 0..REQUESTS {
+            if let Ok(mut stream) = from(0, proxy).await {
+                let _ = stream.write_all(&request).await;
+                kept.push(stream);
+            }
+        }
+        loop {
+            let now = resident(pid);
+            highest.fetch_max(now, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let endured = neighbours.endure(Duration::from_millis(1_000), Duration::from_secs(6), fault).await;
+    let grown = peak.load(Ordering::Relaxed).saturating_sub(before);
+    println!("{} MiB more, {endured:?}", grown >> 20);
+    assert!(grown > 16 << 20 && grown < BOUND, "{} MiB", grown >> 20);
+    assert_eq!(server.calls(), endured.calls as u64, "each of theirs ran once, and none of those");
 }

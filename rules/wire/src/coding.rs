@@ -10,6 +10,7 @@
 //! for) and 16 KiB of output. What a few bytes make may be gigabytes: [`Decoder::feed_some`] makes a
 //! step of it at a time, and bombs end at [`DecodeLimits`].
 
+mod counted;
 mod decoder;
 mod stage;
 

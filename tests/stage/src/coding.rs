@@ -53,6 +53,14 @@ impl Coding {
     }
 }
 
+/// Brotli with the largest window that there is, 16 MiB.
+pub fn brotli_with_large_window(plain: &[u8]) -> Vec<u8> {
+    let mut coded = Vec::new();
+    let params = brotli::enc::BrotliEncoderParams { quality: 5, lgwin: 24, ..Default::default() };
+    brotli::BrotliCompress(&mut &*plain, &mut coded, &params).unwrap();
+    coded
+}
+
 fn finish<E: Write>(mut encoder: E, plain: &[u8], end: impl FnOnce(E) -> io::Result<Vec<u8>>) -> Vec<u8> {
     encoder.write_all(plain).unwrap();
     end(encoder).unwrap()

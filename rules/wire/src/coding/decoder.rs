@@ -62,7 +62,8 @@ impl Decoder {
         self.drive(input, sink).inspect_err(|error| self.failed = Some(*error))
     }
 
-    /// Bytes of memory that it takes, about: the window of a coding grows with what it made.
+    /// Bytes of memory that it takes, about. A window that a body announces counts from the moment that [`Decoder::feed_some`] has
+    /// read so, when it hands back control before any of it is allocated.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.stages.iter().map(Stage::memory).sum()
@@ -118,10 +119,14 @@ impl Decoder {
                 (Ok(()), Progress::Drained) if idle => Some(DecodeError::Corrupt),
                 (Ok(()), Progress::Drained | Progress::More) => None,
             };
+            let announces = stage.announces();
             match last {
                 true if admitted > 0 => sink(stage.output(admitted)),
                 true => {}
                 false => stage.keep(admitted),
+            }
+            if announces && self.next_stage(input).is_some() {
+                return Ok(Pace::Behind);
             }
         }
         Ok(Pace::Through)

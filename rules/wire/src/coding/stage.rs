@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState};
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation as _};
 
+use super::counted::{Counted, Taken};
 use super::{Coding, DecodeError, MAX_MEMBERS};
 
 const OUTPUT: usize = 16 << 10;
@@ -16,9 +17,8 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// Bytes that a decoder takes beside its window: tables, and our buffer of its output.
 const TABLES: u64 = 48 << 10;
-/// Largest windows, bytes (RFC 1951, RFC 7932 section 9.1, [`ZSTD_WINDOW_LOG`]).
+/// Largest windows, bytes (RFC 1951, [`ZSTD_WINDOW_LOG`]).
 const DEFLATE_WINDOW: u64 = 1 << WINDOW_BITS;
-const BROTLI_WINDOW: u64 = 16 << 20;
 const ZSTD_WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
 
 /// The result of one step.
@@ -43,6 +43,8 @@ pub(super) struct Stage {
     position: Position,
     output: Box<[u8]>,
     made: u64,
+    /// The window that the body announces, bytes, until its first output shows how much of it is allocated.
+    announced: usize,
     /// The part of the output that the next stage has still to read.
     kept: Range<usize>,
     /// True if another step may produce more without more input.
@@ -66,7 +68,7 @@ enum Engine {
     /// `deflate` before its second byte, which tells zlib from raw.
     Undecided(Option<u8>),
     Inflate(Decompress),
-    Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
+    Brotli(Box<BrotliState<Counted, Counted, Counted>>, Taken),
     Zstd(ZstdDecoder<'static>),
     /// The library could not be set up.
     Broken,
@@ -84,7 +86,9 @@ impl Stage {
             Coding::Gzip => Engine::Gzip { inflate: Decompress::new_gzip(WINDOW_BITS), members: 1 },
             Coding::Deflate => Engine::Undecided(None),
             Coding::Brotli => {
-                Engine::Brotli(Box::new(BrotliState::new(StandardAlloc::default(), StandardAlloc::default(), StandardAlloc::default())))
+                let taken = Taken::default();
+                let [bytes, words, codes] = [(); 3].map(|()| Counted::new(&taken));
+                Engine::Brotli(Box::new(BrotliState::new(bytes, words, codes)), taken)
             }
             Coding::Zstd => zstd_decoder(),
         };
@@ -93,6 +97,7 @@ impl Stage {
             position: Position::Untouched,
             output: vec![0; OUTPUT].into_boxed_slice(),
             made: 0,
+            announced: 0,
             kept: 0..0,
             more: false,
             fault: None,
@@ -125,18 +130,26 @@ impl Stage {
 
     pub const fn add_made(&mut self, written: usize) {
         self.made += written as u64;
+        if written > 0 {
+            self.announced = 0;
+        }
     }
 
-    /// Bytes of memory that it takes: of a window as much as was made, up to the largest there is.
+    /// Memory taken, bytes: of brotli what its decoder has allocated, of a zstd window as much as was made, up to the largest.
     pub fn memory(&self) -> usize {
         let window = match self.engine {
             _ if self.position == Position::Untouched => return 0,
             Engine::Broken => 0,
             Engine::Gzip { .. } | Engine::Undecided(_) | Engine::Inflate(_) => DEFLATE_WINDOW,
-            Engine::Brotli(_) => self.made.min(BROTLI_WINDOW),
+            Engine::Brotli(_, ref taken) => taken.bytes() as u64,
             Engine::Zstd(_) => self.made.min(ZSTD_WINDOW),
         };
-        usize::try_from(TABLES + window).unwrap_or(usize::MAX)
+        usize::try_from(TABLES + window).unwrap_or(usize::MAX).max(self.announced)
+    }
+
+    /// True between the first byte, which announces a large window, and the second, which has it allocated.
+    pub const fn announces(&self) -> bool {
+        self.announced > 0
     }
 
     pub fn is_broken_off(&self) -> bool {
@@ -167,7 +180,15 @@ impl Stage {
                 self.decide_deflate(first, byte)
             }
             Engine::Gzip { inflate, .. } | Engine::Inflate(inflate) => inflate_step(inflate, input, &mut self.output, &mut self.position),
-            Engine::Brotli(state) => brotli_step(state, input, &mut self.output, &mut self.position),
+            Engine::Brotli(state, _) => {
+                // The first byte by itself, so that who accounts for memory knows of the window before it is allocated.
+                let input = if begins { input.get(..1).unwrap_or_default() } else { input };
+                self.announced = match input.first().filter(|_| begins) {
+                    Some(first) => brotli_window(*first),
+                    None => 0,
+                };
+                brotli_step(state, input, &mut self.output, &mut self.position)
+            }
             Engine::Zstd(decoder) => {
                 // Given a whole frame at once, libzstd decodes it by another function, which refuses
                 // a few frames that the streaming one accepts. One byte first, and it always streams:
@@ -257,8 +278,17 @@ fn inflate_step(inflate: &mut Decompress, input: &[u8], output: &mut [u8], posit
     Ok(Step { read, written, progress })
 }
 
+/// The window that the first byte of a body announces, bytes (RFC 7932 section 9.1); 0 if it is small, or none.
+fn brotli_window(first: u8) -> usize {
+    let bits = match (first & 1, first >> 1 & 7) {
+        (0, _) | (_, 0) => return 0,
+        (_, above) => 17 + u32::from(above),
+    };
+    1 << bits
+}
+
 fn brotli_step(
-    state: &mut BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
+    state: &mut BrotliState<Counted, Counted, Counted>,
     input: &[u8],
     output: &mut [u8],
     position: &mut Position,

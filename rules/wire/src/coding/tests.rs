@@ -326,3 +326,27 @@ fn a_zstd_frame_that_lies_about_its_size_is_the_same_whole_and_in_pieces() {
     };
     assert_eq!(end(frame.len()), end(1));
 }
+
+#[test]
+fn a_large_window_is_told_of_before_it_is_allocated_and_counts_as_long_as_it_is() {
+    let mut plain = vec![b'a'; 24 << 20];
+    plain[..CALL.len()].copy_from_slice(CALL);
+    let mut coded = Vec::new();
+    let params = brotli::enc::BrotliEncoderParams { quality: 5, lgwin: 24, ..Default::default() };
+    brotli::BrotliCompress(&mut plain.as_slice(), &mut coded, &params).unwrap();
+    let mut decoder = Decoder::new(&[Coding::Brotli], UNLIMITED);
+    let (mut input, mut made) = (coded.as_slice(), 0);
+    assert_eq!(decoder.feed_some(&mut input, &mut |bytes| made += bytes.len()), Ok(Pace::Behind));
+    assert_eq!((made, input.len(), decoder.memory()), (0, coded.len() - 1, 16 << 20));
+    assert_eq!(decoder.feed_some(&mut input, &mut |bytes| made += bytes.len()), Ok(Pace::Behind));
+    assert!(made > 0 && decoder.memory() >= 16 << 20, "{made}, {}", decoder.memory());
+
+    // A small body has a small part of the window that it announces.
+    let mut coded = Vec::new();
+    let params = brotli::enc::BrotliEncoderParams { quality: 5, lgwin: 22, ..Default::default() };
+    brotli::BrotliCompress(&mut &*CALL, &mut coded, &params).unwrap();
+    let mut decoder = Decoder::new(&[Coding::Brotli], UNLIMITED);
+    let (mut input, mut out) = (coded.as_slice(), Vec::new());
+    while decoder.feed_some(&mut input, &mut |bytes| out.extend_from_slice(bytes)).unwrap() == Pace::Behind {}
+    assert!(out == CALL && decoder.memory() < 1 << 20, "{}", decoder.memory());
+}
