@@ -67,7 +67,6 @@ use std::{
     fs::File,
     io::{self, Read},
     mem,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -137,17 +136,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`], and when it is not a regular file.
     pub fn load_again(path: &Path) -> Result<Self, ConfigError> {
-        let file = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
-        Self::read_from(
-            path,
-            file.and_then(|file| {
-                if file.metadata()?.is_file() {
-                    Ok(file)
-                } else {
-                    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
-                }
-            }),
-        )
+        Self::read_from(path, gnomon_files::open(path))
     }
 
     fn read_from(path: &Path, file: io::Result<File>) -> Result<Self, ConfigError> {

@@ -3,9 +3,7 @@
 use crate::error::{ConfigError, remedy};
 use std::{
     env, fmt,
-    fs::OpenOptions,
     io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 use thiserror::Error;
@@ -68,14 +66,9 @@ impl SecretRef {
 }
 
 fn first_line(path: &Path) -> io::Result<String> {
-    // A pipe without a writer is not waited for.
-    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
     let mut text = Vec::new();
     // One more than a line of that length and its end have.
-    file.take(MAX_BYTES as u64 + 3).read_to_end(&mut text)?;
+    gnomon_files::open(path)?.take(MAX_BYTES as u64 + 3).read_to_end(&mut text)?;
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.len() > MAX_BYTES {
@@ -128,7 +121,7 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         for path in [pipe, "/dev/zero".into(), dir.path().to_owned()] {
             let error = SecretRef::File(path).fetch().unwrap_err().to_string();
-            assert!(error.contains("no regular file"), "{error}");
+            assert!(error.contains("not a regular file"), "{error}");
         }
     }
 }

@@ -9,7 +9,7 @@ use gnomon_ledger_model::Keep;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -80,7 +80,7 @@ struct Open {
     file: File,
     /// Device and inode.
     identity: (u64, u64),
-    /// Devices and pipes (`/dev/full`, a named pipe) have no length and cannot be fsynced.
+    /// Devices (`/dev/full`) have no length and cannot be fsynced.
     regular: bool,
 }
 
@@ -189,6 +189,10 @@ fn open(path: &Path) -> io::Result<Open> {
     let existed = path.exists();
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
     let there = file.metadata()?;
+    if there.file_type().is_fifo() {
+        // Once nobody reads it, whoever writes waits for ever.
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is a named pipe; have whoever reads it follow a file"));
+    }
     let regular = there.is_file();
     if regular {
         repair(&file, there.len())?;
@@ -224,6 +228,14 @@ mod tests {
 
     fn file_in(dir: &tempfile::TempDir) -> PathBuf {
         dir.path().join("events.jsonl")
+    }
+
+    #[test]
+    fn a_named_pipe_in_the_place_of_lines_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(file_in(&dir)).status().unwrap().success());
+        let error = LineFile::open(&file_in(&dir), KEEP).err().unwrap();
+        assert!(error.to_string().contains("named pipe"), "{error}");
     }
 
     #[test]

@@ -6,7 +6,12 @@ use gnomon_config::{OpenApi, Server};
 use gnomon_confine::Digest;
 use gnomon_openapi::{ImportError, Imported, MAX_BYTES, Options, import};
 use gnomon_upstream::{Api, ApiOptions, Selection, endpoint::ServerPools};
-use std::{fs::File, io::Read, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    sync::Arc,
+};
 
 /// Longest name of a tool as clients see it, bytes: some take no more.
 const LONGEST_NAME: usize = 64;
@@ -16,13 +21,25 @@ pub fn options<'a>(id: &str, base: Option<&'a str>) -> Options<'a> {
     Options { longest_name: LONGEST_NAME - id.len() - 1, base, here: None }
 }
 
-/// Reads a document, within its bound.
+/// Reads a document that the configuration names, within its bound.
+///
+/// # Errors
+/// It cannot be read, is not a regular file, or is too large.
+pub fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
+    read_from(path, gnomon_files::open(path))
+}
+
+/// The same of a document that a command names, which may be a pipe of its shell.
 ///
 /// # Errors
 /// If the file cannot be read, or is too large.
-pub fn read(path: &Path) -> Result<Vec<u8>, Complaint> {
+pub fn read_named(path: &Path) -> Result<Vec<u8>, Complaint> {
+    read_from(path, File::open(path))
+}
+
+fn read_from(path: &Path, opened: io::Result<File>) -> Result<Vec<u8>, Complaint> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
+    let read = opened.and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
     read.map_err(|error| {
         Complaint::unreadable(format_args!("the document {}", path.display()), path, &error, "`gnomon server add --openapi` stores one")
     })?;

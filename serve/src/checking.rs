@@ -1,12 +1,14 @@
 //! Checks of a configuration before it is used: the same for `gnomon config check`, a start and a reload, so that their results never
 //! differ.
 
-use crate::apis;
+use crate::{apis, exporting, portals};
 use anyhow::{Context as _, Result};
 use gnomon_access::Countries;
 use gnomon_cli::{Complaint, rule_files};
-use gnomon_config::{At, Config};
+use gnomon_config::{At, Config, Jsonl};
 use gnomon_engine::{Lint, RuleSet};
+use gnomon_http::UpstreamTls;
+use std::{fs, os::unix::fs::FileTypeExt as _, path::Path};
 
 /// The parts that are to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,8 @@ pub fn check(config: &Config, serves: Serves) -> Result<Checked> {
     let rules = read.compile(Lint::Skip)?;
     rule_files::catalogue(&config.rules.hosts)?;
     if let Some(path) = config.proxy.upstream_ca.iter().find(|path| !path.is_file()) {
-        let wrong = format!("proxy.upstream_ca: there is no file {}", path.display());
+        let there = if path.exists() { "what is there is not a regular file:" } else { "there is no file" };
+        let wrong = format!("proxy.upstream_ca: {there} {}", path.display());
         return Err(Complaint::input(wrong).next("name existing, readable files").into());
     }
     if serves == Serves::Everything {
@@ -51,7 +54,31 @@ pub fn check(config: &Config, serves: Serves) -> Result<Checked> {
     if let Some(file) = config.countries.as_ref().filter(|_| !config.portals.is_empty()) {
         Countries::open(file)?;
     }
+    portals::check_tls(config)?;
+    exporting::check_exports(config)?;
+    if let Err(error) = UpstreamTls::new(&config.proxy.upstream_ca) {
+        return Err(Complaint::input(format!("proxy.upstream_ca: {error}")).into());
+    }
+    if let Jsonl::File(path) = &config.events.jsonl {
+        check_lines(path)?;
+    }
     Ok(Checked { read, rules })
+}
+
+/// Refuses a place for JSON lines that no file can be at. Whether this process may write there is not asked: it need not be the one that serves.
+fn check_lines(path: &Path) -> Result<(), Complaint> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let there = fs::metadata(path).ok().map(|there| there.file_type());
+    let wrong = if there.is_some_and(|there| there.is_dir()) {
+        format!("{} is a folder", path.display())
+    } else if there.is_some_and(|there| there.is_fifo()) {
+        format!("{} is a named pipe", path.display())
+    } else if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        format!("there is no folder {}", folder.display())
+    } else {
+        return Ok(());
+    };
+    Err(Complaint::input(format!("events.jsonl: {wrong}")).next("name a file in a folder that is there"))
 }
 
 /// Refuses to be an open proxy.
@@ -81,4 +108,50 @@ pub fn credentials(config: &Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn what_a_start_would_refuse_in_files_that_are_named_is_refused_here_and_no_pipe_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        fs::write(at("empty.pem"), "").unwrap();
+        fs::set_permissions(at("empty.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+        for name in ["pipe", "pipe.key"] {
+            assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(at(name)).status().unwrap().success());
+        }
+        let server = "servers: [{id: docs, url: 'https://docs.example/mcp'}]\n";
+        let portal = |tls: String| {
+            format!(
+                "{server}portals: [{{id: main, listen: '127.0.0.1:0', servers: [docs], policy: [{{allow: {{servers: [docs], tools: [a]}}}}], tls: {{{tls}}}}}]\n"
+            )
+        };
+        let otlp = |more: String| format!("events: {{otlp: {{endpoint: 'https://collector.example:4318', {more}}}}}\n");
+        for (text, says) in [
+            (portal(format!("cert: '{}', key: '{}'", at("no.pem"), at("empty.pem"))), "no.pem"),
+            (portal(format!("cert: '{}', key: '{}'", at("pipe"), at("pipe.key"))), "not a regular file"),
+            (portal(format!("ca: own, client_ca: ['{}']}}, auth: {{mode: mtls", at("empty.pem"))), "empty.pem"),
+            (otlp(format!("headers: ['authorization=file:{}']", at("no"))), "cannot be read"),
+            (otlp(format!("headers: ['authorization=file:{}']", at("pipe"))), "not a regular file"),
+            (otlp(format!("ca: ['{}']", at("empty.pem"))), "events.otlp"),
+            (format!("events: {{syslog: {{endpoint: 'tls://siem.example', ca: ['{}']}}}}\n", at("pipe")), "events.syslog"),
+            (format!("proxy: {{upstream_ca: ['{}']}}\n", at("empty.pem")), "proxy.upstream_ca"),
+            (format!("proxy: {{upstream_ca: ['{}']}}\n", at("pipe")), "not a regular file"),
+            (format!("events: {{jsonl: '{}'}}\n", at("no/events.jsonl")), "there is no folder"),
+            (format!("events: {{jsonl: '{}'}}\n", at("")), "is a folder"),
+            (format!("events: {{jsonl: '{}'}}\n", at("pipe")), "is a named pipe"),
+            (format!("countries: '{}'\n{}", at("pipe"), portal("ca: own".to_owned())), "not a regular file"),
+            (format!("servers: [{{id: docs, openapi: {{file: '{}'}}}}]\n", at("pipe")), "not a regular file"),
+        ] {
+            fs::write(at("gnomon.yml"), &text).unwrap();
+            let config = Config::load(Path::new(&at("gnomon.yml"))).unwrap();
+            let error = check(&config, Serves::Everything).err().map(|error| format!("{error:#}")).unwrap_or_default();
+            assert!(error.contains(says), "{text}: {error:?}");
+        }
+    }
 }

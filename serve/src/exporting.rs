@@ -9,6 +9,21 @@ use gnomon_http::UpstreamTls;
 use prometheus::Registry;
 use std::path::Path;
 
+/// Checks that secrets and authorities of the exports can be had, as a start would. Blocks while it reads files.
+///
+/// # Errors
+/// One cannot.
+pub fn check_exports(config: &Config) -> Result<()> {
+    if let Some(otlp) = &config.events.otlp {
+        otlp.headers.iter().try_for_each(|header| header.secret.fetch().map(drop))?;
+        gnomon_export::roots(&otlp.ca).map_err(|error| Complaint::input(format!("events.otlp: {error}")))?;
+    }
+    if let Some(syslog) = &config.events.syslog {
+        gnomon_export::roots(&syslog.ca).map_err(|error| Complaint::input(format!("events.syslog: {error}")))?;
+    }
+    Ok(())
+}
+
 /// The exports of events, while gnomon runs.
 #[derive(Default)]
 pub struct Exports {

@@ -146,6 +146,22 @@ fn secured(portals: &[&config::Portal], tls: &config::Tls, state_dir: &Path) -> 
     served(shown, &clients).with_context(of_portal)
 }
 
+/// Checks that listeners could show the certificates that are configured, and ask for those of clients. Blocks while it reads files.
+///
+/// # Errors
+/// A file cannot be read, or is not what it should be.
+pub fn check_tls(config: &Config) -> Result<()> {
+    for together in config.listeners() {
+        let Some(tls) = together.iter().find_map(|portal| portal.tls.as_ref()) else { continue };
+        match tls.shown {
+            // The state folder is only for certificates of our own.
+            config::Shown::Files { .. } => drop(secured(&together, tls, Path::new(""))?),
+            config::Shown::Own => drop(authorities(&tls.client_ca)?),
+        }
+    }
+    Ok(())
+}
+
 /// The works of Code Mode, where some portal offers it. Its process is started when it is first used.
 fn code_mode(config: &Config, rules: &Rules) -> Result<Option<Arc<CodeModeWorks>>> {
     if config.portals.iter().all(|portal| portal.code_mode == CodeMode::Off) {

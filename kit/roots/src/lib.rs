@@ -6,7 +6,7 @@
 
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
-use std::path::Path;
+use std::{io, path::Path};
 use thiserror::Error;
 
 /// An error in a file of certificates.
@@ -43,7 +43,7 @@ pub fn public() -> RootCertStore {
 /// One of them cannot be used, or there is none.
 pub fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), BadRoots> {
     let read = |error: &dyn std::fmt::Display| BadRoots::Read(error.to_string());
-    let text = std::fs::read(path).map_err(|error| read(&error))?;
+    let text = read_pem(path).map_err(|error| read(&error))?;
     let mut index = 0;
     for certificate in CertificateDer::pem_slice_iter(&text) {
         index += 1;
@@ -51,6 +51,17 @@ pub fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), BadRoots> {
         roots.add(certificate).map_err(|error| BadRoots::NotARoot { index, cause: error.to_string() })?;
     }
     if index == 0 { Err(BadRoots::Empty) } else { Ok(()) }
+}
+
+/// The longest file of certificates or a key, bytes: a system's bundle has a quarter of a megabyte.
+const MAX_PEM: u64 = 16 << 20;
+
+/// Reads a PEM file. A named pipe or a device in its place is refused, and not waited for.
+///
+/// # Errors
+/// It cannot be read, is not a regular file, or is longer than 16 MiB.
+pub fn read_pem(path: &Path) -> io::Result<Vec<u8>> {
+    gnomon_files::read(path, MAX_PEM)
 }
 
 #[cfg(test)]

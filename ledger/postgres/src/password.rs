@@ -3,7 +3,7 @@
 //! The driver reads passfiles too, but logs lines that it does not understand, passwords and all.
 
 use std::{
-    env, fmt, fs,
+    env, fmt,
     io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -43,16 +43,12 @@ pub(crate) fn found(passfile: Option<&Path>, key: &[&str; 4]) -> Result<Option<P
 
 fn in_file(file: &Path, key: &[&str; 4]) -> Result<Option<Password>, String> {
     let unreadable = |error: io::Error| format!("{error}; make it readable for the user gnomon runs as");
-    // Checked before it is opened: opening a pipe would block.
-    let metadata = fs::metadata(file).map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    if metadata.permissions().mode() & 0o77 != 0 {
+    let opened = gnomon_files::open(file).map_err(unreadable)?;
+    if opened.metadata().map_err(unreadable)?.permissions().mode() & 0o77 != 0 {
         return Err("others may read it; chmod 600 it, as libpq wants it too".to_owned());
     }
     let mut text = String::new();
-    fs::File::open(file).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text)).map_err(unreadable)?;
+    opened.take(MAX_BYTES).read_to_string(&mut text).map_err(unreadable)?;
     Ok(text.lines().find_map(|line| in_line(line, key)).map(Password))
 }
 
@@ -121,7 +117,7 @@ mod tests {
         set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         let error = found(Some(&file), &KEY).unwrap_err();
         assert!(error.contains("chmod 600") && !error.contains("s3cret"), "{error}");
-        assert!(found(Some(dir.path()), &KEY).unwrap_err().contains("it is not a file"));
+        assert!(found(Some(dir.path()), &KEY).unwrap_err().contains("it is not a regular file"));
         assert!(found(Some(&dir.path().join("none")), &KEY).unwrap_err().contains("make it readable"));
         assert_eq!(format!("{:?}", Password("s3cret".to_owned())), "Password(…)");
     }

@@ -10,7 +10,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgSslMode},
 };
 use std::{
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -199,13 +199,16 @@ fn host_name(name: String) -> Result<String, PostgresUrlError> {
     Err(PostgresUrlError::Part { part: "host", problem })
 }
 
+/// The longest file of authorities, bytes.
+const MAX_PEM: u64 = 16 << 20;
+
 /// The certificates in a file of authorities. The driver would take one without a certificate, and tell of a missing one as if it were
 /// the server.
 fn certificates(file: &Path) -> Result<Vec<u8>, String> {
     let about = |cause: &dyn fmt::Display| {
         format!("sslrootcert {}: {cause}; name a file with the certificate of an authority, PEM", file.display())
     };
-    let pem = fs::read(file).map_err(|error| about(&error))?;
+    let pem = gnomon_files::read(file, MAX_PEM).map_err(|error| about(&error))?;
     let begin = b"-----BEGIN CERTIFICATE-----";
     if pem.windows(begin.len()).any(|at| at == begin) { Ok(pem) } else { Err(about(&"no certificate is in it")) }
 }

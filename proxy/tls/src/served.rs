@@ -170,12 +170,14 @@ impl Current {
                 if found.mode() & 0o007 != 0 {
                     return Err(ServedError::OpenKey { path: key.clone() });
                 }
-                let chain = CertificateDer::pem_file_iter(certificate).map_err(|error| wrong(certificate, &error))?;
+                let text = gnomon_roots::read_pem(certificate).map_err(|error| wrong(certificate, &error))?;
+                let chain = CertificateDer::pem_slice_iter(&text);
                 let chain: Vec<_> = chain.take(MAX_CHAIN).collect::<Result<_, _>>().map_err(|error| wrong(certificate, &error))?;
                 if chain.is_empty() {
                     return Err(wrong(certificate, &"there is no certificate in it"));
                 }
-                let der = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
+                let der = gnomon_roots::read_pem(key).map_err(|error| wrong(key, &error))?;
+                let der = PrivateKeyDer::from_pem_slice(&der).map_err(|error| wrong(key, &error))?;
                 // Refuses a key that is another certificate's.
                 let certified = CertifiedKey::from_der(chain, der, provider).map_err(|error| wrong(key, &error))?;
                 Ok(Self { certified: Arc::new(certified), until: Until::Changed(stamps) })

@@ -58,7 +58,7 @@ impl Add {
     async fn read(&self, openapi: &str, config: &Configuration) -> Result<Read> {
         let from = openapi.parse::<Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
         let bytes = match &from {
-            None => apis::read(Path::new(openapi))?,
+            None => apis::read_named(Path::new(openapi))?,
             Some(uri) => {
                 let place = Base::parse(openapi.split(['?', '#']).next().unwrap_or_default());
                 let is_safe = uri.scheme_str() == Some("https") || place.as_ref().is_ok_and(Base::is_loopback);

@@ -3,7 +3,7 @@
 
 use maxminddb::{Reader, geoip2};
 use smol_str::SmolStr;
-use std::{fmt, net::IpAddr, path::Path};
+use std::{fmt, io, net::IpAddr, path::Path};
 use thiserror::Error;
 
 /// The largest database, bytes. It is kept in memory; country databases have about ten million.
@@ -14,7 +14,7 @@ pub const MAX_DATABASE: u64 = 256 << 20;
 pub enum CountriesError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     /// The file is larger than [`MAX_DATABASE`].
     #[error("is larger than {MAX_DATABASE} bytes")]
     TooLarge,
@@ -38,10 +38,11 @@ impl Countries {
     /// # Errors
     /// When the file cannot be read, is too large, or is something else.
     pub fn open(path: &Path) -> Result<Self, CountriesError> {
-        if std::fs::metadata(path)?.len() > MAX_DATABASE {
-            return Err(CountriesError::TooLarge);
-        }
-        Ok(Self(Reader::from_source(std::fs::read(path)?)?))
+        let read = gnomon_files::read(path, MAX_DATABASE).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => CountriesError::TooLarge,
+            _ => error.into(),
+        });
+        Ok(Self(Reader::from_source(read?)?))
     }
 
     /// The ISO 3166-1 code of an address, in upper case.
