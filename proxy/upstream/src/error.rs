@@ -1,5 +1,6 @@
 //! Why a server gave no answer. The texts are fit for a client's eyes: no address, no URL.
 
+use crate::carried::{CARRIED_OUT, CarriedOut};
 use gnomon_catalogue::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use gnomon_http::{DialError, SendError};
 use gnomon_shares::Refused;
@@ -118,13 +119,18 @@ fn lasted(time: Duration) -> String {
 }
 
 impl UpstreamError {
-    /// The answer to the client; `server` is the id by which it knows the server.
+    /// The answer to the client; `server` is the id by which it knows the server, and `carried` what is known of a call that
+    /// something may come of.
     #[must_use]
-    pub fn outcome(&self, server: &str) -> Outcome {
-        match self {
-            Self::Rpc(outcome) => outcome.clone(),
-            other => {
+    pub fn outcome(&self, server: &str, carried: Option<CarriedOut>) -> Outcome {
+        match (self, carried) {
+            (Self::Rpc(outcome), _) => outcome.clone(),
+            (other, None) => {
                 RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {other}")).with(serde_json::json!({"server": server})).into()
+            }
+            (other, Some(carried)) => {
+                let text = format!("server `{server}`: {other}; {}", carried.words());
+                RpcError::new(INTERNAL_ERROR, text).with(serde_json::json!({"server": server, CARRIED_OUT: carried.word()})).into()
             }
         }
     }

@@ -1,14 +1,16 @@
 //! What is known of the call that this task is at: when something last came of it (a head, a piece of an answer, a comment in a
-//! stream, progress), and its place among those that are under way.
+//! stream, progress), whether it left, and its place among those that are under way.
 //!
 //! Whoever reads bytes notes it, whatever the call is; whoever wonders whether a call goes on asks. It goes with the task rather
 //! than through every signature in between.
 
+use crate::{carried::Sent, error::UpstreamError};
 use gnomon_shares::Share;
 use std::{cell::Cell, time::Instant};
 
 struct Heard {
     last: Cell<Option<Instant>>,
+    sent: Cell<Sent>,
     place: Cell<Option<Share>>,
 }
 
@@ -16,9 +18,29 @@ tokio::task_local! {
     static CALL: Heard;
 }
 
-/// A call that has this place.
-pub(crate) async fn within<T>(place: Share, call: impl Future<Output = T>) -> T {
-    CALL.scope(Heard { last: Cell::new(None), place: Cell::new(Some(place)) }, call).await
+/// A call that has this place, and whether it left by its end.
+pub(crate) async fn within<T>(place: Share, call: impl Future<Output = T>) -> (T, Sent) {
+    let heard = Heard { last: Cell::new(None), sent: Cell::new(Sent::No), place: Cell::new(Some(place)) };
+    let call = async {
+        let done = call.await;
+        (done, CALL.with(|call| call.sent.get()))
+    };
+    CALL.scope(heard, call).await
+}
+
+/// The call may leave now.
+pub(crate) fn leaves() {
+    let _ = CALL.try_with(|call| call.sent.set(Sent::Yes));
+}
+
+/// What comes of sending the call's message once. Where no connection came about it has not left, unless it had before.
+pub(crate) async fn sending<T>(send: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
+    let before = CALL.try_with(|call| call.sent.replace(Sent::Yes)).unwrap_or(Sent::No);
+    let sent = send.await;
+    if let Err(UpstreamError::Unreachable { .. }) = sent {
+        let _ = CALL.try_with(|call| call.sent.set(before));
+    }
+    sent
 }
 
 /// Something came.

@@ -8,7 +8,7 @@ use crate::{
     era::{self, Era},
     error::UpstreamError,
     events::EventReader,
-    extensions,
+    extensions, heard,
     pipe::Pipe,
 };
 use bytes::Bytes;
@@ -287,10 +287,14 @@ impl LegacySession {
     pub async fn request(self: &Arc<Self>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Answer, UpstreamError> {
         let endpoint = match &self.line {
             Line::Http(endpoint) => endpoint,
-            Line::Pipe(pipe) => return Ok(Answer::Going(pipe.request(id, method, params).await?)),
+            Line::Pipe(pipe) => {
+                let conversation = pipe.request(id, method, params).await?;
+                heard::leaves();
+                return Ok(Answer::Going(conversation));
+            }
         };
         let text = rpc::request(id, method, params.map(|p| &**p));
-        let answer = match endpoint.post_waiting(self.headers(), text, &|| self.asked.any()).await {
+        let answer = match heard::sending(endpoint.post_waiting(self.headers(), text, &|| self.asked.any())).await {
             Ok(posted) => Answer::read(posted.reply, id, Some(self.clone())),
             Err(error) => Err(error),
         };

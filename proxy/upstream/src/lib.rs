@@ -18,6 +18,7 @@
 mod api;
 mod as_text;
 mod asked;
+pub mod carried;
 mod conversation;
 pub mod endpoint;
 pub mod era;

@@ -40,6 +40,7 @@ use gnomon_relay::{
 };
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
+    carried::Sent,
     catalogue::Listed,
     endpoint::{Endpoint, NAME},
     era::meta,
@@ -237,7 +238,7 @@ impl Road {
         };
         if let Err(error) = owed(&routed.permit, rules) {
             judged.finish();
-            return refused(routed, &error, &server.id);
+            return refused(routed, &error, Sent::No);
         }
         if let Err(error) = act.leaves().await {
             judged.failed(&CallError::Unrecorded);
@@ -245,19 +246,19 @@ impl Road {
             return (RpcError::new(INTERNAL_ERROR, text).into(), Ending::because(Status::Refused, "audit"));
         }
         let begun = Instant::now();
-        let served = async {
-            server.check()?;
-            let asked = async {
-                match &call.from {
-                    Origin::Session(session) => self.in_session(call, session, (routed, act), &judged).await,
-                    Origin::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
-                }
+        let asked = async {
+            let outcome = match &call.from {
+                Origin::Session(session) => self.in_session(call, session, (routed, act), &judged).await?,
+                Origin::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await?,
             };
-            let outcome = server.serve(&shares::owner(&call.caller), asked).await?;
             judged.answered(server.held.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
         };
-        let outcome = match served.await {
+        let (served, sent) = match server.check() {
+            Ok(()) => server.serve(&shares::owner(&call.caller), asked).await,
+            Err(error) => (Err(error.into()), Sent::No),
+        };
+        let outcome = match served {
             Ok(outcome) => sound(&routed.method, outcome).map_err(CallError::from),
             Err(CallError::Upstream(UpstreamError::Rpc(error))) => {
                 Err(sound(&routed.method, error).map_or_else(|wrong| wrong, UpstreamError::Rpc).into())
@@ -288,7 +289,7 @@ impl Road {
                 } else {
                     judged.failed(&error);
                 }
-                let (outcome, ending) = refused(routed, &error, &server.id);
+                let (outcome, ending) = refused(routed, &error, sent);
                 (outcome, Ending { upstream, ..ending })
             }
         }

@@ -105,7 +105,7 @@ impl Session {
                 };
                 let text = || rpc::response(Some(&id), &said);
                 let outcome = match upstream.held.judge.as_ref().map(|judge| judge.said(whose, &text())) {
-                    Some(Err(refused)) => refused.outcome(&upstream.id),
+                    Some(Err(refused)) => refused.outcome(&upstream.id, None),
                     Some(Ok(())) | None => match self.lent() {
                         Some(lent) => lent.lends((&upstream, &session), &method, said),
                         None => said,

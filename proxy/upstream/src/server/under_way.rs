@@ -5,7 +5,7 @@
 //! finds no place has the next one before anybody with an eighth has another.
 
 use super::Upstream;
-use crate::{api::IN_FLIGHT, error::UpstreamError, heard, oversight::Oversight, pipe::MOST_WAITING, reach::Reach};
+use crate::{api::IN_FLIGHT, carried::Sent, error::UpstreamError, heard, oversight::Oversight, pipe::MOST_WAITING, reach::Reach};
 use gnomon_shares::{Bounds, Turns};
 use std::time::Duration;
 
@@ -30,16 +30,18 @@ pub(super) fn at(reach: &Reach) -> Turns {
 }
 
 impl<H: Oversight> Upstream<H> {
-    /// What comes of a call of this caller, within its share of those that may be under way.
+    /// What comes of a call of this caller, within its share of those that may be under way, and whether it left for the server.
     ///
     /// # Errors
     /// Those of the call, [`UpstreamError::Busy`], [`UpstreamError::Frozen`] where the server turns out to be that meanwhile, and
     /// [`UpstreamError::Removed`] once it is over with the server.
-    pub async fn serve<T, E: From<UpstreamError>>(&self, owner: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub async fn serve<T, E: From<UpstreamError>>(&self, owner: &str, call: impl Future<Output = Result<T, E>>) -> (Result<T, E>, Sent) {
         if self.is_over() {
-            return Err(UpstreamError::Removed.into());
+            return (Err(UpstreamError::Removed.into()), Sent::No);
         }
-        let place = self.under_way.take(&owner.into()).await.map_err(UpstreamError::Busy)?;
-        heard::within(place, self.while_there(call)).await
+        match self.under_way.take(&owner.into()).await {
+            Ok(place) => heard::within(place, self.while_there(call)).await,
+            Err(refused) => (Err(UpstreamError::Busy(refused).into()), Sent::No),
+        }
     }
 }
