@@ -29,6 +29,7 @@ pub(crate) fn refused(routed: &Routed, error: &CallError, sent: Sent) -> (Outcom
     let ending = match error {
         CallError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
         CallError::Upstream(UpstreamError::Rpc(outcome)) => return (outcome.clone(), answered(outcome)),
+        CallError::Upstream(UpstreamError::Ended) => Ending::because(Status::Cancelled, error.kind()),
         // Ours to say: the server has no part in it.
         CallError::Untranslatable(_) | CallError::NotTakenUp(_) | CallError::NotKept | CallError::NoRoom | CallError::Unfulfilled(_) => {
             let status = if carried == Some(CarriedOut::Perhaps) { Status::Unanswered } else { Status::Refused };

@@ -42,7 +42,7 @@ impl CallError {
     /// What is known of a request that ended with this; none where something answers it, or that is no question.
     pub fn carried_out(&self, sent: Sent) -> Option<CarriedOut> {
         match (self, sent) {
-            (Self::Upstream(error), _) => CarriedOut::of(error, sent),
+            (Self::Upstream(error), _) => error.carried_out(sent),
             // Its beginning could not be recorded once more, after its server had forgotten the session.
             (Self::NotKept | Self::NoRoom | Self::Unrecorded, Sent::Yes) => Some(CarriedOut::Perhaps),
             _ => None,

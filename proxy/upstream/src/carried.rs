@@ -2,8 +2,6 @@
 //!
 //! The bias: only what certainly never left, or was turned away by its server unread, was not carried out.
 
-use crate::error::UpstreamError;
-
 /// Whether a request left for its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -23,24 +21,6 @@ pub enum CarriedOut {
 }
 
 impl CarriedOut {
-    /// What is known of a call that ended with this error, where it answers nothing; none where the error is the server's answer.
-    #[must_use]
-    pub fn of(error: &UpstreamError, sent: Sent) -> Option<Self> {
-        match (error, sent) {
-            (UpstreamError::Rpc(_), _) => None,
-            (_, Sent::No) => Some(Self::No),
-            // RFC 9110, 15.4 and 15.5: the request is not applied.
-            (
-                UpstreamError::Unauthorized(_)
-                | UpstreamError::Unauthenticated(_)
-                | UpstreamError::Moved { .. }
-                | UpstreamError::Status(400 | 404 | 405 | 406 | 413 | 415 | 429),
-                Sent::Yes,
-            ) => Some(Self::No),
-            (_, Sent::Yes) => Some(Self::Perhaps),
-        }
-    }
-
     /// The words for whoever called.
     #[must_use]
     pub fn words(self) -> &'static str {

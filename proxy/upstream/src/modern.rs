@@ -85,11 +85,14 @@ impl ModernPeer {
     pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>, mirrored: HeaderMap) -> Result<Answer, UpstreamError> {
         match &self.line {
             ModernLine::Pipe(pipe) => {
+                if heard::is_call() {
+                    pipe.awake().await?;
+                }
                 let conversation = pipe.request(id, method, params).await?.taken_back();
-                heard::leaves();
+                heard::leaves(method);
                 Ok(Answer::Going(conversation))
             }
-            ModernLine::Api(api) => heard::sending(api.answer(method, params)).await.map(Answer::Done),
+            ModernLine::Api(api) => heard::sending(method, api.answer(method, params)).await.map(Answer::Done),
             ModernLine::Http(endpoint) => {
                 let mut headers = mirrored;
                 headers.insert(VERSION, HeaderValue::from_static(era::MODERN[0]));
@@ -103,7 +106,7 @@ impl ModernPeer {
                 {
                     headers.insert(NAME, value);
                 }
-                let posted = heard::sending(endpoint.post(headers, rpc::request(id, method, params.map(|p| &**p)))).await?;
+                let posted = heard::sending(method, endpoint.post(headers, rpc::request(id, method, params.map(|p| &**p)))).await?;
                 Answer::read(posted.reply, id, None)
             }
         }

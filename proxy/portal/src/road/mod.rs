@@ -39,7 +39,7 @@ use gnomon_relay::{
     uris,
 };
 use gnomon_upstream::{
-    Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
+    Answer, Client, Conversation, LegacySession, Said, UpstreamError,
     carried::Sent,
     catalogue::Listed,
     endpoint::{Endpoint, NAME},
@@ -280,7 +280,8 @@ impl Road {
             Err(error) => {
                 if let CallError::Upstream(error) = &error {
                     server.suspect(error);
-                    if let Some(counted) = &server.held.counted {
+                    // Who ends a session ends its calls.
+                    if let Some(counted) = server.held.counted.as_ref().filter(|_| !matches!(error, UpstreamError::Ended)) {
                         counted.failed(error);
                     }
                 }
@@ -313,8 +314,7 @@ impl Road {
                 other => return other,
             }
         }
-        let peer = stateless::modern_now(server).await?;
-        self.modern_in_session(call, session, &peer, routed, judged).await
+        self.modern_in_session(call, session, routed, judged).await
     }
 
     /// Older era to older era.
@@ -369,14 +369,7 @@ impl Road {
     }
 
     /// Older era to stateless era: what the server wants to know it says in its result, and is called again.
-    async fn modern_in_session(
-        &self,
-        call: &Call,
-        session: &Arc<Session>,
-        peer: &ModernPeer,
-        routed: &Routed,
-        judged: &Judged,
-    ) -> Result<Outcome, CallError> {
+    async fn modern_in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed, judged: &Judged) -> Result<Outcome, CallError> {
         if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
             return Err(CallError::Untranslatable("this server tells of changed resources only to clients of the 2026-07-28 protocol"));
         }
@@ -390,7 +383,7 @@ impl Road {
             let further: Vec<_> = level.iter().map(|level| (meta::LOG_LEVEL, Some(level.as_str()))).collect();
             let params = with_meta(&members, &session.client, &further);
             self.still_owns(call, routed, None).await?;
-            let answer = peer.request(&peer.id(), &routed.method, Some(&params), self.mirrored(routed)).await?;
+            let answer = stateless::asked_now(&routed.server, &routed.method, Some(&params), &self.mirrored(routed)).await?;
             let outcome = match self.drive(call, answer, routed, judged).await? {
                 Driven::Answered(outcome) => outcome,
                 Driven::Asked(..) => return Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned()).into()),

@@ -71,6 +71,29 @@ async fn a_call_whose_server_is_gone_before_it_answers_may_have_been_carried_out
 }
 
 #[tokio::test]
+async fn a_call_that_ends_with_its_clients_own_session_is_no_fault_of_its_server() {
+    if !gnomon_testkit::has("a_call_that_ends_with_its_clients_own_session_is_no_fault_of_its_server", &["python3"]) {
+        return;
+    }
+    let program = Program::new(programs::options(READY, "legacy"));
+    let portal = programs::listed(Setup::of([]).program("local", program).start().await).await;
+    let mut client = Client::legacy(portal.address).await;
+    let pid = client.call("local_pid", json!({})).await.text().to_owned();
+    let (other, session) = (Client::modern(portal.address), client.session());
+    let ends = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        other.send(http::Method::DELETE, &[("mcp-session-id", &session)], String::new()).await
+    };
+    let (answer, ended) = soon("both to end", async { tokio::join!(client.call("local_wait", json!({})), ends) }).await;
+    assert_eq!(ended.status, 200);
+    assert!(told(&answer).0.starts_with("server `local`: its session was ended before it answered"), "{pid}: {answer:?}");
+    assert_eq!(statuses(&portal, 2).await[1], Status::Cancelled);
+    let metrics = portal.metrics();
+    let errors: Vec<&str> = metrics.lines().filter(|line| line.starts_with("gnomon_portal_server_errors_total{")).collect();
+    assert!(errors.iter().all(|line| line.ends_with(" 0")), "{errors:?}");
+}
+
+#[tokio::test]
 async fn a_call_that_ends_its_program_or_hangs_there_may_have_been_carried_out_and_a_script_is_told_which() {
     if !gnomon_testkit::has(
         "a_call_that_ends_its_program_or_hangs_there_may_have_been_carried_out_and_a_script_is_told_which",

@@ -40,7 +40,10 @@ impl<H: Oversight> Upstream<H> {
             return (Err(UpstreamError::Removed.into()), Sent::No);
         }
         match self.under_way.take(&owner.into()).await {
-            Ok(place) => heard::within(place, self.while_there(call)).await,
+            Ok(place) => {
+                let _at_work = self.work.begin();
+                heard::within(place, self.work.clone(), self.while_there(call)).await
+            }
             Err(refused) => (Err(UpstreamError::Busy(refused).into()), Sent::No),
         }
     }
