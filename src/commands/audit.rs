@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use gnomon_audit::{Checkpoint, Expect, PublicKey, Record, SigningKey, SqliteStore, Status, Store as _, verify};
+use gnomon_audit::{Checkpoint, Expect, PublicKey, Record, SigningKey, SqliteStore, Store as _, verify};
 use gnomon_cli::{
     Complaint,
     line::{clean, counted},
@@ -174,13 +174,7 @@ fn line(record: &Record) -> String {
         (_, None) => {}
     }
     if let Some(status) = record.status {
-        let word = match status {
-            Status::Ok => "ok",
-            Status::Error => "error",
-            Status::Refused => "refused",
-            Status::Unavailable => "unavailable",
-            Status::Cancelled => "cancelled",
-        };
+        let word = status.as_str();
         add(match &record.error {
             Some(error) => format!("{word} ({error})"),
             None => word.to_owned(),

@@ -1,12 +1,14 @@
 //! Code Mode's sandbox in the product's own zygote: its allocator, its start, its size. What the sandbox holds against is tested in
 //! its crate.
 
-use gnomon_codemode::{Asked, Execution, Host, LayerState, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
+use gnomon_codemode::{
+    Asked, CallFailure, Execution, Host, LayerState, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig,
+};
 
 struct Nothing;
 
 impl Host for Nothing {
-    async fn call(&self, _asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
+    async fn call(&self, _asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, CallFailure> {
         Ok(arguments.to_owned())
     }
 }

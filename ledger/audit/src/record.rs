@@ -108,12 +108,30 @@ pub enum Status {
     /// Refused here, by policy or by a rule.
     #[serde(rename = "refused")]
     Refused,
-    /// The server did not answer.
+    /// It did not get to the server, or was turned away there: it was not carried out.
     #[serde(rename = "unavailable")]
     Unavailable,
+    /// It left for the server and no answer came: it may have been carried out.
+    #[serde(rename = "unanswered")]
+    Unanswered,
     /// The client went away.
     #[serde(rename = "cancelled")]
     Cancelled,
+}
+
+impl Status {
+    /// The word for it, as in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "error",
+            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
+            Self::Unanswered => "unanswered",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// The sort of value that a field has.
@@ -293,7 +311,7 @@ fields! {
     findings: Vec<SmolStr> = "gnomon.dlp.findings" "Sensitive data that was found. Reserved: nothing fills it yet.";
     approval: Option<SmolStr> = "gnomon.approval" "Who approved. Reserved: nothing fills it yet.";
     start: Option<u64> = "gnomon.audit.start" "With `writes: before_call`: the number of the record of kind `start`, which was durable before the call left.";
-    status: Option<Status> = "gnomon.status" "How it ended: `ok`, `error`, `refused`, `unavailable` (the server did not answer) or `cancelled`.";
+    status: Option<Status> = "gnomon.status" "How it ended: `ok`, `error`, `refused`, `unavailable` (it did not get to the server: it was not carried out), `unanswered` (it left for the server and no answer came: it may have been carried out) or `cancelled`.";
     error: Option<SmolStr> = "error.type" "The kind of error (`cancelled` with `stopped`: gnomon stopped while it was under way).";
     duration_ms: Option<u64> = "gnomon.duration_ms" "Milliseconds, whole.";
     upstream_duration_ms: Option<u64> = "gnomon.upstream.duration_ms" "The server's share of them.";

@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use gnomon_codemode::{Asked, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
+use gnomon_codemode::{Asked, CallFailure, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
 
 /// Answers at once.
 struct Echo;
 
 impl Host for Echo {
-    async fn call(&self, _asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
+    async fn call(&self, _asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, CallFailure> {
         Ok(arguments.to_owned())
     }
 }

@@ -3,7 +3,7 @@
 use std::future::{Future, ready};
 use std::time::Duration;
 
-use crate::{Names, Raw};
+use crate::{CallEnd, Names, Raw};
 
 /// Names on `codemode` that are no tools: `tools()`, `search(query, options)`, `describe(name)`, `result(id, from)`,
 /// `withMeta(name, arguments)`, `save(name, code, options)` and `forget(name, options)`, and two that the language asks any object for.
@@ -50,7 +50,8 @@ pub enum Asked<'a> {
     /// `codemode.forget(name, options)`.
     Forget,
     /// `codemode.withMeta(name, arguments)`, of a name in [`Program::names`]: as [`Self::Tool`], but the answer is an object, with
-    /// `value` where the tool answered or `error`, a text, where it failed, and `meta`, what came beside it.
+    /// `value` where the tool answered or `error`, a text, where it failed, and `meta`, what came beside it; with `perhapsDone` where its
+    /// server gave no answer.
     WithMeta(&'a str),
 }
 
@@ -77,14 +78,34 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// The reason that a call has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallFailure {
+    /// A text for the model.
+    pub text: String,
+    /// What came of the call: [`CallEnd::Failed`] or [`CallEnd::Lost`].
+    pub end: CallEnd,
+}
+
+impl From<String> for CallFailure {
+    fn from(text: String) -> Self {
+        Self { text, end: CallEnd::Failed }
+    }
+}
+
+/// How the answer to [`Asked::WithMeta`] begins where the call has no value, by what came of it.
+pub const FAILED_WITH_META: &str = "{\"error\":";
+/// The same where its server gave no answer.
+pub const LOST_WITH_META: &str = "{\"perhapsDone\":true,\"error\":";
+
 /// Answers a script's calls.
 pub trait Host: Sync {
     /// Answers one call. Several run at the same time, at most [`Limits::in_flight`](crate::Limits::in_flight); they are dropped
     /// with the execution. `arguments` is well-formed JSON within its bound and otherwise whatever a stranger wrote.
     ///
     /// # Errors
-    /// A text for the model; the script sees it as a thrown `ToolError`.
-    fn call(&self, asked: Asked<'_>, arguments: &Raw) -> impl Future<Output = Result<Box<Raw>, String>> + Send;
+    /// What is told to the model; the script sees it as a thrown `ToolError`.
+    fn call(&self, asked: Asked<'_>, arguments: &Raw) -> impl Future<Output = Result<Box<Raw>, CallFailure>> + Send;
 
     /// Called when a script calls a name which is not among [`Program::names`], so that a host that records calls records this one too.
     /// Returns the text for the script in place of the nearest name, if any.

@@ -10,14 +10,14 @@
 //! share its memory with every secret there.
 //!
 //! ```no_run
-//! use gnomon_codemode::{Asked, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
+//! use gnomon_codemode::{Asked, CallFailure, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
 //!
 //! struct Shop;
 //! impl Host for Shop {
-//!     async fn call(&self, asked: Asked<'_>, _arguments: &Raw) -> Result<Box<Raw>, String> {
+//!     async fn call(&self, asked: Asked<'_>, _arguments: &Raw) -> Result<Box<Raw>, CallFailure> {
 //!         match asked {
-//!             Asked::Tool("shop_price") => Raw::from_string("12".into()).map_err(|e| e.to_string()),
-//!             _ => Err("there is nothing like this here".into()),
+//!             Asked::Tool("shop_price") => Raw::from_string("12".into()).map_err(|e| e.to_string().into()),
+//!             _ => Err("there is nothing like this here".to_owned().into()),
 //!         }
 //!     }
 //! }
@@ -49,7 +49,7 @@ pub mod zygote;
 
 pub use declare::{MAX_TYPES, declare, signature, together};
 pub use frame::{FromWorker, Malformed, decode};
-pub use host::{Asked, Host, Program, RESERVED, Task};
+pub use host::{Asked, CallFailure, FAILED_WITH_META, Host, LOST_WITH_META, Program, RESERVED, Task};
 pub use layers::{LayerState, Layers};
 pub use limits::{Limit, Limits, MAX_CATALOGUE, MAX_HEAP, MAX_STACK, MAX_TIME};
 pub use names::{MAX_NAME, Names};

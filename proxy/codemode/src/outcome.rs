@@ -49,6 +49,8 @@ pub enum CallEnd {
     Answered,
     /// Failed, or refused.
     Failed,
+    /// It left, and no answer came: it may have taken effect.
+    Lost,
     /// Not answered when the script ended: it may have taken effect.
     Unanswered,
 }

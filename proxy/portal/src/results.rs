@@ -3,7 +3,12 @@
 use gnomon_audit::Status;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{acts::Ending, error::CallError};
-use gnomon_upstream::{UpstreamError, members::Members, rpc::Outcome};
+use gnomon_upstream::{
+    UpstreamError,
+    carried::{CarriedOut, Sent, changes},
+    members::Members,
+    rpc::Outcome,
+};
 use serde_json::{Value, value::RawValue};
 use smol_str::ToSmolStr;
 
@@ -18,23 +23,31 @@ pub(crate) fn complete(outcome: Outcome) -> Outcome {
     }
 }
 
-/// The answer to a call that failed, and its form in the audit.
-pub(crate) fn refused(routed: &Routed, error: &CallError, server: &str) -> (Outcome, Ending) {
+/// The answer to a call that failed, and its form in the audit: with what is known of whether it was carried out.
+pub(crate) fn refused(routed: &Routed, error: &CallError, sent: Sent) -> (Outcome, Ending) {
+    let carried = error.carried_out(sent);
     let ending = match error {
         CallError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
         CallError::Upstream(UpstreamError::Rpc(outcome)) => return (outcome.clone(), answered(outcome)),
+        CallError::Upstream(UpstreamError::Ended) => Ending::because(Status::Cancelled, error.kind()),
         // Ours to say: the server has no part in it.
         CallError::Untranslatable(_)
         | CallError::NotTakenUp(_)
         | CallError::NotKept
         | CallError::NoRoom
         | CallError::Withdrawn
-        | CallError::Unfulfilled(_) => Ending::because(Status::Refused, error.kind()),
-        CallError::Upstream(_) | CallError::Unrecorded => Ending::because(Status::Unavailable, error.kind()),
+        | CallError::Unfulfilled(_) => {
+            let status = if carried == Some(CarriedOut::Perhaps) { Status::Unanswered } else { Status::Refused };
+            Ending::because(status, error.kind())
+        }
+        CallError::Upstream(_) | CallError::Unrecorded => {
+            let status = if carried == Some(CarriedOut::Perhaps) { Status::Unanswered } else { Status::Unavailable };
+            Ending::because(status, error.kind())
+        }
     };
     match error {
         CallError::Refused(refusal) if routed.method == "tools/call" => (Outcome::failed_tool(&refusal.text), ending),
-        other => (other.outcome(server), ending),
+        other => (other.outcome(&routed.server.id, carried.filter(|_| changes(&routed.method))), ending),
     }
 }
 

@@ -85,11 +85,11 @@ impl Call {
         }
     }
 
-    /// The owner of a task that it begins or asks for: who is proven to ask, else the kernel's user, else the session.
+    /// The owner of a task that it begins or asks for, within its era: who is proven to ask, else the kernel's user, else the session.
     pub fn task_owner(&self) -> SmolStr {
         match &self.from {
             Origin::Session(session) => shares::task_owner(&self.caller, &session.id),
-            Origin::Stateless(_) => shares::owner(&self.caller),
+            Origin::Stateless(_) => shares::stateless_task_owner(&self.caller),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::not_taken_up::NotTakenUp;
 use gnomon_inspect::Refusal;
 use gnomon_upstream::{
     UpstreamError,
+    carried::{CarriedOut, Sent},
     rpc::{INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Outcome, RpcError},
 };
 use serde_json::json;
@@ -41,17 +42,28 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The answer to the client; `server` is the id by which it knows the server.
-    pub fn outcome(&self, server: &str) -> Outcome {
+    /// What is known of a request that ended with this; none where something answers it, or that is no question.
+    pub fn carried_out(&self, sent: Sent) -> Option<CarriedOut> {
+        match (self, sent) {
+            (Self::Upstream(error), _) => error.carried_out(sent),
+            // Its beginning could not be recorded once more, after its server had forgotten the session.
+            (Self::NotKept | Self::NoRoom | Self::Unrecorded, Sent::Yes) => Some(CarriedOut::Perhaps),
+            _ => None,
+        }
+    }
+
+    /// The answer to the client; `server` is the id by which it knows the server, and `carried` what is known of a call that
+    /// something may come of.
+    pub fn outcome(&self, server: &str, carried: Option<CarriedOut>) -> Outcome {
         match self {
-            Self::Upstream(error) => error.outcome(server),
+            Self::Upstream(error) => error.outcome(server, carried),
             Self::Refused(refusal) => RpcError::new(INVALID_REQUEST, refusal.text.clone())
                 .with(json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}}))
                 .into(),
             Self::Withdrawn | Self::Unfulfilled(_) => RpcError::new(INVALID_REQUEST, self.to_string()).into(),
-            Self::Unrecorded => RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {self}")).with(json!({"server": server})).into(),
+            Self::Unrecorded => told(format!("server `{server}`: {self}"), carried).with(json!({"server": server})).into(),
             Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
-            Self::NotKept | Self::NoRoom => RpcError::new(INTERNAL_ERROR, self.to_string()).into(),
+            Self::NotKept | Self::NoRoom => told(self.to_string(), carried).into(),
             Self::Untranslatable(why) => RpcError::new(METHOD_NOT_FOUND, *why).with(json!({"server": server})).into(),
         }
     }
@@ -69,5 +81,13 @@ impl CallError {
             Self::NoRoom => "no_room",
             Self::Untranslatable(_) => "untranslatable",
         }
+    }
+}
+
+/// A failure of ours, with what is known of the call.
+fn told(text: String, carried: Option<CarriedOut>) -> RpcError {
+    match carried {
+        None => RpcError::new(INTERNAL_ERROR, text),
+        Some(carried) => RpcError::new(INTERNAL_ERROR, format!("{text}; {}", carried.words())),
     }
 }

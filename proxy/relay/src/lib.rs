@@ -24,6 +24,7 @@ pub mod held;
 pub mod input;
 pub mod judged;
 mod lent;
+pub mod logs;
 pub mod metrics;
 pub mod names;
 pub mod not_taken_up;

@@ -1,7 +1,6 @@
 //! The metrics of each server: whether it is up, and if not why; calls, errors, sessions, latencies.
 
 use crate::acts::Ending;
-use gnomon_audit::Status;
 use gnomon_upstream::UpstreamError;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -43,7 +42,7 @@ impl ServersMetrics {
                     http_other, protocol, too_large or error_answer.";
         let down = IntGaugeVec::new(Opts::new("gnomon_portal_server_down", help), &["portal", "server", "reason"])?;
         let help = "Requests of clients that were to go to a server, by how they ended: ok, error, refused (by policy, rules or the \
-                    tool's schema), unavailable or cancelled.";
+                    tool's schema), unavailable, unanswered (it left and no answer came) or cancelled.";
         let calls = IntCounterVec::new(Opts::new("gnomon_portal_server_calls_total", help), &["portal", "server", "status"])?;
         let help = "Requests of clients to which a server gave no answer, by why: as in gnomon_portal_server_down, or down, where \
                     it was known to be, or busy, where their caller has its share of the calls under way.";
@@ -148,13 +147,7 @@ impl ServerMetrics {
 
     /// A request of a client ended.
     pub fn ended(&self, ending: &Ending) {
-        let status = match ending.status {
-            Status::Ok => "ok",
-            Status::Error => "error",
-            Status::Refused => "refused",
-            Status::Unavailable => "unavailable",
-            Status::Cancelled => "cancelled",
-        };
+        let status = ending.status.as_str();
         self.all.calls.with_label_values(&[&self.portal, &self.server, status]).inc();
         if let Some(took) = ending.upstream {
             self.all.took.with_label_values(&[&self.portal, &self.server]).observe(took.as_secs_f64());

@@ -308,7 +308,7 @@ impl Session {
     async fn pass_on(&self, upstream: &Arc<Upstream>, session: &Arc<LegacySession>, message: Message) {
         if let Some(Err(error)) = upstream.held.judge.as_ref().map(|judge| judge.unasked(&self.client, &message)) {
             if let Message::Request(request) = &message {
-                let _ = session.respond(&request.id, &error.outcome(&upstream.id)).await;
+                let _ = session.respond(&request.id, &error.outcome(&upstream.id, None)).await;
             }
             return;
         }

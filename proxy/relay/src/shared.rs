@@ -8,6 +8,7 @@
 use crate::{
     hearing::Hearing,
     held::Upstream,
+    logs::{LOGGED, LogLevel},
     shares,
     telling::{Telling, beside},
 };
@@ -17,7 +18,8 @@ use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::{
     Client, LegacySession, Owner, Scope, UpstreamError,
     legacy::undeclared,
-    rpc::{INTERNAL_ERROR, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError},
+    members::Members,
+    rpc::{INTERNAL_ERROR, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, quoted},
 };
 use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
@@ -38,7 +40,9 @@ const MOST_BYTES: usize = 4 << 20;
 /// The time for which an unused one is kept.
 const IDLE: Duration = Duration::from_secs(10 * 60);
 /// The most unsolicited messages of a server that its call has not heard.
-const UNHEARD: usize = 16;
+const UNHEARD: usize = 64;
+/// How long a server may take to be told from which level on it is to log.
+const LEVEL_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -52,6 +56,8 @@ struct Key {
 struct Shared {
     session: Arc<LegacySession>,
     under_way: Arc<UnderWay>,
+    /// The level from which on its server was told to log: the least serious that any call asked for.
+    level: tokio::sync::Mutex<Option<LogLevel>>,
     /// Also if its client cannot be asked: a server that asks all the same gets an error, and does not wait.
     _hearing: Hearing,
 }
@@ -64,6 +70,8 @@ struct OneOf {
     number: u64,
     /// The channel for its server's unsolicited messages.
     say: mpsc::Sender<Message>,
+    /// The level from which on its client wants to be told what the server logs, if it does.
+    logs: Option<LogLevel>,
     part: LeaseState,
 }
 
@@ -126,10 +134,27 @@ impl Lease {
         }
     }
 
-    fn of(shared: &Arc<Shared>, number: u64, client: &Client) -> Self {
+    fn of(shared: &Arc<Shared>, number: u64, client: &Client, logs: Option<LogLevel>) -> Self {
         let (say, heard) = mpsc::channel(UNHEARD);
-        shared.under_way.calls().push(OneOf { number, say, part: LeaseState::Asking });
-        Self { shared: shared.clone(), number, heard: client.may_be_asked().then_some(heard) }
+        shared.under_way.calls().push(OneOf { number, say, logs, part: LeaseState::Asking });
+        Self { shared: shared.clone(), number, heard: (client.may_be_asked() || logs.is_some()).then_some(heard) }
+    }
+
+    /// Has its server log from this level on, if it does at all and was not told so before.
+    async fn logs_from(&self, level: LogLevel) {
+        let session = &self.shared.session;
+        if Members::read(&session.face.capabilities).unwrap_or_default().get("logging").is_none() {
+            return;
+        }
+        let mut set = self.shared.level.lock().await;
+        if set.is_some_and(|set| set <= level) {
+            return;
+        }
+        let params = Bytes::from(format!("{{\"level\":{}}}", quoted(level.as_str())));
+        let told = async { session.request(&session.id(), "logging/setLevel", Some(&params)).await?.outcome().await };
+        if let Ok(Ok(_)) = tokio::time::timeout(LEVEL_WITHIN, told).await {
+            *set = Some(level);
+        }
     }
 }
 
@@ -190,7 +215,7 @@ impl Table {
 
     /// A part in a session that is there: in the one of this `scope`, else in one without a call, else, where no more may be opened,
     /// in the one with the fewest.
-    fn lease(&mut self, key: &Key, scope: Option<Scope>) -> Option<Lease> {
+    fn lease(&mut self, key: &Key, scope: Option<Scope>, logs: Option<LogLevel>) -> Option<Lease> {
         let Self { kept, next, .. } = self;
         let mut open: Vec<&mut Kept> = kept.get_mut(key)?.iter_mut().filter(|one| !one.shared.session.is_closed()).collect();
         let named = open.iter().position(|one| scope.is_some_and(|scope| one.shared.session.scope() == scope));
@@ -201,7 +226,7 @@ impl Table {
         let found = open.get_mut(place)?;
         found.used = Instant::now();
         *next += 1;
-        Some(Lease::of(&found.shared, *next, &key.client))
+        Some(Lease::of(&found.shared, *next, &key.client, logs))
     }
 }
 
@@ -220,7 +245,8 @@ impl SharedSessions {
         self.0.lock()
     }
 
-    /// A part in a session of the caller's with a server, opened if need be; the one of this `scope`, if there is one.
+    /// A part in a session of the caller's with a server, opened if need be; the one of this `scope`, if there is one. Its server is told to
+    /// log from this level on, where the call's client wants to be told.
     ///
     /// # Errors
     /// When the server refuses or is not there.
@@ -229,10 +255,24 @@ impl SharedSessions {
         caller: &Caller,
         server: &Arc<Upstream>,
         client: &Client,
-        scope: Option<Scope>,
+        (scope, logs): (Option<Scope>, Option<LogLevel>),
+    ) -> Result<Lease, UpstreamError> {
+        let lease = self.part(caller, server, client, (scope, logs)).await?;
+        if let Some(level) = logs {
+            lease.logs_from(level).await;
+        }
+        Ok(lease)
+    }
+
+    async fn part(
+        &self,
+        caller: &Caller,
+        server: &Arc<Upstream>,
+        client: &Client,
+        (scope, logs): (Option<Scope>, Option<LogLevel>),
     ) -> Result<Lease, UpstreamError> {
         let key = Key { caller: caller.subject.clone(), server: server.number, client: client.clone() };
-        if let Some(lease) = self.table().lease(&key, scope) {
+        if let Some(lease) = self.table().lease(&key, scope, logs) {
             return Ok(lease);
         }
         server.check()?;
@@ -241,19 +281,19 @@ impl SharedSessions {
         let under_way = Arc::<UnderWay>::default();
         let mut hearing = hear(server.clone(), session.clone(), client.clone(), under_way.clone());
         hearing.opened().await;
-        let shared = Arc::new(Shared { session: session.clone(), under_way, _hearing: hearing });
+        let shared = Arc::new(Shared { session: session.clone(), under_way, level: tokio::sync::Mutex::default(), _hearing: hearing });
         let (lease, gone) = {
             let mut table = self.table();
             // Others may have opened some at the same time.
             let open = table.kept.get(&key).map_or(0, |all| all.iter().filter(|one| !one.shared.session.is_closed()).count());
             let most = if client.may_be_asked() { MOST_AT_A_TIME } else { 1 };
-            match table.lease(&key, None).filter(|_| open >= most) {
+            match table.lease(&key, None, logs).filter(|_| open >= most) {
                 Some(lease) => (lease, vec![session]),
                 None => {
                     table.take(|_, one| one.shared.session.is_closed());
                     table.shares.add(&holder, key.client.bytes());
                     table.next += 1;
-                    let lease = Lease::of(&shared, table.next, client);
+                    let lease = Lease::of(&shared, table.next, client, logs);
                     table.kept.entry(key).or_default().push(Kept { shared, used: Instant::now(), holder });
                     (lease, table.surplus())
                 }
@@ -332,11 +372,17 @@ fn heard(server: &Upstream, client: &Client, under_way: &UnderWay, message: Mess
             Some((id, RpcError::new(INTERNAL_ERROR, why).into()))
         }
         Message::Notification(notification) => {
-            if !server.tells_of_lists(&notification.method) && notification.method == "notifications/progress" {
-                // Each takes what is of its own.
-                for call in under_way.calls().iter() {
-                    let _ = call.say.try_send(Message::Notification(notification.clone()));
-                }
+            if server.tells_of_lists(&notification.method) {
+                return None;
+            }
+            // Each takes what is of its own; of what is logged nothing says whose it is, and all calls here are one caller's.
+            let is_for = |call: &&OneOf| match notification.method.as_str() {
+                "notifications/progress" => true,
+                LOGGED => call.logs.is_some_and(|level| level.wants(&notification)),
+                _ => false,
+            };
+            for call in under_way.calls().iter().filter(is_for) {
+                let _ = call.say.try_send(Message::Notification(notification.clone()));
             }
             None
         }

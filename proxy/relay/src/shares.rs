@@ -21,6 +21,12 @@ pub fn task_owner(caller: &Caller, session: &str) -> SmolStr {
     if nobody { format_smolstr!("session {session}") } else { owner(caller) }
 }
 
+/// The owner of a task that is begun or asked for outside of sessions: tasks of the two eras are of two kinds, and neither is told as the
+/// other's, whoever asks.
+pub fn stateless_task_owner(caller: &Caller) -> SmolStr {
+    format_smolstr!("stateless {}", owner(caller))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@
 use crate::{
     call::{Call, Origin},
     held::Upstream,
+    logs::{LOGGED, LogLevel},
     progress::{self, told_of},
     related::is_of_task,
     session::Session,
@@ -104,6 +105,7 @@ pub fn translated(
         // The request to cancel is its call's result here, and has no id.
         "notifications/cancelled" => None,
         "notifications/progress" => progress::of_call(params, &notification),
+        LOGGED => LogLevel::asked_for(params).filter(|level| level.wants(&notification)).map(|_| notification.clone()),
         _ => Some(notification.clone()),
     };
     let told = noted(upstream, &notification, told)?;

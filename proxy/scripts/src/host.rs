@@ -13,7 +13,7 @@ use super::{
     suspended::Asker,
 };
 use bytes::Bytes;
-use gnomon_codemode::{Asked, Limit, MAX_CATALOGUE, MAX_HITS, Raw};
+use gnomon_codemode::{Asked, CallEnd, CallFailure, FAILED_WITH_META, LOST_WITH_META, Limit, MAX_CATALOGUE, MAX_HITS, Raw};
 use gnomon_relay::{
     call::{Call, Origin, Script},
     input::{MAX_ROUNDS, RequestedInput, wanted_input},
@@ -22,6 +22,7 @@ use gnomon_relay::{
 };
 use gnomon_upstream::{
     as_text,
+    carried::{CARRIED_OUT, PERHAPS},
     catalogue::Listed,
     members::Members,
     modern::with_meta,
@@ -81,20 +82,22 @@ pub(super) struct Spent {
 }
 
 impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
-    async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
+    async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, CallFailure> {
         if self.spent.calls.fetch_add(1, Ordering::Relaxed) >= self.works.limits.calls {
-            return Err(Limit::Calls.text(&self.works.limits));
+            return Err(Limit::Calls.text(&self.works.limits).into());
         }
         let text = match asked {
             Asked::Tool(name) if self.callable.snippet(name).is_some() => {
-                return self.snippet(name, arguments).await.map_err(|why| self.with_signature(name, arguments, why));
+                return self.snippet(name, arguments).await.map_err(|why| self.with_signature(name, arguments, why).into());
             }
             Asked::WithMeta(name) if self.callable.snippet(name).is_some() => match self.snippet(name, arguments).await {
                 Ok(value) => format!("{{\"value\":{},\"meta\":{{}}}}", value.get()),
-                Err(why) => format!("{{\"error\":{},\"meta\":{{}}}}", quoted(&self.with_signature(name, arguments, why))),
+                Err(why) => format!("{FAILED_WITH_META}{},\"meta\":{{}}}}", quoted(&self.with_signature(name, arguments, why))),
             },
             Asked::Tool(name) => {
-                return plain(&self.tool(name, arguments).await?, name).map_err(|why| self.with_signature(name, arguments, why));
+                let outcome = self.tool(name, arguments).await?;
+                return plain(&outcome, name)
+                    .map_err(|why| CallFailure { text: self.with_signature(name, arguments, why), end: end(&outcome) });
             }
             Asked::WithMeta(name) => {
                 with_result_meta(&self.tool(name, arguments).await?, name, |why| self.with_signature(name, arguments, why))
@@ -106,7 +109,7 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
             Asked::Save => self.save(arguments).await?,
             Asked::Forget => self.forget(arguments).await?,
         };
-        Raw::from_string(text).map_err(|error| error.to_string())
+        Raw::from_string(text).map_err(|error| error.to_string().into())
     }
 
     async fn unknown(&self, name: &str) -> Option<String> {
@@ -336,6 +339,13 @@ fn plain(outcome: &Outcome, name: &str) -> Result<Box<Raw>, String> {
     raw(String::from_utf8_lossy(result).into_owned())
 }
 
+/// What came of a call that has no value.
+fn end(outcome: &Outcome) -> CallEnd {
+    let Outcome::Error(error) = outcome else { return CallEnd::Failed };
+    let error: Value = serde_json::from_slice(error).unwrap_or_default();
+    if error["data"][CARRIED_OUT] == PERHAPS { CallEnd::Lost } else { CallEnd::Failed }
+}
+
 /// A result with what came beside it (`_meta`: a link to the next page, when to try again), as `codemode.withMeta` gives it. An
 /// error keeps that too.
 fn with_result_meta(outcome: &Outcome, name: &str, told: impl Fn(String) -> String) -> String {
@@ -346,7 +356,10 @@ fn with_result_meta(outcome: &Outcome, name: &str, told: impl Fn(String) -> Stri
     let meta = members.as_ref().and_then(|members| members.get("_meta")).unwrap_or("{}");
     match plain(outcome, name) {
         Ok(value) => format!("{{\"value\":{},\"meta\":{meta}}}", value.get()),
-        Err(text) => format!("{{\"error\":{},\"meta\":{meta}}}", quoted(&told(text))),
+        Err(text) => {
+            let begins = if end(outcome) == CallEnd::Lost { LOST_WITH_META } else { FAILED_WITH_META };
+            format!("{begins}{},\"meta\":{meta}}}", quoted(&told(text)))
+        }
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) fn text_of(result: Result<&Raw, &Failure>, ended: &Execution, keep: i
     match result {
         Err(_) if !ended.called.is_empty() => {
             text.push_str(&format!("\n\nCalls before that: {}. What is ok was done: do not do it again.", called()));
+            if ended.called.iter().any(|called| called.end == CallEnd::Lost) {
+                text.push_str(" Check what is perhaps done before you repeat it.");
+            }
         }
         Ok(_) if ended.is_undefined => {
             text.push_str("\n\nThe script returned nothing: `return` what is to be known.");
@@ -44,11 +47,15 @@ pub(super) fn text_of(result: Result<&Raw, &Failure>, ended: &Execution, keep: i
                 text.push_str(&format!(" Its calls: {}.", called()));
             }
         }
-        Ok(_) if ended.called.iter().any(|called| called.end == CallEnd::Unanswered) => {
-            let unanswered: Vec<Called> = ended.called.iter().filter(|called| called.end == CallEnd::Unanswered).cloned().collect();
-            text.push_str(&format!("\n\nNot waited for: {}.", calls(&unanswered)));
+        Ok(_) => {
+            let of = |end| ended.called.iter().filter(|called| called.end == end).cloned().collect::<Vec<_>>();
+            for (said, called) in [("Not waited for", of(CallEnd::Unanswered)), ("Check before you repeat", of(CallEnd::Lost))] {
+                if !called.is_empty() {
+                    text.push_str(&format!("\n\n{said}: {}.", calls(&called)));
+                }
+            }
         }
-        _ => {}
+        Err(_) => {}
     }
     if result.is_ok() && !ended.remark.is_empty() {
         text.push_str(&format!("\n\n{}", ended.remark));
@@ -93,6 +100,7 @@ fn calls(called: &[Called]) -> String {
         let end = match call.end {
             CallEnd::Answered => "ok",
             CallEnd::Failed => "failed",
+            CallEnd::Lost => "without an answer, perhaps done",
             CallEnd::Unanswered => "unanswered, perhaps done",
         };
         let times = if *times > 1 { format!(" ×{times}") } else { String::new() };

@@ -1,5 +1,6 @@
 //! Why a server gave no answer. The texts are fit for a client's eyes: no address, no URL.
 
+use crate::carried::{CARRIED_OUT, CarriedOut, Sent};
 use gnomon_catalogue::rpc::{INTERNAL_ERROR, Outcome, RpcError};
 use gnomon_http::{DialError, SendError};
 use gnomon_shares::Refused;
@@ -72,6 +73,12 @@ pub enum UpstreamError {
     /// The server accepts connections and answers no request at all.
     #[error("it is frozen: it takes connections, and gave no answer within {0:?}")]
     Frozen(Duration),
+    /// It is a program that was asked whether it is there and said nothing: what was to be asked was not sent, and another is started.
+    #[error("it hangs: asked whether it is there, it gave no answer within {0:?}")]
+    Hangs(Duration),
+    /// The session that it was made in was ended on this side, as its client wished, or nobody used it.
+    #[error("its session was ended before it answered")]
+    Ended,
     /// The server ended the session.
     #[error("it ended the session")]
     SessionGone,
@@ -118,13 +125,36 @@ fn lasted(time: Duration) -> String {
 }
 
 impl UpstreamError {
-    /// The answer to the client; `server` is the id by which it knows the server.
+    /// What is known of a call that ended with this, where it is no answer of the server's.
     #[must_use]
-    pub fn outcome(&self, server: &str) -> Outcome {
-        match self {
-            Self::Rpc(outcome) => outcome.clone(),
-            other => {
+    pub fn carried_out(&self, sent: Sent) -> Option<CarriedOut> {
+        match (self, sent) {
+            (Self::Rpc(_), _) => None,
+            // RFC 9110, 15.4 and 15.5: what is turned away so is not applied.
+            (_, Sent::No)
+            | (
+                Self::Unauthorized(_)
+                | Self::Unauthenticated(_)
+                | Self::Moved { .. }
+                | Self::Status(400 | 404 | 405 | 406 | 413 | 415 | 429),
+                Sent::Yes,
+            ) => Some(CarriedOut::No),
+            (_, Sent::Yes) => Some(CarriedOut::Perhaps),
+        }
+    }
+
+    /// The answer to the client; `server` is the id by which it knows the server, and `carried` what is known of a call that
+    /// something may come of.
+    #[must_use]
+    pub fn outcome(&self, server: &str, carried: Option<CarriedOut>) -> Outcome {
+        match (self, carried) {
+            (Self::Rpc(outcome), _) => outcome.clone(),
+            (other, None) => {
                 RpcError::new(INTERNAL_ERROR, format!("server `{server}`: {other}")).with(serde_json::json!({"server": server})).into()
+            }
+            (other, Some(carried)) => {
+                let text = format!("server `{server}`: {other}; {}", carried.words());
+                RpcError::new(INTERNAL_ERROR, text).with(serde_json::json!({"server": server, CARRIED_OUT: carried.word()})).into()
             }
         }
     }
@@ -134,10 +164,11 @@ impl UpstreamError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } | Self::NotStarted(_) | Self::Down { .. } => "upstream_unreachable",
-            Self::Timeout(_) | Self::Frozen(_) => "upstream_timeout",
+            Self::Timeout(_) | Self::Frozen(_) | Self::Hangs(_) => "upstream_timeout",
             Self::Unauthorized(_) | Self::Unauthenticated(_) => "upstream_unauthorized",
             Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
             Self::Removed => "upstream_removed",
+            Self::Ended => "session_ended",
             Self::Status(_) | Self::Moved { .. } | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => {
                 "upstream_failed"
             }
@@ -153,13 +184,14 @@ impl UpstreamError {
             Self::Unreachable { why: Unconnected::Tls, .. } => "tls",
             Self::Unreachable { why: Unconnected::Forbidden, .. } => "forbidden_address",
             Self::Unreachable { why: Unconnected::Time, .. } | Self::Timeout(_) => "timeout",
-            Self::Frozen(_) => "frozen",
+            Self::Frozen(_) | Self::Hangs(_) => "frozen",
             Self::Unreachable { why: Unconnected::Other, .. } => "unreachable",
             Self::Dropped { .. } | Self::Aborted => "broke_off",
             Self::NotStarted(_) => "not_started",
             Self::Busy(_) => "busy",
             Self::Down { .. } => "down",
             Self::SessionGone => "session_gone",
+            Self::Ended => "session_ended",
             Self::Removed => "removed",
             Self::Unauthorized(_) | Self::Unauthenticated(_) => "unauthorized",
             Self::Status(400..=499) => "http_4xx",

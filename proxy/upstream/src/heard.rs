@@ -1,30 +1,83 @@
-//! State of the call that this task works on: the time of its last sign of life (a head, a piece of an answer, a comment in a stream,
-//! progress), and its place among those in progress.
+//! What is known of the call that this task is at: when something last came of it (a head, a piece of an answer, a comment in a
+//! stream, progress), whether it left, and its place among those that are under way.
 //!
 //! Readers of bytes note the time, whatever the call is; timeouts compare it. It is task-local rather than a parameter of every function in
 //! between.
 
+use crate::{carried::Sent, error::UpstreamError, work::Work};
 use gnomon_shares::Share;
-use std::{cell::Cell, time::Instant};
+use std::{cell::Cell, sync::Arc, time::Instant};
 
 struct Heard {
     last: Cell<Option<Instant>>,
+    sent: Cell<Sent>,
     place: Cell<Option<Share>>,
+    /// Whether its client wants to be told what its server logs.
+    hears_logs: Cell<bool>,
+    /// What its server is at.
+    work: Arc<Work>,
 }
 
 tokio::task_local! {
     static CALL: Heard;
 }
 
-/// A call that has this place.
-pub(crate) async fn within<T>(place: Share, call: impl Future<Output = T>) -> T {
-    CALL.scope(Heard { last: Cell::new(None), place: Cell::new(Some(place)) }, call).await
+/// A call that has this place, and whether it left by its end.
+pub(crate) async fn within<T>(place: Share, work: Arc<Work>, call: impl Future<Output = T>) -> (T, Sent) {
+    let heard =
+        Heard { last: Cell::new(None), sent: Cell::new(Sent::No), place: Cell::new(Some(place)), hears_logs: Cell::new(false), work };
+    let call = async {
+        let done = call.await;
+        (done, CALL.with(|call| call.sent.get()))
+    };
+    CALL.scope(heard, call).await
+}
+
+/// The client of the call that this is part of wants to be told what its server logs.
+pub fn hears_logs() {
+    let _ = CALL.try_with(|call| call.hears_logs.set(true));
+}
+
+/// Whether it does.
+pub(crate) fn is_told_logs() -> bool {
+    CALL.try_with(|call| call.hears_logs.get()).unwrap_or(false)
+}
+
+/// Whether a request of this method is the call, rather than something that is asked ahead of it.
+fn is_it(method: &str) -> bool {
+    !matches!(method, "logging/setLevel" | "ping")
+}
+
+/// Whether this is part of a call.
+pub(crate) fn is_call() -> bool {
+    CALL.try_with(|_| ()).is_ok()
+}
+
+/// The call may leave now.
+pub(crate) fn leaves(method: &str) {
+    if is_it(method) {
+        let _ = CALL.try_with(|call| call.sent.set(Sent::Yes));
+    }
+}
+
+/// What comes of sending the call's message once. Where no connection came about it has not left, unless it had before.
+pub(crate) async fn sending<T>(method: &str, send: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
+    let before = CALL.try_with(|call| call.sent.get()).unwrap_or(Sent::No);
+    leaves(method);
+    let sent = send.await;
+    if let Err(UpstreamError::Unreachable { .. }) = sent {
+        let _ = CALL.try_with(|call| call.sent.set(before));
+    }
+    sent
 }
 
 /// Something came.
 pub(crate) fn now() {
-    // Outside of calls there is nothing to note.
-    let _ = CALL.try_with(|call| call.last.set(Some(Instant::now())));
+    // Outside of calls nobody asks.
+    let _ = CALL.try_with(|call| {
+        call.last.set(Some(Instant::now()));
+        call.work.lives();
+    });
 }
 
 /// The time of the last sign of life.

@@ -8,7 +8,7 @@ use crate::{
     era::{self, Era},
     error::UpstreamError,
     events::EventReader,
-    extensions,
+    extensions, heard,
     pipe::Pipe,
 };
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -200,6 +200,8 @@ pub struct LegacySession {
     number: u64,
     asked: Arc<Asked>,
     counted: OnceLock<Counted>,
+    /// It was ended on this side.
+    ended: AtomicBool,
     /// The server's description of itself.
     pub face: ServerFace,
 }
@@ -250,7 +252,8 @@ impl LegacySession {
             Line::Pipe(pipe) => pipe.asked().clone(),
         };
         let (version, next) = (SmolStr::new(version), AtomicU64::new(1));
-        let opened = Arc::new(Self { line, session, version, next, number, asked, counted: OnceLock::new(), face });
+        let opened =
+            Arc::new(Self { line, session, version, next, number, asked, counted: OnceLock::new(), ended: AtomicBool::new(false), face });
         opened.notify("notifications/initialized", None).await?;
         Ok(opened)
     }
@@ -287,10 +290,17 @@ impl LegacySession {
     pub async fn request(self: &Arc<Self>, id: &Id, method: &str, params: Option<&Bytes>) -> Result<Answer, UpstreamError> {
         let endpoint = match &self.line {
             Line::Http(endpoint) => endpoint,
-            Line::Pipe(pipe) => return Ok(Answer::Going(pipe.request(id, method, params).await?)),
+            Line::Pipe(pipe) => {
+                if heard::is_call() {
+                    pipe.awake().await?;
+                }
+                let conversation = pipe.request(id, method, params).await?;
+                heard::leaves(method);
+                return Ok(Answer::Going(conversation));
+            }
         };
         let text = rpc::request(id, method, params.map(|p| &**p));
-        let answer = match endpoint.post_waiting(self.headers(), text, &|| self.asked.any()).await {
+        let answer = match heard::sending(method, endpoint.post_waiting(self.headers(), text, &|| self.asked.any())).await {
             Ok(posted) => Answer::read(posted.reply, id, Some(self.clone())),
             Err(error) => Err(error),
         };
@@ -360,12 +370,23 @@ impl LegacySession {
 
     /// Ends the session. Its server is waited for no longer than a second.
     pub async fn close(&self) {
+        self.ended.store(true, Ordering::Release);
         match &self.line {
             Line::Http(endpoint) if self.session.is_some() => {
                 let _ = tokio::time::timeout(CLOSED_WITHIN, endpoint.delete(self.headers())).await;
             }
             Line::Http(_) => {}
             Line::Pipe(pipe) => pipe.close(),
+        }
+    }
+
+    /// What an error within it means: once the session was ended on this side, its server is not to blame for what breaks off.
+    #[must_use]
+    pub fn blame(&self, error: UpstreamError) -> UpstreamError {
+        match error {
+            UpstreamError::Rpc(_) => error,
+            _ if self.ended.load(Ordering::Acquire) => UpstreamError::Ended,
+            _ => error,
         }
     }
 

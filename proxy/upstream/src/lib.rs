@@ -18,6 +18,7 @@
 mod api;
 mod as_text;
 mod asked;
+pub mod carried;
 mod conversation;
 pub mod endpoint;
 pub mod era;
@@ -35,13 +36,14 @@ mod program;
 mod reach;
 mod server;
 mod sse;
+mod work;
 
 pub use api::{Api, ApiOptions, InvalidApi, Selection};
 pub use as_text::as_text;
 pub use conversation::{Answer, Conversation, Said};
 pub use error::{Unconnected, UpstreamError};
 pub use gnomon_catalogue::{Fits, catalogue, left_out, members, mirror, rpc};
-pub use heard::take_place;
+pub use heard::{hears_logs, take_place};
 pub use legacy::{Client, LegacySession, Scope, ServerFace, Speaks};
 pub use modern::ModernPeer;
 pub use oversight::{News, Oversight};

@@ -7,6 +7,7 @@ use crate::{
     endpoint::{Endpoint, METHOD, NAME, VERSION},
     era::{self, meta},
     error::UpstreamError,
+    heard,
     legacy::{Client, ServerFace},
     pipe::Pipe,
 };
@@ -83,8 +84,15 @@ impl ModernPeer {
     /// When it could not be sent or was not answered.
     pub async fn request(&self, id: &Id, method: &str, params: Option<&Bytes>, mirrored: HeaderMap) -> Result<Answer, UpstreamError> {
         match &self.line {
-            ModernLine::Pipe(pipe) => Ok(Answer::Going(pipe.request(id, method, params).await?.taken_back())),
-            ModernLine::Api(api) => api.answer(method, params).await.map(Answer::Done),
+            ModernLine::Pipe(pipe) => {
+                if heard::is_call() {
+                    pipe.awake().await?;
+                }
+                let conversation = pipe.request(id, method, params).await?.taken_back();
+                heard::leaves(method);
+                Ok(Answer::Going(conversation))
+            }
+            ModernLine::Api(api) => heard::sending(method, api.answer(method, params)).await.map(Answer::Done),
             ModernLine::Http(endpoint) => {
                 let mut headers = mirrored;
                 headers.insert(VERSION, HeaderValue::from_static(era::MODERN[0]));
@@ -98,7 +106,7 @@ impl ModernPeer {
                 {
                     headers.insert(NAME, value);
                 }
-                let posted = endpoint.post(headers, rpc::request(id, method, params.map(|p| &**p))).await?;
+                let posted = heard::sending(method, endpoint.post(headers, rpc::request(id, method, params.map(|p| &**p)))).await?;
                 Answer::read(posted.reply, id, None)
             }
         }

@@ -5,6 +5,7 @@ use crate::{
     asked::Asked,
     conversation::{Conversation, Heard, Said, SharedLine},
     error::UpstreamError,
+    heard,
 };
 use bytes::Bytes;
 use gnomon_catalogue::{
@@ -18,7 +19,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, mpsc::error::TrySendError, watch};
 
@@ -27,6 +28,10 @@ const QUEUE: usize = 64;
 /// The unit in which waiting messages are counted, bytes, and how many units may wait: a longer message waits alone.
 const UNIT: usize = 1 << 10;
 const MOST_UNWRITTEN: u32 = 8 << 10;
+/// How long nothing was heard of a program before it is asked whether it is there, ahead of a call, and how long it may take to say so:
+/// a call that is written to one that hangs is lost, and with a session nobody else looks at it.
+const QUIET: Duration = Duration::from_secs(10);
+const AWAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Most requests in progress.
 pub(crate) const MOST_WAITING: usize = 1024;
 
@@ -47,14 +52,32 @@ pub struct Pipe {
     silent: AtomicBool,
     /// True once it was logged that answers come under ids that no request has.
     told: AtomicBool,
+    /// When something was heard last.
+    heard_at: Mutex<Instant>,
+    /// Held by whoever asks whether somebody is there.
+    waking: tokio::sync::Mutex<()>,
+    behind: Behind,
     patience: Duration,
 }
 
 /// Whether the line is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
+pub(crate) enum Line {
+    /// It is.
     Up,
+    /// It is no longer.
     Gone,
+    /// It is no longer, as whoever is behind it hangs.
+    Hangs,
+}
+
+/// What is behind the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// A program, which is ended where it hangs.
+    Program,
+    /// A server that others look at.
+    Server,
 }
 
 struct Waiting {
@@ -62,6 +85,8 @@ struct Waiting {
     said: mpsc::Sender<Heard>,
     /// The client's own progress token, JSON.
     token: Option<String>,
+    /// Whether whoever waits is told what the server logs.
+    hears_logs: bool,
     owed: Owed,
 }
 
@@ -74,9 +99,19 @@ enum Owed {
 }
 
 impl Pipe {
-    /// A line whose outgoing messages are taken from the receiver.
+    /// A line to a server whose outgoing messages are taken from the receiver.
     #[must_use]
     pub fn new(patience: Duration) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
+        Self::to(Behind::Server, patience)
+    }
+
+    /// A line to a program: it is down once that hangs.
+    #[must_use]
+    pub fn to_program(patience: Duration) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
+        Self::to(Behind::Program, patience)
+    }
+
+    fn to(behind: Behind, patience: Duration) -> (Arc<Self>, mpsc::Receiver<Outgoing>) {
         let (lines, outgoing) = mpsc::channel(QUEUE);
         let (unasked, heard) = mpsc::channel(QUEUE);
         let pipe = Self {
@@ -90,6 +125,9 @@ impl Pipe {
             asked: Arc::default(),
             silent: AtomicBool::new(false),
             told: AtomicBool::new(false),
+            heard_at: Mutex::new(Instant::now()),
+            waking: tokio::sync::Mutex::default(),
+            behind,
             patience,
         };
         (Arc::new(pipe), outgoing)
@@ -115,7 +153,7 @@ impl Pipe {
             if waiting.len() >= MOST_WAITING {
                 return Err(UpstreamError::Protocol("too many requests wait for it".to_owned()));
             }
-            waiting.insert(id.clone(), Waiting { said, token, owed });
+            waiting.insert(id.clone(), Waiting { said, token, hears_logs: heard::is_told_logs(), owed });
         }
         self.send(rpc::request(id, method, params.as_deref())).await?;
         // A subscription is silent while nothing changes.
@@ -124,12 +162,48 @@ impl Pipe {
         Ok(Conversation::over_pipe(id.clone(), heard, patience, Arc::downgrade(&line)))
     }
 
+    /// Makes sure that a program of which nothing was heard for a while is there, before a call is written to it. Where it does one thing
+    /// at a time and is at something, it need not answer.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Hangs`] where the line is down, or goes down with this: nothing was written.
+    pub(crate) async fn awake(self: &Arc<Self>) -> Result<(), UpstreamError> {
+        let is_known = || self.behind == Behind::Server || self.heard_at.lock().elapsed() < QUIET || self.is_busy() || self.asked.any();
+        let hangs = Err(UpstreamError::Hangs(AWAKE_WITHIN));
+        if self.is_closed() {
+            return hangs;
+        }
+        if self.waking.try_lock().is_ok() && is_known() {
+            return Ok(());
+        }
+        let _one = self.waking.lock().await;
+        if self.is_closed() {
+            return hangs;
+        }
+        if is_known() {
+            return Ok(());
+        }
+        let answered = async {
+            let mut conversation = self.request(&self.id(), "ping", None).await?.taken_back();
+            while !matches!(conversation.next().await?, Said::Answer(_)) {}
+            Ok(())
+        };
+        match tokio::time::timeout(AWAKE_WITHIN.min(self.patience), answered).await {
+            // Any answer at all, also one that cannot be read.
+            Ok(Ok(()) | Err(UpstreamError::Protocol(_) | UpstreamError::Rpc(_))) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                self.hangs();
+                hangs
+            }
+        }
+    }
+
     /// Sends a message that wants no answer.
     ///
     /// # Errors
     /// When the line is down or does not move.
     pub async fn send(&self, text: Bytes) -> Result<(), UpstreamError> {
-        if *self.open.borrow() == Line::Gone {
+        if self.is_closed() {
             return Err(UpstreamError::Aborted);
         }
         let sent = async {
@@ -142,11 +216,13 @@ impl Pipe {
     /// A message came in.
     pub async fn take(&self, text: &Bytes) {
         self.silent.store(false, Ordering::Release);
+        *self.heard_at.lock() = Instant::now();
         match Message::read(text) {
             Ok(Message::Response(response)) => self.answered(response),
             Ok(Message::Notification(notification)) if notification.method == "notifications/progress" => self.progress(&notification),
             Ok(message) => {
                 self.asked.heard(&message);
+                let Some(message) = self.logged(message) else { return };
                 // Messages that no receiver takes are dropped; the line goes on. A request is answered with an error.
                 let unasked = self.unasked.lock().clone();
                 match unasked.try_send(message) {
@@ -185,6 +261,28 @@ impl Pipe {
             let wrong = UpstreamError::Protocol("it bears an id that no request has".to_owned());
             let _ = waiting.said.try_send(Err(wrong));
         }
+    }
+
+    /// Passes what the server logs to the request under way that is told of it, ahead of its answer. Nothing says which it is for: where
+    /// several are told, or none, it is anybody's, as is any other message.
+    fn logged(&self, message: Message) -> Option<Message> {
+        match &message {
+            Message::Notification(notification) if notification.method == "notifications/message" => {}
+            _ => return Some(message),
+        }
+        let said = {
+            let waiting = self.waiting.lock();
+            let mut told = waiting.values().filter(|waiting| waiting.hears_logs && !waiting.said.is_closed());
+            match (told.next(), told.next()) {
+                (Some(only), None) => only.said.clone(),
+                _ => return Some(message),
+            }
+        };
+        // The last place is for the answer.
+        if said.capacity() < 2 || said.try_send(Ok(Said::Message(message))).is_err() {
+            tracing::debug!("what a server logs is dropped: it is not read");
+        }
+        None
     }
 
     fn progress(&self, notification: &Notification) {
@@ -238,28 +336,42 @@ impl Pipe {
 
     /// Closes the line: all open requests fail.
     pub fn close(&self) {
-        self.open.send_replace(Line::Gone);
+        self.goes_down(Line::Gone);
+    }
+
+    /// The same, as whoever is behind it hangs.
+    fn hangs(&self) {
+        self.goes_down(Line::Hangs);
+    }
+
+    /// Why it went down first stays.
+    fn goes_down(&self, why: Line) {
+        self.open.send_if_modified(|line| {
+            let was_up = *line == Line::Up;
+            if was_up {
+                *line = why;
+            }
+            was_up
+        });
         self.waiting.lock().clear();
     }
 
     /// True if it is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        *self.open.borrow() == Line::Gone
+        *self.open.borrow() != Line::Up
     }
 
     /// Waits until the line is down.
     pub async fn closed(&self) {
         // The sender is ours, so this ends only with the line.
-        let _ = self.open.subscribe().wait_for(|line| *line == Line::Gone).await;
+        let _ = self.open.subscribe().wait_for(|line| *line != Line::Up).await;
     }
 
-    /// Waits until the line is closed, or unused.
-    pub fn ended(&self) -> impl Future<Output = ()> + use<> {
+    /// Waits until the line is down, or nobody uses it any more; says which.
+    pub(crate) fn ended(&self) -> impl Future<Output = Line> + use<> {
         let mut open = self.open.subscribe();
-        async move {
-            let _ = open.wait_for(|line| *line == Line::Gone).await;
-        }
+        async move { open.wait_for(|line| *line != Line::Up).await.map_or(Line::Gone, |line| *line) }
     }
 
     /// Sends a message without waiting for an answer, unless the line is busy.
@@ -286,6 +398,10 @@ impl SharedLine for Pipe {
 
     fn fell_silent(&self) {
         self.silent.store(true, Ordering::Release);
+        // Nothing at all came of it: whoever calls next finds another.
+        if self.behind == Behind::Program && self.heard_at.lock().elapsed() >= self.patience {
+            self.hangs();
+        }
     }
 
     /// Sends a cancellation, unless the line is busy.

@@ -169,7 +169,18 @@ impl Program {
         })
     }
 
-    /// The last output of a process of it that ended by itself: without secrets, for its operator. Waits as long as reading it may take.
+    /// Whether it has sessions, each with a process of its own, as far as is known.
+    pub(crate) fn has_sessions(&self) -> bool {
+        self.era.load(Ordering::Acquire) == OLDER
+    }
+
+    /// How long it may say nothing while it is waited for.
+    pub(crate) fn patience(&self) -> Duration {
+        self.options.limits.patience
+    }
+
+    /// What a process of it said at its end that ended by itself: without secrets, for whoever runs it. Waited for as long as it may
+    /// take to be read.
     pub async fn last_words(&self) -> Option<String> {
         let mut said = self.last_words.subscribe();
         let said = tokio::time::timeout(LAST_WORDS + LAST_WORDS / 2, said.wait_for(Option::is_some)).await;
@@ -313,7 +324,7 @@ impl Program {
             }
             None => return Err(failed(&veil.line(&first))),
         }
-        let (pipe, outgoing) = Pipe::new(self.options.limits.patience);
+        let (pipe, outgoing) = Pipe::to_program(self.options.limits.patience);
         let instance = Instance::new(child, stdin, stdout, outgoing, &pipe, &self.options);
         let number = instance.number();
         let holder = place.principal().clone();

@@ -23,6 +23,7 @@ use crate::{
     oversight::Oversight,
     owner::Owner,
     reach::Reach,
+    work::Work,
 };
 use arc_swap::ArcSwap;
 use gnomon_catalogue::catalogue::{Kind, Lists};
@@ -108,6 +109,7 @@ pub struct Upstream<H> {
     changed: Mutex<Vec<Kind>>,
     watched: Watched,
     patience: given_up::Patience,
+    work: Arc<Work>,
     under_way: Turns,
     stays: watch::Sender<Stays>,
 }
@@ -136,6 +138,7 @@ impl<H: Oversight> Upstream<H> {
             changed: Mutex::default(),
             watched: Watched::default(),
             patience: given_up::Patience::default(),
+            work: Arc::default(),
             stays: watch::Sender::new(Stays::InForce),
         })
     }

@@ -13,7 +13,7 @@ use super::session::{Heard, Session};
 use super::worker::{Ended, Process, Worker};
 use crate::Raw;
 use crate::frame::{Answer, ToWorker, Work, decode, encode, longest_from_worker};
-use crate::host::{Asked, Host, Program, Task};
+use crate::host::{Asked, CallFailure, FAILED_WITH_META, Host, LOST_WITH_META, Program, Task};
 use crate::limits::{Limit, Limits, MAX_CATALOGUE};
 use crate::names::Names;
 use crate::outcome::{CallEnd, Execution, Outcome, Violation};
@@ -249,13 +249,16 @@ async fn answer<H: Host>(
             (CallEnd::Answered, encode(&ToWorker::Answer { id, answer: Answer::Limit(&text) }))
         }
         Ok(value) => {
-            let failed = matches!(asked, Asked::WithMeta(_)) && value.get().starts_with("{\"error\":");
-            let end = if failed { CallEnd::Failed } else { CallEnd::Answered };
+            let end = match asked {
+                Asked::WithMeta(_) if value.get().starts_with(FAILED_WITH_META) => CallEnd::Failed,
+                Asked::WithMeta(_) if value.get().starts_with(LOST_WITH_META) => CallEnd::Lost,
+                _ => CallEnd::Answered,
+            };
             (end, encode(&ToWorker::Answer { id, answer: Answer::Value(value.get()) }))
         }
-        Err(text) => {
+        Err(CallFailure { text, end }) => {
             let text: String = text.chars().take(MAX_ERROR).collect();
-            (CallEnd::Failed, encode(&ToWorker::Answer { id, answer: Answer::Failed(&text) }))
+            (end, encode(&ToWorker::Answer { id, answer: Answer::Failed(&text) }))
         }
     };
     (id, end, frame)

@@ -137,9 +137,14 @@ impl Engine {
             Err(text) if is_too_deep(&text) => return Ok(Ended::Limit(Limit::Nesting)),
             Err(text) => return Ok(Ended::Thrown(text)),
         };
+        let given;
         let arguments = match task {
             Work::Run => "",
-            Work::RunWith(arguments) => arguments,
+            // As in answers: what numbers do not hold is a text.
+            Work::RunWith(arguments) => {
+                given = exact(arguments);
+                given.as_deref().unwrap_or(arguments)
+            }
             Work::Read => return Ok(Ended::Value("true".to_owned())),
         };
         let told = |text: &str| tidy(text, code, &placed.positions);

@@ -61,6 +61,7 @@
         return marked(bigs.length - 1);
       case "number":
         if (!isFinite(item)) throw no(text(item) + ", which JSON has no form for: give a number, or leave it out");
+        if (isInteger(item) && (item > 9007199254740991 || item < -9007199254740991)) throw no("an integer beyond 2^53 (" + text(item) + "), of which numbers keep not all digits. Nothing was called: write all digits with an n behind them, as in 9007199254740993n, or BigInt('9007199254740993'); or give a text, where the tool takes one");
         return item;
       case "string": {
         if (!isWellFormed(item)) throw no("a text that ends or begins in half a character: cut it by characters, as in [...text].slice(0, 100).join('')");

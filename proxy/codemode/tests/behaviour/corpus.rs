@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use gnomon_codemode::{Asked, Host, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
+use gnomon_codemode::{Asked, CallFailure, Host, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
 
 use crate::stage::{start, works};
 
@@ -58,15 +58,15 @@ fn expanded(code: &str) -> String {
 struct Echo;
 
 impl Host for Echo {
-    async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
+    async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, CallFailure> {
         let text = match asked {
-            Asked::Tool("fail") => return Err("denied by policy".to_owned()),
+            Asked::Tool("fail") => return Err("denied by policy".to_owned().into()),
             Asked::Tool("pollute") => r#"{"__proto__":{"polluted":1},"constructor":{"prototype":{"p2":1}}}"#.to_owned(),
             Asked::Tool(name) => format!("{{\"echo\":{},\"name\":{name:?}}}", arguments.get()),
             Asked::Tools => r#"[{"name":"x","inputSchema":{"type":"object"}}]"#.to_owned(),
             Asked::Search | Asked::Describe | Asked::Result | Asked::Save | Asked::Forget | Asked::WithMeta(_) => "null".to_owned(),
         };
-        Raw::from_string(text).map_err(|error| error.to_string())
+        Raw::from_string(text).map_err(|error| error.to_string().into())
     }
 }
 

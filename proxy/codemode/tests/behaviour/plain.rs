@@ -42,6 +42,17 @@ async fn an_integer_that_numbers_do_not_hold_keeps_all_its_digits_both_ways() {
     assert_eq!(value(&sandbox, id).await, r#"{"id":"9007199254740993","small":7}"#);
     let again = "async () => { const { id } = await codemode.test_echo({ id: 9007199254740993n }); return `${await codemode.test_echo({ id: BigInt(id), n: [1n] })}` }";
     assert_eq!(value(&sandbox, again).await, r#""{\"id\":9007199254740993,\"n\":[1]}""#);
+    // One that has lost digits already goes nowhere.
+    for (number, is_told) in
+        [("9007199254740993", true), ("-9007199254740992", true), ("2 ** 60", true), ("9007199254740991", false), ("-0.5", false)]
+    {
+        let code = format!(
+            "async () => {{ try {{ await codemode.test_echo({{ a: [{number}] }}); return 'sent' }} catch (e) {{ return e.message }} }}"
+        );
+        let told = value(&sandbox, &code).await;
+        assert_eq!(told.contains("beyond 2^53") && told.contains("BigInt("), is_told, "{number}: {told}");
+        assert_eq!(told == "\"sent\"", !is_told, "{number}: {told}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use gnomon_codemode::{Asked, Execution, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig, StartError};
+use gnomon_codemode::{Asked, CallFailure, Execution, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig, StartError};
 use tokio::sync::Notify;
 
 pub const ZYGOTE: &str = env!("CARGO_BIN_EXE_codemode-zygote");
@@ -51,7 +51,7 @@ pub const TOOLS: [&str; 12] = [
 ];
 
 impl Host for Tools {
-    async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, String> {
+    async fn call(&self, asked: Asked<'_>, arguments: &Raw) -> Result<Box<Raw>, CallFailure> {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
         let _leaving = Leaving(self);
@@ -59,7 +59,7 @@ impl Host for Tools {
         let text = match asked {
             Asked::Tool("test_echo") => value.to_string(),
             Asked::Tool("test_add") => (value["a"].as_f64().unwrap_or(0.0) + value["b"].as_f64().unwrap_or(0.0)).to_string(),
-            Asked::Tool("test_fail") => return Err("the tool says no".to_owned()),
+            Asked::Tool("test_fail") => return Err("the tool says no".to_owned().into()),
             Asked::Tool("test_hang") => {
                 self.hung.notify_one();
                 pending().await
@@ -77,7 +77,7 @@ impl Host for Tools {
             Asked::Tool("test_words") => "\"x is undefined\"".to_owned(),
             Asked::Tool("test_big") => format!("{:?}", "x".repeat(200 << 10)),
             Asked::Tool("test_long") => format!("{:?}", "x".repeat(5 << 20)),
-            Asked::Tool("test_deep") => return Err("Maximum call stack size exceeded".to_owned()),
+            Asked::Tool("test_deep") => return Err("Maximum call stack size exceeded".to_owned().into()),
             Asked::Tool("test_proto") => r#"{"__proto__":{"polluted":true},"constructor":{"name":"x"},"a":1}"#.to_owned(),
             Asked::Tool(_) => format!("{{\"item\":{value}}}"),
             Asked::Tools => r#"[{"name":"test_echo"},{"name":"test_add"}]"#.to_owned(),
@@ -92,7 +92,7 @@ impl Host for Tools {
             Asked::WithMeta("test_fail") => r#"{"error":"the tool says no","meta":{"retryAfter":3}}"#.to_owned(),
             Asked::WithMeta(_) => format!("{{\"value\":{value},\"meta\":{{\"etag\":1}}}}"),
         };
-        Raw::from_string(text).map_err(|error| error.to_string())
+        Raw::from_string(text).map_err(|error| error.to_string().into())
     }
 
     fn suspended(&self) -> Duration {

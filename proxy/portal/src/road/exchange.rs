@@ -1,8 +1,8 @@
-//! A request within a session of the older era, asked once more where the server has forgotten the session.
+//! A request within a session of the older era, asked once more where the server has forgotten the session, or its program hangs.
 
 use super::Road;
 use gnomon_lists::route::Routed;
-use gnomon_relay::{act::Act, call::Call, error::CallError, pending::PendingUpstream, session::Session, shared::Lease};
+use gnomon_relay::{act::Act, call::Call, error::CallError, logs::LogLevel, pending::PendingUpstream, session::Session, shared::Lease};
 use gnomon_upstream::{
     Client, LegacySession, UpstreamError,
     rpc::{Id, Message},
@@ -20,8 +20,8 @@ pub(super) enum Kept<'a> {
 }
 
 impl Road {
-    /// One exchange within a session with a server. Where the server has forgotten it, as it was restarted, say, it is had once more
-    /// in a new one, without the client noticing: `act` tells that, as the server may have acted before.
+    /// One exchange within a session with a server. Where the server has forgotten it, as it was restarted, say, or the session's program
+    /// does not say that it is there, it is had once more in a new one, without the client noticing: `act` tells that, as the server may have acted before.
     pub(super) async fn exchange<T, F>(
         &self,
         call: &Call,
@@ -39,7 +39,11 @@ impl Road {
                 Kept::Shared(client) => {
                     let task = || server.held.tasks.of(&call.task_owner(), &routed.name).map(|made| made.scope);
                     let scope = if routed.method.starts_with("tasks/") { task() } else { None };
-                    Some(self.shared.get(&call.caller, server, client, scope).await?)
+                    let logs = LogLevel::asked_for(routed.params.as_ref());
+                    if logs.is_some() {
+                        gnomon_upstream::hears_logs();
+                    }
+                    Some(self.shared.get(&call.caller, server, client, (scope, logs)).await?)
                 }
             };
             let session = match (kept, &lease) {
@@ -51,8 +55,9 @@ impl Road {
             self.still_owns(call, routed, Some(&session)).await?;
             let id = session.id();
             let under = PendingUpstream::new(session.clone(), id.clone(), call, lease);
-            match exchange(session.clone(), id, aside).await {
-                Err(CallError::Upstream(UpstreamError::SessionGone)) if !retried => {
+            let done = exchange(session.clone(), id, aside).await.map_err(|error| blamed(&session, error));
+            match done {
+                Err(CallError::Upstream(UpstreamError::SessionGone | UpstreamError::Hangs(_))) if !retried => {
                     under.answered();
                     server.held.tasks.forget(session.scope());
                     match kept {
@@ -69,5 +74,13 @@ impl Road {
                 Ok(done) => return Ok((done, under)),
             }
         }
+    }
+}
+
+/// An error within a session, whoever ended that.
+pub(super) fn blamed(session: &LegacySession, error: CallError) -> CallError {
+    match error {
+        CallError::Upstream(error) => session.blame(error).into(),
+        other => other,
     }
 }

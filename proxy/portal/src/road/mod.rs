@@ -39,7 +39,8 @@ use gnomon_relay::{
     uris,
 };
 use gnomon_upstream::{
-    Answer, Client, Conversation, LegacySession, ModernPeer, Said, UpstreamError,
+    Answer, Client, Conversation, LegacySession, Said, UpstreamError,
+    carried::Sent,
     catalogue::Listed,
     endpoint::{Endpoint, NAME},
     era::meta,
@@ -236,7 +237,7 @@ impl Road {
         };
         if let Err(error) = owed(&routed.permit, rules) {
             judged.finish();
-            return refused(routed, &error, &server.id);
+            return refused(routed, &error, Sent::No);
         }
         if let Err(error) = act.leaves().await {
             judged.failed(&CallError::Unrecorded);
@@ -244,19 +245,19 @@ impl Road {
             return (RpcError::new(INTERNAL_ERROR, text).into(), Ending::because(Status::Refused, "audit"));
         }
         let begun = Instant::now();
-        let served = async {
-            server.check()?;
-            let asked = async {
-                match &call.from {
-                    Origin::Session(session) => self.in_session(call, session, (routed, act), &judged).await,
-                    Origin::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await,
-                }
+        let asked = async {
+            let outcome = match &call.from {
+                Origin::Session(session) => self.in_session(call, session, (routed, act), &judged).await?,
+                Origin::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await?,
             };
-            let outcome = server.serve(&shares::owner(&call.caller), asked).await?;
             judged.answered(server.held.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
         };
-        let outcome = match served.await {
+        let (served, sent) = match server.check() {
+            Ok(()) => server.serve(&shares::owner(&call.caller), asked).await,
+            Err(error) => (Err(error.into()), Sent::No),
+        };
+        let outcome = match served {
             Ok(outcome) => sound(&routed.method, outcome).map_err(CallError::from),
             Err(CallError::Upstream(UpstreamError::Rpc(error))) => {
                 Err(sound(&routed.method, error).map_or_else(|wrong| wrong, UpstreamError::Rpc).into())
@@ -278,7 +279,8 @@ impl Road {
             Err(error) => {
                 if let CallError::Upstream(error) = &error {
                     server.suspect(error);
-                    if let Some(counted) = &server.held.counted {
+                    // Who ends a session ends its calls.
+                    if let Some(counted) = server.held.counted.as_ref().filter(|_| !matches!(error, UpstreamError::Ended)) {
                         counted.failed(error);
                     }
                 }
@@ -287,7 +289,7 @@ impl Road {
                 } else {
                     judged.failed(&error);
                 }
-                let (outcome, ending) = refused(routed, &error, &server.id);
+                let (outcome, ending) = refused(routed, &error, sent);
                 (outcome, Ending { upstream, ..ending })
             }
         }
@@ -311,8 +313,7 @@ impl Road {
                 other => return other,
             }
         }
-        let peer = stateless::modern_now(server).await?;
-        self.modern_in_session(call, session, &peer, routed, judged).await
+        self.modern_in_session(call, session, routed, judged).await
     }
 
     /// Older era to older era.
@@ -367,14 +368,7 @@ impl Road {
     }
 
     /// Older era to stateless era: what the server wants to know it says in its result, and is called again.
-    async fn modern_in_session(
-        &self,
-        call: &Call,
-        session: &Arc<Session>,
-        peer: &ModernPeer,
-        routed: &Routed,
-        judged: &Judged,
-    ) -> Result<Outcome, CallError> {
+    async fn modern_in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed, judged: &Judged) -> Result<Outcome, CallError> {
         if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
             return Err(CallError::Untranslatable("this server tells of changed resources only to clients of the 2026-07-28 protocol"));
         }
@@ -388,7 +382,7 @@ impl Road {
             let further: Vec<_> = level.iter().map(|level| (meta::LOG_LEVEL, Some(level.as_str()))).collect();
             let params = with_meta(&members, &session.client, &further);
             self.still_owns(call, routed, None).await?;
-            let answer = peer.request(&peer.id(), &routed.method, Some(&params), self.mirrored(routed)).await?;
+            let answer = stateless::asked_now(&routed.server, &routed.method, Some(&params), &self.mirrored(routed)).await?;
             let outcome = match self.drive(call, answer, routed, judged).await? {
                 Driven::Answered(outcome) => outcome,
                 Driven::Asked(..) => return Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned()).into()),

@@ -1,20 +1,26 @@
 //! The road of clients of the stateless era: straight to a server of theirs, or through a session that is kept for them. What the
 //! server asks there becomes the result of the call, which waits until the client comes back with an answer.
 
-use super::{Driven, Road, exchange::Kept};
+use super::{
+    Driven, Road,
+    exchange::{Kept, blamed},
+};
 use crate::results::complete;
 use bytes::Bytes;
 use gnomon_audit as audit;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{
-    act::Act, call::Call, error::CallError, held::Upstream, judged::Judged, parked::ParkedCall, pending::PendingUpstream, shares,
+    act::Act, call::Call, error::CallError, held::Upstream, judged::Judged, logs::LogLevel, parked::ParkedCall, pending::PendingUpstream,
+    shares,
 };
 use gnomon_upstream::{
-    Answer, Client, Conversation, LegacySession, ModernPeer, Unconnected, UpstreamError, as_text,
-    era::meta,
+    Answer, Client, Conversation, LegacySession, ModernPeer, Presence, Unconnected, UpstreamError, as_text,
+    era::{Era, meta},
+    hears_logs,
     members::Members,
     rpc::{INTERNAL_ERROR, Id, Message, Outcome, Request, RpcError},
 };
+use http::HeaderMap;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -29,7 +35,9 @@ impl Road {
         judged: &Judged,
     ) -> Result<Outcome, CallError> {
         let server = &routed.server;
-        if server.modern().is_none() && server.may_have_sessions() {
+        // One that is of this era and is only just started again is waited for.
+        let is_modern = matches!(server.presence(), Presence::Up { era: Era::Modern, .. });
+        if server.modern().is_none() && !is_modern && server.may_have_sessions() {
             match self.legacy_stateless(call, client, (routed, act), judged).await {
                 // The server turned out to be of the stateless era only.
                 Err(CallError::Upstream(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)))
@@ -37,9 +45,11 @@ impl Road {
                 other => return other,
             }
         }
-        let peer = modern_now(server).await?;
         self.still_owns(call, routed, None).await?;
-        let answer = peer.request(&peer.id(), &routed.method, routed.params.as_ref(), self.mirrored(routed)).await?;
+        if LogLevel::asked_for(routed.params.as_ref()).is_some() {
+            hears_logs();
+        }
+        let answer = asked_now(server, &routed.method, routed.params.as_ref(), &self.mirrored(routed)).await?;
         match self.drive(call, answer, routed, judged).await? {
             Driven::Answered(outcome) => Ok(outcome),
             Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned()).into()),
@@ -120,7 +130,7 @@ impl Road {
             session.respond(&question, &outcome).await?;
             self.drive_on(call, (&session, call.whose().client), Answer::Going(conversation), (routed, judged)).await
         };
-        match driven.await {
+        match driven.await.map_err(|error| blamed(&session, error)) {
             Err(error) => {
                 under.failed(&error);
                 Err(error)
@@ -151,6 +161,23 @@ pub(super) async fn modern_now(server: &Upstream) -> Result<Arc<ModernPeer>, Ups
         None => server.turns_modern().await,
     };
     peer.ok_or_else(|| UpstreamError::Unreachable { why: Unconnected::Other, detail: "no connection yet".to_owned() })
+}
+
+/// A server of the stateless era is asked this; once more where it is a program that hangs and is started again.
+pub(super) async fn asked_now(
+    server: &Upstream,
+    method: &str,
+    params: Option<&Bytes>,
+    mirrored: &HeaderMap,
+) -> Result<Answer, UpstreamError> {
+    let peer = modern_now(server).await?;
+    match peer.request(&peer.id(), method, params, mirrored.clone()).await {
+        Err(UpstreamError::Hangs(_)) => {
+            let peer = modern_now(server).await?;
+            peer.request(&peer.id(), method, params, mirrored.clone()).await
+        }
+        asked => asked,
+    }
 }
 
 /// A digest of a call's arguments while it waits: the same for all ways of writing them.

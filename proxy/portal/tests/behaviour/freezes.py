@@ -1,8 +1,9 @@
-"""An MCP server over HTTP that can be stopped as a process, or be deaf while it works."""
-import json, sys, time
+"""An MCP server over HTTP that can be stopped as a process, or be deaf while it works; with `--one`, it does one thing at a time."""
+import contextlib, json, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 deaf = False
+turn = threading.Lock() if "--one" in sys.argv else contextlib.nullcontext()
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -29,6 +30,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def do_POST(self):
+        with turn:
+            self.answer_one()
+
+    def answer_one(self):
         global deaf
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         method, params = request["method"], request.get("params", {})

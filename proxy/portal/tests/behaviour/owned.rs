@@ -66,6 +66,25 @@ pub fn knowing(portal: &Running) -> Client {
 }
 
 #[tokio::test]
+async fn a_task_of_one_era_is_unknown_in_the_other_even_to_its_owner_where_its_server_speaks_both() {
+    let one = tasking("one", Speaks::Both).await;
+    let (auth, [ada, _]) = two_tokens();
+    let portal = Setup::of([("one", one.url())]).auth(auth).start().await;
+    for (era, other) in [(0, 1), (1, 0)] {
+        let mut clients = clients(&portal, &ada).await;
+        let id = begin(&mut clients[era], "one_echo").await;
+        let own = clients[era].request("tasks/get", json!({"taskId": id})).await;
+        assert_eq!(own.last()["result"]["taskId"], json!(id), "{own:?}");
+        let before = asked(&[&one]);
+        for method in ["tasks/get", "tasks/cancel"] {
+            let crossed = clients[other].request(method, json!({"taskId": id})).await;
+            assert_eq!(crossed.last()["error"]["code"], -32602, "{method}: {crossed:?}");
+        }
+        assert_eq!(asked(&[&one]), before, "its server is not asked");
+    }
+}
+
+#[tokio::test]
 async fn a_task_is_its_owners_by_every_method_in_both_eras_and_behind_any_number_of_servers() {
     for speaks in [Speaks::Both] {
         let (one, two) = (tasking("one", speaks).await, tasking("two", speaks).await);

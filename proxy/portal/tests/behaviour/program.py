@@ -13,7 +13,7 @@ import time
 
 ERA = sys.argv[1] if len(sys.argv) > 1 else "legacy"
 MODERN = "2026-07-28"
-NAMES = ("echo pid die hang garbage giant progress ask read write connect local status environment say leave bomb call count remember recall where elicit sample wait cancelled wrong_id half").split()
+NAMES = ("echo pid die hang garbage giant progress ask read write connect local status environment say leave bomb call count remember recall where elicit sample wait cancelled wrong_id half slow log level").split()
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in NAMES]
 KEPT = {"text": "", "cancelled": 0}
 ASKED = {
@@ -157,6 +157,16 @@ def use(name, given, params, number):
             os._exit(given.get("code", 3))
         case "hang":
             time.sleep(600)
+        case "log":
+            for level in ("debug", "warning"):
+                send({"method": "notifications/message", "params": {"level": level, "data": given["text"]}})
+            return "logged"
+        case "level":
+            return KEPT.get("level", "")
+        case "slow":
+            send({"method": "notifications/tools/list_changed"})
+            time.sleep(given["seconds"])
+            return "done"
         case "garbage":
             sys.stdout.write("this is no JSON\n{\"half\":\n\n[]\n" + "\x00\xff" + "\n")
             return "said"
@@ -204,9 +214,9 @@ def result(method, params, number):
     match method:
         case "initialize" if ERA != "modern":
             about = {"name": "program", "version": "1"}
-            return {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": about}
+            return {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}, "logging": {}}, "serverInfo": about}
         case "server/discover" if ERA == "modern":
-            return done | {"supportedVersions": [MODERN], "capabilities": {"tools": {}}, "ttlMs": 0, "cacheScope": "public"}
+            return done | {"supportedVersions": [MODERN], "capabilities": {"tools": {"listChanged": True}}, "ttlMs": 0, "cacheScope": "public"}
         case "tools/list":
             return done | {"tools": TOOLS} | ({"ttlMs": 0, "cacheScope": "public"} if ERA == "modern" else {})
         case "tools/call":
@@ -217,6 +227,9 @@ def result(method, params, number):
                 return False
             return None if text is None else done | {"content": [{"type": "text", "text": text}]}
         case "ping" if ERA != "modern":
+            return {}
+        case "logging/setLevel" if ERA != "modern":
+            KEPT["level"] = params["level"]
             return {}
     return None
 

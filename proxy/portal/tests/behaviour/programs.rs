@@ -131,6 +131,32 @@ async fn progress_comes_back_under_the_token_of_whoever_called() {
 }
 
 #[tokio::test]
+async fn what_a_program_logs_is_told_to_a_stateless_client_within_its_call_from_the_level_on_that_it_asks_for() {
+    let name = "what_a_program_logs_is_told_to_a_stateless_client_within_its_call_from_the_level_on_that_it_asks_for";
+    if !gnomon_testkit::has(name, &["python3"]) {
+        return;
+    }
+    for mode in ["legacy", "modern"] {
+        let portal = listed(Setup::of([]).program("local", program(mode)).start().await).await;
+        for capabilities in [json!({}), json!({"elicitation": {}})] {
+            let mut client = Client::modern(portal.address).declaring(capabilities);
+            for (level, heard) in [("warning", vec!["warning"]), ("debug", vec!["debug", "warning"]), ("error", vec![])] {
+                let meta = json!({"io.modelcontextprotocol/logLevel": level});
+                let answer = client.request("tools/call", json!({"name": "local_log", "arguments": {"text": "x"}, "_meta": meta})).await;
+                assert_eq!(answer.text(), "logged", "{mode}: {answer:?}");
+                let told: Vec<_> = answer.messages.iter().filter_map(|message| message["params"]["level"].as_str()).collect();
+                assert_eq!(told, heard, "{mode} {level}");
+            }
+            let answer = client.call("local_log", json!({"text": "x"})).await;
+            assert_eq!((answer.messages.len(), answer.text()), (1, "logged"), "{mode}: who does not ask is told nothing");
+            if mode == "legacy" {
+                assert_eq!(client.call("local_level", json!({})).await.text(), "debug", "the least serious that was asked for");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_for_all() {
     if !gnomon_testkit::has("each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_for_all", &["python3"]) {
         return;
@@ -211,10 +237,54 @@ async fn a_program_that_hangs_is_ended_and_the_next_call_finds_another() {
     assert_eq!(two.call("local_echo", json!({"text": "x"})).await.text(), "x", "another session is not held up");
     let (mut one, hung) = soon("the answer", hanging).await.unwrap();
     assert!(message(&hung).starts_with("server `local`: it "), "{hung:?}");
-    let after = until(&mut one, "local_pid", json!({}), |answer| !answer.text().is_empty()).await;
-    assert_ne!(after.text(), before);
+    let after = one.call("local_pid", json!({})).await;
+    assert!(!after.text().is_empty() && after.text() != before, "the very next one: {after:?}");
     // No keeper stands beside it here, and it does not see that its input ends.
     soon("everything to stop", program.stop()).await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_frozen_is_replaced_within_twenty_seconds_and_no_call_is_lost_for_it() {
+    let name = "a_program_that_is_frozen_is_replaced_within_twenty_seconds_and_no_call_is_lost_for_it";
+    if !gnomon_testkit::has(name, &["python3", "kill"]) {
+        return;
+    }
+    for mode in ["legacy", "modern"] {
+        let mut options = options(READY, mode);
+        options.limits.patience = Duration::from_secs(120);
+        let program = Program::new(options);
+        let portal = listed(Setup::of([]).program("local", program.clone()).start().await).await;
+        let mut client = Client::legacy(portal.address).await;
+        let before = client.call("local_pid", json!({})).await.text().to_owned();
+        let stopped = std::process::Command::new("kill").args(["-STOP", &before]).status().unwrap();
+        assert!(stopped.success());
+        // It is asked whether it is there where it said nothing for a while.
+        tokio::time::sleep(Duration::from_millis(10_500)).await;
+        let begun = Instant::now();
+        let after = client.call("local_pid", json!({})).await;
+        assert!(!after.text().is_empty() && after.text() != before, "{mode}: {after:?}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{mode}: {:?}", begun.elapsed());
+        let _ = std::process::Command::new("kill").args(["-KILL", &before]).status();
+        soon("everything to stop", program.stop()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_all_share_is_not_frozen_while_it_is_at_a_call_and_others_wait_in_line() {
+    if !gnomon_testkit::has("a_program_that_all_share_is_not_frozen_while_it_is_at_a_call_and_others_wait_in_line", &["python3"]) {
+        return;
+    }
+    let mut options = options(READY, "modern");
+    options.limits.patience = Duration::from_secs(60);
+    let portal = listed(Setup::of([]).program("local", Program::new(options)).start().await).await;
+    let (mut one, mut two) = (Client::modern(portal.address), Client::modern(portal.address));
+    let works = async { one.call("local_slow", json!({"seconds": 24})).await.text().to_owned() };
+    let waits = async {
+        // Past the time in which its lists, which it says have changed, would have been told.
+        tokio::time::sleep(Duration::from_millis(22_500)).await;
+        two.call("local_echo", json!({"text": "x"})).await.text().to_owned()
+    };
+    assert_eq!(soon("both", async { tokio::join!(works, waits) }).await, ("done".to_owned(), "x".to_owned()));
 }
 
 #[tokio::test]

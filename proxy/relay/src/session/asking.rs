@@ -104,7 +104,7 @@ impl Session {
                     error @ Outcome::Error(_) => error,
                 };
                 let outcome = match self.may_say(whose, &upstream, &rpc::response(Some(&id), &said)) {
-                    Err(refused) => refused.outcome(&upstream.id),
+                    Err(refused) => refused.outcome(&upstream.id, None),
                     Ok(()) => match self.lent() {
                         Some(lent) => lent.lends((&upstream, &session), &method, said),
                         None => said,

@@ -31,8 +31,8 @@ type Refusal = (Ending, String);
 struct Nobody;
 
 impl gnomon_codemode::Host for Nobody {
-    async fn call(&self, _: gnomon_codemode::Asked<'_>, _: &Raw) -> Result<Box<Raw>, String> {
-        Err("nothing is called while code is read".to_owned())
+    async fn call(&self, _: gnomon_codemode::Asked<'_>, _: &Raw) -> Result<Box<Raw>, gnomon_codemode::CallFailure> {
+        Err("nothing is called while code is read".to_owned().into())
     }
 }
 

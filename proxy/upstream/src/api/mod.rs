@@ -5,6 +5,7 @@
 //! answers.
 
 mod credentials;
+mod integers;
 mod selection;
 
 pub use selection::Selection;
@@ -29,6 +30,7 @@ use http::{
     header::{ACCEPT_ENCODING, COOKIE, USER_AGENT},
     uri::PathAndQuery,
 };
+use integers::beyond;
 use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -172,6 +174,12 @@ impl Api {
         let Some(operation) = members.text("name").and_then(|name| self.operations.get(&*name)) else {
             return wrong("there is no such operation");
         };
+        if let Some(integer) = members.get("arguments").and_then(beyond) {
+            let text = format!(
+                "the integer {integer} in the arguments is beyond 64 bits, of which not all digits would be sent: nothing was called"
+            );
+            return Ok(Outcome::failed_tool(&text));
+        }
         let arguments: Map<String, Value> = match members.get("arguments").map(serde_json::from_str) {
             None => Map::new(),
             Some(Ok(arguments)) => arguments,

@@ -4,7 +4,7 @@ use super::{
     ProgramOptions,
     lines::{Line, Lines},
 };
-use crate::pipe::{Outgoing, Pipe};
+use crate::pipe::{Line as Down, Outgoing, Pipe};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -103,7 +103,7 @@ pub(super) struct Instance {
     said: Lines<ChildStdout>,
     outgoing: mpsc::Receiver<Outgoing>,
     pipe: Weak<Pipe>,
-    closed: Pin<Box<dyn Future<Output = ()> + Send>>,
+    closed: Pin<Box<dyn Future<Output = Down> + Send>>,
     activity: Arc<Activity>,
     patience: Duration,
     idle: Duration,
@@ -152,7 +152,10 @@ impl Instance {
         let why = tokio::select! {
             why = hear(&mut self.said, &self.pipe, &self.activity, self.longest) => why,
             why = tell(&mut self.stdin, &mut self.outgoing, &self.pipe, &self.activity) => why,
-            () = &mut self.closed => Why::Unused,
+            down = &mut self.closed => match down {
+                Down::Hangs => Why::Hangs(self.patience),
+                Down::Up | Down::Gone => Why::Unused,
+            },
             () = stopped => Why::Unused,
             why = look(&self.pipe, &self.activity, self.patience, self.idle) => why,
         };

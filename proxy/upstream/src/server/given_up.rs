@@ -1,5 +1,8 @@
 //! Calls that a server owes an answer when it is found to be frozen: they end with that, rather than with their own patience.
 //!
+//! A server with no call under way that does not answer whether it is there is frozen. One with calls under way may be at work on one of
+//! them ([`crate::work`]): it is frozen once it has said nothing to anybody for half of their patience. Who calls until then waits in line.
+//!
 //! Nothing tells them by itself: connections to a process that is stopped, or to a host that is cut off, stay open. Where a server
 //! refuses connections, or closes them, calls are left alone: it may be about to end, and finish what it has begun.
 //!
@@ -47,13 +50,36 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
+    /// Whether each caller has a process of their own: what becomes of gnomon's own one says nothing of calls.
+    fn has_calls_elsewhere(&self) -> bool {
+        matches!(&self.reach, Reach::Program(program) if program.has_sessions())
+    }
+
+    /// How long a call is believed to go on of which nothing is heard.
+    fn goes_on(&self) -> Duration {
+        match &self.reach {
+            Reach::Http { endpoint, .. } => endpoint.patience() / 2,
+            _ => GOES_ON,
+        }
+    }
+
+    /// How much longer a server that did not answer when it was `asked` whether it is there may be at work, and for how long it was
+    /// silent; where it is not at work, only that.
+    pub(super) fn at_work(&self, asked: Instant) -> Result<Duration, Duration> {
+        let silence = self.work.silence(asked).filter(|_| !self.has_calls_elsewhere());
+        let Some(silence) = silence else { return Err(asked.elapsed()) };
+        let bound = match (&self.reach, self.patience.at_work.load(Ordering::Relaxed)) {
+            (Reach::Http { endpoint, .. }, true) => endpoint.patience(),
+            (Reach::Program(program), true) => program.patience(),
+            (_, true) | (_, false) => self.goes_on(),
+        };
+        if silence < bound { Ok(bound - silence) } else { Err(silence) }
+    }
+
     /// Waits until the server is known to be silent, and so is the call that this is part of.
     async fn found_silent(&self) -> UpstreamError {
         let began = Instant::now();
-        let goes_on = match &self.reach {
-            Reach::Http { endpoint, .. } => endpoint.patience() / 2,
-            _ => GOES_ON,
-        };
+        let goes_on = self.goes_on();
         let silence = |presence: &Presence| match presence {
             Presence::Down { why, .. } if why.is_silence() => Some(why.clone()),
             _ => None,
@@ -61,7 +87,7 @@ impl<H: Oversight> Upstream<H> {
         let mut presence = self.presence.subscribe();
         loop {
             let known = presence.wait_for(|presence| silence(presence).is_some()).await.is_ok();
-            if !known || self.patience.at_work.load(Ordering::Relaxed) {
+            if !known || self.patience.at_work.load(Ordering::Relaxed) || self.has_calls_elsewhere() {
                 std::future::pending::<()>().await;
             }
             let left = goes_on.saturating_sub(heard::last().unwrap_or(began).elapsed());

@@ -25,6 +25,7 @@ use serde_json::json;
 use smol_str::SmolStr;
 use std::{
     collections::BTreeSet,
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -93,7 +94,7 @@ impl<H: Oversight> Upstream<H> {
     pub(super) async fn stay(&self, own: &Own) -> UpstreamError {
         tokio::select! {
             why = self.look_after(own) => why,
-            why = self.listen_to(own) => why,
+            Err(why) = self.listen_to(own) => why,
             () = own.closed() => UpstreamError::Aborted,
         }
     }
@@ -108,8 +109,18 @@ impl<H: Oversight> Upstream<H> {
                 _ = look.tick() => {}
                 () = self.look.notified() => {}
             }
-            if let Err(why) = probe(own).await {
-                return why;
+            let asked = Instant::now();
+            match probe(own).await {
+                Ok(()) => self.work.lives(),
+                Err(UpstreamError::Frozen(_)) => match self.at_work(asked) {
+                    Ok(left) => {
+                        tracing::debug!(server = %self.id, "says nothing while it is at calls: whoever calls waits in line");
+                        look.reset_after(left.saturating_sub(LOOK_PATIENCE).min(LOOK));
+                        continue;
+                    }
+                    Err(silence) => return UpstreamError::Frozen(whole_seconds(silence)),
+                },
+                Err(why) => return why,
             }
             // It had been taken for gone by mistake.
             if !self.presence.borrow().is_up() {
@@ -118,8 +129,8 @@ impl<H: Oversight> Upstream<H> {
         }
     }
 
-    /// Receives its messages and fetches its lists, until it does not answer.
-    async fn listen_to(&self, own: &Own) -> UpstreamError {
+    /// Hears what it says and fetches its lists, until it does not answer.
+    async fn listen_to(&self, own: &Own) -> Result<Infallible, UpstreamError> {
         let mut watched = self.watched.all();
         let mut watching = self.listen(own, &watched).await;
         let mut again = tokio::time::interval(LOOK);
@@ -128,11 +139,12 @@ impl<H: Oversight> Upstream<H> {
         let mut refreshed = Instant::now();
         let (mut due, mut at) = (Vec::new(), Instant::now());
         loop {
+            let asked = Instant::now();
             tokio::select! {
                 said = watching.next() => match said {
                     Some(message) => {
                         if let Err(why) = self.heard(own, &message, &watched, &mut due).await {
-                            return why;
+                            self.unless_at_work(own, asked, why)?;
                         }
                     }
                     // Streams end, with their server or without.
@@ -147,8 +159,9 @@ impl<H: Oversight> Upstream<H> {
                     }
                     if refreshed.elapsed() >= REFRESH {
                         refreshed = Instant::now();
+                        let asked = Instant::now();
                         if let Err(why) = self.fetch_all(own).await {
-                            return why;
+                            self.unless_at_work(own, asked, why)?;
                         }
                     }
                 }
@@ -167,12 +180,23 @@ impl<H: Oversight> Upstream<H> {
                     offered(own.capabilities()).filter(|kind| changed.contains(kind)).for_each(|kind| add(&mut due, kind));
                 }
                 () = tokio::time::sleep_until(at.into()), if !due.is_empty() => {
-                    if let Err(why) = self.fetch_changed(own, std::mem::take(&mut due)).await {
-                        return why;
+                    let (asked, changed) = (Instant::now(), std::mem::take(&mut due));
+                    if let Err(why) = self.fetch_changed(own, changed.clone()).await {
+                        self.unless_at_work(own, asked, why)?;
+                        changed.into_iter().for_each(|kind| add(&mut due, kind));
                     }
                     at = Instant::now() + BETWEEN_CHANGES;
                 }
             }
+        }
+    }
+
+    /// Passes over that it did not answer in time, where it may be at work.
+    fn unless_at_work(&self, own: &Own, asked: Instant, why: UpstreamError) -> Result<(), UpstreamError> {
+        let is_busy = || own.shared_line().is_some_and(|line| line.is_busy());
+        match why {
+            UpstreamError::Timeout(_) if is_busy() || self.at_work(asked).is_ok() => Ok(()),
+            why => Err(why),
         }
     }
 
@@ -237,6 +261,11 @@ impl<H: Oversight> Upstream<H> {
             self.watched.says(uri, if uris.contains(uri) { Granted::Yes } else { Granted::No });
         }
     }
+}
+
+/// A span of time as it is told.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs().max(1))
 }
 
 /// Fails if the server is gone, has forgotten us, or is of another era than before.

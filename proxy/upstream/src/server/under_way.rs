@@ -5,7 +5,7 @@
 //! before a caller with an eighth has another.
 
 use super::Upstream;
-use crate::{api::IN_FLIGHT, error::UpstreamError, heard, oversight::Oversight, pipe::MOST_WAITING, reach::Reach};
+use crate::{api::IN_FLIGHT, carried::Sent, error::UpstreamError, heard, oversight::Oversight, pipe::MOST_WAITING, reach::Reach};
 use gnomon_shares::{Bounds, Turns};
 use std::time::Duration;
 
@@ -30,16 +30,21 @@ pub(super) fn at(reach: &Reach) -> Turns {
 }
 
 impl<H: Oversight> Upstream<H> {
-    /// Awaits a call of this caller, within its share of those that may be in progress.
+    /// What comes of a call of this caller, within its share of those that may be under way, and whether it left for the server.
     ///
     /// # Errors
-    /// The call's errors, [`UpstreamError::Busy`], [`UpstreamError::Frozen`] if the server freezes meanwhile, and
-    /// [`UpstreamError::Removed`] once the server has ended.
-    pub async fn serve<T, E: From<UpstreamError>>(&self, owner: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    /// Those of the call, [`UpstreamError::Busy`], [`UpstreamError::Frozen`] where the server turns out to be that meanwhile, and
+    /// [`UpstreamError::Removed`] once it is over with the server.
+    pub async fn serve<T, E: From<UpstreamError>>(&self, owner: &str, call: impl Future<Output = Result<T, E>>) -> (Result<T, E>, Sent) {
         if self.is_over() {
-            return Err(UpstreamError::Removed.into());
+            return (Err(UpstreamError::Removed.into()), Sent::No);
         }
-        let place = self.under_way.take(&owner.into()).await.map_err(UpstreamError::Busy)?;
-        heard::within(place, self.while_there(call)).await
+        match self.under_way.take(&owner.into()).await {
+            Ok(place) => {
+                let _at_work = self.work.begin();
+                heard::within(place, self.work.clone(), self.while_there(call)).await
+            }
+            Err(refused) => (Err(UpstreamError::Busy(refused).into()), Sent::No),
+        }
     }
 }
