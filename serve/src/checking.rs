@@ -5,7 +5,7 @@ use crate::{apis, exporting, portals};
 use anyhow::{Context as _, Result};
 use gnomon_access::Countries;
 use gnomon_cli::{Complaint, rule_files};
-use gnomon_config::{At, Config, Jsonl};
+use gnomon_config::{At, Config, Jsonl, Shown};
 use gnomon_engine::{Lint, RuleSet};
 use gnomon_http::UpstreamTls;
 use std::{fs, os::unix::fs::FileTypeExt as _, path::Path};
@@ -54,6 +54,10 @@ pub fn check(config: &Config, serves: Serves) -> Result<Checked> {
     if let Some(file) = config.countries.as_ref().filter(|_| !config.portals.is_empty()) {
         Countries::open(file)?;
     }
+    for (key, path) in certificates(config) {
+        let next = "name an existing file that gnomon may read";
+        gnomon_files::open(path).map_err(|error| Complaint::unreadable(format_args!("{key} {}", path.display()), path, &error, next))?;
+    }
     portals::check_tls(config)?;
     exporting::check_exports(config)?;
     if let Err(error) = UpstreamTls::new(&config.proxy.upstream_ca) {
@@ -63,6 +67,21 @@ pub fn check(config: &Config, serves: Serves) -> Result<Checked> {
         check_lines(path)?;
     }
     Ok(Checked { read, rules })
+}
+
+/// The files of certificates and keys that a configuration names, each with its key.
+fn certificates(config: &Config) -> impl Iterator<Item = (&'static str, &Path)> {
+    let of_servers = config.proxy.upstream_ca.iter().map(|path| ("proxy.upstream_ca", path));
+    let of_clients = config.portals.iter().filter_map(|portal| portal.tls.as_ref()).flat_map(|tls| {
+        let shown = match &tls.shown {
+            Shown::Files { cert, key } => [("portals[].tls.cert", cert), ("portals[].tls.key", key)].to_vec(),
+            Shown::Own => Vec::new(),
+        };
+        shown.into_iter().chain(tls.client_ca.iter().map(|path| ("portals[].tls.client_ca", path)))
+    });
+    let otlp = config.events.otlp.iter().flat_map(|otlp| &otlp.ca).map(|path| ("events.otlp.ca", path));
+    let syslog = config.events.syslog.iter().flat_map(|syslog| &syslog.ca).map(|path| ("events.syslog.ca", path));
+    of_servers.chain(of_clients).chain(otlp).chain(syslog).map(|(key, path)| (key, path.as_path()))
 }
 
 /// Refuses a place for JSON lines that no file can be at. Whether this process may write there is not asked: it need not be the one that serves.

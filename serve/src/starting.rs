@@ -15,7 +15,6 @@ use gnomon_ledger::{JsonlTarget, Ledger, LedgerError, LedgerOptions, ReadError, 
 use gnomon_record::{Metrics, Recorder};
 use gnomon_tls::{CertificateAuthority, Provenance};
 use std::{
-    fs::File,
     io::{self, Write as _},
     net::SocketAddr,
     path::Path,
@@ -100,10 +99,6 @@ impl Core {
         let users = users.collect::<Result<Vec<_>, Complaint>>()?;
         let (ca, provenance) = CertificateAuthority::load_or_create(state_dir)?;
         let fingerprint = ca.fingerprint_sha256();
-        for path in &config.proxy.upstream_ca {
-            let next = "name existing, readable files in proxy.upstream_ca";
-            File::open(path).map_err(|error| Complaint::unreadable(path.display(), path, &error, next))?;
-        }
         self.recorder.metrics().ca_not_after(ca.certificate().not_after().unix_timestamp());
         let options = ProxyOptions {
             listen: config.proxy.listen,

@@ -5,8 +5,9 @@ use super::corpus::{Case, Given};
 use crate::support::{
     authority::Authority,
     gnomon::Setup,
+    upstream::h1,
+    upstream::h2,
     upstream::{Answer, End, Log, Received, Responder, by_default},
-    upstream_h1, upstream_h2,
 };
 use std::{
     collections::HashMap,
@@ -83,9 +84,9 @@ impl Servers {
                 tokio::spawn(async move {
                     let Ok(tls) = acceptor.accept(tcp).await else { return };
                     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-                        upstream_h2::serve(tls, 0, log, responder).await;
+                        h2::serve(tls, 0, log, responder).await;
                     } else {
-                        upstream_h1::serve(tls, 0, log, responder).await;
+                        h1::serve(tls, 0, log, responder).await;
                     }
                 });
             }

@@ -1,6 +1,6 @@
 //! Clients of the proxy whose every byte a test chooses.
 
-use super::{HOST, authority::trusting, gnomon::Gnomon, soon, upstream_h1::find};
+use super::{HOST, authority::trusting, gnomon::Gnomon, soon, upstream::h1::find};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use rustls::pki_types::ServerName;

@@ -13,8 +13,6 @@ pub mod neighbours;
 pub mod request;
 pub mod rules;
 pub mod upstream;
-pub mod upstream_h1;
-pub mod upstream_h2;
 
 use std::time::Duration;
 

@@ -1,7 +1,10 @@
 //! A server behind the proxy that **acts on the first complete JSON value** and writes down every
 //! byte it gets. What it did not get cannot have happened; that is what the tests are about.
 
-use super::{authority::Authority, coding::Decoder, eager::Eager, soon, upstream_h1, upstream_h2};
+pub mod h1;
+pub mod h2;
+
+use super::{authority::Authority, coding::Decoder, eager::Eager, soon};
 use http::{HeaderMap, Method};
 use std::{
     net::SocketAddr,
@@ -210,9 +213,9 @@ impl Upstream {
                     let Ok(tls) = acceptor.accept(tcp).await else { return };
                     let connection = log.connections.fetch_add(1, Ordering::SeqCst);
                     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-                        upstream_h2::serve(tls, connection, log, responder).await;
+                        h2::serve(tls, connection, log, responder).await;
                     } else {
-                        upstream_h1::serve(tls, connection, log, responder).await;
+                        h1::serve(tls, connection, log, responder).await;
                     }
                 });
             }
@@ -230,7 +233,7 @@ impl Upstream {
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let connection = shared.connections.fetch_add(1, Ordering::SeqCst);
-                tokio::spawn(upstream_h1::serve(tcp, connection, shared.clone(), responder.clone()));
+                tokio::spawn(h1::serve(tcp, connection, shared.clone(), responder.clone()));
             }
         });
         Self { address, authority: Authority::new("nobody asks for it"), log }

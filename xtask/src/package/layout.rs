@@ -23,7 +23,7 @@ const FILES: [(&str, &str); 7] = [
 ];
 
 /// Folders whose files go with the examples, where they are there.
-pub const EXAMPLES: [&str; 2] = ["deploy/prometheus", "deploy/grafana"];
+const EXAMPLES: [&str; 2] = ["deploy/prometheus", "deploy/grafana"];
 
 /// Shells, and where their completions go.
 const SHELLS: [(&str, &str); 3] = [
@@ -53,7 +53,7 @@ pub fn lay_out(tree: &Path, program: &Path) -> Result<()> {
         let completions = output(reference(program).args(["completions", shell]))?;
         put(tree, to, completions.as_bytes(), 0o644)?;
     }
-    for (page, text) in super::pages::pages(sources)? {
+    for (page, text) in super::pages::pages(sources, &EXAMPLES)? {
         put(tree, &format!("{}/{page}", super::pages::FOLDER), text.as_bytes(), 0o644)?;
     }
     man(tree, program)?;

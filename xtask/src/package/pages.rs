@@ -16,11 +16,11 @@ const STYLE: &str = "body{max-width:64rem;margin:2rem auto;padding:0 1rem;font:1
     table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:.3rem .5rem;vertical-align:top}\
     pre{background:#f3f3f3;padding:.7rem;overflow:auto}code{background:#f3f3f3}";
 
-/// Each page: its path below [`FOLDER`], and its text.
+/// Each page: its path below [`FOLDER`], and its text. Files of the folders `examples` are packaged as well.
 ///
 /// # Errors
 /// A document cannot be read.
-pub fn pages(sources: &Path) -> Result<Vec<(String, String)>> {
+pub fn pages(sources: &Path, examples: &[&str]) -> Result<Vec<(String, String)>> {
     let docs = sources.join("docs");
     let mut pages = Vec::new();
     for folder in FOLDERS {
@@ -31,7 +31,7 @@ pub fn pages(sources: &Path) -> Result<Vec<(String, String)>> {
         for file in files {
             let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             let to = file.strip_prefix(&docs)?.with_extension("html");
-            pages.push((to.display().to_string(), page(&text, |link| leads_to(&docs, &file, link))));
+            pages.push((to.display().to_string(), page(&text, |link| leads_to((&docs, examples), &file, link))));
         }
     }
     Ok(pages)
@@ -93,7 +93,7 @@ fn slug(heading: &str, seen: &mut HashMap<String, usize>) -> String {
 
 /// Where a document's link leads from its page: another page, an example that is packaged as well, elsewhere. None where nothing of the
 /// package is there.
-fn leads_to(docs: &Path, file: &Path, link: &str) -> Option<String> {
+fn leads_to((docs, examples): (&Path, &[&str]), file: &Path, link: &str) -> Option<String> {
     if link.contains("://") || link.starts_with('#') {
         return Some(link.to_owned());
     }
@@ -107,7 +107,7 @@ fn leads_to(docs: &Path, file: &Path, link: &str) -> Option<String> {
         return is_page.then(|| format!("{ups}{}{anchor}", page.with_extension("html").display()));
     }
     let example = target.strip_prefix(docs.parent()?.join("deploy")).ok()?;
-    let is_packaged = super::layout::EXAMPLES.iter().any(|folder| Path::new(folder).file_name() == example.parent().map(Path::as_os_str));
+    let is_packaged = examples.iter().any(|folder| Path::new(folder).file_name() == example.parent().map(Path::as_os_str));
     (is_packaged && target.is_file()).then(|| format!("{ups}../examples/{}", example.display()))
 }
 
@@ -128,13 +128,15 @@ fn plain(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
+    const EXAMPLES: [&str; 2] = ["deploy/prometheus", "deploy/grafana"];
+
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
     }
 
     #[test]
     fn each_alert_links_to_a_page_that_is_packaged_and_to_what_is_on_it() {
-        let pages: HashMap<String, String> = pages(&root()).unwrap().into_iter().collect();
+        let pages: HashMap<String, String> = pages(&root(), &EXAMPLES).unwrap().into_iter().collect();
         let alerts = fs::read_to_string(root().join("deploy/prometheus/gnomon.rules.yml")).unwrap();
         let linked: Vec<&str> = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
         assert!(linked.len() > 25, "{linked:?}");
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn links_between_documents_are_links_between_pages_and_what_is_not_packaged_is_no_link() {
         let docs = root().join("docs");
-        let of = |file: &str, link: &str| leads_to(&docs, &docs.join(file), link);
+        let of = |file: &str, link: &str| leads_to((&docs, &EXAMPLES), &docs.join(file), link);
         assert_eq!(of("alerts.md", "events.md#a").as_deref(), Some("events.html#a"));
         assert_eq!(of("reference/runbook.md", "../alerts.md").as_deref(), Some("../alerts.html"));
         assert_eq!(of("alerts.md", "reference/metrics.md").as_deref(), Some("reference/metrics.html"));

@@ -42,7 +42,7 @@ async fn over_a_network_a_server_is_spoken_with_that_its_authority_vouches_for()
         let error = refusal(&database.network("localhost", settings)).await;
         assert!(error.contains("UnknownIssuer") && error.contains("sslrootcert="), "{error}");
     }
-    for (file, why) in [("/nowhere", "No such file"), ("/dev/null", "no certificate is in it")] {
+    for (file, why) in [("/nowhere", "No such file"), ("/dev/null", "it is not a regular file")] {
         let error = refusal(&database.network("localhost", &format!("sslrootcert={file}"))).await;
         assert!(error.contains(&format!("sslrootcert {file}: {why}")) && error.contains("name a file"), "{error}");
     }

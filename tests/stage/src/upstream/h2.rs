@@ -1,6 +1,6 @@
 //! The upstream's HTTP/2: frames as the `h2` crate gives them, each looked at when it comes.
 
-use super::upstream::{Answer, End, Log, Responder};
+use super::{Answer, End, Log, Responder};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use http::{Request, Response};

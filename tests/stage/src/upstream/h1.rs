@@ -1,7 +1,7 @@
 //! The upstream's HTTP/1.1, read by hand: each byte is looked at when it comes, not when a library
 //! finds it complete.
 
-use super::upstream::{Answer, End, Log, Responder};
+use super::{Answer, End, Log, Responder};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::{io, sync::Arc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
