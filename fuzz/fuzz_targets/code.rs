@@ -29,7 +29,13 @@ fn look(code: &str) {
         }
         Err(Unreadable::Syntax { message, line, .. }) => assert!(!message.is_empty() && line <= code.lines().count() + 1),
         Err(
-            Unreadable::Module | Unreadable::Enum | Unreadable::Python | Unreadable::Prose | Unreadable::Unclear | Unreadable::Unrun(_),
+            Unreadable::Module
+            | Unreadable::Tagged
+            | Unreadable::Enum
+            | Unreadable::Python
+            | Unreadable::Prose
+            | Unreadable::Unclear
+            | Unreadable::Unrun(_),
         ) => {}
     }
 }
