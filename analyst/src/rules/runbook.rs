@@ -12,7 +12,8 @@ use std::fmt::Write as _;
 const BEGINNING: &str = "# Runbook of the shipped rules\n\n\
     Generated from the rules. An alert about an incident links to the rule that raised it; [alerts.md](../alerts.md) says how alerts come \
     about, and what to do about those that no rule raises. `INCIDENT` is the label `incident` of the alert, `EVENT` the id of an event, as \
-    the first command prints both. Of a rule of your own, `gnomon rules show RULE` prints the same.\n";
+    the first command prints both. A rule of your own is not here: \
+    `gnomon rules show RULE` prints what it looks at, its description and its usual false positives.\n";
 
 /// The page, in Markdown.
 ///
