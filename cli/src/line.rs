@@ -121,6 +121,17 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || reorders(c) { '\u{fffd}' } else { c }).collect()
 }
 
+/// Text as one word of a shell, whatever strangers put into it.
+pub fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '=' | '@' | ',' | '+');
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') {
+        return text.to_owned();
+    }
+    // Control characters cannot be pasted safely; nothing has such a name but an attack on this line.
+    let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    format!("'{}'", clean(&text).replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

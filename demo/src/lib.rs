@@ -7,10 +7,12 @@
 mod act;
 mod agent;
 mod server;
+mod week;
 
 pub use agent::run as agent;
 
 pub use act::Road;
+pub use week::week;
 use act::{Scene, Theatre, itself, said};
 use anyhow::{Context as _, Result, ensure};
 use server::{NAME, Server};

@@ -55,3 +55,25 @@ fn the_demonstration_shows_every_step_and_leaves_nothing() {
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "its folder is removed");
 }
+
+#[test]
+fn a_made_up_week_can_be_reported_on_and_never_mixes_with_what_was_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("its week");
+    let asked = |words: &[&str]| Command::new(GNOMON).args(words).arg(&state).output().unwrap();
+    let until = ["--until", "2026-11-20T18:00:00Z"];
+    let made = asked(&["demo", until[0], until[1], "--week"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let said = String::from_utf8(made.stdout).unwrap();
+    assert!(said.contains("nothing of it was seen") && said.contains("/its week' --html week.html"), "{said}");
+    let report = asked(&["report", until[0], until[1], "--json", "--state-dir"]);
+    let page: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    let new: Vec<_> = page["new_servers"].as_array().unwrap().iter().map(|server| server["address"].as_str().unwrap()).collect();
+    assert_eq!(new, ["browser.tools.example", "design.example", "files.transfer.example", "warehouse.corp.example"]);
+    assert_eq!(page["new_tools"].as_array().unwrap().len(), 2, "{page}");
+    let days = page["usage"]["days"].as_array().unwrap();
+    assert!(days.iter().filter(|day| day["sanctioned"].as_u64() > day["shadow"].as_u64()).count() >= 5, "{page}");
+    // Made-up events beside real ones would be believed.
+    let again = asked(&["demo", "--week"]);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("has a ledger already"));
+}

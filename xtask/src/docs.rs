@@ -1,8 +1,9 @@
-//! Reference pages and the recording: printed by the program itself, kept in `docs` and the README, checked for drift;
+//! Reference pages, the recording and pictures: printed by the program itself, kept in `docs`, checked for drift;
 //! and that what documents name is there.
 
 mod claims;
 mod examples;
+mod pictures;
 mod recording;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,6 +29,9 @@ pub struct Docs {
     /// Compile the sources with all changes that docs/contributing shows, in a copy, and do nothing else
     #[arg(long, conflicts_with = "check")]
     examples: bool,
+    /// Take the README's picture of the weekly report anew; needs Chromium
+    #[arg(long, conflicts_with_all = ["check", "examples"])]
+    pictures: bool,
 }
 
 impl Docs {
@@ -46,8 +50,9 @@ impl Docs {
             ensure!(output.status.success(), "gnomon {} failed: {}", command.join(" "), String::from_utf8_lossy(&output.stderr));
             pages.push((page, String::from_utf8(output.stdout).with_context(|| format!("{page} is no text"))?));
         }
-        let readme = fs::read_to_string(root.join(recording::README)).context("reading the README")?;
-        pages.extend(recording::pages(&gnomon, &readme)?);
+        let report = pictures::report(&gnomon)?;
+        pages.extend(recording::pages(&gnomon)?);
+        pages.push((pictures::REPORT, report.clone()));
         let mut stale = Vec::new();
         for (page, text) in pages {
             let path = root.join(page);
@@ -65,6 +70,10 @@ impl Docs {
         if !stale.is_empty() {
             bail!("out of date: {}; run `cargo xtask docs` and commit the result", stale.join(", "));
         }
+        if self.pictures {
+            pictures::take(root, &report)?;
+        }
+        pictures::is_of(root, &report)?;
         Ok(std::process::ExitCode::SUCCESS)
     }
 }

@@ -6,8 +6,6 @@ mod show;
 mod story;
 mod telling;
 
-pub use telling::word;
-
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_cli::{

@@ -1,8 +1,8 @@
 //! A story as text: who, where, what, why, what came of it, what happened around it, what to do.
 
-use super::telling::{Telling, word};
+use super::telling::Telling;
 use gnomon_cli::{
-    line::{Event, clean, counted, plain, with_id},
+    line::{Event, clean, counted, plain, with_id, word},
     when,
 };
 use gnomon_kit::unix_millis;

@@ -1,7 +1,7 @@
 //! The content of a story, before its layout: the result of the call, why the rules matched, what to do next.
 
 use anyhow::{Context, Result};
-use gnomon_cli::line::Event;
+use gnomon_cli::line::{Event, word};
 use gnomon_engine::RuleSet;
 use gnomon_inspect::Passage;
 use gnomon_kit::unix_millis;
@@ -195,17 +195,6 @@ fn next(event: &Event) -> Vec<(String, &'static str)> {
         next.push((format!("gnomon events --incidents --since 7d --where {command}"), "what else this user's programs did"));
     }
     next
-}
-
-/// Text as one word of a shell, whatever strangers put into it.
-pub fn word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '=' | '@' | ',' | '+');
-    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('-') {
-        return text.to_owned();
-    }
-    // Control characters cannot be pasted safely; nothing has such a name but an attack on this line.
-    let text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    format!("'{}'", gnomon_cli::line::clean(&text).replace('\'', "'\\''"))
 }
 
 #[cfg(test)]

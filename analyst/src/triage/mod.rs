@@ -7,7 +7,6 @@
 mod file;
 
 use crate::{
-    events::word,
     review::caller,
     rules::{Chosen, matched},
     scaffold::{Exception, NARROW, Named, narrow},
@@ -16,7 +15,7 @@ use crate::{
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use file::ExceptionFile;
-use gnomon_cli::{Complaint, decisions, line::clean, rule_files::RuleText, runtime};
+use gnomon_cli::{Complaint, decisions, line::{clean, word}, rule_files::RuleText, runtime};
 use gnomon_config::Config;
 use gnomon_engine::{FilterStatus, Finding, Lint, Origin, RuleSet, Source, explain};
 use gnomon_kit::unix_millis;

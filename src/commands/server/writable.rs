@@ -1,7 +1,7 @@
 //! Whether a program may write where it is to: as whom it runs, it is often nobody that the folder knows.
 
 use anyhow::Result;
-use gnomon_cli::Complaint;
+use gnomon_cli::{Complaint, line::word};
 use gnomon_confine::Account;
 use gnomon_serve::programs;
 use std::{
@@ -33,7 +33,7 @@ pub(super) fn may_write(account: Option<Account>, paths: &[PathBuf]) -> Result<(
 
 /// What lets it write there: an entry of an access control list where this host has a program for that, which leaves the owner who it is.
 fn given(account: Option<Account>, path: &Path, has_lists: bool) -> String {
-    let at = shell(path);
+    let at = word(&path.display().to_string());
     let Some(Account { uid, .. }) = account else { return format!("`chmod u+w {at}` lets it, or name another folder") };
     let above: Vec<&Path> = path.ancestors().skip(1).collect();
     let closed = above.into_iter().rev().find(|folder| asked(account, "-x", folder) == Some(false)).map(shell);
@@ -59,13 +59,6 @@ fn asked(account: Option<Account>, test: &str, path: &Path) -> Option<bool> {
         1 => Some(false),
         _ => None,
     }
-}
-
-/// A path as a shell takes it.
-fn shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,".contains(c);
-    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

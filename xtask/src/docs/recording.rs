@@ -1,4 +1,4 @@
-//! What `gnomon demo` prints, as a page and as an excerpt for the README. Times, ids and ports are made the same every time, so that
+//! What `gnomon demo` prints, as a page, and an excerpt of it as a picture of a terminal. Times, ids and ports are made the same every time, so that
 //! it can be compared; nothing else is changed.
 
 use anyhow::{Context, Result, ensure};
@@ -6,8 +6,6 @@ use std::{fmt::Write as _, path::Path, process::Command};
 
 /// The page.
 pub const PAGE: &str = "docs/demo.md";
-/// Where the excerpt stands.
-pub const README: &str = "README.md";
 
 const HEAD: &str = "\
 # What `gnomon demo` shows
@@ -17,21 +15,16 @@ times, ids and ports made even; as root it also says which program and user it w
 metrics.
 
 ";
-const BEGIN: &str = "<!-- What `gnomon demo` prints; written by `cargo xtask docs`. -->\n";
-const END: &str = "<!-- end -->\n";
 
-/// Page and README as they should be.
+/// Page and picture as they should be.
 ///
 /// # Errors
-/// The demonstration fails, or the README has no place for it.
-pub fn pages(gnomon: &Path, readme: &str) -> Result<[(&'static str, String); 2]> {
+/// The demonstration fails.
+pub fn pages(gnomon: &Path) -> Result<[(&'static str, String); 2]> {
     let output = Command::new(gnomon).args(["demo", "--proxy-env"]).env_remove("HTTPS_PROXY").output().context("gnomon demo")?;
     ensure!(output.status.success(), "gnomon demo failed: {}", String::from_utf8_lossy(&output.stderr));
     let told = even(&String::from_utf8_lossy(&output.stdout));
-    let (before, rest) = readme.split_once(BEGIN).context("the README has no place for the recording")?;
-    let (_, after) = rest.split_once(END).context("the README's recording has no end")?;
-    let excerpt = format!("{before}{BEGIN}{}{END}{after}", block(&excerpt(&told)));
-    Ok([(PAGE, format!("{HEAD}{}", block(&told))), (README, excerpt)])
+    Ok([(PAGE, format!("{HEAD}{}", block(&told))), (super::pictures::RECORDING, super::pictures::recording(&excerpt(&told)))])
 }
 
 fn block(text: &str) -> String {
