@@ -8,6 +8,7 @@
 mod accounts;
 mod complaint;
 pub mod decisions;
+pub mod feed;
 pub mod judging;
 pub mod line;
 pub mod options;

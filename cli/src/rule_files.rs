@@ -1,6 +1,9 @@
-//! Compiles the configured rules: those that ship (vendor), then the administrator's own.
+//! Compiles the configured rules: those that ship or of a feed in their place (vendor), then the administrator's own.
 
-use crate::complaint::Complaint;
+use crate::{
+    complaint::Complaint,
+    feed::{Editions, Feed, current_in},
+};
 use gnomon_config as config;
 use gnomon_engine::{Adjustments, Lint, Origin, RuleSet, Source};
 use gnomon_packs::HostCatalogue;
@@ -34,7 +37,15 @@ impl RuleText {
     /// # Errors
     /// When a file cannot be read.
     pub fn of(rules: &config::Rules) -> Result<Self, Complaint> {
-        Ok(Self { sources: sources(rules)?, overrides: overrides(rules)? })
+        Self::with_feed(rules, feed(rules)?.as_ref())
+    }
+
+    /// The same with this edition of the feed, or none, whatever is installed.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn with_feed(rules: &config::Rules, feed: Option<&Feed>) -> Result<Self, Complaint> {
+        Ok(Self { sources: sources(rules, feed)?, overrides: overrides(rules)? })
     }
 
     /// The rules with these folders and files in place of files that have a rule of the same id.
@@ -81,14 +92,29 @@ fn overrides(rules: &config::Rules) -> Result<Option<Source>, Complaint> {
     Ok(Some(Source { name: path.display().to_string(), text: read(path)?, origin: Origin::Admin }))
 }
 
-/// The sources that the configuration names, packs first.
+/// The edition of the feed that is in force: installed, and signed with the configured key.
+///
+/// # Errors
+/// It cannot be read, or is not signed with that key.
+pub fn feed(rules: &config::Rules) -> Result<Option<Feed>, Complaint> {
+    match (&rules.feed_key, &rules.state_feed) {
+        (Some(key), Some(folder)) => Editions::of(folder)?.current(key),
+        _ => Ok(None),
+    }
+}
+
+/// The sources that the configuration names, packs first, with this edition of the feed.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn sources(rules: &config::Rules) -> Result<Vec<Source>, Complaint> {
+pub fn sources(rules: &config::Rules, feed: Option<&Feed>) -> Result<Vec<Source>, Complaint> {
     let mut sources: Vec<Source> = Vec::new();
+    let vendor = |(name, text): (String, String)| Source { name, text, origin: Origin::Vendor };
     for pack in rules.packs.chosen() {
-        sources.extend(pack.files().map(|(name, text)| Source { name, text: text.to_owned(), origin: Origin::Vendor }));
+        match feed.and_then(|feed| feed.files(pack.name)) {
+            Some(files) => sources.extend(files.iter().cloned().map(vendor)),
+            None => sources.extend(pack.files().map(|(name, text)| vendor((name, text.to_owned())))),
+        }
     }
     // Root reads there too, in a folder that the serving process's user may write.
     if let Some(folder) = rules.state_triage.as_ref().filter(|folder| folder.is_symlink()) {
@@ -136,7 +162,8 @@ fn places(rules: &config::Rules) -> Vec<PathBuf> {
 
 /// The paths to look at to learn that rules changed.
 pub fn watched(rules: &config::Rules) -> Vec<PathBuf> {
-    rules.dirs.iter().chain(&rules.overrides).chain(&rules.triage).chain(&rules.state_triage).cloned().collect()
+    let feed = rules.feed_key.as_ref().and(rules.state_feed.as_deref()).map(current_in);
+    rules.dirs.iter().chain(&rules.overrides).chain(&rules.triage).chain(&rules.state_triage).cloned().chain(feed).collect()
 }
 
 /// The shipped catalogue of hosts with the administrator's over it.

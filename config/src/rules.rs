@@ -3,7 +3,8 @@
 use crate::{
     Check,
     declare::{Form, section},
-    forms::{FilePath, FilePaths, PackNames, Word, words},
+    feed::{FeedKey, FeedPlace, feed_in},
+    forms::{FilePath, FilePaths, OwnText, PackNames, Word, words},
 };
 use gnomon_access::yaml::hint;
 use gnomon_inspect::Enforcement;
@@ -32,17 +33,26 @@ section! {
         overrides: Option<PathBuf> as FilePath, without "none", sample "overrides.yml";
         /// The folder that `gnomon triage` writes exceptions into. What is in it is loaded. Relative to this file.
         triage: Option<PathBuf> as FilePath, without "first of rules.dirs, else triage.d in the state folder", sample "rules.d/triage";
+        /// Newer editions of the packs that ship, which `gnomon rules update` installs: an `https://` URL or a file, with its signature beside
+        /// it (`.minisig`). Relative to this file.
+        feed: Option<FeedPlace> as OwnText, without "none", sample "https://rules.corp.example/gnomon-rules.tar.gz";
+        /// The public key of minisign that the feed is signed with. An installed edition is in force while this key signs it.
+        feed_key: Option<FeedKey> as OwnText, without "none, and no feed is in force",
+            sample "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
     }
     beside {
         /// The state folder's own exceptions, loaded where there are any. No key: the state folder is not configured here.
         pub state_triage: Option<PathBuf>,
+        /// The state folder's editions of a feed, likewise.
+        pub state_feed: Option<PathBuf>,
     }
 }
 
 impl Rules {
-    /// Adds the exceptions of a state folder.
+    /// Adds what a state folder has: exceptions, and editions of a feed.
     pub fn settle(&mut self, state_dir: &Path) {
         self.state_triage = Some(triage_in(state_dir));
+        self.state_feed = Some(feed_in(state_dir));
     }
 
     /// The folder that exceptions are written into; none without a state folder.

@@ -28,7 +28,7 @@ gnomon: { response: { action: block } }
 fn play(content: &[u8], own_rules: &str) -> (Vec<Value>, String, Result<()>) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
-    let mut sources = rule_files::sources(&config::Config::default().rules).unwrap();
+    let mut sources = rule_files::sources(&config::Config::default().rules, None).unwrap();
     if !own_rules.is_empty() {
         sources.push(Source { name: "own.yml".into(), text: own_rules.into(), origin: Origin::Admin });
     }

@@ -1,7 +1,11 @@
 //! Checks of a configuration before it is used: the same for `gnomon config check`, a start and a reload, so that their results never
-//! differ.
+//! differ; but a start has the rules that were last in force to go on with.
 
-use crate::{apis, exporting, portals};
+use crate::{
+    apis, exporting,
+    last_rules::{self, Fallback},
+    portals,
+};
 use anyhow::{Context as _, Result};
 use gnomon_access::Countries;
 use gnomon_cli::{Complaint, rule_files};
@@ -32,8 +36,35 @@ pub struct Checked {
 /// # Errors
 /// The first thing that is wrong.
 pub fn check(config: &Config, serves: Serves) -> Result<Checked> {
+    let (read, rules) = read_rules(config)?;
+    check_beside_rules(config, serves)?;
+    Ok(Checked { read, rules })
+}
+
+/// Checks the same for a start, which goes on with the rules that were last in force in this state folder where those on disk are bad;
+/// then it is said what is wrong with them.
+///
+/// # Errors
+/// The first thing that is wrong; bad rules where there are no others.
+pub fn check_to_start(config: &Config, serves: Serves, state_dir: &Path) -> Result<(Checked, Option<String>)> {
+    let (read, rules, told) = match read_rules(config) {
+        Ok((read, rules)) => (read, rules, None),
+        Err(bad) => {
+            let Fallback { read, rules, told } = last_rules::instead(state_dir, bad)?;
+            (read, rules, Some(told))
+        }
+    };
+    check_beside_rules(config, serves)?;
+    Ok((Checked { read, rules }, told))
+}
+
+fn read_rules(config: &Config) -> Result<(rule_files::RuleText, RuleSet), Complaint> {
     let read = rule_files::RuleText::of(&config.rules)?;
     let rules = read.compile(Lint::Skip)?;
+    Ok((read, rules))
+}
+
+fn check_beside_rules(config: &Config, serves: Serves) -> Result<()> {
     rule_files::catalogue(&config.rules.hosts)?;
     if let Some(path) = config.proxy.upstream_ca.iter().find(|path| !path.is_file()) {
         let there = if path.exists() { "what is there is not a regular file:" } else { "there is no file" };
@@ -66,7 +97,7 @@ pub fn check(config: &Config, serves: Serves) -> Result<Checked> {
     if let Jsonl::File(path) = &config.events.jsonl {
         check_lines(path)?;
     }
-    Ok(Checked { read, rules })
+    Ok(())
 }
 
 /// The files of certificates and keys that a configuration names, each with its key.

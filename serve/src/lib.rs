@@ -13,6 +13,7 @@ pub mod checking;
 pub mod descriptors;
 mod exporting;
 mod hangup;
+mod last_rules;
 pub mod portals;
 mod posting;
 pub mod programs;

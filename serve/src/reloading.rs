@@ -6,6 +6,7 @@
 use crate::{
     changes::{By, Change, Changes, of_rules},
     checking::{self, Serves},
+    last_rules,
     regulated::Regulated,
     rule_changes::RuleChanges,
 };
@@ -17,6 +18,7 @@ use gnomon_inspect::Inspector;
 use gnomon_record::{Metrics, Recorder, Reload};
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -71,6 +73,8 @@ pub struct RuleKeeping {
     pub rules: config::Rules,
     /// The rules in force, as they were read.
     pub read: RuleText,
+    /// The state folder, where they are kept.
+    pub state_dir: PathBuf,
     /// The inspector that they are put in force in.
     pub inspector: Arc<Inspector>,
     /// The recorder that counts reloads.
@@ -93,10 +97,11 @@ impl RuleKeeping {
 
     /// Puts the rules as they stand on disk into force; the old ones stay when those are bad.
     async fn reload(&mut self, by: &By) {
-        let (named, metrics) = (self.rules.clone(), self.recorder.metrics());
+        let (named, state_dir, metrics) = (self.rules.clone(), self.state_dir.clone(), self.recorder.metrics());
         let loaded = apart(move || {
             let now = RuleText::of(&named)?;
             let rules = now.compile(Lint::Skip)?;
+            last_rules::keep(&state_dir, &now);
             Ok((now, rules))
         });
         // The log has the result either way, for the sender of the signal or the author of the file.

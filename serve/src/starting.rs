@@ -2,8 +2,9 @@
 
 use crate::{
     auditing::Stored,
-    checking::{Checked, Serves, check},
+    checking::{Checked, Serves, check_to_start},
     descriptors::{Descriptors, Listens, UpstreamMetrics},
+    last_rules,
 };
 use anyhow::{Context as _, Result};
 use gnomon_cli::{Complaint, judging, options::ledger_in, rule_files::RuleText};
@@ -12,7 +13,7 @@ use gnomon_http::server;
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, Secret};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerError, LedgerOptions, ReadError, Reader, Today, Writer};
-use gnomon_record::{Metrics, Recorder};
+use gnomon_record::{Metrics, Recorder, Reload};
 use gnomon_tls::{CertificateAuthority, Provenance};
 use std::{
     io::{self, Write as _},
@@ -64,11 +65,11 @@ impl Core {
     pub async fn open(config: &Config, state_dir: &Path, serves: Serves) -> Result<Self> {
         let listens = if serves == Serves::Portals { Listens::PortalsAlone } else { Listens::All };
         let descriptors = Descriptors::share_out(config, listens);
-        let named = config.clone();
-        let checking = spawn_blocking(move || check(&named, serves));
+        let (named, dir) = (config.clone(), state_dir.to_owned());
+        let checking = spawn_blocking(move || check_to_start(&named, serves, &dir));
         // Both take milliseconds, and neither needs the other.
         let checked = async { checking.await.context("checking the configuration")? };
-        let (Checked { read, rules }, Opened { ledger, writer, store }) = try_join!(checked, Opened::open(config, state_dir))?;
+        let ((Checked { read, rules }, bad), Opened { ledger, writer, store }) = try_join!(checked, Opened::open(config, state_dir))?;
         let rules = Arc::new(rules);
         let inspector = Arc::new(judging::inspector(config, rules.clone())?.enforcing(config.rules.mode));
         let metrics = match config.metrics.listen {
@@ -84,6 +85,13 @@ impl Core {
             },
         };
         let recorder = Arc::new(Recorder::new(ledger, Metrics::new(&rules, env!("CARGO_PKG_VERSION"))?));
+        match bad {
+            None => last_rules::keep(state_dir, &read),
+            Some(told) => {
+                recorder.metrics().rules_reloaded(Reload::Failure);
+                let _ = writeln!(io::stderr(), "gnomon: {told}");
+            }
+        }
         catch_up(&recorder, &ledger_in(state_dir)).await;
         UpstreamMetrics::register(descriptors.upstreams.clone(), recorder.metrics().registry())?;
         Ok(Self { read, metrics, recorder, inspector, writer, store, descriptors })

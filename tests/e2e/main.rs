@@ -17,6 +17,7 @@ mod detections;
 mod disarm;
 mod exec;
 mod exec_kernel;
+mod feed;
 mod full_disk;
 mod joined;
 mod joined_proxy;

@@ -17,7 +17,7 @@ fn told(host: &Host, outcome: &str, count: u32) {
 }
 
 /// What a call of this tool is answered.
-fn call(host: &Host, tool: &str) -> String {
+pub fn call(host: &Host, tool: &str) -> String {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
     let head = "POST http://127.0.0.2:1/mcp HTTP/1.1\r\nHost: 127.0.0.2:1\r\nContent-Type: application/json\r\nConnection: close\r\n";
     let mut stream = TcpStream::connect(host.proxy).unwrap();
@@ -60,4 +60,30 @@ fn rules_that_are_written_act_at_once_and_bad_ones_leave_the_last_good_in_force(
     fs::remove_file(&file).unwrap();
     told(&host, "success", 2);
     assert!(call(&host, "shell").starts_with("HTTP/1.1 502"), "the rule is gone");
+}
+
+#[test]
+fn a_start_with_bad_rules_goes_on_with_those_that_were_last_in_force_and_says_so() {
+    if !needs("a_start_with_bad_rules_goes_on_with_those_that_were_last_in_force_and_says_so") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let file = folder.path().join("no_shell.yml");
+    let rule = rules::block(1, "gen_ai.tool.name: shell").text;
+    fs::write(&file, &rule).unwrap();
+    let mut host = Host::start_with(&["--sensor", "off", "--rules", folder.path().to_str().unwrap()]);
+    assert!(call(&host, "shell").contains(rules::MESSAGE));
+    kill(host.child.id(), rustix::process::Signal::TERM);
+    host.child.wait().unwrap();
+
+    fs::write(&file, rule.replace("condition: seen", "condition: sen")).unwrap();
+    host.start_again();
+    let log = host.log();
+    assert!(log.contains("the rules on disk are bad; those of ") && log.contains("did you mean `seen`?"), "{log}");
+    assert!(host.scrape().contains("gnomon_rules_last_reload_successful 0\n"), "which is alerted");
+    assert!(call(&host, "shell").contains(rules::MESSAGE), "the rule that was in force is");
+
+    fs::write(&file, &rule).unwrap();
+    until("the mended rules", || host.scrape().contains("gnomon_rules_last_reload_successful 1\n").then_some(()));
 }

@@ -8,6 +8,7 @@ mod new;
 pub mod runbook;
 mod schema;
 mod show;
+mod update;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -38,6 +39,8 @@ pub enum Rules {
     New(new::New),
     /// Print the JSON Schema of rule files, for editors
     Schema,
+    /// Install a newer, signed edition of the rules that ship, or go back to the one before
+    Update(update::Update),
 }
 
 /// Which rules, and where exceptions and events are.
@@ -84,6 +87,7 @@ impl Rules {
             Self::Explain(explain) => explain.run(),
             Self::New(new) => new.run(),
             Self::Schema => schema::print(),
+            Self::Update(update) => update.run(),
         }
     }
 }

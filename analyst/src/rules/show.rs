@@ -22,6 +22,9 @@ pub struct Show {
     chosen: Chosen,
     #[command(flatten)]
     format: FormatFlag,
+    /// Print the file that it stands in, as it was read: to copy it, or to compare it with another
+    #[arg(long, conflicts_with = "json")]
+    yaml: bool,
     /// The rule's id, the beginning of it, or its name
     #[arg(value_name = "RULE")]
     rule: String,
@@ -31,6 +34,9 @@ impl Show {
     pub fn run(self) -> Result<()> {
         let loaded = Loaded::of(&self.chosen.settle()?)?;
         let rule = loaded.rule(&self.rule)?;
+        if self.yaml {
+            return Ok(io::stdout().lock().write_all(loaded.text(&rule.file).as_bytes())?);
+        }
         let text = match self.format.format() {
             Format::Json => format!("{}\n", serde_json::to_string_pretty(&list::json(&loaded, rule))?),
             Format::Text => page(&loaded, rule),

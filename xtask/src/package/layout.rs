@@ -25,6 +25,9 @@ const FILES: [(&str, &str); 7] = [
 /// Folders whose files go with the examples, where they are there.
 const EXAMPLES: [&str; 2] = ["deploy/prometheus", "deploy/grafana"];
 
+/// Where the rules that ship are, in a folder for each pack.
+const RULES: &str = "usr/share/gnomon/rules";
+
 /// Shells, and where their completions go.
 const SHELLS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/gnomon"),
@@ -47,6 +50,13 @@ pub fn lay_out(tree: &Path, program: &Path) -> Result<()> {
         for entry in fs::read_dir(&folder)?.flatten().filter(|entry| entry.path().is_file()) {
             let to = format!("usr/share/doc/gnomon/examples/{name}/{}", entry.file_name().to_string_lossy());
             put(tree, &to, &fs::read(entry.path())?, 0o644)?;
+        }
+    }
+    // As files, to be read, copied and diffed; the program has its own.
+    for pack in fs::read_dir(sources.join("rules/packs"))?.flatten().filter(|entry| entry.path().is_dir()) {
+        for rule in fs::read_dir(pack.path())?.flatten().filter(|entry| entry.path().extension().is_some_and(|ext| ext == "yml")) {
+            let to = format!("{RULES}/{}/{}", pack.file_name().to_string_lossy(), rule.file_name().to_string_lossy());
+            put(tree, &to, &fs::read(rule.path())?, 0o644)?;
         }
     }
     for (shell, to) in SHELLS {

@@ -160,6 +160,7 @@ fn reads_the_units_that_the_configuration_names(guest: &Guest) -> Result<()> {
         .until(&format!("{EVENTS} | grep -F resources/list | grep -F '\"gnomon.confidence\":\"confirmed\"' | grep -qF '\"gnomon.correlation\":\"owner\"'"))
         .context("what a unit in a scope says is not read")?;
     guest.sh("setpriv --reuid=nobody --regid=nogroup --clear-groups gnomon status | grep -qF 'agents (unit agent.service): intercept'")?;
+    guest.sh("gnomon rules check /usr/share/gnomon/rules/shadow-mcp | grep -q 'all as expected'")?;
     guest.sh("gnomon doctor | grep -qF 'agents (unit agent.service), intercept: one cgroup matches'")?;
     guest.sh(
         "systemctl stop agent.service && rm /etc/gnomon/server.pem && sed -i -e /upstream_ca/d -e /^sensor:/d /etc/gnomon/gnomon.yml && \
