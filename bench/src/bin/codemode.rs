@@ -123,6 +123,8 @@ fn main() -> Result<ExitCode> {
         ratios.push(at(&mut beset, 0.99) / at(&mut alone, 0.99));
     }
     goals.at_most("p99 of 50 beside 50 hostile ones, times alone (median of rounds)", 2.0, at(&mut ratios, 0.5));
+    // Another connection: the first had nothing to do for so long that the portal has closed it.
+    let mut coder = portal.coder()?;
     let mut long: Vec<f64> = (0..20).map(|_| timed(|| expect(&mut coder, EXECUTE, LONG, "done"))).collect::<Result<_>>()?;
     let mut ended = 0;
     let mut crowded = beside_many(&portal, || {
