@@ -36,12 +36,19 @@ pub(crate) fn read(value: &Node, modifiers: &Modifiers, report: &mut Report<'_>,
     let NodeKind::Scalar(scalar) = &value.kind else {
         return report.at(value.at, format!("a value must be a text, a number, true, false or null, not {}", value.what()));
     };
+    if let Some(taken_for) = scalar.disputed {
+        let message = format!("`{}` without quotes is {taken_for} to other Sigma tools, and may be a text here: quote a text; write true, false, or a number as 15 or 1.5", scalar.text);
+        return report.at(value.at, message);
+    }
     if scalar.value == Plain::Null && modifiers.operator != Operator::Text {
         return report.at(value.at, "null has no place with this modifier; compare with null without modifiers");
     }
     let pattern = match modifiers.operator {
         Operator::Regex(flags) => regex(&scalar.text, flags, budget).map(Pattern::Regex),
         Operator::Cidr => network(&scalar.text).map(Pattern::Cidr),
+        Operator::Compare(_) if scalar.value == Plain::Text && number(scalar).is_some() => {
+            Err("a comparison takes a number without quotes".to_owned())
+        }
         Operator::Compare(order) => match number(scalar) {
             Some(bound) => Ok(Pattern::Compare(order, bound)),
             None => Err(format!("`{}` is not a number", scalar.text)),

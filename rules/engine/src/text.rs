@@ -80,12 +80,26 @@ pub(crate) fn wildcards(text: &str, dash: Dash) -> Vec<Token> {
         tokens.push(match c {
             '*' => Token::Many,
             '?' => Token::One,
-            '-' if dash == Dash::Any => Token::Dash,
             '\\' => Token::Char(chars.next_if(|next| matches!(next, '*' | '?' | '\\')).unwrap_or('\\')),
             c => Token::Char(c),
         });
     }
+    if dash == Dash::Any {
+        any_dash(&mut tokens);
+    }
     tokens
+}
+
+/// A dash or slash before a word and behind none begins an option, and stands for each of [`DASHES`]: as pySigma has it (`\B[-/]\b`).
+fn any_dash(tokens: &mut [Token]) {
+    let is_word = |token: Option<&Token>| matches!(token, Some(Token::Char(c)) if c.is_alphanumeric() || *c == '_');
+    let begins: Vec<usize> = (0..tokens.len())
+        .filter(|&at| matches!(tokens[at], Token::Char('-' | '/')))
+        .filter(|&at| !is_word(at.checked_sub(1).and_then(|before| tokens.get(before))) && is_word(tokens.get(at + 1)))
+        .collect();
+    for at in begins {
+        tokens[at] = Token::Dash;
+    }
 }
 
 /// The characters as they are.

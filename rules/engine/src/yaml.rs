@@ -56,6 +56,8 @@ pub(crate) struct Scalar {
     pub(crate) value: Plain,
     /// The offset of the text from the node's position, in characters; none when it spans lines.
     pub(crate) offset: Option<usize>,
+    /// What YAML 1.1, which other Sigma tools read, takes the unquoted text for, where YAML 1.2 takes it for something else.
+    pub(crate) disputed: Option<&'static str>,
 }
 
 /// The type of a scalar in the YAML 1.2 core schema.
@@ -203,7 +205,62 @@ fn scalar(text: String, style: ScalarStyle, span: &Span) -> Scalar {
         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => (Plain::Text, Some(1)),
         _ => (Plain::Text, None),
     };
-    Scalar { text, value, offset: offset.filter(|_| one_line) }
+    let disputed = if style == ScalarStyle::Plain { disputed(&text) } else { None };
+    Scalar { text, value, offset: offset.filter(|_| one_line), disputed }
+}
+
+/// What YAML 1.1 takes an unquoted text for, where that depends on who reads it. Numbers that are written as usual are numbers to all.
+fn disputed(text: &str) -> Option<&'static str> {
+    if ["yes", "no", "on", "off"].into_iter().any(|word| text.eq_ignore_ascii_case(word)) {
+        return Some("true or false");
+    }
+    if matches!(text, "=" | "<<") {
+        return Some("a sign of the language");
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if matches!(digits.to_ascii_lowercase().as_str(), ".inf" | ".nan") {
+        return Some("a number");
+    }
+    if !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return None;
+    }
+    let of = |text: &str, allowed: fn(&u8) -> bool| !text.is_empty() && text.bytes().all(|b| b == b'_' || allowed(&b));
+    let digit: fn(&u8) -> bool = u8::is_ascii_digit;
+    let based = |prefix: &str| digits.strip_prefix(prefix).is_some_and(|rest| of(rest, u8::is_ascii_hexdigit));
+    let octal = digits.len() > 1 && digits.starts_with('0') && of(digits, |b| (b'0'..=b'7').contains(b));
+    let apart = digits.contains('_') && of(&digits.replacen('.', "", 1), digit);
+    if ["0b", "0x", "0o"].into_iter().any(based) || octal || apart || is_sexagesimal(digits) {
+        return Some("a number");
+    }
+    let date = text.get(..10).or(Some(text)).map(|day| day.splitn(3, '-').collect::<Vec<_>>());
+    if let Some([year, month, day]) = date.as_deref()
+        && year.len() == 4
+        && [*year, *month].into_iter().all(|part| of(part, digit))
+        && day.bytes().take(1).all(|b| b.is_ascii_digit())
+        && (1..=2).contains(&month.len())
+        && !day.is_empty()
+    {
+        return Some("a date");
+    }
+    // 08 is a name to both; 1e3, .5 and +7 are numbers to one or written in a way that only one takes.
+    let name = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
+    (!name && digits.parse::<f64>().is_ok() && !is_usual(text)).then_some("a number")
+}
+
+/// As 12:30:45, which YAML 1.1 counts in sixties.
+fn is_sexagesimal(digits: &str) -> bool {
+    let mut parts = digits.split(':');
+    let first = parts.next().is_some_and(|first| !first.is_empty() && first.bytes().all(|b| b.is_ascii_digit()));
+    let mut rest = parts.map(|part| part.split_once('.').map_or(part, |(whole, _)| whole)).peekable();
+    first && rest.peek().is_some() && rest.all(|part| part.len() <= 2 && part.parse::<u8>().is_ok_and(|number| number < 60))
+}
+
+/// A number as everybody writes it: `404`, `-1`, `4.5`.
+fn is_usual(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, part) = digits.split_once('.').map_or((digits, None), |(whole, part)| (whole, Some(part)));
+    let all = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    all(whole) && (whole.len() == 1 || !whole.starts_with('0')) && part.is_none_or(all)
 }
 
 /// The YAML 1.2 core schema, except that digits with a leading zero stay text: they are names.
