@@ -72,7 +72,7 @@ const STATES: [(FeatureState, &str); 4] = [
 ];
 
 /// The capabilities that the sensor can do without, as it names them among its features.
-const CAPABILITIES: [&str; 4] = ["cap_dac_read_search", "cap_sys_ptrace", "cap_sys_admin", "cap_dac_override"];
+const CAPABILITIES: [&str; 6] = ["cap_dac_read_search", "cap_sys_ptrace", "cap_sys_admin", "cap_setuid", "cap_setgid", "cap_dac_override"];
 
 /// Directions, as the program sees them.
 const SENT: &str = "sent";
@@ -300,4 +300,19 @@ fn known_outcome(name: &str) -> Option<(&'static str, Option<Reason>)> {
             (rest == reason.name()).then_some((outcome.name(), Some(reason)))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_host::doctor::{self, Need};
+
+    #[test]
+    fn each_capability_that_the_sensor_can_do_without_has_a_metric_where_it_is_missing() {
+        let mut optional: Vec<_> = doctor::CAPABILITIES.iter().filter(|one| one.need == Need::Optional).map(|one| one.name.to_lowercase()).collect();
+        let mut known = CAPABILITIES.map(str::to_owned).to_vec();
+        optional.sort();
+        known.sort();
+        assert_eq!(known, optional);
+    }
 }

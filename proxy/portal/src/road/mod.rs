@@ -247,8 +247,9 @@ impl Road {
         let begun = Instant::now();
         let asked = async {
             let outcome = match &call.from {
-                Origin::Session(session) => self.in_session(call, session, (routed, act), &judged).await?,
-                Origin::Stateless(client) => self.stateless(call, client, (routed, act), &judged).await?,
+                // Boxed here: what is around them is moved several times on its way, and they are large.
+                Origin::Session(session) => Box::pin(self.in_session(call, session, (routed, act), &judged)).await?,
+                Origin::Stateless(client) => Box::pin(self.stateless(call, client, (routed, act), &judged)).await?,
             };
             judged.answered(server.held.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
