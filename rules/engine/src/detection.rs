@@ -10,7 +10,7 @@ use crate::{
     text::{Stand, Text, literal},
     yaml::{Key, Node, NodeKind, Plain},
 };
-use gnomon_observe::{Field, FieldRef, Role};
+use gnomon_observe::{Field, FieldRef, FieldType, Role};
 use std::{collections::HashMap, fmt::Write, sync::Arc};
 
 /// The most search ids of a rule, its condition included.
@@ -186,6 +186,9 @@ fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Re
             Test::Like { other, stand: modifiers.stand, case: modifiers.case }
         }
         _ => {
+            if let Some(truth) = values.iter().find(|value| is_text(&field) && is_truth(value)) {
+                return report.at(truth.at, "true and false are no texts, and this field holds texts: quote it");
+            }
             let patterns: Vec<_> = values.iter().map(|value| pattern::read(value, modifiers, report, &mut items.regexes)).collect();
             let mut patterns: Vec<Pattern> = patterns.into_iter().collect::<Option<_>>()?;
             if holds_addresses(&field) && modifiers.operator == Operator::Text && modifiers.stand == Stand::Whole {
@@ -198,6 +201,18 @@ fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Re
         }
     };
     Some(Item { number: 0, field, phase, test, sense: modifiers.sense })
+}
+
+/// True if the field holds texts only.
+fn is_text(field: &FieldRef) -> bool {
+    match field {
+        FieldRef::Field(field) => matches!(field.info().kind, FieldType::Str | FieldType::List),
+        FieldRef::Member(..) => true,
+    }
+}
+
+fn is_truth(value: &Node) -> bool {
+    matches!(&value.kind, NodeKind::Scalar(scalar) if matches!(scalar.value, Plain::Bool(_)))
 }
 
 /// True if the field holds addresses in their shortest form.

@@ -232,19 +232,21 @@ fn disputed(text: &str) -> Option<&'static str> {
     if ["0b", "0x", "0o"].into_iter().any(based) || octal || apart || is_sexagesimal(digits) {
         return Some("a number");
     }
-    let date = text.get(..10).or(Some(text)).map(|day| day.splitn(3, '-').collect::<Vec<_>>());
-    if let Some([year, month, day]) = date.as_deref()
-        && year.len() == 4
-        && [*year, *month].into_iter().all(|part| of(part, digit))
-        && day.bytes().take(1).all(|b| b.is_ascii_digit())
-        && (1..=2).contains(&month.len())
-        && !day.is_empty()
-    {
+    if is_date(text) {
         return Some("a date");
     }
     // 08 is a name to both; 1e3, .5 and +7 are numbers to one or written in a way that only one takes.
     let name = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit());
     (!name && digits.parse::<f64>().is_ok() && !is_usual(text)).then_some("a number")
+}
+
+/// As 2026-11-20, with or without a time behind it.
+fn is_date(text: &str) -> bool {
+    let mut parts = text.splitn(3, '-');
+    let (Some(year), Some(month), Some(rest)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let digits = |text: &str, most: usize| !text.is_empty() && text.len() <= most && text.bytes().all(|b| b.is_ascii_digit());
+    let (day, time) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+    year.len() == 4 && digits(year, 4) && digits(month, 2) && digits(day, 2) && (time.is_empty() || time.starts_with(['T', 't', ' ']))
 }
 
 /// As 12:30:45, which YAML 1.1 counts in sixties.
@@ -282,4 +284,25 @@ fn plain(text: &str) -> Plain {
         return text.parse().map_or(Plain::Text, Plain::Float);
     }
     Plain::Text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_yaml_1_1_takes_for_something_else_is_told_and_nothing_beyond() {
+        for text in [
+            "yes", "No", "ON", "off", "=", "<<", ".inf", "-.INF", ".NaN", "017", "0o17", "0x1F", "0b11", "1_000", "12:30:45", "190:20:30.15", "1e3", "1.0e3",
+            ".5", "+7", "7.", "2026-11-20", "2026-1-2T09:00:00Z", "00",
+        ] {
+            assert!(disputed(text).is_some(), "{text}");
+        }
+        for text in [
+            "0", "404", "-1", "4.5", "-0.25", "true", "null", "~", "y", "n", "08", "1.2.3", "10.0.0.1", "2001:db8::1", "2026-11", "12:90", "0xyz", "one", "onward",
+            "-x", "--flag", "1st", "443/tcp", "", "10.0.0.0/8", "2026", "a_b",
+        ] {
+            assert_eq!(disputed(text), None, "{text}");
+        }
+    }
 }
