@@ -105,7 +105,8 @@ impl Feed {
         let signature = Signature::decode(signature).map_err(|error| wrong(&error).next(next))?;
         key.key().verify(archive, &signature, false).map_err(|error| wrong(&error).next(next))?;
         Self::unpack(archive).map_err(|cause| {
-            Complaint::input(format!("the feed is signed, but is not one: {cause}")).next("tell whoever publishes it; the rules in force stay")
+            Complaint::input(format!("the feed is signed, but is not one: {cause}"))
+                .next("tell whoever publishes it; the rules in force stay")
         })
     }
 
@@ -256,7 +257,8 @@ impl Editions {
     pub fn install(&self, feed: &Feed, archive: &[u8], signature: &str) -> Result<(), Complaint> {
         let before = self.named().unwrap_or_default().0.filter(|version| *version != feed.version);
         let made = fs::create_dir_all(&self.folder);
-        made.and_then(|()| fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755))).map_err(|error| unusable(&self.folder, &error))?;
+        made.and_then(|()| fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755)))
+            .map_err(|error| unusable(&self.folder, &error))?;
         let [at, signed] = self.files(&feed.version);
         written(&at, archive)?;
         written(&signed, signature.as_bytes())?;

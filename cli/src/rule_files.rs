@@ -271,7 +271,7 @@ mod tests {
         fs::create_dir(&elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &folder).unwrap();
         let rules = config::Rules { state_triage: Some(folder), ..config::Config::default().rules };
-        assert!(sources(&rules).unwrap_err().cause.contains("triage.d is a link"));
+        assert!(sources(&rules, None).unwrap_err().cause.contains("triage.d is a link"));
     }
 
     #[test]

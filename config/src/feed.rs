@@ -53,7 +53,9 @@ impl Form<Option<FeedPlace>> for OwnText {
     fn read(source: Self::Source, _: Option<FeedPlace>, check: &mut Check<'_>) -> Option<Option<FeedPlace>> {
         let Some(text) = source else { return Some(None) };
         match text.value.split_once("://") {
-            Some((scheme, _)) if scheme != "https" => check.refused(text.referenced, format!("{scheme}:// is not fetched from; use https:// or a file")),
+            Some((scheme, _)) if scheme != "https" => {
+                check.refused(text.referenced, format!("{scheme}:// is not fetched from; use https:// or a file"))
+            }
             _ => Some(Some(FeedPlace::written(&text.value, &check.dir))),
         }
     }

@@ -12,7 +12,6 @@ mod week;
 pub use agent::run as agent;
 
 pub use act::Road;
-pub use week::week;
 use act::{Scene, Theatre, itself, said};
 use anyhow::{Context as _, Result, ensure};
 use server::{NAME, Server};
@@ -22,6 +21,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
 };
+pub use week::week;
 
 /// The alert rules that ship; the demonstration quotes the one that would fire.
 const ALERTS: &str = include_str!("../../deploy/prometheus/gnomon.rules.yml");

@@ -140,8 +140,14 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
         };
         let (reloaded, asked_for) = watch::channel(By::Nobody);
         let told = Changes::new(auditing.as_ref().map(|auditing| auditing.audit.clone()), recorder.clone());
-        let keeping =
-            RuleKeeping { rules: config.rules.clone(), read, state_dir: state_dir.clone(), inspector: inspector.clone(), recorder: recorder.clone(), told: told.clone() };
+        let keeping = RuleKeeping {
+            rules: config.rules.clone(),
+            read,
+            state_dir: state_dir.clone(),
+            inspector: inspector.clone(),
+            recorder: recorder.clone(),
+            told: told.clone(),
+        };
         let keeping = tokio::spawn(keeping.run(changes, asked_for.clone()));
         let (begun, regulated) = (config.clone(), portals.regulated());
         let regulating = Regulating { begun, flags: flags.clone(), serves, regulated, recorder: recorder.clone(), told };

@@ -78,7 +78,11 @@ impl Update {
     }
 
     fn install(
-        &self, out: &mut impl Write, config: &Config, (editions, key): (&Editions, &FeedKey), (archive, signature): (&[u8], &str),
+        &self,
+        out: &mut impl Write,
+        config: &Config,
+        (editions, key): (&Editions, &FeedKey),
+        (archive, signature): (&[u8], &str),
     ) -> Result<()> {
         let feed = Feed::open(archive, signature, key)?;
         // An edition that cannot be used any more is replaced; its version still counts, so that nobody can hand out an older one.
@@ -86,9 +90,12 @@ impl Update {
         let usable = editions.current(key).ok().flatten();
         if let Some(installed) = &installed {
             if feed.version < *installed {
-                return Err(Complaint::input(format!("the feed has edition {}, which is older than {installed}, which is installed", feed.version))
-                    .next("ask its publisher; gnomon rules update --rollback goes back to the edition before")
-                    .into());
+                return Err(Complaint::input(format!(
+                    "the feed has edition {}, which is older than {installed}, which is installed",
+                    feed.version
+                ))
+                .next("ask its publisher; gnomon rules update --rollback goes back to the edition before")
+                .into());
             }
             if feed.version == *installed && usable.is_some() {
                 writeln!(out, "edition {installed} is installed already")?;
@@ -115,7 +122,9 @@ impl Update {
     fn fetched(&self, config: &Config) -> Result<(Vec<u8>, String)> {
         let here = env::current_dir()?;
         let named = self.from.as_deref().map(|text| match text.split_once("://") {
-            Some((scheme, _)) if scheme != "https" => Err(Complaint::usage(format!("{scheme}:// is not fetched from")).next("use https:// or a file")),
+            Some((scheme, _)) if scheme != "https" => {
+                Err(Complaint::usage(format!("{scheme}:// is not fetched from")).next("use https:// or a file"))
+            }
             _ => Ok(FeedPlace::written(text, &here)),
         });
         let place = named.transpose()?.or_else(|| config.rules.feed.clone()).ok_or_else(|| {

@@ -15,7 +15,12 @@ use crate::{
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use file::ExceptionFile;
-use gnomon_cli::{Complaint, decisions, line::{clean, word}, rule_files::RuleText, runtime};
+use gnomon_cli::{
+    Complaint, decisions,
+    line::{clean, word},
+    rule_files::RuleText,
+    runtime,
+};
 use gnomon_config::Config;
 use gnomon_engine::{FilterStatus, Finding, Lint, Origin, RuleSet, Source, explain};
 use gnomon_kit::unix_millis;

@@ -46,7 +46,11 @@ fn archive(files: &[(&str, EntryType, &str)]) -> Vec<u8> {
 
 fn edition(version: &str, rule: &str) -> Vec<u8> {
     let about = format!("version: '{version}'\n");
-    archive(&[("feed.yml", EntryType::Regular, &about), ("shadow-mcp/", EntryType::Directory, ""), ("shadow-mcp/one.yml", EntryType::Regular, rule)])
+    archive(&[
+        ("feed.yml", EntryType::Regular, &about),
+        ("shadow-mcp/", EntryType::Directory, ""),
+        ("shadow-mcp/one.yml", EntryType::Regular, rule),
+    ])
 }
 
 #[test]

@@ -309,7 +309,8 @@ mod tests {
 
     #[test]
     fn each_capability_that_the_sensor_can_do_without_has_a_metric_where_it_is_missing() {
-        let mut optional: Vec<_> = doctor::CAPABILITIES.iter().filter(|one| one.need == Need::Optional).map(|one| one.name.to_lowercase()).collect();
+        let mut optional: Vec<_> =
+            doctor::CAPABILITIES.iter().filter(|one| one.need == Need::Optional).map(|one| one.name.to_lowercase()).collect();
         let mut known = CAPABILITIES.map(str::to_owned).to_vec();
         optional.sort();
         known.sort();

@@ -37,7 +37,10 @@ pub(crate) fn read(value: &Node, modifiers: &Modifiers, report: &mut Report<'_>,
         return report.at(value.at, format!("a value must be a text, a number, true, false or null, not {}", value.what()));
     };
     if let Some(taken_for) = scalar.disputed {
-        let message = format!("`{}` without quotes is {taken_for} to other Sigma tools, and may be a text here: quote a text; write true, false, or a number as 15 or 1.5", scalar.text);
+        let message = format!(
+            "`{}` without quotes is {taken_for} to other Sigma tools, and may be a text here: quote a text; write true, false, or a number as 15 or 1.5",
+            scalar.text
+        );
         return report.at(value.at, message);
     }
     if scalar.value == Plain::Null && modifiers.operator != Operator::Text {

@@ -36,7 +36,11 @@ fn given(account: Option<Account>, path: &Path, has_lists: bool) -> String {
     let at = word(&path.display().to_string());
     let Some(Account { uid, .. }) = account else { return format!("`chmod u+w {at}` lets it, or name another folder") };
     let above: Vec<&Path> = path.ancestors().skip(1).collect();
-    let closed = above.into_iter().rev().find(|folder| asked(account, "-x", folder) == Some(false)).map(shell);
+    let closed = above
+        .into_iter()
+        .rev()
+        .find(|folder| asked(account, "-x", folder) == Some(false))
+        .map(|folder| word(&folder.display().to_string()));
     let rights = if path.is_dir() { format!("u:{uid}:rwX,d:u:{uid}:rwX") } else { format!("u:{uid}:rw") };
     let (passes, writes) = match has_lists {
         true => (closed.map(|folder| format!("setfacl -m u:{uid}:x {folder}")), format!("setfacl -R -m {rights} {at}")),

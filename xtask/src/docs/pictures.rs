@@ -30,7 +30,8 @@ const LINE_MS: usize = 120;
 pub fn recording(told: &str) -> String {
     let lines: Vec<String> = told.trim_end().lines().flat_map(wrapped).map(|line| coloured(&line)).collect();
     let svg = Term::new().render_svg(&lines.join("\n"));
-    let mut style = String::from("    @keyframes said { from { fill-opacity: 0 } }\n    @media (prefers-reduced-motion: no-preference) {\n");
+    let mut style =
+        String::from("    @keyframes said { from { fill-opacity: 0 } }\n    @media (prefers-reduced-motion: no-preference) {\n");
     for line in 1..=lines.len() {
         // Writing to a String cannot fail.
         let _ = writeln!(style, "      .container > tspan:nth-child({line}) {{ animation: said 1ms {}ms backwards }}", line * LINE_MS);
@@ -84,7 +85,9 @@ fn report_in(gnomon: &Path, folder: &Path) -> Result<String> {
     let page = asked(&["report", "--state-dir", place, "--until", UNTIL, "--html", "-"])?;
     let host = between(&page, "<h1>MCP use on ", "</h1>")?;
     let made = between(&page, " (UTC), made ", " by gnomon ")?;
-    Ok(page.replace(&format!("MCP use on {host}"), "MCP use on build-17").replace(&format!("made {made} by"), "made 2026-11-20 18:00:00 by"))
+    Ok(page
+        .replace(&format!("MCP use on {host}"), "MCP use on build-17")
+        .replace(&format!("made {made} by"), "made 2026-11-20 18:00:00 by"))
 }
 
 fn between<'a>(page: &'a str, before: &str, after: &str) -> Result<&'a str> {
