@@ -1,5 +1,5 @@
-//! Reference pages and the recording: printed by the program itself, kept in `docs` and the README, checked for drift;
-//! and that what documents name is there.
+//! Generates the reference pages and the recording of the demonstration from the program itself, into `docs` and the README, or checks that
+//! they are current; and checks the tests and links that documents name.
 
 mod claims;
 mod examples;
