@@ -5,6 +5,7 @@ use gnomon_stage as support;
 
 mod adopting;
 mod alerts;
+mod analyst;
 mod apis;
 mod bounds;
 mod caller;

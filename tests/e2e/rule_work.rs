@@ -112,10 +112,13 @@ fn a_benign_verdict_on_the_server_leaves_what_else_the_call_was_found_to_be() {
     upload();
     until("the key again", || (found("dlp").len() == 2).then_some(()));
     assert_eq!(found("mcp").len(), 1, "the server is excepted");
-    // `--also` refuses a name that is none of the call's other rules.
+    // `--also` refuses a rule that is none of the call's others, and takes one of them by its title.
     let script = format!("gnomon triage {} benign --until 2099-01-01 --reason test --also nothing", key["event.id"].as_str().unwrap());
     let refused = shell_with(&host, config.path(), &script);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("`nothing` is none of the other rules"), "{refused:?}");
+    let said = run_with(&host, config.path(), &script.replace("nothing", &format!("'{}'", server["rule.name"].as_str().unwrap())));
+    let silenced = said.split("goes on being told").next().unwrap();
+    assert!(silenced.contains(title) && silenced.contains(server["rule.name"].as_str().unwrap()), "{said}");
 }
 
 #[test]
