@@ -7,6 +7,7 @@
 
 mod events;
 mod inventory;
+mod meant;
 mod report;
 mod review;
 mod rules;

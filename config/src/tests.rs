@@ -375,7 +375,7 @@ fn what_is_wrong_with_an_api_is_told_with_its_place() {
 }
 
 #[test]
-fn a_portals_tls_is_read_and_what_does_not_fit_is_told() {
+fn a_portals_tls_is_read_and_contradictions_in_it_are_errors() {
     let portal = portal_text;
     let config = parse(&portal("listen: '10.0.0.5:8443', tls: {cert: p.pem, key: p.key, client_ca: [c.pem]}, auth: {mode: mtls}")).unwrap();
     assert_eq!(config.portals[0].url, "https://10.0.0.5:8443/mcp");

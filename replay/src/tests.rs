@@ -166,7 +166,7 @@ fn a_har_that_breaks_off_is_told_with_its_place_and_judged_until_there() {
 }
 
 #[test]
-fn what_is_no_recording_is_refused_and_a_byte_order_mark_is_not() {
+fn a_file_that_is_not_a_recording_is_refused_and_a_byte_order_mark_is_accepted() {
     for (content, words) in [
         ("{\"a\": 1}", "neither a HAR"),
         ("{\"a\": 1}\n{\"a\": 2}\n", "neither a HAR"),

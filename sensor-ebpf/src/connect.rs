@@ -84,7 +84,7 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     let mut nobody = false;
     if wanted && let Some(here) = loopback(&to) {
         let there = listener(ctx, &here, to.port, config.mark);
-        // Who goes to our listener anyway is there already.
+        // A connection to our listener is there already.
         wanted = there != Listener::Ours;
         // A program that is refused tries the next address; our listener would refuse nobody. Somebody may be there all
         // the same whom one cannot look up (bound to a device, or behind address translation): only the proxy knows, and
@@ -124,7 +124,7 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
         if !kept && wanted && !exempt && !nobody && reason.is_none() {
             reason = Some(Reason::TableFull);
             flow.owner.flags = 0;
-            // Who fills a share of their own does not get past the proxy by it.
+            // A user who fills their own share of the table does not get past the proxy by that.
             refused = scope.fail == fail::CLOSED || room == Room::ShareTaken;
         }
     }
@@ -160,8 +160,8 @@ fn connect(ctx: &SockAddrContext, program: Program, to: Address) -> i32 {
     if refused { REFUSE } else { LET_GO }
 }
 
-/// An address that the proxy could not connect to a moment ago, for this user: refused as it would be without us, so
-/// that the program tries another one.
+/// Refuses an address that the proxy could not connect to a moment ago, for this user: it would be refused without us, too, and the program
+/// can try another one.
 #[inline(always)]
 fn refuse_failed(ctx: &SockAddrContext, program: Program, config: &Config, scope: &Scope, to: Address) -> i32 {
     count(program, Outcome::FailedLately);
@@ -244,7 +244,7 @@ enum Redirect {
     Failed,
 }
 
-/// Whether a connection can be sent to us at this moment.
+/// Whether a connection can be redirected at this moment.
 #[inline(always)]
 fn redirect(ctx: &SockAddrContext, config: &Config, to: &Address) -> Redirect {
     let sk = load!((*ctx.sock_addr).__bindgen_anon_1.sk);

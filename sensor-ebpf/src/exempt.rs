@@ -1,5 +1,5 @@
-//! Addresses that are never redirected: the proxy does not dial them (`gnomon_http::ForbiddenAddresses`), as it may reach
-//! there what the program may not, or as they mean nothing without the program's own interface.
+//! Addresses that are never redirected: the proxy does not dial them (`gnomon_http::ForbiddenAddresses`), as it may have access that the
+//! program does not have, or as they mean nothing without the program's own interface.
 
 use gnomon_sensor_abi::{AF_INET, Address};
 

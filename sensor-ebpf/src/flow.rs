@@ -24,11 +24,11 @@ const STATE_FLAG: u32 = 4;
 const SYN_SENT: u32 = 2;
 const CLOSED: u32 = 7;
 
-/// Whether there was room for a flow.
+/// Whether there was room for a connection in the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Room {
     Some,
-    /// Those whose it is have as many as they may.
+    /// Its holder has as many connections as allowed.
     ShareTaken,
     None,
 }
@@ -68,7 +68,7 @@ fn is_below(held: Option<*mut i64>, share: u32) -> bool {
     }
 }
 
-/// Takes a flow out of the table, and off the shares that it is of.
+/// Takes a flow out of the table, and out of the shares that it counts for.
 #[inline(always)]
 fn forget(cookie: u64, holder: u64, own: u64) {
     if FLOWS.remove(&cookie).is_err() {
@@ -154,7 +154,7 @@ fn ends(ctx: &SockOpsContext) -> Ends {
     Ends { local, to, to_port }
 }
 
-/// Asks to be told of the end.
+/// Requests the callback at the end of the connection.
 #[inline(always)]
 fn connecting(ctx: &SockOpsContext, flags: u32) {
     // SAFETY: the context is what this helper takes in this kind of program.

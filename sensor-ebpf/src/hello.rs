@@ -99,7 +99,7 @@ fn follow(ctx: &SkBuffContext, cookie: u64, flow: &mut Flow) -> Option<()> {
     capture(ctx, config, cookie, flow, &segment)
 }
 
-/// None of our business, for good.
+/// Nothing more is wanted of this connection.
 #[inline(always)]
 fn pass(flow: &mut Flow) -> Option<()> {
     flow.stage = DONE;
@@ -183,8 +183,8 @@ struct Part<const N: usize> {
     bytes: [u8; N],
 }
 
-/// Reports one part and remembers how far that is. False when it could not: with a hole in it the hello is worth
-/// nothing, so that is the end of it.
+/// Reports one part and records the progress. False if it could not be reported: a hello with a gap in it is worth nothing, so no further
+/// part is reported.
 #[inline(always)]
 fn part<const N: usize>(ctx: &SkBuffContext, config: &Config, cookie: u64, flow: &mut Flow, at: u32, length: u32) -> bool {
     count(Program::Hello, Outcome::Attempted);

@@ -1,4 +1,4 @@
-//! `getsockopt()` of the proxy: who is at the other end, and where they wanted to go.
+//! `getsockopt()` of the proxy: who the peer is, and its original destination.
 //!
 //! Attached to the proxy's cgroup only. `SO_ORIGINAL_DST` answers as netfilter would, so that any
 //! proxy understands it; the private option answers with the whole [`Owner`].

@@ -1,4 +1,4 @@
-//! `getpeername()`: a redirected program is told the address it asked for.
+//! `getpeername()`: a redirected program gets the address that it connected to.
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;

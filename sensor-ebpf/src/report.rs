@@ -22,10 +22,10 @@ pub fn count(program: Program, outcome: Outcome) {
     }
 }
 
-/// Whether the reader is to learn of a record at once.
+/// Whether the reader is woken for a record at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
-    /// When enough has come together, or the reader's timer fires.
+    /// Once enough records have accumulated, or the reader's timer fires.
     Batched,
     /// Now, as the process with this number may end soon and then cannot be looked at; unless the reader has just been woken.
     Urgent(u32),
@@ -34,7 +34,7 @@ pub enum Urgency {
 /// How often each CPU wakes the reader for something urgent, at most. A wakeup costs about ten times what the rest of
 /// a record does; at rates where this bound matters, another one follows soon.
 const URGENT_NS: u64 = 2_000_000;
-/// The same for the process that it was woken for the last time, which it knows already.
+/// The same for the process for which it was woken last, which it has looked up already.
 const AGAIN_NS: u64 = 25_000_000;
 
 /// The flags of a submission. Without `FORCE` the kernel wakes only a reader that has seen everything

@@ -38,7 +38,7 @@ fn at(cgroup: u64) -> Option<&'static Scope> {
 /// ordinary user cannot leave theirs, and makes others only below it; other numbers (subuid) make no difference.
 const HOLDER: i32 = 2;
 
-/// Marks a share that goes by the user's number and not by a cgroup's, which counts up from 1.
+/// Marks a share of a user, whose id stands in place of a cgroup's; ids of cgroups count up from 1.
 const BY_USER: u64 = 1 << 63;
 
 /// The cgroup that the task's flows count for besides, if any.

@@ -1,5 +1,5 @@
-//! Attaching programs by links of our own making, so that what keeps a program attached is a plain descriptor: closing
-//! the last one detaches it, and another process image can take it over.
+//! Attaches programs by links of our own: a plain descriptor keeps a program attached, closing the last one detaches it, and another
+//! process image can take it over.
 
 use std::ffi::CStr;
 use std::io;
@@ -72,7 +72,7 @@ pub fn to_tracepoint(program: BorrowedFd<'_>, name: &'static CStr) -> io::Result
 }
 
 fn number(descriptor: BorrowedFd<'_>) -> u32 {
-    // A descriptor is never negative here.
+    // An open descriptor is never negative.
     u32::try_from(descriptor.as_raw_fd()).unwrap_or(u32::MAX)
 }
 

@@ -1,5 +1,5 @@
-//! The programs attached to a cgroup where ours go: others run there too (Cilium, Tetragon, systemd), and those of child cgroups see an
-//! address before ours do.
+//! The programs attached to a cgroup that ours are attached to: those of others (Cilium, Tetragon, systemd) run there too, and those of
+//! child cgroups see an address before ours do.
 
 use crate::attach::{Hook, hook};
 use gnomon_sensor_abi::Program;
@@ -114,13 +114,13 @@ pub(crate) fn overridden(cgroup: &Path, attach_type: u32) -> io::Result<Option<O
     for (level, at) in cgroup.ancestors().enumerate() {
         let asked = std::fs::File::open(at).and_then(|folder| query(&folder, attach_type));
         match asked {
-            // Above the mount there are no cgroups.
+            // There are no cgroups above the mount.
             Err(_) if level > 0 => return Ok(None),
             Err(error) => return Err(error),
             Ok((ids, beside)) => match ids.first() {
                 None => {}
                 Some(id) if level > 0 && beside == Beside::Refused => return Ok(Some(Overridden { at: at.to_owned(), id: *id })),
-                // With these it is as it was, whatever is above.
+                // With these programs here, those above do not run anyway, or run beside ours.
                 Some(_) => return Ok(None),
             },
         }

@@ -2,7 +2,7 @@
 
 use aya::Pod;
 
-/// The type that the bytes begin with; none when they are too few.
+/// The value at the beginning of the bytes; `None` if they are too few.
 pub(crate) fn read<T: Pod>(bytes: &[u8]) -> Option<T> {
     let bytes = bytes.get(..size_of::<T>())?;
     // SAFETY: there are as many bytes as the type has, any bytes make a valid value of a `Pod` type, and

@@ -1,4 +1,4 @@
-//! Errors between us and the kernel.
+//! Errors of system calls and of the eBPF object.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The features of this kernel, found by trying.
+//! The features of this kernel, found by trying them.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ impl Feature {
     }
 }
 
-/// The features that work here. What is missing is named and never fatal.
+/// The features that work here. A missing one is named, and never fatal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features(Vec<(Feature, Status)>);
 

@@ -1,4 +1,4 @@
-//! The sign of life without which the kernel half redirects nothing.
+//! The proxy's heartbeat, without which the kernel half redirects nothing.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,15 +9,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::memory::{Access, Shared, page};
 
-/// The interval of beats: four chances before the kernel half gives up.
+/// The interval of beats: four are missed before the kernel half stops redirecting.
 pub const PERIOD: Duration = Duration::from_millis(250);
-/// The greatest age of the last beat.
+/// The greatest age of the last beat at which connections are redirected.
 pub const STALE: Duration = Duration::from_nanos(gnomon_sensor_abi::STALE_NS);
 
 /// Writes the time into memory that the kernel half reads. Needs the map's descriptor and no privilege.
 ///
-/// Beat from a thread of its own that also checks whether the proxy gets on, as a beat promises that a
-/// redirected connection will be accepted.
+/// Beat from a thread of its own that also checks that the proxy makes progress, as a beat promises that a redirected connection will be
+/// accepted.
 #[derive(Debug)]
 pub struct Heartbeat {
     memory: Shared,
@@ -36,12 +36,12 @@ impl Heartbeat {
     /// Beats: the proxy is alive now.
     pub fn beat(&self) {
         let now = clock_gettime(ClockId::Monotonic);
-        // Not negative since boot, and below 2^64 for 584 years.
+        // Time since boot is not negative, and stays below 2^64 nanoseconds for 584 years.
         let now = u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0);
         self.write(now);
     }
 
-    /// Stops the heart: from now on nothing more is redirected.
+    /// Stops beating: from now on nothing is redirected.
     pub fn stop(&self) {
         self.write(0);
     }

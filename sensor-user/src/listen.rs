@@ -1,7 +1,7 @@
-//! Sockets in network namespaces: listeners that the kernel half knows as ours by their mark, and such to connect with.
+//! Sockets in network namespaces: listeners, which the kernel half recognises by their mark, and sockets to connect with.
 //!
-//! A connection is redirected within its own network namespace, so each namespace that is to be redirected needs a
-//! listener there. It is opened by a thread that enters the namespace and ends; the descriptor works anywhere.
+//! A connection is redirected within its own network namespace, so each namespace needs a listener of its own. It is opened by a thread
+//! that enters the namespace and ends; the descriptor can be used anywhere.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -82,11 +82,11 @@ pub fn socket_in(netns: Option<BorrowedFd<'_>>, family: AddressFamily, user: Opt
     }
 }
 
-/// Makes this thread act as a user, for good. Only the effective user changes, so that the thread stays out of reach of
-/// that user's signals (kill(2)) and debuggers.
+/// Makes this thread act as a user; cannot be undone. Only the effective user changes, so that this user cannot signal (kill(2)) or trace
+/// the thread.
 fn act_as(user: User) -> Result<(), SensorError> {
     const KEPT: libc::uid_t = libc::uid_t::MAX;
-    // Not libc's functions of these names, which change every thread of the process.
+    // Not the functions of libc with these names, which change every thread of the process.
     // SAFETY: system calls without pointers.
     let status = unsafe { libc::syscall(libc::SYS_setresgid, KEPT, user.gid, KEPT) };
     if status != 0 {
@@ -97,8 +97,7 @@ fn act_as(user: User) -> Result<(), SensorError> {
     if status == 0 { Ok(()) } else { Err(failed("acting as a user", io::Error::last_os_error())) }
 }
 
-/// Does something in a network namespace, on a thread of its own, which is thrown away: what a thread became cannot be
-/// relied on to be changed back.
+/// Runs `work` in a network namespace, on a thread of its own that ends with it: going back to the previous namespace and user could fail.
 fn within<T: Send>(netns: Option<BorrowedFd<'_>>, work: impl FnOnce() -> Result<T, SensorError> + Send) -> Result<T, SensorError> {
     let entered = || {
         if let Some(netns) = netns {
@@ -131,7 +130,7 @@ fn pair(mark: NonZeroU32, port: u16) -> Result<Listeners, SensorError> {
 fn open(at: SocketAddr, mark: NonZeroU32) -> io::Result<TcpListener> {
     let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // Old connections of a predecessor must not keep the port; another listener still does.
+    // Old connections of a previous listener must not block the port; another listener still does.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if at.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;

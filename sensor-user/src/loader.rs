@@ -24,8 +24,8 @@ use crate::sensor::{Sensor, Table};
 use crate::status::{Status, status, system};
 use crate::{SensorError, object};
 
-/// The number of owners kept by default for the proxy to ask for, about 250 bytes each: a queue of connections that wait to be accepted
-/// must not push its own out.
+/// The default number of owners kept for the proxy to ask about, about 250 bytes each. It must be large enough that a queue of connections
+/// waiting to be accepted does not displace its own owners.
 pub const OWNERS: u32 = 1 << 16;
 
 /// Options of the sensor.
@@ -76,7 +76,7 @@ impl Options {
     }
 }
 
-/// The ability of the programs that file and find owners to tell network namespaces.
+/// Whether the programs that store and look up owners can tell network namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Namespaces {
     Known,
@@ -119,7 +119,7 @@ impl Loader {
             .map_err(|error| SensorError::System { what: "drawing a random number", source: io::Error::other(error.to_string()) })?;
         let held_seed = u64::from_ne_bytes(drawn) | 1;
         let bpf = EbpfLoader::new()
-            // Nothing of ours is relocated against the kernel's types.
+            // Nothing in our programs is relocated against the kernel's types.
             .btf(None)
             .override_global("NETNS_KNOWN", &netns_known, true)
             .override_global("RETVAL_KNOWN", &retval_known, true)
@@ -133,7 +133,7 @@ impl Loader {
             mark: options.mark.get(),
             port: options.port,
             explicit_port: options.explicit_port,
-            // Later than that a reader has no time left to come.
+            // If it were woken later, the reader would have too little time.
             wake_bytes: options.wake_bytes.min(options.ring_bytes / 4),
             flows_each: options.flows_each.max(1),
             default_scope: options.default_scope.raw(),
@@ -142,12 +142,12 @@ impl Loader {
         Ok(Self { bpf, cgroup, proxy_cgroup, folders, namespaces, sensor })
     }
 
-    /// The maps as they are, to set scopes before anything is attached.
+    /// Access to the maps, to set scopes before anything is attached.
     pub fn sensor(&mut self) -> &mut Sensor {
         &mut self.sensor
     }
 
-    /// Attaches all programs. What does not work is named; the others work without it.
+    /// Attaches all programs. Those that fail are named; the others work without them.
     pub fn attach_all(&mut self) -> Vec<(Program, Status)> {
         Program::ALL.map(|program| (program, self.attach(program))).to_vec()
     }

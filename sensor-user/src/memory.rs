@@ -1,4 +1,4 @@
-//! Maps of the kernel as shared memory.
+//! BPF maps as shared memory.
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -1,6 +1,6 @@
-//! The kernel half, as built by `cargo xtask ebpf`.
+//! The kernel half's object, as built by `cargo xtask ebpf`.
 
-/// The bytes begin where an ELF header may: the loader reads them in place.
+/// Aligned like an ELF header, as the loader reads it in place.
 #[repr(C, align(64))]
 struct Aligned<T: ?Sized>(T);
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use gnomon_sensor_abi as abi;
 
-/// The road that a connection took.
+/// How a connection was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
-    /// To where the program wanted.
+    /// To the program's own destination.
     Direct,
     /// To our listener.
     Redirected,
@@ -60,14 +60,14 @@ pub struct Owner {
     pub original: SocketAddr,
     /// The [`crate::Scope::id`] that decided.
     pub scope: u32,
-    /// The road that the connection took.
+    /// How the connection was made.
     pub road: Road,
     /// The thread's name.
     pub comm: Comm,
 }
 
 impl Owner {
-    /// Reads an owner; none when its address is of no family.
+    /// Parses an owner; `None` if its address has an unknown family.
     pub(crate) fn new(raw: &abi::Owner) -> Option<Self> {
         Some(Self {
             cookie: raw.cookie,
@@ -87,7 +87,7 @@ impl Owner {
     }
 }
 
-/// Reads an address; none when it is of no family.
+/// Parses an address; `None` if its family is unknown.
 pub(crate) fn address(raw: &abi::Address) -> Option<SocketAddr> {
     let ip = match raw.family {
         abi::AF_INET => IpAddr::V4(Ipv4Addr::from(raw.words[0].to_ne_bytes())),
@@ -103,9 +103,9 @@ pub(crate) fn address(raw: &abi::Address) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, raw.port))
 }
 
-/// Asks who is at the other end of an accepted connection: at once, as the answer is kept for two seconds after
-/// the flow's end only. None when the kernel half does not know: the peer is on another machine, in a scope that is off, or
-/// connected before the sensor was attached.
+/// Asks who is at the other end of an accepted connection. Ask at once: the kernel half keeps a bounded number of owners
+/// ([`crate::Options::owners`]), and drops the oldest. `None` if it does not know: the peer is on another machine, in a scope that is off,
+/// or connected before the sensor was attached.
 ///
 /// Needs no privilege, but the socket must be in the cgroup that [`crate::Options::proxy_cgroup`] named.
 ///

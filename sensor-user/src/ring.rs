@@ -45,8 +45,7 @@ impl Ring {
         Ok(Self { fd, consumer, producer, size: u64::from(size) })
     }
 
-    /// Waits until the kernel half says that there is something to read, or until `timeout`. It batches, so call
-    /// [`Ring::drain`] either way.
+    /// Waits until the kernel half reports records, or until `timeout`. Reports are batched, so call [`Ring::drain`] in either case.
     ///
     /// # Errors
     /// The error of `poll(2)`; an interrupted call is not an error.
@@ -59,8 +58,8 @@ impl Ring {
         }
     }
 
-    /// Hands over what is there, at most one ring's worth, and says how many records that was. A record's memory is the
-    /// kernel's again after `each` returns.
+    /// Passes all waiting records to `each`, at most one ring's worth, and returns their number. The kernel may overwrite a record once
+    /// `each` has returned.
     pub fn drain(&mut self, mut each: impl FnMut(Result<Record<'_>, Malformed>)) -> usize {
         let mut count = 0;
         let mut at = self.consumed().load(Ordering::Relaxed);
@@ -70,7 +69,7 @@ impl Ring {
             let waiting = end.wrapping_sub(at);
             if waiting == 0 || at == bound || waiting > self.size {
                 if waiting > self.size {
-                    // The positions cannot be that far apart.
+                    // The distance cannot be larger than the ring.
                     at = end;
                     self.consumed().store(at, Ordering::Release);
                     each(Err(Malformed::Ring));

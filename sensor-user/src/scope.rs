@@ -32,7 +32,7 @@ pub enum Fail {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortList([u16; 16]);
 
-/// More than sixteen ports, or port 0.
+/// There are more than sixteen ports, or one is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a scope lists at most 16 ports, none of them 0")]
 pub struct TooManyPorts;
@@ -74,14 +74,14 @@ pub enum Mode {
     Observe,
     /// Send connections to our listener.
     Redirect(Redirect),
-    /// Do not look: for gnomon's own processes, and for people who opted out.
+    /// Not looked at: for gnomon's own processes, and for people who opted out.
     Off,
 }
 
 /// The treatment of connections of a cgroup and those below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
-    /// A number of the caller's, given back in [`crate::Owner::scope`].
+    /// An id chosen by the caller, returned in [`crate::Owner::scope`].
     pub id: u32,
     /// Its mode.
     pub mode: Mode,
@@ -128,7 +128,7 @@ impl CgroupId {
     }
 }
 
-/// The scopes, at most 4096. A connection belongs to that of the deepest cgroup above it, else to the default.
+/// The scopes, at most 4096. A connection belongs to the scope of the innermost cgroup that has one, otherwise to the default.
 pub struct Scopes {
     pub(crate) scopes: HashMap<MapData, u64, abi::Scope>,
     pub(crate) config: Array<MapData, Config>,

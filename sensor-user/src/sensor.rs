@@ -1,4 +1,4 @@
-//! The kernel half at work: descriptors of its maps, its programs, and of the links that keep them attached.
+//! The loaded kernel half: descriptors of its maps, its programs, and the links that keep them attached.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::failed::Failed;
 use crate::scope::Scopes;
 use crate::{Counters, Execs, SensorError};
 
-/// The maps that are used from here.
+/// The maps that this half uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     Config,
@@ -53,7 +53,7 @@ pub struct Sensor {
     tables: Vec<OwnedFd>,
     /// The programs that the kernel has accepted.
     programs: BTreeMap<Program, OwnedFd>,
-    /// The links that keep each of them attached.
+    /// The link that keeps each attached.
     links: Vec<(Program, OwnedFd)>,
 }
 
@@ -61,19 +61,19 @@ pub struct Sensor {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HandedOver {
     tables: Vec<RawFd>,
-    /// By the place in [`Program::ALL`], as links are.
+    /// By index in [`Program::ALL`], like the links.
     programs: Vec<(usize, RawFd)>,
     links: Vec<(usize, RawFd)>,
 }
 
 impl Sensor {
-    /// A sensor over maps that `open` provides.
+    /// A sensor with the maps that `open` provides.
     pub(crate) fn over(open: impl FnMut(Table) -> Result<OwnedFd, SensorError>) -> Result<Self, SensorError> {
         let tables = Table::ALL.into_iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self { tables, programs: BTreeMap::new(), links: Vec::new() })
     }
 
-    /// Keeps everything open across exec(2), for the program that this process becomes next.
+    /// Keeps everything open across exec(2), for the next image of this process.
     ///
     /// # Errors
     /// A system call failed. Everything is detached then.
@@ -92,7 +92,7 @@ impl Sensor {
         })
     }
 
-    /// Takes over what [`Sensor::hand_over`] of the program that this process was before kept open.
+    /// Takes over what the previous image of this process kept open by [`Sensor::hand_over`].
     ///
     /// # Errors
     /// A descriptor is not open, or there are others than this build hands over.
@@ -106,7 +106,7 @@ impl Sensor {
             match fcntl_setfd(&taken, FdFlags::CLOEXEC) {
                 Ok(()) => Ok(taken),
                 Err(error) => {
-                    // Not open, so there is nothing to close.
+                    // It is not open, so there is nothing to close.
                     let _ = taken.into_raw_fd();
                     Err(SensorError::System { what: "taking over a descriptor", source: error.into() })
                 }
@@ -276,12 +276,12 @@ impl Sensor {
         self.programs.get(&program).map(AsFd::as_fd)
     }
 
-    /// The kernel has accepted a program.
+    /// Keeps a program that the kernel has accepted.
     pub(crate) fn keep(&mut self, program: Program, loaded: OwnedFd) {
         self.programs.insert(program, loaded);
     }
 
-    /// A program is attached as long as this is open.
+    /// Keeps the link of a program, which is attached as long as this is open.
     pub(crate) fn hold(&mut self, program: Program, link: OwnedFd) {
         self.links.push((program, link));
     }

@@ -1,4 +1,4 @@
-//! The status of a feature of this kernel: whether it works, is missing or was refused.
+//! The status of a feature on this kernel: it works, is missing, or was refused.
 
 use std::io;
 
@@ -22,10 +22,10 @@ pub enum Status {
 /// Distinguishes features that a kernel lacks from those it refuses.
 pub(crate) fn status(error: &ProgramError) -> Status {
     let text = match error {
-        // The verifier's log is for us, not for the reader; its last line says what it was about.
+        // The last line of the verifier's log says what the error was; the rest is of no use to a reader.
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
-            // Behind that come statistics.
+            // The statistics behind it are left out.
             let statistics = ["processed ", "verification time ", "stack depth "];
             let telling = |line: &&str| !line.is_empty() && !statistics.iter().any(|begin| line.starts_with(begin));
             let said = log.lines().rev().find(telling).unwrap_or_default();

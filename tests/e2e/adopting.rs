@@ -1,5 +1,5 @@
-//! What runs under `gnomon exec` stays with gnomon, whichever half of it is restarted: told by the issuer of the certificate that
-//! a program sees, which knows nothing of gnomon and asks again and again.
+//! Programs under `gnomon exec` stay intercepted whichever half of gnomon is restarted. The program under test knows nothing of gnomon: it
+//! connects again and again and prints the issuer of the certificate it sees.
 
 use crate::{
     exec::GNOMON,
@@ -24,8 +24,8 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Prints when it connected, in nanoseconds since 1970, and whose certificate it saw. curl verifies nothing, so that only the road
-/// decides.
+/// A shell loop that prints the time of each connection, in nanoseconds since 1970, and whose certificate it saw. curl verifies nothing, so
+/// the issuer depends only on whether the connection went through the proxy.
 const LOOP: &str = r#"while :; do
   printf '%s ' "$(date +%s%N)"
   case "$(curl -sk --max-time 5 -o /dev/null -w '%{certs}' --resolve "$1:$2:127.0.0.1" "https://$1:$2/" 2>/dev/null | grep -i -m1 '^issuer')" in
@@ -41,7 +41,7 @@ struct Printing {
 }
 
 impl Printing {
-    /// In a cgroup, as an ordinary user. `around` is what stands before the program.
+    /// Starts it in a cgroup, as an ordinary user; `around` is put in front of the program's command.
     fn start(cgroup: &Path, port: u16, around: &[&str]) -> Self {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@""#]).arg(cgroup);
@@ -52,7 +52,7 @@ impl Printing {
         Self { child, lines }
     }
 
-    /// When the next connection was made, and whose certificate it saw.
+    /// The time of the next connection, and whose certificate it saw.
     fn next(&mut self) -> (SystemTime, String) {
         let mut line = String::new();
         assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "the program has ended");
@@ -60,7 +60,7 @@ impl Printing {
         (UNIX_EPOCH + Duration::from_nanos(at.parse().unwrap()), issuer.to_owned())
     }
 
-    /// Waits until a connection that was made after a moment sees this issuer. How long after, and what others saw.
+    /// Waits until a connection made after `since` sees this issuer. Returns how long after, and the issuers seen meanwhile.
     fn until(&mut self, since: SystemTime, issuer: &str) -> (Duration, Vec<String>) {
         let mut seen = Vec::new();
         let took = until(&format!("{issuer}'s certificate"), || {
@@ -75,19 +75,19 @@ impl Printing {
 
 impl Drop for Printing {
     fn drop(&mut self) {
-        // The loop and its curl.
+        // The loop and the curl it is running.
         let _ =
             rustix::process::kill_process_group(rustix::process::Pid::from_raw(self.child.id().try_into().unwrap()).unwrap(), Signal::KILL);
         let _ = self.child.wait();
     }
 }
 
-/// Both halves, each a service of its own as packages have it, and kept as a service manager does.
+/// The two halves as separate services, as the packages install them, restarted as a service manager would.
 struct Split {
     folder: TempDir,
-    /// In which there is [`Self::cgroup`].
+    /// The parent cgroup that contains [`Self::cgroup`].
     above: OwnCgroup,
-    /// Below which connections are seen.
+    /// The cgroup below which the sensor sees connections.
     cgroup: PathBuf,
     metrics: SocketAddr,
     sensor: Child,
@@ -99,7 +99,7 @@ impl Split {
         Self::with_scopes(upstream, &[])
     }
 
-    /// With scopes on its cgroups `agents` and `others`, said as the configuration does.
+    /// With scopes for its cgroups `agents` and `others`, written to the configuration file.
     fn with_scopes(upstream: &Upstream, scopes: &[(&str, String)]) -> Self {
         let (folder, above) = (tempfile::Builder::new().prefix("gnomon-adopting").tempdir().unwrap(), OwnCgroup::new());
         let cgroup = above.join("host");
@@ -145,11 +145,11 @@ impl Split {
         answer
     }
 
-    /// Ends something, and starts it again as a service manager does.
+    /// Stops or kills a half, and starts it again as a service manager does.
     fn disturb(&mut self, how: Disturbance) {
         match how {
             Disturbance::KillSensor => {
-                // The process that has the kernel half; the one that listens makes another.
+                // Kills the process that loaded the eBPF programs; its parent, which listens on the socket, starts another.
                 let part = until("a sensor", || {
                     children(self.sensor.id()).into_iter().find(|pid| status(*pid, "Name").as_deref() == Some("gnomon-sensor"))
                 });
@@ -188,7 +188,7 @@ impl Drop for Split {
     }
 }
 
-/// In gnomon's own cgroup.
+/// Starts gnomon in its own cgroup.
 fn within(cgroup: &Path) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup.join("own")).arg(GNOMON);
@@ -221,7 +221,7 @@ enum Disturbance {
     KillSensor,
     StopServing,
     KillServing,
-    /// Both are stopped, and started anew.
+    /// Both halves are stopped and started again.
     Upgrade,
 }
 
@@ -242,12 +242,12 @@ async fn what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped
     let around = [GNOMON, "exec", "--exec-socket", socket.to_str().unwrap(), "--"];
     let mut printing = Printing::start(&split.cgroup.join("agents"), upstream.address.port(), &around);
     assert_eq!(printing.next().1, "gnomon", "{}", fs::read_to_string(split.folder.path().join("log")).unwrap());
-    // Each kind once, then as chance has it. The seed is told, to be tried again.
+    // Each kind once, then at random. The seed is printed so that a failure can be repeated.
     let mut seed = u64::from(std::process::id());
     let mut took = Vec::new();
     let over = AtomicBool::new(false);
     std::thread::scope(|threads| {
-        // Load: what is to happen within a time happens although somebody else wants the processors.
+        // Load on the processors: the times must hold on a busy machine too.
         for _ in 0..2 {
             threads.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
@@ -266,7 +266,7 @@ async fn what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped
             let how = if round < all.len() { all[round] } else { all[usize::try_from(seed >> 33).unwrap() % all.len()] };
             split.disturb(how);
             took.push((how, printing.until(SystemTime::now(), "gnomon").0));
-            // Whoever is disturbed next is there.
+            // The next round begins only once both halves are back.
             split.joined();
         }
         over.store(true, Ordering::Relaxed);
@@ -275,13 +275,13 @@ async fn what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped
     times.sort_unstable();
     println!("seed {}: back within {:?} in the median, {:?} at most: {took:?}", std::process::id(), times[times.len() / 2], times.last());
     assert!(split.scrape().contains("gnomon_exec_scopes_left_total{outcome=\"lost\"} 0\n"));
-    // As often as this serving half was joined by another sensor.
+    // This serving process took scopes over each time that another sensor joined it.
     assert!(!split.scrape().contains("gnomon_exec_scopes_left_total{outcome=\"adopted\"} 0\n"));
 }
 
 #[test]
-fn a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not() {
-    if !needs("a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not") {
+fn a_scope_that_cannot_be_taken_over_is_reported_at_once_and_one_that_can_is_not() {
+    if !needs("a_scope_that_cannot_be_taken_over_is_reported_at_once_and_one_that_can_is_not") {
         return;
     }
     let upstream = server();
@@ -289,7 +289,7 @@ fn a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not() {
     let mut kept = Joined::start(&host.exec_socket(), &host.cgroup, 0);
     let mut lost = Joined::start(&host.exec_socket(), &host.cgroup, 0);
     assert_eq!((kept.reaches(upstream), lost.reaches(upstream)), (Road::ThroughProxy, Road::ThroughProxy), "{} {}", kept.said, lost.said);
-    // As if a gnomon before this one had made it.
+    // Without this attribute the scope looks as if another instance of gnomon had created it.
     let mount = gnomon_host::cgroup::Hierarchy::find().unwrap().mount().to_owned();
     let scope = mount.join(lost.said.split(' ').nth(1).unwrap().trim_start_matches('/'));
     rustix::fs::removexattr(&scope, "trusted.gnomon.scope").unwrap();
@@ -310,7 +310,7 @@ fn a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not() {
     assert!(message.contains(scope.file_name().unwrap().to_str().unwrap()) && message.contains("go around the proxy"), "{message}");
     assert_eq!(events.lines().filter(|line| line.contains("exec_scope_lost")).count(), 1, "{events}");
     assert!(host.log().contains("go around the proxy"), "{}", host.log());
-    // The serving half takes all of gnomon along, and it is started again, as by whoever keeps it.
+    // Killing the serving process ends all of gnomon; it is started again as a service manager would.
     kill(host.part("gnomon-serving"), Signal::KILL);
     host.ended();
     until("direct connections", || (kept.reaches(upstream) == Road::Direct).then_some(()));
@@ -320,8 +320,8 @@ fn a_scope_that_cannot_be_taken_over_is_told_at_once_and_one_that_can_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_switch_opens_it() {
-    let name = "a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_switch_opens_it";
+async fn a_scope_that_fails_closed_refuses_while_no_proxy_serves_and_the_kill_switch_opens_it() {
+    let name = "a_scope_that_fails_closed_refuses_while_no_proxy_serves_and_the_kill_switch_opens_it";
     if !needs(name) || !has(name, &["curl"]) {
         return;
     }
@@ -335,7 +335,7 @@ async fn a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_swit
         kill(split.serving.id(), signal);
         split.serving.wait().unwrap();
         let gone = SystemTime::now();
-        // What was under way, or between the beats, aside.
+        // The first second is left out: a connection may have been under way when the process ended.
         printing.until(gone + Duration::from_secs(1), "none");
         let seen: Vec<String> = (0..10).map(|_| printing.next().1).collect();
         assert_eq!(seen, ["none"; 10], "{signal:?}: {}", log());
@@ -348,7 +348,7 @@ async fn a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_swit
     printing.until(SystemTime::now() + Duration::from_secs(1), "none");
     fs::write(split.folder.path().join("disarm"), "it must go on\n").unwrap();
     printing.until(SystemTime::now(), "server");
-    // Nor does that open it for good.
+    // Removing the file closes the scope again.
     fs::remove_file(split.folder.path().join("disarm")).unwrap();
     printing.until(SystemTime::now(), "none");
     let seen: Vec<String> = (0..10).map(|_| printing.next().1).collect();
@@ -356,8 +356,8 @@ async fn a_scope_that_fails_closed_refuses_while_nobody_serves_and_the_kill_swit
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_scope_is_closed_again_at_once_when_the_sensor_is_killed_whoever_else_hangs() {
-    let name = "a_closed_scope_is_closed_again_at_once_when_the_sensor_is_killed_whoever_else_hangs";
+async fn a_closed_scope_is_closed_again_at_once_when_the_sensor_is_killed_while_the_serving_half_hangs() {
+    let name = "a_closed_scope_is_closed_again_at_once_when_the_sensor_is_killed_while_the_serving_half_hangs";
     if !needs(name) {
         return;
     }
@@ -365,7 +365,7 @@ async fn a_closed_scope_is_closed_again_at_once_when_the_sensor_is_killed_whoeve
     let split = Split::with_scopes(&upstream, &[("agents", format!("mode: enforce, fail: closed, ports: [{}]", server.port()))]);
     let mut closed = Joined::apart(&split.cgroup.join("agents"));
     until("the closed scope", || (closed.reaches(server) == Road::ThroughProxy).then_some(()));
-    // Who cannot ask for scopes again.
+    // The serving process is stopped, so it cannot ask for scopes again.
     kill(split.serving.id(), Signal::STOP);
     let part = |name: &str| children(split.sensor.id()).into_iter().find(|pid| status(*pid, "Name").as_deref() == Some(name));
     kill(until("the sensor", || part("gnomon-sensor")), Signal::KILL);
@@ -390,13 +390,13 @@ async fn a_scope_that_was_kept_closed_stays_so_where_the_next_sensor_cannot_refu
     let mut split = Split::with_scopes(&upstream, &[("agents", format!("mode: enforce, fail: closed, ports: [{}]", server.port()))]);
     let mut closed = Joined::apart(&split.cgroup.join("agents"));
     until("the closed scope", || (closed.reaches(server) == Road::ThroughProxy).then_some(()));
-    // Somebody else comes, above, and lets no other in from then on.
+    // A program of another owner is attached to the parent cgroup and allows no other beside or below it.
     let alone = Foreign::attach(&split.above, CONNECT4, Beside::Nothing, Answer::Allow);
     let log = split.folder.path().join("log");
     let log = || fs::read_to_string(&log).unwrap();
     split.disturb(Disturbance::StopServing);
     until("the next sensor", || log().contains("are kept so by the sensor before this one").then_some(()));
-    // Longer than the parent waits for one that is relieved.
+    // Longer than the parent process waits for a sensor that has been replaced.
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(13) {
         assert!(matches!(closed.reaches(server), Road::None(_)), "{}", log());
@@ -430,7 +430,7 @@ async fn once_the_serving_half_is_killed_open_scopes_are_answered_directly_and_c
 
     kill(split.serving.id(), Signal::KILL);
     let killed = Instant::now();
-    // A connection that hung would take the second that the program waits for an answer.
+    // Had the connection hung, the answer would take longer than a second, which is the program's own timeout.
     until("a direct answer", || (open.reaches(server) == Road::Direct).then_some(()));
     assert!(killed.elapsed() < Duration::from_millis(900), "{:?}", killed.elapsed());
     split.serving.wait().unwrap();
@@ -439,7 +439,7 @@ async fn once_the_serving_half_is_killed_open_scopes_are_answered_directly_and_c
         assert!(matches!(closed.reaches(server), Road::None(_)));
     }
 
-    // Who keeps it closed is killed, and another does from then on.
+    // The process that keeps the scope closed is killed; another takes its place.
     let first = until("a sensor that stays", || holds(&split).first().copied());
     kill(first, Signal::KILL);
     until("another that stays", || holds(&split).into_iter().find(|pid| *pid != first));
@@ -447,7 +447,7 @@ async fn once_the_serving_half_is_killed_open_scopes_are_answered_directly_and_c
     let log = fs::read_to_string(split.folder.path().join("log")).unwrap();
     assert!(log.contains("what keeps scopes closed was killed"), "{log}");
 
-    // Nor does it open while the next one takes its place.
+    // The scope stays closed while the restarted serving process takes it over.
     split.serving = serving(split.folder.path(), &split.cgroup, split.metrics);
     let mut roads = Vec::new();
     until("the closed scope again", || {
@@ -497,7 +497,7 @@ async fn no_option_of_ours_leads_out_of_a_scope_of_the_configuration_or_of_exec(
         (&others, vec![redirected.clone(), left_alone.clone()], "gnomon"),
         (&others, vec![redirected.clone(), left_alone.clone(), left_alone.clone()], "gnomon"),
         (&others, vec![left_alone.clone(), redirected.clone()], "gnomon"),
-        // Where there is no scope, it is what it says.
+        // Outside of every scope `--no-redirect` does what it says.
         (&others, vec![left_alone.clone()], "server"),
     ] {
         let around: Vec<&str> = around.iter().flatten().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! No client takes what others need: descriptors, connections, streams, places, room in the ledger.
+//! No client can take the resources that others need: descriptors, connections, streams, places, room in the ledger.
 
 use crate::{
     alerts::prometheus::Watched,
@@ -29,7 +29,7 @@ use tokio::{
     time::timeout,
 };
 
-/// The command, with few descriptors.
+/// The `gnomon` command with a low limit of file descriptors.
 struct Poor {
     child: Child,
     proxy: SocketAddr,
@@ -40,7 +40,7 @@ impl Poor {
     fn with(descriptors: usize) -> Self {
         let state = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
-        // The soft limit is lower still: it is the hard one that counts.
+        // The soft limit is lower still: gnomon raises it to the hard limit.
         command.args(["-c", &format!("ulimit -Sn {} && ulimit -Hn {descriptors} && exec \"$0\" \"$@\"", descriptors / 2)]);
         command.arg(env!("CARGO_BIN_EXE_gnomon")).args(["proxy", "--listen", "127.0.0.1:0", "--metrics", "off", "--state-dir"]);
         command.arg(state.path()).arg("--events").arg(state.path().join("events.jsonl"));
@@ -52,7 +52,7 @@ impl Poor {
         Self { child, proxy, state }
     }
 
-    /// Ends it, and gives the lines of its events.
+    /// Stops it, and returns its events, one a line.
     fn finish(mut self) -> String {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -68,7 +68,8 @@ impl Drop for Poor {
     }
 }
 
-/// A tool server at every address of loopback; `/endless` is begun and never ended. How many calls were acted upon.
+/// A tool server on every address of loopback. `/endless` gets an answer that does not end, `/flood` one of a terabyte. Returns its port
+/// and the count of calls that it ran.
 async fn everywhere() -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let (port, acted) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
@@ -111,7 +112,7 @@ async fn serve(mut stream: TcpStream, acted: Arc<AtomicUsize>) {
 
 static FLOOD: [u8; 64 << 10] = [b'x'; 64 << 10];
 
-/// One client asks for so many different servers on one connection each.
+/// Clients of one address ask for 250 servers each, every request over a connection of its own.
 async fn asks_for_many(proxy: SocketAddr, port: u16, path: &'static str, clients: u8, answers: Arc<[AtomicUsize; 2]>) {
     let mut tasks = tokio::task::JoinSet::new();
     for client in 0..clients {
@@ -127,7 +128,7 @@ async fn asks_for_many(proxy: SocketAddr, port: u16, path: &'static str, clients
                     answers[usize::from(&head[9..] != b"200")].fetch_add(1, Ordering::SeqCst);
                 }
                 if path == "/endless" {
-                    // Both connections stay until the test ends.
+                    // The connections on both sides of the proxy stay open until the test ends.
                     std::mem::forget(stream.into_std());
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -137,8 +138,8 @@ async fn asks_for_many(proxy: SocketAddr, port: u16, path: &'static str, clients
     while tasks.join_next().await.is_some() {}
 }
 
-/// How fast neighbours are served depends on what else the machine does at the time, so the best of three counts; what is answered,
-/// done and recorded holds each time.
+/// Other load on the machine slows the neighbours too, so the best of three runs counts for their speed. What is answered, run and recorded
+/// must hold in every run.
 async fn few_descriptors_are_enough_for_neighbours_of(path: &'static str) -> [usize; 2] {
     let mut slowed = Vec::new();
     while slowed.len() < 3 {
@@ -168,19 +169,19 @@ async fn with_few_descriptors(path: &'static str) -> ([usize; 2], Endured) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_asks_for_a_thousand_servers_takes_no_descriptor_that_others_or_the_ledger_need() {
+async fn a_client_that_requests_a_thousand_servers_takes_no_descriptor_that_others_or_the_ledger_need() {
     let [answered, _] = few_descriptors_are_enough_for_neighbours_of("/").await;
     assert!(answered > 100, "their own calls go on, as idle connections make room: {answered}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_keeps_all_connections_busy_is_refused_and_nobody_else() {
+async fn a_client_that_keeps_all_connections_busy_is_refused_and_no_other() {
     let [answered, _] = few_descriptors_are_enough_for_neighbours_of("/endless").await;
     assert!(answered > 10, "{answered}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_reads_cost_little_memory_each() {
+async fn unread_answers_cost_little_memory_each() {
     const CLIENTS: usize = 200;
     let (port, _) = everywhere().await;
     let gnomon = Poor::with(4096);
@@ -202,7 +203,7 @@ async fn answers_that_nobody_reads_cost_little_memory_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_download_that_nobody_reads_holds_up_no_other_request_to_its_host() {
+async fn an_unread_download_delays_no_other_request_to_its_host() {
     let upstream = Upstream::answering(&["h2"], |received| {
         if received.path != "/large" {
             return by_default(received);
@@ -211,7 +212,7 @@ async fn a_download_that_nobody_reads_holds_up_no_other_request_to_its_host() {
         for _ in 0..512 {
             let _ = pieces.send(vec![b'x'; 64 << 10]);
         }
-        // Never ended.
+        // The sender is leaked, so that the answer never ends.
         std::mem::forget(pieces);
         Some(answer)
     })
@@ -232,7 +233,7 @@ async fn a_download_that_nobody_reads_holds_up_no_other_request_to_its_host() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_say_nothing_keep_nobody_out() {
+async fn clients_that_send_nothing_take_no_place_from_others() {
     let upstream = Upstream::answering(&["http/1.1"], by_default).await;
     let gnomon = Gnomon::with().max_connections(10).before(&upstream).await;
     let mut mute = Vec::new();
@@ -244,7 +245,7 @@ async fn clients_that_say_nothing_keep_nobody_out() {
         assert_eq!(client.send(&[h1_post("/rpc", call(number, TOOL).to_string().as_bytes())]).await.status, 200);
         client.close().await;
     }
-    // Nor do those that ask for a tunnel and say nothing in it.
+    // Neither do clients that open a tunnel and send nothing in it.
     for _ in 0..40 {
         mute.push(tunnel(gnomon.address, &format!("{HOST}:443")).await);
     }
@@ -256,7 +257,7 @@ async fn clients_that_say_nothing_keep_nobody_out() {
     assert!(silent.parse::<usize>().unwrap() >= 60, "{silent}");
 }
 
-/// An answer that is begun, and never ended.
+/// An answer that begins and never ends.
 fn endless() -> Answer {
     let (answer, pieces) = Answer::events();
     let _ = pieces.send(b": x\n\n".to_vec());
@@ -265,14 +266,14 @@ fn endless() -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_ask_for_nothing_inside_of_tls_keep_nobody_out() {
+async fn clients_that_send_nothing_inside_tls_take_no_place_from_others() {
     let upstream = Upstream::answering(&["http/1.1"], by_default).await;
     let gnomon = Gnomon::with().max_connections(10).before(&upstream).await;
     let mut mute = Vec::new();
     for alpn in [&["http/1.1"][..], &["h2"], &[]] {
         for _ in 0..15 {
             let mut client = tls(&gnomon, HOST, alpn).await;
-            // Half of them begin a head.
+            // Half of them send the beginning of a head.
             if mute.len() % 2 == 0 {
                 let _ = client.write_all(b"POST /rpc HTTP/1.1\r\nhost: ").await;
             }
@@ -285,7 +286,7 @@ async fn clients_that_ask_for_nothing_inside_of_tls_keep_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_rests_makes_room_and_one_whose_call_is_under_way_does_not() {
+async fn an_idle_connection_makes_room_and_one_with_a_call_in_flight_does_not() {
     let upstream =
         Upstream::answering(
             &["http/1.1", "h2"],
@@ -328,7 +329,7 @@ async fn a_tunnel_counts_among_the_connections_until_it_ends() {
     next.write_all(format!("CONNECT {HOST}:443 HTTP/1.1\r\nhost: {HOST}:443\r\n\r\n").as_bytes()).await.unwrap();
     let mut head = [0; 12];
     assert!(timeout(Duration::from_millis(400), next.read_exact(&mut head)).await.is_err(), "all places are taken");
-    // Gone, and not only done with asking.
+    // A reset: the client is gone. An end of its side alone would leave the place taken.
     open.pop().unwrap().stream.get_ref().0.set_zero_linger().unwrap();
     soon("its turn", next.read_exact(&mut head)).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200");
@@ -362,7 +363,7 @@ async fn a_user_has_so_many_connections_whatever_they_carry() {
     .await;
 }
 
-/// Their FIN could mean that they read on, so they are waited for a little; then whoever needs their places gets them.
+/// A client that sent a FIN may still be reading, so its place is kept for a short while; after that it goes to whoever waits.
 #[tokio::test]
 async fn clients_that_have_gone_while_their_servers_are_silent_keep_no_places_from_others() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -382,7 +383,7 @@ async fn clients_that_have_gone_while_their_servers_are_silent_keep_no_places_fr
     let gnomon = Gnomon::with().max_connections(4).start().await;
     for n in 0..4 {
         let mut gone = TcpStream::connect(gnomon.address).await.unwrap();
-        // As itself, within a tunnel, and what nobody reads.
+        // Plain HTTP, HTTP in a tunnel, and a protocol that gnomon does not know.
         let said = match n {
             0 | 1 => format!("POST http://{to_silent}/ HTTP/1.1\r\nHost: {to_silent}\r\nContent-Length: 2\r\n\r\n{{}}"),
             2 => format!("CONNECT {to_silent} HTTP/1.1\r\nHost: {to_silent}\r\n\r\nGET / HTTP/1.1\r\nHost: {to_silent}\r\n\r\n"),
@@ -395,7 +396,7 @@ async fn clients_that_have_gone_while_their_servers_are_silent_keep_no_places_fr
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         gone.shutdown().await.unwrap();
-        // The kernel goes on with what a program that has ended had open.
+        // The socket stays open after its FIN, as when the kernel finishes the connections of a program that has ended.
         std::mem::forget(gone.into_std().unwrap());
     }
     let comes = async {

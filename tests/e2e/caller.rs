@@ -1,5 +1,5 @@
-//! A program of its own that makes one request, where any program would do: this test binary in another role, under a name of its own,
-//! so that a test needs nobody's client. Where it matters whose program it is, tests use that program and say so where it is missing.
+//! A client program that makes one request, for tests that need a process of its own and no particular client. It is this test binary in
+//! another role and under a name of its own. Tests that need a real client use that, and skip where it is missing.
 
 use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 use serde::{Deserialize, Serialize};
@@ -17,26 +17,26 @@ use tempfile::TempDir;
 
 /// What the program's file is called, unless a test calls it otherwise.
 pub const FILE: &str = "any-program";
-/// What its answer begins with, as the test harness prints lines of its own.
+/// What its answer begins with, to tell it from the lines of the test harness.
 const SIGN: &str = "> ";
-/// Where the program finds what it is to do.
+/// The environment variable that holds the program's [`Call`].
 const ORDER: &str = "GNOMON_TEST_CALL";
 
-/// What the program is to do: `POST` a JSON body, and say what was answered.
+/// The request to make: `POST` a JSON body, and print the answer.
 #[derive(Serialize, Deserialize)]
 pub struct Call {
     /// Where it connects to: the server, or a proxy for plain HTTP.
     pub to: SocketAddr,
-    /// For TLS: the server's name, and the file of the authorities that are trusted, else what `SSL_CERT_FILE` names.
+    /// For TLS: the server's name, and the file of the trusted authorities; without a file, the one that `SSL_CERT_FILE` names.
     pub tls: Option<(String, Option<PathBuf>)>,
-    /// As in the first line: a path, or a URL for a proxy.
+    /// The request target: a path, or a URL for a proxy.
     pub target: String,
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl Call {
-    /// A body for a path of a server.
+    /// A plain HTTP request.
     pub fn new(to: SocketAddr, target: &str, body: String) -> Self {
         Self { to, tls: None, target: target.to_owned(), headers: Vec::new(), body }
     }
@@ -51,7 +51,7 @@ impl Call {
     }
 }
 
-/// The program's files, gone with this.
+/// A folder for the program's file; removed when dropped.
 pub struct Caller {
     dir: TempDir,
 }
@@ -59,22 +59,22 @@ pub struct Caller {
 impl Caller {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // Other users run it, too.
+        // Other users run it too.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Self { dir }
     }
 
-    /// The program under this name.
+    /// The program's file under this name.
     pub fn file(&self, name: &str) -> PathBuf {
         let (file, this) = (self.dir.path().join(name), std::env::current_exe().unwrap());
         if !file.exists() {
-            // A link has its own name in /proc/PID/exe; between file systems only a copy can be had.
+            // With a hard link /proc/PID/exe has the new name; across file systems only a copy is possible.
             fs::hard_link(&this, &file).or_else(|_| fs::copy(&this, &file).map(drop)).unwrap();
         }
         file
     }
 
-    /// The words of a command that makes this call. The order is in its environment, which programs in front of it leave alone.
+    /// The command that makes this call. The order is in its environment, which the programs that start it pass on.
     pub fn words(&self, name: &str, call: &Call) -> Vec<String> {
         let role = format!("{}::act", module_path!().split_once("::").unwrap().1);
         let order = format!("{ORDER}={}", serde_json::to_string(call).unwrap());
@@ -83,7 +83,7 @@ impl Caller {
     }
 }
 
-/// What was answered.
+/// The server's answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Answer {
     pub status: u16,
@@ -91,7 +91,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What the program said; none if it was refused, or did not run.
+    /// The answer in the program's output; `None` if it was refused a connection, or did not run.
     pub fn of(output: &Output) -> Option<Self> {
         let said = String::from_utf8_lossy(&output.stdout);
         serde_json::from_str(said.lines().find_map(|line| line.strip_prefix(SIGN))?).ok()
@@ -102,14 +102,14 @@ impl Answer {
     }
 }
 
-/// Not a test: what the program does.
+/// Not a test: the program's main function.
 #[test]
 #[ignore = "a role, not a test"]
 fn act() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let answer = post(&serde_json::from_str(&order).unwrap());
     println!("\n{SIGN}{}", serde_json::to_string(&answer).unwrap());
-    // Whoever asks what this program is finds it.
+    // gnomon looks the process up after its call, so it stays for a while.
     std::thread::sleep(Duration::from_millis(300));
 }
 
@@ -141,7 +141,7 @@ fn exchange(mut stream: impl Read + Write, call: &Call) -> Answer {
     write!(stream, "{head}Content-Length: {}\r\n\r\n{}", call.body.len(), call.body).unwrap();
     stream.flush().unwrap();
     let mut bytes = Vec::new();
-    // A server may end without TLS's goodbye; what came is what counts.
+    // A server may close without a TLS close_notify; what was received counts.
     let _ = stream.read_to_end(&mut bytes);
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));

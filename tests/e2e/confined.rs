@@ -1,5 +1,5 @@
-//! Servers on standard input and output, as `gnomon portal` and `gnomon run` run them: what confines them, and that nothing
-//! of them stays. The server is `proxy/portal/tests/behaviour/program.py`, which tries what it is told to try.
+//! Servers on standard input and output, as `gnomon portal` and `gnomon run` start them: how they are confined, and that no process of them
+//! stays behind. The server is `proxy/portal/tests/behaviour/program.py`, which tries what its tools are asked to try.
 
 use crate::{
     exec::GNOMON,
@@ -25,7 +25,7 @@ const PYTHON: &str = "/usr/bin/python3";
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proxy/portal/tests/behaviour/program.py");
 const SECRET: &str = "hunter2-of-the-server";
 
-/// A folder with a server in it, and what the server must not see.
+/// A folder with a server in it, and with files that the server must not be able to read.
 struct Stage {
     dir: TempDir,
 }
@@ -34,7 +34,7 @@ impl Stage {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let open = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-        // The server is another user where the test is root.
+        // Where the test is root, the server runs as another user.
         open(dir.path(), 0o755);
         fs::create_dir(dir.path().join("served")).unwrap();
         open(&dir.path().join("served"), 0o755);
@@ -56,7 +56,7 @@ impl Stage {
         self.path("served/program.py").display().to_string()
     }
 
-    /// A server without anything beyond its command, and `more`.
+    /// A server with nothing but its command, and the keys in `more`.
     fn plain(&self, more: Value) -> Value {
         let mut server = json!({"id": "local", "command": [PYTHON, self.program()]});
         server.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
@@ -91,7 +91,7 @@ impl Stage {
     }
 }
 
-/// A gnomon with a portal.
+/// A running gnomon with a portal.
 struct Gnomon<'a> {
     child: Child,
     address: SocketAddr,
@@ -110,7 +110,7 @@ impl Gnomon<'_> {
         fs::read_to_string(self.stage.path("log")).unwrap_or_default()
     }
 
-    /// One request of the stateless era.
+    /// One request of the stateless era (2026-07-28).
     fn request(&self, method: &str, name: &str, mut params: Value) -> Value {
         params["_meta"] = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -121,7 +121,7 @@ impl Gnomon<'_> {
         let named = if name.is_empty() { String::new() } else { format!("mcp-name: {name}\r\n") };
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        // The version without chunks.
+        // HTTP/1.0, so that the answer has no chunks.
         write!(
             stream,
             "POST /mcp HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n\
@@ -141,7 +141,7 @@ impl Gnomon<'_> {
         self.request("tools/call", &name, json!({"name": name, "arguments": arguments}))
     }
 
-    /// What a tool says. A server that was just started is waited for.
+    /// The text that a tool answers. Waits for a server that has just been started.
     fn call(&self, tool: &str, arguments: Value) -> String {
         until(tool, || self.answer(tool, arguments.clone())["result"]["content"][0]["text"].as_str().map(str::to_owned))
     }
@@ -157,7 +157,7 @@ fn field(status: &str, name: &str) -> String {
 }
 
 fn is_there(pid: &str) -> bool {
-    // One that nobody has asked yet how it ended is not there any more.
+    // A zombie does not count.
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")))
 }
 
@@ -177,13 +177,13 @@ fn a_server_reads_what_its_command_names_and_nothing_of_gnomon() {
     assert_eq!(gnomon.read(&PathBuf::from(format!("/proc/{}/environ", gnomon.child.id()))), "denied: Permission denied");
     let inside: Value = serde_json::from_str(&gnomon.call("where", json!({}))).unwrap();
     assert_eq!(inside["cwd"], stage.path("state/servers/local").to_str().unwrap());
-    // Its own folder is its own, and stays; nothing else is.
+    // It can write to its own folder and to no other.
     assert_eq!(gnomon.call("write", json!({"path": "kept", "text": "x"})), "written");
     assert_eq!(gnomon.read(Path::new("kept")), "x");
     for other in ["served/program.py", "served/new", "new"] {
         assert_eq!(gnomon.call("write", json!({"path": stage.path(other)})), "denied: Permission denied", "{other}");
     }
-    // The environment is what the configuration says, and the secret in it is not in the log.
+    // The environment is exactly what is configured, and its secret is not in the log.
     let environment: Value = serde_json::from_str(&gnomon.call("environment", json!({}))).unwrap();
     let names: Vec<&String> = environment.as_object().unwrap().keys().collect();
     assert_eq!((environment["KEY"].as_str(), names.len()), (Some(SECRET), 5), "{names:?}");
@@ -236,7 +236,7 @@ fn a_server_has_no_rights_and_reaches_no_other_process() {
     assert!(gnomon.log().contains("is confined by session, "), "{}", gnomon.log());
 }
 
-/// Numbers of system calls; libc is no dependency of the tests.
+/// System call numbers; libc is no dependency of these tests.
 mod libc_numbers {
     #[cfg(target_arch = "x86_64")]
     pub const UNSHARE: u32 = 272;
@@ -258,8 +258,8 @@ mod libc_numbers {
 }
 
 #[test]
-fn a_server_connects_to_nobody_unless_it_may() {
-    if !has("a_server_connects_to_nobody_unless_it_may", &[PYTHON]) {
+fn a_server_makes_no_connection_unless_it_is_allowed_to() {
+    if !has("a_server_makes_no_connection_unless_it_is_allowed_to", &[PYTHON]) {
         return;
     }
     let stage = Stage::new();
@@ -288,7 +288,7 @@ fn the_very_file_that_is_pinned_is_executed_and_no_other_that_takes_its_place() 
     let script = stage.path("served/server");
     let text = fs::read_to_string(PROGRAM).unwrap();
     let write = |text: &str| {
-        // Not in place: what runs has the old one open.
+        // A new file takes the name: the running process still has the old one open.
         let new = stage.path("served/new-server");
         fs::write(&new, format!("#!{PYTHON}\n{text}")).unwrap();
         fs::set_permissions(&new, Permissions::from_mode(0o755)).unwrap();
@@ -303,7 +303,7 @@ fn the_very_file_that_is_pinned_is_executed_and_no_other_that_takes_its_place() 
     assert!(inside["file"].as_str().unwrap().starts_with("/proc/self/fd/"), "by descriptor: {inside}");
     write(&text.replace("for name in NAMES", "for name in NAMES  # somebody was here"));
     let found = digest(&script);
-    // The process of this caller ends; the next one is not what was pinned.
+    // The process of this client ends; the one that would be started next is not the pinned file.
     gnomon.answer("die", json!({}));
     let told = until("the client to be told", || {
         let answer = gnomon.answer("echo", json!({"text": "x"}));
@@ -313,7 +313,7 @@ fn the_very_file_that_is_pinned_is_executed_and_no_other_that_takes_its_place() 
     let log = gnomon.log();
     assert!(log.contains(&format!("is not the file that is pinned: expected sha256 {expected}, found {found}")), "{log}");
     drop(gnomon);
-    // What others may write to is not held by its digest.
+    // A file that other users can write to cannot be pinned by its digest.
     write(&text);
     fs::set_permissions(&script, Permissions::from_mode(0o777)).unwrap();
     let gnomon = stage.start(&server);

@@ -1,5 +1,5 @@
-//! A TLS connection from inside of a container that a real runtime made: the event names the container and who made it. The
-//! containers share the host's network and programs; their cgroups are below the one that the sensor watches.
+//! A TLS connection from inside a container that a real runtime created: the event names the container and its runtime. The containers
+//! share the host's network and programs; their cgroups are below the one that the sensor watches.
 
 use crate::{
     joined::{NAME, PYTHON, events},
@@ -17,14 +17,14 @@ use std::{
 };
 use uuid::Uuid;
 
-/// Runtimes want cgroup v2 at its usual place, also where this system has the controllers of v1 beside it.
+/// Runtimes expect cgroup v2 at its usual mount point, also on a system that has the v1 controllers there.
 const UNIFIED: &str = r#"umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@""#;
 
 fn unified(command: &[&str]) -> Output {
     Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-ec", UNIFIED, "sh"]).args(command).output().unwrap()
 }
 
-/// A file system with this host's programs, once `/usr` is mounted in it.
+/// A root file system for containers; the host's `/usr` is mounted in it.
 fn root(at: &Path, authority: &Path) {
     for folder in ["proc", "usr", "dev", "tmp"] {
         fs::create_dir_all(at.join(folder)).unwrap();
@@ -35,13 +35,14 @@ fn root(at: &Path, authority: &Path) {
     fs::copy(authority, at.join("authority.pem")).unwrap();
 }
 
-/// A Python program that calls the server.
+/// A Python program that calls the server; returns its command.
 fn program(server: SocketAddr) -> [String; 7] {
     let body = call(1, "any_tool").to_string();
     ["python3", "-c", PYTHON, &server.ip().to_string(), &server.port().to_string(), NAME, &body].map(str::to_owned)
 }
 
-/// What an engine hands to the runtime (config.md of the OCI runtime specification). The engine chooses the path of the cgroup.
+/// Writes the bundle that an engine hands to its runtime (config.md of the OCI runtime specification). The engine chooses the path of the
+/// cgroup.
 fn bundle(at: &Path, cgroup: &str, program: &[String]) {
     let namespaces = ["pid", "mount", "ipc", "uts"].map(|kind| json!({"type": kind}));
     let config = json!({
@@ -86,11 +87,11 @@ async fn a_container_of_runc_or_crun_is_named_by_the_id_that_its_engine_gave_it(
             continue;
         }
         let id = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        // As dockerd calls it.
+        // The path that dockerd gives.
         let cgroup = format!("{top}/docker/{id}");
         bundle(dir.path(), &cgroup, &program(upstream.address));
         let [state, here] = [dir.path().join("state"), dir.path().to_owned()].map(|path| path.to_str().unwrap().to_owned());
-        // A program that has ended before it was asked for is told without its container, so it may take a second try.
+        // A process that ends before gnomon has looked it up is reported without its container, so a second try may be needed.
         let event = until("the container's event", || {
             let output = unified(&[runtime, "--root", &state, "run", "--bundle", &here, &id]);
             assert!(String::from_utf8_lossy(&output.stdout).contains("done by the upstream"), "{runtime}: {output:?}");
@@ -115,7 +116,7 @@ async fn a_container_of_podman_is_named_by_the_id_that_podman_prints() {
     let at = |part: &str| dir.path().join(part).to_str().unwrap().to_owned();
     let top = format!("/{}", host.cgroup.file_name().unwrap().display());
     let (store, running, root, written) = (at("store"), at("running"), at("root"), at("id"));
-    // The limits are those that an administrator without CAP_SYS_RESOURCE may set; no image and no network is asked for.
+    // The limits that an administrator without CAP_SYS_RESOURCE may set; no image and no network.
     let mut podman = vec!["podman", "--root", &store, "--runroot", &running, "--storage-driver", "vfs", "--runtime", "runc"];
     podman.extend(["--cgroup-manager", "cgroupfs", "run", "--rm", "--cgroup-parent", &top, "--network", "host"]);
     podman.extend([

@@ -1,8 +1,7 @@
-//! `gnomon run` as root with nothing said, as the README has it, and the commands that find it with nothing said either.
+//! `gnomon run` as root without options, as the README starts it, and the commands that find it without options either.
 //!
-//! So that the host stays as it was, all of it happens in a mount namespace with folders of its own in the usual places, a
-//! network namespace where the usual ports are free, and a namespace of cgroups: what is the top of the hierarchy there is
-//! a cgroup of the test.
+//! To leave the host as it was, everything happens in a mount namespace with its own folders in the usual places, a network namespace where
+//! the usual ports are free, and a cgroup namespace whose root is a cgroup of the test.
 
 use crate::{
     caller::{Answer, Call, Caller, FILE},
@@ -26,7 +25,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Makes the folders, puts what the test wants into `/etc/gnomon`, and becomes gnomon.
+/// Mounts the folders, runs the test's shell commands, and becomes `gnomon run`.
 const STAGE: &str = r#"
 eval "$5"
 umount "$2"
@@ -44,7 +43,7 @@ eval "$3"
 exec "$4" run
 "#;
 
-/// A host that is as good as a new one.
+/// Namespaces that look like a freshly installed host.
 struct NewHost {
     child: Child,
     dir: TempDir,
@@ -52,7 +51,7 @@ struct NewHost {
 }
 
 impl NewHost {
-    /// With gnomon started, and `before` done by a shell in that host.
+    /// Starts gnomon there, after the shell commands in `before`.
     fn start(before: &str) -> Self {
         let mount = Hierarchy::find().unwrap().mount().to_owned();
         let cgroup = OwnCgroup::new();
@@ -70,7 +69,7 @@ impl NewHost {
         Self { child, dir, cgroup }
     }
 
-    /// The same, and a sensor that has been joined.
+    /// The same; waits until a sensor has joined.
     fn watched(before: &str) -> Self {
         let mut host = Self::start(before);
         until("the sensor to be joined", || {
@@ -89,7 +88,7 @@ impl NewHost {
         format!("/proc/{}/ns/net", self.child.id()).into()
     }
 
-    /// Runs a program in that host.
+    /// Runs a program in those namespaces.
     fn run(&self, program: &[&str]) -> Output {
         let enter = r#"echo 0 > "$0/cgroup.procs" && exec nsenter --target "$1" --mount --net --cgroup --wd=/ -- "${@:2}""#;
         let mut command = Command::new("bash");
@@ -100,7 +99,7 @@ impl NewHost {
         command.stdin(Stdio::null()).output().unwrap()
     }
 
-    /// How gnomon ended, which does not start.
+    /// How a gnomon that does not start ends: exit code and log.
     fn failed(before: &str) -> (Option<i32>, String) {
         let mut host = Self::start(before);
         let code = until("gnomon to end", || host.child.try_wait().unwrap()).code();
@@ -111,7 +110,7 @@ impl NewHost {
         self.run(&[&[GNOMON], arguments].concat())
     }
 
-    /// A server on a loopback address of that host, which says the same to whatever it is asked.
+    /// A server on a loopback address in there that gives every request the same answer.
     fn server(&self) -> SocketAddr {
         let listener = listen_in(&self.netns(), "127.0.0.2:0");
         let address = listener.local_addr().unwrap();
@@ -127,7 +126,7 @@ impl NewHost {
         address
     }
 
-    /// A tool of that server is called by a program under `gnomon exec`. What it is answered.
+    /// Calls a tool of that server from a program under `gnomon exec`. Returns the answer.
     fn call(&self, server: SocketAddr, tool: &str) -> String {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
         let program = Caller::new();
@@ -137,7 +136,7 @@ impl NewHost {
         Answer::of(&output).unwrap_or_else(|| panic!("{output:?}\n{}", self.log())).body
     }
 
-    /// The event of a call, as `gnomon events` says.
+    /// The event of a call, from `gnomon events`.
     fn event(&self, tool: &str) -> Value {
         until("the event", || {
             let output = self.gnomon(&["events", "--json"]);
@@ -160,7 +159,7 @@ impl Drop for NewHost {
     }
 }
 
-/// Whether there can be such a host; says so if not.
+/// Whether such namespaces can be made here; reports a skip if not.
 fn possible(test: &str) -> bool {
     if !needs(test) {
         return false;
@@ -174,8 +173,8 @@ fn possible(test: &str) -> bool {
 }
 
 #[test]
-fn with_nothing_said_events_exec_and_doctor_find_the_gnomon_of_root() {
-    if !possible("with_nothing_said_events_exec_and_doctor_find_the_gnomon_of_root") {
+fn without_options_events_exec_and_doctor_find_the_gnomon_of_root() {
+    if !possible("without_options_events_exec_and_doctor_find_the_gnomon_of_root") {
         return;
     }
     let host = NewHost::watched("");
@@ -188,13 +187,13 @@ fn with_nothing_said_events_exec_and_doctor_find_the_gnomon_of_root() {
     let checks: Vec<Value> = serde_json::from_slice(&doctor.stdout).unwrap();
     println!("{checks:#?}");
     assert!(doctor.status.success(), "{checks:#?}");
-    // Regression: the serving process, which is not root, looked for a place of its own.
+    // Regression: the serving process, which does not run as root, looked for a state folder of its own.
     let kept = host.run(&["stat", "-c", "%U", "/var/lib/gnomon/ca.key", "/var/lib/gnomon/ledger.sqlite"]);
     assert_eq!(String::from_utf8_lossy(&kept.stdout), "gnomon\ngnomon\n", "{kept:?}");
     assert!(status(host.child.id(), "Name").is_some());
 }
 
-/// A rule that blocks calls of this tool, written by a shell.
+/// Shell commands that write a rule which blocks calls of this tool.
 fn block(tool: &str) -> String {
     let rule = crate::support::rules::block(1, &format!("gen_ai.tool.name: {tool}")).text;
     format!("cat >/etc/gnomon/own.new <<'END'\n{rule}\nEND\nmv /etc/gnomon/own.new /etc/gnomon/rules.d/own.yml\n")
@@ -242,7 +241,7 @@ fn with_the_group_of_gnomon_on_them_configuration_and_rules_are_read_and_reloade
     let server = host.server();
     let refused = |tool: &str| host.call(server, tool).contains("\"isError\":true");
     assert!(refused("first_tool") && !refused("second_tool"));
-    // A file that only root can read: the old rules stay, and the log says what to do.
+    // A file that only root can read: the old rules stay in force, and the log says what to do.
     assert!(host.run(&["sh", "-ec", &format!("umask 077; {}", block("second_tool"))]).status.success());
     kill(host.child.id(), Signal::HUP);
     until("the refusal", || host.log().contains("chgrp gnomon /etc/gnomon/rules.d/own.yml && chmod g+r").then_some(()));

@@ -1,4 +1,4 @@
-//! `gnomon demo` as people start it: it shows what it says, and leaves nothing.
+//! `gnomon demo` as people start it: every step shows what it announces, and nothing is left behind.
 
 use std::{
     fs,
@@ -33,7 +33,7 @@ fn shows_everything(output: &Output) -> String {
         assert!(text.contains(expected), "{expected:?} is missing in\n{text}");
     }
     assert!(!text.contains("{{"), "a template shows in\n{text}");
-    // Every act shows what it recorded, however soon its gnomon ended.
+    // Each step prints the events that it recorded, also where its gnomon has already ended.
     for act in text.split("\n== ").filter(|act| act.starts_with(|c: char| c.is_ascii_digit())) {
         let recorded = act.split_once("What gnomon recorded:").map_or("", |(_, events)| events.trim());
         assert!(recorded.lines().any(|line| line.contains("tools/call save_note")), "an act shows no event:\n{act}");
@@ -46,7 +46,7 @@ fn the_demonstration_shows_every_step_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let root = rustix::process::geteuid().is_root();
-    // Without privilege first: this is what a newcomer sees.
+    // Without privileges first, as a newcomer would run it.
     let text = shows_everything(&demo(folder.path(), root.then_some(65534)));
     assert!(text.contains("The agent is told of the proxy."), "{text}");
     if needs("demo with the kernel half") {

@@ -1,5 +1,5 @@
-//! The rules of the packs besides shadow-mcp: each is fired by its recorded exchange, and none by look-alikes or by
-//! clients that people use.
+//! The rules of the packs other than shadow-mcp: each matches its recorded exchange, and none matches look-alikes or the clients that
+//! people use.
 
 use serde_json::{Value, json};
 use std::{
@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// The packs looked at.
+/// The packs under test.
 const PACKS: &str = "detections,user-agents,llm-direct";
 
 fn lines(file: &str) -> Vec<Value> {
@@ -80,7 +80,7 @@ fn every_rule_is_fired_by_its_recorded_exchange() {
     let (events, exchanges): (Vec<Value>, Vec<Value>) = lines("detections.jsonl").into_iter().partition(|case| case["event"].is_object());
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("events.jsonl");
-    // Each line is a call of its own.
+    // Each line is a call of its own, with an observation id of its own.
     let text: Vec<String> = events.iter().map(|case| case["event"].to_string()).collect();
     fs::write(&log, text.join("\n")).unwrap();
     let of_exchanges = matched(PACKS, &har(dir.path(), &exchanges), exchanges.len());
@@ -116,7 +116,7 @@ fn no_client_that_people_use_is_suspicious_by_its_name() {
     cases.retain(|case| case["method"] == "POST");
     let recorded = cases.len();
     assert!(recorded > 50);
-    // Those that were not recorded with their own name.
+    // Clients that were not recorded with their own User-Agent.
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
     for name in ["claude-code/2.1.197 (sdk-cli)", "codex-mcp-client/0.169.0", "Go-http-client/1.1", "Java-http-client/21.0.2", "rmcp/3.8"] {
         cases.push(json!({

@@ -1,4 +1,4 @@
-//! The kill switch: nothing is refused and nothing is redirected, whichever half hangs or is started again.
+//! The kill switch: while it is set nothing is refused and nothing is redirected, whichever half hangs or is restarted.
 
 use crate::{
     sensor_stage::{Host, Joined, Road, kill, needs, server, until},
@@ -32,10 +32,10 @@ async fn disarmed_the_proxy_refuses_nothing_and_opens_no_new_connection() {
     let refused = |answer: Value| answer["result"]["isError"] == json!(true);
     assert!(refused(kept.send(&[blocked(1)]).await.json()));
     gnomon.inspector.disarm();
-    // A connection that is open stays read, and its calls pass.
+    // A connection that is open is still intercepted, but its calls are let through.
     let answer = kept.send(&[blocked(2)]).await.json();
     assert_eq!(answer["result"]["content"][0]["text"], "done by the upstream");
-    // A new one is the server's own: our authority has no part in it.
+    // A new connection is not intercepted: the client sees the server's own certificate.
     let target = format!("{HOST}:443");
     let stream = tunnel(gnomon.address, &target).await;
     let stream = handshake(stream, upstream.authority.certificate(), HOST, ALPN).await.unwrap();
@@ -66,7 +66,7 @@ async fn what_was_held_when_it_was_disarmed_passes() {
     drop(gnomon.finish().await);
 }
 
-/// A running gnomon with a switch of its own.
+/// A running gnomon with a kill switch file of its own.
 struct Stage {
     host: Host,
     switch: PathBuf,
@@ -95,7 +95,7 @@ impl Stage {
         serde_json::from_slice(&self.gnomon(&["status", "--json"]).stdout).unwrap()
     }
 
-    /// A program of its own that is in a scope which redirects.
+    /// A program that has joined a scope which redirects.
     fn program(&self) -> Joined {
         let joined = Joined::start(&self.host.exec_socket(), &self.host.cgroup, 0);
         assert!(joined.said.starts_with("joined"), "{}", joined.said);
@@ -121,7 +121,7 @@ fn disarmed_connections_go_direct_and_everybody_is_told() {
 
     stage.turn(&["disarm", "--reason", "maintenance"]);
     assert_eq!(program.reaches(server), Road::Direct);
-    // Also programs that come now: their scope waits for better times.
+    // Also for programs that start now: their scope redirects once the switch is off.
     let mut late = stage.program();
     assert_eq!(late.reaches(server), Road::Direct);
     until("the gauge", || stage.host.scrape().contains("\ngnomon_armed 0\n").then_some(()));
@@ -162,7 +162,7 @@ fn a_file_that_somebody_dropped_outlives_the_sensor() {
         return;
     }
     let (mut stage, server) = (Stage::start(), server());
-    // As a tool that manages configuration would: an empty file.
+    // An empty file, as a configuration management tool would write.
     std::fs::write(&stage.switch, "").unwrap();
     until("the sensor to obey", || (stage.status()["sensor"]["armed"] == json!(false)).then_some(()));
     let sensor = stage.host.part("gnomon-sensor");
@@ -178,12 +178,12 @@ fn a_file_that_somebody_dropped_outlives_the_sensor() {
 }
 
 #[test]
-fn whoever_may_not_disarm_is_told_who_may() {
+fn a_user_that_may_not_disarm_is_told_who_may() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(Path::new("/proc/disarm"), &folder.path().join("exec.sock"), &["disarm"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("next: "), "{output:?}");
-    // Without a sensor the switch is set all the same.
+    // Without a sensor the switch file is written all the same.
     let switch = folder.path().join("disarm");
     let output = run(&switch, &folder.path().join("exec.sock"), &["disarm"]);
     assert!(output.status.success() && switch.exists(), "{output:?}");

@@ -1,4 +1,4 @@
-//! `gnomon exec` from outside: what the program that it becomes finds around it.
+//! `gnomon exec` from outside: the environment, descriptors and exit code of the program that it becomes.
 
 use crate::sensor_stage::skip;
 use crate::support::{
@@ -30,14 +30,14 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A place where a program is run, with nothing of the tests' own environment but PATH.
+/// An environment for one program: nothing of the test's own variables but PATH.
 struct Bench {
     dir: TempDir,
     flags: Vec<String>,
 }
 
 impl Bench {
-    /// With a proxy that variables lead to.
+    /// With a proxy that the program is told of by variables.
     fn proxied(gnomon: &Gnomon) -> Self {
         let bench = Self::alone();
         let state = gnomon.state_dir().display().to_string();
@@ -45,7 +45,7 @@ impl Bench {
         Self { flags: flags.into_iter().chain(bench.flags).collect(), ..bench }
     }
 
-    /// With nothing to join.
+    /// Without a gnomon to join.
     fn alone() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
@@ -53,14 +53,14 @@ impl Bench {
         Self { dir, flags: vec!["--exec-socket".to_owned(), socket] }
     }
 
-    /// With a gnomon that answers like this to one program; what it was asked.
+    /// With a gnomon that gives this answer to one program. Returns what the program asked for.
     fn joined(answer: ToExec) -> (Self, JoinHandle<ToGnomon>) {
         let bench = Self::alone();
         let listener = Listener::bind(&bench.dir.path().join("exec.sock"), Access::Everybody).unwrap();
         let serving = std::thread::spawn(move || {
             loop {
                 let channel: GnomonEnd = listener.accept(Duration::from_secs(20)).unwrap();
-                // Root looks first whether anybody is there.
+                // As root, `gnomon exec` first connects without asking, to find out whether gnomon runs.
                 if let Ok(asked) = channel.recv(Duration::from_secs(20)) {
                     channel.send(&answer, &[], Duration::from_secs(5)).unwrap();
                     return asked.message;
@@ -121,11 +121,11 @@ async fn the_program_is_told_of_proxy_and_authority_and_keeps_what_it_had() {
     assert!(certificates.contains(&gnomon.root) && certificates.contains(corporate.certificate()));
     assert!(text(&output.stderr).contains("only"), "it says what is not seen: {output:?}");
     let known = CA_VARIABLES.len() + 1 + 5 + ["PATH", "HOME", "TMPDIR", "OTHER"].len();
-    // `_` and its like are of the shell that some systems have for env.
+    // Some systems have a shell script or wrapper for env, which adds `_` and its like.
     assert!(found.len() <= known + 1, "{found:#?}");
 }
 
-/// Asks a server by Java's own client, and prints what it answers.
+/// Fetches a URL with Java's own HTTP client, and prints the answer.
 const FETCH: &str = r#"
 public class Fetch {
     public static void main(String[] arguments) throws Exception {
@@ -148,7 +148,7 @@ async fn java_trusts_the_authority_under_exec() {
     let (gnomon, bench) = proxied(setup).await;
     let program = bench.dir.path().join("Fetch.java");
     fs::write(&program, FETCH).unwrap();
-    // Java does not honour the variables that name a proxy.
+    // Java ignores the variables that name a proxy.
     let (host, port) = (gnomon.address.ip(), gnomon.address.port());
     let script = format!(
         r#"exec java -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} "$0" https://{HOST}/rpc '{}'"#,
@@ -187,7 +187,7 @@ async fn exit_codes_are_the_programs_own_or_those_of_shells() {
     let refused = bench.run(&[file.to_str().unwrap()]).await;
     assert!(refused.status.code() == Some(126) && text(&refused.stderr).contains("cannot be executed"), "{refused:?}");
     assert_eq!(bench.run(&["sh", "-c", "kill -TERM $$"]).await.status.signal(), Some(15));
-    // A flag that is none of ours is a mistake, not a program.
+    // An unknown flag is an error, not the name of a program.
     let wrong = Command::new(GNOMON).args(["exec", "--no-such-flag", "true"]).output().unwrap();
     assert!(wrong.status.code() == Some(2) && text(&wrong.stderr).contains("--no-such-flag"), "{wrong:?}");
 }
@@ -258,7 +258,7 @@ async fn without_gnomon_the_program_is_not_started_and_the_next_step_is_told() {
         let said = text(&output.stderr);
         assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(125), ""), "{said}");
         assert!(said.contains("next: "), "{said}");
-        // An unprivileged one may fail at the socket, whose cause is told first.
+        // Without privileges it may already fail at the socket; that cause is reported first.
         assert!(said.contains(cause) || said.contains("no running gnomon"), "{said}");
     }
 }

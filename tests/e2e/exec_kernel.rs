@@ -1,5 +1,5 @@
-//! `gnomon exec` on the real kernel: root without a running gnomon, so that both halves are started for one program. What
-//! is attached is attached to a cgroup of the test.
+//! `gnomon exec` on the real kernel, as root and without a running gnomon: it starts both halves for the one program. The eBPF programs are
+//! attached to a cgroup of the test.
 
 use crate::{
     caller::{Call, Caller, FILE},
@@ -17,24 +17,24 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A cgroup below which the sensor looks, and a folder that everybody may enter. Both go with the test.
+/// A cgroup below which the sensor looks, and a folder that everybody may enter. Both are removed when dropped.
 struct Stage {
     cgroup: OwnCgroup,
     dir: TempDir,
 }
 
 impl Stage {
-    /// None, said loudly, where there can be no kernel half.
+    /// `None`, reported as a skip, where the kernel half cannot run.
     fn new(test: &str) -> Option<Self> {
         if !needs(test) {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        // The person has no home, so a bundle of theirs is put here.
+        // This user has no home, so the bundle of certificates is written to this folder.
         fs::create_dir(dir.path().join("tmp")).unwrap();
         fs::set_permissions(dir.path().join("tmp"), Permissions::from_mode(0o1777)).unwrap();
-        // Scopes that are empty are removed by gnomon, a moment after its program has ended.
+        // gnomon removes an empty scope shortly after its program has ended.
         Some(Self { cgroup: OwnCgroup::new(), dir })
     }
 
@@ -42,7 +42,7 @@ impl Stage {
         self.dir.path().join("state")
     }
 
-    /// `gnomon exec` in the stage's cgroup, for the user nobody as sudo would have it.
+    /// Starts `gnomon exec` in the stage's cgroup for the user nobody, as sudo would.
     fn start(&self, flags: &[&str], program: &[&str]) -> Child {
         let mut command = Command::new("sh");
         command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&self.cgroup);
@@ -63,7 +63,7 @@ impl Stage {
     }
 }
 
-/// What is there as long as the gnomon of this program is.
+/// The folder that exists as long as the gnomon of this program runs.
 fn host_folder(child: &Child) -> PathBuf {
     PathBuf::from(format!("/run/gnomon-exec-{}", child.id()))
 }
@@ -86,7 +86,7 @@ async fn alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person()
     fs::set_permissions(&root, Permissions::from_mode(0o644)).unwrap();
     fs::write(&config, "proxy: { upstream_ca: [root.pem] }\n").unwrap();
     let (port, call) = (upstream.address.port(), crate::support::request::call(1, "any_tool"));
-    // It knows nothing of a proxy, and is given the server's address.
+    // It is given no proxy; it connects to the server's own address.
     let program = Caller::new();
     let words = program.words(FILE, &Call::new(upstream.address, "/rpc", call.to_string()).tls(HOST, None));
     let shell: Vec<&str> = ["sh", "-c", r#"id -u; "$@"; exit 7"#, "sh"].into_iter().chain(words.iter().map(String::as_str)).collect();
@@ -106,7 +106,7 @@ async fn alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person()
 async fn one_directly_after_another_waits_until_the_first_has_written_all() {
     let Some(stage) = Stage::new("one_directly_after_another_waits_until_the_first_has_written_all") else { return };
     for _ in 0..4 {
-        // The first gnomon still ends while the next one starts.
+        // The first gnomon is still stopping while the next one starts.
         let (output, _) = stage.run(&[], &["echo", "ran"]).await;
         assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"ran\n"[..]), "{output:?}");
         assert!(output.stderr.is_empty(), "{output:?}");
@@ -139,12 +139,12 @@ async fn servers_that_speak_first_and_servers_that_refuse_are_as_they_are_withou
             let _ = server.write_all(b"SSH-2.0-Fake_1.0\r\n").await;
         }
     });
-    // Port 1 is nobody's.
+    // Nobody listens on port 1.
     let script =
         format!("curl -sS --max-time 5 telnet://127.0.0.1:{port} </dev/null; curl -sS --max-time 5 http://127.0.0.1:1/ 2>/dev/null");
     let (output, folder) = stage.run(&[], &["sh", "-c", &script]).await;
     assert!(String::from_utf8_lossy(&output.stdout).contains("SSH-2.0-Fake_1.0"), "{output:?}");
-    // 7: no connection; 56: it was reset, where curl had taken it for open already.
+    // curl's exit codes: 7, no connection; 56, reset after curl took it for established.
     assert!(matches!(output.status.code(), Some(7 | 56)), "{output:?}");
     until_gone(&folder).await;
 }

@@ -1,4 +1,4 @@
-//! A disk that is full stops no traffic, loses no line that was acknowledged, and is used again once there is room.
+//! A full disk stops no traffic, loses no line that was acknowledged, and is written to again once there is room.
 
 use crate::{
     sensor_stage::skip,
@@ -15,7 +15,7 @@ use std::{fs, path::Path, process::Command};
 
 const NAME: &str = "a_full_disk_stops_no_traffic_and_is_used_again_once_there_is_room";
 
-/// A file system of three megabytes.
+/// A mounted tmpfs of 3 MiB.
 struct Disk<'a>(&'a Path);
 
 impl<'a> Disk<'a> {
@@ -31,7 +31,7 @@ impl Drop for Disk<'_> {
     }
 }
 
-/// The sum of a counter's series.
+/// The sum of all series of a counter.
 fn counted(gnomon: &Gnomon, name: &str) -> u64 {
     let page = gnomon.metrics();
     let series = page.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
@@ -71,12 +71,12 @@ async fn a_full_disk_stops_no_traffic_and_is_used_again_once_there_is_room() {
     let filter = EventFilter { limit: 10_000, ..EventFilter::default() };
     let stored = Reader::open(&ledger).await.unwrap().events(&filter, Order::OldestFirst).await.unwrap();
     assert!(stored.last().unwrap().json.contains("\"after\""));
-    // What counted as durable is in both, and what is not there was counted as dropped.
+    // Each file has at least as many events as counted as durable, and all others were counted as dropped.
     let (durable, dropped) = (counted(&gnomon, "gnomon_events_written_total"), counted(&gnomon, "gnomon_events_dropped_total"));
     assert!(stored.len() as u64 >= durable && events.len() as u64 >= durable, "{} {} {durable}", stored.len(), events.len());
     assert_eq!(durable + dropped, 302, "one before, 300 on the full disk, one after");
     assert!(stored.iter().all(|event| serde_json::from_str::<serde_json::Value>(&event.json).is_ok()));
-    // One look more, where there is another reader of the file's format.
+    // A second check by another reader of the file format, where there is one.
     if let Ok(checked) = Command::new("sqlite3").arg(&ledger).arg("PRAGMA integrity_check").output() {
         assert_eq!(String::from_utf8_lossy(&checked.stdout).trim(), "ok");
     }

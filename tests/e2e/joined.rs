@@ -1,5 +1,5 @@
-//! Real programs on the real kernel, each as it is and under `gnomon exec`: what the sensor says of their connections,
-//! and whose calls the proxy says it read.
+//! Real programs on the real kernel, each run directly and under `gnomon exec`: what the sensor reports of their connections, and which
+//! program the proxy names for their calls.
 
 use crate::{
     sensor_stage::{Host, needs, skip, until},
@@ -14,10 +14,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// A name that points to MCP, so that flows to it are told.
+/// A host name that suggests MCP, so that connections to it are reported.
 pub const NAME: &str = "mcp.tools.example";
 
-/// Makes a call with Python's TLS; the address that `getpeername` says comes last.
+/// Makes a call with Python's TLS; prints the address from `getpeername` last.
 pub const PYTHON: &str = r#"
 import http.client, socket, ssl, sys, time
 ip, port, name, body = sys.argv[1:5]
@@ -29,7 +29,7 @@ print(connection.getresponse().read().decode(), tls.getpeername()[0])
 time.sleep(0.3)
 "#;
 
-/// The same, with the first byte of the ClientHello in a segment of its own, and the rest in three.
+/// The same, with the first byte of the ClientHello in a segment of its own, and the rest in three segments.
 const SPLIT: &str = r#"
 import socket, ssl, sys, time
 ip, port, name, body = sys.argv[1:5]
@@ -75,14 +75,14 @@ const request = require("https").request({ host: ip, port, servername: name, pat
 request.end(body);
 "#;
 
-/// A program that makes one call, and what its file is called.
+/// A program that makes one call, and the name of its executable.
 struct Program {
     command: &'static str,
     arguments: fn(&Call) -> Vec<String>,
     file: &'static str,
 }
 
-/// Which call.
+/// The call to make.
 struct Call {
     ip: String,
     port: String,
@@ -126,12 +126,12 @@ pub enum Way {
     UnderExec,
 }
 
-/// Starts a program in the sensor's cgroup, `before` in front of its command.
+/// Runs a program in the sensor's cgroup, with `before` in front of its command.
 pub fn start(host: &Host, way: Way, before: &[&str], trust: &Path, command: &[String]) -> Output {
     command_in(host, way, before, trust, command).output().unwrap()
 }
 
-/// The same, not yet started.
+/// The same command, not yet started.
 pub fn command_in(host: &Host, way: Way, before: &[&str], trust: &Path, command: &[String]) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&host.cgroup).args(before);
@@ -163,14 +163,14 @@ pub fn names(event: &Value, file: &str) -> bool {
     event["process.executable.path"].as_str().is_some_and(|path| path.rsplit('/').next().unwrap_or_default().starts_with(file))
 }
 
-/// An upstream that the serving process may trust, and a host that does.
+/// An upstream, and a host whose serving process trusts it.
 async fn stage(address: &str) -> (Upstream, Host) {
     let upstream = Upstream::at(address, NAME, &["h2", "http/1.1"], |_| None).await;
     let host = trusting(upstream.authority.pem_file(), &[]);
     (upstream, host)
 }
 
-/// A host whose serving process trusts this authority for upstreams.
+/// A host whose serving process trusts this authority for connections to upstreams.
 pub fn trusting(pem: &Path, arguments: &[&str]) -> Host {
     fs::set_permissions(pem.parent().unwrap(), Permissions::from_mode(0o755)).unwrap();
     let host = Host::start_with(&[&["--upstream-ca", pem.to_str().unwrap()], arguments].concat());
@@ -178,7 +178,7 @@ pub fn trusting(pem: &Path, arguments: &[&str]) -> Host {
     host
 }
 
-/// Checks the event of a call that was read under exec.
+/// Checks the event of a call that was intercepted under `gnomon exec`.
 pub fn check_joined(event: &Value, file: &str) {
     assert!(names(event, file), "{event:#}");
     assert_eq!(event["gnomon.correlation"], "owner", "{event:#}");
@@ -201,7 +201,7 @@ async fn real_programs_are_tagged_as_they_are_and_read_under_exec() {
         if !has(name, &[program.command]) {
             continue;
         }
-        // A program that has ended before it was asked for is told without its file, so it may take a second try.
+        // A process that ends before gnomon has looked it up is reported without its executable, so a second try may be needed.
         let before = events(&host).len();
         until("the flow's event", || {
             run(&host, Way::Direct, &[], &upstream, program, "direct_tool");
@@ -232,7 +232,7 @@ async fn ipv6_is_read_like_ipv4() {
     assert_eq!(event["destination.address"], "::1");
 }
 
-/// A network namespace with one way out; gone with the test.
+/// A network namespace connected to ours; removed when dropped.
 struct Namespace {
     name: String,
     outside: String,
@@ -267,7 +267,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // The pair of devices goes with it.
+        // Deleting the namespace removes the pair of devices too.
         let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
     }
 }

@@ -1,4 +1,4 @@
-//! Programs that ask the proxy themselves, on a host with the sensor.
+//! Programs that are configured to use the proxy, on a host with the sensor.
 
 use crate::{
     caller::{Call, Caller, FILE},
@@ -7,13 +7,13 @@ use crate::{
 };
 
 #[test]
-fn a_program_that_was_told_of_the_proxy_is_named_in_its_event() {
-    if !needs("a_program_that_was_told_of_the_proxy_is_named_in_its_event") {
+fn a_program_that_is_configured_to_use_the_proxy_is_named_in_its_event() {
+    if !needs("a_program_that_is_configured_to_use_the_proxy_is_named_in_its_event") {
         return;
     }
     let host = Host::start();
     let body = crate::support::request::call(1, "asked_for").to_string();
-    // A server that is not there: an event all the same.
+    // The server does not exist: that is an event all the same.
     let program = Caller::new();
     let command = program.words(FILE, &Call::new(host.proxy, "http://127.0.0.2:1/rpc", body));
     let trust = host.state.path().join("ca.pem");

@@ -1,5 +1,5 @@
-//! The official SDK in a process of its own on the real kernel, as it is and under `gnomon exec`: HTTP/2, and hellos with
-//! post-quantum keys, whole and in pieces.
+//! The official SDK in a process of its own on the real kernel, run directly and under `gnomon exec`: HTTP/2, and ClientHellos with
+//! post-quantum keys, in one segment and in several.
 
 use crate::{
     joined::{NAME, Way, check_joined, events, names, trusting},
@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{fs, net::SocketAddr};
 
-/// What each test here stands on.
+/// What each test here needs.
 struct Stage {
     authority: Authority,
     address: SocketAddr,
@@ -22,7 +22,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// None, said loudly, where there can be no kernel half.
+    /// `None`, reported as a skip, where the kernel half cannot run.
     async fn new(test: &str) -> Option<Self> {
         if !needs(test) {
             return None;
@@ -34,7 +34,7 @@ impl Stage {
         Some(Self { authority, address, host, program: Program::new() })
     }
 
-    /// Calls a tool; the size of the hello, where it was counted.
+    /// Calls a tool; returns the size of the ClientHello where it was counted.
     fn call(&self, way: Way, tool: &'static str, keys: Keys, first: FirstBytes) -> Option<usize> {
         let order = Order { address: self.address, tool, keys, first };
         let said = self.program.call(&self.host, way, self.authority.pem_file(), &order);
@@ -42,8 +42,8 @@ impl Stage {
         said.hello
     }
 
-    /// The event of a direct call: a program that has ended before it was asked for is told without its file, so it may take
-    /// a second try.
+    /// The event of a call that is not intercepted. A process that ends before gnomon has looked it up is reported without its executable,
+    /// so a second try may be needed.
     fn flow(&self, keys: Keys, first: FirstBytes) -> Value {
         let before = events(&self.host).len();
         until("the flow's event", || {
@@ -85,7 +85,7 @@ async fn a_post_quantum_hello_is_read_whole_whether_it_comes_whole_or_in_pieces(
     for (first, tool) in [(FirstBytes::Whole, "allowed_tool"), (FirstBytes::Pieces, "blocked_tool")] {
         let flow = stage.flow(Keys::PostQuantum, first);
         assert_eq!((&flow["gnomon.vantage"], &flow["tls.client.server_name"]), (&"flow".into(), &NAME.into()), "{first:?} {flow:#}");
-        // JA4 leaves groups and shares out, so the same library has the same one with either keys.
+        // JA4 does not include groups and key shares, so the fingerprint of one library is the same with either kind of key.
         assert_eq!(flow["tls.client.ja4"], classic["tls.client.ja4"], "{first:?} {flow:#}");
         assert!(flow.get("gnomon.malformed").is_none(), "{flow:#}");
 

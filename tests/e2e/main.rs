@@ -1,11 +1,11 @@
-//! gnomon seen from outside: real sockets, real TLS, an upstream that acts on the first complete
-//! JSON value. One test binary.
+//! gnomon seen from outside: real sockets, real TLS, an upstream that acts on the first complete JSON value. One test binary.
 #![allow(clippy::unwrap_used)]
 
 use gnomon_stage as support;
 
 mod adopting;
 mod alerts;
+mod analyst;
 mod apis;
 mod bounds;
 mod caller;

@@ -1,4 +1,4 @@
-//! A real MCP client and a real MCP server (the official SDK), both eras, with gnomon between them.
+//! A real MCP client and server (the official SDK), in every era of the protocol, with gnomon between them.
 
 use crate::support::{
     HOST,
@@ -30,7 +30,7 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// A server with two tools that say their name.
+/// A server with two tools that answer with their own name.
 #[derive(Clone)]
 pub struct Tools;
 
@@ -50,7 +50,7 @@ impl ServerHandler for Tools {
     }
 }
 
-/// The server, under this name.
+/// Serves it under this host name.
 pub async fn serve(authority: &Authority, name: &str, alpn: &[&str], config: StreamableHttpServerConfig) -> SocketAddr {
     let service: StreamableHttpService<Tools, LocalSessionManager> = StreamableHttpService::new(|| Ok(Tools), Arc::default(), config);
     let acceptor = TlsAcceptor::from(authority.server(name, alpn));
@@ -78,7 +78,7 @@ pub async fn serve(authority: &Authority, name: &str, alpn: &[&str], config: Str
 
 pub type Client = RunningService<RoleClient, ClientConfig>;
 
-/// The era of a session.
+/// The era of the protocol that a session speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Era {
     /// `initialize`, sessions, event streams.
@@ -106,7 +106,7 @@ impl Era {
         self.open(http, &format!("https://{HOST}/rpc")).await
     }
 
-    /// A client of the era.
+    /// Opens a client session of this era.
     pub async fn open(self, http: reqwest::Client, url: &str) -> Client {
         let config = StreamableHttpClientTransportConfig::with_uri(url.to_owned());
         let transport = StreamableHttpClientTransport::with_client(http, config);

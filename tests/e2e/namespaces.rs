@@ -1,4 +1,4 @@
-//! Programs in network namespaces other than gnomon's: what they are sent to is reached from where they stand.
+//! Programs in network namespaces other than gnomon's: the servers that they connect to are reached from their namespace.
 
 use crate::caller::{Answer, Call, post};
 use crate::scopes::redirecting;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// How often connections ended in this way.
+/// The count of connections that ended with this outcome.
 fn flows(host: &Host, outcome: &str) -> Option<String> {
     let line = format!("gnomon_flows_total{{outcome=\"{outcome}\"}} ");
     host.scrape().lines().find_map(|found| found.strip_prefix(&line)).map(str::to_owned)
@@ -29,7 +29,7 @@ fn a_server_on_loopback_of_the_program_s_own_namespace_is_reached_through_the_pr
         let server = serve(netns.listen(at));
         assert_eq!(program.reaches(server), Road::ThroughProxy, "{at}: {}: {}", program.said, host.log());
     }
-    // The same port of ours is another's: what is there must not be reached.
+    // The same port in our namespace has another server, which must not be reached.
     let here = TcpListener::bind("127.0.0.1:0").unwrap();
     let Road::None(error) = program.reaches(here.local_addr().unwrap()) else { panic!("there is no such server in that namespace") };
     assert!(error.contains("refused"), "as without us, where nobody listens: {error}");
@@ -67,10 +67,10 @@ fn a_program_of_a_configured_scope_in_a_namespace_of_its_own_is_redirected_from_
     until("the proxy", || (program.reaches(server) == Road::ThroughProxy).then_some(()));
     assert_eq!(program.reaches(server), Road::ThroughProxy, "{}", host.log());
     until("what went by to be counted", || scrape("gnomon_fail_open_total{reason=\"no_listener\"} ").filter(|count| count != "0"));
-    // Another one there finds the listeners.
+    // Another program there is redirected at once: the listeners are already open.
     let mut other = Joined::bystander(&containers, &netns);
     assert_eq!(other.reaches(server), Road::ThroughProxy);
-    // A namespace that nobody is in any more is not kept.
+    // The listeners of a namespace that no process is in are closed.
     let sensor = host.part("gnomon-sensor");
     let open = || fs::read_dir(format!("/proc/{sensor}/fd")).unwrap().count();
     let before = open();
@@ -88,15 +88,15 @@ fn a_server_that_only_the_program_s_namespace_has_a_route_to_is_reached_through_
     let server = serve(far.listen("192.0.2.2:0"));
     let mut program = Joined::start_in(&host.exec_socket(), &host.cgroup, 0, Some(&near));
     assert_eq!(program.reaches(server), Road::ThroughProxy, "{}: {}", program.said, host.log());
-    // One of its own namespace is not confused by it.
+    // A program in our own namespace is not affected.
     let mut here = Joined::start(&host.exec_socket(), &host.cgroup, 0);
     assert_eq!(here.reaches(crate::sensor_stage::server()), Road::ThroughProxy, "{}", here.said);
 }
 
-/// Where a program that ends at once finds what it is to call.
+/// The environment variable that holds the call for a program that ends at once.
 const ORDER: &str = "GNOMON_TEST_CALL_AND_END";
 
-/// Not a test: a program that makes one call and ends, so that nobody finds it who looks for it later.
+/// Not a test: a program that makes one call and ends, so that its process cannot be looked up afterwards.
 #[test]
 #[ignore = "a role, not a test"]
 fn call_and_end() {
@@ -104,7 +104,7 @@ fn call_and_end() {
     println!("\n> {}", serde_json::to_string(&post(&serde_json::from_str(&order).unwrap())).unwrap());
 }
 
-/// Has such a program call the blocked tool from a cgroup and a namespace. Whether the call was blocked.
+/// Has such a program call the blocked tool, from this cgroup and namespace. Returns whether the call was blocked.
 fn is_blocked(cgroup: &Path, netns: &Path, server: SocketAddr) -> bool {
     let order = Call::new(server, "/rpc", call(1, "blocked_tool").to_string());
     let mut command = Command::new("sh");
@@ -117,7 +117,7 @@ fn is_blocked(cgroup: &Path, netns: &Path, server: SocketAddr) -> bool {
     answer["result"]["isError"] == true
 }
 
-/// A server that says that it has done what it was asked.
+/// A server that answers every request with `{"done":true}`.
 fn done(listener: TcpListener) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -133,7 +133,7 @@ fn done(listener: TcpListener) -> SocketAddr {
     address
 }
 
-/// A namespace that is mounted, as `ip netns` and CNI do it, as long as this lives.
+/// A network namespace that is kept by a mount, as `ip netns` and CNI do, until dropped.
 struct Mounted {
     _folder: TempDir,
     file: PathBuf,
@@ -160,7 +160,7 @@ fn calls_of_programs_that_end_at_once_are_blocked_in_a_namespace_that_outlives_t
     if !needs("netns of ended programs") || !has("netns of ended programs", &["ip", "mount", "nsenter"]) {
         return;
     }
-    // One that a process is in, which connects to nothing, and one that is only mounted.
+    // One namespace with a process in it that makes no connection, and one that only a mount keeps.
     let (inhabited, other) = (Netns::new(), Netns::new());
     let mounted = Mounted::of(&other);
     let servers = [&inhabited, &other].map(|netns| done(netns.listen("127.0.0.1:0")));

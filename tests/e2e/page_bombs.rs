@@ -1,5 +1,5 @@
-//! Bodies that are small on the wire and have a great many values: the whole program stays within its memory, and
-//! others are served meanwhile.
+//! Bodies that are small on the wire and hold a great many values: the process stays within its memory, and other clients are served
+//! meanwhile.
 
 use crate::{
     alerts::prometheus::Watched,
@@ -15,7 +15,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What one such body may cost the process, in bytes: its decoder's window, what is on its way, and the allocator's slack.
+/// The memory that one such body may cost, in bytes: its decoder's window, the bytes in transit, and the allocator's slack.
 const COSTS: u64 = 32 << 20;
 
 fn peak(pid: u32) -> u64 {
@@ -24,7 +24,7 @@ fn peak(pid: u32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
-/// Nine megabytes in a hundred kilobytes: enough noise beside them that the ratio stays below its bound.
+/// Nine megabytes, coded in a hundred kilobytes. Random bytes are added so that the compression ratio stays below its bound.
 fn coded(items: &str) -> Vec<u8> {
     let mut state = 1u64;
     let noise = (0..170_000).map(|_| {
@@ -37,7 +37,7 @@ fn coded(items: &str) -> Vec<u8> {
     coded
 }
 
-/// One request, read to its end.
+/// Sends one request, and reads the answer to its end.
 async fn ask(proxy: std::net::SocketAddr, head: String, body: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();

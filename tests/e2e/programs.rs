@@ -1,5 +1,5 @@
-//! Programs that people use, each as it is, tagged only, and redirected: a scenario in `programs/` does what a person would
-//! and looks at what came of it, the same each way. Real servers, on loopback; a program that is missing is a skip.
+//! Programs that people use, each run directly, only tagged, and redirected: a scenario in `programs/` uses them as a person would and
+//! checks the results, which must be the same each time. The servers are real and on loopback; a missing program is a skip.
 
 use crate::{
     exec::GNOMON,
@@ -15,12 +15,12 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// Seconds that a scenario may take, one way. Some of them make a database.
+/// The time limit of one run of a scenario, in seconds. Some of them create a database.
 const PATIENCE: &str = "180";
 /// The exit code of a scenario whose program is missing.
 const MISSING: i32 = 77;
 
-/// How a scenario's programs are started.
+/// How the programs of a scenario are started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Direct,
@@ -36,7 +36,7 @@ enum Network {
 }
 
 impl Way {
-    /// The words in front of a program.
+    /// The command that is put in front of a program.
     fn words(self, host: &Host) -> String {
         let socket = host.exec_socket();
         let exec = |flags: &str| format!("{GNOMON} exec --exec-socket {} {flags} --", socket.display());
@@ -48,13 +48,13 @@ impl Way {
     }
 }
 
-/// Runs a scenario each way, and checks that it was the proxy that its connections went through, or was not.
+/// Runs a scenario each way, and checks whether its connections went through the proxy.
 async fn scenario(test: &str, name: &str, network: Network) {
     if !needs(test) {
         return;
     }
     let authority = Authority::new("the servers' authority");
-    // Under a rule such as the README's: it names a method and no host, so nothing here is its business.
+    // A rule like the README's, which names a method and no host; it must match nothing here.
     let rules = tempfile::tempdir().unwrap();
     fs::set_permissions(rules.path(), Permissions::from_mode(0o755)).unwrap();
     fs::write(rules.path().join("calls.yml"), crate::support::rules::block(1, "mcp.method.name: tools/call").text).unwrap();
@@ -65,7 +65,7 @@ async fn scenario(test: &str, name: &str, network: Network) {
         let said = String::from_utf8_lossy(&output.stdout);
         if output.status.code() == Some(MISSING) {
             let why = said.lines().last().unwrap_or("a program is missing");
-            // What it looked for and did not find.
+            // The programs that the scenario did not find.
             let programs: Vec<&str> = why.strip_prefix("no ").into_iter().flat_map(|missing| missing.split(' ')).collect();
             if has(test, &programs) {
                 skip(test, why);
@@ -79,7 +79,7 @@ async fn scenario(test: &str, name: &str, network: Network) {
     }
 }
 
-/// What a scenario said, and what it did.
+/// Runs a scenario once. Returns its output and the trace that it wrote.
 fn run(host: &Host, authority: &Authority, way: Way, name: &str) -> (Output, String) {
     let work = tempfile::tempdir().unwrap();
     fs::set_permissions(work.path(), Permissions::from_mode(0o755)).unwrap();
@@ -96,7 +96,7 @@ fn run(host: &Host, authority: &Authority, way: Way, name: &str) -> (Output, Str
     (output, fs::read_to_string(work.path().join("trace")).unwrap_or_default())
 }
 
-/// Connections that the proxy has had, however they ended.
+/// The count of connections to the proxy, with any outcome.
 fn flows(host: &Host) -> u64 {
     let metrics = host.scrape();
     let counts = metrics.lines().filter_map(|line| line.strip_prefix("gnomon_flows_total{")?.split_once("} ")?.1.parse::<u64>().ok());

@@ -1,5 +1,6 @@
-//! `gnomon server add` and `server test`: an MCP server gets into the configuration once it has answered, pinned, with the least that
-//! makes sense; and one that does not answer is told of with the reason. `server list` and `status`: what a running portal knows.
+//! `gnomon server add` and `server test`: an MCP server is added to the configuration once it has answered, pinned and with the least
+//! rights it needs; for one that does not answer, the reason is printed. `server list` and `status`: what a running portal knows of its
+//! servers.
 
 use crate::{alerts::prometheus::Watched, exec::GNOMON, portals::server::Server, sensor_stage::until};
 use gnomon_testkit::has;
@@ -21,7 +22,7 @@ impl Folder {
     pub fn new() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
-        // The server is another user where the test is root.
+        // Where the test is root, the server runs as another user.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Self(dir)
     }
@@ -82,7 +83,7 @@ fn a_server_with_a_url_is_added_once_it_has_answered() {
 }
 
 #[test]
-fn what_is_left_to_people_is_told_as_not_done_and_a_portal_may_name_the_server_first() {
+fn what_people_must_decide_is_printed_as_not_done_and_a_portal_may_name_the_server_first() {
     let folder = Folder::new();
     let server = Server::start();
     let url = format!("http://127.0.0.1:{}/mcp", server.port);
@@ -99,7 +100,7 @@ fn what_is_left_to_people_is_told_as_not_done_and_a_portal_may_name_the_server_f
 }
 
 #[test]
-fn a_server_whose_secret_is_missing_is_told_of_beside_the_others() {
+fn a_server_whose_secret_is_missing_is_listed_with_the_others() {
     let folder = Folder::new();
     let server = Server::start();
     let url = format!("http://127.0.0.1:{}/mcp", server.port);
@@ -133,7 +134,7 @@ fn a_program_is_added_with_what_it_was_looked_at_as() {
     assert!(folder.gnomon(&["config", "check"]).status.success());
     let tested = folder.gnomon(&["server", "test"]);
     assert!(tested.status.success() && said(&tested).contains("answers"), "{}", said(&tested));
-    // What is run another day is what was looked at.
+    // The pin refuses a program that was changed later.
     fs::write(script, "print('something else')").unwrap();
     let changed = folder.gnomon(&["server", "test"]);
     assert!(changed.status.code() == Some(3) && said(&changed).contains("not the one that is pinned"), "{}", said(&changed));
@@ -199,7 +200,7 @@ impl Drop for Serving {
 }
 
 #[test]
-fn the_servers_of_a_running_portal_are_told_with_whether_they_are_there_since_when_and_why_not() {
+fn the_servers_of_a_running_portal_are_listed_with_their_state_since_when_and_why() {
     let folder = Folder::new();
     let server = Server::start();
     let nobody = gnomon_testkit::free_port();
@@ -289,7 +290,7 @@ fn what_a_reload_changed_and_who_asked_for_it_is_in_the_audit_and_an_event() {
     assert!(of(rest, "message").starts_with("servers added: more; by SIGHUP"), "{rest}");
     let user = Command::new("id").arg("-un").output().unwrap();
     assert_eq!(of(policy, "process.user.name"), String::from_utf8_lossy(&user.stdout).trim(), "{policy}");
-    // Nothing changed, nothing is told; a mistake is.
+    // Without a change nothing is reported; a mistake in the file is.
     reload();
     write("", "[{allow: {tools: [read]}}]");
     reload();

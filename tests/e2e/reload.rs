@@ -1,4 +1,4 @@
-//! Rules that change while gnomon runs, as a process that is not root.
+//! Rules that change while gnomon runs as a user other than root.
 
 use crate::{
     sensor_stage::{Host, kill, needs, until},
@@ -16,7 +16,7 @@ fn told(host: &Host, outcome: &str, count: u32) {
     until(&line, || host.scrape().contains(&line).then_some(()));
 }
 
-/// What a call of this tool is answered.
+/// The answer to a call of this tool.
 pub fn call(host: &Host, tool: &str) -> String {
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
     let head = "POST http://127.0.0.2:1/mcp HTTP/1.1\r\nHost: 127.0.0.2:1\r\nContent-Type: application/json\r\nConnection: close\r\n";
@@ -33,7 +33,7 @@ fn rules_that_are_written_act_at_once_and_bad_ones_leave_the_last_good_in_force(
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // The serving process is somebody else.
+    // The serving process runs as another user.
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     let file = folder.path().join("no_shell.yml");
     let host = Host::start_with(&["--sensor", "off", "--rules", folder.path().to_str().unwrap()]);
@@ -54,7 +54,7 @@ fn rules_that_are_written_act_at_once_and_bad_ones_leave_the_last_good_in_force(
     assert!(host.log().contains(&said) && host.log().contains("did you mean `seen`?"), "{}", host.log());
     assert!(call(&host, "shell").contains(rules::MESSAGE), "the rule from before stays");
 
-    // A signal reads them even where nothing changed.
+    // A signal makes it read the rules even where no file has changed.
     kill(host.child.id(), rustix::process::Signal::HUP);
     told(&host, "failure", 2);
     fs::remove_file(&file).unwrap();

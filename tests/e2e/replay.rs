@@ -1,4 +1,4 @@
-//! What the proxy decided live, `gnomon replay` decides again from what the client recorded.
+//! `gnomon replay` decides from a recording of the client what the proxy decided live.
 
 use crate::support::{
     client::H1,
@@ -12,7 +12,7 @@ use gnomon_engine::{Origin, Source};
 use serde_json::{Value, json};
 use std::process::Command;
 
-/// What live and replay must agree on.
+/// The fields that live and replayed events must agree on.
 const SAME: &[&str] = &[
     "rule.id",
     "gnomon.rules.matched",
@@ -99,7 +99,7 @@ async fn a_recording_of_the_client_is_judged_as_its_traffic_was() {
     let gnomon = Gnomon::with().rules(shipped()).rules(own_rules()).before(&upstream).await;
     let mut har = Har::default();
     for (path, further, body) in exchanges() {
-        // One connection each: what is refused early may cost its connection.
+        // A connection for each exchange, as a refusal may close its connection.
         let mut client = H1::connect(&gnomon).await;
         let mut headers = further;
         if body.is_some() {
@@ -123,7 +123,7 @@ async fn a_recording_of_the_client_is_judged_as_its_traffic_was() {
     assert_eq!(live.len(), replayed.len());
 }
 
-/// By the command itself.
+/// Runs the command.
 fn replay(har: &Har) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let recording = dir.path().join("client.har");
@@ -134,7 +134,7 @@ fn replay(har: &Har) -> Vec<Value> {
         assert_eq!(source.origin, Origin::Admin);
         std::fs::write(own.join(&source.name), source.text).unwrap();
     }
-    // No configuration of this host's may have a say.
+    // An empty configuration, so that this host's own is not used.
     let config = dir.path().join("gnomon.yml");
     std::fs::write(&config, "").unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_gnomon"))

@@ -1,5 +1,5 @@
-//! What people decide about a server is in force while gnomon runs, as a process that is not root; and the commands
-//! that an analyst goes through.
+//! Decisions about a server come into force while gnomon runs as a user other than root; and the commands that an analyst uses one after
+//! another.
 
 use crate::{
     exec::GNOMON,
@@ -17,11 +17,11 @@ use std::{
 
 const SERVER: &str = "127.0.0.2:1";
 
-/// A connection to the proxy that is kept.
+/// A keep-alive connection to the proxy.
 struct Kept(TcpStream);
 
 impl Kept {
-    /// What a call is answered: status line and body.
+    /// The answer to a call: status line and body.
     fn call(&mut self, tool: &str) -> String {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
         let head = "POST http://127.0.0.2:1/mcp HTTP/1.1\r\nHost: 127.0.0.2:1\r\nContent-Type: application/json\r\n";
@@ -73,7 +73,7 @@ fn decisions_about_a_server_are_in_force_within_seconds_on_open_connections_and_
     until("the server to be known", || said(&host, &["review", "list"]).contains(SERVER).then_some(()));
     assert!(said(&host, &["review", "list"]).starts_with("unreviewed  127.0.0.2:1"));
 
-    // The port that was seen is meant.
+    // Without a port, the decision is about the port that was seen.
     said(&host, &["review", "deny", "127.0.0.2", "--reason", "sends code abroad"]);
     until("the denial to be in force", || client.call("denied").contains("may not be used here").then_some(()));
     until("its event", || (last_event(&host)["gnomon.server.review"] == "denied").then_some(()));
@@ -85,7 +85,7 @@ fn decisions_about_a_server_are_in_force_within_seconds_on_open_connections_and_
     until("its event", || (last_event(&host)["gnomon.server.review"] == "approved").then_some(()));
     assert_eq!(last_event(&host)["gnomon.sanctioned"], true);
     assert!(last_event(&host).get("rule.id").is_none(), "what is approved is no detection");
-    // Nor is it one of a recording.
+    // It is not reported in a replayed recording either.
     let recorded = rules.path().join("recorded.jsonl");
     fs::write(&recorded, said(&host, &["events", "--json"])).unwrap();
     assert_eq!(said(&host, &["replay", "--json", recorded.to_str().unwrap()]), "");
@@ -110,7 +110,7 @@ fn decisions_about_a_server_are_in_force_within_seconds_on_open_connections_and_
         assert!(history.contains(word), "{word}: {history}");
     }
 
-    // The analyst's way: what happened today, one incident, one story, the week.
+    // The commands of an analyst: today's events, one incident, one story, the weekly report.
     let incidents = said(&host, &["events", "--incidents"]);
     let id = incidents.lines().find(|line| line.contains("127.0.0.1 → 127.0.0.2")).unwrap().split(' ').next().unwrap();
     assert!(said(&host, &["events", "show", id]).contains("Example - block servers that were denied in review"));

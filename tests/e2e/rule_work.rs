@@ -1,4 +1,4 @@
-//! The work on rules as docs/rules.md walks it: the commands are taken from the page and run as written.
+//! The work on rules as docs/rules.md describes it: the commands are taken from the page and run as written.
 
 use crate::{
     exec::GNOMON,
@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
-/// The shell blocks of a section of the page.
+/// The shell commands in a section of the page.
 fn walk(section: &str) -> String {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md")).unwrap();
     let (_, rest) = page.split_once(&format!("## {section}\n")).unwrap();
@@ -19,7 +19,7 @@ fn walk(section: &str) -> String {
 }
 
 fn shell(host: &Host, script: &str) -> Output {
-    // No configuration of this host's may have a say.
+    // An empty configuration, so that this host's own is not used.
     let config = host.state.path().join("none.yml");
     fs::write(&config, "").unwrap();
     shell_with(host, &config, script)
@@ -68,7 +68,7 @@ fn ten_minutes_from_an_event_to_a_tested_exception() {
     {
         assert!(said.contains(words), "expected `{words}` in:\n{said}");
     }
-    // The running gnomon, another user, has taken it up.
+    // The running gnomon, which is another user, has loaded it.
     let line = "gnomon_rules_reload_total{outcome=\"success\"} 1\n";
     until(line, || host.scrape().contains(line).then_some(()));
     let (first, second) = (host.events().lines().count(), "search_docs");
@@ -76,7 +76,7 @@ fn ten_minutes_from_an_event_to_a_tested_exception() {
     until("another event", || (host.events().lines().count() > first).then_some(()));
     let after = newest(&host, "search_docs");
     assert_eq!((&after["event.kind"], &after["rule.id"]), (&"event".into(), &serde_json::Value::Null), "{after}");
-    // Another tool of the same server is told as before.
+    // Another tool of the same server is reported as before.
     host.cause_event("shell");
     assert!(newest(&host, "shell")["rule.id"].is_string());
 }
@@ -112,10 +112,13 @@ fn a_benign_verdict_on_the_server_leaves_what_else_the_call_was_found_to_be() {
     upload();
     until("the key again", || (found("dlp").len() == 2).then_some(()));
     assert_eq!(found("mcp").len(), 1, "the server is excepted");
-    // Asked for by name, the other is silenced too.
+    // `--also` refuses a rule that is none of the call's others, and takes one of them by its title.
     let script = format!("gnomon triage {} benign --until 2099-01-01 --reason test --also nothing", key["event.id"].as_str().unwrap());
     let refused = shell_with(&host, config.path(), &script);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("`nothing` is none of the other rules"), "{refused:?}");
+    let said = run_with(&host, config.path(), &script.replace("nothing", &format!("'{}'", server["rule.name"].as_str().unwrap())));
+    let silenced = said.split("goes on being told").next().unwrap();
+    assert!(silenced.contains(title) && silenced.contains(server["rule.name"].as_str().unwrap()), "{said}");
 }
 
 #[test]

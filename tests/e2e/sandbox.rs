@@ -1,5 +1,5 @@
-//! Code Mode's sandbox in the product's own zygote: its allocator, its start, its size. What the sandbox holds against is tested in
-//! its crate.
+//! Code Mode's sandbox in the real zygote process of the product: its allocator, its start, its size. The tests of the sandbox itself are
+//! in its crate.
 
 use gnomon_codemode::{
     Asked, CallFailure, Execution, Host, LayerState, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig,
@@ -25,7 +25,7 @@ async fn the_products_zygote_runs_programs_and_survives_what_they_do() {
     for code in [
         "async () => 7",
         "const n: number = await codemode.echo(7);\nn",
-        // The allocator at work: large and small blocks, grown, moved and given back.
+        // Exercises the allocator: large and small blocks, grown, moved and freed.
         "async () => { let kept = []; for (let i = 0; i < 2e5; i++) { kept.push({ i, text: 'x'.repeat(i % 300) }); if (kept.length > 5e4) kept = [] } return 7 }",
         "async () => { for (let i = 0; i < 20; i++) new ArrayBuffer(1 << 25); return 7 }",
         "async () => { const d = new Date(0); return d.getHours() + 7 }",

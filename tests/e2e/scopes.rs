@@ -1,4 +1,4 @@
-//! Scopes by configuration, on the real kernel: programs that know nothing of gnomon, in cgroups that the configuration names.
+//! Scopes from the configuration, on the real kernel: programs that know nothing of gnomon, in cgroups that the configuration names.
 
 use crate::{
     caller::{Answer, Call, Caller, FILE},
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{fs, path::Path, process::Command};
 
-/// Calls the tool from a cgroup, as a program does that trusts gnomon's authority and the server's.
+/// Calls the tool from a cgroup, as a program that trusts both gnomon's authority and the server's.
 async fn call_from(cgroup: &Path, authorities: &Path, port: u16) -> Value {
     let order = Call::new(([127, 0, 0, 1], port).into(), "/rpc", call(1, "blocked_tool").to_string()).tls(HOST, Some(authorities));
     let program = Caller::new();
@@ -19,7 +19,7 @@ async fn call_from(cgroup: &Path, authorities: &Path, port: u16) -> Value {
     Answer::of(&output).unwrap_or_else(|| panic!("{output:?}")).json()
 }
 
-/// How many scopes redirect.
+/// The number of scopes that redirect.
 pub(crate) fn redirecting(host: &Host) -> u64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
     let output = command.args(["status", "--json", "--exec-socket"]).arg(host.exec_socket()).output().unwrap();
@@ -65,7 +65,7 @@ async fn a_scope_reads_first_and_refuses_when_it_is_told_to() {
     assert!(passed(&answer), "{answer:#}");
     let answer = call_from(&agents, &authorities, port).await;
     assert_eq!(answer["result"]["isError"], json!(true), "{answer:#}");
-    // Outside of both nothing is redirected.
+    // Outside of both scopes nothing is redirected.
     let answer = call_from(&host.cgroup, &root, port).await;
     assert!(passed(&answer), "{answer:#}");
     until("both events", || {
@@ -74,13 +74,13 @@ async fn a_scope_reads_first_and_refuses_when_it_is_told_to() {
         (told(r#""gnomon.would":"block""#) && told(r#""gnomon.action":"block""#)).then_some(())
     });
 
-    // Another sensor is told of them as well.
+    // A sensor that is restarted gets the scopes too.
     let sensor = host.part("gnomon-sensor");
     kill(sensor, Signal::KILL);
     until("the end of the sensor", || (redirecting(&host) == 0).then_some(()));
     until("both scopes again", || (redirecting(&host) == 2).then_some(()));
     host.part("gnomon-sensor");
-    // A cgroup that is gone is in no scope any more.
+    // A cgroup that was removed is in no scope.
     fs::remove_dir(&trial).unwrap();
     until("one scope", || (redirecting(&host) == 1).then_some(()));
 }

@@ -1,5 +1,5 @@
-//! A program of its own that calls a tool as agents do: the official SDK over reqwest, rustls and HTTP/2, trusting what
-//! `SSL_CERT_FILE` says. It is this test binary in another role, under a name of its own, so that it is always built.
+//! A client program that calls a tool as agents do: the official SDK over reqwest, rustls and HTTP/2, which trusts the file that
+//! `SSL_CERT_FILE` names. It is this test binary in another role and under a name of its own, so it is always built.
 
 use crate::{
     joined::{NAME, Way, command_in},
@@ -24,10 +24,10 @@ use tempfile::TempDir;
 
 /// What the program's file is called.
 pub const FILE: &str = "sdk-program";
-/// What its answers begin with, as the test harness prints lines of its own.
+/// What its answers begin with, to tell them from the lines of the test harness.
 const SIGN: &str = "> ";
 
-/// Which keys the program's ClientHello offers first.
+/// The key share in the program's ClientHello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// X25519.
@@ -36,7 +36,7 @@ pub enum Keys {
     PostQuantum,
 }
 
-/// How the program's first bytes leave it.
+/// How the program's first bytes are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirstBytes {
     /// As the library writes them.
@@ -54,7 +54,7 @@ impl Program {
     pub fn new() -> Self {
         let program = Self { dir: tempfile::tempdir().unwrap() };
         let this = std::env::current_exe().unwrap();
-        // A link has its own name in /proc/PID/exe; between file systems only a copy can be had.
+        // With a hard link /proc/PID/exe has the new name; across file systems only a copy is possible.
         fs::hard_link(&this, program.path()).or_else(|_| fs::copy(&this, program.path()).map(drop)).unwrap();
         program
     }
@@ -63,8 +63,7 @@ impl Program {
         self.dir.path().join(FILE)
     }
 
-    /// Calls `tool` of the server at `address`. What the program says: the tool's answer, then the size of its first bytes
-    /// where it counted them.
+    /// Calls `tool` of the server at `address`. Returns the tool's answer, and the size of the ClientHello where it was counted.
     pub fn call(&self, host: &Host, way: Way, trust: &Path, order: &Order) -> Said {
         let path = self.path().display().to_string();
         let role = format!("{}::act", module_path!().split_once("::").unwrap().1);
@@ -80,7 +79,7 @@ impl Program {
     }
 }
 
-/// What the program is to do.
+/// The call to make.
 #[derive(Clone, Copy, Debug)]
 pub struct Order {
     pub address: SocketAddr,
@@ -89,15 +88,15 @@ pub struct Order {
     pub first: FirstBytes,
 }
 
-/// What came of it.
+/// What the program printed.
 pub struct Said {
     /// The text of the tool's answer.
     pub answer: String,
-    /// Bytes that left before the server said anything, where they were counted.
+    /// Bytes sent before the server's first byte, where they were counted.
     pub hello: Option<usize>,
 }
 
-/// Not a test: what the program does.
+/// Not a test: the program's main function.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a role, not a test"]
 async fn act() {
@@ -124,7 +123,7 @@ async fn act() {
     let config = StreamableHttpClientTransportConfig::with_uri(format!("https://{NAME}:{}/rpc", address.port()));
     let transport = StreamableHttpClientTransport::with_client(http.build().unwrap(), config);
     let client = ClientConfig::new(ClientCapabilities::default(), Implementation::new(FILE, "1.0"));
-    // Without sessions, so that one connection is all there is.
+    // The stateless era, so that there is a single connection.
     let lifecycle = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
     let client = client.serve_with_lifecycle(transport, lifecycle).await.unwrap();
     let result = client.call_tool(CallToolRequestParams::new(std::env::var("GNOMON_TEST_TOOL").unwrap())).await.unwrap();
@@ -133,12 +132,12 @@ async fn act() {
     if let Some(counted) = counted {
         println!("{SIGN}{}", counted.recv().unwrap());
     }
-    // Whoever asks what this program is finds it.
+    // gnomon looks the process up after its call, so it stays for a while.
     thread::sleep(Duration::from_millis(300));
     client.cancel().await.unwrap();
 }
 
-/// Passes a connection of this program on, its first bytes in pieces. Their number is told.
+/// Relays the program's connection, with the first bytes in pieces; sends the number of those bytes to `size`.
 fn relay(inside: &UnixStream, address: SocketAddr, size: &std::sync::mpsc::Sender<usize>) {
     let outside = TcpStream::connect(address).unwrap();
     outside.set_nodelay(true).unwrap();

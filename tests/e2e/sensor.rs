@@ -1,5 +1,5 @@
-//! gnomon as root: three processes with the rights they need, and what happens to the host's traffic when one of them is
-//! killed. The kernel half is attached to a cgroup of the test's own.
+//! gnomon as root: three processes with no more rights than they need, and what happens to the host's traffic when one of them is killed.
+//! The eBPF programs are attached to a cgroup of the test.
 
 use crate::sensor_stage::{Host, Joined, Road, children, kill, needs, programs, server, skip, status, until, until_gone};
 use rustix::process::Signal;
@@ -42,7 +42,7 @@ fn each_process_has_the_user_and_the_capabilities_that_it_needs_and_no_others() 
 }
 
 #[test]
-fn the_authoritys_key_is_nobodys_but_gnomons_also_where_it_was_nobodys_before() {
+fn only_gnomon_can_read_the_authoritys_key_also_where_the_user_nobody_owned_it_before() {
     if !needs("the key of the authority") {
         return;
     }
@@ -51,7 +51,7 @@ fn the_authoritys_key_is_nobodys_but_gnomons_also_where_it_was_nobodys_before() 
     let reads =
         |uid: u32| Command::new("cat").arg(&key).uid(uid).gid(uid).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success();
     let check = |host: &mut Host| {
-        // Its folder is open, as a package has it: the file itself is closed.
+        // The folder is readable for everybody, as a package creates it; the key file is not.
         fs::set_permissions(host.state.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let owner = fs::metadata(&key).unwrap().uid();
         let serving = status(host.part("gnomon-serving"), "Uid").unwrap();
@@ -60,7 +60,7 @@ fn the_authoritys_key_is_nobodys_but_gnomons_also_where_it_was_nobodys_before() 
         owner
     };
     let first = check(&mut host);
-    // As gnomon had it before.
+    // As the file was created by earlier versions.
     kill(host.child.id(), Signal::TERM);
     host.ended();
     chown(host.state.path(), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -197,7 +197,8 @@ fn without_root_it_is_one_process_and_no_sensor() {
     assert!(alone && said.contains("nothing else on this host"), "{said}");
 }
 
-/// The road once it is another than that through the proxy: connections that were under way when it ended are refused.
+/// How the program reaches the server once its connections no longer go through the proxy. Connections under way when the process ended are
+/// refused.
 fn eventually_direct(program: &mut Joined, upstream: std::net::SocketAddr) -> Road {
     until("a direct connection", || Some(program.reaches(upstream)).filter(|road| *road == Road::Direct))
 }

@@ -1,4 +1,4 @@
-//! gnomon as root, seen from outside: its processes, what they have attached, and a program that joins.
+//! gnomon as root, seen from outside: its processes, its eBPF programs, and a program that joins.
 
 use crate::support::{
     DEADLINE,
@@ -20,7 +20,7 @@ use std::{
 };
 use tempfile::{NamedTempFile, TempDir};
 
-/// Whether gnomon can have a sensor here; says so if not.
+/// Whether the sensor can run here; reports a skip if not.
 pub fn needs(name: &str) -> bool {
     let why = if !rustix::process::geteuid().is_root() {
         "needs root"
@@ -35,7 +35,7 @@ pub fn needs(name: &str) -> bool {
     false
 }
 
-/// Waits for something that other processes do.
+/// Polls until other processes have done something.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -47,7 +47,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A running `gnomon run`. Whatever of it is left is ended with the test.
+/// A running `gnomon run`; all of its processes are killed when dropped.
 pub struct Host {
     pub child: Child,
     pub proxy: SocketAddr,
@@ -67,7 +67,7 @@ impl Host {
         host
     }
 
-    /// With other arguments at the end, which win.
+    /// Starts it with further arguments at the end, which override the others.
     pub fn start_with(arguments: &[&str]) -> Self {
         let cgroup = OwnCgroup::new();
         let run = Path::new("/run").join(cgroup.file_name().unwrap());
@@ -87,7 +87,7 @@ impl Host {
         host
     }
 
-    /// The same again, after it has ended.
+    /// Starts it again after it has ended.
     pub fn start_again(&mut self) {
         self.child = spawn(&self.arguments, &self.log);
         self.serves();
@@ -101,12 +101,12 @@ impl Host {
         self.parts = children(self.child.id());
     }
 
-    /// What it said.
+    /// The log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log.path()).unwrap_or_default()
     }
 
-    /// The part of this name, which may be a new one each time.
+    /// The process id of the part with this name, which may have been restarted.
     pub fn part(&mut self, name: &str) -> u32 {
         let supervisor = self.child.id();
         let pid = until(name, || children(supervisor).into_iter().find(|pid| status(*pid, "Name").as_deref() == Some(name)));
@@ -122,12 +122,13 @@ impl Host {
         scrape(self.metrics)
     }
 
-    /// Calls a tool of a server that is not there, through the proxy: an event all the same. Until it is acknowledged.
+    /// Calls a tool of a server that does not exist, through the proxy: that is an event all the same. Returns once the event is
+    /// acknowledged.
     pub fn cause_event(&self, tool: &str) {
         self.cause(tool, "{}");
     }
 
-    /// The same with arguments.
+    /// The same with arguments for the tool.
     pub fn cause(&self, tool: &str, arguments: &str) {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#);
         let head = "POST http://127.0.0.2:1/mcp HTTP/1.1\r\nHost: 127.0.0.2:1\r\nContent-Type: application/json\r\nConnection: close\r\n";
@@ -139,14 +140,14 @@ impl Host {
         until("the event to be in the ledger", || self.events().contains(tool).then_some(()));
     }
 
-    /// What is in the ledger, as `gnomon events` says.
+    /// The events in the ledger, as `gnomon events` prints them.
     pub fn events(&self) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
         let output = command.args(["events", "--json", "--state-dir"]).arg(self.state.path()).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Waits for it to end.
+    /// Waits until it has ended.
     pub fn ended(&mut self) -> ExitStatus {
         until("gnomon to end", || self.child.try_wait().unwrap())
     }
@@ -179,7 +180,7 @@ fn spawn(arguments: &[String], log: &NamedTempFile) -> Child {
     Command::new(env!("CARGO_BIN_EXE_gnomon")).args(arguments).stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
-/// What a gnomon counts; empty where none listens.
+/// The metrics of a gnomon; empty where none listens.
 pub fn scrape(metrics: SocketAddr) -> String {
     let mut answer = String::new();
     let Ok(mut stream) = TcpStream::connect(metrics) else { return answer };
@@ -192,7 +193,7 @@ pub fn kill(pid: u32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal);
 }
 
-/// A line of `/proc/PID/status`; none if the process has ended, reaped or not.
+/// The value of a line in `/proc/PID/status`; `None` if the process has ended, whether or not it was waited for.
 pub fn status(pid: u32, key: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |key: &str| Some(text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?.trim().to_owned());
@@ -205,7 +206,7 @@ pub fn children(parent: u32) -> Vec<u32> {
     pids.filter(|pid| status(*pid, "PPid") == Some(parent.to_string())).collect()
 }
 
-/// The programs that a process has in the kernel.
+/// The ids of the eBPF programs that a process has open.
 pub fn programs(pid: u32) -> Vec<u32> {
     let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().flatten();
     let id = |text: String| text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
@@ -215,7 +216,7 @@ pub fn programs(pid: u32) -> Vec<u32> {
     ids
 }
 
-/// Waits until none of these programs is in the kernel any more.
+/// Waits until none of these eBPF programs is loaded any more.
 pub fn until_gone(programs: &[u32]) {
     until("the programs to be gone", || {
         let loaded: Vec<u32> = aya::programs::loaded_programs().flatten().map(|found| found.id()).collect();
@@ -223,13 +224,13 @@ pub fn until_gone(programs: &[u32]) {
     });
 }
 
-/// A network namespace with loopback, as long as this lives.
+/// A network namespace with loopback; removed when dropped.
 pub struct Netns(Child);
 
 impl Netns {
     pub fn new() -> Self {
         let mut command = Command::new("unshare");
-        // It reads until we hang up.
+        // It reads standard input until that is closed.
         command.args(["--net", "sh", "-c", "ip link set lo up && echo up && exec cat"]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
@@ -248,7 +249,7 @@ impl Netns {
         assert!(output.status.success(), "{output:?}");
     }
 
-    /// Connects it to another: this has 192.0.2.1, the other 192.0.2.2.
+    /// Connects it to another with a pair of devices: this end has 192.0.2.1, the other 192.0.2.2.
     pub fn connect(&self, other: &Self) {
         self.run(&["ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", &other.0.id().to_string()]);
         for (side, device, address) in [(self, "near", "192.0.2.1/24"), (other, "far", "192.0.2.2/24")] {
@@ -257,7 +258,7 @@ impl Netns {
         }
     }
 
-    /// A listener in it.
+    /// Opens a listener in it.
     pub fn listen(&self, at: &str) -> TcpListener {
         listen_in(&self.path(), at)
     }
@@ -270,23 +271,23 @@ impl Drop for Netns {
     }
 }
 
-/// A listener in a network namespace.
+/// Opens a listener in a network namespace.
 pub fn listen_in(netns: &Path, at: &str) -> TcpListener {
     within(netns, || TcpListener::bind(at).unwrap())
 }
 
-/// Does something in a network namespace.
+/// Runs a closure in a network namespace.
 pub fn within<T: Send>(netns: &Path, act: impl FnOnce() -> T + Send) -> T {
     let namespace = fs::File::open(netns).unwrap();
     let enter = || {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
         act()
     };
-    // A thread's namespace is its own, and goes with it.
+    // Only this thread enters the namespace, and it ends with the closure.
     thread::scope(|scope| scope.spawn(enter).join().unwrap())
 }
 
-/// A server that speaks first: it says whose port it sees.
+/// A server that speaks first: it sends the client's port as it sees it.
 pub fn server() -> SocketAddr {
     serve(TcpListener::bind("127.0.0.2:0").unwrap())
 }
@@ -302,17 +303,17 @@ pub fn serve(listener: TcpListener) -> SocketAddr {
     address
 }
 
-/// A program that has joined a running gnomon: its connections are redirected.
+/// A program that has joined a running gnomon, so that its connections are redirected.
 pub struct Joined {
     child: Child,
     answers: BufReader<std::process::ChildStdout>,
     pub said: String,
 }
 
-/// In place of the socket: who joins nothing.
+/// In place of a socket: the program does not join.
 const NONE: &str = "none";
 
-/// What an answer begins with, as the test harness prints lines of its own.
+/// What its answers begin with, to tell them from the lines of the test harness.
 const SIGN: &str = "> ";
 
 impl Joined {
@@ -320,7 +321,7 @@ impl Joined {
         Self::start_in(socket, cgroup, uid, None)
     }
 
-    /// One that asks for nothing: what becomes of its connections is the configuration's.
+    /// Starts a program that does not join, in another network namespace: only the configuration's scopes concern it.
     pub fn bystander(cgroup: &Path, netns: &Netns) -> Self {
         Self::start_in(Path::new(NONE), cgroup, 0, Some(netns))
     }
@@ -330,7 +331,7 @@ impl Joined {
         Self::start_in(Path::new(NONE), cgroup, 0, None)
     }
 
-    /// In another network namespace.
+    /// Starts a program that joins, in another network namespace where one is given.
     pub fn start_in(socket: &Path, cgroup: &Path, uid: u32, netns: Option<&Netns>) -> Self {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(cgroup);
@@ -347,7 +348,7 @@ impl Joined {
         joined
     }
 
-    /// Connects to the server. Whether the server saw the program itself.
+    /// Connects to the server, and reports whether the server saw the program itself as its client.
     pub fn reaches(&mut self, server: SocketAddr) -> Road {
         writeln!(self.child.stdin.as_mut().unwrap(), "{server}").unwrap();
         match self.answer().as_str() {
@@ -376,7 +377,7 @@ impl Drop for Joined {
     }
 }
 
-/// How a connection went.
+/// How a connection went to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Road {
     Direct,
@@ -384,7 +385,7 @@ pub enum Road {
     None(String),
 }
 
-/// Not a test: what the joined program does.
+/// Not a test: the main function of the joined program.
 #[test]
 #[ignore = "a role, not a test"]
 fn act() {

@@ -1,7 +1,7 @@
-//! Many requests, and every fault that a client or a server can make among them: memory stays where it is, and each call is accounted
-//! for at both ends.
+//! Many requests, with every fault that a client or a server can make among them: memory stays level, and every call is accounted for at
+//! both ends.
 //!
-//! `GNOMON_SOAK` says how many requests there are, 8,000 unless set; `cargo xtask soak` makes a million.
+//! `GNOMON_SOAK` is the number of requests, 8,000 by default; `cargo xtask soak` makes a million.
 
 use crate::{
     exec::GNOMON,
@@ -36,47 +36,47 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Clients at a time.
+/// Clients at the same time.
 const CLIENTS: usize = 24;
-/// Requests until memory is at its level: caches fill until then.
+/// Requests until memory is level, as caches fill until then.
 const WARM: usize = 250_000;
-/// Longest that a client waits for anything.
+/// The longest that a client waits for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a request does, and what is done to it.
+/// What a request does, and which fault happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// An allowed call, answered.
     Plain,
-    /// The same in gzip.
+    /// The same, compressed with gzip.
     Coded,
-    /// With 100 KB of arguments.
+    /// The same with 100 KB of arguments.
     Large,
-    /// Its answer is a list of two thousand values.
+    /// The answer is a list of two thousand values.
     LongAnswer,
-    /// A rule refuses it.
+    /// A rule blocks it.
     Blocked,
     /// The server closes instead of answering.
     Closes,
     /// The server resets instead of answering.
     Resets,
-    /// The server breaks off in the middle of its answer.
+    /// The server closes in the middle of its answer.
     Partial,
-    /// The client resets while it waits.
+    /// The client resets while it waits for the answer.
     Impatient,
-    /// The client ends its side while it waits, and reads on.
+    /// The client sends a FIN while it waits for the answer, and goes on reading.
     HalfClosed,
-    /// The client goes in the middle of its request.
+    /// The client closes in the middle of its request.
     Unfinished,
-    /// What the client says is no HTTP.
+    /// The client sends something other than HTTP.
     Garbage,
-    /// It connects, and says nothing.
+    /// The client connects and sends nothing.
     Mute,
 }
 
 impl Kind {
     fn of(number: usize) -> Self {
-        // Each request's fault is known by its number, at both ends.
+        // The fault of each request follows from its number, so that both ends know it.
         match number.wrapping_mul(2_654_435_761) >> 7 & 63 {
             0..=1 => Self::Coded,
             2 => Self::Large,
@@ -94,24 +94,24 @@ impl Kind {
         }
     }
 
-    /// Whether its client may see its connection break.
+    /// Whether the client's connection may break.
     fn may_fail(self) -> bool {
         self.ends_connection() && self != Self::HalfClosed
     }
 
-    /// Whether its connection is over with it.
+    /// Whether the client's connection ends with the request.
     fn ends_connection(self) -> bool {
         !matches!(self, Self::Plain | Self::Coded | Self::Large | Self::LongAnswer | Self::Blocked)
     }
 }
 
-/// What became of each request, by its number.
+/// What happened to each request, by its number.
 struct Book {
     /// How often the server acted on it.
     executed: Vec<AtomicU8>,
-    /// How many events tell of it.
+    /// The number of events about it.
     told: Vec<AtomicU8>,
-    /// Whether its client had its answer in full.
+    /// Whether its client received the whole answer.
     answered: Vec<AtomicU8>,
 }
 
@@ -122,7 +122,7 @@ impl Book {
     }
 }
 
-/// Reads a message's head, and its body by its length.
+/// Reads a message's head, and its body by the Content-Length.
 async fn message<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> io::Result<(String, Vec<u8>)> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -144,7 +144,7 @@ async fn message<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> 
     Ok((head, body))
 }
 
-/// Acts on each call, and answers as its number says.
+/// Acts on every call, and answers as the call's number says.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, book: &Book, reset: impl Fn(&S)) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
@@ -164,7 +164,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, book: &Book, re
                 return Ok(());
             }
             Kind::Impatient => {
-                // Until its client has gone.
+                // Waits until the client has closed.
                 let _ = timeout(PATIENCE, stream.read(&mut [0])).await;
                 return Ok(());
             }
@@ -182,7 +182,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, book: &Book, re
     }
 }
 
-/// Two servers that act alike: in the clear, and with TLS.
+/// Two servers that behave alike: one without TLS, one with.
 async fn servers(book: &Arc<Book>, authority: &Authority) -> [SocketAddr; 2] {
     let acceptor = TlsAcceptor::from(authority.server(HOST, &["http/1.1"]));
     let mut addresses = Vec::new();
@@ -207,7 +207,7 @@ async fn servers(book: &Arc<Book>, authority: &Authority) -> [SocketAddr; 2] {
     addresses.try_into().unwrap()
 }
 
-/// The request of this number, for this target.
+/// The bytes of the request with this number.
 fn request(number: usize, target: &str, host: &str) -> Vec<u8> {
     let kind = Kind::of(number);
     let tool = if kind == Kind::Blocked { "blocked_tool" } else { "any_tool" };
@@ -225,7 +225,7 @@ fn request(number: usize, target: &str, host: &str) -> Vec<u8> {
     [format!("{head}content-length: {}\r\n\r\n", body.len()).into_bytes(), body].concat()
 }
 
-/// Where a client's connection leads.
+/// How a client connects to its server.
 struct Road {
     proxy: SocketAddr,
     plain: SocketAddr,
@@ -233,7 +233,7 @@ struct Road {
     connector: TlsConnector,
 }
 
-/// A client's connection, with TLS or without.
+/// A client's connection, with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
     fn reset(&self);
 }
@@ -265,7 +265,7 @@ impl Road {
         Ok(Box::new(self.connector.connect(ServerName::try_from(HOST).unwrap(), stream).await?))
     }
 
-    /// Makes one request and follows it to its end. Whether the connection can carry another.
+    /// Makes one request and waits for its end. Returns whether the connection can be used again.
     async fn make(&self, number: usize, stream: &mut Box<dyn Stream>, with_tls: bool, book: &Book) -> io::Result<bool> {
         let kind = Kind::of(number);
         let (target, host) = match with_tls {
@@ -312,7 +312,7 @@ impl Road {
     }
 }
 
-/// A gnomon whose events are read as they come.
+/// A gnomon whose events are read as they are written.
 struct Soaked {
     child: Child,
     reads: Option<thread::JoinHandle<()>>,
@@ -350,7 +350,7 @@ impl Soaked {
         (Self { child, reads: Some(reads), metrics, state }, proxy)
     }
 
-    /// What it has of memory for itself, in KiB.
+    /// Its private memory in KiB.
     fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap()
@@ -366,7 +366,7 @@ impl Soaked {
         series.filter_map(|line| line.split(' ').next_back()?.parse::<u64>().ok()).sum()
     }
 
-    /// Ends it, once all its events are read.
+    /// Stops it once all its events have been read.
     fn finish(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -382,7 +382,7 @@ impl Drop for Soaked {
     }
 }
 
-/// The median of what was measured while so many requests were done.
+/// The median of the samples that were taken while the count of finished requests was in this range.
 fn median(samples: &[(usize, u64)], done: Range<usize>) -> u64 {
     let mut within: Vec<u64> = samples.iter().filter(|(number, _)| done.contains(number)).map(|(_, memory)| *memory).collect();
     within.sort_unstable();
@@ -444,7 +444,7 @@ async fn every_call_is_accounted_for_at_both_ends_and_memory_stays_where_it_is()
         }
     }
     let (mut before, mut after) = (level.unwrap(), gnomon.memory());
-    // It goes up and down by some percent with what is under way: a long run has levels, not moments.
+    // Memory varies by some percent with the requests in flight, so a long run compares medians, not single samples.
     if requests >= 4 * WARM {
         before = median(&samples, WARM..2 * WARM);
         after = median(&samples, requests - WARM..requests);
@@ -472,7 +472,7 @@ async fn every_call_is_accounted_for_at_both_ends_and_memory_stays_where_it_is()
     }
     println!("{requests} requests, {executed} of them carried out, {lost} events dropped and counted");
     assert!(untold <= lost, "{untold} calls are not on record, and {lost} are counted as lost");
-    // A short run has not come to its level when it ends.
+    // Memory may still be growing when a short run ends.
     let most = if requests >= 4 * WARM { before + before / 20 } else { before + 16 * 1024 };
     assert!(after <= most, "{before} KiB at first, {after} KiB at the end");
 }

@@ -1,6 +1,6 @@
-//! However gnomon is stopped while it works, what a server executed is on record: counted at the server.
+//! However gnomon is stopped while it works, every call that a server executed is on record. Executions are counted at the server.
 //!
-//! `GNOMON_STOPS` says how many stops there are, 12 unless set.
+//! `GNOMON_STOPS` is the number of stops, 12 by default.
 
 use crate::exec::GNOMON;
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,10 +20,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the server thinks about a call: some answer at once, some long after the stop.
+/// Milliseconds until the server answers a call: some answers come at once, some long after the stop.
 const THINKS: [u64; 4] = [0, 5, 300, 20_000];
-/// How old a call must be to be on disk whatever happens: it is reported after two seconds without an answer, and committed a
-/// fifth of a second later; a loaded machine takes its time.
+/// A call of this age is on disk whatever happens: it is reported after two seconds without an answer and committed a fifth of a second
+/// later. The rest is for a loaded machine.
 const PROMISED: Duration = Duration::from_secs(4);
 
 /// A server that writes down which calls it executed, and when.
@@ -106,7 +106,7 @@ fn serve(mut stream: TcpStream, acts: &Mutex<Vec<(String, Instant)>>, over: &Ato
     }
 }
 
-/// One HTTP message with its length: the first word of its first line, and its body.
+/// Reads one HTTP message with a Content-Length: the first word of its first line, and its body.
 fn message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -135,7 +135,7 @@ fn stops() -> impl Iterator<Item = (u64, Stop)> {
     (0..most).map(|number| (number, [Stop::Once, Stop::Twice, Stop::Killed][usize::try_from(number % 3).unwrap_or(0)]))
 }
 
-/// A running gnomon that is not root's business: no sensor, ports of its own.
+/// A running gnomon without a sensor, on ports of its own.
 struct Running {
     child: Child,
     state: PathBuf,
@@ -221,7 +221,7 @@ fn post(to: SocketAddr, target: &str, headers: &str, body: &str) -> Option<Vec<u
     message(&mut stream).map(|(_, body)| body)
 }
 
-/// What must be on record: all that was executed, or where gnomon was killed what was for long enough.
+/// What must be on record: every executed call; where gnomon was killed, those executed at least [`PROMISED`] before.
 fn owed(executed: &[(String, Instant)], killed: Option<Instant>) -> BTreeSet<String> {
     let old = |at: &Instant| killed.is_none_or(|killed| killed.saturating_duration_since(*at) > PROMISED);
     executed.iter().filter(|(_, at)| old(at)).map(|(name, _)| name.clone()).collect()
@@ -261,7 +261,7 @@ fn however_a_proxy_is_stopped_every_call_that_a_server_executed_is_an_event() {
     }
 }
 
-/// The records of the audit, and of each its kind and the name of its call.
+/// The records of the audit: the kind of each, and the name of its call.
 fn audited(state: &Path) -> Vec<(String, String)> {
     let shown = Command::new(GNOMON)
         .args(["audit", "show", "--json", "--limit", "1000000", "--state-dir", state.to_str().unwrap()])
@@ -293,7 +293,7 @@ fn however_a_portal_is_stopped_every_call_that_a_server_executed_is_in_the_audit
         );
         fs::write(&config, text).unwrap();
         let running = Running::start(&["portal", "--metrics", "off", "--config", config.to_str().unwrap()], state.path(), listen);
-        // A session that says nothing more: it ends with the stop.
+        // A session that sends nothing more and ends with the stop.
         let begin = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
         let accept = "accept: application/json, text/event-stream\r\n";
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -1,4 +1,5 @@
-//! Being redirected changes nothing else: real programs, names with several addresses, and rules of the host, each way.
+//! Redirection changes nothing else: real programs, names with several addresses, and the host's routing rules behave the same with and
+//! without it.
 
 use crate::{
     joined::{Way, command_in},
@@ -15,13 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Nobody listens at the first, and a server at the second.
+/// Nobody listens on the first; a server listens on the second.
 const ADDRESSES: [&str; 2] = ["192.0.2.2", "192.0.2.3"];
 const NAME: &str = "both.example";
-/// Nobody in particular.
+/// A user id without an account.
 const USER: u32 = 54321;
 
-/// Answers each request with a greeting, in HTTP.
+/// Answers every request with `greeting`.
 fn serve(listener: TcpListener) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -42,7 +43,7 @@ fn serve(listener: TcpListener) -> SocketAddr {
     address
 }
 
-/// Where programs are, and a network beyond it.
+/// The network namespace of the programs, and one that is reached from it.
 struct Stage {
     near: Netns,
     far: Netns,
@@ -56,7 +57,7 @@ impl Stage {
         Self { near, far }
     }
 
-    /// What comes before a command that is to run here, with these names of hosts.
+    /// What is put in front of a command to run it in there, with this file of host names.
     fn before(&self, hosts: &Path) -> Vec<String> {
         let here = format!("--net={}", self.near.path().display());
         let names = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
@@ -72,7 +73,7 @@ fn run(host: &Host, way: Way, before: &[String], command: &[&str]) -> (Output, D
     (output, begun.elapsed())
 }
 
-/// Programs that fetch a URL.
+/// Programs that fetch this URL.
 fn programs(url: &str) -> Vec<(&'static str, Vec<String>)> {
     let python = format!("import urllib.request; print(urllib.request.urlopen({url:?}, timeout=20).read().decode())");
     let node = format!("fetch({url:?}).then(r => r.text()).then(t => console.log(t))");
@@ -98,7 +99,7 @@ fn programs_reach_a_name_whose_first_address_refuses_as_they_do_without_us() {
     let hosts = folder.path().join("hosts");
     fs::write(&hosts, format!("::1 localhost\n127.0.0.1 localhost\n{} {NAME}\n{} {NAME}\n", ADDRESSES[0], ADDRESSES[1])).unwrap();
     let before = stage.before(&hosts);
-    // What the name means is the host's to say, here as there.
+    // gnomon resolves the name to the addresses that the program's file of host names has.
     let resolve = ADDRESSES.map(|address| format!("{NAME}:{}:{address}", beyond.port()));
     let host = Host::start_with(&["--resolve", &resolve[0], "--resolve", &resolve[1]]);
     until("the sensor to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
@@ -116,15 +117,15 @@ fn programs_reach_a_name_whose_first_address_refuses_as_they_do_without_us() {
                 took
             });
             println!("{program} {url}: {} ms direct, {} ms redirected", took[0].as_millis(), took[1].as_millis());
-            // Long for a busy machine, and short against any timeout of a program's own.
+            // Generous for a busy machine, and shorter than any program's own timeout.
             assert!(took[1] < took[0] + Duration::from_secs(5), "{program} {url}: {took:?}");
         }
     }
 }
 
 #[test]
-fn a_program_that_says_no_name_finds_the_address_refused_the_second_time() {
-    let test = "a_program_that_says_no_name_finds_the_address_refused_the_second_time";
+fn a_program_that_names_no_server_is_refused_a_dead_address_the_second_time() {
+    let test = "a_program_that_names_no_server_is_refused_a_dead_address_the_second_time";
     if !needs(test) || !has(test, &["ip"]) {
         return;
     }
@@ -148,8 +149,8 @@ for _ in range(2):
 }
 
 #[test]
-fn who_may_not_reach_the_network_cannot_by_way_of_us() {
-    let test = "who_may_not_reach_the_network_cannot_by_way_of_us";
+fn a_user_without_access_to_the_network_has_none_through_the_proxy() {
+    let test = "a_user_without_access_to_the_network_has_none_through_the_proxy";
     if !needs(test) || !has(test, &["ip"]) {
         return;
     }

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: build what is measured, then hand over to the bench workspace.
 //!
-//! The measuring itself lives in `bench/`, which has its own lockfile: rivals are dependencies
-//! there, and a newcomer who only builds gnomon should never compile them.
+//! The measuring itself is in `bench/`, a workspace with a lockfile of its own: the programs that gnomon is compared with are dependencies
+//! there, and whoever only builds gnomon should not have to compile them.
 
 mod portal;
 
@@ -91,7 +91,7 @@ pub struct ServerFirst {
 }
 
 impl Bench {
-    /// Builds, measures, and passes the verdict of the gates on as the exit code.
+    /// Builds and runs the bench. The exit code is the bench's own, which says whether its limits were met.
     ///
     /// # Errors
     /// When something does not build or start.
@@ -129,7 +129,7 @@ impl Bench {
     }
 }
 
-/// Builds the bench workspace; the answer is where its programs are.
+/// Builds the bench workspace. Returns the folder with its programs.
 pub fn build_bench() -> Result<PathBuf> {
     let target = target_dir()?.join("bench");
     let mut build = cargo();
@@ -138,7 +138,7 @@ pub fn build_bench() -> Result<PathBuf> {
     Ok(target.join("release"))
 }
 
-/// Says what runs, so that whoever reads the numbers can repeat them, and runs it.
+/// Prints the command, so that the numbers can be reproduced, and runs it.
 fn hand_over(programs: &Path, bench: &str, flags: &[String], gnomon: &Path) -> Result<ExitCode> {
     println!("command: cargo xtask bench {bench} {}", flags.join(" "));
     println!("gnomon: {}", gnomon.display());
@@ -164,7 +164,7 @@ impl Sensor {
     }
 }
 
-/// The flags that were given.
+/// The flags that were given a value.
 fn flags<const N: usize>(all: [(&str, Option<String>); N]) -> Vec<String> {
     all.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask check`: what a change breaks most often, in the minutes between two edits. Everything else is `.ci/run`.
+//! `cargo xtask check`: the checks that a change breaks most often, in a few minutes. Everything else is in `.ci/run`.
 //!
 //! It formats nothing and builds no end-to-end tests: it asks rustfmt, clippy for the crates that changed and those that are made of them, and
 //! runs the tests of the crates that changed, and looks for circles of imports in all. What changed is what git says: since the branch left main, and not committed yet.
@@ -14,13 +14,13 @@ use clap::Args;
 
 use crate::{cargo, root, run};
 
-/// The package at the workspace's root, whose tests are the end-to-end tests.
+/// The package at the workspace's root; its tests are the end-to-end tests.
 const PRODUCT: &str = "gnomon";
 
-/// Options of the fast lane.
+/// Options of the quick check.
 #[derive(Args)]
 pub struct Check {
-    /// What it is compared with: a commit or branch
+    /// The commit or branch to compare with
     #[arg(long, default_value = "origin/main")]
     since: String,
 }
@@ -56,7 +56,7 @@ impl Check {
     }
 }
 
-/// Files that differ from where this branch left `since`, and those that git does not know yet.
+/// Files that differ from the commit at which this branch left `since`, and files that git does not track yet.
 fn changed_files(since: &str) -> Result<Vec<String>> {
     let base = git(&["merge-base", since, "HEAD"])?;
     let mut files = git(&["diff", "--name-only", base.trim()])?;
@@ -74,7 +74,7 @@ fn names(of: &BTreeSet<&str>) -> String {
     of.iter().copied().collect::<Vec<_>>().join(" ")
 }
 
-/// The workspace's crates: name, folder, and which of them each is made of.
+/// The workspace's crates: the name, the folder, and the crates of the workspace that each depends on.
 struct Crates(BTreeMap<String, Known>);
 
 struct Known {
@@ -104,7 +104,7 @@ impl Crates {
         Ok(Self(known))
     }
 
-    /// Those with a file among these: a file counts for the innermost.
+    /// The crates that contain one of these files; a file belongs to the innermost folder.
     fn changed(&self, files: &[String]) -> BTreeSet<&str> {
         let within = |file: &str, folder: &str| file.strip_prefix(folder).is_some_and(|rest| folder.is_empty() || rest.starts_with('/'));
         let ours = |file: &str| file.ends_with(".rs") || file.ends_with(".toml") || file.ends_with(".yml") || file.ends_with(".json");
@@ -115,7 +115,7 @@ impl Crates {
         files.iter().filter(|file| ours(file)).filter_map(of).collect()
     }
 
-    /// These, and those that are made of them, directly or not.
+    /// These crates, and those that depend on them, directly or not.
     fn made_of<'a>(&'a self, changed: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
         let mut concerned = changed.clone();
         loop {

@@ -1,7 +1,7 @@
-//! `cargo xtask cross`: whether everything compiles for another processor.
+//! `cargo xtask cross`: checks that everything compiles for another processor.
 //!
-//! It checks and does not link or run: there is no such machine here, and an emulated one would say little of the kernel half. The
-//! kernel half's object is the same on all little-endian processors.
+//! It neither links nor runs anything: there is no such machine here, and an emulated one would say little about eBPF. The eBPF object is
+//! the same for all little-endian processors.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -15,7 +15,7 @@ use crate::{cargo, root, run, target_dir};
 /// Options of cross-checking.
 #[derive(Args)]
 pub struct Cross {
-    /// What Rust calls the other system
+    /// The target triple
     #[arg(long, value_name = "TRIPLE", default_value = "aarch64-unknown-linux-gnu")]
     target: String,
     /// The C compiler for it
@@ -39,7 +39,7 @@ impl Cross {
     }
 }
 
-/// Has rustup fetch the standard library for the target, unless it is there.
+/// Has rustup download the standard library for the target, unless it is installed.
 fn standard_library(target: &str) -> Result<()> {
     let folder = PathBuf::from(output(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?.trim());
     if folder.exists() {

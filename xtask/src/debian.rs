@@ -1,5 +1,5 @@
-//! Debian's packages: downloaded by the machine's own apt from the mirror that it uses, with lists and caches apart, and
-//! unpacked. Nothing is installed, and the machine's own lists are left alone.
+//! Debian packages: downloaded by the machine's own apt from its configured mirror, with separate lists and caches, and unpacked. Nothing
+//! is installed, and the machine's own lists are not touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use crate::run;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// apt, looking at one suite only.
+/// apt, restricted to one suite.
 pub struct Suite {
     state: PathBuf,
 }
 
 impl Suite {
-    /// With its lists and caches in a folder of its own.
+    /// Opens a suite; its lists and caches are in a folder of their own.
     ///
     /// # Errors
     /// The mirror has no such suite, or apt cannot be run.
@@ -44,7 +44,7 @@ impl Suite {
         apt
     }
 
-    /// The first package that `package` depends on and whose name begins so.
+    /// The first package that `package` depends on whose name has this prefix.
     ///
     /// # Errors
     /// apt knows no such package.
@@ -52,7 +52,7 @@ impl Suite {
         Ok(depends(&output(self.apt("apt-cache").args(["depends", package]))?, begin))
     }
 
-    /// The first version of a package that begins so.
+    /// The first version of a package with this prefix.
     ///
     /// # Errors
     /// apt cannot be run.
@@ -73,7 +73,7 @@ impl Suite {
     }
 }
 
-/// From what `apt-cache depends` prints.
+/// Parses the output of `apt-cache depends`.
 fn depends(listed: &str, begin: &str) -> Option<String> {
     let named = listed.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     named.map(str::trim).find(|name| name.starts_with(begin)).map(str::to_owned)
@@ -86,13 +86,13 @@ pub fn mirror() -> Result<String> {
     Ok(mirror.context("apt's sources name no Debian mirror")?.to_owned())
 }
 
-/// From what `apt-cache madison` prints: `rust-src | 1.95.0+dfsg1-2 | mirror suite/main ...`.
+/// Parses the output of `apt-cache madison`: `rust-src | 1.95.0+dfsg1-2 | mirror suite/main ...`.
 fn version(listed: &str, begin: &str) -> Option<String> {
     let versions = listed.lines().filter_map(|line| Some(line.split('|').nth(1)?.trim()));
     versions.into_iter().find(|found| found.starts_with(begin)).map(str::to_owned)
 }
 
-/// What a command prints; anything but success is an error that names it.
+/// The output of a command. A failure is an error that names the command.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("starting {:?}", command.get_program()))?;
     ensure!(output.status.success(), "{command:?} ended with {}", output.status);

@@ -1,5 +1,5 @@
-//! Reference pages, the recording and pictures: printed by the program itself, kept in `docs`, checked for drift;
-//! and that what documents name is there.
+//! Generates the reference pages, the recording of the demonstration and the pictures from the program itself, or checks that
+//! they are current; and checks the tests and links that documents name.
 
 mod claims;
 mod examples;

@@ -1,8 +1,8 @@
 //! `cargo xtask ebpf`: builds the kernel half's object reproducibly, or checks that the committed one is current.
 //!
-//! The object is committed, so that nobody needs this toolchain to build or test the product. It is
-//! built by the stable compiler named in `sensor-ebpf/toolchain`, with paths remapped, so that any
-//! two machines get the same bytes. The check compares hashes first and needs no toolchain then.
+//! The object is committed, so that nobody needs this toolchain to build or test the product. It is built by the stable compiler named in
+//! `sensor-ebpf/toolchain`, with paths remapped, so that two machines get the same bytes. The check compares hashes first, and needs the
+//! toolchain only if they differ.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use clap::Args;
 use crate::debian::{Suite, output};
 use crate::{cargo, root, run, target_dir};
 
-/// What is built, below `sensor-ebpf`.
+/// The object, below `sensor-ebpf`.
 const OBJECT: &str = "object/gnomon.bpf.o";
 const OBJECT_HASH: &str = "object/gnomon.bpf.o.sha256";
 /// The hash of each source, as `sha256sum` writes it.
 const SOURCES_HASH: &str = "object/sources.sha256";
 const TARGET: &str = "bpfel-unknown-none";
-/// Where Debian may have the sources of the standard library; the likeliest first.
+/// The Debian suites that may have the sources of the standard library, the likeliest first.
 const SUITES: [&str; 5] = ["trixie-backports", "forky", "sid", "experimental", "trixie"];
 const REPAIR: &str = "run `cargo xtask ebpf` and commit sensor-ebpf/object";
 
@@ -62,7 +62,7 @@ impl Ebpf {
     }
 }
 
-/// Whether the committed object belongs to the sources.
+/// Checks that the committed object was built from the sources.
 fn check(home: &Path) -> Result<ExitCode> {
     let object = sha256(home, &[OBJECT.into()]).with_context(|| REPAIR)?;
     ensure!(read(&home.join(OBJECT_HASH))? == object, "sensor-ebpf/{OBJECT} is not the one that was hashed; {REPAIR}");
@@ -104,16 +104,16 @@ fn copy_sources(home: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What builds the object.
+/// The toolchain that builds the object.
 struct Toolchain {
     /// The compiler's folder, with the standard library's sources in it.
     sysroot: PathBuf,
-    /// Where our bpf-linker is.
+    /// The folder of bpf-linker.
     bin: PathBuf,
 }
 
 impl Toolchain {
-    /// Finds what is there and fetches what is missing.
+    /// Locates the toolchain, and downloads what is missing.
     fn prepare(home: &Path) -> Result<Self> {
         let pins = read(&home.join("toolchain"))?;
         let (rust, linker) = (pin(&pins, "rust")?, pin(&pins, "bpf-linker")?);
@@ -136,14 +136,14 @@ impl Toolchain {
         for (from, to) in [(home, "/src"), (&*cargo_home, "/cargo"), (&*library, "/rust-src"), (target, "/target")] {
             flags.push(format!("--remap-path-prefix={}={to}", from.display()));
         }
-        // The linker is found by name.
+        // rustc looks the linker up by name.
         let path = std::env::join_paths(
             std::iter::once(self.bin.clone()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
         )?;
         let mut build = cargo();
         build.current_dir(home).args(["build", "--release", "--locked", "--bin", "gnomon-bpf", "-Zbuild-std=core", "--target", TARGET]);
         build.arg("--target-dir").arg(target).env("PATH", path).env_remove("RUSTFLAGS");
-        // What the compiler calls unstable is the target without a shipped core; the pin keeps it from changing.
+        // RUSTC_BOOTSTRAP allows a target without a precompiled core; the pinned compiler keeps its behaviour from changing.
         build.env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
         run(&mut build)?;
         let stripped = target.join("gnomon.bpf.o");
@@ -155,7 +155,7 @@ impl Toolchain {
     }
 }
 
-/// The machine that builds, as rustc calls it.
+/// The target triple of the building machine.
 fn host() -> Result<String> {
     let version = output(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
@@ -172,8 +172,8 @@ fn bpf_linker(place: &Path, version: &str) -> Result<()> {
     run(cargo().args(["install", "bpf-linker", "--version", version, "--locked", "--quiet", "--root"]).arg(place))
 }
 
-/// Puts the standard library's sources where cargo looks for them, unless they are there: by rustup,
-/// else from a Debian package of the same version.
+/// Makes the standard library's sources available where cargo looks for them: by rustup, otherwise from a Debian package of the same
+/// version.
 fn library_sources(sysroot: &Path, place: &Path, version: &str) -> Result<()> {
     let wanted = sysroot.join("lib/rustlib/src/rust");
     if wanted.join("library/Cargo.lock").exists() {
@@ -187,7 +187,7 @@ fn library_sources(sysroot: &Path, place: &Path, version: &str) -> Result<()> {
     let unpacked = place.join(format!("rust-src-{version}"));
     debian_sources(place, version, &unpacked)?;
     fs::create_dir_all(wanted.parent().context("no folder for the sources")?)?;
-    // A link left behind by an earlier run whose files are gone.
+    // A link of an earlier run may be left whose files are gone.
     let _ = fs::remove_file(&wanted);
     std::os::unix::fs::symlink(unpacked.join(format!("usr/src/rustc-{version}")), &wanted)
         .with_context(|| format!("linking {}", wanted.display()))?;

@@ -1,6 +1,6 @@
-//! `cargo xtask fetch`: what other chores fetch when they begin, fetched beforehand, so that downloads run beside what computes.
+//! `cargo xtask fetch`: downloads ahead of time what other chores download when they start, so that downloads run beside computation.
 //!
-//! Each chore fetches what is missing by itself; this only calls the same functions.
+//! Every chore downloads what is missing by itself; this calls the same functions.
 
 use std::process::ExitCode;
 

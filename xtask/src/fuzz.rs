@@ -9,8 +9,8 @@ pub struct Fuzz {
     /// Seconds per target
     #[arg(long, default_value_t = 20)]
     seconds: u32,
-    /// Where the search begins: the same number searches the same way, so CI finds what a change broke
-    /// and not what luck brings; 0 begins elsewhere each time
+    /// The seed of the search: the same seed searches the same way, so that CI finds what a change broke and not what chance finds; 0
+    /// searches differently each time
     #[arg(long, default_value_t = 1)]
     seed: u32,
     /// Only these targets

@@ -34,7 +34,7 @@ pub struct Interop {
 }
 
 impl Interop {
-    /// Installs the pinned SDKs below target/interop, runs the checks, passes their verdict on.
+    /// Installs the pinned SDKs below target/interop and runs the checks. The exit code is theirs.
     ///
     /// # Errors
     /// When a tool is missing or an installation fails.
@@ -66,7 +66,7 @@ impl Interop {
     }
 }
 
-/// Installs the SDKs and the suites that the lock files pin, below target/interop; the answer is the Python that has them.
+/// Installs the SDKs and suites that the lock files pin, below target/interop. Returns the path of the Python that has them.
 ///
 /// # Errors
 /// When a tool is missing or an installation fails.
@@ -75,7 +75,7 @@ pub fn install() -> Result<PathBuf> {
     let work = target_dir()?.join("interop");
     let venv = work.join("venv");
     let python = venv.join("bin/python");
-    // The interpreter that it links to may have gone since.
+    // The interpreter that the environment links to may have been removed.
     if !Command::new(&python).arg("--version").output().is_ok_and(|said| said.status.success()) {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     }

@@ -1,9 +1,9 @@
-//! `cargo xtask kernels`: tests of what the kernel does for gnomon, on the kernels that people have, in emulated machines.
+//! `cargo xtask kernels`: tests everything that depends on the kernel on the kernels that people run, in emulated machines.
 //!
-//! Debian's cloud kernels are downloaded as packages and unpacked, never installed; each boots with an initramfs of
-//! busybox, the test programs `kernel` of gnomon-sensor and `group` of gnomon-confine, and their libraries. What it
-//! deliberately does not do: test the rest of gnomon there, or cover other distributions' patches and other processors. The trade-off: plain emulation is
-//! slow (a test takes some ten times as long) but needs neither KVM nor a privilege, so that it runs wherever CI does.
+//! Debian's cloud kernels are downloaded as packages and unpacked, never installed. Each boots with an initramfs of busybox, the test
+//! programs `kernel` of gnomon-sensor and `group` of gnomon-confine, and their libraries. It does not test the rest of gnomon there, nor
+//! other distributions' patches, nor other processors. The trade-off: plain emulation is slow (a test takes about ten times as long) but
+//! needs neither KVM nor privileges, so it runs wherever CI does.
 
 mod guest;
 mod image;
@@ -21,16 +21,16 @@ use clap::Args;
 use crate::{cargo, root, target_dir};
 use report::Column;
 
-/// A kernel that is tested, and the suite of Debian that has it.
+/// A kernel under test, and the Debian suite that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// What `--only` calls it.
+    /// Its name for `--only`.
     name: &'static str,
     suite: &'static str,
 }
 
-/// The oldest kernel that is supported, the long-term ones since, and the newest release. Experimental's release
-/// candidates are left out: a fault there is not ours to find.
+/// The oldest supported kernel, the long-term kernels since, and the newest release. Release candidates, which Debian has in experimental,
+/// are left out: their faults are not ours to find.
 const KERNELS: [Kernel; 4] = [
     Kernel { name: "5.10", suite: "bullseye" },
     Kernel { name: "6.1", suite: "bookworm" },
@@ -38,10 +38,10 @@ const KERNELS: [Kernel; 4] = [
     Kernel { name: "newest", suite: "sid" },
 ];
 
-/// How many guests run at a time: each keeps one processor busy.
+/// The number of guests that run at the same time; each keeps one processor busy.
 const AT_ONCE: usize = 2;
 
-/// What has to be installed: the program, and Debian's package of it.
+/// The programs that must be installed, with their Debian packages.
 const NEEDED: [(&str, &str); 5] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
@@ -61,17 +61,18 @@ pub struct Kernels {
 /// The kernel of this name.
 ///
 /// # Errors
-/// There is none; the words say which there are.
+/// No kernel has this name; the error lists those that exist.
 pub fn named(name: &str) -> Result<Kernel, String> {
     let all = || KERNELS.map(|kernel| kernel.name).join(", ");
     KERNELS.into_iter().find(|kernel| kernel.name == name).ok_or_else(|| format!("there are {}", all()))
 }
 
 impl Kernels {
-    /// Fetches, boots, and prints the table. Fails when a test or a feature does; exit code 2 says that a tool is missing.
+    /// Downloads and boots the kernels, and prints the table. Fails when a test or a feature fails; exit code 2 says that a tool is
+    /// missing.
     ///
     /// # Errors
-    /// When a kernel cannot be had, or something does not build or start.
+    /// A kernel cannot be downloaded, or something does not build or start.
     pub fn run(self) -> Result<ExitCode> {
         if let Some(missing) = missing() {
             eprintln!("cargo xtask kernels needs {missing}");
@@ -87,7 +88,7 @@ impl Kernels {
     }
 }
 
-/// The kernels' files, from earlier or from the mirror.
+/// The files of the kernels, downloaded unless an earlier run did so.
 ///
 /// # Errors
 /// The mirror has no such kernel.
@@ -96,7 +97,7 @@ pub fn fetch(kernels: &[Kernel]) -> Result<Vec<PathBuf>> {
     kernels.iter().map(|kernel| package::fetch(&home, *kernel)).collect()
 }
 
-/// What has to be installed, as one line; none when all is there.
+/// The missing programs in one line; `None` if all are installed.
 fn missing() -> Option<String> {
     if std::env::consts::ARCH != "x86_64" {
         return Some("an x86-64 machine: the guests run its programs".into());
@@ -109,13 +110,13 @@ fn missing() -> Option<String> {
     (!packages.is_empty()).then(|| format!("these packages: {}", packages.join(" ")))
 }
 
-/// What runs in the guests.
+/// The programs that run in the guests.
 struct Programs {
     /// The sensor's tests.
     sensor: PathBuf,
     /// The tests of control groups.
     groups: PathBuf,
-    /// Prints what the kernel can do.
+    /// Prints which features the kernel has.
     features: PathBuf,
 }
 
@@ -131,7 +132,7 @@ fn programs() -> Result<Programs> {
         String::from_utf8(built.stdout).context("what cargo says")
     };
     let messages = build(&["test", "--release", "--test", "kernel", "--test", "group", "--no-run"])?;
-    // `cargo test` would make a test of it.
+    // `cargo test` would build it as a test.
     build(&["build", "--release", "--example", "features"])?;
     let built = |begin: &str| {
         let mut built = messages.lines().filter_map(executable).map(PathBuf::from);
@@ -144,12 +145,12 @@ fn named_like(path: &Path, begin: &str) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(begin))
 }
 
-/// The program that a message of cargo is about. Paths with quotes in them are not understood.
+/// The program that a message of cargo names. Paths that contain quotes are not supported.
 fn executable(message: &str) -> Option<&str> {
     message.split_once(r#""executable":""#)?.1.split('"').next()
 }
 
-/// Boots every kernel, some at a time, and keeps their order.
+/// Boots all kernels, some at the same time. The results are in the order of `kernels`.
 fn boot_all(kernels: &[Kernel], sources: &[PathBuf], image: &Path, home: &Path) -> Result<Vec<Column>> {
     let started = Instant::now();
     let waiting = Mutex::new(kernels.iter().zip(sources).enumerate());

@@ -103,7 +103,7 @@ fn target_dir() -> Result<PathBuf> {
     Ok(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir)))
 }
 
-/// Builds the product and says where it is.
+/// Builds the product and returns its path.
 fn build_gnomon() -> Result<PathBuf> {
     let target = target_dir()?;
     run(cargo().current_dir(root()?).args(["build", "--release", "--bin", "gnomon", "--target-dir"]).arg(&target))?;
@@ -115,8 +115,8 @@ fn build_gnomon_to_ship() -> Result<PathBuf> {
     profile::build_to_ship(&target_dir()?)
 }
 
-/// The cargo that runs this chore, without what `cargo run` tells a program about its own package:
-/// build scripts watch those variables and would rebuild half the world for them.
+/// The cargo that runs this chore, without the variables that `cargo run` sets for its own package: build scripts watch them and would
+/// rebuild many crates.
 fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
@@ -128,14 +128,14 @@ fn cargo() -> Command {
     cargo
 }
 
-/// Runs a command to its end; anything but success is an error that names it.
+/// Runs a command to its end. A failure is an error that names the command.
 fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("starting {:?}", command.get_program()))?;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(())
 }
 
-/// The exit code of a child, for passing on.
+/// The exit code of a child process, as our own.
 fn pass_on(status: std::process::ExitStatus) -> ExitCode {
     ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
 }

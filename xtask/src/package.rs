@@ -1,9 +1,8 @@
-//! `cargo xtask package`: what people install. A Debian package with systemd units for both halves, manual pages and
-//! completions; a tarball for other distributions; and the test that both keep what they promise.
+//! `cargo xtask package`: builds what people install. A Debian package with systemd units for both halves, manual pages and completions; a
+//! tarball for other distributions; and the test of both.
 //!
-//! The package is laid out here and closed with `dpkg-deb`, rather than by cargo-deb: the maintainer scripts are ours in
-//! any case (purge must leave nothing behind), and a checkout then needs no further program to be built into a package.
-//! What it deliberately does not do: sign, publish, or build for another architecture.
+//! The package is laid out here and built with `dpkg-deb`, not by cargo-deb: the maintainer scripts are our own in any case (purge must
+//! leave nothing behind), and no further program is needed. It does not sign, publish, or build for another architecture.
 
 mod deb;
 mod guest;
@@ -64,7 +63,7 @@ pub enum Profile {
 
 impl Package {
     /// # Errors
-    /// Something does not build, or a promise of the package is not kept.
+    /// Something does not build, or the test of a package fails.
     pub fn run(self) -> Result<ExitCode> {
         let program = match (self.program, self.profile) {
             (Some(program), _) => program,
@@ -96,7 +95,7 @@ impl Package {
     }
 }
 
-/// Makes the root file systems of these releases of Debian's, where they are not made yet.
+/// Creates the root file systems of these Debian releases, unless they exist.
 ///
 /// # Errors
 /// The mirror does not answer, or has no such release.
@@ -113,19 +112,19 @@ fn version() -> Result<String> {
     Ok(line.trim_end_matches('"').to_owned())
 }
 
-/// When the sources were last changed, in seconds since 1970: the time of everything in a package, so that two builds of
-/// the same sources are the same.
+/// When the sources were last changed, in seconds since 1970. Every file in a package gets this time, so that two builds of the same
+/// sources are identical.
 fn source_date() -> Result<u64> {
     if let Some(date) = std::env::var_os("SOURCE_DATE_EPOCH") {
         return date.to_string_lossy().parse().context("SOURCE_DATE_EPOCH is no number");
     }
     let git = Command::new("git").current_dir(workspace()?).args(["log", "-1", "--format=%ct"]).output();
     let said = git.ok().filter(|output| output.status.success()).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    // A checkout without its history is as good as any other.
+    // A checkout without its history gets the time 0.
     Ok(said.and_then(|date| date.parse().ok()).unwrap_or(0))
 }
 
-/// What a command prints; anything but success is an error that names it.
+/// The output of a command. A failure is an error that names the command.
 fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("starting {:?}", command.get_program()))?;
     let told = || String::from_utf8_lossy(&output.stderr).into_owned();
@@ -133,7 +132,7 @@ fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).context("a command's output is no text")
 }
 
-/// A folder that is new.
+/// Creates an empty folder, in place of one that exists.
 fn fresh(folder: PathBuf) -> Result<PathBuf> {
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;

@@ -1,9 +1,9 @@
-//! `cargo xtask profile`: what the shipped build is optimised by, made from gnomon at work.
+//! `cargo xtask profile`: records the profile by which the shipped build is optimised, from gnomon under load.
 //!
-//! The profile says which branches are taken and which functions are called together when a portal and the inline proxy are
-//! busy (profile-guided optimisation, doc.rust-lang.org/rustc/profile-guided-optimization.html). It is committed, so that a package
-//! needs neither the load nor LLVM's tools to be built, and two builds of the same sources are the same. It belongs to the compiler that
-//! it was made with; another one builds without it and says so. A function that changed since is compiled as if there were none.
+//! The profile says which branches are taken and which functions are called together when a portal and the inline proxy are busy
+//! (profile-guided optimisation, doc.rust-lang.org/rustc/profile-guided-optimization.html). It is committed, so that building a package
+//! needs neither the load nor LLVM's tools, and two builds of the same sources are identical. It is valid for the compiler it was recorded
+//! with; another compiler builds without it and says so. A function that changed since is compiled without a profile.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,9 +16,9 @@ use clap::Args;
 use crate::bench::build_bench;
 use crate::{cargo, root, run, target_dir};
 
-/// Below `deploy`.
+/// The profile, below `deploy`.
 const PROFILE: &str = "profile/gnomon.profdata";
-/// What `rustc -vV` said when it was made.
+/// The output of `rustc -vV` when it was recorded.
 const COMPILER: &str = "profile/compiler";
 
 /// Options of the profile; there are none.
@@ -26,7 +26,7 @@ const COMPILER: &str = "profile/compiler";
 pub struct Profile {}
 
 impl Profile {
-    /// Builds gnomon so that it counts, puts it to work, and keeps what it counted.
+    /// Builds an instrumented gnomon, puts it under load, and stores the profile.
     ///
     /// # Errors
     /// Something does not build or start, or LLVM's tools are missing or older than the compiler.
@@ -40,7 +40,7 @@ impl Profile {
         let gnomon = build(&compiler, &home, &[format!("-Cprofile-generate={}", counts.display())])?;
         let programs = build_bench()?;
         for (bench, flags) in LOADS {
-            // Its goals are those of a build that does not count.
+            // The bench's limits are those of a build without instrumentation.
             let mut load = Command::new(programs.join(bench));
             load.arg("--gnomon").arg(&gnomon).args(flags.split(' ')).status().with_context(|| format!("starting the bench {bench}"))?;
         }
@@ -55,10 +55,10 @@ impl Profile {
     }
 }
 
-/// What gnomon does meanwhile: benches and their flags.
+/// The load: benches and their flags.
 const LOADS: [(&str, &str); 2] = [("portal", "--only gnomon --rounds 6 --secs 2"), ("intercept", "--only gnomon --rounds 1 --secs 2")];
 
-/// Builds the product as packages ship it, below `home`, and says where it is.
+/// Builds the product as packages ship it, below `home`. Returns its path.
 ///
 /// # Errors
 /// It does not build.
@@ -71,18 +71,17 @@ pub fn build_to_ship(home: &Path) -> Result<PathBuf> {
         println!("built without deploy/{PROFILE}, which is of {made_with} and not of this compiler: calls take more CPU time");
         return build(&compiler, home, &[]);
     }
-    // Cargo looks at flags and not at what they name, so another profile has another name.
+    // Cargo compares flags, not the files they name, so the file name contains the profile's hash.
     let counted = fs::read(&profile).with_context(|| format!("reading {}", profile.display()))?;
     let mut hasher = DefaultHasher::new();
     counted.hash(&mut hasher);
     let named = home.join("profile").join(format!("{:016x}.profdata", hasher.finish()));
     put(&named, &counted)?;
-    // What changed since is no mistake.
+    // No warning for functions that changed since.
     build(&compiler, home, &[format!("-Cprofile-use={}", named.display()), "-Cllvm-args=-no-pgo-warn-mismatch".to_owned()])
 }
 
-/// Makes the file hold these bytes, and leaves it alone where it does: the compiler names it among what it read, so that one that is
-/// newer than the program has all of the program built anew.
+/// Writes the file only if its content differs: the compiler counts it as an input, so a newer file would rebuild the whole program.
 fn put(file: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(file).is_ok_and(|found| found == bytes) {
         return Ok(());
@@ -91,7 +90,7 @@ fn put(file: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(file, bytes).with_context(|| format!("writing {}", file.display()))
 }
 
-/// With these flags for what runs on the target, and for nothing that runs while it is built: hence the target's name.
+/// Passes these flags for the target only, and not for build scripts: hence the explicit target triple.
 fn build(compiler: &Compiler, home: &Path, flags: &[String]) -> Result<PathBuf> {
     let mut build = cargo();
     build.current_dir(root()?).args(["build", "--profile", "dist", "-p", "gnomon", "--target", compiler.host()?, "--target-dir"]);
@@ -126,7 +125,7 @@ impl Compiler {
         self.value("host")
     }
 
-    /// The tool that merges counts, of the compiler's own LLVM.
+    /// The `llvm-profdata` of the compiler's own LLVM.
     fn llvm_profdata(&self) -> Result<PathBuf> {
         let version = self.value("LLVM version")?;
         let major = version.split('.').next().unwrap_or(version);

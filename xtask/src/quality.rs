@@ -22,7 +22,7 @@ pub struct Quality {
 }
 
 impl Quality {
-    /// Runs the quality tests with their tables shown, and passes their verdict on.
+    /// Runs the quality tests with their tables shown. The exit code is theirs.
     ///
     /// # Errors
     /// When cargo cannot be started, or the compiler cannot be installed.

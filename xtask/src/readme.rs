@@ -1,8 +1,9 @@
-//! `cargo xtask readme`: the README's two commands as a newcomer has them, on a Debian 12 with Rust, a C compiler, make, CMake and nothing else.
+//! `cargo xtask readme`: runs the README's two commands on a Debian 12 with Rust, a C compiler, make, CMake and nothing else.
 //!
-//! What is built already is used: the checkout, cargo's folders and the compiler are seen there under their own paths. So this says
-//! whether the commands work there, and not how long the first build takes. Cargo writes where it builds, which is root's; an ordinary
-//! user runs the same test programs without it. What tests skip for want of a program must name the package to install.
+//! Existing build products are used: the checkout, cargo's folders and the compiler are mounted under their own paths. It therefore tests
+//! whether the commands work there, not how long the first build takes. Cargo writes to the build folder, which belongs to root; an
+//! ordinary user runs the same test programs without cargo. A test that skips because a program is missing must name the package to
+//! install.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,11 +17,11 @@ use crate::package::Root;
 use crate::{cargo, root, run, skips, target_dir};
 
 const SUITE: &str = "bookworm";
-/// What README says that building needs; the C compiler comes without its library's headers.
+/// What README says that building needs; the C compiler comes without its library's headers, so they are listed.
 const INCLUDE: &str = "ca-certificates,cmake,gcc,libc6-dev,make";
 
-/// Mounts what the commands need and goes there, all of it gone with the namespace. `$1` is the root, `$2` the user; then folders, `--`, and
-/// the command.
+/// Mounts what the commands need in a new namespace and enters it. `$1` is the root, `$2` the user; then come folders, `--`, and the
+/// command.
 const ENTER: &str = r#"
 root=$1 user=$2; shift 2
 # A mount, and the root of its namespace, as a system's is: tests make mount namespaces in it, and look into others'.
@@ -37,7 +38,7 @@ here=$PWD; mkdir -p "$root/.old"; cd "$root"; pivot_root . .old; cd /; umount -l
 exec sh -c 'cd "$0" && exec "$@"' "$here" setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
 "#;
 
-/// Starts gnomon as README does, but for ports and folder, until it says where it listens; then asks it to end.
+/// Starts gnomon as README does, with other ports and another folder, until it says where it listens; then stops it.
 const FIRST: &str = r#"
 "$@" run --state-dir "$HOME/state" --listen 127.0.0.1:0 --metrics 127.0.0.1:0 >"$HOME/said" 2>&1 & gnomon=$!
 for _ in $(seq 600); do
@@ -49,7 +50,7 @@ kill -TERM "$gnomon"; wait "$gnomon" || { cat "$HOME/said"; exit 1; }
 [ -s "$HOME/state/ca.pem" ] && echo 'gnomon ran, and ended when it was asked to'
 "#;
 
-/// Runs each test program in the folder of its package, as cargo does; `FOLDER PROGRAM` a line.
+/// Runs every test program in its package's folder, as cargo does; one line `FOLDER PROGRAM` for each.
 const SECOND: &str = r#"
 failed=0
 while read -r folder program; do
@@ -59,15 +60,15 @@ done <"$1"
 exit $failed
 "#;
 
-/// Options of the newcomer's day.
+/// Options of the check of the README.
 #[derive(Args)]
 pub struct Readme {
-    /// Who runs the commands; both without it
+    /// The user who runs the commands; both without it
     #[arg(long = "as", value_enum)]
     who: Option<Who>,
 }
 
-/// Who runs the commands.
+/// The user who runs the commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Who {
     Root,
@@ -76,7 +77,7 @@ enum Who {
 
 impl Readme {
     /// # Errors
-    /// A command fails there, or a test skips without saying what to install; or this machine lacks mmdebstrap or root's rights.
+    /// A command fails there, or a test skips without naming a package to install; or this machine lacks mmdebstrap or root's rights.
     pub fn run(self) -> Result<ExitCode> {
         let programs = test_programs()?;
         let stage = Stage { root: Root::unpack_archive(&target_dir()?.join("readme"), &fetch()?)? };
@@ -101,7 +102,7 @@ impl Readme {
     }
 }
 
-/// The archive of the newcomer's system, made where it is not there yet.
+/// The archive of the root file system, created if it does not exist.
 ///
 /// # Errors
 /// The mirror does not answer.
@@ -114,19 +115,19 @@ pub fn fetch() -> Result<PathBuf> {
         let mut mmdebstrap = Command::new("mmdebstrap");
         mmdebstrap.args(["--quiet", "--variant=minbase", "--format=tar", "--include", INCLUDE, SUITE]).arg(&made).arg(mirror()?);
         run(&mut mmdebstrap)?;
-        // Moved into place at the end: what is there is whole.
+        // Renamed into place at the end, so that a file that exists is complete.
         fs::rename(&made, &archive)?;
     }
     Ok(archive)
 }
 
-/// The newcomer's system.
+/// The system that the commands run on.
 struct Stage {
     root: Root,
 }
 
 impl Stage {
-    /// Where tests write what they skip; seen inside at the same place, and open to both.
+    /// The file in which tests record skips; it has the same path inside and is writable for both users.
     fn skips(&self) -> Result<PathBuf> {
         let file = target_dir()?.join("readme/skips");
         Ok(file)
@@ -162,7 +163,7 @@ fn open_to_all(file: &Path) -> Result<()> {
     Ok(fs::set_permissions(file, fs::Permissions::from_mode(0o666))?)
 }
 
-/// What `cargo test --release --workspace` runs, documentation left out: a line of folder and program for each.
+/// What `cargo test --release --workspace` runs except for doctests: one line of folder and program for each.
 fn test_programs() -> Result<String> {
     let mut build = cargo();
     build.current_dir(root()?).args(["test", "--release", "--workspace", "--locked", "--no-run", "--message-format=json"]);
@@ -172,12 +173,12 @@ fn test_programs() -> Result<String> {
     Ok(programs.join("\n") + "\n")
 }
 
-/// From a message of cargo's. Paths with quotes or spaces in them are not understood.
+/// Parses a message of cargo. Paths with quotes or spaces are not supported.
 fn program(message: &str) -> Option<String> {
     let value = |key: &str| message.split_once(&format!(r#""{key}":""#))?.1.split('"').next();
     let program = value("executable")?;
     let folder = value("manifest_path")?.strip_suffix("/Cargo.toml")?;
-    // The target says as well whether it may be tested; the profile, whether this is its test.
+    // The target too has a field `test`; the one of the profile says whether this is a test program.
     let profile = message.split_once(r#""profile":{"#)?.1.split('}').next()?;
     profile.contains(r#""test":true"#).then(|| format!("{folder} {program}"))
 }

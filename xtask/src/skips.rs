@@ -1,5 +1,5 @@
-//! What was skipped must be allowed to be: each skip printed as `SKIPPED name: reason` has to stand
-//! in `tests/allowed-skips.toml` with the reason why that is acceptable.
+//! Checks skipped tests: every `SKIPPED name: reason` of a run must be listed in `tests/allowed-skips.toml`, with the reason why that is
+//! acceptable.
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -13,7 +13,7 @@ pub struct Skips {
 }
 
 impl Skips {
-    /// Holds the skips of a run of CI against the list. There no program is missing.
+    /// Compares the skips of a CI run with the list. In CI no program is missing.
     ///
     /// # Errors
     /// A skip is not on the list.
@@ -37,7 +37,7 @@ impl Skips {
     }
 }
 
-/// Prints the skips of a run on a system that lacks programs, which must say what to do: install a package that the list names, or be root.
+/// Prints the skips of a run on a system that lacks programs. Each must say what to do: install a package that the list names, or be root.
 ///
 /// # Errors
 /// A skip says neither, and is not on the list.
@@ -62,7 +62,7 @@ fn list() -> Result<String> {
     fs::read_to_string(crate::root()?.join("tests/allowed-skips.toml")).context("tests/allowed-skips.toml")
 }
 
-/// Lines of the form `name = "value"`; comments begin with `#`. No more of TOML is used there, but for one heading.
+/// Lines of the form `name = "value"`; comments begin with `#`. The file uses no more of TOML except for one heading.
 fn entries(list: &str) -> impl Iterator<Item = (&str, &str)> {
     let lines = list.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(|line| line.split_once(" = "));
     lines.map(|(name, value)| (name.trim().trim_matches('"'), value.trim().trim_matches('"')))
@@ -85,7 +85,7 @@ mod tests {
         told("SKIPPED a: needs x: apt-get install no-such-package\n").unwrap_err();
     }
 
-    /// README says in one line how to install all that tests need; podman is left out, as it brings 86 MB for one test.
+    /// README names in one line all packages that the tests need. podman is left out, as it takes 86 MB for one test.
     #[test]
     fn readme_names_every_package_that_tests_need() {
         let readme = fs::read_to_string(crate::root().unwrap().join("README.md")).unwrap();
@@ -93,7 +93,7 @@ mod tests {
         let said: BTreeSet<&str> = line.split(' ').filter(|word| !word.starts_with('-')).collect();
         let list = list().unwrap();
         let listed = entries(list.split_once("\n[programs]\n").unwrap().1).map(|(_, package)| package);
-        // What Debian always has.
+        // These are installed on every Debian system.
         let needed: BTreeSet<&str> = listed.filter(|package| !["podman", "util-linux", "bsdutils"].contains(package)).collect();
         assert_eq!(said, needed);
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: very many requests, with every fault among them that a client or a server can make.
+//! `cargo xtask soak`: a great many requests, with every fault among them that a client or a server can make.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub struct Soak {
 }
 
 impl Soak {
-    /// Runs the end-to-end test that accounts for every call, with so many requests, and passes its verdict on.
+    /// Runs the end-to-end test that accounts for every call, with this number of requests. The exit code is its own.
     ///
     /// # Errors
     /// When cargo cannot be started.

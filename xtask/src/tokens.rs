@@ -1,4 +1,4 @@
-//! `cargo xtask tokens`: what tools cost a model to read, through the portal and without Code Mode.
+//! `cargo xtask tokens`: how many tokens the tools cost a model to read, through the portal with and without Code Mode.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::{build_gnomon, cargo, pass_on, root, run, target_dir};
 
-/// The servers whose tools are counted, as npm has them.
+/// The npm packages of the servers whose tools are counted.
 const SERVERS: [&str; 4] = [
     "@modelcontextprotocol/server-filesystem@2026.8.31",
     "@modelcontextprotocol/server-github@2025.4.8",
@@ -26,7 +26,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Installs the servers, and counts.
+    /// Installs the servers and counts.
     ///
     /// # Errors
     /// When something does not build, install or start.
@@ -42,7 +42,7 @@ impl Tokens {
         }
         let bench = target.join("bench");
         let mut build = cargo();
-        // Nothing is timed, so nothing is optimised.
+        // Nothing is measured in time, so a debug build will do.
         build.args(["build", "--locked", "--bin", "tokens", "--manifest-path"]).arg(root()?.join("bench/Cargo.toml"));
         run(build.arg("--target-dir").arg(&bench))?;
         println!("command: cargo xtask tokens\nservers: {}", SERVERS.join(" "));

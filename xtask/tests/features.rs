@@ -1,10 +1,10 @@
-//! What is built to run and what is built to be tested share the libraries' features, so that nobody compiles them twice.
+//! Builds and tests must enable the same features of the dependencies, so that nothing is compiled twice.
 
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-/// Every library with its features, as the workspace's root selects them.
+/// Every dependency with its features, as the root of the workspace enables them.
 fn libraries(edges: &str) -> BTreeSet<String> {
     let mut tree = Command::new(env!("CARGO"));
     tree.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());

@@ -6,11 +6,12 @@ mod show;
 mod story;
 mod telling;
 
+use crate::{meant::in_ledger, rules::Chosen};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_cli::{
     Complaint, line,
-    options::{Format, FormatFlag, StateFlag},
+    options::{Format, FormatFlag},
     when,
 };
 use gnomon_kit::unix_millis;
@@ -43,7 +44,7 @@ enum Command {
 #[derive(Args)]
 struct List {
     #[command(flatten)]
-    state: StateFlag,
+    chosen: Chosen,
     #[command(flatten)]
     format: FormatFlag,
     /// Go on with new events as they come
@@ -65,7 +66,7 @@ struct List {
     /// repeatable, all must hold
     #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = str::parse::<Condition>)]
     conditions: Vec<Condition>,
-    /// Only events that this rule matched, by its id or title
+    /// Only events that this rule matched: its id, the beginning of it, its name or its title
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
 }
@@ -80,7 +81,7 @@ impl Events {
         match self.command {
             Some(Command::Show(show)) => runtime.block_on(show.run()),
             None => {
-                let path = self.list.state.ledger()?;
+                let path = self.list.chosen.state().ledger()?;
                 runtime.block_on(self.list.run(&path))
             }
         }
@@ -90,11 +91,15 @@ impl Events {
 impl List {
     async fn run(self, ledger: &Path) -> Result<()> {
         let mut reader = Reader::open(ledger).await?;
+        let rule = match &self.rule {
+            Some(rule) => Some(in_ledger(rule, self.chosen.settle(), &mut reader).await?),
+            None => None,
+        };
         let filter = EventFilter {
             since_ms: self.since.map(unix_millis),
             until_ms: self.until.map(unix_millis),
             conditions: self.conditions,
-            rule: self.rule,
+            rule,
             limit: PAGE,
             ..EventFilter::default()
         };

@@ -48,6 +48,9 @@ pub fn render(page: &Page) -> String {
                 h2 { "Detections" }
                 (classes(page))
                 (tally(&page.usage.rules, "Rule"))
+                h2 { "Low-level detections" }
+                p.key { "Of a level below medium: they raise no alert." }
+                (tally(&page.usage.low, "Rule"))
                 h2 { "Shadow servers by use" }
                 (tally(&page.usage.shadow_servers, "Server"))
                 h2 { "New servers" }

@@ -126,7 +126,7 @@ async fn a_week_without_anything_is_a_page_too() {
 }
 
 #[test]
-fn a_little_shadow_is_not_rounded_to_none() {
+fn a_small_share_of_shadow_calls_is_not_rounded_to_zero() {
     assert_eq!(shadow_percent((999, 1)), Some(1));
     assert_eq!((shadow_percent((0, 0)), shadow_percent((1, 0)), shadow_percent((0, 1))), (None, Some(0), Some(100)));
     assert_eq!(shadow_percent((u64::MAX, u64::MAX)), Some(100));

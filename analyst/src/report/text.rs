@@ -25,6 +25,8 @@ pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
     let classes: Vec<_> = page.usage.classes.iter().map(|(class, count)| format!("{class} {count}")).collect();
     writeln!(out, "\nDetections: {}", if classes.is_empty() { "none".to_owned() } else { classes.join(", ") })?;
     tally(out, &page.usage.rules)?;
+    writeln!(out, "\nLow-level detections, which raise no alert: {}", page.usage.low.total())?;
+    tally(out, &page.usage.low)?;
     writeln!(out, "\nShadow servers by use: {}", count(&page.usage.shadow_servers))?;
     tally(out, &page.usage.shadow_servers)?;
     writeln!(out, "\nNew servers: {}", page.new_servers.len())?;

@@ -19,7 +19,7 @@ pub struct Explain {
     chosen: Chosen,
     #[command(flatten)]
     format: FormatFlag,
-    /// The rule's id, the beginning of it, or its name
+    /// The rule's id, the beginning of it, its name or its title
     #[arg(value_name = "RULE")]
     rule: String,
     /// The event's id, or the beginning of it

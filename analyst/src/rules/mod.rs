@@ -10,16 +10,17 @@ mod schema;
 mod show;
 mod update;
 
+use crate::meant::{Called, LISTED, all, meant};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_cli::{
     Complaint,
+    line::clean,
     options::{ConfigFlag, RuleFlags, StateFlag},
     rule_files::RuleText,
 };
 use gnomon_config::Config;
 use gnomon_engine::{Activity, Lint, Rule, RuleSet};
-use gnomon_kit::nearest_by;
 pub use new::matched;
 
 /// `gnomon rules`.
@@ -105,19 +106,14 @@ impl Loaded {
         Ok(Self { read, set })
     }
 
-    /// The rule that is meant.
+    /// The loaded rule that is meant, switched off or not.
     ///
     /// # Errors
     /// If none or several match.
-    fn rule(&self, name: &str) -> Result<&Rule, Complaint> {
-        self.set.find(name).ok_or_else(|| {
-            let near = nearest_by(&name.to_lowercase(), self.set.rules(), |rule| rule.title.to_lowercase(), 0.75);
-            let next = near.map_or_else(
-                || "`gnomon rules list` names those that are".to_owned(),
-                |rule| format!("did you mean {} ({})?", rule.id, rule.title),
-            );
-            Complaint::usage(format!("no rule `{name}` is loaded, by id, by name or by the beginning of one id")).next(next)
-        })
+    fn rule(&self, text: &str) -> Result<&Rule, Complaint> {
+        let unknown = || format!("no rule is loaded that has the id, name or title `{}`", clean(text));
+        let found = meant(text, all(&self.set).map(Called::from)).map_err(|unclear| unclear.complaint(text, unknown, LISTED))?;
+        self.set.find(found.id).ok_or_else(|| Complaint::own(unknown()))
     }
 
     /// The text of the file that a rule or filter was read from.

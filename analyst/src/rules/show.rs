@@ -25,7 +25,7 @@ pub struct Show {
     /// Print the file that it stands in, as it was read: to copy it, or to compare it with another
     #[arg(long, conflicts_with = "json")]
     yaml: bool,
-    /// The rule's id, the beginning of it, or its name
+    /// The rule's id, the beginning of it, its name or its title
     #[arg(value_name = "RULE")]
     rule: String,
 }

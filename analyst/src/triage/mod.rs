@@ -7,6 +7,7 @@
 mod file;
 
 use crate::{
+    meant::{Called, meant},
     review::caller,
     rules::{Chosen, matched},
     scaffold::{Exception, NARROW, Named, narrow},
@@ -52,7 +53,8 @@ pub struct Triage {
     /// Who answers for it [default: whoever runs this]
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
-    /// Silence this rule too, which matched the same call: its id, or how that begins; `class` for all of the event's class
+    /// Silence this rule too, which matched the same call: its id, the beginning of it, its name or its title; `class` for all of the event's
+    /// class
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     also: Vec<String>,
     /// Leave these out of what must be the same (user.name, server.address, server.port, gen_ai.tool.name); without server.address its port is
@@ -220,22 +222,30 @@ impl Triage {
             Named { title: loaded.or_else(|| stored::text(event, "rule.name").filter(|_| id == decided)), id }
         };
         let all = self.also.iter().any(|also| also == CLASS);
-        let mut asked: Vec<&String> = self.also.iter().filter(|also| *also != CLASS).collect();
+        let asked = self.asked(event, &others, rules)?;
         let mut silenced = Silenced { rules: vec![named(decided.clone())], stay: Vec::new() };
         for id in others {
             let loaded = rules.find(&id);
             let same = loaded.is_some_and(|rule| rule.class.as_str() == class);
             let weaker = loaded.zip(deciding).is_some_and(|(rule, deciding)| rule.level <= deciding.level);
-            let named_here = asked.iter().position(|asked| asked.len() >= 4 && id.starts_with(&asked.to_ascii_lowercase()));
-            let taken =
-                named_here.map(|place| asked.swap_remove(place)).is_some() || same && (all || class == Class::Mcp.as_str() && weaker);
+            let taken = asked.contains(&id) || same && (all || class == Class::Mcp.as_str() && weaker);
             if taken { silenced.rules.push(named(id)) } else { silenced.stay.push(named(id)) }
         }
-        match asked.first() {
-            None => Ok(silenced),
-            Some(unknown) => Err(Complaint::usage(format!("`{unknown}` is none of the other rules that matched this event"))
-                .next(format!("gnomon events show {} names them", stored::text(event, "event.id").unwrap_or_default()))),
-        }
+        Ok(silenced)
+    }
+
+    /// The ids of the rules that `--also` names, each one of the others that matched.
+    fn asked(&self, event: &Event, others: &[String], rules: &RuleSet) -> Result<Vec<String>, Complaint> {
+        let called = others.iter().map(|id| rules.find(id).map_or(Called { id, name: None, title: "" }, Called::from));
+        let called: Vec<Called<'_>> = called.collect();
+        let shown = format!("`gnomon events show {}` names them", stored::text(event, "event.id").unwrap_or_default());
+        let named = self.also.iter().filter(|also| *also != CLASS);
+        let id = |also: &String| {
+            let unknown = || format!("`{}` is none of the other rules that matched this event", clean(also));
+            let found = meant(also, called.iter().copied()).map_err(|unclear| unclear.complaint(also, unknown, &shown))?;
+            Ok(found.id.to_owned())
+        };
+        named.map(id).collect()
     }
 
     /// The exception as it would be written; it is known to act.

@@ -53,6 +53,12 @@ impl Tally {
         }
     }
 
+    /// The sum of all counts, those that did not fit included.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.names.values().sum::<u64>() + self.others
+    }
+
     /// The most frequent first.
     #[must_use]
     pub fn by_count(&self) -> Vec<(&str, u64)> {
@@ -79,6 +85,8 @@ pub struct Usage {
     pub levels: BTreeMap<Level, u64>,
     /// Detections by rule title.
     pub rules: Tally,
+    /// Those of them below level medium, of which there are no alerts.
+    pub low: Tally,
 }
 
 /// Sums events up, one after the other.
@@ -106,10 +114,14 @@ impl Summing {
             if let Some(class) = seen.class.as_deref().and_then(|word| word.parse().ok()) {
                 *self.usage.classes.entry(class).or_default() += 1;
             }
-            if let Some(level) = seen.level.as_deref().and_then(|word| word.parse().ok()) {
+            let rule = seen.rule_name.as_deref().unwrap_or("-");
+            if let Some(level) = seen.level.as_deref().and_then(|word| word.parse::<Level>().ok()) {
                 *self.usage.levels.entry(level).or_default() += 1;
+                if level < Level::Medium {
+                    self.usage.low.add(rule);
+                }
             }
-            self.usage.rules.add(seen.rule_name.as_deref().unwrap_or("-"));
+            self.usage.rules.add(rule);
         }
         // A call that is several events is one call; they stand together.
         if seen.call.is_some() && self.last_call.as_deref() == seen.call.as_deref() {
@@ -163,6 +175,18 @@ mod tests {
         assert_eq!((usage.classes[&Class::Mcp], usage.classes[&Class::Dlp], usage.levels[&Level::High]), (1, 1, 1));
         assert_eq!(usage.unread.by_count(), [("around_proxy: stale_heartbeat", 1)]);
         assert_eq!(usage.shadow_servers.by_count(), [("a", 1)]);
+    }
+
+    #[test]
+    fn detections_that_no_alert_is_raised_for_are_counted_by_rule() {
+        let mut summing = Summing::new(0, 1);
+        for (rule, level) in [("A", "low"), ("A", "low"), ("B", "informational"), ("C", "medium"), ("D", "critical")] {
+            summing.add(0, &format!(r#"{{"event.kind":"alert","rule.name":"{rule}","rule.level":"{level}"}}"#));
+        }
+        summing.add(0, r#"{"event.kind":"event","rule.name":"E","rule.level":"low"}"#);
+        let usage = summing.finish();
+        assert_eq!(usage.low.by_count(), [("A", 2), ("B", 1)]);
+        assert_eq!(usage.rules.by_count(), [("A", 2), ("B", 1), ("C", 1), ("D", 1)]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Whatever a server calls itself, its declaration is one that parses and hides nothing.
+//! Whatever a server's tools are called, their declaration parses and hides nothing.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use oxc_span::SourceType;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// That it is one `declare const codemode` and nothing else.
+/// Checks that the text is one `declare const codemode` and nothing else.
 fn is_one_declaration(text: &str) -> Result<(), String> {
     let allocator = Allocator::default();
     let parsed = Parser::new(&allocator, text, SourceType::ts()).parse();
@@ -24,7 +24,7 @@ fn is_one_declaration(text: &str) -> Result<(), String> {
     }
 }
 
-/// Text that tries to get out of where it is put.
+/// Text that tries to escape from where it is inserted.
 fn hostile() -> impl Strategy<Value = String> {
     let parts = prop_oneof![
         Just("*/"),
@@ -59,7 +59,7 @@ fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![prop::collection::vec(parts, 0..8).prop_map(|parts| parts.concat()), any::<String>()]
 }
 
-/// Values that resemble schemas as much as servers' do.
+/// Values that resemble schemas as much as those of servers do.
 fn schema() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         any::<bool>().prop_map(Value::from),
@@ -178,7 +178,7 @@ fn a_search_over_2500_tools_takes_milliseconds() {
     let built = before.elapsed();
     let queries =
         ["list zones", "delete a user token of an account", "lis get cre upd del sea cou exp arc res zon acc wor iss pul doc", "page"];
-    // The best of three: others use this machine too.
+    // The best of three, as other programs use this machine too.
     for query in queries {
         let best = (0..3)
             .map(|_| {
@@ -259,7 +259,7 @@ fn of_many_properties_every_name_is_told_before_the_last_word_and_what_is_requir
 }
 
 #[test]
-fn properties_that_only_a_condition_names_and_those_that_fit_a_pattern_are_told() {
+fn properties_named_by_a_condition_or_a_pattern_only_are_declared() {
     let schema = json!({
         "type": "object",
         "properties": { "kind": { "type": "string" } },

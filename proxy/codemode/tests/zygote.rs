@@ -1,5 +1,5 @@
-//! The zygote of the tests. Arguments say what its host refuses it; its workers do what no script can where the code begins with
-//! `rehearse:`, after all confinement, with the worker's own socket.
+//! The zygote of the tests. Its arguments name the system calls that its host refuses. Where the code begins with `rehearse:`, its workers
+//! do what no script can, after they have been confined and with the worker's own socket.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
             "no-landlock" => refuse(&[libc::SYS_landlock_create_ruleset]),
             "no-seccomp" => refuse(&[libc::SYS_seccomp]),
             "no-limits" => refuse(&[libc::SYS_prlimit64]),
-            // What is left of `@system-service` in the unit of the package.
+            // The system calls that the package's unit removes from `@system-service`.
             "in-the-service" => refuse(&[libc::SYS_unshare, libc::SYS_capset, libc::SYS_setresuid]),
             "as-nobody" => become_nobody(),
             other => panic!("{other}"),
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     gnomon_codemode::zygote::rehearse(misbehave)
 }
 
-/// As on a host whose kernel or administrator does not let one.
+/// Refuses system calls, like a host whose kernel or administrator does not allow them.
 fn refuse(calls: &[i64]) {
     let rules = calls.iter().map(|call| (*call, vec![])).collect();
     let architecture = std::env::consts::ARCH.try_into().expect("an architecture with a list");
@@ -45,7 +45,7 @@ fn become_nobody() {
     }
 }
 
-/// What somebody does who has taken the engine over.
+/// What an attacker does who has taken over the engine.
 fn misbehave(code: &str, socket: &UnixStream) -> bool {
     let Some(deed) = code.strip_prefix("rehearse:") else { return false };
     match deed {
@@ -97,12 +97,13 @@ fn misbehave(code: &str, socket: &UnixStream) -> bool {
     true
 }
 
-/// Says what a worker says before it has code read that is no expression.
+/// Sends what a worker sends before it parses code that is not an expression.
 fn begin_to_read(mut socket: &UnixStream) {
     socket.write_all(&[1, 0, 0, 0, 0]).expect("a parent");
 }
 
-/// Frames that the engine never sends: hexadecimal, a trailing `*` repeats the last byte up to the bound of a hundred megabytes.
+/// Sends frames that the engine never sends, given in hexadecimal; a trailing `*` repeats the last byte up to the bound of a hundred
+/// megabytes.
 fn say(mut socket: &UnixStream, hexadecimal: &str) {
     let (digits, repeats) = hexadecimal.strip_suffix('*').map_or((hexadecimal, 0), |digits| (digits, 100 << 20));
     let mut bytes: Vec<u8> = digits
@@ -116,7 +117,7 @@ fn say(mut socket: &UnixStream, hexadecimal: &str) {
     for _ in 0..repeats >> 16 {
         sent = sent.and_then(|()| socket.write_all(&bytes));
     }
-    // Whatever became of it, the parent has to notice by itself.
+    // Whatever happened, the parent has to notice it by itself.
     let mut byte = [0];
     while let Ok(1..) = std::io::Read::read(&mut socket, &mut byte) {}
 }

@@ -1,7 +1,7 @@
-//! Control groups of instances on the real kernel: root, and cgroup v2 with the controllers memory and pids.
+//! Control groups of instances on the real kernel; needs root, and cgroup v2 with the controllers memory and pids.
 //!
-//! Every other process is this same program in a role (see [`act`]): gnomon that settles, a keeper, what becomes the
-//! program, and the program, which is not to be trusted.
+//! Every other process is this same program in a role (see [`act`]): gnomon as it settles in a cgroup, a keeper, the process that becomes
+//! the program, and the program, which is not trusted.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,22 +21,22 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// What an answer begins with, as the test harness prints lines of its own.
+/// What its answers begin with, to tell them from the lines of the test harness.
 const SIGN: &str = "> ";
-/// With which this program plays a role; its name follows.
+/// The arguments with which this program plays a role; the name of the role follows.
 const ROLE: [&str; 5] = ["--exact", "act", "--ignored", "--nocapture", "--test-threads=1"];
-/// The plan of a keeper, and the cgroup of who settles.
+/// The variable with the plan of a keeper, or the cgroup to settle in.
 const GIVEN: &str = "GNOMON_TEST_GIVEN";
 const MIB: u64 = 1 << 20;
 
-/// A cgroup of this test, to divide.
+/// A cgroup of this test that can be divided.
 struct Stage {
     cgroup: PathBuf,
     home: TempDir,
 }
 
 impl Stage {
-    /// None, and said so, where the kernel has no such cgroup for us.
+    /// `None`, reported as a skip, where the kernel gives us no such cgroup.
     fn new(name: &str) -> Option<Self> {
         match cgroup(name) {
             Ok(cgroup) => Some(Self { cgroup, home: tempfile::tempdir().unwrap() }),
@@ -47,13 +47,13 @@ impl Stage {
         }
     }
 
-    /// As a service manager would.
+    /// Delegates it, as a service manager would.
     fn delegated(self) -> Self {
         setxattr(&self.cgroup, "user.delegate", b"1", XattrFlags::empty()).unwrap();
         self
     }
 
-    /// As [`settle`] would.
+    /// Divides it, as [`settle`] would.
     fn divided(self) -> Self {
         fs::write(self.cgroup.join("cgroup.subtree_control"), "+memory +pids").unwrap();
         self
@@ -78,7 +78,7 @@ impl Stage {
         }
     }
 
-    /// What is left below it, but for gnomon's own place.
+    /// The cgroups left below it, except for gnomon's own.
     fn groups(&self) -> Vec<String> {
         let there = fs::read_dir(&self.cgroup).unwrap().flatten().filter(|entry| entry.file_type().unwrap().is_dir());
         there.map(|entry| entry.file_name().into_string().unwrap()).filter(|name| name != "gnomon").collect()
@@ -111,7 +111,7 @@ fn cgroup(name: &str) -> Result<PathBuf, String> {
     Ok(cgroup)
 }
 
-/// Removes a cgroup and those below it, ending what is still in them.
+/// Removes a cgroup and those below it, killing the processes in them.
 fn remove(cgroup: &Path) {
     for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -127,7 +127,7 @@ fn remove(cgroup: &Path) {
     }
 }
 
-/// Another process, ended with the test.
+/// Another process; killed when dropped.
 struct Actor {
     process: Child,
     output: BufReader<process::ChildStdout>,
@@ -156,7 +156,7 @@ impl Actor {
         loop {
             line.clear();
             assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "it is gone: {}", self.said());
-            // The harness has begun a line of its own.
+            // The line may begin with output of the test harness.
             if let Some((_, answer)) = line.split_once(SIGN) {
                 return answer.trim().to_owned();
             }
@@ -169,7 +169,7 @@ impl Actor {
         said
     }
 
-    /// Its exit code, and what it said on standard error. Nobody asks it any more.
+    /// Its exit code, and its standard error. Closes its standard input.
     fn ended(mut self) -> (Option<i32>, String) {
         drop(self.process.stdin.take());
         let said = self.said();
@@ -190,7 +190,7 @@ fn is_there(pid: &str) -> bool {
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    // Long, as an emulated machine takes its time.
+    // Long, for an emulated machine.
     let end = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < end, "waited 60 s for {what}");
@@ -198,7 +198,7 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Not a test: what another process of the tests does.
+/// Not a test: the main function of the other processes.
 #[test]
 #[ignore = "a role, not a test"]
 fn act() {
@@ -234,7 +234,7 @@ fn another(role: &str) -> Command {
     command
 }
 
-/// In the cgroup first, as if it had been started there; then its answer, and until nobody asks any more.
+/// Moves into the cgroup, as if started there; answers, and waits until its input is closed.
 fn settler() {
     let cgroup = PathBuf::from(env::var(GIVEN).unwrap());
     fs::write(cgroup.join("cgroup.procs"), "0").unwrap();
@@ -256,7 +256,7 @@ fn settler() {
     child.wait().unwrap();
 }
 
-/// Three processes that take 24 MiB each.
+/// Starts three processes that use 24 MiB each.
 fn several() {
     let children: Vec<Child> = (0..3).map(|_| another("touch:24").spawn().unwrap()).collect();
     children.into_iter().for_each(|mut child| drop(child.wait()));
@@ -270,7 +270,7 @@ fn touch(mib: usize) {
     drop(taken);
 }
 
-/// As many processes as there may be, at most so many.
+/// Starts as many processes as it is allowed, at most `most`.
 fn forks(most: usize) {
     let mut started = Vec::new();
     while started.len() < most {
@@ -285,7 +285,7 @@ fn forks(most: usize) {
     say(&format!("{most} and no end"));
 }
 
-/// A process of a session of its own, which stays; then until nobody asks any more.
+/// Starts a process in a session of its own, which stays; then waits until its input is closed.
 fn leaves() {
     #[expect(clippy::zombie_processes, reason = "it is left behind")]
     let child = another("rests").process_group(0).stderr(Stdio::null()).stdin(Stdio::null()).spawn().unwrap();
@@ -305,7 +305,7 @@ fn an_instance_whose_processes_use_too_much_together_is_ended_as_a_whole_and_its
 }
 
 #[test]
-fn what_fits_is_not_ended_and_says_nothing() {
+fn an_instance_within_its_limits_is_not_ended_and_reports_nothing() {
     let Some(stage) = Stage::new("fits").map(Stage::divided) else { return };
     let mut keeper = Actor::keeper(&stage.plan("leaves", Limits { memory: 48 * MIB, tasks: 64 }));
     let left = keeper.answer();
@@ -338,7 +338,7 @@ fn an_instance_has_no_more_processes_than_it_may_whoever_its_user_is() {
 #[test]
 fn without_a_cgroup_to_divide_a_program_runs_all_the_same_and_its_start_says_so() {
     let Some(stage) = Stage::new("undivided") else { return };
-    // Controllers are not handed on there.
+    // The parent cgroup does not delegate its controllers.
     let mut plan = stage.plan("leaves", Limits { memory: 48 * MIB, tasks: 64 });
     for (group, says) in [
         (Some(stage.cgroup.clone()), r#"{"layer":"group","why":"memory.max: "#),
@@ -397,7 +397,7 @@ fn what_a_killed_keeper_left_is_ended_by_the_next_gnomon_and_what_is_kept_is_not
     assert!(is_there(&orphan), "nobody ended it");
     assert_eq!(stage.groups().len(), 2);
     drop(first);
-    // A cgroup that is divided takes nobody: a service manager would have made it anew.
+    // A divided cgroup can hold no process: a service manager would have created it anew.
     let mut second = Actor::settler(&stage.cgroup.join("gnomon"));
     assert_eq!(second.answer(), "settled");
     until("the orphan's end", || !is_there(&orphan));

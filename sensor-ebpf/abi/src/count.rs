@@ -1,7 +1,7 @@
 //! What is counted, per program.
 //!
-//! For each program `Attempted = Delivered + RingFull + TableFull + Filtered` holds exactly when
-//! nothing is under way. The other counters say more about some of those.
+//! For each program `Attempted = Delivered + RingFull + TableFull + Filtered` holds exactly when nothing is in flight. The other counters
+//! say more about some of those.
 
 use crate::filled;
 
@@ -111,15 +111,15 @@ impl Reason {
 pub enum Outcome {
     /// The program had something to decide.
     Attempted,
-    /// It reported it (programs that report nothing: it did its work).
+    /// It was reported; for programs that report nothing: they did their work.
     Delivered,
     /// The ring buffer was full.
     RingFull,
     /// A table was full.
     TableFull,
-    /// It was none of our business.
+    /// It does not concern us.
     Filtered,
-    /// Of those delivered: not everything could be kept.
+    /// Of those delivered: not all of it could be kept.
     Truncated,
     /// The connection was sent to our listener.
     Redirected,

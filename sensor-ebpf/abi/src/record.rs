@@ -14,19 +14,19 @@ pub mod kind {
 
 /// Values of [`Connect::decision`].
 pub mod decision {
-    /// Let go direct: nothing else was asked for.
+    /// Goes direct: the scope asks for nothing else.
     pub const OBSERVED: u16 = 0;
     /// Sent to our listener.
     pub const REDIRECTED: u16 = 1;
-    /// Let go direct, as it could not be redirected.
+    /// Goes direct, as it could not be redirected.
     pub const FAIL_OPEN: u16 = 2;
     /// Refused, as it could not be redirected.
     pub const FAIL_CLOSED: u16 = 3;
     /// A datagram to port 443, refused.
     pub const QUIC_REFUSED: u16 = 4;
-    /// Let go direct, as the proxy does not dial such addresses.
+    /// Goes direct, as the proxy does not dial such addresses.
     pub const EXEMPT: u16 = 5;
-    /// Let go direct to a loopback address where nobody listens, so that it fails as it would without us.
+    /// Goes direct to a loopback address on which nobody listens, so that it fails as it would without us.
     pub const NOBODY: u16 = 6;
     /// Refused, as the proxy could not connect to that address a moment ago.
     pub const FAILED_LATELY: u16 = 7;
@@ -48,8 +48,8 @@ pub mod end {
 pub struct Header {
     /// One of [`kind`].
     pub kind: u16,
-    /// Bytes of this record that mean something, this header included. The kernel reserves hellos
-    /// in a few sizes; what lies beyond `len` is whatever was there before.
+    /// The number of meaningful bytes in this record, this header included. The kernel reserves hellos in a few sizes; the bytes beyond
+    /// `len` are left over from earlier records.
     pub len: u16,
     /// 0.
     pub reserved: u32,

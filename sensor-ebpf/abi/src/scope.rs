@@ -54,11 +54,11 @@ pub struct Scope {
     pub ports: [u16; 16],
 }
 
-/// What the kernel half is told once.
+/// The configuration of the kernel half, written once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The mark (`SO_MARK`) by which our listeners are told from others'.
+    /// The mark (`SO_MARK`) by which our listeners are recognised.
     pub mark: u32,
     /// Their port.
     pub port: u16,

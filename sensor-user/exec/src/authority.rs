@@ -1,4 +1,4 @@
-//! Making the program trust our authority, and all it trusted before.
+//! Makes the program trust gnomon's authority in addition to everything that it trusted before.
 
 use super::say;
 use gnomon_cli::Complaint;
@@ -15,8 +15,8 @@ use std::{
 
 type Variables = Vec<(&'static str, OsString)>;
 
-/// The variables for a bundle that holds the system's roots and our authority already. Its own file is used unless the
-/// environment names others, which are added.
+/// The variables for a bundle that already holds the system's roots and gnomon's authority. The bundle's own file is used, unless the
+/// environment names other files; their certificates are added then.
 pub fn bundled(bundle: &Path, home: Option<&Path>) -> Result<Variables, Complaint> {
     let existing = already_trusted(bundle);
     if existing.is_empty() {
@@ -26,7 +26,7 @@ pub fn bundled(bundle: &Path, home: Option<&Path>) -> Result<Variables, Complain
     Ok(of(&write(&merge(&all, &existing, &[]), home)?))
 }
 
-/// The variables for our authority alone, beside the system's roots and what the environment names.
+/// The variables for gnomon's authority alone, added to the system's roots and the files that the environment names.
 pub fn beside_the_system(authority: &Path, home: Option<&Path>) -> Result<Variables, Complaint> {
     let ours = read_certificates(authority).map_err(Complaint::own)?;
     let roots = match system_bundle(Path::new("/")) {
@@ -39,18 +39,18 @@ pub fn beside_the_system(authority: &Path, home: Option<&Path>) -> Result<Variab
 /// The variables for a bundle, and for the store of Java beside it.
 fn of(bundle: &Path) -> Variables {
     let store = bundle.with_extension("jks");
-    // An older gnomon makes none.
+    // Older versions of gnomon did not make this store.
     let java = store.exists().then(|| java_options(&store, env::var_os(JAVA_OPTIONS).as_deref())).flatten();
     variables(bundle).into_iter().chain(java.map(|options| (JAVA_OPTIONS, options))).collect()
 }
 
-/// A bundle that is only open to us, as a file.
+/// Writes a bundle that came as a descriptor to a file.
 pub fn keep(bundle: &Path) -> Result<PathBuf, Complaint> {
     write(&merge(&read_certificates(bundle).map_err(Complaint::own)?, &[], &[]), None)
 }
 
-/// The certificates of the files that the environment names. One that cannot be read is passed over: the program could
-/// not have read it either.
+/// The certificates of the files that the environment names. A file that cannot be read is skipped: the program could not have read it
+/// either.
 fn already_trusted(but: &Path) -> Vec<rustls_pki_types::CertificateDer<'static>> {
     let mut paths: Vec<PathBuf> = already_named(env::vars_os()).into_iter().map(|named| named.path).filter(|path| path != but).collect();
     paths.sort();
@@ -59,8 +59,8 @@ fn already_trusted(but: &Path) -> Vec<rustls_pki_types::CertificateDer<'static>>
     paths.into_iter().filter_map(read).flatten().collect()
 }
 
-/// Writes the bundle where its reader may read it, under a name made of its content: the same bundle is one file however
-/// often it is needed, and a program that runs keeps its own.
+/// Writes the bundle where the program can read it, under a name made of its content: equal bundles share one file, and a running program
+/// keeps the one it has.
 fn write(bundle: &Bundle, home: Option<&Path>) -> Result<PathBuf, Complaint> {
     let digest = hex::encode(&Sha256::digest(&bundle.pem)[..8]);
     let mut reason = io::Error::from(io::ErrorKind::NotFound);

@@ -1,4 +1,5 @@
-//! A gnomon for one program: started when root asks and none runs, ended when nothing runs in the program's scope any more.
+//! A gnomon for a single program: started when root runs `gnomon exec` and none is running, stopped when no process is left in the
+//! program's scope.
 //!
 //! The program replaces the process that was started (exec), so another process must wait for its end: the *host*, which is detached, so
 //! that the program finds no child that it did not make.
@@ -27,20 +28,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a gnomon may take from its start until it can be joined.
+/// The longest from the start of a gnomon until it can be joined.
 const READY: Duration = Duration::from_secs(15);
-/// How often that is looked at.
+/// The interval at which that is checked.
 const LOOK: Duration = Duration::from_millis(20);
-/// How often a scope is looked at where the kernel does not say that it has changed, and whether its gnomon lives.
+/// The interval at which the host checks the scope, for kernels that do not notify, and whether gnomon still runs.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// A gnomon that ran for so long was in order; one that ended sooner is started again more and more slowly.
+/// A gnomon that ran this long counts as healthy; one that ended sooner is restarted with growing pauses.
 const IN_ORDER: Duration = Duration::from_secs(60);
-/// The longest pause.
+/// The longest pause before a restart.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The host's message once it can be joined.
 const YES: u8 = b'y';
 
-/// The host, as the process sees it that becomes the program. Hanging up without [`Hosted::runs_in`] ends it.
+/// The connection to the host, held by the process that becomes the program. Closing it without [`Hosted::runs_in`] stops the host.
 #[derive(Debug)]
 pub struct Hosted {
     line: UnixStream,
@@ -84,7 +85,7 @@ pub fn start(own: &[OsString]) -> Result<Hosted, Complaint> {
 }
 
 fn itself<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> Command {
-    // The very file that runs, even if another has taken its place since.
+    // The file of the running program, even if another file has taken its path since.
     let mut command = Command::new("/proc/self/exe");
     command.arg0("gnomon").args(arguments);
     command
@@ -120,7 +121,7 @@ pub fn host(host: &Host) -> Result<()> {
         itself(again.iter().chain(&host.own)).spawn().context("starting the host")?;
         return Ok(());
     }
-    // The terminal's signals are for the program.
+    // Signals from the terminal are for the program alone.
     let _ = setsid();
     let mut line = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().context("taking the line")?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
@@ -143,7 +144,7 @@ fn serve(host: &Host, line: &mut UnixStream) -> Result<()> {
     };
     let mut gnomon = begin().context("starting gnomon")?;
     let over = match until_joined(&mut gnomon, &socket, &log, line) {
-        // Its program runs on, whatever becomes of gnomon, so gnomon is started again: it takes the scope over.
+        // The program runs on if gnomon ends, so gnomon is restarted: it takes the scope over.
         Ok(Some(cgroup)) => keep(&mut gnomon, begin, &cgroup),
         Ok(None) => Ok(()),
         Err(error) => Err(error),
@@ -152,7 +153,7 @@ fn serve(host: &Host, line: &mut UnixStream) -> Result<()> {
     over
 }
 
-/// Keeps a gnomon as long as something runs in a cgroup.
+/// Keeps a gnomon running as long as a process is in the cgroup.
 fn keep(gnomon: &mut Child, begin: impl Fn() -> io::Result<Child>, cgroup: &str) -> Result<()> {
     let (mut pause, mut since) = (Backoff::new(LOOK_AGAIN, LONGEST_PAUSE), Instant::now());
     wait_for(cgroup, || {
@@ -171,7 +172,7 @@ fn keep(gnomon: &mut Child, begin: impl Fn() -> io::Result<Child>, cgroup: &str)
     })
 }
 
-/// The program's cgroup, once it is in it. `None` if there is to be no program.
+/// The program's cgroup, once the program is in it; `None` if the caller gave up.
 fn until_joined(gnomon: &mut Child, socket: &Path, log: &File, line: &mut UnixStream) -> Result<Option<String>> {
     let start = Instant::now();
     while ExecEnd::connect(socket, LOOK).is_err() {
@@ -192,7 +193,7 @@ fn until_joined(gnomon: &mut Child, socket: &Path, log: &File, line: &mut UnixSt
     Ok(cgroup.strip_suffix('\n').map(str::to_owned))
 }
 
-/// Waits until nothing runs in a cgroup, and does something each second until then.
+/// Waits until no process is left in the cgroup, and calls `meanwhile` every second.
 fn wait_for(cgroup: &str, mut meanwhile: impl FnMut()) -> Result<()> {
     let events = match Hierarchy::find()?.at(cgroup) {
         Ok(cgroup) => openat(cgroup.directory(), "cgroup.events", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()),
@@ -203,7 +204,7 @@ fn wait_for(cgroup: &str, mut meanwhile: impl FnMut()) -> Result<()> {
     let Ok(events) = events.map(File::from) else { return Ok(()) };
     loop {
         let mut text = [0; 256];
-        // An error: it was removed, as it was empty.
+        // Reading fails once the cgroup is removed, because it was empty.
         let Ok(read) = events.read_at(&mut text, 0) else { return Ok(()) };
         if !String::from_utf8_lossy(&text[..read]).contains("populated 1") {
             return Ok(());

@@ -1,5 +1,5 @@
-//! `gnomon exec`: this process joins a running gnomon and then becomes the program. There is no process in between, so
-//! terminal, signals, job control and exit code are the program's own by construction.
+//! `gnomon exec`: this process joins a running gnomon and then becomes the program with execve(2). No process stays in between, so
+//! terminal, signals, job control and exit code are the program's own.
 //!
 //! It deliberately does not close descriptors. Ours are closed on exec, and those that the caller opened for the
 //! program are the program's.
@@ -25,12 +25,12 @@ use std::{
     time::Duration,
 };
 
-/// How long a running gnomon may take to let us in: it opens listeners and waits for the proxy to accept from them.
+/// The longest that joining a running gnomon may take: it opens listeners and waits until the proxy accepts from them.
 const JOIN: Duration = Duration::from_secs(15);
-/// How long it may take to be connected to.
+/// The longest that connecting may take.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Tells a program below of the socket, where that is not the usual one.
+/// The variable that names the socket for nested calls, where it is not the usual one.
 pub const SOCKET_VARIABLE: &str = "GNOMON_EXEC_SOCKET";
 
 /// Whether the program's environment names the proxy as well.
@@ -45,7 +45,7 @@ pub enum ProxyVariables {
 /// The program to run, and how.
 #[derive(Debug)]
 pub struct Plan {
-    /// Its name or path, as a shell would take it.
+    /// The name or path of the program, looked up as a shell does.
     pub program: OsString,
     /// The program's arguments.
     pub arguments: Vec<OsString>,
@@ -55,7 +55,7 @@ pub struct Plan {
     pub variables: ProxyVariables,
     /// The socket at which a running gnomon is joined.
     pub socket: PathBuf,
-    /// The proxy that variables point at.
+    /// The address of the proxy, for the variables.
     pub proxy: SocketAddr,
     /// The paths at which the proxy's authority may be.
     pub authorities: Vec<PathBuf>,
@@ -63,7 +63,7 @@ pub struct Plan {
     pub own: Vec<OsString>,
 }
 
-/// Joins and becomes the program. Returns only if that fails.
+/// Joins gnomon and becomes the program. Returns only if that fails.
 pub fn run(plan: &Plan) -> Complaint {
     match prepare(plan) {
         Ok(mut command) => not_executed(&plan.program, &command.exec()),
@@ -127,7 +127,7 @@ fn prepare(plan: &Plan) -> Result<Command, Complaint> {
 /// The answer of a gnomon that was joined.
 struct Joined {
     cgroup: String,
-    /// The certificates that the program needs; none where nothing is intercepted.
+    /// The file of the certificates that the program needs; `None` where nothing is intercepted.
     bundle: Option<PathBuf>,
 }
 
@@ -153,7 +153,7 @@ fn join(socket: &Path, program: &OsStr, redirect: Redirect) -> Result<Joined, Co
             let bundle = match bundle {
                 Bundle::None => None,
                 Bundle::At(path) => Some(PathBuf::from(path.to_string())),
-                // Read before this returns, while the descriptor is open.
+                // Read here, while the descriptor is open.
                 Bundle::Attached => {
                     let descriptor = received.descriptors.first().ok_or_else(|| Complaint::own("the bundle did not come"))?;
                     Some(authority::keep(Path::new(&format!("/proc/self/fd/{}", descriptor.as_raw_fd())))?)
@@ -175,6 +175,6 @@ fn not_executed(program: &OsStr, error: &io::Error) -> Complaint {
 }
 
 fn say(what: std::fmt::Arguments<'_>) {
-    // Standard error may be closed; the program is run all the same.
+    // Standard error may be closed; the program runs all the same.
     let _ = writeln!(io::stderr(), "gnomon: {what}");
 }

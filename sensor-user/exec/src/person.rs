@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The person behind sudo.
+/// The person who called sudo.
 #[derive(Debug)]
 pub struct Person(User);
 
@@ -29,7 +29,7 @@ impl Person {
         }
     }
 
-    /// Becomes the person, with their groups. For the process's only thread, and for good.
+    /// Becomes this user, with their groups; cannot be undone. Only for a process with a single thread.
     ///
     /// # Errors
     /// The system refused.

@@ -1,4 +1,4 @@
-//! The proxy that variables point at: that it is gnomon, and which authority is its own.
+//! Checks that the proxy for the variables is a gnomon, and finds its authority.
 
 use gnomon_cli::Complaint;
 use gnomon_tls::CaCertificate;
@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-/// How long each step may take.
+/// The longest that each step may take.
 const STEP: Duration = Duration::from_secs(2);
-/// Most of its answer that is read.
+/// The most bytes of its answer that are read.
 const ANSWER: u64 = 16 << 10;
 
-/// The certificate file of the gnomon that serves at this address, out of the state folders that may be its own.
+/// The certificate file of the gnomon that serves at this address, from one of these state folders.
 pub fn check(proxy: SocketAddr, state_dirs: &[PathBuf]) -> Result<PathBuf, Complaint> {
     let answer = ask(proxy).map_err(|error| {
         Complaint::own(format!("no proxy answers at {proxy}: {error}")).next("start one with `gnomon run`, or name it with --proxy")

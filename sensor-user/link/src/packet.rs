@@ -118,7 +118,7 @@ impl Inbox {
     }
 }
 
-/// Both ends look: the sender so that a mistake shows where it was made.
+/// Checked by both ends: by the sender so that a mistake shows where it was made.
 fn check<M: Message>(message: &M, descriptors: &[impl AsFd]) -> Result<(), LinkError> {
     let kinds = message.descriptors();
     if kinds.len() != descriptors.len() {

@@ -25,12 +25,12 @@ pub struct PeerCredentials {
 
 pub(crate) fn of(socket: BorrowedFd<'_>) -> Result<PeerCredentials, LinkError> {
     let credentials = getsockopt(&socket, sockopt::PeerCredentials).map_err(os("ask who the peer is"))?;
-    // A peer outside of our process namespace has the number 0.
+    // The kernel reports 0 for a peer outside of our process namespace.
     let pid = u32::try_from(credentials.pid()).ok().and_then(NonZeroU32::new).ok_or(LinkError::UnseenPeer)?;
     let pidfd = match getsockopt(&socket, sockopt::PeerPidfd) {
         Ok(pidfd) => Some(pidfd),
         Err(Errno::ENOPROTOOPT) => None,
-        // Reaped: older kernels answer with the first, newer with the second.
+        // The peer was waited for: older kernels report the first error, newer ones the second.
         Err(Errno::EINVAL | Errno::ESRCH) => return Err(LinkError::PeerGone),
         Err(error) => return Err(os("ask for the peer's process")(error)),
     };

@@ -1,8 +1,8 @@
-//! The kernel half, attached, on its way from the program that loaded it to the one that serves.
+//! The attached eBPF programs, on their way from the process image that loaded them to the one that serves.
 //!
-//! Loading takes 30 MiB and many pages of code that are never needed again. So the process attaches, and then starts itself
-//! anew with exec(2), which frees all of that at once: the descriptors stay open, and nothing is detached meanwhile. What
-//! belongs to which descriptor is in a memory file.
+//! Loading takes 30 MiB and many pages of code that are never needed again. So the process attaches, and then executes itself with exec(2),
+//! which frees all of that at once: the descriptors stay open, and nothing is detached meanwhile. A memory file says which descriptor is
+//! which.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::{Handed, Kernel};
 use crate::{Options, ServiceError, os, privilege, taking_over};
 
-/// Most bytes of the memory file; a description takes some hundred.
+/// The most bytes of the memory file; a description takes some hundred.
 const MOST: u64 = 64 << 10;
 
 /// The kernel half, attached. Dropping it detaches it.
@@ -32,7 +32,7 @@ struct Note {
 }
 
 impl Attached {
-    /// The environment variable that tells the next program the number of the memory file.
+    /// The environment variable that holds the descriptor number of the memory file.
     pub const VARIABLE: &str = "GNOMON_KERNEL_HALF";
 
     /// Loads the kernel half and attaches what this kernel can do.
@@ -64,19 +64,19 @@ impl Attached {
         memory.write_all(&note).and_then(|()| memory.rewind()).map_err(os("write to a memory file"))?;
         fcntl_setfd(&memory, FdFlags::empty()).map_err(os("keep a memory file across exec"))?;
         let number = memory.as_raw_fd();
-        // Closed by the next program, or by the end of this process.
+        // Closed by the next process image, or when this process ends.
         std::mem::forget(memory);
         Ok(number.to_string())
     }
 
-    /// Takes over what this process attached when it was another program. To be called once, before anything else opens
-    /// descriptors, with the value of [`Self::VARIABLE`].
+    /// Takes over what the previous image of this process attached. To be called once, before anything else opens descriptors, with the
+    /// value of [`Self::VARIABLE`].
     ///
     /// # Errors
     /// The value is not that of a [`Attached::hand_over`] of this very process.
     pub fn take_over(value: &str) -> Result<Self, ServiceError> {
         let number: RawFd = value.parse().ok().filter(|number| *number > 2).ok_or_else(|| unreadable(value))?;
-        // Asked for by number, as a number alone opens nothing.
+        // Looked up by number first, as that opens nothing.
         let target = std::fs::read_link(format!("/proc/self/fd/{number}")).map_err(os("find the memory file"))?;
         if !target.to_string_lossy().starts_with("/memfd:gnomon-kernel-half") {
             return Err(unreadable(value));
@@ -108,7 +108,7 @@ mod tests {
         for value in ["", "x", "-1", "0", "2", "1048576"] {
             assert!(Attached::take_over(value).is_err(), "{value}");
         }
-        // Something else is open there.
+        // Something else is open under this number.
         let other = File::open("/dev/null").unwrap();
         assert!(Attached::take_over(&other.as_raw_fd().to_string()).is_err());
         drop(other);

@@ -1,4 +1,4 @@
-//! Scopes that fail closed, kept from one sensor to the next.
+//! Keeps scopes that fail closed, from one sensor process to the next.
 //!
 //! A sensor that stays for such scopes while no proxy is connected can be killed, and its successor learns of scopes only from the next
 //! proxy. So each sensor begins with the scopes that its predecessor kept closed, and one that stays exits only when its successor refuses
@@ -20,7 +20,7 @@ use crate::{ServiceError, os};
 
 /// The time within which the proxy, once welcomed, must claim the scopes that were kept closed.
 pub(crate) const LAPSES: Duration = Duration::from_secs(10);
-/// Most bytes of the memory: the kernel half takes 4,096 scopes.
+/// The most bytes of the record: the kernel half has room for 4,096 scopes.
 const MOST: u64 = 1 << 20;
 
 /// Memory for the scopes that fail closed.
@@ -29,7 +29,7 @@ pub struct Closed(File);
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Note {
-    /// The process that keeps them so.
+    /// The process that keeps the scopes closed.
     pub(crate) holder: u32,
     /// True if it does so beside a serving sensor that could not attach the refusing programs.
     pub(crate) is_needed: bool,
@@ -37,11 +37,11 @@ pub(crate) struct Note {
 }
 
 impl Closed {
-    /// The environment variable that tells a sensor the number of the memory.
+    /// The environment variable that holds the descriptor number of the record.
     pub const VARIABLE: &str = "GNOMON_FAILS_CLOSED";
     const NAME: &str = "gnomon-fails-closed";
 
-    /// For the process that starts sensors: inherited by all programs that are started from now on.
+    /// For the process that starts sensors. All programs started from now on inherit it.
     ///
     /// # Errors
     /// A system call failed.
@@ -50,13 +50,13 @@ impl Closed {
         Ok(Self(memory.into()))
     }
 
-    /// The value of [`Self::VARIABLE`] for a sensor.
+    /// The value of [`Self::VARIABLE`].
     #[must_use]
     pub fn number(&self) -> String {
         self.0.as_raw_fd().to_string()
     }
 
-    /// For a sensor, with the value of [`Self::VARIABLE`].
+    /// For a sensor, from the value of [`Self::VARIABLE`].
     ///
     /// # Errors
     /// The value is not that of a [`Closed::number`] of the process that started this one.
@@ -83,13 +83,13 @@ impl Closed {
         let _ = self.0.set_len(0);
     }
 
-    /// True if the sensor that stayed goes on doing so beside its successor, which cannot refuse in its stead.
+    /// True if a sensor that stayed keeps doing so beside its successor, which cannot refuse in its place.
     #[must_use]
     pub fn is_held_beside(&self) -> bool {
         self.read().is_needed
     }
 
-    /// Keeps these closed in this process, unless another one does so beside it.
+    /// Records that this process keeps these scopes closed, unless another one does so beside it.
     pub(crate) fn keep(&self, scopes: Vec<(u64, Scope)>) -> Result<(), ServiceError> {
         match self.is_held_beside() {
             true => Ok(()),

@@ -1,4 +1,4 @@
-//! The sensor's processor time, measured, and the end of its dearest program where that is too much.
+//! Measures the sensor's processor time, and detaches its most expensive program where that is too much.
 //!
 //! Now and then the kernel is asked to count run times for a moment, as counting costs time itself. Above the bound twice in a
 //! row, the program that looks at packets is detached: server names and TLS libraries of what is not redirected are not seen then. It is attached
@@ -20,9 +20,9 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::kernel::{CPU_BOUND, Kernel, KernelError, Taken};
 use crate::{CostBound, PATIENCE, ServiceError, os};
 
-/// The program that may go: it runs for every packet that programs send.
+/// The program that may be detached: it runs for every packet that programs send.
 const DEAR: Program = Program::Hello;
-/// Above the bound so often in a row.
+/// The number of measurements in a row above the bound.
 const TWICE: u32 = 2;
 
 /// Measures periodically, until `ending` hangs up.
@@ -60,7 +60,7 @@ struct Watchdog<'env> {
     bound: CostBound,
     /// The number of measurements above the bound in a row.
     above: u32,
-    /// Since when the dear program is gone.
+    /// Since when that program is detached.
     shed: Option<Instant>,
 }
 
@@ -83,7 +83,7 @@ impl Watchdog<'_> {
     fn shed(&mut self, percent: f64) {
         let rest = self.bound.rest.as_secs();
         let why = format!("detached for {rest} s: the sensor took {percent:.2} % of a core, and {} % is the bound", self.bound.percent);
-        // Also where it was not attached in the first place: there is nothing else to give up.
+        // Also where it was never attached: there is nothing else to detach.
         (self.above, self.shed) = (0, Some(Instant::now()));
         match self.kernel.detach_one(DEAR) {
             Ok(true) => {
@@ -115,7 +115,7 @@ impl Watchdog<'_> {
     }
 }
 
-/// `None` when it is time to end.
+/// `None` when it is time to stop.
 fn measure(kernel: &Kernel, ending: &OwnedFd, over: Duration) -> Result<Option<Taken>, gnomon_sensor::SensorError> {
     let counting = Sensor::count_run_time()?;
     let (before, own, began) = (kernel.run_time(), own_time(), Instant::now());

@@ -16,7 +16,7 @@ use crate::scopes::Teeth;
 use crate::status::{Published, Status, seconds};
 use crate::{Options, ServiceError, os};
 
-/// Puts the file's content in force at once, and then whenever it changes, until `ending` hangs up.
+/// Applies the state of the file at once, and whenever it changes, until `ending` is closed.
 pub(crate) fn start<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     kernel: &'env Kernel,
@@ -50,7 +50,7 @@ pub(crate) fn start<'scope, 'env>(
     Ok(())
 }
 
-/// Waits until it is time to look again. Whether it is time to end.
+/// Waits until the next look. Returns whether it is time to stop.
 fn is_over(ending: &OwnedFd) -> bool {
     let wait = Timespec::try_from(Switch::LOOK).ok();
     let mut fds = [PollFd::new(ending, PollFlags::IN)];

@@ -1,4 +1,4 @@
-//! The socket of `gnomon exec`: programs of any user are let into a scope of their own, below the cgroup they are in.
+//! The socket of `gnomon exec`: it moves programs of any user into a scope of their own, below the cgroup they are in.
 //!
 //! The client's identity is read off the socket, never out of the message. The sensor moves the client, which gets no descriptor to move
 //! itself with: with one, any process could be moved (see [`gnomon_link::ToExec::Joined`]).
@@ -34,10 +34,10 @@ use adopt::Adopted;
 use join::Desk;
 use slots::ScopeSlots;
 
-/// Connections that are held open after a refusal.
+/// The most refused connections that are held open.
 const LINGERING: usize = 32;
 
-/// The parts that a join works with.
+/// What a join works with.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     pub kernel: &'a Kernel,
@@ -177,7 +177,7 @@ fn linger(refused: &mut VecDeque<GnomonEnd>, channel: GnomonEnd) {
     refused.push_back(channel);
 }
 
-/// The numbers of a cgroup and of those above it, innermost first, as far as they are within reach.
+/// The ids of a cgroup and of those above it, innermost first, as far as they are accessible.
 fn lineage<'a>(hierarchy: &'a Hierarchy, cgroup: &'a Cgroup) -> impl Iterator<Item = u64> + 'a {
     let paths = std::iter::successors(Some(cgroup.path()), |path| Some(path.rsplit_once('/')?.0).filter(|above| !above.is_empty()));
     paths.filter_map(|path| Some(hierarchy.at(path).ok()?.id().0))

@@ -1,4 +1,4 @@
-//! Identities of processes, read by a few threads: each answer may take a while, and requests must not wait for each other.
+//! Reads identities of processes on a few threads: an answer may take a while, and requests must not wait for each other.
 
 use parking_lot::Mutex;
 use std::io;
@@ -13,7 +13,7 @@ use crate::{PATIENCE, ServiceError, os, translate};
 
 /// Threads that read. They wait for disks more than they compute.
 const THREADS: usize = 4;
-/// Questions that wait; more are refused.
+/// Questions that may wait; more are refused.
 const WAITING: usize = 256;
 
 /// A question of the proxy.

@@ -17,19 +17,19 @@ use crate::closed::Closed;
 use crate::scopes::{Asked, DesiredScopes, Teeth};
 use crate::{ServiceError, translate};
 
-/// The parts that one thread at a time may touch.
+/// The state behind the lock.
 #[derive(Debug)]
 struct Held {
     sensor: Sensor,
     wanted: DesiredScopes,
-    /// The serving process is gone.
+    /// True once the serving process is gone and this one stays.
     stays: bool,
-    /// The scopes noted to be kept closed.
+    /// The scopes recorded as kept closed.
     written: Vec<(u64, Scope)>,
 }
 
 impl Held {
-    /// Observes only, as nothing else was asked for yet.
+    /// Observes only, until scopes are set.
     fn new(sensor: Sensor) -> Self {
         Self { sensor, wanted: DesiredScopes::new(), stays: false, written: Vec::new() }
     }
@@ -59,15 +59,15 @@ pub(crate) struct Kernel {
     later: Mutex<Later>,
 }
 
-/// A change to a feature since it was attached.
+/// Changes to features since they were attached.
 #[derive(Debug, Default)]
 struct Later {
-    /// Features that are not as they were, and why.
+    /// Features whose state has changed, and why.
     changed: BTreeMap<&'static str, (FeatureState, String)>,
     taken: Taken,
 }
 
-/// The facts that are fixed once it is attached.
+/// Facts that are fixed once everything is attached.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     features: List<gnomon_link::Feature, 64>,
@@ -76,7 +76,7 @@ struct About {
     redirect: FeatureState,
 }
 
-/// A kernel half on its way through exec(2).
+/// The kernel half, on its way through exec(2).
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Handed {
     sensor: HandedOver,
@@ -89,7 +89,7 @@ impl Kernel {
         let mark = random_mark()?;
         let options = Options { mark, ring_bytes, ..Options::new(cgroup, own_cgroup) };
         let mut loader = Loader::new(&options)?;
-        // Before anything is attached, so that not one connection of ours is seen.
+        // Before anything is attached, so that none of our own connections is seen.
         let own_cgroup = CgroupId::of(own_cgroup)?;
         loader.sensor().scopes()?.exclude(own_cgroup)?;
         let attached = loader.attach_all();
@@ -155,7 +155,7 @@ impl Kernel {
         List::cut(self.about.features.iter().map(now))
     }
 
-    /// Changes the state of a feature.
+    /// Reports a changed state of a feature.
     pub(crate) fn say(&self, feature: &'static str, state: FeatureState, why: &str) {
         self.later().changed.insert(feature, (state, why.to_owned()));
     }
@@ -177,7 +177,7 @@ impl Kernel {
         Duration::from_nanos(spent.sum())
     }
 
-    /// Detaches one program. Whether it was attached.
+    /// Detaches one program. Returns whether it was attached.
     pub(crate) fn detach_one(&self, program: Program) -> Result<bool, KernelError> {
         self.with(|sensor| Ok(sensor.detach(program)))
     }
@@ -187,7 +187,7 @@ impl Kernel {
         self.with(|sensor| sensor.attach_again(program, seen))
     }
 
-    /// Detaches everything, however many references to it are left.
+    /// Detaches everything, also where further references exist.
     pub(crate) fn detach(&self) {
         self.lock().take();
     }
@@ -204,8 +204,8 @@ impl Kernel {
         self.with(|sensor| sensor.heartbeat())
     }
 
-    /// Sets the port that connections are redirected to. Where a part is missing that it takes to tell their owners, none is set: without
-    /// a port there is no listener, and a scope does what it does then.
+    /// Sets the port that connections are redirected to. It is not set where a program is missing that tells their owners: without a port
+    /// there is no listener, and scopes apply their setting for that case.
     pub(crate) fn set_port(&self, port: u16) -> Result<(), KernelError> {
         match self.about.redirect {
             FeatureState::Ok => self.with(|sensor| sensor.set_port(port)),
@@ -320,7 +320,7 @@ impl Kernel {
     /// Carries out a change that the proxy asks for.
     pub(crate) fn change(&self, change: &ScopeChange) -> Result<(), ChangeError> {
         match change {
-            // The connections that the proxy makes would come back to it.
+            // Otherwise connections made by the proxy would be redirected to it.
             ScopeChange::Set { cgroup, .. } | ScopeChange::Remove { cgroup } if *cgroup == self.about.own_cgroup => Err(ChangeError::Own),
             ScopeChange::Set { cgroup, settings } => {
                 let scope = translate::scope(settings)?;
@@ -336,7 +336,7 @@ impl Kernel {
         }
     }
 
-    /// Checks that connections of a scope reach the kernel half at all.
+    /// Checks that the programs which a scope needs are attached.
     fn reached(&self, scope: &Scope) -> Result<(), ChangeError> {
         match self.unattached() {
             Some((program, reason)) if matches!(scope.mode, Mode::Redirect(_)) => Err(ChangeError::NotAttached { program, reason }),
@@ -358,7 +358,7 @@ impl Kernel {
                             let reason = outcome.reason().map(|reason| format!(":{}", reason.name())).unwrap_or_default();
                             count(&format!("{}{reason}", outcome.name()), counters.get(program, outcome))
                         });
-                        // Not run at all by the kernel, and so in no counter of the program's own.
+                        // Runs that the kernel skipped, which the program itself cannot count.
                         let missed = sensor.missed(program).map(|missed| count("missed", missed));
                         gnomon_link::Program { name: Label::cut(program.name()), counts: List::cut(counted.into_iter().chain(missed)) }
                     })
@@ -418,7 +418,7 @@ impl From<KernelError> for ServiceError {
 pub(crate) enum ChangeError {
     #[error("this is the cgroup of gnomon itself")]
     Own,
-    /// The scope is taken in all the same, for what else there is of it.
+    /// The scope is recorded all the same, for the programs that are attached.
     #[error("nothing is redirected or refused, as {program} is not attached ({reason}): `gnomon doctor` says who is in its place")]
     NotAttached { program: &'static str, reason: String },
     #[error(transparent)]

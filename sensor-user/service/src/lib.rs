@@ -212,16 +212,15 @@ pub(crate) fn os<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> 
     move |error| ServiceError::Os { action, source: error.into() }
 }
 
-/// Gives up what it took to attach the kernel half, and serves until the proxy is gone or `stop` can be read. Nothing stays
-/// attached.
+/// Drops the capabilities that only attaching needed, and serves until the proxy is gone or `stop` is readable. Everything is detached
+/// then.
 ///
-/// Capabilities are given up by the calling thread, for itself and all threads made here: call it where the process has
-/// no others.
+/// Capabilities are dropped by the calling thread, for itself and all threads started here: call it while the process has no other threads.
 ///
 /// # Errors
 /// [`ServiceError`]: nothing is attached then either.
 pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, stop: BorrowedFd<'_>) -> Result<Ended, ServiceError> {
-    // Here as well, as what is wanted does not go through exec(2).
+    // Taken over here as well, as the desired scopes do not survive exec(2).
     taking_over::take_over(&kernel, options);
     let hierarchy = Hierarchy::find()?;
     let cgroup = options.cgroup.clone().unwrap_or_else(|| hierarchy.mount().to_owned());
@@ -245,9 +244,9 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     match link.welcome(kernel.features(), kernel.ring()?.as_fd(), options.ring_bytes, kernel.heartbeat()?.as_fd(), PATIENCE) {
         Ok(version) => {
             tracing::debug!("the proxy speaks {version}");
-            // Others do not know the message.
+            // Older proxies do not know this message.
             let told = if version.minor >= 3 { left.told } else { Vec::new() };
-            // One that does not read has the log.
+            // If the proxy does not read it, the log has it.
             let _ = told.iter().try_for_each(|told| link.send(told, &[], PATIENCE));
         }
         // The proxy hung up during the greeting, and scopes must be kept closed all the same.
@@ -259,7 +258,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     let execs = kernel.execs().inspect_err(|error| tracing::warn!("identities cannot be confirmed: {error}")).ok();
     let namespaces = namespaces::Namespaces::new();
     let pulse = pulse::Pulse::map(&kernel.heartbeat()?).map_err(os("map the heartbeat"))?;
-    // Closed when the loop below ends, which wakes all threads that wait for it.
+    // Closed when the loop below ends, which wakes all threads that wait on it.
     let (ending, over) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(os("make a pipe"))?;
     let (tell, listens) = channel();
     std::thread::scope(|threads| {
@@ -307,7 +306,7 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             }
             hold(&kernel, stop, options);
         }
-        // Before the threads end: a client that says nothing can hold one for some seconds.
+        // Before the threads end: a silent client can hold one for some seconds.
         kernel.detach();
         drop(over);
         ended
@@ -338,7 +337,7 @@ fn hold(kernel: &Kernel, stop: BorrowedFd<'_>, options: &Options) {
     {
         tracing::warn!("scopes that fail closed stay closed only as long as this process lives: {error}");
     }
-    // Told from one that serves by its name, once all is written down; one that cannot have it goes at once.
+    // The name tells it from a sensor that serves, and is set once everything is recorded; if it cannot be set, the process ends at once.
     if rustix::thread::set_name(HOLDS).is_err() {
         return;
     }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use gnomon_host::mountinfo;
 use rustix::fs::stat;
 
-/// Device and inode: which namespace it is for as long as anything holds it.
+/// Device and inode: identifies a namespace as long as anything holds it.
 pub(crate) type Id = (u64, u64);
 
-/// The network namespaces that processes are in or that are mounted, and where each can be opened.
+/// The network namespaces that processes are in or that are mounted, with a path to open each.
 pub(crate) fn everywhere() -> HashMap<Id, PathBuf> {
     let text = mountinfo::read().inspect_err(|error| tracing::debug!("mounted network namespaces are not known: {error}"));
     let mut found: HashMap<Id, PathBuf> = text

@@ -1,4 +1,4 @@
-//! Marked listeners: one pair in each network namespace, on one port everywhere, handed to the proxy; and sockets there
+//! Marked listeners: a pair in each network namespace, on the same port everywhere, handed to the proxy; and sockets in those namespaces
 //! for the proxy to connect with.
 //!
 //! They are kept here as well, for a proxy that asks when they were handed over unasked already. A listener keeps its
@@ -26,7 +26,7 @@ use crate::PATIENCE;
 use crate::kernel::{Kernel, KernelError};
 use crate::namespace_files::{Id, everywhere};
 
-/// Most namespaces that are served.
+/// The most namespaces with listeners.
 pub(crate) const MOST: usize = 256;
 /// The most namespaces with listeners from which no scope was joined: any user can make namespaces.
 const MOST_VISITED: usize = 192;
@@ -74,16 +74,16 @@ impl Opened {
 }
 
 impl Opened {
-    /// Closes them: no connection can be made any more.
+    /// Closes them: new connections are refused.
     fn end(&self) {
         for listener in self.descriptors() {
-            // One that does not listen any more is as good.
+            // If it no longer listens, that is as good.
             let _ = shutdown(listener, Shutdown::Both);
         }
     }
 }
 
-/// Keeps the listeners of a namespace, for one scope.
+/// Keeps the listeners of a namespace open for one scope.
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
     namespaces: &'a Namespaces,
@@ -113,12 +113,12 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// The namespace of a process. The caller makes sure that the number is still the process's own afterwards.
+    /// The namespace of a process. The caller must check afterwards that the id is still that process's.
     pub(crate) fn of(pid: u32) -> Result<Self, ListenError> {
         Self::at(format!("/proc/{pid}/ns/net").as_ref())
     }
 
-    /// The namespace of this file.
+    /// The namespace that this file names.
     pub(crate) fn at(path: &Path) -> Result<Self, ListenError> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -139,22 +139,22 @@ impl Namespace {
         Ok(cookie(socket.as_fd()))
     }
 
-    /// True if it is the same one.
+    /// True if both are the same namespace.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.id == other.id
     }
 }
 
-/// The lifetime of listeners.
+/// How long listeners stay open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stay {
-    /// The proxy asked for them.
+    /// The proxy asked for them: for good.
     ForGood,
     /// For this many scopes, and as long as visiting programs are there.
     While { scopes: usize, visited: Visited },
 }
 
-/// A namespace from which a redirected program outside of scopes of `gnomon exec` has connected, or none has.
+/// Whether a redirected program outside of the scopes of `gnomon exec` has connected from the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Visited {
     Yes,
@@ -172,14 +172,14 @@ enum Found {
 enum HandOver {
     /// The listeners were handed over.
     Handed,
-    /// The proxy said that it accepts from them, or had asked for them.
+    /// The proxy said that it accepts from them, or asked for them itself.
     Accepting,
 }
 
 #[derive(Debug)]
 struct Served {
     id: Id,
-    /// To enter it again.
+    /// To enter the namespace again.
     file: File,
     opened: Arc<Opened>,
     hand_over: HandOver,
@@ -188,7 +188,7 @@ struct Served {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// 0 until the first listeners are there.
+    /// 0 until the first listeners are open.
     port: u16,
     served: Vec<Served>,
     /// The serving process is gone.
@@ -200,7 +200,7 @@ struct Table {
 pub(crate) struct Namespaces {
     table: Mutex<Table>,
     changed: Condvar,
-    /// The number of times that one could not be served.
+    /// How often a namespace could not be given listeners.
     unserved: AtomicU64,
 }
 
@@ -209,7 +209,7 @@ impl Namespaces {
         Self::default()
     }
 
-    /// Opens listeners where a process is, as the proxy asks. `cookie` is the namespace it means, 0 whichever it is.
+    /// Opens listeners in the namespace of a process, as the proxy asks. `cookie` is the expected namespace; 0 accepts any.
     pub(crate) fn listen_in(&self, kernel: &Kernel, pid: u32, cookie: u64) -> Result<Arc<Opened>, ListenError> {
         let namespace = Namespace::of(pid)?;
         let mut table = self.table();
@@ -227,8 +227,8 @@ impl Namespaces {
         Ok(opened)
     }
 
-    /// Listeners for a scope that is joined from this namespace: handed to the proxy if they are new, and kept until the
-    /// lease is dropped.
+    /// Listeners for a scope that is joined from this namespace: handed to the proxy if they are new, and kept open until the lease is
+    /// dropped.
     pub(crate) fn lease(&self, kernel: &Kernel, link: &SensorEnd, namespace: &Namespace) -> Result<Lease<'_>, LeaseError> {
         let new = {
             let mut table = self.table();
@@ -259,7 +259,7 @@ impl Namespaces {
         self.visit_at(kernel, link, &Namespace::of(pid)?, cookie)
     }
 
-    /// The same for an opened namespace.
+    /// The same for a namespace that is already open.
     pub(crate) fn visit_at(&self, kernel: &Kernel, link: &SensorEnd, namespace: &Namespace, cookie: u64) -> Result<(), LeaseError> {
         match self.found(kernel, namespace, cookie)? {
             Found::There => Ok(()),
@@ -267,7 +267,7 @@ impl Namespaces {
         }
     }
 
-    /// True if the namespace of this cookie has listeners. They stay for the programs that connected from there.
+    /// True if the namespace with this cookie has listeners. They are then kept for the programs that connected from there.
     pub(crate) fn is_visited(&self, cookie: u64) -> bool {
         let mut table = self.table();
         let Some(served) = table.served.iter_mut().find(|served| served.opened.cookie == cookie) else { return false };
@@ -282,10 +282,10 @@ impl Namespaces {
         self.table().served.iter().map(|served| served.id).collect()
     }
 
-    /// Notes that the programs of a namespace go around the proxy.
+    /// Reports that the programs of a namespace go around the proxy.
     pub(crate) fn unserved(&self, error: &ListenError) {
         let times = self.unserved.fetch_add(1, Ordering::Relaxed) + 1;
-        // Anybody can make namespaces; the log is not for them to fill.
+        // Any user can make namespaces; the log must not fill up with them.
         if times.is_power_of_two() {
             tracing::warn!("{times} times connections from a network namespace were not redirected; the last: {error}");
         }
@@ -311,7 +311,7 @@ impl Namespaces {
         Ok(Found::New(opened))
     }
 
-    /// Closes the listeners of namespaces without processes, that are mounted nowhere and that no scope was joined from.
+    /// Closes the listeners of namespaces that have no process, are mounted nowhere, and belong to no scope.
     pub(crate) fn sweep(&self) {
         let is_visited = |served: &Served| matches!(served.stay, Stay::While { visited: Visited::Yes, .. });
         let visited: Vec<Id> = self.table().served.iter().filter(|served| is_visited(served)).map(|served| served.id).collect();
@@ -358,8 +358,8 @@ impl Namespaces {
         self.changed.notify_all();
     }
 
-    /// Opens a socket to connect with in a namespace that has listeners of ours, and only there: what was not redirected
-    /// need not go on. 0 is our own, where programs ask the proxy themselves.
+    /// Opens a socket to connect with, in a namespace that has listeners and in no other: connections that were not redirected need none. 0
+    /// is our own namespace, for programs that are configured to use the proxy.
     pub(crate) fn socket_in(&self, cookie: u64, family: Family, user: Option<User>) -> Result<OwnedFd, ListenError> {
         let family = match family {
             Family::V4 => AddressFamily::INET,
@@ -373,7 +373,7 @@ impl Namespaces {
         Ok(listen::socket_in(Some(file.as_fd()), family, user)?)
     }
 
-    /// Waits until the proxy accepts from a namespace's listeners. Whether it does.
+    /// Waits until the proxy accepts from a namespace's listeners.
     pub(crate) fn wait_for(&self, namespace: &Namespace, timeout: Duration) -> Result<(), Silent> {
         let waits = |table: &mut Table| !table.served.iter().any(|s| s.id == namespace.id && s.hand_over == HandOver::Accepting);
         let mut table = self.table();
@@ -397,13 +397,13 @@ fn hand_over(link: &SensorEnd, opened: &Opened) -> Result<(), gnomon_link::LinkE
 }
 
 impl Table {
-    /// Closes what nothing keeps any more.
+    /// Closes listeners that nothing needs any more.
     fn leave(&mut self, place: usize) {
         if let Some(served) = self.served.get(place)
             && served.stay == (Stay::While { scopes: 0, visited: Visited::No })
         {
-            // The proxy has them as well, so closing is not enough: this ends the listening itself (tcp(7)), which the
-            // proxy takes as the end. Before the place is free, as the next one may open the same port there.
+            // The proxy has a copy, so closing is not enough: shutdown ends the listening itself (tcp(7)), which the proxy sees. Before the
+            // slot is free, as the next namespace may open the same port.
             served.opened.end();
             self.served.swap_remove(place);
         }

@@ -1,4 +1,4 @@
-//! Giving up what is not needed any more (capabilities(7)).
+//! Drops capabilities that are no longer needed (capabilities(7)).
 
 use gnomon_host::doctor::{Capability, Need, missing_capabilities};
 use rustix::thread::{
@@ -51,7 +51,7 @@ pub(crate) fn keep_only(needed: CapabilitySet) -> Result<(), ServiceError> {
     if had.effective.contains(CapabilitySet::SETPCAP) {
         for number in 0..u64::BITS {
             let one = CapabilitySet::from_bits_retain(1 << number);
-            // Numbers that this kernel does not know are refused.
+            // Capabilities that this kernel does not know cannot be dropped.
             if !needed.contains(one) && remove_capability_from_bounding_set(one).is_err() {
                 break;
             }

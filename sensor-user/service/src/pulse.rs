@@ -33,7 +33,7 @@ impl Pulse {
         Ok(Self { memory, length })
     }
 
-    /// True if there was a beat of late.
+    /// True if the last heartbeat is recent enough.
     pub(crate) fn is_there(&self) -> bool {
         // SAFETY: a mapped page, aligned as pages are, that lives as long as `self`; everyone accesses this word as a whole,
         // and a load writes nothing.

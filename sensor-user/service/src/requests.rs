@@ -13,13 +13,13 @@ use crate::identities::Question;
 use crate::kernel::{ChangeError, Kernel};
 use crate::namespaces::{LeaseError, ListenError, Namespaces};
 
-/// The longest that an address is refused to which the proxy could not connect.
+/// The longest that an address is refused after the proxy could not connect to it.
 const FAILED_FOR: Duration = Duration::from_secs(30);
 
-/// Threads that answer what may take a while.
+/// The threads for requests that may take a while.
 pub(crate) struct Elsewhere {
     pub questions: SyncSender<Question>,
-    /// Cookies of network namespaces to be found.
+    /// Cookies of network namespaces to be searched for.
     pub searches: SyncSender<u64>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Requests<'a> {
     elsewhere: Elsewhere,
     /// Notified once, when the proxy has listeners of its own.
     listens: Option<Sender<()>>,
-    /// Messages that were none.
+    /// The number of messages that could not be decoded.
     bad: u64,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Requests<'a> {
             Err(error @ (LinkError::Closed | LinkError::Os { .. })) => Err(error),
             Err(error) => {
                 self.bad += 1;
-                // A proxy that has been taken over can send as many as it likes; the log is not for it to fill.
+                // A compromised proxy can send as many as it likes; the log must not fill up with them.
                 if self.bad.is_power_of_two() {
                     tracing::warn!("refused {} bad messages of the proxy; the last: {error}", self.bad);
                 }
@@ -176,7 +176,7 @@ fn refusal(error: &ListenError) -> RefusalReason {
     }
 }
 
-/// A proxy that does not read its answers misses them; one that is gone ends us.
+/// A proxy that does not read its answers misses them; if it is gone, serving ends.
 fn lost(error: LinkError) -> Result<(), LinkError> {
     match error {
         LinkError::Closed | LinkError::Os { .. } => Err(error),

@@ -1,11 +1,10 @@
-//! The scopes that are wanted, and what of them holds: all while gnomon is armed, and nothing that redirects or refuses
-//! while it is not.
+//! The desired scopes, and which of them are in force: all while gnomon is armed, and none that redirects or refuses while it is disarmed.
 //!
-//! There are those of the configuration, which the proxy sets, and those of `gnomon exec`, which are kept here. Neither takes
-//! anything away from the other: `gnomon exec` sends everything to the proxy, or changes nothing; it leads out of no scope
-//! that it is called in; and where the configuration refuses what cannot be redirected, so does a scope of `gnomon exec` in it.
+//! The proxy sets the scopes of the configuration; those of `gnomon exec` are kept here. Neither weakens the other: `gnomon exec` redirects
+//! everything or changes nothing; it leads out of no scope that it is called in; and inside a configured scope that refuses what cannot be
+//! redirected, so does a scope of `gnomon exec`.
 //!
-//! The kernel half knows only what holds, so that disarming needs no program of it to be asked anything.
+//! The kernel half knows only the scopes in force, so disarming needs nothing from its programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,22 +12,22 @@ use gnomon_link::EXEC_SCOPES;
 use gnomon_sensor::{CgroupId, Fail, Mode, Ports, Quic, Redirect, Scope, Sensor, SensorError};
 use serde::{Deserialize, Serialize};
 
-/// The kill switch as it applies to scopes.
+/// The effect of the kill switch on scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Teeth {
-    /// Scopes do as they are set.
+    /// Scopes act as they are set.
     In,
     /// Scopes only observe.
     Drawn,
 }
 
-/// The request of a `gnomon exec`.
+/// What a `gnomon exec` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Asked {
-    /// Everything goes to the proxy.
+    /// To redirect everything.
     Redirect,
-    /// The scope that applies where it was called. Set in the kernel half as well, since that searches only so many levels of cgroups.
+    /// The scope that applies where it was called. Also set in the kernel half, which searches only a limited number of cgroup levels.
     Nothing,
 }
 
@@ -37,7 +36,7 @@ pub(crate) enum Asked {
 struct Exec {
     asked: Asked,
     id: u32,
-    /// The numbers of its cgroup and of those above it, innermost first. A cgroup is never moved (cgroups(7)).
+    /// The ids of its cgroup and of those above it, innermost first. A cgroup is never moved (cgroups(7)).
     lineage: Vec<u64>,
 }
 
@@ -50,7 +49,7 @@ pub(crate) struct DesiredScopes {
     /// Configured scopes that the previous sensor kept closed, and that the proxy has not set yet.
     inherited: BTreeSet<u64>,
     execs: BTreeMap<u64, Exec>,
-    /// The number of scopes of `gnomon exec` so far.
+    /// How many scopes of `gnomon exec` have been numbered so far.
     numbered: u32,
     /// True if those of the configuration have changed since the last look.
     changed: bool,
@@ -106,7 +105,7 @@ impl DesiredScopes {
         self.configured.iter().filter(|(_, scope)| fails_closed(scope)).map(|(cgroup, scope)| (*cgroup, *scope)).collect()
     }
 
-    /// Forgets a scope of the configuration.
+    /// Removes a scope of the configuration.
     pub(crate) fn forget(&mut self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         self.changed = true;
         self.configured.remove(&cgroup);
@@ -143,7 +142,7 @@ impl DesiredScopes {
         Ok(())
     }
 
-    /// Enforces the scopes anew. All are tried, and the first error is returned: the caller tries again.
+    /// Applies all scopes again. All are tried, and the first error is returned: the caller tries again.
     pub(crate) fn turn(&mut self, sensor: &mut Sensor, teeth: Teeth) -> Result<(), SensorError> {
         self.teeth = teeth;
         let default = self.holds(self.default);
@@ -166,7 +165,7 @@ impl DesiredScopes {
         self.all().map(|(_, scope)| scope).chain([self.default]).any(|scope| fails_closed(&scope))
     }
 
-    /// Tells the kernel half the desired scope of a cgroup, and of those in it that depend on it.
+    /// Sets the desired scope of a cgroup in the kernel half, and those below it that depend on it.
     fn settle(&self, sensor: &mut Sensor, cgroup: u64) -> Result<(), SensorError> {
         let mut scopes = sensor.scopes()?;
         let within = self.execs.iter().filter(|(_, exec)| exec.lineage.contains(&cgroup)).map(|(cgroup, _)| *cgroup);
@@ -181,7 +180,7 @@ impl DesiredScopes {
         cgroups.into_iter().filter_map(|cgroup| Some((cgroup, self.of(cgroup)?)))
     }
 
-    /// The scope of a cgroup itself; `None` leaves it to the one above.
+    /// The scope of this cgroup itself; `None` leaves it to the one above.
     fn of(&self, cgroup: u64) -> Option<Scope> {
         let Some(exec) = self.execs.get(&cgroup) else { return self.configured.get(&cgroup).copied() };
         match exec.asked {
@@ -205,7 +204,8 @@ impl DesiredScopes {
 
     fn holds(&self, scope: Scope) -> Scope {
         match (self.teeth, scope.mode) {
-            // Under the number of the default: what a scope of this number does not redirect would be taken for a way around it.
+            // With the id of the default scope: otherwise a connection that this scope does not redirect would be reported as going around
+            // it.
             (Teeth::Drawn, Mode::Redirect(_)) => Scope { id: 0, mode: Mode::Observe },
             (Teeth::In, _) | (Teeth::Drawn, Mode::Observe | Mode::Off) => scope,
         }
@@ -248,10 +248,10 @@ mod tests {
         assert_eq!(wanted.of(3), Some(Scope { id: EXEC_SCOPES | 1, mode: redirect(Fail::Open) }));
         wanted.configured.insert(1, Scope { id: 9, mode: redirect(Fail::Closed) });
         assert_eq!(wanted.of(3).unwrap().mode, redirect(Fail::Closed));
-        // The nearest one says it.
+        // The nearest configured scope decides.
         wanted.configured.insert(2, Scope { id: 8, mode: Mode::Observe });
         assert_eq!(wanted.of(3).unwrap().mode, redirect(Fail::Open));
-        // Also one of the very same cgroup, which takes nothing away.
+        // Also one of the same cgroup; the scope of `gnomon exec` still redirects.
         wanted.configured.insert(3, Scope { id: 7, mode: redirect(Fail::Closed) });
         assert_eq!(wanted.of(3).unwrap().mode, redirect(Fail::Closed));
         assert_eq!(wanted.redirecting(), 2);
@@ -270,7 +270,7 @@ mod tests {
         wanted.execs.insert(3, Exec { asked: Asked::Redirect, id: EXEC_SCOPES | 9, lineage: vec![3, 2, 1] });
         assert_eq!(wanted.of(5), wanted.of(3));
         assert_eq!(wanted.of(4), Some(Scope { id: EXEC_SCOPES | 9, mode: redirect(Fail::Closed) }));
-        // Where the configuration names an inner cgroup, that is the nearest.
+        // A configured scope of an inner cgroup is the nearest.
         wanted.configured.insert(4, Scope { id: 10, mode: Mode::Off });
         assert_eq!(wanted.of(5), wanted.configured.get(&4).copied());
     }

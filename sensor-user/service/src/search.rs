@@ -1,9 +1,9 @@
 //! Finds, by their cookie, network namespaces of programs that had ended before their namespace could be looked up.
 //!
-//! A namespace tells its cookie only to a socket in it, so those that processes are in, and those that are mounted (`ip netns`,
-//! CNI, Docker), are entered until the one is found that is searched for, and what they said is remembered. A namespace that is held
-//! by an open descriptor alone is not found. It is a thread of its own, as requests must not wait for it; the trade-off is that
-//! some more connections go their own way, or are refused, while it searches.
+//! A namespace tells its cookie only to a socket in it. So the namespaces that processes are in, and those that are mounted (`ip netns`,
+//! CNI, Docker), are entered until the right one is found, and their cookies are remembered. A namespace that only an open descriptor holds
+//! is not found. The search has a thread of its own, as requests must not wait for it; the trade-off is that some more connections go
+//! direct, or are refused, while it searches.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -19,13 +19,13 @@ use crate::namespace_files::{Id, everywhere};
 use crate::namespaces::{LeaseError, ListenError, Namespace, Namespaces};
 use crate::{ServiceError, cost, os};
 
-/// Searches that wait; the proxy asks for more again with the next connection from there.
+/// The most searches that wait; the proxy asks again with the next connection from there.
 const WAITING: usize = 256;
-/// Most namespaces that are entered in one turn, which takes about 0.1 ms each.
+/// The most namespaces entered in one turn; each takes about 0.1 ms.
 const MOST_ENTERED: usize = 256;
-/// Most namespaces whose cookie is remembered, 40 bytes each.
+/// The most namespaces whose cookie is remembered; 40 bytes each.
 const MOST_KNOWN: usize = 1 << 14;
-/// The time for which a device and an inode are taken to be the same namespace: the kernel reuses them for the next one.
+/// How long a device and inode are taken for the same namespace: the kernel reuses them.
 const FRESH: Duration = Duration::from_secs(2);
 /// The pause after a round, as a multiple of its duration, so that load by new processes and namespaces takes no more than a tenth of a
 /// core.
@@ -34,7 +34,7 @@ const REST: u32 = 9;
 const REST_AT_LEAST: Duration = Duration::from_millis(50);
 const REST_AT_MOST: Duration = Duration::from_secs(5);
 
-/// Starts the thread, which takes cookies and ends when the sender is dropped, or `ending` hangs up.
+/// Starts the thread. It receives cookies, and ends when the sender is dropped or `ending` is closed.
 pub(crate) fn start<'scope, 'env>(
     threads: &'scope Scope<'scope, 'env>,
     kernel: &'env Kernel,
@@ -67,7 +67,7 @@ struct Search<'env> {
     kernel: &'env Kernel,
     link: &'env SensorEnd,
     namespaces: &'env Namespaces,
-    /// The answers of namespaces, and their times.
+    /// The cookies of namespaces, and when each was read.
     known: HashMap<Id, Known>,
 }
 
@@ -78,7 +78,7 @@ struct Known {
 }
 
 impl Search<'_> {
-    /// Opens listeners in the namespaces of these cookies, as far as they are found.
+    /// Opens listeners in the namespaces with these cookies, as far as they are found.
     fn turn(&mut self, mut wanted: HashSet<u64>) {
         wanted.retain(|cookie| !self.namespaces.is_visited(*cookie));
         if wanted.is_empty() {
@@ -100,7 +100,7 @@ impl Search<'_> {
         tracing::debug!(cookies = ?wanted, "network namespaces were not found: they may have ended with their programs");
     }
 
-    /// Enters one, and serves it if it is wanted: its cookie then.
+    /// Enters a namespace, and opens listeners in it if it is wanted; returns its cookie then.
     fn look(&mut self, id: Id, path: &Path, wanted: &HashSet<u64>) -> Option<u64> {
         // A process that ended meanwhile cannot connect any more.
         let namespace = Namespace::at(path).ok().filter(|namespace| namespace.id() == id)?;
@@ -149,7 +149,7 @@ mod tests {
             HashMap::from([((0, 1), said(11, now)), ((0, 2), said(12, ago(60))), ((0, 3), said(13, ago(90))), ((0, 4), said(14, now))]);
         let places = (1..=5).map(|inode| ((0, inode), PathBuf::from("/x"))).collect();
         let found = order(&known, places, &HashSet::from([14, 99]));
-        // The fourth said that it is wanted, the fifth said nothing yet, and the first has only just said that it is another.
+        // The fourth is known to be wanted, the fifth was never entered, and the first was entered a moment ago and is another.
         assert_eq!(found.iter().map(|(id, _)| id.1).collect::<Vec<_>>(), [4, 5, 3, 2]);
     }
 

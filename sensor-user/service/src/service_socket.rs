@@ -1,5 +1,5 @@
-//! The socket of a sensor that is a service of its own: serving processes connect to it, one after the other, and either
-//! process can be restarted alone.
+//! The socket of a sensor that is a service of its own: serving processes connect to it, one after the other, and each process can be
+//! restarted without the other.
 //!
 //! The socket alone does not decide who is served: the kernel says as which user and in which cgroup the other process runs,
 //! and one outside of gnomon's own cgroup would be sent its own connections. What comes of a link is the caller's: while
@@ -15,10 +15,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Alive, Readable, ServiceError, os, wait};
 
-/// The process that may be served, by the kernel's word.
+/// Which process may be served, checked with the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its user. Root may, too.
+    /// Its user. Root may always be served.
     pub uid: u32,
 }
 
@@ -31,7 +31,7 @@ pub struct ServiceSocket {
     peer: Peer,
 }
 
-/// The reason that a process is not served.
+/// Why a process is not served.
 #[derive(Debug, thiserror::Error)]
 enum Unfit {
     #[error("it runs as user {0}")]
@@ -45,8 +45,8 @@ enum Unfit {
 }
 
 impl ServiceSocket {
-    /// Listens. The folder must be root's alone; the socket's group may connect. `own_cgroup` is the folder of the cgroup of
-    /// all of gnomon's processes.
+    /// Listens on the socket. Its folder must belong to root alone; the socket's group may connect. `own_cgroup` is the folder of the
+    /// cgroup of all of gnomon's processes.
     ///
     /// # Errors
     /// Another sensor listens there, the socket cannot be made, or there is no such cgroup.
@@ -79,7 +79,7 @@ impl ServiceSocket {
         }
     }
 
-    /// True if a process waits to be served that has not been yet.
+    /// True if a process waits to be served.
     #[must_use]
     pub fn is_waited_for(&self) -> bool {
         let mut waiting = [PollFd::new(&self.listener, PollFlags::IN)];

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// The file's name.
 pub const NAME: &str = "status.json";
-/// Longest such file, bytes.
+/// The most bytes of such a file.
 const MAX: u64 = 16 << 10;
 
 /// The content of the file.
@@ -29,7 +29,7 @@ pub struct Status {
     pub cgroup: PathBuf,
     /// The kill switch: true where gnomon may interfere.
     pub armed: bool,
-    /// Why not, and in whose words, when it is disarmed.
+    /// Why it is disarmed, as given by whoever did so.
     pub reason: Option<String>,
     /// Since when, in seconds since 1970.
     pub disarmed_since: Option<u64>,
@@ -70,7 +70,7 @@ impl Status {
         Ok(Some(status).filter(Self::is_alive))
     }
 
-    /// True if the process that wrote it lives: its number may be another's by now, which then began later.
+    /// True if the process that wrote it still runs. If its id was reused, the new process started later.
     fn is_alive(&self) -> bool {
         let Ok(text) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
         // proc_pid_stat(5): what follows the name in parentheses; the 22nd field is the start in ticks since boot.
@@ -145,7 +145,7 @@ mod tests {
         let mut published = Published::in_folder(folder.path());
         published.say(&status);
         assert_eq!(Status::read(folder.path()).unwrap(), Some(status.clone()));
-        // Its number is another process's now, which began later.
+        // The id belongs to another process now, which started later.
         published.say(&Status { since: 1, ..status.clone() });
         assert_eq!(Status::read(folder.path()).unwrap(), None);
         published.say(&Status { pid: u32::MAX, ..status });

@@ -1,4 +1,4 @@
-//! One sensor after another: what the one before kept closed is put into force by the next, which then ends it.
+//! One sensor after another: the next one applies the scopes that the previous one kept closed, and then ends it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 use crate::scopes::Teeth;
 use crate::{HOLDS, Options};
 
-/// The time within which a sensor that stayed must end.
+/// The time within which the previous sensor must end.
 const GOES_WITHIN: Duration = Duration::from_secs(3);
 
 /// Puts in force the scopes that the previous sensor kept closed, unless gnomon is disarmed.

@@ -6,7 +6,7 @@ use gnomon_sensor::{Features, Outcome, Program, Status};
 
 use crate::support::{Client, Stage, Upstream, home, needs, until};
 
-/// `connections` while the reader sleeps, into a ring of one page.
+/// Makes this many connections while nothing reads the ring, which has one page.
 fn overload(name: &str, connections: u64) {
     if !needs(name) {
         return;
@@ -56,7 +56,7 @@ fn a_reader_that_keeps_up_loses_nothing() {
     let upstream = Upstream::start("127.0.0.2:0");
     let mut stage = Stage::new("no-overload", 0, |options| options.ring_bytes = 1 << 19);
     let mut client = Client::start(&stage.client_cgroup());
-    // Each round fits into the ring, all of them do not.
+    // Each round fits into the ring, all of them together do not.
     for round in 1..=8 {
         client.tell(&format!("many 500 {}", upstream.at));
         until("all records", || {
@@ -74,7 +74,7 @@ fn every_feature_works_on_the_kernel_that_runs_this() {
         return;
     }
     for (feature, status) in Features::probe(home()).iter() {
-        // Owners are known per namespace since Linux 5.15; all else since 5.10.
+        // Owners by namespace need Linux 5.15; everything else works since 5.10.
         assert!(matches!(status, Status::Ok | Status::Unsupported(_)), "{}: {status:?}", feature.name());
     }
 }
@@ -84,7 +84,7 @@ fn the_verifier_is_not_worked_hard() {
     if !needs("verifier") {
         return;
     }
-    // A regression test: `gn_hello` once took more than the million that Linux 5.10 and 6.1 allow. Kernels count differently.
+    // Regression: `gn_hello` once took more than the million instructions that Linux 5.10 and 6.1 allow. Kernels count differently.
     let stage = Stage::new("verifier", 0, |_| {});
     for program in Program::ALL {
         let looked_at = stage.sensor.verified_instructions(program).unwrap_or(0);
@@ -93,7 +93,7 @@ fn the_verifier_is_not_worked_hard() {
 }
 
 #[test]
-fn what_is_no_cgroup_is_named_and_not_fatal() {
+fn a_folder_that_is_not_a_cgroup_is_named_and_not_fatal() {
     let features = Features::probe(std::path::Path::new("/nonexistent"));
     assert!(features.iter().all(|(_, status)| !matches!(status, Status::Ok)));
 }

@@ -1,4 +1,4 @@
-//! What is attached where, and what the kernel half remembers of processes, as the user half tells it.
+//! Which programs are attached where, and what the kernel half records about processes.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use gnomon_sensor::attached;
 use crate::support::{Stage, needs, until};
 
 #[test]
-fn what_is_attached_is_told_by_hook_and_name() {
+fn attached_programs_are_listed_by_hook_and_name() {
     if !needs("attached") {
         return;
     }
@@ -38,7 +38,7 @@ fn a_process_is_remembered_with_the_time_of_its_last_exec() {
     let execs = stage.sensor.execs().unwrap();
     assert_eq!(execs.last(std::process::id()), None, "it began before the sensor did");
     let mut child = Command::new("/bin/sh").args(["-c", "read x; exec sleep 60"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
-    // Whoever waits for an exec is woken a moment before the kernel tells of it.
+    // A process that waits for an exec is woken a moment before the tracepoint runs.
     until("the first exec", || execs.last(child.id()).is_some());
     let first = execs.last(child.id()).unwrap();
     drop(child.stdin.take());

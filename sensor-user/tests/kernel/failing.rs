@@ -1,4 +1,4 @@
-//! Either half is killed, under load: traffic flows again within a second, and nothing stays behind.
+//! Either half is killed under load: traffic flows again within a second, and nothing stays behind.
 
 use std::io::BufReader;
 use std::process::Child;
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Client, Upstream, home, needs, roles, until};
 
-/// How long after a kill everything has to go direct: half of what is promised.
+/// The time within which everything must go direct after a kill: half of what is promised.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Both halves as processes of their own.
@@ -48,7 +48,7 @@ impl Drop for Halves {
     fn drop(&mut self) {
         let _ = self.loader.kill();
         let _ = self.loader.wait();
-        // Continued first, as a stopped process is not gone before.
+        // Continued first, as a stopped process ends only then.
         let _ = kill_process(self.proxy, Signal::KILL);
         for name in ["client", ""] {
             let end = Instant::now() + Duration::from_secs(2);
@@ -64,7 +64,7 @@ fn number(tally: &str, key: &str) -> u64 {
     found.unwrap_or_else(|| panic!("{tally}")).parse().unwrap()
 }
 
-/// A hundred connections under load before, and a hundred after, `event`.
+/// Makes a hundred connections under load before `event`, and a hundred after it.
 fn survives(name: &str, event: impl Fn(&Halves), patience: Duration) {
     if !needs(name) {
         return;
@@ -87,7 +87,7 @@ fn survives(name: &str, event: impl Fn(&Halves), patience: Duration) {
     for busy in &mut load {
         let during = busy.answer();
         assert!(number(&during, "longest") < 2000, "no connection may hang: {during}");
-        // Those that the proxy held when it died cannot be saved; a loaded client has one at a time.
+        // Connections that the proxy held when it was killed are lost; a client under load has one at a time.
         assert!(number(&during, "failed") <= 2, "{during}");
         assert!(number(&during, "upstream") > 0, "{during}");
         println!("{name}: {during}");

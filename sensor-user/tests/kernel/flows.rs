@@ -1,4 +1,4 @@
-//! The life of a flow that is only observed.
+//! The life of a connection that is only observed.
 
 use std::net::TcpListener;
 
@@ -22,9 +22,9 @@ fn a_flow_ends_with_how_much_it_carried() {
     let (connect, close) = (stage.connects()[0].clone(), stage.closes()[0].clone());
     assert_eq!(close.cookie, connect.owner.cookie);
     assert_eq!(close.end, End::Closed);
-    // Nine bytes, perhaps the other side's FIN.
+    // Nine bytes, and one if the server's FIN arrived.
     assert!((9..=10).contains(&close.received), "{}", close.received);
-    // The SYN, five bytes, perhaps the FIN.
+    // The SYN, five bytes, and one if the FIN was acknowledged.
     assert!((6..=7).contains(&close.sent), "{}", close.sent);
     assert_eq!(close.local.unwrap().to_string(), local);
     assert!(!close.duration.is_zero() && close.duration.as_secs() < 10);
@@ -51,7 +51,7 @@ fn a_connect_without_a_route_ends_too_so_that_the_table_does_not_fill() {
     }
     let mut stage = Stage::new("flow-unsent", 0, |options| options.flows = 16);
     let mut client = Client::start(&stage.client_cgroup());
-    // An address of no host, in a namespace that has nothing but loopback.
+    // No host has this address, and the namespace has nothing but loopback.
     client.ask("unshare");
     for _ in 0..64 {
         assert_eq!(client.ask("tcp 198.51.100.1:443"), format!("error {}", libc::ENETUNREACH));
@@ -68,15 +68,15 @@ fn a_program_of_others_that_calls_off_reports_leaves_nothing_behind() {
         return;
     }
     let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
-    // A table that three thousand flows would fill ten times over, and twice over those that a scope above sees.
+    // Three thousand flows would fill this table more than ten times over.
     let mut stage = Stage::new("flow-foreign", proxy.port, |options| options.flows = 256);
-    // After ours, and so with the last word.
+    // Attached after ours, so it runs last.
     let _foreign = foreign::attach(&stage.cgroup);
     let mut client = Client::start(&stage.client_cgroup());
     stage.scope(redirect(Fail::Closed));
     let answer = client.ask(&format!("many 3000 {}", upstream.at));
     let counters = stage.sensor.counters().unwrap();
-    // A machine that stands still for a second refuses what comes before its next beat.
+    // If the machine stalls for a second, connections before the next beat are refused.
     let stale = counters.get(Program::Connect4, Outcome::FailClosed(Reason::StaleHeartbeat));
     assert!(stale < 1000 && answer.contains(&format!("proxy={} ", 3000 - stale)), "{answer}, {stale} between beats");
     assert_eq!(counters.get(Program::Connect4, Outcome::TableFull), 0);
@@ -90,7 +90,7 @@ fn a_program_of_others_that_comes_before_ours_does_not_hide_how_a_flow_ended() {
     }
     let upstream = Upstream::start("127.0.0.2:0");
     let mut stage = Stage::new("flow-foreign-before", 0, |_| {});
-    // Programs of a cgroup below run first.
+    // Programs of a child cgroup run first.
     let _foreign = foreign::attach(&stage.client_cgroup());
     let mut client = Client::start(&stage.client_cgroup());
     client.ask(&format!("tcp {}", upstream.at));

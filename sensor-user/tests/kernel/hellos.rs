@@ -1,4 +1,4 @@
-//! ClientHellos, however they are cut.
+//! ClientHellos, however they are split.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,7 @@ use gnomon_sensor::{Outcome, Program};
 
 use crate::support::{Client, Seen, Stage, Upstream, has, needs, until};
 
-/// A hello of `length` bytes in one record, with a body that is easily recognised.
+/// A hello of `length` bytes in one record, with a recognisable body.
 fn hello(length: usize) -> Vec<u8> {
     let mut bytes = vec![22, 3, 1];
     bytes.extend_from_slice(&u16::try_from(length - 5).unwrap().to_be_bytes());
@@ -20,7 +20,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What was captured of the newest flow, and what was said to remain after the last part.
+/// What was captured of the newest flow, how much was said to remain after the last part, and whether it was truncated.
 fn captured(stage: &mut Stage) -> (Vec<u8>, u32, bool) {
     let cookie = stage.connects().last().unwrap().owner.cookie;
     let (mut whole, mut last, mut cut) = (Vec::new(), u32::MAX, false);
@@ -46,7 +46,7 @@ fn a_socket_that_connects_again_is_looked_at_again() {
     let mut stage = Stage::new("hello-again", 0, |_| {});
     let mut client = Client::start(&stage.client_cgroup());
     client.ask(&format!("tcp {}", upstream.at));
-    // Of what is no hello nothing more is wanted, and so it is remembered.
+    // A connection that does not begin with a hello is settled at once, which is remembered by its cookie.
     client.ask(&format!("send {0} {0} {0}", hex(b"harmless")));
     assert!(captured(&mut stage).0.is_empty());
     client.ask(&format!("again {}", upstream.at));
@@ -130,7 +130,7 @@ fn a_hello_in_several_records_is_captured_to_its_end_and_a_bit_beyond() {
 }
 
 #[test]
-fn of_a_hello_beyond_all_measure_the_first_sixteen_kibibytes_are_kept_and_that_is_said() {
+fn of_an_oversized_hello_the_first_sixteen_kibibytes_are_kept_and_marked_as_truncated() {
     if !needs("hello-huge") {
         return;
     }
@@ -138,7 +138,7 @@ fn of_a_hello_beyond_all_measure_the_first_sixteen_kibibytes_are_kept_and_that_i
     let mut stage = Stage::new("hello-huge", 0, |_| {});
     let mut client = Client::start(&stage.client_cgroup());
     client.ask(&format!("tcp {}", upstream.at));
-    // Too long for one record; what its header says does not matter here.
+    // Too long for one record; the length in its header does not matter here.
     let mut huge = hello(16389);
     huge[6..9].copy_from_slice(&[1, 0, 0]);
     client.ask(&format!("send {} {}", hex(&huge), hex(&[0; 5000])));
@@ -163,14 +163,14 @@ fn a_hello_behind_ipv6_extension_headers_is_captured() {
 }
 
 #[test]
-fn what_is_no_hello_is_passed_over_for_good() {
+fn a_connection_without_a_hello_is_not_looked_at_again() {
     if !needs("hello-none") {
         return;
     }
     let upstream = Upstream::start("127.0.0.2:0");
     let mut stage = Stage::new("hello-none", 0, |_| {});
     let mut client = Client::start(&stage.client_cgroup());
-    // HTTP; a TLS alert; TLS 1.3 data; a handshake record that is no hello; one of a length that cannot be.
+    // HTTP; a TLS alert; TLS 1.3 data; a handshake record that is not a hello; a hello of impossible length.
     for first in ["474554202f20", "1503010002022800", "170303001000", "16030100200200001c", "16030150000100"] {
         client.ask(&format!("tcp {}", upstream.at));
         client.ask(&format!("send {first} {}", hex(&hello(300))));
@@ -195,7 +195,7 @@ fn hellos_over_ipv6_are_captured() {
     assert!(captured(&mut stage).0 == hello(517));
 }
 
-/// Real programs against a port where nobody speaks TLS: their hello is all that is wanted.
+/// Real programs against a port where nobody speaks TLS: only their hello matters.
 #[test]
 fn the_hellos_of_real_programs_are_captured_whole() {
     if !needs("hello-real") {

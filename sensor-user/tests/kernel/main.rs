@@ -1,8 +1,8 @@
 //! The kernel half on the real kernel: root, cgroup2 and loopback only.
 //!
-//! Everything happens below one cgroup that this process makes and removes. Programs are attached to
-//! a cgroup per test, never to the root. What needs a process of its own (to be killed, to be in a cgroup, to be
-//! the client) is this same program in another role: see `support::roles`.
+//! Everything happens below one cgroup that this process creates and removes. Programs are attached to a cgroup for each test, never to the
+//! root. Where a separate process is needed (to be killed, to be in a cgroup, to be the client), it is this same program in another role:
+//! see `support::roles`.
 
 #![allow(clippy::unwrap_used)]
 

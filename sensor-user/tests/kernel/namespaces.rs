@@ -57,7 +57,7 @@ fn the_same_port_in_two_namespaces_has_two_owners() {
         let upstream = client.ask("serve 127.0.0.2:0 upstream");
         clients.push((client, proxy, upstream));
     }
-    // Fresh namespaces hand out ports in an order of their own; among many some are the same.
+    // New namespaces assign ports in an order of their own; among many some are equal.
     for (client, _, upstream) in &mut clients {
         for _ in 0..20 {
             assert!(client.ask(&format!("many 10 {upstream}")).contains("proxy=10 "));
@@ -79,7 +79,7 @@ fn what_the_host_refuses_a_user_it_refuses_the_users_socket() {
     let mut client = Client::start(&stage.client_cgroup());
     let place = client.ask("unshare");
     let server: SocketAddr = client.ask("serve 127.0.0.2:0 upstream").parse().unwrap();
-    // The first rule of all finds addresses of this host; it is put behind the one that refuses.
+    // The first rule of all matches addresses of this host; it is moved behind the one that refuses.
     for rule in ["add pref 1000 lookup local", "add pref 100 uidrange 54321-54321 prohibit", "del pref 0"] {
         let mut enter = std::process::Command::new("nsenter");
         let done = enter.arg(format!("--net={place}")).args(["ip", "rule"]).args(rule.split(' ')).output();
@@ -98,7 +98,7 @@ fn what_the_host_refuses_a_user_it_refuses_the_users_socket() {
     };
     let as_user = |uid| Some(User { uid, gid: 100 });
     assert_eq!([None, as_user(54320), as_user(54321), as_user(0)].map(reaches), [true, true, false, true]);
-    // What filters go by is whose the file is; what this process may do is as before.
+    // Filters see the socket's user; the rights of this process are as before.
     let here = listen::socket_in(None, AddressFamily::INET, as_user(54321)).unwrap();
     assert_eq!(rustix::fs::fstat(&here).unwrap().st_uid, 54321);
     assert!(rustix::process::geteuid().is_root());

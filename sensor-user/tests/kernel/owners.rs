@@ -1,4 +1,4 @@
-//! Of which connections an owner is filed.
+//! For which connections an owner is stored.
 
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -32,7 +32,7 @@ fn two_connections_from_one_port_have_two_owners_whichever_is_asked_about_first(
 }
 
 #[test]
-fn who_connects_in_the_place_of_a_connection_that_is_over_is_not_taken_for_its_owner() {
+fn a_connection_with_the_ports_of_an_ended_one_is_not_attributed_to_its_owner() {
     if !needs("owners-same-place") {
         return;
     }
@@ -65,7 +65,7 @@ fn an_owner_is_known_although_the_program_has_sent_and_gone() {
     }
 }
 
-/// How many connections of each user the test below makes: 100,000 with `GNOMON_FULL` in the environment.
+/// The number of connections of each user: 100,000 if `GNOMON_FULL` is set.
 fn connections() -> usize {
     if std::env::var_os("GNOMON_FULL").is_some() { 100_000 } else { 4_096 }
 }
@@ -86,7 +86,7 @@ fn two_users_who_share_their_ports_on_both_roads_are_never_taken_for_each_other(
         assert_eq!(client.ask(&format!("user {user}")), "done");
         client
     });
-    // Who floods an address where nobody listens takes nobody's place.
+    // A flood of connections to an address where nobody listens displaces no owner.
     let mut flood = Client::start(&stage.cgroup);
     flood.tell(&format!("hammer {rounds} {first} {} 127.0.0.3:{}", first + ports - 1, redirected.port));
     for (client, goal) in clients.iter_mut().zip(&goals) {
@@ -136,7 +136,7 @@ fn owners_are_filed_for_what_the_proxy_may_ask_about_once_its_port_is_known() {
 }
 
 #[test]
-fn a_connection_to_elsewhere_takes_nothing_from_who_had_its_port_before_and_one_to_the_proxy_does() {
+fn a_connection_to_elsewhere_leaves_the_owner_of_a_reused_port_and_one_to_the_proxy_replaces_it() {
     if !needs("owners-reused") {
         return;
     }

@@ -1,4 +1,4 @@
-//! What the proxy does needs no privilege at all.
+//! The proxy's side needs no privilege at all.
 
 use std::io::BufReader;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -8,7 +8,7 @@ use gnomon_sensor::{Fail, listen};
 use crate::support::{Client, Stage, Upstream, home, mark, needs, redirect, roles};
 
 #[test]
-fn nobody_without_capabilities_reads_the_ring_beats_and_asks_who_came() {
+fn the_user_nobody_without_capabilities_reads_the_ring_sends_beats_and_looks_up_owners() {
     if !needs("unprivileged") {
         return;
     }

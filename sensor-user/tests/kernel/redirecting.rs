@@ -1,4 +1,4 @@
-//! Redirects: who goes where, and what both ends are told.
+//! Redirection: where connections go, and what both ends are told.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::support::{Client, Proxy, Stage, Upstream, home, needs, redirect, skip
 
 const EPERM: &str = "error 1";
 
-/// Connects to `asked`, where `served` is served, and checks everything that both ends are told.
+/// Connects to `asked` while a server runs at `served`, and checks everything that both ends are told.
 fn goes_to_the_proxy(name: &str, served: &str, asked: impl Fn(u16) -> SocketAddr) {
     if !needs(name) {
         return;
@@ -127,7 +127,7 @@ fn a_connection_to_our_own_listener_is_left_alone() {
 }
 
 #[test]
-fn the_unspecified_address_is_loopback_for_who_goes_to_our_listener_too() {
+fn the_unspecified_address_is_loopback_also_for_connections_to_our_listener() {
     if !needs("own-listener-unspecified") {
         return;
     }
@@ -150,7 +150,7 @@ fn addresses_that_the_proxy_does_not_dial_are_left_alone_and_counted() {
     let mut stage = Stage::new("exempt", 1, |_| {});
     stage.scope(redirect(Fail::Closed));
     let mut client = Client::start(&stage.client_cgroup());
-    // Where there is no such network, and no listener of ours.
+    // In a namespace without such a network and without a listener of ours.
     assert!(client.ask("unshare").starts_with("/proc/"));
     let v4 = ["169.254.169.254", "169.254.0.1", "100.100.100.200", "168.63.129.16", "224.0.0.1", "239.255.255.255", "255.255.255.255"];
     let v6 = ["[fe80::1]", "[febf::1]", "[ff02::1]", "[fd00:ec2::254]", "[fd20:ce::254]", "[::ffff:169.254.169.254]", "[::ffff:224.0.0.1]"];
@@ -204,7 +204,7 @@ fn a_loopback_address_where_nobody_listens_refuses_as_it_would_without_us() {
 }
 
 #[test]
-fn an_address_that_failed_is_refused_for_a_while_to_whom_it_failed_and_never_let_go() {
+fn an_address_that_failed_is_refused_to_that_user_for_a_while_and_never_goes_direct() {
     if !needs("failed") {
         return;
     }
@@ -247,7 +247,7 @@ fn an_address_that_failed_is_refused_for_a_while_to_whom_it_failed_and_never_let
 }
 
 #[test]
-fn who_reuses_a_port_is_not_taken_for_its_former_owner() {
+fn a_program_that_reuses_a_port_is_not_taken_for_its_former_owner() {
     if !needs("reused-port") {
         return;
     }
@@ -255,7 +255,7 @@ fn who_reuses_a_port_is_not_taken_for_its_former_owner() {
     let mut stage = Stage::new("reused-port", proxy.port, |_| {});
     stage.scope(redirect(Fail::Closed));
     let mut client = Client::start(&stage.client_cgroup());
-    // In no cgroup that the sensor is attached to.
+    // In a cgroup that the sensor is not attached to.
     let mut stranger = Client::start(&home().join("half"));
     let port = gnomon_testkit::free_port().port();
     let ours = format!("from {port} 127.0.0.1:{}", proxy.port);
@@ -276,7 +276,7 @@ fn who_reuses_a_port_is_not_taken_for_its_former_owner() {
     assert_eq!(owner(3), None, "nobody saw it connect, and it is not the former owner's connection");
 }
 
-/// Connects where it cannot be redirected, and checks the way, the record and the counter.
+/// Connects where redirection is impossible, and checks the destination, the record and the counter.
 fn cannot_be_redirected(name: &str, reason: Reason, prepare: impl Fn(&mut Stage, &mut Client), order: &str) {
     let upstream = Upstream::start("127.0.0.2:0");
     let port = gnomon_testkit::free_port().port();
@@ -338,7 +338,7 @@ fn a_socket_bound_to_a_device_is_not_redirected() {
 }
 
 #[test]
-fn who_squats_on_the_port_gets_nothing() {
+fn a_foreign_listener_on_the_port_gets_no_connection() {
     if !needs("squatter") {
         return;
     }
@@ -363,7 +363,7 @@ fn a_full_flow_table_is_a_reason_not_to_redirect_and_is_counted() {
     let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
     let mut stage = Stage::new("table-full", proxy.port, |options| (options.flows, options.flows_each) = (1, u32::MAX));
     stage.scope(redirect(Fail::Open));
-    // Each keeps its connection open; a hash table of the kernel may hold a few more than it was made for.
+    // Each keeps its connection open; a BPF hash table may hold a few more entries than its size.
     let mut clients: Vec<Client> = (0..24).map(|_| Client::start(&stage.client_cgroup())).collect();
     let mut direct = 0;
     for client in &mut clients {
@@ -380,13 +380,13 @@ fn a_full_flow_table_is_a_reason_not_to_redirect_and_is_counted() {
 }
 
 #[test]
-fn who_keeps_connections_open_without_end_takes_a_share_of_the_table_and_no_way_past() {
+fn a_holder_of_many_open_connections_fills_its_share_of_the_table_and_does_not_get_past_the_proxy() {
     if !needs("flow-shares") {
         return;
     }
     let (proxy, upstream) = (Proxy::start(), Upstream::start("127.0.0.2:0"));
     let tcp = format!("tcp {}", upstream.at);
-    // Right below the top, so that each cgroup in it is another holder.
+    // A cgroup of the first level: each cgroup in it is at the second, and so a holder of its own.
     let name = format!("../gnomon-shares-{}", std::process::id());
     let mut stage = Stage::new(&name, proxy.port, |options| options.flows_each = 4);
     let greedy = stage.cgroup.join("greedy");
@@ -404,7 +404,7 @@ fn who_keeps_connections_open_without_end_takes_a_share_of_the_table_and_no_way_
     let mut neighbour = Client::start(&stage.client_cgroup());
     assert!(neighbour.ask(&tcp).starts_with("proxy"), "others are redirected as before");
 
-    // What ends gives its place back.
+    // A connection that ends gives its place back.
     drop(open);
     until("a place", || Client::start(&greedy).ask(&tcp).starts_with("proxy"));
     let counters = stage.sensor.counters().unwrap();
@@ -420,7 +420,7 @@ fn of_several_cgroups_of_one_holder_none_takes_more_than_half_of_its_share() {
     let tcp = format!("tcp {}", upstream.at);
     let name = format!("../gnomon-own-shares-{}", std::process::id());
     let stage = Stage::new(&name, 0, |options| options.flows_each = 4);
-    // As pods of one class, or services of one user.
+    // Like pods of one class, or services of one user.
     let below = |name: &str| {
         let cgroup = stage.cgroup.join("class").join(name);
         std::fs::create_dir_all(&cgroup).unwrap();
@@ -452,7 +452,7 @@ fn where_no_cgroups_are_made_for_services_a_share_of_the_table_is_a_users() {
     }
     let upstream = Upstream::start("127.0.0.2:0");
     let tcp = format!("tcp {}", upstream.at);
-    // Right below the top: the cgroup that its own programs are in is at the first level.
+    // A cgroup of the first level, so that its programs are in no cgroup of the second, which would be their holder.
     let name = format!("../gnomon-user-shares-{}", std::process::id());
     let stage = Stage::new(&name, 0, |options| options.flows_each = 4);
     let client = |user: u32| {

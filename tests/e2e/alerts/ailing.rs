@@ -1,4 +1,4 @@
-//! What gnomon cannot see or do fires, and the alert's command says which and why.
+//! Each thing that gnomon cannot see or do fires an alert, and the alert's command says what it is and why.
 
 use super::{
     played::{Played, Waiting, feature},
@@ -8,10 +8,11 @@ use crate::sensor_stage::{skip, until};
 use gnomon_link::{Feature, FeatureState};
 use std::process::Command;
 
-/// The program that looks at packets, which a sensor may give up.
+/// The eBPF program that reads ClientHellos from packets; the sensor can run without it.
 const HELLO: &str = "gn_hello";
 
-/// A gnomon that has joined a sensor which is played; none, said loudly, where that cannot be. Only root's sensor is believed.
+/// A gnomon that has joined a simulated sensor. `None`, reported as a skip, where that cannot run: it needs root, as gnomon believes only a
+/// sensor that runs as root.
 fn sensing(test: &str, state: Feature) -> Option<(Watched, Played)> {
     if !has(test, &["prometheus"]) {
         return None;
@@ -29,7 +30,7 @@ fn sensing(test: &str, state: Feature) -> Option<(Watched, Played)> {
     Some((watched, played))
 }
 
-/// What `gnomon doctor` prints, which says by its exit code whether something keeps gnomon from working.
+/// The output of `gnomon doctor`; its exit code says whether something keeps gnomon from working.
 fn examined(watched: &Watched, command: &str) -> String {
     assert_eq!(command, "gnomon doctor");
     let output = watched.run(command);
@@ -60,7 +61,7 @@ fn a_prometheus_without_gnomon_fires_and_its_configuration_is_looked_at() {
     let alert = prometheus.fires("GnomonAbsent");
     let (program, file) = command(&alert).rsplit_once(' ').unwrap();
     assert_eq!(file, "/etc/prometheus/prometheus.yml");
-    // The same of the configuration that this Prometheus has.
+    // The configuration of this Prometheus instance, in place of the path in the alert's command.
     let looked = format!("{program} {}", prometheus.config().display());
     assert!(succeeded(Command::new("sh").args(["-c", &looked])).contains("is valid"));
 }
@@ -94,7 +95,7 @@ fn a_sensor_that_takes_too_much_fires_with_the_event_that_says_how_much() {
     let alert = prometheus.fires("GnomonSensorReduced");
     let printed = watched.printed(&alert);
     assert!(printed.lines().count() == 1 && printed.contains("gn_hello: took 31 % of a core"), "{printed}");
-    // It is one thing that happened, and not a defect as well.
+    // One event, and no second alert that calls it a defect.
     assert_eq!(prometheus.names(), ["GnomonSensorReduced"]);
 }
 

@@ -1,4 +1,4 @@
-//! A disk that is full, or that does not answer: what is lost or late fires, and the command shows that disk.
+//! A full disk, and a disk that does not answer: what is lost or late fires an alert, and the alert's command shows that disk.
 
 use super::prometheus::{Prometheus, Watched, has, home};
 use crate::sensor_stage::skip;
@@ -18,17 +18,17 @@ fn value(exposed: &str, metric: &str) -> f64 {
     line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {metric} in {exposed}"))
 }
 
-/// A file system that is mounted, and unmounted with the test.
+/// A mounted file system; unmounted when dropped.
 struct Disk(PathBuf);
 
 impl Disk {
-    /// In memory, of this size.
+    /// A tmpfs of this size.
     fn in_memory(at: &Path, size: &str) -> Option<Self> {
         fs::create_dir(at).unwrap();
         done("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", at.to_str().unwrap()]).then(|| Self(at.to_owned()))
     }
 
-    /// In a file.
+    /// An ext4 file system of 32 MiB in a file.
     fn in_file(at: &Path, file: &Path) -> Option<Self> {
         fs::create_dir(at).unwrap();
         fs::File::create(file).unwrap().set_len(32 << 20).unwrap();
@@ -49,7 +49,7 @@ impl Drop for Disk {
     }
 }
 
-/// Nothing is written to it as long as this lives, as with a disk that does not answer.
+/// Freezes the file system while this lives: writes block, as on a disk that does not answer.
 struct Frozen<'a>(&'a Disk);
 
 impl<'a> Frozen<'a> {
@@ -98,7 +98,7 @@ fn a_ledger_that_waits_for_its_disk_fires_and_the_command_shows_which() {
     watched.call("before", "");
     prometheus.fires("GnomonShadowMcpCall");
     let frozen = Frozen::freeze(&disk);
-    // How many the writer took before it began to wait is a matter of when it was woken.
+    // How many events the writer took before it blocked depends on when it was scheduled.
     let waiting = |metric: &str| value(&watched.scrape(), metric);
     let more_than_half = || waiting("gnomon_ledger_queue_events") * 2.0 > waiting("gnomon_ledger_queue_capacity_events");
     let filled = (0..200).any(|_| {

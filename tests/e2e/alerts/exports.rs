@@ -1,5 +1,5 @@
-//! Events that do not leave fire. What the alerts' command finds in the journal is what gnomon says here; that it finds it
-//! there, the test of the package shows, which has a journal.
+//! Events that cannot be exported fire an alert. The alert's command searches the journal; these tests check that gnomon logs the words
+//! that it searches for. That the journal has them is checked by the test of the package, which runs where there is a journal.
 
 use super::prometheus::{Prometheus, Watched, command, has, home};
 use crate::sensor_stage::until;
@@ -10,12 +10,12 @@ use std::{
     thread,
 };
 
-/// A gnomon that sends its events there.
+/// A gnomon that exports its events to this collector.
 fn sending_to(collector: SocketAddr) -> Watched {
     Watched::at(home(&format!("events: {{ otlp: {{ endpoint: 'http://{collector}' }} }}\n")), &["proxy"])
 }
 
-/// The lines of the log that the command asks the journal for.
+/// The lines of the log that match the words of the alert's command.
 fn found(watched: &Watched, alert: &Value) -> Vec<String> {
     let (_, pattern) = command(alert).split_once(" -g ").unwrap();
     let words: Vec<_> = pattern.trim_matches('\'').split('|').collect();
@@ -38,7 +38,7 @@ fn a_collector_that_is_away_fires_and_the_log_says_so_in_the_words_of_the_comman
     assert!(matches!(&found[..], [line, ..] if line.contains(&away.to_string())), "{}", watched.log());
 }
 
-/// A collector that takes the first request and refuses the others for what is in them.
+/// A collector that accepts the first request and refuses all later ones with 400.
 fn collector() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -46,7 +46,7 @@ fn collector() -> SocketAddr {
         for (number, mut stream) in listener.incoming().flatten().enumerate() {
             let mut request = vec![0; 1 << 16];
             let mut got = 0;
-            // A request is complete when its body is as long as its head says.
+            // A request is complete when its body has the length that its head announces.
             while !is_complete(&request[..got]) {
                 match stream.read(&mut request[got..]) {
                     Ok(0) | Err(_) => break,

@@ -1,4 +1,4 @@
-//! The files that ship: valid for the programs that read them, and naming nothing that is not there.
+//! The files that ship are valid for the programs that read them, and every metric, label and rule that they name exists.
 
 use super::prometheus::{Prometheus, Watched, deployed, has};
 use super::queries::names;
@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-/// What Prometheus adds to every series.
+/// Labels that Prometheus adds to every series.
 const TARGET: [&str; 2] = ["job", "instance"];
 
 fn succeeds(command: &mut Command) {
@@ -28,14 +28,14 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The rules for Prometheus, in order.
+/// The alerting and recording rules for Prometheus, in order.
 fn rules() -> Vec<Value> {
     let text = fs::read_to_string(deployed().join("gnomon.rules.yml")).unwrap();
     let file: Value = serde_saphyr::from_str(&text).unwrap();
     file["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
 }
 
-/// What can be asked for: metrics with their labels, from the page that the code prints, and what the rules record.
+/// Every metric that can be queried, with its labels: those of the generated reference page, and those that the rules record.
 fn known() -> BTreeMap<String, BTreeSet<String>> {
     let page = Command::new(env!("CARGO_BIN_EXE_gnomon")).args(["reference", "metrics"]).output().unwrap();
     let mut known = BTreeMap::new();
@@ -55,7 +55,7 @@ fn known() -> BTreeMap<String, BTreeSet<String>> {
     known.insert("ALERTS".to_owned(), ["alertname", "alertstate", "severity", "team", "job", "instance"].map(str::to_owned).into());
     for rule in rules().iter().filter(|rule| !rule["record"].is_null()) {
         let named = names(rule["expr"].as_str().unwrap());
-        // What is made of another recorded series has its labels.
+        // A series made from another recorded series has the labels of that one.
         let recorded = named.metrics.keys().filter(|metric| metric.contains(':')).filter_map(|metric| known.get(metric)).flatten().cloned();
         let labels = recorded.chain(named.labels.iter().cloned()).chain(["signal".to_owned()]).collect();
         known.insert(rule["record"].as_str().unwrap().to_owned(), labels);
@@ -63,7 +63,7 @@ fn known() -> BTreeMap<String, BTreeSet<String>> {
     known
 }
 
-/// Fails on a name that nobody exposes.
+/// Fails if a query names a metric or a label that does not exist.
 fn check(known: &BTreeMap<String, BTreeSet<String>>, place: &str, query: &str) {
     let named = names(query);
     assert!(!named.metrics.is_empty(), "{place} asks for nothing: {query}");
@@ -99,7 +99,7 @@ fn promtool_and_amtool_take_the_files_and_the_alerts_do_as_their_tests_say() {
     }
 }
 
-/// No program is made to do this yet: the audit's database would have to fail, or its receiver be away for long.
+/// Alerts that no test provokes with a running gnomon: the audit's database would have to fail, or its receiver be away for long.
 const FIRED_BY_PROMTOOL_ONLY: [&str; 3] = ["GnomonAuditLost", "GnomonAuditNotSent", "GnomonUnrecorded"];
 
 #[test]
@@ -139,7 +139,7 @@ fn alerts_name_rules_that_are_loaded() {
     }
 }
 
-/// What Grafana puts in place of a dashboard's variables.
+/// Replaces a dashboard's variables with values, as Grafana does.
 fn filled(query: &str) -> String {
     query.replace("$__rate_interval", "5m").replace("$__range", "1h").replace("$instance", ".+")
 }

@@ -1,4 +1,4 @@
-//! One event, one alert, one command that shows it.
+//! One event fires one alert, and the alert's command shows that event.
 
 use super::prometheus::{Prometheus, Watched, has, home};
 use crate::sensor_stage::kill;
@@ -41,7 +41,7 @@ fn the_first_shadow_call_fires_and_its_command_prints_exactly_that_event() {
     let first_seen = prometheus.fires("GnomonFirstSeenServer");
     let printed = watched.printed(&first_seen);
     assert!(printed.lines().count() == 2 && printed.contains("127.0.0.2:1/mcp"), "{printed}");
-    // It is one thing that happened, and these two say so.
+    // One call, for which two alerts fire.
     assert_eq!(prometheus.names(), ["GnomonFirstSeenServer", "GnomonShadowMcpCall"]);
 }
 
@@ -223,8 +223,8 @@ fn an_approval_that_ran_out_fires_with_its_own_event() {
     assert!(story.contains("the approval of 127.0.0.2:1 ran out") && story.contains("team-x"), "{story}");
 }
 
-/// A ledger with ten days of three calls in each of eight hours, and in this hour, which does not end within a minute, as many
-/// as are never unusual.
+/// Writes a ledger with ten days of three calls an hour for eight hours each, and in the current hour as many calls as never count as
+/// unusual (100). Waits first if the hour is about to end, so that all calls of the test are in one hour.
 async fn ten_days(state: &Path) {
     const HOUR: Duration = Duration::from_secs(3600);
     let left = || HOUR.as_secs() - SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() % HOUR.as_secs();
@@ -261,7 +261,7 @@ async fn far_more_calls_than_are_usual_fire_with_the_event_that_counts_them() {
     ten_days(&dir.path().join("state")).await;
     let watched = Watched::at(dir, &["proxy"]);
     let prometheus = Prometheus::watching(&watched);
-    // One more than that.
+    // The 101st call of this hour.
     watched.call("read_file", "");
 
     let alert = prometheus.fires("GnomonUnusualVolume");

@@ -1,4 +1,4 @@
-//! A connection that should have gone through the proxy and went direct, on the real kernel: two alerts, and one event.
+//! A connection that should have gone through the proxy and went direct, on the real kernel, fires two alerts with one event.
 
 use super::prometheus::{Prometheus, as_written, command, has, succeeded};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::Value;
 
-/// What the command of an alert prints of this host, whose configuration has nothing to say.
+/// The output of an alert's command for this host, run with an empty configuration.
 fn printed(host: &Host, alert: &Value) -> String {
     let config = host.state.path().join("none.yml");
     std::fs::write(&config, "").unwrap();
@@ -24,7 +24,7 @@ async fn a_connection_around_the_proxy_fires_as_a_detection_and_as_fail_open_wit
     let upstream = Upstream::at("127.0.0.1:0", NAME, &["http/1.1"], |_| None).await;
     let host = trusting(upstream.authority.pem_file(), &[]);
     let prometheus = Prometheus::watching_at(host.metrics);
-    // From a device to which it is bound, a socket cannot reach a listener on loopback, so it is not redirected.
+    // A socket that is bound to a device cannot reach a listener on loopback, so it is not redirected.
     let (port, address) = (upstream.address.port(), upstream.address.ip());
     let resolve = format!("{NAME}:{port}:{address}");
     let url = format!("https://{NAME}:{port}/rpc");

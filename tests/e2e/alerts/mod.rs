@@ -1,4 +1,4 @@
-//! Alerts as an installation has them: the real Prometheus with the rules that ship, and one event.
+//! Alerts as in an installation: the real Prometheus with the rules that ship, and one event.
 
 mod a_day;
 mod ailing;

@@ -1,4 +1,4 @@
-//! A sensor that is played, so that it is in the state that an alert is about. What it says goes the way of a real one's.
+//! A simulated sensor, to put gnomon into the state that an alert reports. It speaks the protocol of the real sensor.
 
 use crate::support::DEADLINE;
 use gnomon_link::{
@@ -14,17 +14,17 @@ use std::{
     time::Duration,
 };
 
-/// Of the memory that stands for the kernel's ring and heartbeat.
+/// Page size of the memory that stands for the kernel's ring buffer and heartbeat.
 const PAGE: u64 = 4096;
 const RING: u32 = 1 << 16;
 
-/// A sensor as a service: one serving process joins it, and is told what a test says. It hangs up with the test.
+/// A sensor that one serving process has joined; it sends what the test asks for, and disconnects when dropped.
 pub struct Played {
     end: Arc<SensorEnd>,
     counted: Arc<Mutex<Vec<Program>>>,
 }
 
-/// A sensor to be joined at a socket.
+/// A sensor that listens on a socket and has not been joined yet.
 pub struct Waiting(Listener);
 
 impl Waiting {
@@ -32,7 +32,7 @@ impl Waiting {
         Self(Listener::bind(socket, Access::Group).unwrap())
     }
 
-    /// Greets the process that joins, as a sensor that has this feature.
+    /// Greets the process that joins, as a sensor with this one feature.
     pub fn joined(&self, feature: Feature) -> Played {
         let end: Arc<SensorEnd> = Arc::new(self.0.accept(DEADLINE).unwrap());
         let (ring, heartbeat) = (memory("ring", 2 * PAGE + 2 * u64::from(RING)), memory("heartbeat", PAGE));
@@ -58,19 +58,19 @@ impl Waiting {
 }
 
 impl Played {
-    /// From now on a program has counted so much of one outcome.
+    /// Reports that a program has counted this many of an outcome.
     pub fn counts(&self, program: &str, outcome: &str, count: u64) {
         let counts = List::cut([Count { outcome: Label::cut(outcome), count }]);
         *self.counted.lock().unwrap() = vec![Program { name: Label::cut(program), counts }];
     }
 
-    /// Says that it found programs of `gnomon exec` that it could not take over.
+    /// Reports programs of `gnomon exec` that the sensor could not take over.
     pub fn lost(&self, cgroup: &str, why: &str) {
         let adoption = Adoption::Lost(Name::cut(why));
         self.end.send(&ToProxy::ExecScope { cgroup: Long::cut(cgroup), adoption }, &[], DEADLINE).unwrap();
     }
 
-    /// Says what became of a feature, without having been asked.
+    /// Reports the state of a feature without having been asked.
     pub fn says(&self, feature: Feature) {
         self.end.send(&ToProxy::Features { token: UNASKED, features: List::cut([feature]) }, &[], DEADLINE).unwrap();
     }
@@ -78,7 +78,7 @@ impl Played {
 
 impl Drop for Played {
     fn drop(&mut self) {
-        // The thread that answers has it as well.
+        // The thread that answers holds the socket too, so it is shut down, not just closed.
         let _ = rustix::net::shutdown(&*self.end, rustix::net::Shutdown::Both);
     }
 }

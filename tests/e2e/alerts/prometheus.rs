@@ -18,7 +18,7 @@ pub fn deployed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus")
 }
 
-/// A process that ends with the test.
+/// A process that is killed when dropped.
 pub struct Running(pub Child);
 
 impl Drop for Running {
@@ -36,7 +36,7 @@ pub struct Watched {
     pub metrics: SocketAddr,
 }
 
-/// Where a gnomon is at home: a folder for rules, and this at the end of its configuration.
+/// A home folder for gnomon: a folder for rules, and a configuration that ends with `config`.
 pub fn home(config: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("rules")).unwrap();
@@ -45,12 +45,12 @@ pub fn home(config: &str) -> TempDir {
 }
 
 impl Watched {
-    /// One whose proxy alone runs.
+    /// Starts one that runs the proxy only.
     pub fn start() -> Self {
         Self::at(home(""), &["proxy"])
     }
 
-    /// One that is started like this, with its home here.
+    /// Starts one with this command, in this home folder.
     pub fn at(dir: TempDir, command: &[&str]) -> Self {
         let [proxy, metrics] = [free_port(), free_port()];
         let gnomon = started(dir.path(), command, [proxy, metrics]);
@@ -64,23 +64,23 @@ impl Watched {
         self.gnomon = started(self.dir.path(), command, [self.proxy, self.metrics]);
     }
 
-    /// Its process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.gnomon.0.id()
     }
 
-    /// What it said.
+    /// The log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    /// Calls a tool of a server that is not there: it is an event all the same.
+    /// Calls a tool of a server that does not exist: that is an event all the same.
     pub fn call(&self, tool: &str, headers: &str) {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
         self.post("/mcp", &format!("{headers}Content-Type: application/json\r\n"), &body);
     }
 
-    /// Calls a tool of another server that is not there.
+    /// Calls a tool of another server that does not exist.
     pub fn call_at(&self, server: &str, tool: &str) {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#);
         self.post_at(server, "/mcp", "Content-Type: application/json\r\n", &body);
@@ -106,12 +106,12 @@ impl Watched {
         assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
     }
 
-    /// Says this in a tunnel to there, and waits for its end.
+    /// Opens a tunnel to `to`, sends this in it, and waits until it is closed.
     pub fn tunnel(&self, to: &str, said: &str) {
         let mut stream = TcpStream::connect(self.proxy).unwrap();
         write!(stream, "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n{said}").unwrap();
         let mut answer = Vec::new();
-        // It may end in a reset, which is an end too.
+        // The end may be a reset.
         let _ = stream.read_to_end(&mut answer);
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     }
@@ -120,17 +120,17 @@ impl Watched {
         get(self.metrics, "/metrics").unwrap_or_default()
     }
 
-    /// Runs what an alert says, as written, where `gnomon` is on the path.
+    /// Runs the command of an alert as written, with `gnomon` on the path.
     pub fn run(&self, command: &str) -> Output {
         at_home(&mut as_written(command), self.dir.path()).output().unwrap()
     }
 
-    /// What that prints.
+    /// The output of an alert's command.
     pub fn printed(&self, alert: &Value) -> String {
         succeeded(at_home(&mut as_written(command(alert)), self.dir.path()))
     }
 
-    /// Ends it as an outage does.
+    /// Kills it, as an outage would.
     pub fn end(&mut self) {
         kill(self.gnomon.0.id(), rustix::process::Signal::KILL);
         let _ = self.gnomon.0.wait();
@@ -157,17 +157,17 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// One that has seen the gnomon, before anything happened there.
+    /// Watches this gnomon; returns once it has been scraped and before anything has happened there.
     pub fn watching(watched: &Watched) -> Self {
         Self::watching_at(watched.metrics)
     }
 
-    /// The same of whatever has these metrics.
+    /// The same for any metrics endpoint.
     pub fn watching_at(metrics: SocketAddr) -> Self {
         Self::telling(metrics, None)
     }
 
-    /// The same, which tells an Alertmanager.
+    /// The same, with an Alertmanager to notify.
     pub fn watching_for(watched: &Watched, alertmanager: &Alertmanager) -> Self {
         Self::telling(watched.metrics, Some(alertmanager.address))
     }
@@ -178,12 +178,12 @@ impl Prometheus {
             let seen = prometheus.ask("/api/v1/query?query=gnomon_detections_total");
             (!seen["data"]["result"].as_array()?.is_empty()).then_some(())
         });
-        // Until then nothing was there to scrape.
+        // Until the first scrape, `GnomonAbsent` was firing.
         prometheus.resolves("GnomonAbsent");
         prometheus
     }
 
-    /// One that has only the rules.
+    /// With the rules only, and nothing to scrape.
     pub fn alone() -> Self {
         Self::scraping(None, None)
     }
@@ -191,7 +191,7 @@ impl Prometheus {
     fn scraping(target: Option<SocketAddr>, alertmanager: Option<SocketAddr>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let rules = fs::read_to_string(deployed().join("gnomon.rules.yml")).unwrap();
-        // The rules as they are, but that a test cannot wait for minutes.
+        // The rules that ship, with waits of two seconds in place of minutes.
         let rules = ["1m", "2m", "5m"].iter().fold(rules, |rules, wait| rules.replace(&format!("for: {wait}\n"), "for: 2s\n"));
         fs::write(dir.path().join("gnomon.rules.yml"), rules).unwrap();
         let list = |address: Option<SocketAddr>| address.map_or_else(|| "[]".to_owned(), |address| format!("['{address}']"));
@@ -213,24 +213,24 @@ impl Prometheus {
         prometheus
     }
 
-    /// Its configuration.
+    /// The path of its configuration.
     pub fn config(&self) -> PathBuf {
         self.dir.path().join("prometheus.yml")
     }
 
-    /// What its HTTP API says.
+    /// The answer of its HTTP API.
     pub fn ask(&self, path: &str) -> Value {
         get(self.address, path).and_then(|body| serde_json::from_str(&body).ok()).unwrap_or_default()
     }
 
-    /// Whether it takes a query, and why not.
+    /// Whether it accepts a query; otherwise its error.
     pub fn takes(&self, query: &str) -> Result<(), String> {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let answer = self.ask(&format!("/api/v1/query?query={encoded}"));
         if answer["status"] == "success" { Ok(()) } else { Err(answer["error"].as_str().unwrap_or("no answer").to_owned()) }
     }
 
-    /// The alerts in this state, by name.
+    /// The alerts in this state.
     pub fn alerts(&self, state: &str) -> Vec<Value> {
         let alerts = self.ask("/api/v1/alerts")["data"]["alerts"].as_array().cloned().unwrap_or_default();
         alerts.into_iter().filter(|alert| alert["state"] == state).collect()
@@ -246,7 +246,7 @@ impl Prometheus {
         until(&format!("{name} to resolve"), || (!self.names().iter().any(|firing| firing == name)).then_some(()));
     }
 
-    /// The names of the alerts that fire, in order.
+    /// The names of the firing alerts, in order.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<_> =
             self.alerts("firing").iter().filter_map(|alert| Some(alert["labels"]["alertname"].as_str()?.to_owned())).collect();
@@ -255,7 +255,7 @@ impl Prometheus {
     }
 }
 
-/// An Alertmanager with the routes that ship, but that a test cannot wait as long; and what it notifies of.
+/// An Alertmanager with the routes that ship, except for their waits, which are one second; and the notifications that it sent.
 pub struct Alertmanager {
     _running: Running,
     address: SocketAddr,
@@ -290,7 +290,7 @@ impl Alertmanager {
         Self { _running: running, address, _dir: dir, notified }
     }
 
-    /// The alerts of this name that were told of while they fired, one for each notification and alert, in order.
+    /// The firing alerts of this name in its notifications, one for each notification and alert, in order.
     pub fn told(&self, name: &str) -> Vec<Value> {
         let notified = self.notified.lock().unwrap();
         let alerts = notified.iter().flat_map(|notification| notification["alerts"].as_array().cloned().unwrap_or_default());
@@ -298,7 +298,7 @@ impl Alertmanager {
     }
 }
 
-/// A notification, which is answered.
+/// Reads one notification and acknowledges it.
 fn hear(mut stream: TcpStream) -> Option<Value> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut length = 0;
@@ -318,12 +318,12 @@ fn hear(mut stream: TcpStream) -> Option<Value> {
     serde_json::from_slice(&body).ok()
 }
 
-/// What an alert says to run.
+/// The command in an alert's annotations.
 pub fn command(alert: &Value) -> &str {
     alert["annotations"]["command"].as_str().unwrap()
 }
 
-/// That, to run where `gnomon` is on the path.
+/// A shell that runs the command with `gnomon` on the path.
 pub fn as_written(command: &str) -> Command {
     let bin = Path::new(env!("CARGO_BIN_EXE_gnomon")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
@@ -332,19 +332,19 @@ pub fn as_written(command: &str) -> Command {
     shell
 }
 
-/// What a command prints that succeeds.
+/// The output of a command, which must succeed.
 pub fn succeeded(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Where its configuration and state are, as a package's would be under /etc and /var.
+/// Sets where configuration and state are, as a package has them in /etc and /var.
 fn at_home<'c>(command: &'c mut Command, home: &Path) -> &'c mut Command {
     command.env("GNOMON_CONFIG", home.join("gnomon.yml")).env("GNOMON_STATE_DIR", home.join("state"))
 }
 
-/// The body of an answer; HTTP/1.0, so that it ends where the connection does.
+/// The body of an HTTP/1.0 answer, which ends with the connection.
 fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;

@@ -1,10 +1,10 @@
-//! Which metrics and labels a query names. Whether it is a query at all, Prometheus says.
+//! Which metrics and labels a query names. Whether the query is valid is for Prometheus to say.
 
 use std::collections::BTreeMap;
 
-/// Words that look like names.
+/// Keywords that look like names.
 const OPERATORS: [&str; 9] = ["and", "or", "unless", "bool", "offset", "inf", "nan", "start", "end"];
-/// Words before a list of labels.
+/// Keywords before a list of labels.
 const LISTS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
 /// The names in a query.
@@ -16,7 +16,7 @@ pub struct Named {
     pub labels: Vec<String>,
 }
 
-/// Takes the names out of a query that Prometheus takes.
+/// Lists the names in a valid query.
 pub fn names(query: &str) -> Named {
     let mut named = Named::default();
     let mut rest = query;
@@ -34,7 +34,7 @@ pub fn names(query: &str) -> Named {
             rest = after;
             let after = after.trim_start();
             let next = after.chars().next();
-            // `sum by (…) (…)` is a function too.
+            // `sum by (…) (…)` is a function call too.
             let called = next == Some('(') || ["by ", "by(", "without ", "without("].iter().any(|word| after.starts_with(word));
             if in_braces {
                 named.metrics.entry(selected.clone()).or_default().push(name.to_owned());
@@ -66,7 +66,7 @@ fn is_name(c: char) -> bool {
     c.is_ascii_alphabetic() || c == '_' || c == ':'
 }
 
-/// What follows a quoted string.
+/// What follows a quoted string, whose opening quote is the first byte.
 fn string_end(text: &str) -> &str {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {

@@ -1,4 +1,4 @@
-//! What one server or one caller sends: it takes nobody else's tools, memory or time.
+//! What a hostile server or client sends costs nobody else their tools, memory or time.
 
 use super::sdk::Portal;
 use crate::{
@@ -21,7 +21,7 @@ use std::{
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 
-/// Answers a method with these parameters.
+/// Returns the answer to a method with these parameters.
 type Script = fn(&str, &Value) -> Option<Value>;
 
 /// A server of the stateless era that answers as the script says.
@@ -57,7 +57,7 @@ async fn serve(script: Script) -> SocketAddr {
 }
 
 fn http() -> reqwest::Client {
-    // It wants to know how TLS is spoken, though none is.
+    // The client library requires a TLS configuration, though no TLS is used.
     let tls = trusting(Authority::new("nobody").certificate(), &[]);
     reqwest::Client::builder().tls_backend_preconfigured((*tls).clone()).build().unwrap()
 }
@@ -97,7 +97,7 @@ async fn the_official_sdk_reads_the_lists_of_a_portal_whatever_one_server_lists(
     }
 }
 
-/// Lists without end, in pages of 9 MB, and a tool whose schema takes twice as long with each level of its arguments.
+/// A list without an end, in pages of 9 MB, and a tool whose schema takes twice as long to check with each level of its arguments.
 fn greedy(method: &str, params: &Value) -> Option<Value> {
     let page: usize = params["cursor"].as_str().and_then(|cursor| cursor.parse().ok()).unwrap_or_default();
     let described = |n: usize, first: &str| json!({first: format!("x://{page}/{n}"), "name": format!("p{page}n{n}"), "description": "d".repeat(90_000)});
@@ -136,7 +136,7 @@ async fn post(http: &reqwest::Client, portal: SocketAddr, tool: &str, arguments:
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
-/// Four callers with twenty calls a second each, for so long; the 99th percentile.
+/// Four clients with twenty calls a second each, for this long. Returns the 99th percentile of their times.
 async fn neighbours(portal: SocketAddr, time: Duration) -> Duration {
     let callers: Vec<JoinHandle<Vec<Duration>>> = (0..4)
         .map(|_| {
@@ -205,14 +205,14 @@ async fn neither_a_server_nor_a_caller_fills_the_memory_or_holds_up_others() {
     }
     let after = portal.resident();
     println!("p99 before {before:?}, during {during:?}; resident {settled} MiB with endless lists, {after} MiB after the flood");
-    // Lists: 8 MiB of tools and 4 MiB of resources, twice, as they are named anew; the rest is what any portal takes.
+    // 8 MiB of tools and 4 MiB of resources, held twice because they are renamed; the rest is what any portal needs.
     assert!(settled <= 160, "{settled} MiB");
     assert!(after <= settled + 40, "{settled} MiB became {after} MiB");
-    // Far from what a check without a bound takes, and near enough on a machine that tests share.
+    // Far below what a check without a bound takes, with room for other tests on the same machine.
     assert!(during <= before.max(Duration::from_millis(5)) * 20 + Duration::from_millis(500), "{before:?} became {during:?}");
 }
 
-/// Takes every call, and answers none.
+/// A server that accepts every call and answers none.
 async fn silent() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -263,7 +263,7 @@ async fn large_calls_to_a_server_that_never_answers_take_so_much_memory_and_smal
         }}})
         .to_string()
     };
-    // A text, and what takes many times its bytes once it is read.
+    // One long text, and JSON that takes many times its size once it is parsed.
     let bodies = [body(&"x".repeat(3_900_000)), body("HERE").replace(r#""HERE""#, &format!("[{}]", vec![r#"{"a":1}"#; 40_000].join(",")))];
     let calls: Vec<JoinHandle<u16>> = (0..160)
         .map(|number| {
@@ -274,7 +274,7 @@ async fn large_calls_to_a_server_that_never_answers_take_so_much_memory_and_smal
             tokio::spawn(async move {
                 let answer = request.send().await.unwrap();
                 let status = answer.status().as_u16();
-                // A stream that is silent: who does not wait for its end takes the call back.
+                // The answer is a stream without events; dropping it cancels the call.
                 let _ = answer.bytes().await;
                 status
             })

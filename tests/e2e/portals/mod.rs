@@ -1,5 +1,5 @@
-//! A portal beside the sensor and the proxy, as `gnomon run` serves it: it knows which program calls, and a server that it offers is
-//! not called around it unnoticed.
+//! A portal beside the sensor and the proxy, as `gnomon run` serves it: it knows which program calls, and a call that goes around it to a
+//! server that it offers is reported.
 
 mod hostile;
 mod sdk;
@@ -35,7 +35,7 @@ fn call(to: SocketAddr, target: &str, tool: &str) -> caller::Call {
     call.header("mcp-method", "tools/call").header("mcp-name", tool)
 }
 
-/// `gnomon run` with a portal that lets one program in.
+/// `gnomon run` with a portal whose policy allows one program.
 struct Stage {
     host: Host,
     portal: SocketAddr,
@@ -68,7 +68,7 @@ impl Stage {
         Self { host, portal, server, callers, _dir: dir }
     }
 
-    /// What a program of this name is answered that makes the call.
+    /// The answer to this call when it is made by a program of this name.
     fn call(&self, agent: &str, call: &caller::Call) -> Value {
         let output = Command::new("sh")
             .args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#])
@@ -99,7 +99,7 @@ fn the_portal_knows_which_program_calls_and_a_call_around_it_is_a_detection() {
     });
     assert!(recorded["process.executable.path"].as_str().unwrap().ends_with("/good-agent"), "{recorded:#}");
     assert_eq!(recorded["gnomon.correlation"], "owner", "{recorded:#}");
-    // Through the proxy to the server itself.
+    // Directly to the server, through the proxy.
     let direct = format!("http://127.0.0.1:{}/mcp", stage.server.port);
     let around = stage.call("good-agent", &call(stage.host.proxy, &direct, "echo"));
     assert_eq!(around["result"]["content"][0]["text"], "done by the server");
@@ -154,7 +154,7 @@ impl Alone {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
-    /// What a call with this token is answered: status and body.
+    /// The answer to a call with this token: status and body.
     fn answer(&self, token: &str) -> (String, String) {
         let bearer = format!("Bearer {token}");
         let tried = TcpStream::connect(self.address);
@@ -184,7 +184,7 @@ fn a_reload_puts_policy_and_log_ins_in_force_and_a_bad_file_changes_nothing() {
     let (both, allowed) = (known(&[("ada", &one), ("eve", &two)]), "[{allow: {servers: [tools]}}]");
     let portal = Alone::start(&both, allowed);
     until("the portal to serve", || portal.answer(&one.token).1.contains("done by the server").then_some(()));
-    // A mistake changes nothing, and is told with its place.
+    // A mistake in the file changes nothing, and is reported with its place.
     portal.write(&both, "[{alow: {servers: [tools]}}]");
     portal.reload();
     until("the mistake to be told", || portal.log().contains("policies from before stay in force").then_some(()));
@@ -192,13 +192,13 @@ fn a_reload_puts_policy_and_log_ins_in_force_and_a_bad_file_changes_nothing() {
     let as_configured = |yes: u8| scrape(portal.metrics).contains(&format!("gnomon_config_last_reload_successful {yes}\n"));
     assert!(as_configured(0), "{}", scrape(portal.metrics));
     assert!(portal.answer(&one.token).1.contains("done by the server"));
-    // Another policy.
+    // A changed policy comes into force.
     portal.write(&both, "[{allow: {servers: [tools], users: [eve]}}]");
     portal.reload();
     until("the policy to be in force", || portal.answer(&one.token).1.contains("-32602").then_some(()));
     assert!(portal.answer(&two.token).1.contains("done by the server"));
     until("the metric", || as_configured(1).then_some(()));
-    // A token is withdrawn.
+    // A token that was removed is refused.
     portal.write(&known(&[("ada", &one)]), allowed);
     portal.reload();
     until("the token to be withdrawn", || (portal.answer(&two.token).0 == "401").then_some(()));

@@ -1,4 +1,5 @@
-//! The official SDK on both sides of `gnomon portal`: clients of either era, a server that answers in events or in documents.
+//! The official SDK on both sides of `gnomon portal`: clients of every era, and a server that answers with event streams or with JSON
+//! documents.
 
 use super::free_address;
 use crate::{
@@ -55,7 +56,7 @@ impl Portal {
         Self::of(dir, &[("up", server)])
     }
 
-    /// One with these servers, of which tools that are called `blocked_…` are denied.
+    /// A portal for these servers that denies tools whose names begin with `blocked_`.
     pub(super) fn of(dir: &Path, servers: &[(&str, SocketAddr)]) -> Self {
         let ids: Vec<&str> = servers.iter().map(|(id, _)| *id).collect();
         let address = free_address();
@@ -79,14 +80,14 @@ impl Portal {
         Self { process, address }
     }
 
-    /// How much memory it takes, MiB.
+    /// Its resident memory in MiB.
     pub(super) fn resident(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
-    /// Lets it write what it knows.
+    /// Stops it, so that everything is written.
     fn finish(mut self) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), rustix::process::Signal::TERM).unwrap();
         assert!(self.process.wait().unwrap().success());
@@ -100,7 +101,7 @@ impl Drop for Portal {
     }
 }
 
-/// The calls that the audit has: tool and status.
+/// The calls in the audit log: tool and status.
 fn calls(dir: &Path) -> Vec<(String, String)> {
     let shown = Command::new(GNOMON).args(["audit", "show", "--json", "--state-dir"]).arg(dir.join("state")).output().unwrap();
     let records = String::from_utf8(shown.stdout).unwrap();
@@ -119,7 +120,7 @@ async fn the_official_sdk_lists_and_calls_through_a_portal_in_either_era_and_is_
     {
         let dir = tempfile::tempdir().unwrap();
         let portal = Portal::start(dir.path(), serve(server.server()).await);
-        // It wants to know how TLS is spoken, though none is.
+        // The client library requires a TLS configuration, though no TLS is used.
         let tls = trusting(Authority::new("nobody").certificate(), &[]);
         let plain = reqwest::Client::builder().tls_backend_preconfigured((*tls).clone()).build().unwrap();
         let session = client.open(plain, &format!("http://{}/mcp", portal.address)).await;
@@ -127,7 +128,7 @@ async fn the_official_sdk_lists_and_calls_through_a_portal_in_either_era_and_is_
         assert_eq!(tools.tools.iter().map(|tool| tool.name.as_ref()).collect::<Vec<_>>(), ["up_allowed_tool"], "{server:?} {client:?}");
         assert_eq!(text(&call(&session, "up_allowed_tool").await), "this is allowed_tool", "{server:?} {client:?}");
         let denied = soon("a denied tool", session.call_tool(CallToolRequestParams::new("up_blocked_tool"))).await.unwrap_err();
-        // As for a tool that is not there: whoever may not use it learns no more.
+        // The same answer as for an unknown tool: a client that may not use a tool does not learn that it exists.
         let unknown = soon("no tool", session.call_tool(CallToolRequestParams::new("up_nothing"))).await.unwrap_err();
         assert_eq!(denied.to_string().replace("blocked_tool", "nothing"), unknown.to_string(), "{server:?} {client:?}");
         assert_eq!(text(&call(&session, "up_allowed_tool").await), "this is allowed_tool", "{server:?} {client:?}");

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-/// Serves as long as the test runs.
+/// Runs until the test process ends.
 pub struct Server {
     pub port: u16,
 }
@@ -25,7 +25,7 @@ impl Server {
     }
 }
 
-/// Until the client closes.
+/// Serves a connection until the client closes it.
 fn serve(stream: &TcpStream) -> Option<()> {
     let mut reader = BufReader::new(stream);
     loop {

@@ -1,11 +1,11 @@
-//! The ten expressions that a large gateway documents, by the pack that ships them: POST, first
-//! 1,024 bytes. To be fair to them, they get the body without content codings and in one piece.
+//! The ten regular expressions that a large gateway documents, as our pack ships them, run over the first 1,024 bytes of POST bodies. In
+//! fairness to them, bodies are given decoded and whole.
 
 use super::corpus::Case;
 use gnomon_engine::{Origin, RuleSet, Source};
 use gnomon_observe::{Field, Observation};
 
-/// How many bytes of a body they see.
+/// How many bytes of a body they are run over.
 const DEPTH: usize = 1024;
 
 pub struct Baseline(RuleSet);
@@ -19,7 +19,7 @@ impl Baseline {
         Self(rules)
     }
 
-    /// Whether one of them matches.
+    /// Whether any of them matches.
     pub fn finds(&self, case: &Case) -> bool {
         let body = case.plain_body();
         let mut seen = Observation::new();

@@ -1,4 +1,4 @@
-//! The lines of `tests/corpus` as exchanges: bytes to send, the answer to give, the truth to find.
+//! The lines of `tests/corpus` as exchanges: the request, the answer of the server, and the expected finding.
 
 use crate::support::coding::{Coding, Decoder};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -15,15 +15,15 @@ pub struct Case {
     pub corpus: Corpus,
     pub framing: Framing,
     pub method: String,
-    /// As recorded, port and case included.
+    /// As recorded, with its port and upper case.
     pub host: String,
     pub path: String,
     pub headers: Headers,
-    /// As it goes over the wire, transfer coding aside.
+    /// As sent, without transfer coding.
     pub body: Vec<u8>,
     pub answer: Option<Given>,
     pub expected: Expected,
-    /// Hints and facts (`expect` of an evasion); null elsewhere.
+    /// Hints and facts (`expect` of an evasion); null for other corpora.
     pub facts: Value,
 }
 
@@ -62,31 +62,31 @@ impl fmt::Display for Corpus {
     }
 }
 
-/// How the request travels.
+/// How the request is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// HTTP/1.1 with a `Content-Length`.
     Length,
-    /// HTTP/1.1, each chunk of so many bytes a write of its own.
+    /// HTTP/1.1, chunked, each chunk of this many bytes and in a write of its own.
     Chunks(usize),
     /// HTTP/1.1, chunked, with the `Content-Length` of the corpus beside it.
     BothLengths,
-    /// HTTP/1.1, the body after `100 Continue`.
+    /// HTTP/1.1, the body sent after `100 Continue`.
     Continue,
-    /// HTTP/1.1, written at once with a harmless request before it.
+    /// HTTP/1.1, in one write behind a harmless request.
     Pipelined,
     /// HTTP/2.
     Two,
 }
 
-/// The truth, in the words of the corpus.
+/// What the corpus says must be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     Mcp,
     Malformed,
     Suspected,
     NotMcp,
-    /// Discovery with a header of MCP: any answer is right.
+    /// Discovery with an MCP header: either answer is accepted.
     Anything,
     /// Not supported yet.
     Later,
@@ -210,7 +210,7 @@ fn evasion(line: &Value) -> Case {
         _ if expect["pipeline_index"].is_u64() => Framing::Pipelined,
         _ => Framing::Length,
     };
-    // The body is what the server says to somebody who only listens.
+    // The body is what the server sends on a stream that the client only reads.
     if expect["direction"] == "response" || line["note"].as_str().unwrap().contains("SSE") {
         case.answer = Some(Given { status: 200, headers: case.headers.clone(), body: std::mem::take(&mut case.body) });
         case.method = "GET".to_owned();

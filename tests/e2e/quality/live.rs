@@ -14,15 +14,14 @@ use gnomon_engine::Source;
 use http::Request;
 use serde_json::Value;
 
-/// What came of a case.
+/// The result of a case.
 pub struct Outcome {
     pub events: Vec<Value>,
-    /// None where the connection was closed instead.
+    /// `None` if the connection was closed without an answer.
     pub answer: Option<Answer>,
 }
 
-/// Judges one case by the rules that ship and these further ones, in a gnomon that never saw
-/// anything else.
+/// Sends one case through a new gnomon with the shipped rules and these further ones.
 pub async fn through_the_proxy(case: &Case, servers: &mut Servers, further: Vec<Source>) -> Outcome {
     servers.prepare(case).await;
     let setup = Gnomon::with().shipped_catalogue().rules(rules::shipped().into_iter().chain(further));
@@ -66,7 +65,7 @@ async fn ask(gnomon: &Gnomon, case: &Case) -> Option<Answer> {
     answer
 }
 
-/// The head as the corpus has it, with the length that belongs to the body.
+/// The head of the corpus, with the Content-Length of the body.
 fn head(case: &Case) -> Vec<u8> {
     let mut head = format!("{} {} HTTP/1.1\r\n", case.method, case.path);
     let mut line = |name: &str, value: &str| head.push_str(&format!("{name}: {value}\r\n"));
@@ -87,7 +86,7 @@ fn head(case: &Case) -> Vec<u8> {
 }
 
 async fn two(case: &Case, mut client: H2) -> Option<Answer> {
-    // What HTTP/2 says otherwise (RFC 9113 sections 8.2.2 and 8.3.1).
+    // HTTP/2 says these in another way or not at all (RFC 9113 sections 8.2.2 and 8.3.1).
     const OTHERWISE: [&str; 4] = ["host", "connection", "transfer-encoding", "content-length"];
     let mut request = Request::builder().method(&*case.method).uri(format!("https://{}{}", case.host, case.path));
     for (name, value) in &case.headers {
@@ -98,7 +97,7 @@ async fn two(case: &Case, mut client: H2) -> Option<Answer> {
     let ends = if case.body.is_empty() { Ends::WithHead } else { Ends::WithBody };
     let (response, mut body) = client.begin(request.body(()).unwrap(), ends).await;
     if ends == Ends::WithBody {
-        // A refusal may come before the body is over.
+        // A refusal may arrive before the body is sent.
         let _ = body.send_data(case.body.clone().into(), true);
     }
     let answer = h2_answer(response).await.ok();

@@ -1,7 +1,6 @@
-//! How well MCP is told from what resembles it: every line of `tests/corpus` through the proxy and
-//! through `gnomon replay`, each by itself in a gnomon that saw nothing before, beside the ten
-//! expressions that are the usual way to look for it. `cargo xtask quality` prints the tables;
-//! docs/quality.md explains them.
+//! How well MCP is told from what resembles it: every line of `tests/corpus` is sent through the proxy and given to `gnomon replay`, each
+//! to a new gnomon, and compared with the ten regular expressions that are the usual way to look for it. `cargo xtask quality` prints the
+//! tables; docs/quality.md explains them.
 
 mod baseline;
 mod corpus;
@@ -23,7 +22,7 @@ use serde_json::{Value, json};
 use servers::Servers;
 use table::{Found, Row};
 
-/// Cases that are known to come out otherwise than written, and why that is accepted.
+/// Cases whose result is known to differ from the corpus, and why that is accepted.
 const KNOWN: &[(&str, &str)] = &[(
     "frm-004",
     "Content-Length beside Transfer-Encoding: refused with 400 before anything in it is judged, so no event says that it \
@@ -71,7 +70,7 @@ async fn http2_hides_nothing_that_http1_shows() {
 async fn what_cannot_be_read_is_refused_where_a_rule_blocks_calls() {
     let mut servers = Servers::new();
     let (mut refused, mut wrong) = (0, Vec::new());
-    // Two framings are refused before anything is judged.
+    // A request with two framings is refused before any rule is judged.
     let judged = |case: &Case| case.expected == Expected::Malformed && case.framing != Framing::BothLengths;
     for case in cases(Corpus::Evasions).into_iter().filter(judged) {
         let rules = vec![block(1, "mcp.method.name: tools/call")];

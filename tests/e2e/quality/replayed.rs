@@ -1,11 +1,11 @@
-//! The same cases as recordings, judged by `gnomon replay`.
+//! The same cases as HAR files, judged by `gnomon replay`.
 
 use super::corpus::{Case, Expected, Framing, Given};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::{fs, path::Path, process::Command};
 
-/// Why a case cannot be told as HAR 1.2.
+/// Why a case cannot be written as HAR 1.2, if so.
 pub fn untold(case: &Case) -> Option<&'static str> {
     match (case.framing, case.expected) {
         (_, Expected::Later) => Some("WebSocket is not judged"),
@@ -27,7 +27,7 @@ pub fn events(case: &Case, dir: &Path) -> Vec<Value> {
         json!({"log": {"version": "1.2", "creator": {"name": "gnomon tests", "version": "1"}, "entries": [entry(case)]}}).to_string(),
     )
     .unwrap();
-    // Nothing of this machine's own configuration.
+    // An empty configuration, so that this machine's own is not used.
     fs::write(&config, "").unwrap();
     let out = Command::new(env!("CARGO_BIN_EXE_gnomon"))
         .args(["replay", "--all", "--json", "--config"])

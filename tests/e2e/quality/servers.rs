@@ -17,7 +17,7 @@ use std::{
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_rustls::TlsAcceptor;
 
-/// Where a test's upstreams are, by the names that clients ask for.
+/// The upstreams of a test, by the names that clients request.
 pub struct Servers {
     authority: Authority,
     addresses: HashMap<String, SocketAddr>,
@@ -35,7 +35,7 @@ impl Servers {
         Self { authority: Authority::new("the servers' authority"), addresses: HashMap::new(), shared: Arc::default() }
     }
 
-    /// Makes the servers ready for a case: what came before is forgotten.
+    /// Prepares the servers for a case, and clears their logs.
     pub async fn prepare(&mut self, case: &Case) {
         *self.shared.given.lock().unwrap() = case.answer.clone();
         *self.shared.log.lock().unwrap() = Arc::default();
@@ -46,7 +46,7 @@ impl Servers {
         }
     }
 
-    /// Tells gnomon where the servers are.
+    /// Makes gnomon resolve the names to these servers.
     pub fn known_to(&self, mut setup: Setup) -> Setup {
         for (name, address) in &self.addresses {
             let name = if name.contains(':') { format!("[{name}]") } else { name.clone() };
@@ -106,7 +106,7 @@ impl Shared {
     }
 }
 
-/// A recorded answer, framed anew: bodies were recorded decoded and whole.
+/// A recorded answer. Bodies were recorded decoded and whole, so it is framed anew.
 fn answer(given: Given) -> Answer {
     const FRAMING: [&str; 6] = ["content-length", "transfer-encoding", "content-encoding", "connection", "keep-alive", "date"];
     let headers = given.headers.into_iter().map(|(name, value)| (&*name.to_ascii_lowercase().leak(), value));

@@ -1,6 +1,5 @@
-//! Messages over stdin and stdout. There is no live tap for them yet, so they are tried as messages:
-//! scanned as a proxy would scan a body, and recognised by their own content or as the answer to a
-//! request that was.
+//! Messages over stdin and stdout. There is no live capture of them yet, so they are tested as messages: scanned as the proxy would scan a
+//! body, and recognised by their own content or as the answer to a recognised request.
 
 use super::corpus::lines;
 use gnomon_wire::{
@@ -41,7 +40,7 @@ fn messages_over_stdio_are_recognised_alone_or_as_the_answer_to_one() {
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
-/// The message; none where the recording was cut inside it, which leaves it without its id.
+/// The message; `None` where the recording was cut inside it, so that its id is missing.
 fn scanned(body: &str) -> Option<Message> {
     let (mut scanner, mut messages) = (Scanner::new(Limits::default()), Vec::new());
     scanner.feed(body.as_bytes(), &mut |message: &Message| messages.push(message.clone())).unwrap();

@@ -1,4 +1,4 @@
-//! What was found, counted and printed.
+//! Counts and prints the findings.
 
 use super::{
     corpus::{Case, Corpus, Expected},
@@ -10,29 +10,29 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Kinds of evidence, in the order of the columns.
 const KINDS: [&str; 5] = ["host", "path", "header", "body", "response"];
 
-/// Everything about one case.
+/// A case and its results.
 pub struct Row {
     pub case: Case,
     pub live: Vec<Value>,
-    /// None where the case cannot be told as a recording.
+    /// `None` where the case cannot be written as a recording.
     pub replayed: Option<Vec<Value>>,
     pub baseline: Found,
 }
 
-/// What the ten expressions say.
+/// Whether any of the ten expressions matches a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     Yes,
     No,
 }
 
-/// A case that came out otherwise than written.
+/// A case whose result differs from the corpus.
 pub struct Short {
     pub id: String,
     pub why: String,
 }
 
-/// Prints the tables and gives what is short.
+/// Prints the tables, and returns the cases that differ.
 pub fn print(rows: &[Row]) -> Vec<Short> {
     println!("\nper corpus       cases  as expected  found     false+ | replayed  as expected | ten expressions: found     false+");
     for corpus in Corpus::ALL {
@@ -116,7 +116,7 @@ fn baseline(rows: &[&Row]) -> usize {
     rows.iter().filter(|row| row.baseline == Found::Yes).count()
 }
 
-/// What an exchange asks for.
+/// The HTTP method and the MCP method of the request.
 fn kind(case: &Case) -> String {
     let message: Option<Value> = serde_json::from_slice(&case.body).ok();
     let method = message.as_ref().map(|message| message["method"].as_str().unwrap_or("an answer"));
@@ -127,7 +127,7 @@ fn category(id: &str) -> &str {
     id.split('-').next().unwrap_or(id)
 }
 
-/// Live, replayed, and where the two disagree.
+/// What differs live, in replay, and between the two.
 fn shortfalls(row: &Row) -> Vec<Short> {
     let id = &row.case.id;
     let short = |why: String| Short { id: id.clone(), why };

@@ -1,10 +1,10 @@
-//! Whether the events of a case say what the corpus says.
+//! Compares the events of a case with the corpus.
 
 use super::corpus::{Case, Expected};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How sure the surest event is.
+/// The highest confidence among the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sureness {
     Nothing,
@@ -26,13 +26,13 @@ impl Sureness {
     }
 }
 
-/// What kinds of evidence the events name.
+/// The kinds of evidence that the events name.
 pub fn evidence(events: &[Value]) -> BTreeSet<String> {
     let lists = events.iter().filter_map(|event| event["gnomon.evidence"].as_array());
     lists.flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Why the events are not what the corpus expects, if so.
+/// How the events differ from what the corpus expects, if they do.
 pub fn shortfall(case: &Case, events: &[Value]) -> Option<String> {
     let sureness = Sureness::of(events);
     let right = match case.expected {
@@ -54,7 +54,7 @@ pub fn shortfall(case: &Case, events: &[Value]) -> Option<String> {
     }
 }
 
-/// The first fact of the message that no event has.
+/// The first expected fact of the message that is in no event.
 fn unread(facts: &Value, events: &[Value]) -> Option<String> {
     for (fact, field) in [("rpc_method", "rpc.method"), ("tool", "gen_ai.tool.name")] {
         if let Some(wanted) = facts[fact].as_str()
@@ -64,7 +64,7 @@ fn unread(facts: &Value, events: &[Value]) -> Option<String> {
         }
     }
     let messages = facts["batch"].as_u64().or_else(|| facts["repeat"].as_u64().map(|n| n + 1))?;
-    // Of many calls, those that are alike are one event.
+    // Equal calls of a batch are one event, which counts them.
     let each = events.iter().filter_map(|event| Some((event["gnomon.batch.index"].as_u64()?, event["gnomon.calls"].as_u64().unwrap_or(1))));
     let found: u64 = each.collect::<BTreeMap<_, _>>().into_values().sum();
     (found != messages).then(|| format!("{found} of {messages} messages of the batch have events"))

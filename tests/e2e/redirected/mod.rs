@@ -1,5 +1,5 @@
-//! Connections that the kernel sent to the proxy. Who owns them is made up here; that it is true on a
-//! real kernel is for the tests of the sensor.
+//! Connections that the kernel redirected to the proxy. Their owners are made up here; that the sensor reports the true ones on a real
+//! kernel is for the sensor's tests.
 
 mod namespaces;
 mod other_proxies;
@@ -41,13 +41,12 @@ use tokio::{
 const H1: &[&str] = &["http/1.1"];
 const BOTH: &[&str] = &["h2", "http/1.1"];
 
-/// What the kernel half would know: each listener of the proxy stands for one address that a program
-/// asked for.
+/// Answers in place of the kernel half: each listener of the proxy stands for one address that a program connected to.
 #[derive(Default)]
 struct Kernel {
     roads: Mutex<HashMap<SocketAddr, Owned>>,
     served: AtomicU64,
-    /// Which addresses failed for which user, and for how many seconds they are to be refused.
+    /// The addresses that failed, for which user, and for how many seconds they are to be refused.
     failed: Mutex<Vec<(SocketAddr, u32, u64)>>,
 }
 
@@ -65,7 +64,7 @@ impl Owners for Kernel {
     }
 }
 
-/// Opens sockets for other namespaces in ours, and remembers for which.
+/// Opens the sockets for other namespaces in ours, and remembers what was requested.
 #[derive(Default)]
 struct Opened(Mutex<Vec<(NearEnd, IpFamily)>>);
 
@@ -95,7 +94,7 @@ fn ada() -> Observation {
 }
 
 impl Kernel {
-    /// The address to connect to instead of `original`.
+    /// The listener to connect to in place of `original`.
     fn road(&self, gnomon: &Gnomon, original: SocketAddr) -> SocketAddr {
         self.road_in(gnomon, original, Namespace::Own)
     }
@@ -106,7 +105,7 @@ impl Kernel {
         address
     }
 
-    /// A connection of this user, who asked for `original`.
+    /// A connection of this user, who connected to `original`.
     async fn connect_as(&self, gnomon: &Gnomon, original: SocketAddr, uid: u32) -> TcpStream {
         let address = listen(gnomon, Namespace::Own);
         self.roads.lock().unwrap().insert(address, owned(7, original, uid));
@@ -126,13 +125,13 @@ fn listen(gnomon: &Gnomon, namespace: Namespace) -> SocketAddr {
     address
 }
 
-/// No name leads anywhere but by the resolver: what is reached is reached by its address.
+/// HOST resolves only where `setup` says so: otherwise servers are reached at their addresses alone.
 async fn gnomon(setup: Setup, upstream: &Upstream) -> (Gnomon, Arc<Kernel>) {
     let kernel = Arc::new(Kernel::default());
     (setup.trust(upstream.authority.pem_file()).owners(kernel.clone()).start().await, kernel)
 }
 
-/// How a connection ended whose other side says nothing.
+/// How a connection ends whose server sends nothing.
 async fn end(stream: &mut TcpStream) -> Result<usize, ErrorKind> {
     soon("the end of the connection", stream.read(&mut [0; 16])).await.map_err(|e| e.kind())
 }

@@ -1,4 +1,4 @@
-//! Listeners that come and go, and those of other network namespaces.
+//! Listeners that are added and removed, and those of other network namespaces.
 
 use super::*;
 
@@ -7,7 +7,7 @@ async fn what_comes_from_another_network_namespace_goes_on_from_there() {
     let (upstream, opened) = (Upstream::start(BOTH).await, Arc::new(Opened::default()));
     let (gnomon, kernel) = gnomon(Gnomon::with().sockets(opened.clone()), &upstream).await;
     let there = Namespace::Other(NetNs(9));
-    // Twice, as what was learnt of a server in one namespace says nothing of another.
+    // Both namespaces: what was learnt of a server in one of them must not be used in the other.
     for namespace in [there, Namespace::Own] {
         let stream = TcpStream::connect(kernel.road_in(&gnomon, upstream.address, namespace)).await.unwrap();
         let mut client = H2::over(handshake(stream, &gnomon.root, HOST, BOTH).await.unwrap()).await;
@@ -19,7 +19,7 @@ async fn what_comes_from_another_network_namespace_goes_on_from_there() {
     let user = Some(HostUser { uid: ADA, gid: ADA });
     let near = |netns| NearEnd { netns, user };
     assert_eq!(*opened.0.lock().unwrap(), [(near(Some(NetNs(9))), IpFamily::V4), (near(None), IpFamily::V4)], "as the user, wherever");
-    // A server that refuses there is a reset, as it is here.
+    // A server there that refuses is a reset, as it is in our own namespace.
     let nobody = gnomon_testkit::free_port();
     let mut stream = TcpStream::connect(kernel.road_in(&gnomon, nobody, there)).await.unwrap();
     assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
@@ -27,7 +27,7 @@ async fn what_comes_from_another_network_namespace_goes_on_from_there() {
 }
 
 #[tokio::test]
-async fn where_nobody_opens_sockets_another_network_namespace_is_refused_and_told_of() {
+async fn without_sockets_for_it_another_network_namespace_is_refused_and_reported() {
     let upstream = Upstream::start(H1).await;
     let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
     let road = kernel.road_in(&gnomon, upstream.address, Namespace::Other(NetNs(9)));

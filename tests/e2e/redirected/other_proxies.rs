@@ -1,4 +1,4 @@
-//! Programs that ask a proxy: ours, or a corporate one.
+//! Redirected programs that use a proxy: gnomon itself, or a corporate one.
 
 use super::*;
 
@@ -39,7 +39,8 @@ async fn a_redirected_program_that_asks_for_the_proxy_is_served_by_it() {
     assert!(events[0].get("destination.address").is_none());
 }
 
-/// A corporate proxy: it wants a password, and connects all to one server. How often it was asked with the password.
+/// A corporate proxy that requires a password and connects every tunnel to this one server. Returns its address and how often it was asked
+/// with the password.
 async fn corporate_proxy(server: SocketAddr) -> (SocketAddr, Arc<AtomicU64>) {
     let (listener, asked) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::new(AtomicU64::new(0)));
     let (address, counted) = (listener.local_addr().unwrap(), asked.clone());
@@ -71,7 +72,7 @@ async fn corporate_proxy(server: SocketAddr) -> (SocketAddr, Arc<AtomicU64>) {
     (address, asked)
 }
 
-/// Reads up to what is given.
+/// Reads until `end` was received.
 async fn until_said(stream: &mut TcpStream, end: &str) -> String {
     let mut said = Vec::new();
     while !said.ends_with(end.as_bytes()) {
@@ -105,7 +106,7 @@ async fn what_goes_through_a_corporate_proxy_is_read_and_its_answers_come_as_the
     assert_eq!((&blocked["server.address"], &blocked["destination.port"]), (&json!(HOST), &json!(corporate.port())));
 }
 
-/// A server that takes a request for a tunnel for one of its own, answers it, and goes on with the next.
+/// A server, not a proxy, that answers a CONNECT with a body and takes what follows for the next request.
 #[tokio::test]
 async fn what_follows_an_answer_to_a_request_for_a_tunnel_is_read_or_refused_where_a_rule_could_match() {
     for framing in ["Content-Length: 2\r\n\r\nok", "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"] {
@@ -148,7 +149,7 @@ async fn a_name_on_the_bypass_list_behind_a_corporate_proxy_is_passed_on_only_if
     let request = format!("CONNECT {HOST}:443 HTTP/1.1\r\nProxy-Authorization: Basic dXNlcjpwYXNz\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     until_said(&mut stream, "\r\n\r\n").await;
-    // The name is borrowed: it is intercepted, so the certificate is ours.
+    // The name in the ClientHello is not the one of the CONNECT, so the connection is intercepted and the certificate is gnomon's.
     assert!(handshake(stream, &gnomon.root, "bank.example", H1).await.is_ok());
     gnomon.metrics_until("gnomon_flows_total{outcome=\"bypassed\"} 0").await;
 }

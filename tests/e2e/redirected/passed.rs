@@ -1,4 +1,4 @@
-//! What is not to be read: servers that refuse or speak first, other protocols, and listeners that are no relay.
+//! What is not intercepted: servers that refuse or speak first, other protocols, and clients that are not redirected.
 
 use super::*;
 
@@ -26,16 +26,16 @@ async fn a_server_that_was_there_is_asked_again_a_second_after_it_refused() {
     let (reached, _) = soon("the connection", listener.accept()).await.unwrap();
     drop((reached, listener));
     let _ = end(&mut stream).await;
-    // It is being started again.
+    // The server is restarted.
     let mut stream = kernel.connect(&gnomon, server).await;
     assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
     assert_eq!(*kernel.failed.lock().unwrap(), [(server, ADA, 1)]);
 }
 
-/// A name with two addresses: nobody listens at the first.
+/// A name with two addresses; nobody listens on the first.
 const BOTH_WAYS: &str = "both.example";
 
-/// A server at the second address, the first, and how to find both.
+/// A server on the second address, the first address, and the setup that resolves the name to both.
 async fn half_dead(setup: Setup) -> (TcpListener, SocketAddr, Setup) {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let alive = server.local_addr().unwrap();
@@ -63,7 +63,7 @@ async fn a_program_that_names_its_server_reaches_it_at_the_name_s_other_address(
     soon("the answer", stream.read_exact(&mut answer)).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 204");
     assert_eq!(*kernel.failed.lock().unwrap(), [(dead, ADA, 30)]);
-    // With TLS the same: what the server shows is verified for the name as ever.
+    // The same with TLS: the server's certificate is verified for the name as always.
     let _stream = handshake_begun(kernel.connect(&gnomon, dead).await).await;
     let (mut reached, _) = soon("the connection", server.accept()).await.unwrap();
     let mut hello = [0; 1];
@@ -74,7 +74,7 @@ async fn a_program_that_names_its_server_reaches_it_at_the_name_s_other_address(
 #[tokio::test]
 async fn an_address_that_does_not_answer_is_given_up_for_the_name_s_next_one() {
     let upstream = Upstream::start(H1).await;
-    // Full, so that it answers no SYN.
+    // The listener's queue is full, so it answers no SYN.
     let full = TcpSocket::new_v4().unwrap();
     full.bind("127.0.0.9:0".parse().unwrap()).unwrap();
     let full = full.listen(1).unwrap();
@@ -94,10 +94,10 @@ async fn an_address_that_does_not_answer_is_given_up_for_the_name_s_next_one() {
     assert!(begun.elapsed() < Duration::from_secs(5), "long before the connection to the first would be given up");
 }
 
-/// Says a ClientHello for that name.
+/// Sends a ClientHello for that name.
 async fn handshake_begun(mut stream: TcpStream) -> TcpStream {
     let mut config = rustls::ClientConfig::builder().with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
-    // With a choice, so that the server is asked for it at once.
+    // With two protocols to choose from, so that gnomon asks the server at once.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let mut client = rustls::ClientConnection::new(Arc::new(config), BOTH_WAYS.try_into().unwrap()).unwrap();
     let mut hello = Vec::new();
@@ -118,7 +118,7 @@ async fn a_name_that_does_not_lead_to_a_dead_address_opens_no_way_to_another_ser
     assert_eq!(*kernel.failed.lock().unwrap(), [(dead, ADA, 30)]);
 }
 
-/// As a sensor that does not get on.
+/// A sensor that hangs.
 struct Hangs;
 
 impl Sockets for Hangs {
@@ -133,7 +133,7 @@ async fn no_server_is_held_to_be_dead_because_nobody_opened_a_socket_for_it() {
     let (gnomon, kernel) = gnomon(Gnomon::with().sockets(Arc::new(Hangs)), &upstream).await;
     let mut stream = kernel.connect(&gnomon, upstream.address).await;
     stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-    // Longer than a server may be silent before its address counts as one that failed.
+    // Longer than the time after which an address that is silent counts as failed.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     stream.shutdown().await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -166,7 +166,7 @@ async fn servers_that_speak_first_are_heard_within_50_ms() {
         soon("the echo", stream.read_exact(&mut banner[..6])).await.unwrap();
         assert_eq!(&banner[..6], b"QUIT\r\n");
     }
-    // The fastest of five, as the machine may be busy; nothing in the proxy waits for the clock.
+    // The best of five, as the machine may be busy. The proxy itself waits for no timer here.
     assert!(fastest < Duration::from_millis(50), "{fastest:?}");
 }
 
@@ -181,7 +181,7 @@ async fn a_client_that_speaks_another_protocol_first_is_passed_on_byte_for_byte(
         server.write_all(b"N").await.unwrap();
         let mut rest = Vec::new();
         server.read_to_end(&mut rest).await.unwrap();
-        // The answer comes after the client's end: half of the connection is still open.
+        // The answer comes after the client's FIN, while the other direction is still open.
         server.write_all(&(rest.len() as u64).to_be_bytes()).await.unwrap();
         (request, rest)
     });
@@ -223,12 +223,12 @@ async fn a_client_that_only_listens_hears_what_the_server_says_after_its_end() {
 async fn a_listener_of_redirected_connections_is_no_open_relay() {
     let upstream = Upstream::start(H1).await;
     let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
-    // Nobody knows whose the first is; the second went to the listener by itself.
+    // The owner of the first is unknown; the second connected to the listener itself.
     let unknown = listen(&gnomon, Namespace::Own);
     let direct = listen(&gnomon, Namespace::Own);
     kernel.roads.lock().unwrap().insert(direct, Owned { redirected: false, ..owned(8, upstream.address, ADA) });
     for (number, address) in [unknown, direct].into_iter().enumerate() {
-        // It may be reset before it is seen to be connected.
+        // It may be reset before `connect` returns.
         let ended = match TcpStream::connect(address).await {
             Ok(mut stream) => end(&mut stream).await,
             Err(error) => Err(error.kind()),

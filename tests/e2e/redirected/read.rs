@@ -1,4 +1,4 @@
-//! What redirected programs say is read and judged like what comes to the proxy by itself.
+//! The traffic of redirected programs is read and judged like that of clients that are configured to use the proxy.
 
 use super::*;
 
@@ -84,7 +84,7 @@ async fn two_addresses_of_one_name_are_not_mixed() {
 async fn http_without_tls_is_judged_by_its_host_only_if_that_leads_to_the_same_address() {
     let upstream = Upstream::without_tls(|_| None).await;
     let rules = [rule(1, "Notes each call", "mcp.method.name: tools/call", "action: log")];
-    // HOST leads to the upstream on port 80 only in the resolver's eyes, so the port is told as well.
+    // HOST resolves to the upstream for port 80 only in this resolver, so its port is set too.
     let setup = Gnomon::with().rules(rules).resolve_port(HOST, upstream.address);
     let (gnomon, kernel) = gnomon(setup, &upstream).await;
     for host in [HOST, "sanctioned.invalid"] {
@@ -107,11 +107,11 @@ async fn a_bypassed_name_does_not_buy_the_way_to_another_address() {
     let other = Upstream::start(H1).await;
     let setup = Gnomon::with().bypass(HOST).resolve_port(HOST, upstream.address);
     let (gnomon, kernel) = gnomon(setup, &upstream).await;
-    // To the bypassed server itself: its own certificate is seen.
+    // To the bypassed server itself: the client sees that server's own certificate.
     let stream = kernel.connect(&gnomon, upstream.address).await;
     let mut client = H1::over(handshake(stream, upstream.authority.certificate(), HOST, H1).await.unwrap());
     assert_eq!(client.send(&[h1_post("/rpc", b"{}")]).await.status, 202);
-    // With its name to another: that one is not reached.
+    // With the bypassed name to another server: that one is not reached.
     let stream = kernel.connect(&gnomon, other.address).await;
     let _ = handshake(stream, other.authority.certificate(), HOST, H1).await;
     gnomon.metrics_until("gnomon_flows_total{outcome=\"unreachable\"} 1").await;

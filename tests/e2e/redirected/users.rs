@@ -1,10 +1,10 @@
-//! Whose a connection is decides how many there may be, and who hears the answer.
+//! The user who owns a connection decides how many there may be, and who receives its answers.
 
 use super::*;
 
 #[tokio::test]
 async fn one_user_s_connections_leave_room_for_others() {
-    // It accepts, and says nothing.
+    // A server that accepts and sends nothing.
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
     let upstream = Upstream::start(H1).await;
@@ -21,7 +21,7 @@ async fn one_user_s_connections_leave_room_for_others() {
     gnomon.metrics_until("gnomon_flows_total{outcome=\"over_share\"} 1").await;
     let told = gnomon.events_until(1).await;
     assert_eq!((&told[0]["gnomon.flow.outcome"], &told[0]["user.name"]), (&json!("over_share"), &json!("ada")));
-    // A place comes back with the end of a connection, and goes to the one that waits.
+    // A place is free once a connection ends, and goes to the one that waits.
     let waits = kernel.connect_as(&gnomon, address, ADA).await;
     held.remove(0);
     held.push((waits, soon("the connection that waited", server.accept()).await.unwrap()));
@@ -50,7 +50,7 @@ async fn where_nothing_is_enforced_whatever_is_above_the_share_passes() {
 }
 
 #[tokio::test]
-async fn who_asks_the_proxy_has_a_share_too_where_the_user_is_known_and_a_tunnel_keeps_its_place() {
+async fn clients_of_the_proxy_have_a_share_too_where_their_user_is_known_and_a_tunnel_keeps_its_place() {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
     let upstream = Upstream::start(H1).await;
@@ -87,7 +87,7 @@ async fn a_refused_post_is_answered_on_the_event_stream_of_its_own_user_and_on_n
     .await;
     let rules = [block(1, "gen_ai.tool.name: blocked_tool")];
     let (gnomon, kernel) = gnomon(Gnomon::with().rules(rules), &upstream).await;
-    // The server gives both the same path, which is all that a stream is known by but for whose it is.
+    // Both streams have the same path, so only the user tells them apart.
     let endpoint = b"event: endpoint\ndata: /messages?sessionId=0123456789abcdef\n\n".to_vec();
     let mut listeners = Vec::new();
     for (user, feed) in [ADA, BOB].into_iter().zip(&feeds) {

@@ -1,4 +1,5 @@
-//! Programs of somebody else on a cgroup's hooks, as bpf(2) attaches them without a link: they stay as long as the cgroup does.
+//! eBPF programs of another owner on a cgroup's hooks, attached with bpf(2) and without a link, so that they stay as long as the cgroup
+//! does.
 
 use std::{
     fs::File,
@@ -7,19 +8,19 @@ use std::{
     path::Path,
 };
 
-/// `enum bpf_prog_type` and `enum bpf_attach_type` of a hook.
+/// The `enum bpf_prog_type` and `enum bpf_attach_type` of a hook.
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
     kind: u32,
     attach_type: u32,
 }
 
-/// What happens to connections' states.
+/// State changes of TCP connections.
 pub const SOCK_OPS: Hook = Hook { kind: 13, attach_type: 3 };
 /// `connect()` to IPv4 addresses.
 pub const CONNECT4: Hook = Hook { kind: 18, attach_type: 10 };
 
-/// What other programs may do beside it: flags of `BPF_PROG_ATTACH`.
+/// Which other programs may be attached beside it: flags of `BPF_PROG_ATTACH`.
 #[derive(Clone, Copy, Debug)]
 pub enum Beside {
     /// Nothing, here and in cgroups below.
@@ -28,7 +29,7 @@ pub enum Beside {
     Override = 1,
 }
 
-/// What it answers.
+/// What the program returns.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
     /// `EPERM`.
@@ -37,7 +38,7 @@ pub enum Answer {
     Allow = 1,
 }
 
-/// `union bpf_attr` as BPF_PROG_LOAD takes it, as far as it is used.
+/// `union bpf_attr` for BPF_PROG_LOAD, as far as it is used.
 #[repr(C)]
 #[derive(Default)]
 struct Load {
@@ -53,7 +54,7 @@ struct Load {
     attach_type: u32,
 }
 
-/// The same as BPF_PROG_ATTACH and BPF_PROG_DETACH take it.
+/// `union bpf_attr` for BPF_PROG_ATTACH and BPF_PROG_DETACH.
 #[repr(C)]
 struct Attach {
     target: u32,
@@ -62,7 +63,7 @@ struct Attach {
     flags: u32,
 }
 
-/// One that is attached.
+/// An attached program.
 #[derive(Debug)]
 pub struct Foreign {
     cgroup: File,
@@ -71,7 +72,7 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// Attaches one.
+    /// Attaches a program.
     ///
     /// # Panics
     /// The kernel refuses.
@@ -89,7 +90,7 @@ impl Foreign {
         foreign
     }
 
-    /// Takes it off.
+    /// Detaches it.
     ///
     /// # Panics
     /// The kernel refuses.

@@ -1,8 +1,8 @@
-//! What the tests of all crates share: saying aloud that a test cannot run here, and looking for the programs of others that it needs.
+//! Shared by the tests of all crates: reporting that a test cannot run here, and looking for the programs that it needs.
 //!
-//! A skip is told on standard error past the test harness, which keeps to itself what a passing test prints, and in the file that
-//! `GNOMON_SKIPS` names, which `cargo xtask skips` holds against `tests/allowed-skips.toml`. That file also names Debian's package of each
-//! program, for these words, for the README and for CI.
+//! A skip is printed to standard error past the test harness, which hides the output of passing tests, and appended to the file that
+//! `GNOMON_SKIPS` names, which `cargo xtask skips` checks against `tests/allowed-skips.toml`. That file also names the Debian package of
+//! each program, for these messages, for the README and for CI.
 
 pub mod foreign;
 
@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 const ALLOWED: &str = include_str!("../../allowed-skips.toml");
 
-/// Says that a test cannot run, where people and CI look.
+/// Reports that a test cannot run, where people and CI see it.
 ///
 /// # Panics
-/// The file that `GNOMON_SKIPS` names cannot be written: a skip that nobody hears of is a test that nobody misses.
+/// The file that `GNOMON_SKIPS` names cannot be written: a skip that is not recorded would go unnoticed.
 pub fn skip(test: &str, why: &str) {
     let line = format!("SKIPPED {test}: {why}\n");
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
@@ -28,11 +28,11 @@ pub fn skip(test: &str, why: &str) {
     }
 }
 
-/// An address of loopback where nobody listens, for somebody to listen later, or for nobody. Not one of those that the kernel gives to
-/// whoever connects or asks for any, so that no other test has it in between; each is given once.
+/// A loopback address on which nobody listens. Its port is outside of the range from which the kernel assigns ports, so no other test gets
+/// it in between; each is returned once.
 ///
 /// # Panics
-/// 20,000 were given.
+/// All 20,000 were returned.
 #[must_use]
 pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(12_000);
@@ -45,10 +45,10 @@ pub fn free_port() -> SocketAddr {
     }
 }
 
-/// Whether all of these programs are there; says so if not, and what to install.
+/// Whether all of these programs are installed; reports a skip if not, with the packages to install.
 ///
 /// # Panics
-/// A program that is missing is not in `tests/allowed-skips.toml`.
+/// A missing program is not in `tests/allowed-skips.toml`.
 #[must_use]
 pub fn has(test: &str, programs: &[&str]) -> bool {
     let mut missing = programs.iter().copied().filter(|program| find(program).is_none()).peekable();
@@ -71,17 +71,17 @@ fn lacks<'a>(missing: impl Iterator<Item = &'a str>) -> String {
     format!("needs {}: apt-get install {}", programs.join(" and "), packages.join(" "))
 }
 
-/// The file of a program, by its name or its path.
+/// The file of a program, given by name or path.
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Servers are where an ordinary user's search does not look.
+    // Server programs are in folders that are not on an ordinary user's PATH.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]).chain(postgres());
     let executable = |file: &PathBuf| file.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0);
     folders.map(|folder| folder.join(program)).find(executable)
 }
 
-/// Where Debian has the programs of PostgreSQL, a folder for each version; the newest first.
+/// The folders in which Debian has the programs of PostgreSQL, one for each version, the newest first.
 fn postgres() -> Vec<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
@@ -89,14 +89,14 @@ fn postgres() -> Vec<PathBuf> {
     versions
 }
 
-/// Debian's package of a program, by its name or its path.
+/// The Debian package of a program, given by name or path.
 #[must_use]
 pub fn package(program: &str) -> Option<&'static str> {
     let program = program.rsplit('/').next().unwrap_or(program);
     programs().find(|(name, _)| *name == program).map(|(_, package)| package)
 }
 
-/// The programs that tests need, and Debian's packages of them.
+/// The programs that tests need, with their Debian packages.
 pub fn programs() -> impl Iterator<Item = (&'static str, &'static str)> {
     let listed = ALLOWED.split_once("\n[programs]\n").map_or("", |(_, listed)| listed);
     let lines = listed.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = "));
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "names no package")]
-    fn a_program_that_nobody_may_miss_is_no_skip() {
+    fn a_missing_program_without_a_known_package_is_a_failure_not_a_skip() {
         lacks(std::iter::once("no-such-program"));
     }
 

@@ -1,4 +1,4 @@
-//! A private certificate authority: the upstream's certificates, and what clients trust.
+//! A private certificate authority: it issues the upstream's certificates, and clients trust it.
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
@@ -12,7 +12,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// An authority, and its certificate in a file.
+/// An authority whose certificate is also in a file.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
@@ -40,12 +40,12 @@ impl Authority {
         &self.certificate
     }
 
-    /// Its certificate's file, PEM.
+    /// The PEM file with its certificate.
     pub fn pem_file(&self) -> &Path {
         &self.pem_file
     }
 
-    /// A certificate for this name and its key, PEM.
+    /// Issues a certificate for this name. Returns certificate and key in PEM.
     pub fn issue(&self, name: &str) -> (String, String) {
         let (certificate, key) = self.leaf(name);
         (certificate.pem(), key.serialize_pem())
@@ -56,7 +56,7 @@ impl Authority {
         (CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap(), key)
     }
 
-    /// A server with a certificate of this authority.
+    /// The TLS configuration of a server with a certificate of this authority.
     pub fn server(&self, name: &str, alpn: &[&str]) -> Arc<ServerConfig> {
         let (certificate, key) = self.leaf(name);
         let mut config = ServerConfig::builder_with_provider(provider())

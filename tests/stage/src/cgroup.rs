@@ -1,4 +1,4 @@
-//! A cgroup of a test's own at the top of the hierarchy: what a sensor is attached to, and where its programs run.
+//! A cgroup for one test at the top of the hierarchy: the sensor is attached to it, and its programs run in it.
 
 use super::DEADLINE;
 use gnomon_host::cgroup::Hierarchy;
@@ -15,13 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What all of them are called in front of the process's id.
+/// The prefix of their names; the process id follows.
 const PREFIX: &str = "gnomon-e2e-";
 
 static SWEPT: Once = Once::new();
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// Removed with the test, once whatever runs in it has ended.
+/// Removed when dropped, once everything that runs in it has ended.
 pub struct OwnCgroup(PathBuf);
 
 impl OwnCgroup {
@@ -56,7 +56,7 @@ impl Drop for OwnCgroup {
     }
 }
 
-/// Removes a cgroup and those below it as soon as they are empty; says so if one stays.
+/// Removes a cgroup and those below it as soon as they are empty; reports one that cannot be removed.
 pub fn remove_soon(cgroup: &Path) {
     let end = Instant::now() + DEADLINE;
     while cgroup.exists() && remove(cgroup).is_err() {
@@ -67,7 +67,7 @@ pub fn remove_soon(cgroup: &Path) {
     }
 }
 
-/// A cgroup with a process in it is not removed.
+/// Fails for a cgroup with a process in it.
 fn remove(cgroup: &Path) -> io::Result<()> {
     for entry in fs::read_dir(cgroup)?.flatten() {
         if entry.file_type()?.is_dir() {
@@ -90,7 +90,7 @@ fn sweep(mount: &Path) {
 #[test]
 fn what_a_killed_run_left_is_swept_and_what_is_in_use_is_not() {
     let (folder, own) = (tempfile::tempdir().unwrap(), std::process::id());
-    // No process has this number: it is above what the kernel gives.
+    // 4194305 is above the highest process id that the kernel gives.
     for name in ["gnomon-e2e-4194305-0/below", &format!("gnomon-e2e-{own}-0"), "gnomon-e2e-old", "another"] {
         fs::create_dir_all(folder.path().join(name)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Clients of the proxy whose every byte a test chooses.
+//! Clients of the proxy that send exactly the bytes that a test gives them.
 
 use super::{HOST, authority::trusting, gnomon::Gnomon, soon, upstream::h1::find};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-/// An answer as far as it came.
+/// An answer, as far as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
@@ -34,7 +34,7 @@ impl Answer {
     }
 }
 
-/// A tunnel through the proxy, before anything is said in it.
+/// Opens a tunnel through the proxy.
 pub async fn tunnel(proxy: SocketAddr, target: &str) -> TcpStream {
     let mut client = H1 { stream: TcpStream::connect(proxy).await.unwrap(), buffer: Vec::new() };
     client.stream.set_nodelay(true).unwrap();
@@ -45,7 +45,7 @@ pub async fn tunnel(proxy: SocketAddr, target: &str) -> TcpStream {
     client.stream
 }
 
-/// TLS through the proxy, trusting gnomon's authority.
+/// A TLS handshake with gnomon's certificate, in a tunnel.
 pub async fn tls(gnomon: &Gnomon, sni: &str, alpn: &[&str]) -> TlsStream<TcpStream> {
     let tunnel = tunnel(gnomon.address, &format!("{sni}:443")).await;
     handshake(tunnel, &gnomon.root, sni, alpn).await.unwrap()
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H1<S> {
         self.try_write(bytes).await.unwrap();
     }
 
-    /// The same, where the other side may be gone.
+    /// The same, for a connection that the other side may have closed.
     pub async fn try_write(&mut self, bytes: &[u8]) -> io::Result<()> {
         soon("room to write", async {
             self.stream.write_all(bytes).await?;
@@ -94,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H1<S> {
         .await
     }
 
-    /// Writes each piece by itself and reads the answer.
+    /// Writes each piece with a write of its own, then reads the answer.
     pub async fn send(&mut self, pieces: &[Vec<u8>]) -> Answer {
         for piece in pieces {
             self.write(piece).await;
@@ -167,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H1<S> {
         }
     }
 
-    /// Says goodbye and waits until the other side does.
+    /// Sends a FIN and waits for that of the other side.
     pub async fn close(mut self) {
         let _ = self.stream.shutdown().await;
         let mut rest = Vec::new();
@@ -175,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H1<S> {
     }
 }
 
-/// HTTP/2 whose DATA frames a test chooses.
+/// HTTP/2 with DATA frames chosen by the test.
 pub struct H2 {
     send: h2::client::SendRequest<Bytes>,
     connection: tokio::task::JoinHandle<()>,
@@ -194,7 +194,7 @@ impl H2 {
         Self { send, connection }
     }
 
-    /// Begins a request. Without a body, say so by `end`.
+    /// Begins a request; `end` says whether a body follows.
     pub async fn begin(&mut self, request: Request<()>, end: Ends) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
         let mut ready = soon("a stream", self.send.clone().ready()).await.unwrap();
         let begun = ready.send_request(request, end == Ends::WithHead).unwrap();
@@ -207,10 +207,10 @@ impl H2 {
         let (response, mut body) = self.begin(request, if frames.is_empty() { Ends::WithHead } else { Ends::WithBody }).await;
         for (index, frame) in frames.iter().enumerate() {
             if body.send_data(frame.clone().into(), index + 1 == frames.len()).is_err() {
-                // Answered and reset before all was sent: the answer still counts (RFC 9113 section 8.1).
+                // The server may answer and reset before all was sent: the answer still counts (RFC 9113 section 8.1).
                 break;
             }
-            // Lets the connection write each frame by itself.
+            // Lets the connection write each frame on its own.
             tokio::task::yield_now().await;
         }
         h2_answer(response).await
@@ -222,14 +222,14 @@ impl H2 {
     }
 }
 
-/// Where a request ends.
+/// Which frame ends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
     WithHead,
     WithBody,
 }
 
-/// The whole answer on a stream.
+/// Reads the whole answer of a stream.
 pub async fn h2_answer(response: h2::client::ResponseFuture) -> Result<Answer, h2::Error> {
     let (parts, mut stream) = soon("an answer", response).await?.into_parts();
     let mut body = Vec::new();

@@ -1,18 +1,18 @@
-//! Content codings, both ways: whole bodies are coded, and decoded as eagerly as the coding allows.
+//! Content codings in both directions: whole bodies are encoded, and decoded as early as the coding allows.
 
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},
 };
 
-/// A content coding, or several.
+/// One content coding, or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     Identity,
     Gzip,
-    /// `deflate` as the RFC has it: in a zlib frame.
+    /// `deflate` as RFC 9110 defines it: in a zlib frame.
     Zlib,
-    /// `deflate` as some clients send it: without the frame.
+    /// `deflate` as some clients send it: without the zlib frame.
     RawDeflate,
     Brotli,
     Zstd,
@@ -23,7 +23,7 @@ pub enum Coding {
 impl Coding {
     pub const ALL: [Coding; 7] = [Self::Identity, Self::Gzip, Self::Zlib, Self::RawDeflate, Self::Brotli, Self::Zstd, Self::GzipThenBrotli];
 
-    /// The `Content-Encoding`, in the order of application.
+    /// The `Content-Encoding` header, in the order in which codings were applied.
     pub fn header(self) -> Option<&'static str> {
         match self {
             Self::Identity => None,
@@ -66,7 +66,7 @@ fn finish<E: Write>(mut encoder: E, plain: &[u8], end: impl FnOnce(E) -> io::Res
     end(encoder).unwrap()
 }
 
-/// Undoes content codings as far as the bytes at hand allow.
+/// Decodes as much as the bytes received so far allow.
 pub struct Decoder {
     input: Box<dyn Write + Send>,
     output: Shared,
@@ -86,7 +86,7 @@ impl Write for Shared {
 }
 
 impl Decoder {
-    /// For a `Content-Encoding`. What it does not know it passes on as it is.
+    /// A decoder for this `Content-Encoding`; an unknown coding is passed on as it is.
     pub fn new(content_encoding: Option<&str>) -> Self {
         let output = Shared::default();
         let mut input: Box<dyn Write + Send> = Box::new(output.clone());
@@ -102,16 +102,16 @@ impl Decoder {
         Self { input, output }
     }
 
-    /// Everything that `raw` adds to the plain text.
+    /// Returns the plain text that these further bytes give.
     pub fn feed(&mut self, raw: &[u8]) -> Vec<u8> {
-        // An upstream that acts early does not mind what comes after.
+        // The upstream acts on what it could decode; an error in what follows does not concern it.
         let _ = self.input.write_all(raw);
         let _ = self.input.flush();
         std::mem::take(&mut *self.output.0.lock().unwrap())
     }
 }
 
-/// `deflate` with or without the zlib frame, told by its first byte.
+/// `deflate` with or without the zlib frame; the first byte tells which.
 enum EitherDeflate {
     Undecided(Option<Box<dyn Write + Send>>),
     Zlib(flate2::write::ZlibDecoder<Box<dyn Write + Send>>),

@@ -1,8 +1,7 @@
-//! A JSON reader that acts too early: each top-level value, and each element of a top-level array,
-//! counts as executed with the byte that closes it, whatever else may follow. It shares no code with
-//! gnomon's scanner, so that a mistake there cannot hide here.
+//! A JSON reader that acts too early on purpose: every top-level value, and every element of a top-level array, counts as executed with the
+//! byte that closes it, whatever follows. It shares no code with gnomon's scanner, so that a mistake there is not repeated here.
 
-/// Finds complete objects in bytes as they come.
+/// Finds complete objects in a stream of bytes.
 #[derive(Default)]
 pub struct Eager {
     depth: usize,
@@ -13,7 +12,7 @@ pub struct Eager {
 }
 
 impl Eager {
-    /// Reads on; complete objects go to `executed`.
+    /// Reads further bytes; complete objects are added to `executed`.
     pub fn feed(&mut self, bytes: &[u8], executed: &mut Vec<Vec<u8>>) {
         for byte in bytes {
             self.byte(*byte, executed);

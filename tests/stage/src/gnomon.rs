@@ -1,4 +1,4 @@
-//! gnomon in this process: rules, proxy, metrics and ledger, as the command would start them.
+//! gnomon in the test's process: rules, proxy, metrics and ledger, started as the command starts them.
 
 use super::{HOST, soon, upstream::Upstream};
 use gnomon_engine::{RuleSet, Source};
@@ -19,7 +19,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-/// How to start one.
+/// The configuration of one.
 #[derive(Default)]
 pub struct Setup {
     rules: Vec<Source>,
@@ -74,7 +74,7 @@ impl Setup {
         self
     }
 
-    /// `name` is found at `address`, whatever port of it is asked for among 80 and 443.
+    /// `name`, on port 80 or 443, is reached at `address`.
     pub fn resolve(mut self, name: &str, address: SocketAddr) -> Self {
         for port in [80, 443] {
             self.resolve.push(format!("{name}:{port}:{}:{}", address.ip(), address.port()));
@@ -82,37 +82,37 @@ impl Setup {
         self
     }
 
-    /// `name` is found at `address`, if the port of that is asked for.
+    /// `name` is reached at the IP address of `address`, on its port only.
     pub fn resolve_port(mut self, name: &str, address: SocketAddr) -> Self {
         self.resolve.push(format!("{name}:{}:{}", address.port(), address.ip()));
         self
     }
 
-    /// Knows the hosts that the shipped catalogue names; without it, none.
+    /// Uses the shipped catalogue of known hosts; without it the catalogue is empty.
     pub fn shipped_catalogue(mut self) -> Self {
         self.catalogue = gnomon_packs::HostCatalogue::shipped().unwrap();
         self
     }
 
-    /// Asks these whose connections are.
+    /// Asks `owners` which process owns a connection.
     pub fn owners(mut self, owners: Arc<dyn Owners>) -> Self {
         self.owners = Some(owners);
         self
     }
 
-    /// Has these open sockets in other network namespaces.
+    /// Opens sockets in other network namespaces by `sockets`.
     pub fn sockets(mut self, sockets: Arc<dyn Sockets>) -> Self {
         self.sockets = Some(sockets);
         self
     }
 
-    /// Most redirected connections of one user.
+    /// The maximum number of redirected connections of one user.
     pub fn per_user(mut self, most: usize) -> Self {
         self.per_user = Some(most);
         self
     }
 
-    /// Most client connections.
+    /// The maximum number of client connections.
     pub fn max_connections(mut self, most: usize) -> Self {
         self.max_connections = Some(most);
         self
@@ -130,7 +130,7 @@ impl Setup {
         self
     }
 
-    /// Lets connections finish for so long at a stop.
+    /// The time that connections have to finish at a stop.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = Some(drain);
         self
@@ -141,7 +141,7 @@ impl Setup {
         self
     }
 
-    /// Before this upstream.
+    /// Starts it with a name that resolves to this upstream.
     pub async fn before(self, upstream: &Upstream) -> Gnomon {
         self.resolve(HOST, upstream.address).trust(upstream.authority.pem_file()).start().await
     }
@@ -207,18 +207,18 @@ impl Gnomon {
         Setup::default()
     }
 
-    /// Where its authority is.
+    /// The state folder, which holds its authority.
     pub fn state_dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// The events that are on disk.
+    /// The events written to disk so far.
     pub async fn events(&self) -> Vec<Value> {
         self.ledger.flush().await.unwrap();
         read(self.dir.path())
     }
 
-    /// Waits until there are at least so many events.
+    /// Waits until at least `count` events are written.
     pub async fn events_until(&self, count: usize) -> Vec<Value> {
         soon(&format!("{count} events"), async {
             loop {
@@ -226,24 +226,24 @@ impl Gnomon {
                 if events.len() >= count {
                     return events;
                 }
-                // The file has no bell: look again until the deadline.
+                // Nothing announces a write to the file, so it is read again until the deadline.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await
     }
 
-    /// What it records with.
+    /// The recorder that events go through.
     pub fn recorder(&self) -> Arc<Recorder> {
         self.recorder.clone()
     }
 
-    /// The metrics as Prometheus would read them.
+    /// The metrics, as Prometheus reads them.
     pub fn metrics(&self) -> String {
         self.recorder.metrics().render(&self.ledger.counts())
     }
 
-    /// Waits until a metric has this line.
+    /// Waits until the metrics have this line.
     pub async fn metrics_until(&self, line: &str) {
         soon(line, async {
             while !self.metrics().lines().any(|l| l == line) {
@@ -253,8 +253,7 @@ impl Gnomon {
         .await;
     }
 
-    /// Stops everything and gives all events there ever were. Close clients first: what they left
-    /// open is waited for.
+    /// Stops it and returns all its events. Close clients first: the stop waits for open connections.
     pub async fn finish(mut self) -> Vec<Value> {
         let _ = self.stop.send(true);
         soon("the proxy to end", async { while self.tasks.join_next().await.is_some() {} }).await;

@@ -1,4 +1,4 @@
-//! The client's side of its traffic, written down as browsers do (HAR 1.2).
+//! A client's recording of its traffic, in the format of browsers (HAR 1.2).
 
 use super::{HOST, client::Answer};
 use http::HeaderMap;
@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct Har(Vec<Value>);
 
 impl Har {
-    /// Writes down an exchange with [`HOST`] over HTTP/1.1.
+    /// Adds an exchange with [`HOST`] over HTTP/1.1.
     pub fn add(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>, answer: &Answer) {
         let seconds = self.0.len();
         let sent: Vec<Value> = [("host", HOST)].iter().chain(headers).map(|(name, value)| json!({"name": name, "value": value})).collect();

@@ -1,5 +1,5 @@
-//! A server that takes anything for a request: it runs every JSON value that it can make out of what it gets, whatever the lines
-//! around it look like, and answers whoever is still there. What it did not run, nobody's server could have run.
+//! A server that accepts anything as a request: it executes every JSON value that it can find in what it receives, whatever the lines
+//! around it, and answers. What this server does not execute, no real server would have executed.
 
 use super::{authority::Authority, eager::Eager};
 use std::{
@@ -15,16 +15,16 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// A running one.
+/// A running server.
 pub struct Lenient {
     pub address: SocketAddr,
     ran: Arc<Ran>,
 }
 
-/// What it did.
+/// What it received and executed.
 #[derive(Default)]
 struct Ran {
-    /// All that it got, connection after connection.
+    /// All bytes that it received, connection after connection.
     got: Mutex<Vec<u8>>,
     calls: AtomicU64,
     connections: AtomicU64,
@@ -36,12 +36,12 @@ impl Lenient {
         Self::greeting(b"").await
     }
 
-    /// Without TLS, and it says this before it is asked anything.
+    /// Without TLS; it sends this greeting before any request.
     pub async fn greeting(greeting: &'static [u8]) -> Self {
         Self::serving(None, greeting).await
     }
 
-    /// With TLS for this name. It chooses the first of these protocols that the client offers, and none where it has none itself.
+    /// With TLS for this name. It selects the first of these protocols that the client offers, and none if it is given none.
     pub async fn with_tls(authority: &Authority, name: &str, alpn: &[&str], greeting: &'static [u8]) -> Self {
         Self::serving(Some(TlsAcceptor::from(authority.server(name, alpn))), greeting).await
     }
@@ -69,17 +69,17 @@ impl Lenient {
         Self { address, ran }
     }
 
-    /// How often a tool ran.
+    /// The number of tool calls that it executed.
     pub fn calls(&self) -> u64 {
         self.ran.calls.load(Ordering::SeqCst)
     }
 
-    /// How many connections it was given.
+    /// The number of connections that it accepted.
     pub fn connections(&self) -> u64 {
         self.ran.connections.load(Ordering::SeqCst)
     }
 
-    /// All that it got.
+    /// All bytes that it received.
     pub fn got(&self) -> Vec<u8> {
         self.ran.got.lock().unwrap().clone()
     }

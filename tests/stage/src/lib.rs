@@ -1,5 +1,5 @@
-//! What the tests stand on: an upstream that acts as soon as it can, gnomon in this process, and
-//! clients whose every byte a test chooses.
+//! Shared by the tests: an upstream that acts as early as possible, gnomon in the test's process, and clients that send exactly the bytes
+//! that a test gives them.
 
 pub mod authority;
 pub mod cgroup;
@@ -16,13 +16,13 @@ pub mod upstream;
 
 use std::time::Duration;
 
-/// How long anything may take before a test gives up on it.
+/// The time after which a test gives up waiting.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The upstream's name in all tests. No label of it says `mcp`, so that its name proves nothing.
+/// The upstream's name in all tests. It has no label `mcp`, so the name is no evidence.
 pub const HOST: &str = "tools.example";
 
-/// Waits, but not for ever.
+/// Waits for a future, but no longer than [`DEADLINE`].
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(value) => value,

@@ -1,7 +1,7 @@
-//! Four neighbours who call a tool through gnomon at a steady rate, before and while somebody else misbehaves: all of their
-//! calls must be answered, about as fast as before.
+//! Four well-behaved clients ("neighbours") that call a tool through gnomon at a steady rate, before and during the misbehaviour of others:
+//! every call must be answered, about as fast as before.
 //!
-//! Each has a source address of its own on loopback, which makes it a principal of its own, and a connection for each call.
+//! Each has its own source address on loopback, so each is a principal of its own, and opens a connection for each call.
 
 use super::{DEADLINE, request::call};
 use std::{
@@ -15,65 +15,65 @@ use tokio::{
     time::timeout,
 };
 
-/// How many there are.
+/// The number of neighbours.
 const NEIGHBOURS: u8 = 4;
-/// How often each calls.
+/// The interval between the calls of each.
 const EVERY: Duration = Duration::from_millis(50);
 /// The tool that they call.
 pub const TOOL: &str = "neighbourly";
-/// How much slower the slowest of a hundred may be: half as long again, or this much. Whoever waits for a place or a descriptor waits
-/// for longer; beside other tests calls take ten milliseconds more now and then by themselves.
+/// The 99th percentile may rise by half, or by this much. A call that waits for a place or a descriptor takes longer than that; other tests
+/// on the machine add ten milliseconds at times.
 const SLACK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 40 });
 
-/// Where they call: a tool server without TLS, through this proxy.
+/// The target of the calls: a tool server without TLS, through this proxy.
 #[derive(Clone, Copy, Debug)]
 pub struct Neighbours {
     pub proxy: SocketAddr,
     pub server: SocketAddr,
 }
 
-/// What came of their calls.
+/// The results of the calls.
 #[derive(Clone, Debug)]
 pub struct Calls {
-    /// How long each took, shortest first.
+    /// The time of each call, in ascending order.
     pub took: Vec<Duration>,
-    /// What became of those that were not answered as they should be.
+    /// The calls that were not answered as they should be, and how they ended.
     pub failed: Vec<String>,
 }
 
 impl Calls {
-    /// The slowest of a hundred.
+    /// The 99th percentile.
     pub fn p99(&self) -> Duration {
         self.took.get((self.took.len() * 99 / 100).min(self.took.len().saturating_sub(1))).copied().unwrap_or(DEADLINE)
     }
 }
 
-/// A connection from the neighbour with this number; 0 is for who misbehaves.
+/// A connection from the neighbour with this number; 0 is the client that misbehaves.
 pub async fn from(number: u8, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((Ipv4Addr::new(127, 0, 0, 10 + number), 0).into())?;
     socket.connect(to).await
 }
 
-/// What neighbours endured.
+/// The neighbours' times before and during a fault.
 #[derive(Clone, Copy, Debug)]
 pub struct Endured {
     /// How many calls were answered in all.
     pub calls: usize,
-    /// The slowest of a hundred before the fault, and while it went on.
+    /// The 99th percentile before the fault, and during it.
     pub before: Duration,
     pub during: Duration,
 }
 
 impl Endured {
-    /// Whether they were served about as fast.
+    /// Whether they were served about as fast as before.
     pub fn unslowed(self) -> bool {
         self.during <= (self.before * 3 / 2).max(self.before + SLACK)
     }
 }
 
 impl Neighbours {
-    /// All of them call for so long.
+    /// Has all of them call for this long.
     pub async fn call_for(self, time: Duration) -> Calls {
         let (mut tasks, until) = (JoinSet::new(), Instant::now() + time);
         for number in 1..=NEIGHBOURS {
@@ -120,7 +120,7 @@ impl Neighbours {
         }
     }
 
-    /// They call before and while `fault` goes on, and all are answered.
+    /// Has them call before and during `fault`; panics unless every call is answered.
     pub async fn endure(self, before: Duration, during: Duration, fault: impl Future<Output = ()>) -> Endured {
         let quiet = self.call_for(before).await;
         assert!(quiet.failed.is_empty(), "{:?}", quiet.failed);

@@ -1,4 +1,4 @@
-//! Requests of MCP clients, and how they are put on the wire.
+//! Requests of MCP clients, and their bytes in HTTP.
 
 use super::{HOST, coding::Coding};
 use http::Request;

@@ -1,23 +1,23 @@
-//! Rule texts.
+//! Rules for the tests.
 
 use gnomon_engine::{Origin, Source};
 
-/// What the rules of the tests tell refused clients.
+/// The message for refused clients in these rules.
 pub const MESSAGE: &str = "Not from here, says the organisation.";
-/// Where the redirecting rules send clients.
+/// The target of the rules that redirect.
 pub const PORTAL: &str = "https://portal.example/mcp";
 
-/// An administrator's rule. `number` gives it its id, which [`id`] gives back.
+/// An administrator's rule. `number` determines its id, see [`id`].
 pub fn rule(number: u8, title: &str, detection: &str, response: &str) -> Source {
     source(Origin::Admin, number, title, detection, response)
 }
 
-/// A rule as a vendor ships it: an administrator's `allow` stands above it.
+/// A vendor's rule, which an administrator's `allow` sets aside.
 pub fn vendor_rule(number: u8, title: &str, detection: &str, response: &str) -> Source {
     source(Origin::Vendor, number, title, detection, response)
 }
 
-/// A rule that blocks what `detection` (one flow mapping) says.
+/// A rule that blocks what `detection`, one flow mapping of YAML, matches.
 pub fn block(number: u8, detection: &str) -> Source {
     rule(number, "Blocked by the tests", detection, &format!("action: block, message: '{MESSAGE}'"))
 }

@@ -1,5 +1,5 @@
-//! A server behind the proxy that **acts on the first complete JSON value** and writes down every
-//! byte it gets. What it did not get cannot have happened; that is what the tests are about.
+//! A server behind the proxy that **acts on the first complete JSON value** and writes down every byte it receives. What it did not receive
+//! cannot have been executed.
 
 pub mod h1;
 pub mod h2;
@@ -19,26 +19,26 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// One request as far as it came.
+/// One request, as far as it was received.
 pub struct Received {
     pub connection: usize,
     pub method: Method,
     pub path: String,
     pub headers: HeaderMap,
-    /// The body, transfer coding removed.
+    /// The body without transfer coding.
     pub raw: Vec<u8>,
-    /// The body, content coding removed as well.
+    /// The body without content coding.
     pub decoded: Vec<u8>,
-    /// Complete JSON values, in order: acted upon.
+    /// The complete JSON values, in order; they count as executed.
     pub executed: Vec<Vec<u8>>,
-    /// How it ended; none while it runs.
+    /// How it ended; `None` while it is being received.
     pub end: Option<End>,
     decoder: Decoder,
     eager: Eager,
     pub answered: Answered,
 }
 
-/// Whether a request got its answer.
+/// Whether a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
     NotYet,
@@ -48,29 +48,29 @@ pub enum Answered {
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// As its framing says.
+    /// With its last byte, as framed.
     Clean,
     /// The connection broke off before that.
     Broken,
-    /// HTTP/2 RST_STREAM with this code, also where the request was whole and its answer was still to come.
+    /// An RST_STREAM of HTTP/2 with this code, also for a complete request whose answer is still to come.
     Reset(u32),
 }
 
-/// What the upstream says.
+/// What the upstream answers.
 pub enum Answer {
     Full {
         status: u16,
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     },
-    /// Piece by piece, as the test sends them.
+    /// In pieces, as the test sends them.
     Stream {
         headers: Vec<(&'static str, String)>,
         pieces: mpsc::UnboundedReceiver<Vec<u8>>,
     },
-    /// `101` with these lines besides, then everything is echoed.
+    /// `101` with these further header lines; after that it echoes everything.
     Switch(&'static str),
-    /// It acts and is silent.
+    /// It acts on the request and does not answer.
     Nothing,
 }
 
@@ -87,23 +87,22 @@ impl Answer {
         Self::Full { status, headers: Vec::new(), body: Vec::new() }
     }
 
-    /// An event stream, and the end to feed it by.
+    /// An event stream, and the sender that feeds it.
     pub fn events() -> (Self, mpsc::UnboundedSender<Vec<u8>>) {
         let (send, pieces) = mpsc::unbounded_channel();
         (Self::Stream { headers: vec![("content-type", "text/event-stream".to_owned())], pieces }, send)
     }
 }
 
-/// Decides on the answer. Asked at the head, after each piece of the body, and at the end; the first
-/// answer counts.
+/// Decides on the answer. Called at the head, after each piece of the body, and at the end; the first answer is sent.
 pub type Responder = Arc<dyn Fn(&Received) -> Option<Answer> + Send + Sync>;
 
-/// What an upstream wrote down.
+/// What an upstream received.
 #[derive(Default)]
 pub struct Log {
     requests: Mutex<Vec<Received>>,
     changed: Notify,
-    /// Bytes of plain text read off HTTP/1.1 connections, heads and framing included.
+    /// Bytes of plain text received over HTTP/1.1, heads and framing included.
     pub bytes: AtomicU64,
     connections: AtomicUsize,
 }
@@ -145,13 +144,13 @@ impl Log {
         self.changed.notify_waiters();
     }
 
-    /// A request that had ended was taken back.
+    /// The client reset a request that was complete.
     pub fn reset(&self, request: usize, code: u32) {
         self.requests.lock().unwrap()[request].end = Some(End::Reset(code));
         self.changed.notify_waiters();
     }
 
-    /// Looks at the requests so far.
+    /// Reads the requests so far.
     pub fn look<R>(&self, look: impl FnOnce(&[Received]) -> R) -> R {
         look(&self.requests.lock().unwrap())
     }
@@ -160,7 +159,7 @@ impl Log {
         self.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
     }
 
-    /// The answer, once there is one.
+    /// The answer, once the responder gives one.
     pub fn answer(&self, request: usize, responder: &Responder) -> Option<Answer> {
         let mut requests = self.requests.lock().unwrap();
         let received = &mut requests[request];
@@ -173,7 +172,7 @@ impl Log {
     }
 }
 
-/// A running upstream. It ends with the test's runtime.
+/// A running upstream; ends with the test's runtime.
 pub struct Upstream {
     pub address: SocketAddr,
     pub authority: Authority,
@@ -181,17 +180,17 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Answers every complete request by [`by_default`].
+    /// Answers every complete request with [`by_default`].
     pub async fn start(alpn: &[&str]) -> Self {
         Self::answering(alpn, |_| None).await
     }
 
-    /// Answers by `responder`, and by [`by_default`] where that gives nothing.
+    /// Answers with `responder`, and with [`by_default`] where that returns `None`.
     pub async fn answering(alpn: &[&str], responder: impl Fn(&Received) -> Option<Answer> + Send + Sync + 'static) -> Self {
         Self::at("127.0.0.1:0", super::HOST, alpn, responder).await
     }
 
-    /// The same at another address, under another name.
+    /// The same, on another address and under another name.
     pub async fn at(
         address: &str,
         name: &str,
@@ -239,22 +238,22 @@ impl Upstream {
         Self { address, authority: Authority::new("nobody asks for it"), log }
     }
 
-    /// Looks at the requests so far.
+    /// Reads the requests so far.
     pub fn requests<R>(&self, look: impl FnOnce(&[Received]) -> R) -> R {
         self.log.look(look)
     }
 
-    /// How many requests came, of which path.
+    /// The path of each request.
     pub fn paths(&self) -> Vec<String> {
         self.requests(|all| all.iter().map(|r| r.path.clone()).collect())
     }
 
-    /// All JSON values that were acted upon.
+    /// All JSON values that were executed.
     pub fn executed(&self) -> Vec<String> {
         self.requests(|all| all.iter().flat_map(|r| &r.executed).map(|v| String::from_utf8_lossy(v).into_owned()).collect())
     }
 
-    /// Waits until the requests are as wanted.
+    /// Waits until the requests are as `wanted`.
     pub async fn until(&self, what: &str, wanted: impl Fn(&[Received]) -> bool) {
         soon(what, async {
             loop {
@@ -271,7 +270,8 @@ impl Upstream {
     }
 }
 
-/// The answer to a complete request: to JSON-RPC a result with the same id, else what was asked.
+/// The default answer to a complete request: to JSON-RPC a result with the same id, or 202 if there is none; to anything else its method
+/// and path as text.
 pub fn by_default(received: &Received) -> Option<Answer> {
     if received.end != Some(End::Clean) {
         return None;

@@ -44,7 +44,7 @@ impl Portal {
         ])
     }
 
-    /// Installs the peers that take part and are not there yet; the answer is the flags that say where they are.
+    /// Installs the peers that take part and are not installed yet. Returns the flags that name their files.
     pub(super) fn install_peers(&self, peers: &Path) -> Result<Vec<String>> {
         let takes_part = |name: &str| self.only.is_empty() || self.only.iter().any(|one| one == name);
         let (mcp_proxy, python) = (peers.join("bin/mcp-proxy"), peers.join("fastmcp/bin/python"));

@@ -4,17 +4,17 @@
 use anyhow::{Context, Result, ensure};
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-/// A name of a test is a sentence: at least so many words.
+/// The fewest words in the name of a test.
 const WORDS: usize = 6;
 /// The page with the glossary, and its heading.
 const GLOSSARY: (&str, &str) = ("ARCHITECTURE.md", "## Words");
 /// Pages that name sources by their path.
 const GUIDES: [&str; 2] = [GLOSSARY.0, "CONTRIBUTING.md"];
 
-/// Holds each test and link that the documents name against the sources.
+/// Compares every test and link in the documents with the sources.
 ///
 /// # Errors
-/// One of them leads nowhere; all such are named.
+/// Tests or links that do not exist; all of them are listed.
 pub fn check(root: &Path) -> Result<()> {
     let listed =
         Command::new("git").args(["ls-files", "*.md", "*.rs", "rules/packs/*.yml"]).current_dir(root).output().context("git ls-files")?;
@@ -63,7 +63,7 @@ pub fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Names of functions that a file defines.
+/// The names of the functions in a source file.
 fn functions_of(source: &str) -> impl Iterator<Item = &str> {
     source.split("fn ").skip(1).map(|rest| &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())])
 }
@@ -105,7 +105,7 @@ fn prose(page: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Words in backquotes that are sentences. Metrics begin with our name.
+/// Words in backquotes that look like names of tests. Those that begin with `gnomon_` are metrics.
 fn tests_named(text: &str) -> impl Iterator<Item = &str> {
     let sentence = |word: &&str| {
         !word.starts_with("gnomon_")
@@ -115,13 +115,13 @@ fn tests_named(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2).filter(sentence)
 }
 
-/// Links to files and headings of ours.
+/// Links to our own files and headings.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let ours = |link: &&str| !link.contains("://") && !link.starts_with("mailto:");
     text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link).filter(ours)
 }
 
-/// What a line that is a heading is linked by: lower case, blanks as hyphens, no punctuation.
+/// The anchor of a heading: lower case, hyphens for spaces, no punctuation. `None` if the line is not a heading.
 fn slug(line: &str) -> Option<String> {
     let heading = line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' ')?;
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

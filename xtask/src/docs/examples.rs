@@ -8,17 +8,17 @@ use std::{
     process::Command,
 };
 
-/// Where they are.
+/// The folder of the patches.
 const FOLDER: &str = "docs/contributing";
-/// Most files that adding one thing may touch.
+/// The most files that a patch which adds one thing may change.
 const MOST: usize = 2;
 /// What a copy of the sources has no use for.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
-/// Tries each against the sources, and changes nothing.
+/// Checks each patch against the sources, without changing them.
 ///
 /// # Errors
-/// One does not apply, or touches too many files; all such are named.
+/// Patches that do not apply or change too many files; all of them are listed.
 pub fn check(root: &Path) -> Result<()> {
     let mut wrong = Vec::new();
     for patch in patches(root)? {

@@ -1,5 +1,5 @@
-//! What `gnomon demo` prints, as a page, and an excerpt of it as a picture of a terminal. Times, ids and ports are made the same every time, so that
-//! it can be compared; nothing else is changed.
+//! The output of `gnomon demo` as a page, and an excerpt of it as a picture of a terminal. Times, ids and ports are replaced by fixed ones, so that runs
+//! can be compared; nothing else is changed.
 
 use anyhow::{Context, Result, ensure};
 use std::{fmt::Write as _, path::Path, process::Command};
@@ -16,7 +16,7 @@ metrics.
 
 ";
 
-/// Page and picture as they should be.
+/// Page and picture with the current output.
 ///
 /// # Errors
 /// The demonstration fails.
@@ -31,7 +31,7 @@ fn block(text: &str) -> String {
     format!("```text\n{}\n```\n", text.trim_end())
 }
 
-/// The first two acts and the alert: what was seen, what was refused, what somebody is told.
+/// The first two steps and the alert: what was seen, what was refused, and the notification.
 fn excerpt(told: &str) -> String {
     let mut sections = told.split("\n== ");
     let mut text = String::new();
@@ -42,7 +42,7 @@ fn excerpt(told: &str) -> String {
     text
 }
 
-/// The same text for every run.
+/// Replaces what differs between runs.
 fn even(told: &str) -> String {
     let mut ids = Vec::new();
     let lines = told.lines().map(|line| {
@@ -65,12 +65,12 @@ fn even(told: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Whether it has digits where the pattern has zeros, and is the same elsewhere.
+/// Whether `word` has digits where the pattern has zeros, and equals it elsewhere.
 fn is_like(word: &str, pattern: &str) -> bool {
     word.len() == pattern.len() && word.bytes().zip(pattern.bytes()).all(|(b, p)| if p == b'0' { b.is_ascii_digit() } else { b == p })
 }
 
-/// An id that was made in this run (UUID version 7) is replaced by its number in the order of appearance.
+/// Replaces an id of this run (UUID version 7) by its number in order of appearance.
 fn with_even_id(word: &str, ids: &mut Vec<String>) -> String {
     let digits = word.trim_matches(|c: char| !c.is_ascii_hexdigit());
     let is_id = digits.len() == 36 && digits.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && digits.as_bytes()[14] == b'7';

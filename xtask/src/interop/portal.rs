@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::pass_on;
 
-/// Runs the checks with what is installed in `work`, passes their verdict on.
+/// Runs the checks with the packages installed in `work`. The exit code is theirs.
 pub(super) fn run_checks(gnomon: Option<&Path>, scripts: &Path, work: &Path, only: Option<&str>) -> Result<ExitCode> {
     let suites = work.join("portal");
     let mut checks = Command::new("python3");

@@ -1,4 +1,4 @@
-//! One guest: booted, listened to, and ended.
+//! Runs one guest: boots it, reads its console, and stops it.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,24 +11,24 @@ use anyhow::{Context, Result};
 
 use super::report::{Ending, Report};
 
-/// No guest may run longer; on two processors that have nothing else to do one takes some four minutes, beside compilers and fuzzers ten.
+/// The longest that a guest may run. On two idle processors one takes about four minutes, beside compilers and fuzzers ten.
 const LIMIT: Duration = Duration::from_secs(1500);
-/// No guest may say nothing for so long. The longest test takes a tenth of that, and ten times as long beside compilers.
+/// The longest that a guest may print nothing. The longest test takes a tenth of that on an idle machine.
 const SILENCE: Duration = Duration::from_secs(600);
-/// No kernel may take so long from power to the first line of ours, for which it needs some twenty seconds, on a busy machine sixty.
+/// The longest from power on to our first line. It takes about twenty seconds, on a busy machine sixty.
 const BOOTING: Duration = Duration::from_secs(180);
-/// What is in each line of ours.
+/// Every line of ours contains this.
 const OURS: &str = "GUEST ";
-/// How often a guest whose kernel panicked, or never came so far as to run anything of ours, is booted again: emulation is not perfect,
-/// and a fault at random passes the next time, while one that is ours comes back each time.
+/// How often a guest is booted whose kernel panics or never runs a program of ours. Emulation is not perfect: a random fault passes the
+/// next time, one of ours comes back each time.
 const AGAIN: usize = 3;
-/// What a panic leaves in the log: of the trap's own, and of any other fault, which `oops=panic` makes one.
+/// What a panic prints: that of a trap, and that of any other fault, which `oops=panic` turns into one.
 const PANICS: [&str; 2] = ["PANIC", "Kernel panic"];
-/// More than any guest says; beyond it, it is taken for one that has gone mad.
+/// More than any guest prints; a longer log is an error.
 const MAX_LOG: usize = 4 << 20;
 
 impl Ending {
-    /// For the line that tells how things go.
+    /// For the progress line.
     pub fn in_a_word(&self) -> String {
         match self {
             Self::Done(report) => report.counts(),
@@ -50,13 +50,13 @@ impl Ending {
         }
     }
 
-    /// Whether it may be the emulation's fault.
+    /// Whether the fault may be the emulator's.
     const fn may_pass(&self) -> bool {
         matches!(self, Self::Panicked | Self::Unbooted(_))
     }
 }
 
-/// Boots until the kernel comes up and does not panic, a few times at most. What the guest said last is kept in `log`.
+/// Boots until the kernel comes up without a panic, at most [`AGAIN`] times. The log of the last boot is kept in `log`.
 pub fn run(kernel: &Path, image: &Path, log: &Path) -> Result<Ending> {
     let mut ending = Ending::Panicked;
     for attempt in 0..=AGAIN {
@@ -70,7 +70,7 @@ pub fn run(kernel: &Path, image: &Path, log: &Path) -> Result<Ending> {
     Ok(ending)
 }
 
-/// Ends the emulator however this ends.
+/// The emulator; killed when dropped.
 struct Emulator(Child);
 
 impl Drop for Emulator {
@@ -80,10 +80,10 @@ impl Drop for Emulator {
     }
 }
 
-/// Boots once and returns what the guest said, until it was off, or took too long.
+/// Boots once. Returns the console output up to power off, or up to a time limit.
 fn boot(kernel: &Path, image: &Path, log: &Path) -> Result<String> {
     let mut command = Command::new("qemu-system-x86_64");
-    // Without cmpxchg16b, as the allocator of 6.12 and the emulation of QEMU 7.2 do not get on: with it every fifth boot or so
+    // Without cmpxchg16b: the allocator of 6.12 and the emulation of QEMU 7.2 do not work together. With it about every fifth boot
     // panicked, without it none of the first sixteen.
     command.args([
         "-accel",
@@ -101,14 +101,14 @@ fn boot(kernel: &Path, image: &Path, log: &Path) -> Result<String> {
         "stdio",
     ]);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(image);
-    // A fault ends the guest at once; mitigations protect nobody here and cost a third of the time. The timer's check counts ticks against
-    // a delay loop: where the emulator waits for a processor meanwhile, it finds no timer, and the kernel gives up.
+    // A fault stops the guest at once. Mitigations protect nobody here and cost a third of the time. The timer check counts ticks against a
+    // delay loop: if the emulator waits for a processor meanwhile, the kernel finds no timer and gives up.
     command.args(["-append", "console=ttyS0 quiet oops=panic panic=-1 mitigations=off no_timer_check"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut emulator = Emulator(command.spawn().context("starting qemu-system-x86_64")?);
     let console = emulator.0.stdout.take().context("the guest's console")?;
     let (to, from) = mpsc::channel();
-    // Ends when the emulator does.
+    // The thread ends with the emulator's output.
     std::thread::spawn(move || {
         let mut console = BufReader::new(console.take(MAX_LOG as u64));
         let mut line = Vec::new();
@@ -127,7 +127,7 @@ fn boot(kernel: &Path, image: &Path, log: &Path) -> Result<String> {
         if line.contains(OURS) {
             limit = LIMIT;
         }
-        // With the time, so that one sees which test is slow.
+        // The time shows which test is slow.
         writeln!(file, "{:6.1} {line}", started.elapsed().as_secs_f64())?;
         said.push_str(&line);
         said.push('\n');

@@ -1,4 +1,4 @@
-//! The initramfs that every guest boots with: `tests/kernels/init`, busybox, and our programs with their libraries.
+//! The initramfs of the guests: `tests/kernels/init`, busybox, and our programs with their libraries.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -11,10 +11,10 @@ use anyhow::{Context, Result, ensure};
 use super::Programs;
 use crate::root;
 
-/// Builds the image; the answer is its file. Not compressed, as unpacking would cost the guest more than reading costs us.
+/// Builds the image and returns its path. It is not compressed, as unpacking it would cost the guest more than reading it.
 pub fn build(home: &Path, programs: &Programs) -> Result<PathBuf> {
     let tree = home.join("image");
-    // Libraries of an earlier run must not stand in for what is missing now.
+    // Libraries of an earlier run must not hide that one is missing now.
     let _ = fs::remove_dir_all(&tree);
     for folder in ["bin", "proc", "sys", "dev", "tmp"] {
         fs::create_dir_all(tree.join(folder))?;
@@ -58,13 +58,13 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths(&String::from_utf8(asked.stdout).context("what ldd says")?))
 }
 
-/// The absolute paths in what `ldd` prints: "NAME => PATH (ADDRESS)", or "PATH (ADDRESS)" for the loader.
+/// The absolute paths in the output of `ldd`: "NAME => PATH (ADDRESS)", or "PATH (ADDRESS)" for the loader.
 fn paths(listed: &str) -> Vec<PathBuf> {
     let words = listed.lines().filter_map(|line| line.split_whitespace().rev().find(|word| word.starts_with('/')));
     words.map(PathBuf::from).collect()
 }
 
-/// Where in PATH a program is.
+/// The path of a program, looked up in PATH.
 fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())

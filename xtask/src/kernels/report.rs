@@ -1,4 +1,4 @@
-//! What guests said, from lines to one table.
+//! Makes one table of the guests' output.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,40 +6,40 @@ use std::fmt::Write as _;
 /// How a guest's run ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It said all that it had to say.
+    /// It printed everything up to its last line.
     Done(Report),
     /// Its kernel panicked each time.
     Panicked,
-    /// It fell silent before it ran anything of ours, each time: the last lines of its log.
+    /// It printed nothing more before any program of ours ran, each time: the last lines of its log.
     Unbooted(String),
-    /// It fell silent before its last line: the last lines of its log.
+    /// It printed nothing more before its last line: the last lines of its log.
     Cut(String),
 }
 
-/// What a guest said before it was done.
+/// The output of a guest that ran to its end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// `uname -r`.
     kernel: String,
-    /// Feature, one word of status, and why; in the order of the probe.
+    /// The feature, a one-word status, and the reason; in the order of the probe.
     features: Vec<(String, String, String)>,
     /// The test programs that were started.
     programs: usize,
-    /// The line in which each counts its tests; one that did not come to its end has none.
+    /// The result line of each test program; one that did not run to its end has none.
     results: Vec<String>,
     failed: Vec<String>,
     skipped: Vec<String>,
-    /// What failing tests printed.
+    /// The output of failing tests.
     said: String,
 }
 
 impl Report {
-    /// Reads a log; none when its last line is missing.
+    /// Parses a log; `None` if its last line is missing.
     pub fn read(log: &str) -> Option<Self> {
         let mut report = Self::default();
         let mut done = false;
         let mut speaking = false;
-        // A kernel's message may stand before ours in a line.
+        // A kernel message may stand before ours on the same line.
         for line in log.lines().filter_map(|line| Some(line.split_once("GUEST ")?.1.trim_end())) {
             let test = |end: &str| Some(line.strip_prefix("test ")?.strip_suffix(end)?.to_owned());
             if let Some(kernel) = line.strip_prefix("kernel ") {
@@ -56,7 +56,7 @@ impl Report {
             } else if let Some(test) = test(" ... FAILED") {
                 report.failed.push(test);
             } else if let Some(skip) = line.strip_prefix("SKIPPED ") {
-                // Told by the test, and by the file that it writes.
+                // A skip is printed twice: by the test, and from the file that it writes.
                 if !report.skipped.iter().any(|told| told == skip) {
                     report.skipped.push(skip.to_owned());
                 }
@@ -81,7 +81,7 @@ impl Report {
         format!("{} passed, {} failed, {} skipped", count("passed"), count("failed"), self.skipped.len())
     }
 
-    /// Whether each test program came to its end.
+    /// Whether every test program ran to its end.
     fn is_whole(&self) -> bool {
         !self.results.is_empty() && self.results.len() == self.programs
     }
@@ -100,14 +100,14 @@ fn number(result: &str, what: &str) -> u32 {
     found.and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
 }
 
-/// A kernel of the table.
+/// A column of the table: one kernel.
 pub struct Column {
     pub name: &'static str,
     pub ending: Ending,
 }
 
 impl Column {
-    /// Whether every test passed, and every feature works or is one that this kernel does not have.
+    /// Whether all tests passed, and every feature works or is one that this kernel does not have.
     pub fn passed(&self) -> bool {
         matches!(&self.ending, Ending::Done(report) if report.passed())
     }
@@ -117,7 +117,7 @@ impl Column {
     }
 }
 
-/// Features and tests by kernel, and below it what needs words.
+/// A table of features and tests by kernel, followed by remarks.
 pub fn table(columns: &[Column]) -> String {
     let mut features: Vec<&str> = Vec::new();
     for (name, ..) in columns.iter().filter_map(Column::report).flat_map(|report| &report.features) {
@@ -163,7 +163,7 @@ pub fn table(columns: &[Column]) -> String {
     out
 }
 
-/// Why something is not there or was skipped; said once for all kernels that say the same.
+/// Why a feature is missing or a test was skipped; once for all kernels with the same reason.
 fn remarks(columns: &[Column]) -> String {
     let mut kernels: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for column in columns {

@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 use super::{fresh, layout, output, source_date, version};
 use crate::root as workspace;
 
-/// What the maintainer scripts call besides what is essential on Debian.
+/// What the maintainer scripts call that is not essential in Debian.
 const DEPENDS: &str = "systemd | systemd-standalone-sysusers | systemd-sysusers, passwd";
 
-/// Builds it. Two builds of the same sources by the same compiler are the same bytes.
+/// Builds it. Two builds of the same sources by the same compiler are identical.
 pub fn build(home: &Path, program: &Path, revision: u32) -> Result<PathBuf> {
     let version = format!("{}-{revision}", version()?);
     let architecture = output(Command::new("dpkg").arg("--print-architecture"))?.trim().to_owned();
@@ -64,7 +64,7 @@ fn changelog(version: &str) -> Result<String> {
     ))
 }
 
-/// The newest version of the C library that the program asks for.
+/// The newest version of the C library that the program requires.
 pub fn needed_libc(program: &Path) -> Result<String> {
     let symbols = output(Command::new("objdump").arg("-T").arg(program))?;
     let versions = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
@@ -76,13 +76,13 @@ pub fn needed_libc(program: &Path) -> Result<String> {
     Ok(format!("{major}.{minor}"))
 }
 
-/// What it takes on disk, in KiB.
+/// The size on disk, in KiB.
 fn size(tree: &Path) -> Result<u64> {
     let said = output(Command::new("du").args(["-sk", "--apparent-size"]).arg(tree))?;
     said.split_whitespace().next().and_then(|number| number.parse().ok()).context("du says no size")
 }
 
-/// Whatever the builder's umask is.
+/// Makes all folders readable, whatever the umask of the build.
 fn folders_for_everybody(folder: &Path) -> Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(folder)?.flatten().filter(|entry| entry.path().is_dir()) {

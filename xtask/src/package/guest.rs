@@ -1,5 +1,5 @@
-//! A Debian system that runs: its own systemd as process 1, its own network with nothing but loopback, and a cgroup of its
-//! own as the top of what it sees, so that what is attached to "the whole host" there is attached to that cgroup alone.
+//! A running Debian system: its own systemd as process 1, its own network with nothing but loopback, and a cgroup of its own as the root of
+//! its hierarchy, so that programs attached to "the whole host" in there are attached to that cgroup alone.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,32 +10,32 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How long it may take until systemd says that it is up.
+/// The longest that systemd may take to come up.
 const BOOT: Duration = Duration::from_secs(120);
-/// How long anything that is waited for may take.
+/// The longest that the test waits for anything else.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often that is looked at.
+/// The interval at which it checks.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A system that runs. It is ended, and its cgroup removed, when dropped.
+/// A running system. It is stopped, and its cgroup removed, when dropped.
 #[derive(Debug)]
 pub struct Guest {
     nspawn: Child,
-    /// Its process 1, as this system counts.
+    /// The process id of its process 1, on the host.
     leader: u32,
     cgroup: PathBuf,
 }
 
 impl Guest {
-    /// Boots what is below `root`; `shared` is seen there as `/packages`.
+    /// Boots the root file system at `root`; `shared` is mounted in it as `/packages`.
     ///
     /// # Errors
     /// It does not come up.
     pub fn boot(root: &Path, shared: &Path) -> Result<Self> {
         let cgroup = cgroup2()?.join(format!("gnomon-package-{}", std::process::id()));
         fs::create_dir_all(&cgroup).with_context(|| format!("making {}", cgroup.display()))?;
-        // The shell moves itself, and what it becomes stays there. systemd is to see cgroup v2 alone, also where this
-        // system has the controllers of v1 beside it.
+        // The shell moves itself, and systemd stays in that cgroup. systemd must find cgroup v2 alone, also where the host has the v1
+        // controllers beside it.
         let script = "echo $$ > \"$1/cgroup.procs\" && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \
                       exec setpriv --pdeathsig TERM systemd-nspawn --quiet --directory=\"$2\" --bind-ro=\"$3:/packages\" --machine=\"$4\" --boot \
                       --register=no --keep-unit --private-network --capability=all --system-call-filter=bpf --console=pipe";
@@ -59,7 +59,7 @@ impl Guest {
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         let Some(leader) = children.split_whitespace().next().and_then(|pid| pid.parse().ok()) else { return false };
         self.leader = leader;
-        // A unit that failed makes it `degraded`, which is no less up.
+        // A failed unit makes it `degraded`, which counts as up.
         self.enter(&["systemctl", "is-system-running"]).output().is_ok_and(|said| {
             let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
             said == "running" || said == "degraded"
@@ -74,10 +74,10 @@ impl Guest {
         command
     }
 
-    /// Runs a shell script as a service of the system, so that its cgroups are that system's. What it prints.
+    /// Runs a shell script as a service of the system, so that its cgroup is one of that system's. Returns its output.
     ///
     /// # Errors
-    /// It fails; with what it said.
+    /// The script fails; with its output.
     pub fn sh(&self, script: &str) -> Result<String> {
         let output = self
             .enter(&["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--setenv=DEBIAN_FRONTEND=noninteractive"])
@@ -94,7 +94,7 @@ impl Guest {
     /// Runs a script until it succeeds.
     ///
     /// # Errors
-    /// It does not in time; with what the system's journal says.
+    /// It does not succeed in time; with the system's journal.
     pub fn until(&self, script: &str) -> Result<String> {
         let start = Instant::now();
         loop {
@@ -112,7 +112,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        // The second asks for an end at once.
+        // The second signal makes it stop at once.
         for _ in 0..2 {
             let _ = Command::new("kill").arg(self.nspawn.id().to_string()).status();
             sleep(LOOK);
@@ -123,7 +123,7 @@ impl Drop for Guest {
         }
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();
-        // Whatever is left in it.
+        // Kills what is left in its cgroup.
         let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
         let start = Instant::now();
         while self.cgroup.exists() && start.elapsed() < Duration::from_secs(5) {
@@ -144,7 +144,7 @@ fn remove_below(folder: &Path) {
     let _ = fs::remove_dir(folder);
 }
 
-/// Where cgroup v2 is mounted here.
+/// The mount point of cgroup v2.
 fn cgroup2() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let place = mounts.lines().map(|line| line.split(' ')).find_map(|mut fields| {

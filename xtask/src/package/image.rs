@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::{fresh, output, source_date};
 use crate::root as workspace;
 
-/// What a root file system is called as a base image.
+/// The name of a root file system as a base image.
 const LOCAL_BASE: &str = "localhost/gnomon-base:local";
 
 /// Builds it from the Debian package, as an OCI archive. The base image is pulled from its registry, unless a root file system of
@@ -37,7 +37,7 @@ pub fn build(home: &Path, deb: &Path, base: Option<&Path>) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// The image does what the package does: the program starts as its user, and its authority is made.
+/// Tests that the image works like the package: the program starts as its user and creates its authority.
 ///
 /// # Errors
 /// It does not.
@@ -59,7 +59,7 @@ pub fn test(home: &Path, archive: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where buildah keeps layers, removed when dropped.
+/// The folder in which buildah keeps layers; removed when dropped.
 struct Store(PathBuf);
 
 impl Store {
@@ -82,7 +82,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // Containers first, as some of their files belong to others.
+        // Containers first, as some of their files belong to other users.
         let _ = self.buildah(&["rm", "--all"]).output();
         let _ = self.buildah(&["rmi", "--all", "--force"]).output();
         if let Err(error) = std::fs::remove_dir_all(&self.0) {

@@ -1,12 +1,12 @@
-//! Alerts whose command asks the journal: run as written on a system that has one, in the state that they are about, each prints
-//! the line that says what happened and no other.
+//! Alerts whose command searches the journal: run as written on a system that has one, in the state that they report, each must print the
+//! line that says what happened and nothing else.
 
 use anyhow::{Context, Result, ensure};
 
 use super::guest::Guest;
 use crate::root as workspace;
 
-/// A collector that takes the first request and refuses the others for what is in them.
+/// A collector that accepts the first request and refuses all later ones with 400.
 const COLLECTOR: &str = r#"cat > /root/collector <<'END'
 while IFS= read -r line && [ "$line" != "$(printf '\r')" ]; do
     case "$line" in [Cc]ontent-[Ll]ength:*) length=$(printf %s "${line#*:}" | tr -d ' \r') ;; esac
@@ -18,10 +18,10 @@ printf 'HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n' "$status"
 END
 systemd-run --quiet --unit=collector systemd-socket-activate --listen=127.0.0.1:4318 --accept --inetd sh /root/collector"#;
 
-/// Events that do not leave, and one that never will, with `cause` making an event each time.
+/// Tests the alerts about events that are not exported yet, and about one that never will be; `cause` makes an event each time.
 ///
 /// # Errors
-/// A command does not print what it is there for, or prints more.
+/// A command does not print its line, or prints others.
 pub fn tells_why_events_do_not_leave(guest: &Guest, mut cause: impl FnMut(&str) -> Result<()>) -> Result<()> {
     guest.sh(
         "echo \"events: { otlp: { endpoint: 'http://127.0.0.1:4318' } }\" >> /etc/gnomon/gnomon.yml && systemctl restart gnomon.service",
@@ -36,7 +36,7 @@ pub fn tells_why_events_do_not_leave(guest: &Guest, mut cause: impl FnMut(&str) 
     Ok(())
 }
 
-/// Runs an alert's command until it prints a line with `wanted`. It prints nothing that is not of the kind it asks for.
+/// Runs an alert's command until it prints a line with `wanted`. Everything that it prints must match its own pattern.
 fn prints(guest: &Guest, alert: &str, wanted: &str) -> Result<()> {
     let command = command(alert)?;
     let printed = guest.until(&format!("{command} | tee /root/printed | grep -qF '{wanted}' && cat /root/printed"))?;
@@ -48,7 +48,7 @@ fn prints(guest: &Guest, alert: &str, wanted: &str) -> Result<()> {
     Ok(())
 }
 
-/// What an alert says to run, from the rules that ship.
+/// The command of an alert, from the rules that ship.
 fn command(alert: &str) -> Result<String> {
     let rules = std::fs::read_to_string(workspace()?.join("deploy/prometheus/gnomon.rules.yml"))?;
     let mut lines = rules.lines().map(str::trim).skip_while(|line| *line != format!("- alert: {alert}"));

@@ -1,4 +1,4 @@
-//! Which files a package holds, and where: the same below `/` of a Debian package and in a tarball.
+//! Which files a package contains, and where: the same below `/` of a Debian package and in a tarball.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use super::output;
 use crate::root as workspace;
 
-/// Files as they stand in the sources, and where they go.
+/// Files of the sources, and their places in the package.
 const FILES: [(&str, &str); 7] = [
     ("deploy/systemd/gnomon.slice", "usr/lib/systemd/system/gnomon.slice"),
     ("deploy/systemd/gnomon-sensor.service", "usr/lib/systemd/system/gnomon-sensor.service"),
@@ -22,25 +22,25 @@ const FILES: [(&str, &str); 7] = [
     ("deploy/examples/gnomon.yml", "usr/share/doc/gnomon/examples/gnomon.yml"),
 ];
 
-/// Folders whose files go with the examples, where they are there.
+/// Folders whose files are packaged as examples, if the folders exist.
 const EXAMPLES: [&str; 2] = ["deploy/prometheus", "deploy/grafana"];
 
 /// Where the rules that ship are, in a folder for each pack.
 const RULES: &str = "usr/share/gnomon/rules";
 
-/// Shells, and where their completions go.
+/// Shells, and the places of their completions.
 const SHELLS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/gnomon"),
     ("zsh", "usr/share/zsh/vendor-completions/_gnomon"),
     ("fish", "usr/share/fish/vendor_completions.d/gnomon.fish"),
 ];
 
-/// Lays everything out below `tree`, which is empty.
+/// Copies everything to `tree`, which must be empty.
 pub fn lay_out(tree: &Path, program: &Path) -> Result<()> {
     let sources = workspace()?;
     put(tree, "usr/bin/gnomon", &fs::read(program)?, 0o755)?;
     let bare = tree.join("usr/bin/gnomon");
-    // As Debian's policy (10.1) has it, whichever profile it was built with.
+    // As Debian's policy (10.1) requires, whatever the build profile.
     output(Command::new("strip").args(["--strip-unneeded", "--remove-section=.comment"]).arg(&bare))?;
     for (from, to) in FILES {
         put(tree, to, &fs::read(sources.join(from)).with_context(|| from.to_owned())?, 0o644)?;
@@ -70,7 +70,7 @@ pub fn lay_out(tree: &Path, program: &Path) -> Result<()> {
     put(tree, "usr/share/doc/gnomon/changelog.gz", &gzip(&fs::read(sources.join("CHANGELOG.md"))?)?, 0o644)
 }
 
-/// The program, asked for what is generated from it.
+/// A command that makes the program print its generated pages.
 fn reference(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.arg("reference");
@@ -87,19 +87,19 @@ fn man(tree: &Path, program: &Path) -> Result<()> {
     Ok(fs::remove_dir_all(made)?)
 }
 
-/// Compressed without a name or a time, as Debian's policy (12.1, 12.7) and reproducibility have it.
+/// Compressed without a name or a time, as Debian's policy (12.1, 12.7) and reproducibility require.
 pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut child = Command::new("gzip").arg("-9n").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting gzip")?;
     let mut input = child.stdin.take().context("gzip takes no input")?;
     let bytes = bytes.to_vec();
-    // Both ends at a time, or a full pipe would hold up both.
+    // A thread of its own, as a full pipe would block both ends.
     let fed = std::thread::spawn(move || input.write_all(&bytes));
     let done = child.wait_with_output()?;
     ensure!(done.status.success() && fed.join().is_ok_and(|written| written.is_ok()), "gzip failed");
     Ok(done.stdout)
 }
 
-/// Writes one file, with its folders.
+/// Writes one file and creates its folders.
 pub fn put(tree: &Path, to: &str, bytes: &[u8], mode: u32) -> Result<()> {
     let path = tree.join(to);
     let folder = path.parent().context("a file without a folder")?;

@@ -1,5 +1,4 @@
-//! The root file system of a Debian release, made once by mmdebstrap from the mirror that this machine uses, and unpacked
-//! anew for each run.
+//! The root file system of a Debian release: created once by mmdebstrap from the machine's own mirror, and unpacked for each run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use anyhow::{Context, Result};
 use super::{fresh, output};
 use crate::debian::mirror;
 
-/// What the package needs, what the test calls, and a systemd that boots.
+/// What the package needs, what the test calls, and what it takes to boot.
 const INCLUDE: &str = "systemd,systemd-sysv,dbus,ca-certificates,openssl,curl,iproute2,bpftool";
 
 /// A root that is removed when dropped.
@@ -18,7 +17,7 @@ const INCLUDE: &str = "systemd,systemd-sysv,dbus,ca-certificates,openssl,curl,ip
 pub struct Root(PathBuf);
 
 impl Root {
-    /// Unpacks one, and makes the archive first where there is none.
+    /// Unpacks the root file system of a release, which is created first if it does not exist.
     ///
     /// # Errors
     /// The mirror does not answer, or has no such release.
@@ -26,7 +25,7 @@ impl Root {
         Self::unpack_archive(home, &archive(home, suite)?)
     }
 
-    /// Unpacks this one, below `home`.
+    /// Unpacks this archive below `home`.
     ///
     /// # Errors
     /// The archive is broken.
@@ -43,7 +42,7 @@ impl Root {
     }
 }
 
-/// The archive of one, made where it is not there yet.
+/// The archive of a release, created if it does not exist.
 ///
 /// # Errors
 /// The mirror does not answer, or has no such release.
@@ -55,7 +54,7 @@ pub fn archive(home: &Path, suite: &str) -> Result<PathBuf> {
         let mut mmdebstrap = Command::new("mmdebstrap");
         mmdebstrap.args(["--quiet", "--variant=minbase", "--format=tar", "--include", INCLUDE, suite]).arg(&made).arg(mirror()?);
         output(&mut mmdebstrap)?;
-        // Moved into place at the end: what is there is whole.
+        // Renamed into place at the end, so that a file that exists is complete.
         fs::rename(&made, &archive)?;
     }
     Ok(archive)

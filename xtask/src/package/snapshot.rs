@@ -1,4 +1,4 @@
-//! What a package could leave behind on a host, written down so that before and after can be compared.
+//! What a package could leave behind on a host, recorded so that before and after can be compared.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 
 use super::guest::Guest;
 
-/// Each part: what it is, and the script that prints it, line by line and in any order. Left out is what changes with any
-/// package: dpkg's and apt's own records, logs, caches, and the spare copies that passwd(5) tools make.
+/// Each part: its name, and a script that prints it, one line for each thing and in any order. What every package changes is left out: the
+/// records of dpkg and apt, logs, caches, and the backup copies that passwd(5) tools make.
 const PARTS: [(&str, &str); 9] = [
     (
         "files",
@@ -32,20 +32,20 @@ const PARTS: [(&str, &str); 9] = [
     ("listeners", "ss -Hltnx | awk '{print $1, $5}' | grep -v /run/systemd"),
 ];
 
-/// What was found.
+/// The lines of each part.
 #[derive(Debug)]
 pub struct Snapshot(Vec<(&'static str, BTreeSet<String>)>);
 
 impl Snapshot {
     /// # Errors
-    /// A part cannot be looked at.
+    /// A part cannot be read.
     pub fn take(guest: &Guest) -> Result<Self> {
         let look = |(name, script)| Ok((name, guest.sh(script)?.lines().map(str::to_owned).collect()));
         Ok(Self(PARTS.into_iter().map(look).collect::<Result<_>>()?))
     }
 
     /// # Errors
-    /// Something is different: what, line by line.
+    /// The differences, line by line.
     pub fn must_be(&self, before: &Self) -> Result<()> {
         let mut told = Vec::new();
         for ((name, now), (_, then)) in self.0.iter().zip(&before.0) {

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use super::{deb::needed_libc, fresh, layout, output, root::Root, source_date, version};
 
-/// Builds it. Two builds of the same sources by the same compiler are the same bytes.
+/// Builds it. Two builds of the same sources by the same compiler are identical.
 pub fn build(home: &Path, program: &Path) -> Result<PathBuf> {
     let architecture = std::env::consts::ARCH;
     let name = format!("gnomon-{}-linux-{architecture}", version()?);
@@ -37,7 +37,7 @@ fn install(libc: &str) -> String {
     )
 }
 
-/// The tarball works on a system of the oldest release that is supported, where nothing of it is installed.
+/// Tests that the tarball works on the oldest supported release, where nothing that it needs is installed beforehand.
 ///
 /// # Errors
 /// It does not.

@@ -1,8 +1,8 @@
-//! What the package promises, tried on a Debian system that runs: it observes within a minute, either half restarts alone,
-//! an upgrade keeps the ledger, and purge leaves the host as it was.
+//! What the package promises, tested on a running Debian system: it observes within a minute, each half restarts without the other, an
+//! upgrade keeps the ledger, and purge leaves the host as it was.
 //!
-//! What it cannot show: the names of programs. The kernel half counts processes as the first process namespace does, and
-//! this system has one of its own, so events say that they do not know; `tests/e2e` looks at names.
+//! It cannot test the names of programs: the kernel half uses process ids of the first process namespace, and this system has a namespace
+//! of its own, so its events say that the process is not known. `tests/e2e` tests names.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -17,11 +17,11 @@ use super::journal;
 use super::root::Root;
 use super::snapshot::Snapshot;
 
-/// What has to be installed: the program, and Debian's package of it.
+/// The programs that must be installed, with their Debian packages.
 const NEEDED: [(&str, &str); 4] =
     [("mmdebstrap", "mmdebstrap"), ("systemd-nspawn", "systemd-container"), ("nsenter", "util-linux"), ("unshare", "util-linux")];
 
-/// A TLS server that is nobody's MCP server but for its name, and a shell function that calls it.
+/// A TLS server that is an MCP server by its name only, and a shell function that calls it.
 const SERVER: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=mcp.shadow.example \
                       -addext subjectAltName=DNS:mcp.shadow.example -keyout /root/server.key -out /root/server.pem 2>/dev/null\n\
                       systemd-run --quiet --unit=shadow-server openssl s_server -quiet -www -accept 127.0.0.1:4433 \
@@ -31,14 +31,14 @@ const CALL: &str =
 
 const EVENTS: &str = "gnomon events --json --limit 1000 --state-dir /var/lib/gnomon";
 
-/// A server on standard input and output, and the portal that offers it. Systems in `systemd-nspawn` are denied Landlock, so what
-/// it does for a server is not shown here; `tests/e2e/confined.rs` does.
+/// A server on standard input and output, and a portal that offers it. `systemd-nspawn` denies Landlock, so the confinement of the server
+/// is not tested here but in `tests/e2e/confined.rs`.
 const SHELL_SERVER: &str = include_str!("server.sh");
 const SHELL_PORTAL: &str = "servers: [{id: shell, command: [/bin/sh, /usr/local/lib/server.sh], confine: best_effort}]
 portals: [{id: main, listen: '127.0.0.1:8090', servers: [shell], policy: [{allow: {servers: [shell]}}]}]
 ";
 
-/// Runs all of it on one release.
+/// Tests everything on one release.
 ///
 /// # Errors
 /// The promise that was not kept.
@@ -90,7 +90,7 @@ fn install(deb: &Path) -> Result<String> {
     Ok(format!("apt-get install -y /packages/{name}"))
 }
 
-/// One more call is an event.
+/// One more call is recorded as an event.
 fn observes(guest: &Guest, path: &str) -> Result<()> {
     guest.until("systemctl is-active --quiet gnomon.service gnomon-sensor.service")?;
     let before = count(guest)?;
@@ -128,7 +128,7 @@ fn either_restarts_alone(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// An ordinary user's program, sent through the proxy by the kernel: its call is read, and the event names it.
+/// The kernel redirects an ordinary user's program to the proxy: its call is read, and the event names the program.
 fn lets_people_run_programs_through_the_proxy(guest: &Guest) -> Result<()> {
     guest.sh("cp /root/server.pem /etc/gnomon/server.pem && printf '  upstream_ca: [server.pem]\\n' >> /etc/gnomon/gnomon.yml && \
          systemctl restart gnomon.service")?;
@@ -145,7 +145,7 @@ fn lets_people_run_programs_through_the_proxy(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// A service that knows nothing of gnomon, in a scope of the configuration: its call is read, and nothing else's.
+/// A service that knows nothing of gnomon, in a scope of the configuration: its calls are read, and those of other units are not.
 fn reads_the_units_that_the_configuration_names(guest: &Guest) -> Result<()> {
     guest.sh(
         "cp /root/server.pem /etc/gnomon/server.pem && cat >> /etc/gnomon/gnomon.yml <<'END'\n  upstream_ca: [server.pem]\n\
@@ -169,7 +169,7 @@ fn reads_the_units_that_the_configuration_names(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// A server on standard input and output, which the service's own confinement must let it start and confine.
+/// A server on standard input and output: the confinement of gnomon's own unit must allow starting and confining it.
 fn runs_a_server_of_its_portal(guest: &Guest) -> Result<()> {
     guest.sh(&format!(
         "cat > /usr/local/lib/server.sh <<'END'\n{SHELL_SERVER}END\n\
@@ -186,13 +186,13 @@ fn runs_a_server_of_its_portal(guest: &Guest) -> Result<()> {
              http://127.0.0.1:8090/mcp | grep -qF 'said from a shell'"
         ))
         .context("a program that is a server does not answer")?;
-    // The unit allows ten starts in ten minutes, which is fewer than this test needs.
+    // The unit allows ten starts in ten minutes, and this test needs more.
     guest.sh("sed -i -e /^servers:/d -e /^portals:/d /etc/gnomon/gnomon.yml && rm /usr/local/lib/server.sh && \
          systemctl reset-failed gnomon.service && systemctl restart gnomon.service")?;
     Ok(())
 }
 
-/// Why this machine cannot do it.
+/// Why the test cannot run on this machine.
 fn cannot() -> Option<String> {
     if std::fs::read_to_string("/proc/self/status").is_ok_and(|status| !status.contains("\nUid:\t0\t0")) {
         return Some("needs root".to_owned());

@@ -1,7 +1,7 @@
 //! Modules of a crate do not import each other in a circle: whoever reads one of them can finish it before the next. A module and those
 //! inside it are one thing told in several files: they may take of each other, and what one of them takes of a neighbour, the module takes.
 //!
-//! A circle is found by names alone: what methods return, and macros make, is not followed.
+//! Circles are found by names alone: types returned by methods and code made by macros are not followed.
 
 #![allow(clippy::unwrap_used)]
 
@@ -100,7 +100,7 @@ impl Tree {
     }
 }
 
-/// The `lib.rs` and `main.rs` below a folder, those of other workspaces included.
+/// Every `lib.rs` and `main.rs` below a folder, those of other workspaces included.
 fn crate_roots(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {

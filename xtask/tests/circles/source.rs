@@ -1,13 +1,13 @@
-//! A Rust file as names and signs: enough to find the modules that it declares and the paths that it says, without a parser.
+//! Splits a Rust file into words and punctuation: enough to find the modules it declares and the paths in it, without a parser.
 
-/// What is left of a file without comments, literals and lifetimes.
+/// A token; comments, literals and lifetimes are left out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Token {
     /// A word: identifier or keyword.
     Word(String),
     /// `::`.
     Path,
-    /// Any other sign.
+    /// Any other character.
     Sign(char),
 }
 
@@ -21,7 +21,7 @@ impl Token {
     }
 }
 
-/// The tokens of a file, without what is compiled for tests only.
+/// The tokens of a file, without items that are compiled for tests only.
 pub fn tokens(text: &str) -> Vec<Token> {
     without_tests(&lexed(text))
 }
@@ -99,7 +99,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// Past the first `;` outside of brackets, or the first `}` that closes all, whichever comes first.
+/// The index behind the first `;` outside of brackets, or behind the `}` that closes the outermost one, whichever comes first.
 fn item_end(tokens: &[Token], from: usize) -> usize {
     let mut depth = 0_i32;
     for (index, token) in tokens.iter().enumerate().skip(from) {

@@ -1,4 +1,4 @@
-//! The modules of a crate as files, and which of them each names: a name that is exported again leads to the file that declares it.
+//! The modules of a crate as files, and which files each imports: a re-exported name leads to the file that declares it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::source::{self, Token};
 
-/// From the crate's root, the root itself left out.
+/// The path from the crate's root, without the root itself.
 type ModulePath = Vec<String>;
 
 /// What each of some neighbouring modules takes of which others.
@@ -23,7 +23,7 @@ pub struct Taken {
     pub name: String,
 }
 
-/// How often a name may be exported again before it is given up.
+/// How many re-exports of a name are followed.
 const HOPS: usize = 16;
 
 /// A crate's modules.
@@ -31,18 +31,18 @@ pub struct Crate(BTreeMap<ModulePath, Module>);
 
 struct Module {
     file: PathBuf,
-    /// Names that it takes from elsewhere, with the path of each.
+    /// Imported names, with the path of each.
     taken: BTreeMap<String, ModulePath>,
-    /// Paths whose every name it takes.
+    /// Paths that are imported with `*`.
     taken_whole: Vec<ModulePath>,
-    /// Names that it declares.
+    /// Names that the module declares.
     declared: BTreeSet<String>,
-    /// All paths that it says, those of its `use` declarations included.
+    /// All paths in the module, those of its `use` declarations included.
     said: BTreeSet<ModulePath>,
 }
 
 impl Crate {
-    /// Reads the files that a root declares, and those that these declare.
+    /// Reads the files that a root declares, and those that they declare in turn.
     pub fn read(root: &Path) -> Self {
         let mut modules = BTreeMap::new();
         let folder = root.parent().unwrap();
@@ -83,8 +83,8 @@ impl Crate {
         levels.into_values().collect()
     }
 
-    /// The module that declares what a path names, and its name there; none for a module as such, whose names are looked at where they
-    /// are said.
+    /// The module that declares what a path names, and the name there; `None` if it is a module, as then the paths that go through it are
+    /// looked up.
     fn declares(&self, said: &ModulePath, hops: usize) -> Option<(ModulePath, String)> {
         let depth = (0..=said.len()).rev().find(|depth| self.0.contains_key(&said[..*depth]))?;
         let (within, rest) = said.split_at(depth);
@@ -105,7 +105,7 @@ impl Crate {
     }
 }
 
-/// Names behind `mod` that have a file of their own.
+/// The names declared with `mod NAME;`, which have a file of their own.
 fn declared_modules(tokens: &[Token]) -> Vec<String> {
     let named = |three: &[Token]| match three {
         [Token::Word(module), Token::Word(name), Token::Sign(';')] if module == "mod" => Some(name.clone()),
@@ -117,7 +117,7 @@ fn declared_modules(tokens: &[Token]) -> Vec<String> {
 /// Reads the tokens of one file.
 struct Reader<'c> {
     known: &'c BTreeSet<ModulePath>,
-    /// Where it stands: the file's module, with the modules inside the file that are open, and the depth at which each closes.
+    /// The current module: the file's, and the inline modules that are open, with the depth at which each closes.
     here: ModulePath,
     open: Vec<usize>,
     module: Module,
@@ -137,13 +137,13 @@ impl<'c> Reader<'c> {
         self.module
     }
 
-    /// Reads what is declared, and what `use` takes.
+    /// Reads declarations and `use`.
     fn uses(&mut self, tokens: &[Token]) {
         let (mut depth, mut index) = (0, 0);
         while index < tokens.len() {
             self.nested(tokens, index, &mut depth);
             match (tokens[index].word(), tokens.get(index + 1).and_then(Token::word)) {
-                // `use<'a>` is a bound.
+                // `use<'a>` is a capture bound.
                 (Some("use"), _) if tokens.get(index + 1) != Some(&Token::Sign('<')) => index = self.tree(tokens, index + 1, &[]),
                 (Some("struct" | "enum" | "union" | "trait" | "fn" | "type" | "const" | "static"), Some(name)) => {
                     self.module.declared.insert(name.to_owned());
@@ -154,7 +154,7 @@ impl<'c> Reader<'c> {
         }
     }
 
-    /// Reads one branch of a `use` declaration, and returns where it ends.
+    /// Reads one branch of a `use` declaration. Returns the index behind it.
     fn tree(&mut self, tokens: &[Token], from: usize, before: &[String]) -> usize {
         let (mut path, mut index) = (before.to_vec(), from);
         let mut named = None;
@@ -197,7 +197,7 @@ impl<'c> Reader<'c> {
         index
     }
 
-    /// Reads the paths that stand elsewhere than behind `use`.
+    /// Reads the paths outside of `use` declarations.
     fn paths(&mut self, tokens: &[Token]) {
         let (mut depth, mut index) = (0, 0);
         while index < tokens.len() {
@@ -223,7 +223,7 @@ impl<'c> Reader<'c> {
         }
     }
 
-    /// Keeps track of the modules inside the file.
+    /// Tracks the inline modules.
     fn nested(&mut self, tokens: &[Token], index: usize, depth: &mut usize) {
         match &tokens[index] {
             Token::Sign('{') => {
@@ -245,7 +245,7 @@ impl<'c> Reader<'c> {
         }
     }
 
-    /// A path from the crate's root; none for what is not this crate's.
+    /// A path from the crate's root; `None` if it leads out of the crate.
     fn absolute(&self, path: &[String]) -> Option<ModulePath> {
         let (first, rest) = path.split_first()?;
         let mut from = self.here.clone();

@@ -62,7 +62,7 @@ async fn what_comes_after_the_end_is_lost_and_counted() {
 }
 
 #[tokio::test]
-async fn a_full_queue_loses_what_comes_and_the_chain_says_how_much() {
+async fn a_full_queue_loses_new_records_and_the_chain_says_how_many() {
     let stage = Stage::new();
     let (audit, writer) = stage.open(AuditOptions::default()).await;
     // Nothing is awaited here, so the writer has no turn.

@@ -25,7 +25,7 @@ fn a_key_that_others_can_read_is_refused() {
 }
 
 #[test]
-fn what_is_no_key_is_refused_and_kept() {
+fn a_file_that_is_not_a_key_is_refused_and_left_alone() {
     let stage = Stage::new();
     fs::write(stage.path("audit.key"), b"something").unwrap();
     fs::set_permissions(stage.path("audit.key"), fs::Permissions::from_mode(0o600)).unwrap();

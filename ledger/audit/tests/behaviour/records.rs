@@ -140,7 +140,7 @@ proptest! {
 }
 
 #[test]
-fn a_session_is_named_by_what_nobody_can_use() {
+fn a_session_is_named_by_a_value_that_cannot_be_used_as_its_id() {
     let digest = session_digest("secret-session");
     assert_eq!(digest.len(), 24);
     assert!(!digest.contains("secret") && digest != session_digest("other"));

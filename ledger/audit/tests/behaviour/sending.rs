@@ -30,7 +30,7 @@ impl Sink for Receiver {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_down_gets_the_checkpoints_later_and_delays_nobody() {
+async fn a_receiver_that_is_down_gets_the_checkpoints_later_and_delays_no_record() {
     let stage = Stage::new();
     let lines = Arc::new(Mutex::new(Vec::new()));
     let store = SqliteStore::open(&stage.path("audit.sqlite"), 1 << 30).await.unwrap();

@@ -4,7 +4,7 @@ use crate::stage::Stage;
 use gnomon_audit::{Expect, Finding, Head};
 
 #[tokio::test]
-async fn an_audit_that_nobody_touched_is_sound() {
+async fn an_unchanged_audit_verifies() {
     let stage = Stage::new();
     stage.play(3, 5).await;
     let report = stage.verify().await;

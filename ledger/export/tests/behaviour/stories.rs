@@ -41,7 +41,7 @@ async fn what_is_recorded_last_is_sent_before_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_makes_doubles_that_event_id_tells_apart() {
+async fn a_lost_answer_makes_duplicates_that_are_known_by_their_event_id() {
     let host = Host::new().await;
     let collector = Collector::start(|number, _| if number == 0 { Answer::Cut } else { Answer::Accept }).await;
     host.record(numbered(0..20)).await;

@@ -90,7 +90,7 @@ async fn a_commit_that_is_not_confirmed_may_have_been_kept_and_is_not_tried_agai
 }
 
 #[tokio::test]
-async fn who_does_not_get_the_turn_is_told_so_and_nothing_is_lost() {
+async fn a_writer_that_does_not_get_the_turn_gets_an_error_and_nothing_is_lost() {
     let Some(database) = Database::new().await else { return };
     let mut decisions = PostgresDecisions::open(database.url()).await.unwrap();
     let mut other = database.admin().await;
@@ -144,7 +144,7 @@ async fn a_call_that_is_given_up_keeps_nothing_and_harms_no_other() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_no_writes_is_told_of_and_still_read() {
+async fn a_server_that_takes_no_writes_is_reported_and_still_read() {
     let Some(database) = Database::new().await else { return };
     let mut decisions = PostgresDecisions::open(database.url()).await.unwrap();
     decisions.put(&[entry("a", "1")]).await.unwrap();
@@ -181,7 +181,7 @@ enum Told {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_writers_are_told_holds_and_a_follower_misses_nothing_though_connections_end_at_any_moment() {
+async fn what_writers_are_told_is_true_and_a_follower_misses_nothing_though_connections_end_at_any_moment() {
     let Some(database) = Database::new().await else { return };
     let end = Instant::now() + Duration::from_secs(3);
     let mut tasks = Vec::new();

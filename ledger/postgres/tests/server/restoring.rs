@@ -190,7 +190,7 @@ async fn a_journal_that_lacks_an_entry_in_the_middle_or_has_one_changed_takes_no
 }
 
 #[tokio::test]
-async fn a_journal_that_lacks_an_entry_is_held_by_who_follows_it_once_something_new_is_to_count() {
+async fn a_follower_holds_a_journal_that_lacks_an_entry_once_a_new_entry_would_count() {
     let Some(database) = Database::new().await else { return };
     let mut host = Host::new(&database);
     host.decide("a.example", Review::Denied, 1).await;
@@ -238,7 +238,7 @@ async fn a_journal_from_before_journals_had_ids_is_read_on() {
 }
 
 #[tokio::test]
-async fn what_was_read_last_says_when_in_the_file_and_not_by_its_time() {
+async fn the_time_of_the_last_reading_is_in_the_file_and_not_its_modification_time() {
     let Some(database) = Database::new().await else { return };
     let mut host = Host::new(&database);
     host.decide("a.example", Review::Denied, 1).await;

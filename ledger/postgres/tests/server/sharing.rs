@@ -127,7 +127,7 @@ async fn a_database_that_can_be_read_and_not_written_is_found_out_and_keeps_noth
 }
 
 #[tokio::test]
-async fn who_follows_is_not_current_once_a_newer_gnomon_changed_the_schema() {
+async fn a_follower_is_not_current_once_a_newer_gnomon_changed_the_schema() {
     let Some(database) = Database::new().await else { return };
     let dir = tempfile::tempdir().unwrap();
     let (mut following, _) = Following::begin(Decided::shared(dir.path(), Some(database.url())));

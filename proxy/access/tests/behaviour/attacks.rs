@@ -1,4 +1,4 @@
-//! What attackers send, each a test.
+//! What attackers send: a test for each attack.
 
 use crate::provider::{ISSUER, RESOURCE, Signer, b64, bearer, claims, claims_with, door, enter, now, oidc_door, peer};
 use gnomon_access::{Authenticator, MAX_NAMES, MAX_TOKEN, Rejection};
@@ -32,7 +32,7 @@ async fn a_token_for_another_server_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_without_audience_is_for_nobody() {
+async fn a_token_without_an_audience_is_refused() {
     assert_eq!(refused_claims(json!({"aud": null})).await, Rejection::Audience);
 }
 
@@ -146,7 +146,7 @@ async fn a_key_id_that_stands_twice_in_a_set_serves_only_its_own_signatures() {
     enter(&door, &one.token("k", &claims())).await.unwrap();
     enter(&door, &two.token("k", &claims())).await.unwrap();
     assert_eq!(refused(&door, &three.token("k", &claims())).await, Rejection::Signature);
-    // Without an id there must be no choice.
+    // Without a key id there must be only one candidate.
     let head = json!({"alg": "ES256"}).to_string();
     assert_eq!(refused(&door, &one.token_of(&head, &claims().to_string())).await, Rejection::Key);
 }

@@ -1,4 +1,4 @@
-//! What an administrator is told about a mistake in `auth`.
+//! The errors for mistakes in `auth`.
 
 use crate::provider::RESOURCE;
 use gnomon_access::AuthSource;

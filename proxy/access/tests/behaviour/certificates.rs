@@ -45,7 +45,7 @@ async fn a_client_is_known_by_fingerprint_name_or_subject() {
 }
 
 #[tokio::test]
-async fn without_a_list_whoever_the_authorities_vouch_for_is_known_by_name() {
+async fn without_a_list_a_client_with_a_trusted_certificate_is_known_by_its_name() {
     let (door, _) = door("{ mode: mtls }");
     let caller = door.authenticate(&HeaderMap::new(), &showing(&certificate("build-7", &[]))).await.unwrap();
     assert_eq!((caller.user.as_deref(), &caller.groups), (Some("build-7"), &Names::Unknown));
@@ -88,7 +88,7 @@ async fn a_bound_token_is_worth_nothing_without_its_certificate() {
 }
 
 #[tokio::test]
-async fn what_is_no_certificate_lets_nobody_in() {
+async fn bytes_that_are_not_a_certificate_let_no_client_in() {
     let (door, _) = door("{ mode: mtls }");
     let junk = CertificateDer::from(vec![0x30, 0x03, 1, 2, 3]);
     assert_eq!(door.authenticate(&HeaderMap::new(), &showing(&junk)).await.unwrap_err().rejection, Rejection::UnknownCertificate);

@@ -1,4 +1,4 @@
-//! Countries by a MaxMind DB, which the test writes itself.
+//! Countries from a MaxMind DB, which the test writes itself.
 
 use crate::{
     people::{policy, tool},
@@ -28,7 +28,7 @@ fn number(kind: u8, value: u8) -> Vec<u8> {
     vec![kind << 5 | 1, value]
 }
 
-/// A database that knows 192.0.0.0/8 to be German and nothing else.
+/// A database in which 192.0.0.0/8 is German and nothing else is known.
 fn database() -> Vec<u8> {
     let (nodes, prefix) = (8_u32, 192_u8);
     let mut out = Vec::new();
@@ -75,7 +75,7 @@ async fn policy_knows_the_country_of_an_address() {
 }
 
 #[test]
-fn what_is_no_database_is_refused() {
+fn a_file_that_is_not_a_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.mmdb");
     assert!(Countries::open(&path).unwrap_err().to_string().starts_with("cannot be read"));

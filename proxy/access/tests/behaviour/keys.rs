@@ -42,7 +42,7 @@ async fn while_the_provider_is_down_its_last_keys_serve_up_to_a_bound() {
     advance(FRESH + PAUSE).await;
     enter(&door, &signer.token("k1", &claims())).await.unwrap();
     advance(STALE).await;
-    // Another token, as the first is remembered.
+    // A different token, as the first is cached.
     let challenge = enter(&door, &signer.token("k1", &crate::provider::claims_with(json!({"jti": "2"})))).await.unwrap_err();
     assert_eq!((challenge.status, challenge.rejection), (StatusCode::SERVICE_UNAVAILABLE, Rejection::Unreachable));
     web.provider(ISSUER, &[signer.jwk("k1")]);
@@ -105,7 +105,7 @@ async fn metadata_is_looked_for_where_the_standards_say() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_never_answers_holds_nobody_up_for_long() {
+async fn a_provider_that_never_answers_delays_callers_for_a_bounded_time() {
     let signer = Signer::p256();
     let (door, web) = oidc_door(&[signer.jwk("k1")]);
     door.warm().await.unwrap();

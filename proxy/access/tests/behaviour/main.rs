@@ -1,4 +1,4 @@
-//! What callers, administrators and attackers see of the crate.
+//! The crate as callers, administrators and attackers see it.
 
 #![allow(clippy::unwrap_used)]
 

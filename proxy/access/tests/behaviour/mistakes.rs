@@ -1,4 +1,4 @@
-//! What an administrator is told about a mistake.
+//! The errors for mistakes in a policy.
 
 use crate::people::policy;
 use gnomon_access::Policy;
@@ -49,7 +49,7 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
-fn a_server_that_nobody_has_is_found() {
+fn a_server_that_is_not_configured_is_an_error() {
     let policy = policy("- allow: { servers: [doc, 'file*', db] }");
     let problems = policy.unknown_servers(&["docs", "files", "db"]);
     assert_eq!(

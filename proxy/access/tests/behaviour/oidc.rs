@@ -1,4 +1,4 @@
-//! Tokens of a provider that behaves.
+//! Tokens of a well-behaved provider.
 
 use crate::provider::{ISSUER, RESOURCE, Signer, bearer, claims, claims_with, door, enter, oidc_door, peer};
 use gnomon_access::{AuthMethod, Names, Peer, Rejection};
@@ -25,7 +25,7 @@ async fn a_token_of_the_provider_says_who_is_asking() {
 }
 
 #[tokio::test]
-async fn whoever_sends_nothing_is_told_where_to_get_a_token() {
+async fn a_caller_without_a_token_is_told_where_to_get_one() {
     let (door, _) = door(&format!("{{ mode: oidc, issuer: '{ISSUER}', scopes: [mcp] }}"));
     let challenge = door.authenticate(&HeaderMap::new(), &peer()).await.unwrap_err();
     assert_eq!(challenge.status, StatusCode::UNAUTHORIZED);

@@ -1,4 +1,4 @@
-//! Opaque tokens, by introspection.
+//! Opaque tokens, checked by introspection.
 
 use crate::provider::{ISSUER, claims_with, door, enter};
 use gnomon_access::{AuthMethod, Authenticator, Rejection};
@@ -21,7 +21,7 @@ async fn the_provider_is_asked_what_an_opaque_token_is_worth() {
     let (door, web) = asking(claims_with(json!({"active": true, "iss": null})));
     let caller = enter(&door, "op/aque+1=").await.unwrap();
     assert_eq!((caller.method, caller.user.as_deref()), (AuthMethod::Introspection, Some("u-1")));
-    // `g%20n:s3cret`
+    // Base64 of `g%20n:s3cret`.
     let line = format!("POST {URL} token=op%2Faque%2B1%3D&token_type_hint=access_token Basic ZyUyMG46czNjcmV0");
     assert_eq!(web.asked(), [line]);
     enter(&door, "op/aque+1=").await.unwrap();

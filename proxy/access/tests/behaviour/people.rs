@@ -1,4 +1,4 @@
-//! Callers that tests speak of.
+//! Callers for the tests.
 
 use gnomon_access::{Asked, AuthMethod, Caller, Capability, Device, Hints, Policy, Process};
 use serde_json::Value;
@@ -7,7 +7,7 @@ pub fn anonymous() -> Caller {
     Caller::anonymous("10.1.2.3".parse().unwrap())
 }
 
-/// Somebody of whom the provider told everything but device and process.
+/// A person about whom the provider told everything; device and process are unknown.
 pub fn person(user: &str, groups: &[&str]) -> Caller {
     let email = format!("{user}@example.org");
     Caller {

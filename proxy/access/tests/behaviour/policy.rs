@@ -37,7 +37,7 @@ fn each_condition_on_the_caller_decides() {
     let hash = "ab:".repeat(31) + "ab";
     let hash = format!("device: {{ sha256: ['{}'] }}", hash.to_uppercase());
     let process_hash = format!("process: {{ sha256: ['{}'] }}", "cd".repeat(32));
-    // What the entry says; who fulfils it; who does not.
+    // The entry; a caller that meets its condition; a caller that does not.
     let table: Vec<(&str, Caller, Caller)> = vec![
         ("users: [anna]", anna(), person("bert", &[])),
         ("users: ['ANNA@example.org']", anna(), person("bert", &[])),
@@ -267,7 +267,7 @@ fn a_server_can_be_reached_where_something_there_could_be_allowed() {
         ("[ { allow: { servers: ['*'], tools: ['read_*'], groups: [finance] } } ]", true, false),
         ("[ { allow: { servers: [docs], when: 'args.n < 1' } } ]", true, true),
         ("[ { allow: { servers: [docs] } }, { deny: { servers: [docs], groups: [sales] } } ]", true, false),
-        // What denies some of it leaves the rest.
+        // A deny of a part leaves the rest.
         ("[ { allow: { servers: [docs] } }, { deny: { servers: [docs], tools: ['*'] } } ]", true, true),
         ("[ { allow: { servers: [docs], portals: [elsewhere] } } ]", false, false),
         // A fact that is missing never allows, and always denies.

@@ -1,4 +1,4 @@
-//! What must hold of every policy and caller.
+//! Properties that must hold for every policy and caller.
 
 use crate::people::{anonymous, asked, laptop, on, person, policy};
 use gnomon_access::{Asked, Caller, Capability, Decision, Hints, Policy};
@@ -28,7 +28,7 @@ fn part() -> impl Strategy<Value = String> {
     .prop_map(str::to_owned)
 }
 
-/// Entries as (effect, servers, part).
+/// Entries as (allow or deny, servers, further conditions).
 fn entries() -> impl Strategy<Value = Vec<(bool, &'static str, String)>> {
     let server = prop::sample::select(vec!["s1", "s2", "'*'"]);
     prop::collection::vec((any::<bool>(), server, part()), 0..8)
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn whoever_hides_a_fact_gets_no_further(entries in entries(), n in 0..10_i64) {
+    fn a_caller_that_hides_a_fact_is_allowed_no_more(entries in entries(), n in 0..10_i64) {
         let args = json!({"n": n});
         let policy = policy(&text(&entries));
         for caller in callers() {

@@ -1,4 +1,4 @@
-//! An identity provider in memory: keys, documents, and a record of what was asked of it.
+//! An identity provider in memory: keys, documents, and a log of the requests to it.
 
 use aws_lc_rs::{
     hmac,
@@ -20,7 +20,7 @@ use std::{
 pub const ISSUER: &str = "https://login.example";
 pub const RESOURCE: &str = "https://portal.example/mcp";
 
-/// A signing key of whatever kind.
+/// A signing key of any kind.
 pub enum Signer {
     Rsa(rsa::KeyPair),
     P256(EcdsaKeyPair),
@@ -84,7 +84,7 @@ impl Signer {
         }
     }
 
-    /// A token with this head and these claims, each given as text so that it can be odd.
+    /// A token with this head and these claims, given as text so that they can be malformed.
     pub fn token_of(&self, head: &str, claims: &str) -> String {
         let message = format!("{}.{}", b64(head), b64(claims));
         let signature = b64(self.sign(message.as_bytes()));
@@ -101,7 +101,7 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Claims that are in order.
+/// Valid claims.
 pub fn claims() -> Value {
     json!({
         "iss": ISSUER, "aud": RESOURCE, "sub": "u-1", "exp": now() + 600, "iat": now(), "client_id": "claude",
@@ -110,7 +110,7 @@ pub fn claims() -> Value {
     })
 }
 
-/// The claims with some of them set otherwise; `null` takes one away.
+/// The claims with these changes; `null` removes one.
 pub fn claims_with(changes: Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().unwrap() {
@@ -123,10 +123,10 @@ pub fn claims_with(changes: Value) -> Value {
     claims
 }
 
-/// Documents by URL, which tests change, and what was asked.
+/// Documents by URL, which tests change, and the requests for them.
 #[derive(Default)]
 pub struct Web {
-    /// Nothing is answered any more.
+    /// Nothing is answered from now on.
     pub silent: std::sync::atomic::AtomicBool,
     documents: Mutex<HashMap<String, Value>>,
     asked: Mutex<Vec<String>>,
@@ -141,12 +141,12 @@ impl Web {
         self.documents.lock().unwrap().clear();
     }
 
-    /// What was asked since the last time.
+    /// The requests since the last call.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 
-    /// A provider's metadata and keys, in the usual places.
+    /// Publishes a provider's metadata and keys in the usual places.
     pub fn provider(&self, issuer: &str, keys: &[Value]) {
         let url = format!("{issuer}/.well-known/openid-configuration");
         self.put(&url, json!({"issuer": issuer, "jwks_uri": format!("{issuer}/keys")}));
@@ -182,13 +182,13 @@ pub fn config(yaml: &str) -> AuthConfig {
     source.build("gnomon.yml", RESOURCE, &|_| Ok("s3cret".to_owned())).unwrap_or_else(|error| panic!("{yaml}\n{error}"))
 }
 
-/// A door with this configuration, and the network behind it.
+/// An authenticator with this configuration, and the network that it uses.
 pub fn door(yaml: &str) -> (Authenticator, Arc<Web>) {
     let web = Arc::new(Web::default());
     (Authenticator::new(config(yaml), web.clone()), web)
 }
 
-/// One that trusts [`ISSUER`], which has these keys.
+/// One that trusts [`ISSUER`], with these keys.
 pub fn oidc_door(keys: &[Value]) -> (Authenticator, Arc<Web>) {
     let (door, web) = door(&format!("{{ mode: oidc, issuer: '{ISSUER}' }}"));
     web.provider(ISSUER, keys);

@@ -1,4 +1,4 @@
-//! The same door before a provider that is not ours: `oidc-provider`, run by node.
+//! The same authenticator with a real provider: `oidc-provider`, run by node.
 
 use crate::provider::{bearer, claims_with, config, peer};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -22,7 +22,7 @@ use tokio::{
 /// Longer than a start of node takes on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
-/// The network, for real.
+/// The real network.
 struct Http(reqwest::Client);
 
 impl Http {
@@ -54,11 +54,11 @@ impl Fetch for Http {
 struct Provider {
     issuer: String,
     http: Http,
-    // Ends with its standard input, and with this.
+    // It ends when its standard input is closed, and is killed when dropped.
     _process: Child,
 }
 
-/// Installs the provider once per version of its fixture, below the build's own folder.
+/// Installs the provider once for each version of its fixture, below the build folder.
 async fn installed() -> Result<PathBuf, String> {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/provider");
     let files = ["package.json", "package-lock.json", "provider.mjs"].map(|name| (name, fs::read(fixture.join(name)).unwrap()));
@@ -100,7 +100,7 @@ impl Provider {
 
     async fn token(&self, resource: &str) -> String {
         let form = format!("grant_type=client_credentials&scope=mcp%3Ause&resource={resource}");
-        // agent:agent-secret
+        // The credentials `agent:agent-secret`.
         let secret = HeaderValue::from_static("Basic YWdlbnQ6YWdlbnQtc2VjcmV0");
         let answer = self.http.post_form(&format!("{}/token", self.issuer), form.into(), Some(secret)).await.unwrap();
         let answer: Value = serde_json::from_slice(&answer).unwrap();
@@ -109,7 +109,7 @@ impl Provider {
 
     fn door(&self) -> Authenticator {
         let issuer = &self.issuer;
-        // The fixture's secret is what the resolver of the tests gives for every reference.
+        // The tests' resolver returns the fixture's secret for every reference.
         let yaml = format!(
             "{{ mode: oidc, issuer: '{issuer}', scopes: ['mcp:use'], introspection: {{ url: '{issuer}/token/introspection', client_id: portal, client_secret: 'env:X' }} }}"
         );
@@ -143,7 +143,7 @@ async fn tokens_of_a_real_provider_are_judged_as_ours_are() {
     assert_eq!((caller.client.as_deref(), caller.method), (Some("agent"), gnomon_access::AuthMethod::Introspection));
     assert_eq!(door.authenticate(&bearer("made-up"), &peer()).await.unwrap_err().rejection, Rejection::Unknown);
 
-    // Its key id, another's key.
+    // With the provider's key id, signed by another key.
     let forged = crate::provider::Signer::rsa().token("first", &claims_with(json!({"iss": provider.issuer})));
     assert_eq!(door.authenticate(&bearer(&forged), &peer()).await.unwrap_err().rejection, Rejection::Signature);
 }

@@ -1,4 +1,4 @@
-//! Service tokens, and doors without any.
+//! Service tokens, and configurations without a log-in.
 
 use crate::provider::{bearer, door, enter, peer};
 use gnomon_access::{AuthMethod, Names, Rejection, generate_token};

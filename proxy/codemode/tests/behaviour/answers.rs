@@ -1,4 +1,4 @@
-//! What a script says is done, or is an error that says what to do.
+//! What a script reports as done has been done; otherwise it is an error that says what to do.
 
 use gnomon_codemode::{CallEnd, Limit, Limits, Outcome};
 
@@ -13,7 +13,7 @@ async fn calls_that_nobody_awaits_are_made_and_waited_for() {
     assert_eq!(ends, [("test_echo", CallEnd::Answered), ("test_slow", CallEnd::Answered)]);
     let many = run(&sandbox, "async () => { for (let i = 0; i < 50; i++) codemode.test_slow(); return 'sent' }").await;
     assert_eq!((many.host_calls, many.called.iter().filter(|called| called.end == CallEnd::Answered).count()), (50, 50));
-    // What they lead to is in the result, and so is what they fail with.
+    // The result includes what these calls lead to, and the error of one fails the script.
     let pushed =
         "async () => { const out = []; [1, 2, 3].forEach(async (a) => { out.push(await codemode.test_add({ a, b: 1 })) }); return out }";
     assert_eq!(value(&sandbox, pushed).await, "[2,3,4]");
@@ -28,7 +28,7 @@ async fn calls_that_nobody_awaits_are_made_and_waited_for() {
 }
 
 #[tokio::test]
-async fn what_lost_a_race_is_not_waited_for() {
+async fn a_call_that_lost_a_race_is_not_waited_for() {
     let sandbox = sandbox().await;
     let code = "async () => Promise.race([codemode.test_hang(), sleep(50).then(() => 'too slow')])";
     let execution = run_with(&sandbox, &Limits::default(), code).await;
@@ -239,7 +239,7 @@ async fn a_slip_of_syntax_that_ends_the_compiler_is_no_violation() {
 }
 
 #[tokio::test]
-async fn what_was_said_before_a_native_loop_is_heard() {
+async fn console_output_before_a_native_loop_is_kept() {
     let sandbox = sandbox().await;
     let limits = Limits { sandbox_time: std::time::Duration::from_millis(200), ..Limits::default() };
     let execution =

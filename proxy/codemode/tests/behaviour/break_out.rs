@@ -1,4 +1,4 @@
-//! What somebody gets who has taken the engine over: nothing, and noticed.
+//! An attacker who has taken over the engine gets nothing, and is noticed.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use gnomon_codemode::{Limit, Limits, Outcome, Sandbox, Violation};
 
 use crate::stage::{run, run_with, start, works};
 
-/// Calls of the system that are on nobody's list.
+/// System calls that are not on the allow-list.
 const DEEDS: [&str; 13] =
     ["open", "connect", "connect unix", "exec", "fork", "thread", "kill", "pidfd", "ioctl", "dup", "unlimit", "priority", "sleep"];
 
@@ -50,7 +50,7 @@ async fn an_end_without_an_answer_is_a_violation() {
 async fn memory_beyond_the_bound_is_refused_by_the_kernel() {
     let sandbox = start(&[]).await.unwrap();
     let outcome = run(&sandbox, "rehearse:memory").await.outcome;
-    // It counted what it got, and left; had it got too much it would have panicked.
+    // The worker counted the memory it got and exited; with more than the bound it would have panicked.
     assert!(matches!(outcome, Outcome::Violation(Violation::Exit(0))), "{outcome:?}");
     works(&sandbox).await;
 }
@@ -69,7 +69,7 @@ async fn a_worker_that_spins_is_killed() {
 #[tokio::test]
 async fn frames_that_the_engine_never_sends_end_the_execution() {
     let sandbox = start(&[]).await.unwrap();
-    // `x({})`, of a number.
+    // The call `x({})` with this id.
     let call = |id: u8| format!("0703{id:02x}0178027b7d").replacen("07", "07000000", 1);
     let calls = |count: u8| (1..=count).map(call).collect::<String>();
     for (what, frames) in [

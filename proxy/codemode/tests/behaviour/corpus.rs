@@ -1,8 +1,8 @@
-//! Scripts of our own that try everything we could think of; see `tests/corpus`. `GNOMON_CORPUS=FILE` adds another file.
+//! Our own scripts, which try everything we could think of; see `tests/corpus`. `GNOMON_CORPUS=FILE` adds another file.
 //!
-//! A script begins with `//# name -> endings value`: `ok` (with its value as JSON), `error` (it threw, or met a bound other than
-//! time and heap), `timeout`, `oom`, or several of them. Some things are written as `@word@`, since they are too long or
-//! invisible. `GNOMON_ZYGOTE=target/release/gnomon` runs them in the product's own zygote, with its allocator.
+//! A script begins with `//# name -> endings value`: `ok` (with its value as JSON), `error` (it threw, or hit a bound other than time and
+//! heap), `timeout`, `oom`, or several of them. Text that is too long or invisible is written as `@word@`.
+//! `GNOMON_ZYGOTE=target/release/gnomon` runs them in the product's own zygote, with its allocator.
 
 use std::fs;
 use std::path::Path;
@@ -89,7 +89,7 @@ async fn no_script_ends_other_than_it_may_or_disturbs_its_neighbours() {
         let may = |ending: &str| script.endings.iter().any(|allowed| allowed == ending);
         let mut limits = &brief;
         let mut execution = sandbox.execute(program(), limits, &Echo).await.unwrap();
-        // On a busy machine a long script may get too little of the time that it has.
+        // On a busy machine a long script may get too little processor time.
         if matches!(execution.outcome, Outcome::Limit(Limit::SandboxTime)) && !may("timeout") {
             limits = &patient;
             execution = sandbox.execute(program(), limits, &Echo).await.unwrap();
@@ -112,6 +112,6 @@ async fn no_script_ends_other_than_it_may_or_disturbs_its_neighbours() {
     println!("{count} scripts, at most {late:?} over their time");
     assert!(wrong.is_empty(), "{} of {count} ended wrongly:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(sandbox.restarts(), 0);
-    // A machine may be busy; what is promised is measured by the test of native loops.
+    // A busy machine is slower; the promised bound is measured by the test of native loops.
     assert!(late < Duration::from_secs(2), "{late:?}");
 }

@@ -1,4 +1,4 @@
-//! Hosts that do not allow everything, and zygotes that die.
+//! Hosts that refuse some of the sandbox's layers, and zygotes that die.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn a_user_without_privileges_has_all_the_layers_that_the_kernel_gives_user
     let layers = sandbox.layers().await.unwrap();
     println!("{layers:?}");
     assert_eq!((layers.seccomp, layers.capabilities), (LayerState::Enforced, LayerState::Enforced));
-    // With a user namespace all the others come.
+    // All other layers need only the user namespace.
     assert_eq!(layers.network, layers.user);
     works(&sandbox).await;
 }
@@ -80,7 +80,7 @@ async fn a_script_that_computes_for_long_gets_the_smallest_share_there_is_also_i
     }
 }
 
-/// What follows a process's name in `/proc/PID/stat` (proc_pid_stat(5)): the third field and those after it.
+/// The fields of `/proc/PID/stat` behind the process's name (proc_pid_stat(5)): the third and those after it.
 fn stat(process: &str) -> Option<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     Some(text.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
@@ -110,7 +110,7 @@ async fn a_zygote_that_dies_takes_its_workers_along_and_is_started_again() {
         };
         let (execution, ()) = tokio::join!(sandbox.execute(program, &limits, &tools), lost);
         assert!(matches!(execution.unwrap().outcome, Outcome::Lost));
-        // The first start was just now, so the next one waits for its turn.
+        // The first start was a moment ago, so the next one has to wait.
         let again = Program { code: "async () => 1", names: &names };
         loop {
             match sandbox.execute(again, &limits, &tools).await {
@@ -127,7 +127,7 @@ async fn a_zygote_that_dies_takes_its_workers_along_and_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_no_zygote_is_told() {
+async fn a_program_that_is_not_a_zygote_is_an_error() {
     for (program, argument) in [("/bin/true", ""), ("/bin/cat", "/dev/null")] {
         let started = Sandbox::start(SandboxConfig::new(program, [argument])).await;
         assert!(matches!(started, Err(StartError::Ended)), "{started:?}");
@@ -144,7 +144,7 @@ async fn too_many_executions_are_refused() {
     let hang = || sandbox.execute(Program { code: "async () => codemode.test_hang()", names: &names }, &limits, &tools);
     let (first, second, third) = tokio::join!(hang(), hang(), hang());
     assert!(matches!(first.unwrap().outcome, Outcome::Limit(_)));
-    // One waited in vain, one could not even wait.
+    // One waited in vain, the other was not even allowed to wait.
     assert!(matches!((second, third), (Err(ExecuteError::Busy), Err(ExecuteError::Busy))));
     works(&sandbox).await;
 }

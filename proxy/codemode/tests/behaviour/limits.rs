@@ -1,4 +1,4 @@
-//! Each bound, and what the model is told.
+//! Each bound, and what the model is told when a script hits it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,7 +93,7 @@ async fn native_loops_die_within_a_tenth_of_a_second_of_their_limit() {
         "async () => { const p = codemode.test_slow(); Array.prototype.reverse.call({ length: 2 ** 53 - 1 }) }",
         "async () => { for (;;); }",
     ] {
-        // The best of three: others use this machine too.
+        // The best of three, as other programs use this machine too.
         let mut over = Duration::MAX;
         for _ in 0..3 {
             let execution = run_with(&sandbox, &limits, code).await;

@@ -1,4 +1,4 @@
-//! The sandbox from outside: real processes, on a host that allows all layers and on ones that do not.
+//! The sandbox from outside: real processes, on a host that allows all layers and on hosts that do not.
 #![allow(clippy::unwrap_used)]
 
 mod answers;

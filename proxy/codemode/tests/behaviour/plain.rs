@@ -1,4 +1,4 @@
-//! Results are plain values, exact, and what they are not is told.
+//! Results are plain, exact values; whatever is not one is reported.
 
 use crate::stage::{run, sandbox, thrown, value};
 

@@ -1,4 +1,4 @@
-//! What a program sees and says.
+//! What a program has access to, and what it outputs.
 
 use std::sync::atomic::Ordering;
 

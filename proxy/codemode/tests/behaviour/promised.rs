@@ -1,4 +1,4 @@
-//! A promise that is used as the value that it will have is an error, or is told.
+//! A promise that is used in place of its value is an error, or is reported.
 
 use gnomon_codemode::{CallEnd, Limit, Limits, Outcome};
 
@@ -69,7 +69,7 @@ async fn promises_that_are_awaited_are_what_they_are_in_the_language() {
 }
 
 #[tokio::test]
-async fn a_callback_whose_promise_nobody_waits_for_is_an_error() {
+async fn a_callback_whose_promise_is_not_awaited_is_an_error() {
     let sandbox = sandbox().await;
     for name in ["filter", "some", "every", "find", "findIndex", "findLast", "findLastIndex"] {
         for made in ["async (n) => (await codemode.test_echo(n)) > 1", "(n) => codemode.test_echo(n)"] {

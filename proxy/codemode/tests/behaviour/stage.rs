@@ -1,4 +1,4 @@
-//! A sandbox and a host to call.
+//! A sandbox, and a host for its calls.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 pub const ZYGOTE: &str = env!("CARGO_BIN_EXE_codemode-zygote");
 
-/// A sandbox whose zygote is told what its host refuses.
+/// A sandbox whose zygote gets these arguments, which say what its host refuses.
 pub async fn start(refused: &[&str]) -> Result<Sandbox, StartError> {
     Sandbox::start(config(refused)).await
 }
@@ -22,16 +22,16 @@ pub async fn sandbox() -> Sandbox {
     start(&[]).await.unwrap()
 }
 
-/// Answers calls as their names say.
+/// Answers each call as its name says.
 #[derive(Default)]
 pub struct Tools {
     now: AtomicU32,
-    /// Calls at the same time, at most.
+    /// The most calls at the same time.
     pub most: AtomicU32,
     pub dropped: AtomicU32,
-    /// Milliseconds in which `test_person` thought, or will.
+    /// Milliseconds that `test_person` took or will take.
     suspended: AtomicU64,
-    /// Told when `test_hang` is called.
+    /// Notified when `test_hang` is called.
     pub hung: Notify,
 }
 
@@ -133,7 +133,7 @@ pub async fn thrown(sandbox: &Sandbox, code: &str) -> String {
     }
 }
 
-/// That the sandbox still works for others.
+/// Checks that the sandbox still works for others.
 pub async fn works(sandbox: &Sandbox) {
     assert_eq!(value(sandbox, "async () => codemode.test_add({ a: 40, b: 2 })").await, "42");
 }

@@ -1,4 +1,4 @@
-//! The small built-ins of the web.
+//! The small built-ins of web browsers.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ async fn a_timer_outlasts_no_clock() {
         assert!(matches!(execution.outcome, Outcome::Limit(Limit::WallTime)), "{code}: {execution:?}");
         assert!(execution.wall_time < Duration::from_secs(3), "{execution:?}");
     }
-    // What nobody waits for keeps nothing.
+    // A timer that is not awaited keeps nothing running.
     let execution = run(&sandbox, "async () => { setInterval(() => 0, 1); setTimeout(() => 0, 100000); return 1 }").await;
     assert!(matches!(&execution.outcome, Outcome::Value(value) if value.get() == "1"), "{execution:?}");
     assert!(execution.wall_time < Duration::from_secs(5), "{execution:?}");

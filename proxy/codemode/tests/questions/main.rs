@@ -14,7 +14,7 @@ const QUESTIONS: &str = include_str!("questions.txt");
 const MORE_TOOLS: &str = include_str!("tools-git-fetch-time.json");
 const MORE_QUESTIONS: &str = include_str!("questions-git-fetch-time.txt");
 
-/// Of how many questions, in percent, the right tool is found first, and among the first five.
+/// The percentage of questions whose tool is found first, and among the first five.
 fn found(tools: &[Value], questions: &str) -> (f64, f64) {
     let names: Vec<&str> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     let index = Index::new(tools.iter().zip(&names).map(|(tool, name)| Entry {

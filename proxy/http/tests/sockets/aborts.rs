@@ -14,7 +14,7 @@ use crate::support::{NAME, UpstreamCa, dest, pools, serve};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body fed by the test.
+/// A body whose pieces the test sends.
 struct Fed(mpsc::Receiver<Result<Bytes, BoxError>>);
 
 impl Body for Fed {
@@ -31,7 +31,7 @@ fn fed() -> (mpsc::Sender<Result<Bytes, BoxError>>, Request<Fed>) {
     (feed, Request::post("/mcp").body(Fed(body)).unwrap())
 }
 
-/// Sends a part, waits until the upstream has seen it, then ends the body with `error`.
+/// Sends a part, waits until the upstream has received it, then ends the body with `error`.
 async fn end_with(alpn: Alpn, error: BoxError) -> (SendError, Seen) {
     let ca = UpstreamCa::new();
     let (report, mut seen) = mpsc::channel(16);

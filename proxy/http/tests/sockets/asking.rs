@@ -1,4 +1,4 @@
-//! gnomon's own requests, to servers that answer as they like.
+//! gnomon's own requests, to servers that answer in any way.
 
 use gnomon_http::client::{Bounds, Client, ClientError};
 use gnomon_http::{DialError, DialOptions, Dialer, SendError, UpstreamTls};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 const BOUNDS: Bounds = Bounds { answer: 16, patience: Duration::from_secs(30) };
 
-/// Answers each connection's first request so, and keeps it open. Ends when dropped.
+/// Gives the first request of each connection this answer, and keeps the connection open. Stops when dropped.
 struct Server {
     address: SocketAddr,
     _serving: JoinSet<()>,
@@ -70,7 +70,7 @@ async fn the_time_of_a_request_holds_for_its_head_and_its_body_together() {
 }
 
 #[tokio::test]
-async fn a_redirection_is_told_and_not_followed() {
+async fn a_redirection_is_returned_and_not_followed() {
     let elsewhere = Server::answering("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:9/\t\r\ncontent-length: 0\r\n\r\n").await;
     let answer = send(&elsewhere.url(), BOUNDS).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.leads_to().as_deref()), (302, Some("http://127.0.0.1:9/")));

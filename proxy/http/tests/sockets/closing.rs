@@ -1,4 +1,4 @@
-//! Servers that close connections after an answer, and those that keep them.
+//! Servers that close connections after an answer, and servers that keep them open.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ struct Counts {
     requests: Arc<AtomicUsize>,
 }
 
-/// Answers posts, and closes a connection so long after an answer, which the answer does not say.
+/// Answers POSTs. With `closes`, it closes the connection that long after an answer, without announcing it.
 async fn server(closes: Option<Duration>) -> (SocketAddr, Counts) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, counts) = (listener.local_addr().unwrap(), Counts::default());
@@ -65,7 +65,7 @@ impl Stage {
         Self { pools, budget, dest }
     }
 
-    /// Posts for a client.
+    /// Sends a POST for a client.
     async fn post(&self, client: &Arc<ClientEnd>) -> Result<String, SendError> {
         let request = Request::post("/").extension(client.clone()).body(Full::from("END")).unwrap();
         Ok(text(self.pools.send(&self.dest, request).await?).await)
@@ -79,7 +79,7 @@ async fn posts_of_new_clients_never_meet_the_end_of_a_connection_that_its_server
     let stage = Stage::new(address);
     for sent in 0..POSTS {
         assert_eq!(stage.post(&Arc::default()).await.as_deref(), Ok("done"), "after {sent}");
-        // However slow the machine is, the server shows what it does before the second one.
+        // However slow the machine is, the server closes a connection before the second request.
         while sent == 0 && stage.budget.counts().idle > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -92,7 +92,7 @@ async fn a_server_that_has_kept_a_connection_for_a_moment_has_those_of_new_clien
     let (address, counts) = server(None).await;
     let stage = Stage::new(address);
     assert_eq!(stage.post(&Arc::default()).await.as_deref(), Ok("done"));
-    // Longer than it takes to show that.
+    // Longer than it takes to see whether the server closes.
     tokio::time::sleep(Duration::from_millis(40)).await;
     for _ in 0..20 {
         assert_eq!(stage.post(&Arc::default()).await.as_deref(), Ok("done"));

@@ -68,7 +68,7 @@ async fn names_that_are_none_fail_to_resolve_without_panic() {
 
 #[tokio::test]
 async fn the_time_limit_holds() {
-    // A backlog of one that is full: the kernel drops further SYNs.
+    // The listener's queue is full, so the kernel drops further SYNs.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(0).unwrap();

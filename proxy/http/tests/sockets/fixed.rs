@@ -1,4 +1,4 @@
-//! Destinations at a fixed address, as transparent interception has them.
+//! Destinations at a fixed address, as for transparent interception.
 
 use gnomon_http::{Alpn, AlpnCache, DialOptions, Dialer, PoolOptions, Pools, SendError, UpstreamTlsError};
 use http_body_util::Full;
@@ -8,7 +8,7 @@ use crate::support::{Echo, NAME, UpstreamCa, dest, post, text};
 
 const BOTH: &[Alpn] = &[Alpn::H2, Alpn::Http11];
 
-/// Pools that find no name, as none may be needed.
+/// Pools that resolve no name, as none should be needed.
 fn unresolving(ca: &UpstreamCa) -> Pools<Full<bytes::Bytes>> {
     Pools::new(Dialer::new(DialOptions::default()), ca.trusted(), Arc::new(AlpnCache::default()), PoolOptions::default())
 }
@@ -40,7 +40,7 @@ async fn a_connection_that_was_open_already_carries_the_first_request() {
             let dest = pools.negotiate_over(wanted.clone(), offered, tcp).await.unwrap();
             text(pools.send(&dest, post("{}")).await.unwrap()).await;
         }
-        // The second time both are reused, and what was offered is left to close by itself.
+        // The second time both are reused, and the offered connection is left to close by itself.
         assert_eq!(echo.connections(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! What one principal or one stream does must not hold up another's.
+//! What one principal or one stream does must not delay another's.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use crate::support::{Echo, NAME, UpstreamCa, dest, pools, post, serve, text};
 /// Longer than anything here takes, also on a busy machine.
 const AT_LAST: Duration = Duration::from_secs(20);
 
-/// An HTTP/2 server that allows so many requests at a time: `/endless` is answered for ever, anything else at once.
+/// An HTTP/2 server with this limit of concurrent streams: `/endless` gets an answer without an end, everything else is answered at once.
 async fn server(ca: &UpstreamCa, streams: u32) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = connections.clone();
@@ -64,14 +64,14 @@ fn get(path: &str) -> Request<Full<Bytes>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_that_nobody_reads_stop_no_other_request_of_their_connection() {
+async fn unread_answers_stop_no_other_request_of_their_connection() {
     let ca = UpstreamCa::new();
     let (address, connections) = server(&ca, 100).await;
     let pools = pools(ca.trusted(), address);
     let mut unread = Vec::new();
     for _ in 0..8 {
         let mut response = timeout(AT_LAST, pools.send(&dest(Alpn::H2), get("/endless"))).await.unwrap().unwrap();
-        // Some of it, as a window that only grows while it is read would be small yet.
+        // A part of the body is read: a flow-control window that grows only as it is read would still be small.
         for _ in 0..64 {
             assert!(response.body_mut().frame().await.unwrap().is_ok());
         }
@@ -97,7 +97,7 @@ async fn where_a_server_s_streams_are_all_taken_the_next_request_has_another_con
     let answered = timeout(AT_LAST, async { text(pools.send(&dest(Alpn::H2), get("/")).await.unwrap()).await }).await;
     assert_eq!(answered.ok().as_deref(), Some("done"));
     assert_eq!(connections.load(Ordering::SeqCst), 3);
-    // What ends makes room on the connections that are there.
+    // Streams that end make room on the existing connections.
     open.clear();
     for _ in 0..7 {
         open.push(timeout(AT_LAST, pools.send(&dest(Alpn::H2), get("/endless"))).await.unwrap().unwrap());
@@ -123,7 +123,7 @@ fn for_principal(name: &str, principal: &str, port: u16) -> Destination {
     Destination::new(Scheme::Http, name, port, Alpn::Http11, principal.into()).unwrap()
 }
 
-/// A server without TLS that keeps connections open, and how many it accepted.
+/// A server without TLS that keeps connections open. Returns its address and the count of connections.
 async fn keeping() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -156,7 +156,7 @@ async fn idle_connections_to_many_names_are_closed_for_new_ones_and_a_neighbour_
         text(pools.send(&dest, get("/")).await.unwrap()).await;
         assert!(budget.counts().open <= 64);
     }
-    // A connection rests once its task has run.
+    // A connection is idle once its task has run.
     let settled = async {
         while budget.counts().idle > 32 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -170,7 +170,7 @@ async fn idle_connections_to_many_names_are_closed_for_new_ones_and_a_neighbour_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_all_connections_are_busy_whoever_has_most_is_refused_and_nobody_else() {
+async fn where_all_connections_are_busy_only_the_principal_with_most_is_refused() {
     let (address, _) = keeping().await;
     let budget = UpstreamBudget::new(16, 8);
     let pools: Pools<Full<Bytes>> = bounded(address, 100, &budget);

@@ -197,7 +197,7 @@ async fn hosts_that_fit_in_no_uri_are_refused_without_panic() {
     assert_eq!(shown("::1", 8443), ("::1".to_owned(), "[::1]:8443".to_owned()));
 }
 
-/// Answers each request with a head and a body, written apart without `TCP_NODELAY`. How many connections there were.
+/// Answers each request with a head and a body in separate writes, without `TCP_NODELAY`. Returns its address and the count of connections.
 fn in_parts(exchanges: usize) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
@@ -222,7 +222,7 @@ fn in_parts(exchanges: usize) -> (std::net::SocketAddr, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn a_server_that_writes_its_answers_in_parts_is_not_held_up_by_late_acknowledgements() {
     const EXCHANGES: usize = 20;
-    // What the kernel holds them back for, at least.
+    // The shortest time for which the kernel delays acknowledgements.
     const HELD_BACK: Duration = Duration::from_millis(40);
     let (address, connections) = in_parts(EXCHANGES);
     let pools = pools(UpstreamCa::new().trusted(), address);

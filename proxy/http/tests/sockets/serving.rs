@@ -1,4 +1,4 @@
-//! What listens for HTTP is bounded, whoever connects.
+//! An HTTP listener is bounded, whoever connects.
 
 use bytes::Bytes;
 use gnomon_http::server::{Plain, listen};
@@ -16,7 +16,7 @@ use tokio::{
 
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
-/// More than all buffers of a connection over loopback hold.
+/// More than all buffers of a loopback connection hold.
 const MUCH: usize = 64 << 20;
 
 const FEW: Plain = Plain {
@@ -84,7 +84,7 @@ async fn connections_that_say_nothing_make_room_for_one_that_asks() {
     for _ in 0..FEW.connections {
         silent.push(served.connect().await);
     }
-    // One of them asked once and says nothing since.
+    // One of them has sent one request, and nothing since.
     ask(&mut silent[0], "/").await;
     assert!(is_answered(&mut silent[0]).await);
     let mut one = served.connect().await;
@@ -94,7 +94,7 @@ async fn connections_that_say_nothing_make_room_for_one_that_asks() {
     served.stop().await;
 }
 
-/// Sends a head a byte at a time, and comes again when it is closed.
+/// Sends a head one byte at a time, and reconnects when closed.
 async fn drips(address: SocketAddr) {
     loop {
         let Ok(mut stream) = TcpStream::connect(address).await else { continue };
@@ -108,7 +108,7 @@ async fn drips(address: SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_whose_heads_never_end_and_who_come_again_keep_nobody_out() {
+async fn clients_that_drip_heads_and_reconnect_take_no_place_from_others() {
     let served = Served::start(Plain { connections: 32, ..FEW }).await;
     let mut dripping = tokio::task::JoinSet::new();
     (0..300).for_each(|_| _ = dripping.spawn(drips(served.address)));
@@ -126,7 +126,7 @@ async fn clients_whose_heads_never_end_and_who_come_again_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answer_loses_its_connection_and_keeps_nobody_out() {
+async fn a_client_that_does_not_read_its_answer_loses_its_connection_and_takes_no_place_from_others() {
     let served = Served::start(FEW).await;
     let mut deaf = Vec::new();
     for _ in 0..FEW.connections {
@@ -188,7 +188,7 @@ async fn what_is_under_way_when_the_drain_is_over_is_cut_off() {
     assert!(read.is_err() || rest.len() < MUCH);
 }
 
-/// Connects and says nothing until it is closed, as often as it can.
+/// Connects and sends nothing until closed, as often as it can.
 async fn floods(address: SocketAddr) {
     let mut held = std::collections::VecDeque::new();
     loop {
@@ -202,7 +202,7 @@ async fn floods(address: SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_connects_costs_none_its_seat_that_has_begun_to_ask_or_is_served() {
+async fn a_flood_of_connections_takes_no_seat_from_a_client_that_has_sent_something_or_is_served() {
     let served = Served::start(Plain { connections: 64, ..FEW }).await;
     let mut seated = served.connect().await;
     ask(&mut seated, "/").await;
@@ -212,7 +212,7 @@ async fn a_flood_of_connects_costs_none_its_seat_that_has_begun_to_ask_or_is_ser
     let until = Instant::now() + Duration::from_secs(3);
     let mut calls = 0;
     while calls < 20 || Instant::now() < until {
-        // A flood may have the kernel's queue full, where who comes tries again; who is in is served.
+        // The flood may fill the kernel's queue; clients then retry. Those that are accepted are served.
         let mut one = timeout(SOON, served.connect()).await.unwrap();
         one.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         tokio::time::sleep(Duration::from_millis(30)).await;

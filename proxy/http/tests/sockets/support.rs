@@ -1,4 +1,4 @@
-//! Upstreams to talk to: a certificate authority, TLS servers, and pools that trust them.
+//! Upstreams for the tests: a certificate authority, TLS servers, and pools that trust them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -73,7 +73,7 @@ impl UpstreamCa {
     }
 }
 
-/// A dialer that finds `NAME` (any port) at `address`.
+/// A dialer that resolves `NAME` (any port) to `address`.
 pub fn dialer(port: u16, address: SocketAddr) -> Dialer {
     let to = format!("{NAME}:{port}:{}:{}", address.ip(), address.port());
     Dialer::new(DialOptions { resolve: vec![to.parse().unwrap()], ..DialOptions::default() })
@@ -139,7 +139,7 @@ async fn echo(mut req: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::
     Ok(Response::new(Full::from(text)))
 }
 
-/// Accepts TLS connections and gives each to `handle`.
+/// Accepts TLS connections and passes each to `handle`.
 pub async fn serve<F, R>(config: Arc<ServerConfig>, handle: F) -> SocketAddr
 where
     F: Fn(TlsStream<TcpStream>) -> R + Send + 'static,

@@ -87,7 +87,7 @@ async fn a_second_connection_resumes_the_first_ones_session() {
     for _ in 0..2 {
         let tcp = dialer(443, address).tcp(NAME, 443).await.unwrap();
         let mut stream = tls.connect(tcp, NAME, &[Alpn::Http11]).await.unwrap();
-        // The session ticket comes before the first byte.
+        // The session ticket arrives before the first byte.
         stream.read_u8().await.unwrap();
         let gnomon_http::UpstreamStream::Tls(stream) = stream else { panic!("no TLS") };
         kinds.push(stream.get_ref().1.handshake_kind());

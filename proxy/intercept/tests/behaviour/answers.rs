@@ -1,4 +1,4 @@
-//! What comes back: judged before the client reads it where a rule asks, otherwise at once.
+//! Answers are judged before the client reads them where a rule asks for that, and passed on at once otherwise.
 
 use gnomon_stage::{
     HOST, client,
@@ -21,7 +21,7 @@ fn tools(id: u64, names: &[&str]) -> String {
     json!({"jsonrpc": "2.0", "id": id, "result": {"tools": tools}}).to_string()
 }
 
-/// An upstream with one prepared event stream, and the end to feed it by.
+/// An upstream with one event stream, and the sender that feeds it.
 async fn streaming(alpn: &[&str]) -> (Upstream, tokio::sync::mpsc::UnboundedSender<Vec<u8>>) {
     let (answer, feed) = Answer::events();
     let answer = Mutex::new(Some(answer));
@@ -103,7 +103,7 @@ async fn an_event_stream_is_forwarded_event_by_event() {
         client.write(&h1_post("/rpc", request(1, "tools/list").to_string().as_bytes())).await;
         assert_eq!(client.head().await.unwrap().status, 200, "the head comes before any event");
         for number in 0..3 {
-            // The next is sent only when this one has arrived.
+            // The next event is sent only once this one has arrived.
             let one = event(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": number}}).to_string());
             feed.send(one.clone()).unwrap();
             assert_eq!(client.chunk().await.unwrap(), Some(one));
@@ -137,7 +137,7 @@ async fn a_call_whose_answer_is_long_in_coming_is_reported_before_it_comes() {
     let mut client = H1::connect(&gnomon).await;
     client.write(&h1_post("/rpc", call(1, "slow_tool").to_string().as_bytes())).await;
     client.head().await.unwrap();
-    // Nothing is sent, and yet the alert comes.
+    // The server sends nothing, and yet the event of the call is written.
     let events = gnomon.events_until(1).await;
     assert_eq!((&events[0]["gen_ai.tool.name"], &events[0]["event.kind"]), (&json!("slow_tool"), &json!("alert")));
     assert_eq!(events[0]["gnomon.pending"], true);
@@ -226,7 +226,7 @@ async fn a_refused_post_of_the_legacy_transport_is_answered_on_its_event_stream(
     assert!(message["result"]["content"][0]["text"].as_str().unwrap().contains(MESSAGE));
     assert_eq!(upstream.paths(), ["/sse"]);
 
-    // The stream goes on with what the server says.
+    // The stream goes on with what the server sends.
     let answer = poster.send(&[h1_post(path, call(8, "allowed_tool").to_string().as_bytes())]).await;
     assert_eq!(answer.status, 202);
     let later = event(r#"{"jsonrpc":"2.0","id":8,"result":{"content":[]}}"#);

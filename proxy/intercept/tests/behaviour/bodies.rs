@@ -1,4 +1,4 @@
-//! Requests that do not come in one neat piece: padded, cut, coded, oversized, contradictory.
+//! Request bodies that are padded, cut, coded, oversized or contradictory.
 
 use gnomon_stage::{
     HOST,
@@ -92,7 +92,7 @@ async fn a_coded_value_is_refused_before_the_coding_ends() {
         let gnomon = Gnomon::with().rules(blocking()).before(&upstream).await;
         let mut client = H1::connect(&gnomon).await;
         let coded = coding.encode(call(1, "blocked_tool").to_string().as_bytes());
-        // gzip ends in 8 bytes, zlib in 4, that no plain text depends on. They never come.
+        // The last 8 bytes of gzip and 4 of zlib are a checksum, which no plain text depends on. They are never sent.
         let cut = coded.len() - if coding == Coding::Gzip { 8 } else { 4 };
         let head = h1_head("POST", "/rpc", &format!("{}transfer-encoding: chunked\r\n", json_headers(coding)));
         let answer = client.send(&[head, chunk(&coded[..cut])]).await;
@@ -142,7 +142,7 @@ async fn a_blocked_upload_beyond_the_window_breaks_off_before_its_closing_byte()
             assert!(all[0].executed.is_empty());
         });
         client.close().await;
-        // Another client goes on, over another connection.
+        // Other clients, on other connections, are served as before.
         let mut client = H1::connect(&gnomon).await;
         assert_eq!(client.send(&[h1_post("/next", call(6, "allowed_tool").to_string().as_bytes())]).await.status, 200);
         upstream.requests(|all| assert_ne!(all[0].connection, all[1].connection, "an aborted connection is not used again"));
@@ -238,7 +238,7 @@ async fn an_early_answer_does_not_let_a_blocked_upload_finish() {
             assert!(all[0].executed.is_empty(), "{alpn:?}");
             assert_ne!(all[0].end, Some(End::Clean));
         });
-        // Over HTTP/1.1 an answer may end the request: then the message never came, and none is told of.
+        // Over HTTP/1.1 an answer may end the request: then the message was never complete, and there may be no event of it.
         assert!(events.len() == 1 || alpn == H1 && events.is_empty(), "{events:#?}");
         assert!(events.iter().all(|e| e["gnomon.action"] == "block" && e["gen_ai.tool.name"] == "blocked_tool"), "{events:#?}");
     }
@@ -367,7 +367,8 @@ async fn a_coding_that_cannot_be_undone_is_refused_where_a_rule_could_block_it_a
         coded[12] ^= 0xff;
         coded
     };
-    // What its own bytes say is known; of the last one nothing is but that its path is one of MCP's.
+    // Each event says that the body is malformed or contradicts its Content-Encoding; of the broken gzip nothing is known but that its path
+    // is one of MCP's.
     let told = |event: &Value| event.get("gnomon.malformed").is_some() || event["gnomon.mismatch"] == json!(["content-encoding"]);
     for (coding, path, bytes) in [
         ("compress", "/rpc", body.clone().into_bytes()),
@@ -437,7 +438,7 @@ async fn a_request_for_another_host_than_the_handshake_named_is_misdirected_and_
 async fn two_refusals_of_one_client_server_and_rule_are_one_alert() {
     let upstream = Upstream::start(H1).await;
     let gnomon = Gnomon::with().rules([block(1, "mcp.method.name|exists: true")]).before(&upstream).await;
-    // A client that is refused its first method tries the older one at once.
+    // A client whose first method is refused tries the older one at once.
     let mut older = request(1, "initialize");
     older["params"] = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}});
     for request in [request(0, "server/discover"), older] {

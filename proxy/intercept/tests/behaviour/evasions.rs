@@ -1,5 +1,5 @@
-//! Ways around that somebody would try: compressed answers, late answers, pipelining, smuggling,
-//! plain HTTP, trailers, streams beside each other.
+//! Attempts to get around the rules: compressed answers, early answers, pipelining, request smuggling, plain HTTP, trailers, concurrent
+//! streams.
 
 use gnomon_stage::{
     HOST,
@@ -25,7 +25,7 @@ fn tools(id: &Value, description: &str) -> String {
     json!({"jsonrpc": "2.0", "id": id, "result": {"tools": [tool("nice_tool"), tool("evil_tool")]}}).to_string()
 }
 
-/// An upstream whose `tools/list` answers are made by `answer` from the request's id.
+/// An upstream whose answers to `tools/list` are made by `answer` from the request's id.
 async fn listing(answer: impl Fn(&Value) -> Answer + Send + Sync + 'static) -> Upstream {
     Upstream::answering(H1, move |received| {
         received.end?;
@@ -87,7 +87,7 @@ async fn an_answer_before_its_request_is_over_does_not_pass_unjudged() {
     let upstream = Upstream::answering(H1, |_| Some(Answer::json(tools(&json!(1), "")))).await;
     let gnomon = Gnomon::with().rules(blocking()).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
-    // More than the window, and never complete: what was asked is not known when the answer comes.
+    // Longer than the window, and never complete: gnomon does not know the request's method when the answer comes.
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"filler":"{}"#, "x".repeat(100 << 10));
     let lines = format!("{}content-length: {}\r\n", json_headers(Coding::Identity), body.len() + 1000);
     client.write(&h1_head("POST", "/rpc", &lines)).await;
@@ -117,7 +117,7 @@ async fn a_length_beside_chunks_smuggles_nothing() {
     let gnomon = Gnomon::with().rules(blocking()).before(&upstream).await;
     let hidden = h1_post("/hidden", call(2, "blocked_tool").to_string().as_bytes());
     let harmless = call(1, "allowed_tool").to_string();
-    // To whoever goes by the length, the second request is part of the first one's body.
+    // A server that goes by the length takes the second request for a part of the first one's body.
     let mut bytes =
         h1_head("POST", "/rpc", &format!("{}content-length: {}\r\ntransfer-encoding: chunked\r\n", json_headers(Coding::Identity), 4096));
     bytes.extend(chunk(harmless.as_bytes()));
@@ -138,7 +138,7 @@ async fn http_without_tls_is_held_back_as_well() {
     let upstream = Upstream::without_tls(|_| None).await;
     let gnomon = Gnomon::with().rules(blocking()).resolve(HOST, upstream.address).start().await;
     for tool in ["blocked_tool", "allowed_tool"] {
-        // As a proxy request, and inside a tunnel.
+        // As a request to the proxy, and inside a tunnel.
         let post = String::from_utf8(h1_post("/rpc", call(1, tool).to_string().as_bytes())).unwrap();
         let mut asked = H1::over(TcpStream::connect(gnomon.address).await.unwrap());
         let absolute = post.replacen("POST /rpc", &format!("POST http://{HOST}/rpc"), 1);
@@ -189,7 +189,7 @@ async fn trailers_end_a_body_like_any_other_end() {
         send.send_data(call(1, tool).to_string().into(), false).unwrap();
         let mut trailers = http::HeaderMap::new();
         trailers.insert("x-sum", "1".parse().unwrap());
-        // Where the message was refused with its last byte, the stream may be over already.
+        // Where the message was refused with its last byte, the stream may already be closed.
         let _ = send.send_trailers(trailers);
         let answer = h2_answer(response).await.unwrap();
         assert_eq!((answer.status, answer.header("x-gnomon").is_some()), (200, tool == "blocked_tool"));

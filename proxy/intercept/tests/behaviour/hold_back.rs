@@ -1,5 +1,5 @@
-//! The table: ways to send a message, codings and verdicts. A blocked message leaves nothing at the
-//! upstream and its client an answer it understands; an allowed one passes byte for byte.
+//! Every combination of transport, coding and verdict. Of a blocked message nothing reaches the upstream, and its client gets an answer it
+//! understands; an allowed message passes byte for byte.
 
 use gnomon_stage::{
     HOST,
@@ -13,12 +13,12 @@ use gnomon_stage::{
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
-/// How a body travels.
+/// How a body is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wire {
     /// HTTP/1.1, `Content-Length`, head and body in one write.
     Length,
-    /// HTTP/1.1, each byte a chunk and a write of its own.
+    /// HTTP/1.1, each byte in a chunk and a write of its own.
     OneByteChunks,
     /// HTTP/1.1, the last byte in a chunk of its own.
     SplitEnd,
@@ -28,7 +28,7 @@ enum Wire {
     ManyFrames,
 }
 
-/// What is asked.
+/// What the request asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ask {
     AllowedCall,
@@ -53,7 +53,7 @@ const WIRES: [Wire; 5] = [Wire::Length, Wire::OneByteChunks, Wire::SplitEnd, Wir
 const OTHER_ASKS: [Ask; 7] =
     [ExplainedCall, LocatedCall, AllowedNotification, BlockedNotification, BlockedRequest, AllowedBatch, BlockedBatch];
 
-/// Every way to send, in every coding, allowed and blocked; every other question in some of them.
+/// Every transport in every coding, allowed and blocked; the other requests in some of them.
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for wire in WIRES {
@@ -122,7 +122,7 @@ impl Ask {
     }
 }
 
-/// A client of either HTTP.
+/// An HTTP/1.1 or HTTP/2 client.
 enum Client {
     One(Box<H1<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>>),
     Two(H2),
@@ -171,7 +171,7 @@ impl Client {
         }
     }
 
-    /// A harmless call on the same connection.
+    /// Makes a harmless call on the same connection.
     async fn go_on(&mut self) -> Answer {
         let body = call("next", "allowed_tool").to_string();
         match self {
@@ -312,7 +312,7 @@ fn check_events(Row(wire, _, ask): Row, events: &[Value], body: usize) {
         return;
     }
     assert_eq!(seen["gnomon.confidence"], "confirmed");
-    // The end of a coding says nothing of the message: it may come after the verdict.
+    // The end of a coding adds nothing to the message, so it may arrive after the verdict.
     let read = seen["http.request.body.size"].as_u64().unwrap();
     assert!((1..=body as u64).contains(&read), "{read} of {body}");
     let message = if ask == BlockedBatch { ask.body().unwrap()[2].clone() } else { ask.body().unwrap() };

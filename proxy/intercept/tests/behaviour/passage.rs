@@ -1,4 +1,4 @@
-//! What is passed on unread, what cannot be reached, and who may ask.
+//! What passes without being read, which servers cannot be reached, and who may use the proxy.
 
 use gnomon_intercept::{ProxyError, ProxyOptions};
 use gnomon_stage::{
@@ -77,7 +77,7 @@ async fn requests_and_answers_with_many_header_fields_pass_whole() {
 #[tokio::test]
 async fn a_rule_on_the_tls_library_counts_for_what_is_read() {
     let upstream = Upstream::start(H1).await;
-    // TLS 1.3, a server name, HTTP/1.1 first: what JA4 begins with.
+    // The start of the JA4 fingerprint: TLS 1.3, with a server name, HTTP/1.1 offered first.
     let rules = [block(1, "tls.client.ja4|re: '^t13d[0-9]{4}h1_[0-9a-f]{12}_[0-9a-f]{12}$', gen_ai.tool.name: any_tool")];
     let gnomon = Gnomon::with().rules(rules).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
@@ -87,13 +87,13 @@ async fn a_rule_on_the_tls_library_counts_for_what_is_read() {
 }
 
 #[tokio::test]
-async fn a_bypassed_server_shows_its_own_certificate_and_is_still_told_of() {
+async fn a_bypassed_server_shows_its_own_certificate_and_is_still_reported() {
     let upstream = Upstream::start(H1).await;
     let rules =
         [rule(1, "Notes the name", &format!("tls.client.server_name: {HOST}"), "action: log"), block(2, "gen_ai.tool.name: blocked_tool")];
     let gnomon = Gnomon::with().rules(rules).bypass(HOST).before(&upstream).await;
     let stream = tunnel(gnomon.address, &format!("{HOST}:443")).await;
-    // This client does not know gnomon's authority.
+    // This client trusts only the server's own authority, not gnomon's.
     let stream = client::handshake(stream, upstream.authority.certificate(), HOST, H1).await.unwrap();
     let mut client = H1::over(stream);
     let answer = client.send(&[h1_post("/rpc", call(1, "blocked_tool").to_string().as_bytes())]).await;
@@ -111,7 +111,7 @@ async fn a_name_on_the_bypass_list_cannot_be_borrowed_for_another_server() {
     let upstream = Upstream::start(H1).await;
     let other = Upstream::start(H1).await;
     let gnomon = Gnomon::with().bypass("free.example").resolve("free.example", other.address).before(&upstream).await;
-    // The tunnel is asked for one server, the handshake names the bypassed one.
+    // The tunnel is requested for one server; the ClientHello names the bypassed one.
     let stream = tunnel(gnomon.address, &format!("{HOST}:443")).await;
     let name = ServerName::try_from("free.example").unwrap();
     let config = trusting(other.authority.certificate(), H1);
@@ -122,7 +122,7 @@ async fn a_name_on_the_bypass_list_cannot_be_borrowed_for_another_server() {
 }
 
 #[tokio::test]
-async fn a_client_that_refuses_our_authority_is_counted_and_told_of() {
+async fn a_client_that_refuses_our_authority_is_counted_and_reported() {
     let upstream = Upstream::start(H1).await;
     let gnomon = Gnomon::with().before(&upstream).await;
     let stream = tunnel(gnomon.address, &format!("{HOST}:443")).await;
@@ -201,7 +201,7 @@ async fn the_proxy_does_not_open_itself_to_the_network_without_users() {
 async fn users_are_asked_for_their_password_and_named_in_events() {
     let upstream = Upstream::start(H1).await;
     let gnomon = Gnomon::with().user("ada", "s3cr:et").before(&upstream).await;
-    // ada:s3cr:et, ada:wrong, nobody:s3cr:et
+    // Base64 of `ada:s3cr:et`, `ada:wrong` and `nobody:s3cr:et`.
     for (credentials, status) in
         [(Some("YWRhOnMzY3I6ZXQ="), 200), (Some("YWRhOndyb25n"), 407), (Some("bm9ib2R5OnMzY3I6ZXQ="), 407), (None, 407)]
     {

@@ -1,5 +1,5 @@
-//! What ran is recorded, when it ran: whatever the server, the client and a stop do meanwhile. Counted at the server, which acts
-//! on a call as soon as it has it.
+//! Every call that a server executed is recorded, with the time at which it was made, whatever the server, the client and a stop of gnomon
+//! do meanwhile. Executions are counted at the server, which acts on a call as soon as it has received it.
 
 use gnomon_stage::{
     client::{Ends, H1, H2},
@@ -20,16 +20,16 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::mpsc};
 
 const HTTP1: &[&str] = &["http/1.1"];
 
-/// When an event says that its call was seen.
+/// The time at which the event says that its call was seen.
 fn seen(event: &Value) -> SystemTime {
     OffsetDateTime::parse(event["@timestamp"].as_str().unwrap(), &Rfc3339).unwrap().into()
 }
 
-/// How long ago that was when `event` is of a call that was made at `made`: not the answer's time, nor that of the report.
+/// Whether that is within 1.2 seconds of `made`: the time of the call, not of its answer or of the report.
 fn close_to(event: &Value, made: SystemTime) -> bool {
     let (seen, slack) = (seen(event), Duration::from_millis(1));
     let late = seen.duration_since(made - slack).expect("not before it was made");
-    // A loaded machine may take a while to read it; reports take longer than this.
+    // A loaded machine may take a while to read a call; reports are written later than this.
     late < Duration::from_millis(1200)
 }
 
@@ -129,7 +129,7 @@ async fn a_stop_records_every_call_that_a_server_has_and_not_answered() {
     }
 }
 
-/// A server that speaks HTTP/1.1 in the clear, and tells what it sees of its clients after they asked.
+/// A server for HTTP/1.1 without TLS that reports what it sees of its clients after their request.
 mod plain {
     use std::{net::SocketAddr, time::Duration};
     use tokio::{
@@ -138,7 +138,7 @@ mod plain {
         sync::mpsc,
     };
 
-    /// What became of a client that was not answered yet.
+    /// What the server saw of a client.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Saw {
         Request,
@@ -146,7 +146,7 @@ mod plain {
         Reset,
     }
 
-    /// Answers each request `after` its client's FIN, or never where it was reset.
+    /// Answers a request `after` its client's FIN, and never if the connection was reset.
     pub async fn server(after: Duration) -> (SocketAddr, mpsc::UnboundedReceiver<Saw>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -187,7 +187,7 @@ mod plain {
     }
 }
 
-/// A client in the clear, in the middle of a call that its server does not answer yet.
+/// A client without TLS whose server has received its call and not answered it yet.
 async fn waiting(gnomon: &Gnomon, server: SocketAddr, told: &mut mpsc::UnboundedReceiver<plain::Saw>) -> H1<TcpStream> {
     let mut client = H1::over(TcpStream::connect(gnomon.address).await.unwrap());
     let body = call(1, "carry_out").to_string();
@@ -210,7 +210,7 @@ async fn a_client_that_ends_its_side_and_reads_on_is_answered_and_its_server_see
     assert_eq!(soon("the answer", client.head()).await.unwrap().status, 200);
     let events = gnomon.events_until(1).await;
     assert!(events[0].get("error.type").is_none(), "it was answered: {:#}", events[0]);
-    // The next client's request is not sent over a connection that was ended.
+    // The next client's request is not sent over the connection that was ended.
     drop(client);
     drop(waiting(&gnomon, server, &mut told).await);
 }

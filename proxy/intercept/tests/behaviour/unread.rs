@@ -1,5 +1,5 @@
-//! Request bodies that somebody could read otherwise than we do: by what they say where they can be read, refused where
-//! a rule could match and they cannot, and passed on where they are other people's ordinary traffic.
+//! Request bodies that a server could read differently than gnomon does. They are judged by what they say in each way they can be read,
+//! refused where a rule could match and they cannot be read, and passed where they are ordinary traffic.
 
 use gnomon_stage::{
     HOST,
@@ -12,7 +12,7 @@ use gnomon_stage::{
 };
 use serde_json::{Value, json};
 
-/// The README's rule: every tool call, of whatever host.
+/// The README's rule: every tool call to any host.
 fn readme() -> Vec<gnomon_engine::Source> {
     vec![block(1, "mcp.method.name: tools/call")]
 }
@@ -47,7 +47,7 @@ async fn a_call_under_a_coding_that_it_does_not_have_never_reaches_its_server() 
         assert_eq!(answer.header("x-gnomon"), Some("block"), "{coding}");
         refused += 1;
     }
-    // And the other way round: a coding that no header announces.
+    // The other way round: a compressed body without a `Content-Encoding`.
     let mut client = H1::connect(&gnomon).await;
     for pieces in [vec![gzipped.clone()], gzipped.chunks(1).map(<[u8]>::to_vec).collect()] {
         let mut sent = vec![h1_head("POST", "/rpc", &format!("{JSON}transfer-encoding: chunked\r\n"))];
@@ -58,7 +58,7 @@ async fn a_call_under_a_coding_that_it_does_not_have_never_reaches_its_server() 
         refused += 1;
     }
     assert!(upstream.paths().is_empty(), "did the tool run? {:?}", upstream.executed());
-    // What is allowed goes on as it is.
+    // An allowed call passes unchanged.
     let allowed = call(1, "allowed_tool").to_string();
     client.send(&[post("POST", "/rpc", &format!("{JSON}content-encoding: foo\r\n"), allowed.as_bytes())]).await;
     upstream.requests(|all| assert!(all.len() == 1 && all[0].raw == allowed.as_bytes()));
@@ -161,7 +161,7 @@ async fn every_tools_call_is_one_whatever_was_seen_before() {
             let answer = client.send(&[h1_post("/rpc", call.to_string().as_bytes())]).await;
             assert_eq!(answer.header("x-gnomon"), Some("block"), "{call} known: {known}");
         }
-        // Methods that others share are told by the request itself or not at all.
+        // Methods that other protocols use too are recognised by the request itself or not at all.
         for other in &others {
             let bare = post("POST", "/rpc", JSON, other.to_string().as_bytes());
             assert_eq!(client.send(&[bare]).await.header("x-gnomon"), None, "{other} known: {known}");
@@ -177,7 +177,7 @@ async fn every_tools_call_is_one_whatever_was_seen_before() {
     assert!(!upstream.executed().concat().contains("tools/call"), "did the tool run?");
 }
 
-/// On a path of MCP a call is one whatever the method, the type and the end of the path are.
+/// On an MCP path it is recognised whatever the method, the content type and the end of the path.
 #[tokio::test]
 async fn a_call_on_a_path_of_mcp_is_read_with_every_method_and_behind_rows() {
     let upstream = Upstream::start(&["http/1.1"]).await;
@@ -199,13 +199,13 @@ async fn a_call_on_a_path_of_mcp_is_read_with_every_method_and_behind_rows() {
     assert!(!upstream.executed().concat().contains("tools/call"), "did the tool run?");
 }
 
-/// So many equal rows, in gzip.
+/// This many equal rows, compressed with gzip.
 fn metrics(rows: usize) -> Vec<u8> {
     let rows = r#"{"name":"requests","value":1,"host":"web"},"#.repeat(rows);
     Coding::Gzip.encode(format!("[{rows}1]").as_bytes())
 }
 
-/// Requests that are no calls of MCP, whatever stands in them.
+/// Requests that are not MCP calls, whatever is in them.
 fn ordinary() -> Vec<(&'static str, Vec<u8>)> {
     let document = call(1, "read_file").to_string();
     let telemetry = json!({"resourceSpans": [{"name": "tools/call", "note": document}]}).to_string();
@@ -232,7 +232,7 @@ fn ordinary() -> Vec<(&'static str, Vec<u8>)> {
         ("fields", of("application/x-www-form-urlencoded", "", "/token", b"grant_type=authorization_code&code=tools%2Fcall")),
         ("page", of("text/markdown", "", "/docs", page.as_bytes())),
         ("archive", of("application/gzip", "", "/upload", &Coding::Gzip.encode(page.as_bytes()))),
-        // What compresses best: equal rows, a little and a lot of them.
+        // Equal rows compress best: a few, and many.
         ("metrics", of("application/json", gzip, "/v1/metrics", &metrics(3_200))),
         ("many metrics", of("application/json", gzip, "/v1/metrics", &metrics(600_000))),
         ("another batch", of("application/json", "", "/batch", serde_json::to_string(&batch).unwrap().as_bytes())),
@@ -275,7 +275,7 @@ async fn what_cannot_be_read_is_refused_where_the_request_says_mcp_or_a_rule_nam
         for (number, (bytes, refused)) in requests.into_iter().zip(refused).enumerate() {
             let mut client = H1::connect(&gnomon).await;
             let answer = client.send(&[bytes]).await;
-            // The last one has another path.
+            // The last request has another path.
             let refused = refused && !(number == 3 && rule.contains("url.path"));
             assert_eq!(answer.header("x-gnomon").is_some(), refused, "{number} under {rule}: {answer:?}");
         }
@@ -298,9 +298,9 @@ async fn many_calls_of_one_batch_are_few_events_that_say_how_many() {
     let of = |tool: &str| events.iter().filter(|e| e["gen_ai.tool.name"] == tool).map(calls).sum::<u64>();
     assert_eq!((of("read_file"), of("write_file")), (CALLS as u64 / 2, CALLS as u64 / 2), "{}", events.len());
     assert!(events.len() < 64, "{}", events.len());
-    // Beyond the bound they are counted and not judged, and that is told.
+    // Above the bound they are counted and not judged, which the event says.
     assert!(events.iter().any(|e| e["gnomon.malformed"] == "too_many_messages"), "{events:#?}");
-    // Where a rule could refuse one of them, more than are judged are refused.
+    // Where a rule could refuse one of them, a batch above the bound is refused.
     let gnomon = Gnomon::with().rules([block(1, "gen_ai.tool.name: blocked_tool")]).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
     let small: Vec<Value> = (0..CALLS).map(|n| json!({"id": n, "method": "tools/call"})).collect();

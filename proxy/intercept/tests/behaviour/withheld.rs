@@ -1,5 +1,5 @@
-//! Answers that a rule on the response refuses: withheld on every transport and content type, with words for the model,
-//! and no request rule is the weaker for them.
+//! Answers that a rule on the response refuses are withheld on every transport and in every content type, with a message for the model; and
+//! rules on requests are no weaker for that.
 
 use gnomon_stage::{
     client::H1,
@@ -27,7 +27,7 @@ fn event(data: &str) -> Vec<u8> {
     format!("event: message\ndata: {data}\n\n").into_bytes()
 }
 
-/// What an event says.
+/// The message in an event.
 fn said(chunk: &[u8]) -> Value {
     let text = String::from_utf8_lossy(chunk).into_owned();
     let data = text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap_or_else(|| panic!("{text}"));
@@ -43,7 +43,7 @@ async fn next<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(client: &
     soon("an event", client.chunk()).await.unwrap().unwrap()
 }
 
-/// One prepared event stream at `/sse`; everything else is accepted.
+/// One event stream at `/sse`; every other request is accepted.
 async fn streaming() -> (Upstream, tokio::sync::mpsc::UnboundedSender<Vec<u8>>) {
     let (answer, feed) = Answer::events();
     let answer = Mutex::new(Some(answer));
@@ -129,11 +129,11 @@ async fn a_refused_answer_is_withheld_under_every_content_type() {
         let answer = client.send(&[h1_post("/rpc", request(1, "tools/list").to_string().as_bytes())]).await;
         assert_eq!(answer.header("x-gnomon"), Some("block"), "{kind:?}");
         assert_words(&answer.json(), 1);
-        // Another id than was asked for changes nothing.
+        // An answer with another id than the request's is withheld too.
         let answer = client.send(&[h1_post("/rpc", request(9, "tools/list").to_string().as_bytes())]).await;
         assert!(!answer.text().contains("evil_tool"), "{kind:?}: {answer:?}");
     }
-    // And one whose coding is a lie.
+    // And one whose Content-Encoding is false.
     let upstream = Upstream::answering(H1, |received| {
         received.end?;
         let headers = vec![("content-type", "application/json".to_owned()), ("content-encoding", "deflate".to_owned())];
@@ -163,7 +163,7 @@ async fn pages_and_downloads_pass_beside_a_rule_on_answers() {
 #[tokio::test]
 async fn a_rule_on_answers_weakens_no_rule_on_requests() {
     let rules = || vec![block(1, "mcp.method.name: tools/call"), block(2, "gnomon.tools: evil_tool")];
-    // More than the window before the telling keys, and a server that answers before it has them.
+    // The keys that identify the call come after more bytes than the window holds, and the server answers before it has received them.
     let padded = format!(r#"{{"pad":"{}","jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x"}}}}"#, "x".repeat(200 << 10));
     let upstream = Upstream::answering(H1, |received| (received.raw.len() > 70 << 10).then(|| Answer::json(r#"{"early":true}"#))).await;
     let gnomon = Gnomon::with().rules(rules()).before(&upstream).await;

@@ -93,7 +93,7 @@ fn huge_enumerations_are_described_and_repeated_values_said_once() {
 }
 
 #[test]
-fn references_to_other_documents_and_to_nothing_are_told() {
+fn references_to_other_documents_and_to_nothing_are_errors_with_a_reason() {
     for reference in ["other.yml#/X", "http://127.0.0.1:9/x", "#/components/schemas/None"] {
         let document = document("3.1.0", &json!({}));
         let schema = json!({"type": "array", "items": {"$ref": reference}});

@@ -163,7 +163,7 @@ async fn each_caller_sees_and_calls_what_policy_gives_their_group() {
 }
 
 #[tokio::test]
-async fn who_may_use_no_tool_reaches_no_task() {
+async fn a_caller_that_may_use_no_tool_reaches_no_task() {
     let server = Server::start("one", Speaks::Both).await;
     let portal = Setup::of([("one", server.url())]).policy("[{allow: {servers: [other]}}]").start().await;
     for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {

@@ -1,4 +1,4 @@
-//! An HTTP API whose every byte is ours: it keeps what it was sent as it came, and answers what it is told to.
+//! An HTTP API under the tests' control: it records every request as it was received, and answers what it is told to.
 
 use std::{
     net::SocketAddr,
@@ -9,12 +9,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What was sent in one request.
+/// One received request.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// Method, path, and version.
+    /// Method, path and version.
     pub line: String,
-    /// As they came, with lower-case names.
+    /// As received, with lower-case names.
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
@@ -25,10 +25,10 @@ impl Sent {
     }
 }
 
-/// Bytes that answer a request, head and all. None says nothing, for ever.
+/// Makes the bytes that answer a request, head included. `None` never answers.
 pub type Answers = fn(&Sent) -> Option<Vec<u8>>;
 
-/// A running API. It ends with the runtime.
+/// A running API; ends with the runtime.
 pub struct HttpApi {
     pub address: SocketAddr,
     sent: Arc<Mutex<Vec<Sent>>>,

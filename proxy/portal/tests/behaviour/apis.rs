@@ -1,4 +1,4 @@
-//! APIs that documents describe: thousands of operations for the price of two tools, on the road of every other call.
+//! APIs described by documents: thousands of operations at the cost of two tools, handled like every other call.
 
 #[path = "../../../openapi/tests/behaviour/generated.rs"]
 mod generated;
@@ -95,7 +95,7 @@ async fn scripts_find_and_call_operations_and_lists_show_those_that_are_allowed(
 }
 
 #[tokio::test]
-async fn what_writes_is_found_by_nobody_and_refused_with_the_reason_unless_somebody_opened_it() {
+async fn operations_that_write_are_hidden_and_refused_with_the_reason_unless_they_are_allowed() {
     let api = HttpApi::start(echo).await;
     let portal = portal(&api, |shop| shop.allow(&["*"])).await;
     let mut plain = Client::modern(portal.address);
@@ -192,7 +192,7 @@ async fn no_argument_reaches_another_path_header_or_host() {
 }
 
 #[tokio::test]
-async fn redirections_are_told_and_not_followed() {
+async fn redirections_are_reported_and_not_followed() {
     let other = HttpApi::start(echo).await;
     let api = HttpApi::start(|sent| {
         let port = sent.line.split(['=', ' ']).nth(2).unwrap_or_default();
@@ -245,7 +245,7 @@ async fn answers_without_end_bombs_and_errors_end_within_their_bounds() {
         let told = run(&mut client, "execute", &format!("codemode.shop_listItems({{q: '{kind}'}})")).await;
         assert!(failed(&told) && told.text().contains(said), "{kind}: {told:?}");
         assert!(begun.elapsed() < Duration::from_secs(10) && told.text().len() < 10_000, "{kind}");
-        // It is asked all the same the next time: nobody took it for gone.
+        // The next call is sent all the same: the API does not count as down.
         assert_eq!(run(&mut client, "execute", "codemode.shop_listItems({q: 'well'})").await.text(), "[1]", "after {kind}");
     }
     assert_eq!(run(&mut client, "execute", "codemode.shop_listItems({q: 'gzip'})").await.text(), "{\"fine\":true}");

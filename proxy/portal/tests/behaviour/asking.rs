@@ -1,5 +1,5 @@
-//! Servers that ask, tell of progress, and are taken back, in each of the ways that there are: as the official SDKs do it, what is
-//! said on a stream that nobody has opened is lost.
+//! Servers that ask questions, report progress and have calls cancelled, in each of the ways the protocol has. As with the official SDKs, a
+//! message on a stream that nobody has opened is lost.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
@@ -27,18 +27,18 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Where a server says what it has to say in a call.
+/// Where a server sends its messages about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Says {
-    /// In the call's own stream.
+    /// On the call's own event stream.
     InAnswer,
-    /// On the session's stream; the call is answered with another.
+    /// On the session's stream; the call is answered with an event stream of its own.
     OnStream,
-    /// On the session's stream; the call is answered with a document.
+    /// On the session's stream; the call is answered with a JSON document.
     BesideDocument,
-    /// On the one stream of 2024-11-05.
+    /// On the single stream of 2024-11-05.
     Sse,
-    /// In the result, as the stateless era has it.
+    /// In the result, as in the stateless era.
     InResult,
 }
 
@@ -104,7 +104,7 @@ impl Asking {
         format!("http://{}/mcp", self.address)
     }
 
-    /// Until so many calls of tools came.
+    /// Waits until this many calls of tools were received.
     pub async fn called(&self, count: usize) {
         crate::soon("the call", self.inner.calls.subscribe().wait_for(|seen| *seen >= count)).await.unwrap();
     }
@@ -113,7 +113,7 @@ impl Asking {
         *self.inner.calls.borrow()
     }
 
-    /// Until so many were taken back.
+    /// Waits until this many calls were cancelled.
     pub async fn taken_back(&self, count: usize) {
         crate::soon("the call to be taken back", self.inner.cancelled.subscribe().wait_for(|seen| *seen >= count)).await.unwrap();
     }
@@ -141,7 +141,7 @@ fn event(message: &Value) -> String {
     format!("event: message\ndata: {message}\n\n")
 }
 
-/// What it asks by this tool.
+/// What the server asks when this tool is called.
 pub fn question(tool: &str) -> Option<(&'static str, Value)> {
     match tool {
         "elicit" => Some(("elicitation/create", json!({"message": "Which?", "requestedSchema": {"type": "object", "properties": {}}}))),
@@ -151,7 +151,7 @@ pub fn question(tool: &str) -> Option<(&'static str, Value)> {
     }
 }
 
-/// What comes of the answer.
+/// The result that the answer leads to.
 fn heard(name: &str, answer: &Value) -> Value {
     let said = answer["result"]["content"]["said"].as_str().or(answer["result"]["content"]["text"].as_str());
     let said = said.map_or_else(|| format!("refused: {}", answer["error"]["message"]), str::to_owned);
@@ -218,7 +218,7 @@ impl Inner {
         self.call(&parts.headers, of_stream, body).await
     }
 
-    /// A stream for what it says by itself; a second one of a session is refused, as SDKs do.
+    /// The stream for messages outside of calls. Like the SDKs, it refuses a second one in the same session.
     fn stream(&self, session: Option<String>) -> Response<Body> {
         let (sender, response) = events();
         let name = session.clone().unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed).to_string());
@@ -296,7 +296,7 @@ impl Inner {
             None if tool == "progress" => {
                 let told = json!({"progressToken": params["_meta"]["progressToken"], "progress": 1});
                 say(json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": told}));
-                // It may travel on another connection than the answer.
+                // It may be sent over another connection than the answer.
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 json!({"content": [{"type": "text", "text": format!("{}: done", self.name)}]})
             }

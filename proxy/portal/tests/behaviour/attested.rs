@@ -1,4 +1,4 @@
-//! Which program connects: what policy may build on, and what events tell.
+//! The program that connects: what policy may depend on, and what events report.
 
 use crate::{
     Setup,
@@ -12,7 +12,7 @@ use serde_json::json;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::net::TcpStream;
 
-/// A sensor that says this of every connection.
+/// A sensor that reports this for every connection.
 struct Attests(&'static str, &'static str);
 
 impl Owners for Attests {
@@ -51,7 +51,7 @@ async fn only_the_program_that_policy_names_may_call_and_events_tell_which_it_wa
     for (executable, evidence, allowed) in [
         ("/opt/agents/good", "confirmed", true),
         ("/home/eve/good", "confirmed", false),
-        // It could be another by now that took its number.
+        // Another process may have reused the process id.
         ("/opt/agents/good", "unverified", false),
     ] {
         let server = Server::start("one", Speaks::Both).await;
@@ -74,7 +74,7 @@ async fn only_the_program_that_policy_names_may_call_and_events_tell_which_it_wa
 }
 
 #[tokio::test]
-async fn without_a_sensor_a_policy_on_programs_lets_nobody_in() {
+async fn without_a_sensor_a_policy_on_programs_lets_no_caller_in() {
     let server = Server::start("one", Speaks::Both).await;
     let portal = Setup::of([("one", server.url())]).policy(POLICY).start().await;
     let mut client = Client::modern(portal.address);

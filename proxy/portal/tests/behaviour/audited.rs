@@ -1,4 +1,4 @@
-//! Who did what is in the audit, whatever came of it.
+//! Who did what is in the audit, whatever the outcome.
 
 use crate::{
     Setup,
@@ -31,7 +31,7 @@ async fn a_call_is_recorded_with_who_what_which_line_and_how_it_ended() {
             client.send(Method::DELETE, &[("mcp-session-id", &client.session())], String::new()).await;
         }
     }
-    // A log-in, two sessions' ends, ten calls, two lists.
+    // A log-in, the ends of two sessions, ten calls, two lists.
     let records = portal.records(15).await;
     assert!(!format!("{records:?}").contains("secret words"), "arguments are not recorded");
     assert_eq!(
@@ -87,7 +87,7 @@ async fn a_call_that_its_client_takes_back_is_recorded_as_that() {
 }
 
 #[tokio::test]
-async fn who_is_turned_away_is_recorded_once_in_a_while_and_no_token_ever_is() {
+async fn refused_callers_are_recorded_at_a_bounded_rate_and_tokens_never() {
     let server = Server::start("one", Speaks::Both).await;
     let token = gnomon_access::generate_token().unwrap();
     let auth = format!("{{mode: tokens, tokens: [{{name: ada, sha256: '{}', groups: [adas]}}]}}", token.sha256);
@@ -114,7 +114,7 @@ async fn where_the_audit_is_a_condition_nothing_is_answered_that_is_not_recorded
     let server = Server::start("one", Speaks::Modern).await;
     let portal = Setup::of([("one", server.url())]).durable(1).start().await;
     let mut client = Client::modern(portal.address);
-    // Long words fill it sooner.
+    // Long names fill it sooner.
     let words = json!({"name": "x".repeat(4000), "version": "1".repeat(4000)});
     let mut answered = 0;
     let withheld = loop {

@@ -1,4 +1,4 @@
-//! A client of either era, one HTTP request at a time.
+//! A client of either era that makes one HTTP request at a time.
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -10,31 +10,31 @@ use hyper_util::{
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-/// A client's view of the portal.
+/// A client of the portal.
 pub struct Client {
     pub http: Http<HttpConnector, Full<Bytes>>,
     address: SocketAddr,
     session: Option<String>,
     next: u64,
-    /// Of the URL.
+    /// The query of the URL.
     query: &'static str,
-    /// Who it is: a header of each request.
+    /// Its token, sent in the Authorization header of every request.
     bearer: Option<String>,
-    /// What it can do, as it says in each request outside of sessions.
+    /// The capabilities that it declares in every request outside of sessions.
     capabilities: Value,
 }
 
-/// What a portal answered.
+/// An answer of the portal.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub headers: http::HeaderMap,
-    /// The JSON, or the messages of the event stream.
+    /// The JSON document, or the messages of the event stream.
     pub messages: Vec<Value>,
 }
 
 impl Answer {
-    /// The only message, or the last.
+    /// The only message, or the last one.
     pub fn last(&self) -> &Value {
         self.messages.last().unwrap_or(&Value::Null)
     }
@@ -45,30 +45,30 @@ impl Answer {
 }
 
 impl Client {
-    /// Of the stateless era.
+    /// A client of the stateless era.
     pub fn modern(address: SocketAddr) -> Self {
         let (http, capabilities) = (Http::builder(TokioExecutor::new()).build_http(), json!({"elicitation": {}}));
         Self { http, address, session: None, next: 1, query: "", bearer: None, capabilities }
     }
 
-    /// Of the older era, with a session.
+    /// A client of the older era, with a session.
     pub async fn legacy(address: SocketAddr) -> Self {
         Self::modern(address).begun().await
     }
 
-    /// That says that it can do this, outside of sessions.
+    /// Declares these capabilities outside of sessions.
     pub fn declaring(mut self, capabilities: Value) -> Self {
         self.capabilities = capabilities;
         self
     }
 
-    /// As the holder of a token.
+    /// Sends this token.
     pub fn holding(mut self, bearer: &str) -> Self {
         self.bearer = Some(bearer.to_owned());
         self
     }
 
-    /// With a session, as in the older era.
+    /// Begins a session, as in the older era.
     pub async fn begun(self) -> Self {
         let mut client = self;
         let answer = client.initialize().await;
@@ -78,7 +78,7 @@ impl Client {
         client
     }
 
-    /// With this query in the portal's URL.
+    /// Adds this query to the portal's URL.
     pub fn at(mut self, query: &'static str) -> Self {
         self.query = query;
         self
@@ -90,7 +90,7 @@ impl Client {
         self.post(&[], json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await
     }
 
-    /// With a session in which it says that it can do this.
+    /// Begins a session that declares these capabilities.
     pub async fn begun_with(mut self, version: &str, capabilities: Value) -> Self {
         let params = json!({"protocolVersion": version, "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"}});
         let begun = self.post(&[], json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})).await;
@@ -102,7 +102,7 @@ impl Client {
         self.session.clone().unwrap_or_default()
     }
 
-    /// Headers and body of a request, as its era writes them.
+    /// Headers and body of a request in the client's era.
     pub fn message(&mut self, method: &str, mut params: Value) -> (Vec<(&'static str, String)>, Value) {
         self.next += 1;
         let mut headers = Vec::new();
@@ -132,7 +132,7 @@ impl Client {
         self.request("tools/call", json!({"name": tool, "arguments": arguments})).await
     }
 
-    /// The names on a list.
+    /// The names in a list.
     pub async fn names(&mut self, method: &str, list: &str, key: &str) -> Vec<String> {
         let answer = self.request(method, json!({})).await;
         let entries = answer.last()["result"][list].as_array().cloned().unwrap_or_default();
@@ -172,18 +172,18 @@ impl Client {
         request.body(Full::new(Bytes::from(body))).unwrap()
     }
 
-    /// The stream of what is said by itself.
+    /// The stream of messages outside of calls.
     pub async fn stand(&self) -> hyper::body::Incoming {
         self.listen(&self.session()).await
     }
 
-    /// The same of another session.
+    /// The same for another session.
     pub async fn listen(&self, session: &str) -> hyper::body::Incoming {
         let request = self.build(Method::GET, &[("mcp-session-id", session)], String::new());
         crate::soon("the stream's head", self.http.request(request)).await.unwrap().into_body()
     }
 
-    /// A request whose answer is read piece by piece.
+    /// Sends a request whose answer is read piece by piece.
     pub async fn open(&self, headers: &[(&str, &str)], body: Value) -> http::Response<hyper::body::Incoming> {
         let request = self.build(Method::POST, headers, body.to_string());
         crate::soon("the answer's head", self.http.request(request)).await.unwrap()

@@ -1,4 +1,4 @@
-//! Code Mode: two tools in place of all, and nothing that could not be done without it.
+//! Code Mode: two tools in place of all others, which allow nothing that was not allowed without it.
 
 use crate::{
     Running, Setup,
@@ -52,7 +52,7 @@ async fn the_url_says_whether_code_mode_is_offered_as_far_as_the_portal_lets_it(
     }
 }
 
-/// Tools as a company's ticket system and file store have them.
+/// Tools like those of a company's ticket system and file store.
 async fn office() -> (Server, Server) {
     let jira = json!([
         {"name": "search_jira_with_jql", "description": "Find tickets by a query", "inputSchema": {"type": "object", "properties": {"jql": {"type": "string"}}, "required": ["jql"]}},
@@ -186,7 +186,7 @@ async fn calls_of_a_script_are_judged_and_recorded_like_any_other_under_its_exec
     assert_eq!(within, 2, "{events:#?}");
 }
 
-/// Waits until so many events of class policy are on disk.
+/// Waits until this many events of class policy are on disk.
 async fn of_policy(portal: &Running, count: usize) -> Vec<Value> {
     let mut all = count;
     loop {
@@ -204,7 +204,7 @@ async fn a_script_that_calls_what_is_hidden_or_not_there_is_refused_and_recorded
     let (jira, drive) = office().await;
     let policy = "[{allow: {servers: [jira], tools: [search_jira_with_jql]}}]";
     let setup = || Setup::of([("jira", jira.url()), ("google", drive.url())]).policy(policy).rule("log", "gen_ai.tool.name: none");
-    // What a direct call of each leaves behind.
+    // What a direct call of each leaves in the records.
     let portal = setup().start().await;
     let mut direct = Client::modern(portal.address);
     for name in ["jira_update_jira_ticket", "google_drive_get_content", "jira_serach"] {
@@ -236,7 +236,7 @@ async fn a_script_that_calls_what_is_hidden_or_not_there_is_refused_and_recorded
             assert!(seen.iter().all(|event| event["gnomon.execution.id"] == json!(calls[0].execution)), "{seen:#?}");
         }
     }
-    // One that no tool could have is there as well, and nothing that a script reads tells one from another.
+    // The same for a name that no tool can have; nothing that a script reads tells the cases apart.
     let portal = setup().start().await;
     let mut client = Client::modern(portal.address).at(CODE);
     assert!(failed(&run(&mut client, "execute", "codemode['x'.repeat(1000)]({})").await));
@@ -249,7 +249,7 @@ async fn a_script_that_calls_what_is_hidden_or_not_there_is_refused_and_recorded
 }
 
 #[tokio::test]
-async fn a_script_without_end_is_told_so_and_hurts_nobody() {
+async fn a_script_without_an_end_is_stopped_with_a_reason_and_affects_no_other() {
     let (jira, _drive) = office().await;
     let portal = Setup::of([("jira", jira.url())]).start().await;
     let (mut one, mut two) = (Client::modern(portal.address).at(CODE), Client::modern(portal.address).at(CODE));

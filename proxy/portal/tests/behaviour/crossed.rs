@@ -1,4 +1,4 @@
-//! What servers and clients say of each other's requests: each hears of its own, under its own name for them, and of no other's.
+//! Messages of servers and clients about each other's requests: each side hears of its own requests, under its own ids, and of no others.
 
 use crate::{
     Setup,
@@ -24,7 +24,7 @@ fn cancelled(id: &Value) -> Value {
     notice("notifications/cancelled", json!({"requestId": id, "reason": "late"}))
 }
 
-/// A call of which the server says this and gives no answer: what the client hears of it, and the call.
+/// A call of which the server sends this message and no answer. Returns the stream of messages to the client, and the message of the call.
 async fn held(client: &mut Client, tool: &str, said: Value) -> (Incoming, Value) {
     let arguments = json!({"text": "x", "say": said, "hold": true});
     let (headers, body) = client.message("tools/call", json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": tool}}));
@@ -44,7 +44,7 @@ async fn a_server_takes_its_own_question_back_under_the_id_that_the_client_knows
     let mut client = Client::legacy(portal.address).await;
     let (mut first, _) = held(&mut client, "one_echo", json!([question("77")])).await;
     let open = next_event(&mut first).await["id"].clone();
-    // Under the id that the other's question has at the client, under one of nobody's, and without any.
+    // Under the id of the other server's question at the client, under an unknown id, and without an id.
     let not_its_own = [cancelled(&open), cancelled(&json!("78")), notice("notifications/cancelled", json!({}))];
     let own = [question("77"), cancelled(&json!("77")), cancelled(&json!("77")), notice("notifications/message", json!({"data": "end"}))];
     let (mut second, _) = held(&mut client, "two_echo", json!([not_its_own.as_slice(), own.as_slice()].concat())).await;
@@ -57,7 +57,7 @@ async fn a_server_takes_its_own_question_back_under_the_id_that_the_client_knows
     );
     let end = next_event(&mut second).await;
     assert_eq!(end["params"]["data"], "end", "once: {end}");
-    // What was taken back is not answered any more, the other's question is.
+    // A cancelled question is not answered any more; the other server's question still is.
     for id in [&asked["id"], &open] {
         tell(&client, json!({"jsonrpc": "2.0", "id": id, "result": {"action": "decline"}})).await;
     }
@@ -86,7 +86,7 @@ async fn a_question_that_a_server_asks_by_itself_is_taken_back_by_that_server_al
 }
 
 #[tokio::test]
-async fn a_client_of_the_stateless_era_whose_questions_have_no_ids_hears_of_none_taken_back() {
+async fn a_stateless_client_whose_questions_have_no_ids_gets_no_cancellation_of_one() {
     for speaks in [Speaks::Legacy, Speaks::Modern] {
         let one = Server::start("one", speaks).await;
         let portal = Setup::of([("one", one.url())]).start().await;
@@ -103,7 +103,7 @@ async fn a_call_is_taken_back_by_its_caller_at_its_server_alone() {
     let (_first, first) = held(&mut client, "one_echo", json!([])).await;
     let (mut second, _) = held(&mut client, "two_echo", json!([notice("notifications/message", json!({"data": "begun"}))])).await;
     next_event(&mut second).await;
-    // Another's session has no such call, and this one has no such other.
+    // The other session has no such call, and this session has no other call.
     tell(&other, cancelled(&first["id"])).await;
     tell(&client, cancelled(&json!(4711))).await;
     tell(&client, cancelled(&first["id"])).await;
@@ -130,14 +130,14 @@ async fn progress_is_told_of_calls_that_the_caller_has_open_at_the_server_that_t
     for client in [&mut client, &mut other] {
         client.request("tools/call", params.clone()).await;
     }
-    // Within a call.
+    // During a call.
     let (mut first, _) = held(&mut client, "one_echo", json!([end()])).await;
     next_event(&mut first).await;
     let said = json!([progress("one_echo"), progress("over"), notice("notifications/progress", json!({})), progress("two_echo"), end()]);
     let (mut second, _) = held(&mut client, "two_echo", said).await;
     assert_eq!(next_event(&mut second).await["params"]["progressToken"], "two_echo");
     assert_eq!(next_event(&mut second).await["params"]["data"], "end");
-    // By itself: to whose call it is, and not to another.
+    // Outside of calls: sent to the session that made the call, and to no other.
     let (mut stream, mut others) = (client.stand().await, other.stand().await);
     one.heard_by(2).await;
     two.heard_by(3).await;
@@ -180,7 +180,7 @@ async fn a_client_of_the_stateless_era_is_told_of_the_progress_of_the_very_call(
 }
 
 #[tokio::test]
-async fn a_client_s_progress_with_a_question_is_told_to_the_server_that_asked_under_its_own_token() {
+async fn a_client_s_progress_on_a_question_reaches_the_server_that_asked_under_its_own_token() {
     let (one, two) = (server("one").await, server("two").await);
     let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
     let mut client = Client::legacy(portal.address).await;
@@ -224,7 +224,7 @@ async fn a_server_asks_for_those_tasks_of_the_client_s_alone_that_its_own_questi
     }
     let (mut third, _) = held(&mut client, "one_echo", json!([by_id[0]])).await;
     assert_eq!(next_event(&mut third).await["params"]["taskId"], "t1");
-    // News of it.
+    // A notification about it.
     tell(&client, notice("notifications/tasks/status", task)).await;
     tell(&client, notice("notifications/tasks/status", json!({"taskId": "t2", "status": "working"}))).await;
     assert_eq!(one.got("notifications/tasks/status").len(), 1);

@@ -1,4 +1,4 @@
-//! Every era reaches every era, and what cannot be put into the other's words is refused aloud.
+//! Clients of every era reach servers of every era; what the other era cannot express is refused with an error.
 
 use crate::{
     Setup,
@@ -16,7 +16,7 @@ fn shown(servers: &[&str]) -> Vec<String> {
     servers.iter().flat_map(|server| TOOLS.map(|tool| format!("{server}_{tool}"))).collect()
 }
 
-/// Lists, calls, and one error.
+/// Checks lists, a call, and an error.
 async fn works(client: &mut Client, servers: &[&str]) {
     assert_eq!(client.names("tools/list", "tools", "name").await, shown(servers));
     for server in servers {
@@ -106,7 +106,7 @@ async fn a_client_of_the_stateless_era_gets_either_servers_question_as_the_resul
 #[tokio::test]
 async fn a_stateless_client_that_leaves_takes_its_call_back_at_once_and_one_with_a_session_does_not() {
     for (speaks, modern) in [(Speaks::Legacy, false), (Speaks::Legacy, true), (Speaks::Modern, false), (Speaks::Modern, true)] {
-        // Before an answer has begun, and after: at first nothing is said, then there is a stream.
+        // Before an answer has begun, and after: with little patience nothing has been sent yet, otherwise there is a stream.
         for patience in [Duration::from_millis(50), Duration::from_secs(30)] {
             let server = Server::start("one", speaks).await;
             let portal = Setup::of([("one", server.url())]).start().await;
@@ -114,7 +114,7 @@ async fn a_stateless_client_that_leaves_takes_its_call_back_at_once_and_one_with
             assert_eq!(client.names("tools/list", "tools", "name").await.len(), TOOLS.len());
             let (headers, body) = client.message("tools/call", json!({"name": "one_wait", "arguments": {}}));
             let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            // Each has a connection of its own, which goes with the answer.
+            // Every client has its own connection, which closes with the answer.
             let answer = tokio::time::timeout(patience, client.open(&headers, body.clone())).await;
             if answer.is_err() && server.got("tools/call").is_empty() {
                 continue;
@@ -154,7 +154,7 @@ async fn a_server_is_told_why_the_client_takes_a_call_back_in_the_client_s_words
         server.cancelled(1).await;
         assert_eq!(server.got("notifications/cancelled")[0].body["params"]["reason"], json!(told));
     }
-    // Of the stateless era a client that goes says nothing.
+    // A client of the stateless era that closes its connection gives no reason.
     let server = Server::start("one", Speaks::Legacy).await;
     let portal = Setup::of([("one", server.url())]).start().await;
     let mut client = Client::modern(portal.address);
@@ -222,7 +222,7 @@ async fn the_stateless_era_is_held_to_its_headers() {
         let answer = client.post(&headers, body).await;
         assert_eq!((answer.status.as_u16(), answer.last()["error"]["code"].as_i64().unwrap_or(0)), (*status, *code), "{index}: {answer:?}");
     }
-    // The server gets the name and the mirror of its own tool.
+    // The server gets the name of its own tool, in the body and in the header.
     let call = server.got("tools/call").pop().unwrap();
     assert_eq!((&call.headers["mcp-name"], &call.headers["mcp-param-region"]), (&"region".parse().unwrap(), &"eu".parse().unwrap()));
     let unsupported = client
@@ -247,12 +247,12 @@ async fn a_client_is_asked_only_what_it_declared_and_a_server_that_asks_for_more
     let modern = Server::start("new", Speaks::Modern).await;
     let portal = Setup::of([("old", legacy.url()), ("new", modern.url())]).start().await;
     let mut client = Client::modern(portal.address).begun_with("2025-11-25", json!({"roots": {}})).await;
-    // Within a call, by a server of either era.
+    // During a call, by a server of either era.
     assert_eq!(client.call("old_ask", json!({})).await.text(), "old: none");
     let asked = client.call("new_ask", json!({})).await;
     assert_eq!(asked.messages.len(), 1, "{asked:?}");
     assert!(asked.last()["error"]["message"].as_str().unwrap().contains("has not declared `elicitation`"), "{asked:?}");
-    // By itself.
+    // Outside of calls.
     let mut stream = client.stand().await;
     legacy.heard_by(2).await;
     legacy.ask_all("unasked", "sampling/createMessage", json!({"messages": [], "maxTokens": 1}));

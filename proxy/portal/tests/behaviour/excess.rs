@@ -1,4 +1,4 @@
-//! What one caller takes beyond all measure is nobody else's trouble, and has a bound in bytes.
+//! Whatever one caller takes, others are not affected, and it has a bound in bytes.
 
 use crate::{
     Setup,
@@ -21,18 +21,18 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Of each: sessions, tasks, calls that wait for input.
+/// The number of each: sessions, tasks, calls that wait for input.
 const MANY: usize = 10_000;
-/// So many at a time.
+/// How many are made at the same time.
 const AT_A_TIME: usize = 4;
-/// What docs/portal.md gives sessions, tasks and calls that wait together, KiB; the clients of the test are within it.
+/// The bound that docs/portal.md gives for sessions, tasks and waiting calls together, in KiB; the test's own clients are included.
 const MOST_KIB: u64 = 192 << 10;
-/// What a process of the test is.
+/// The environment variable with the role of a process.
 const ROLE: &str = "GNOMON_TEST_EXCESS";
 const NAME: &str = "excess::ten_thousand_sessions_tasks_and_waiting_calls_of_one_caller_fail_no_call_of_another_and_have_a_bound";
 
-/// Memory is a process's, and other tests' and the servers' would be counted: this is run twice more, for the servers and for the
-/// portal, each alone, with as many descriptors as may be.
+/// Memory is measured for a whole process, and other tests and the servers would be counted too. So this test runs itself twice more, as
+/// the servers and as the portal, each in a process of its own and with as many descriptors as allowed.
 #[test]
 fn ten_thousand_sessions_tasks_and_waiting_calls_of_one_caller_fail_no_call_of_another_and_have_a_bound() {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -50,7 +50,7 @@ fn ten_thousand_sessions_tasks_and_waiting_calls_of_one_caller_fail_no_call_of_a
     assert!(portal.status.success(), "{}{}", String::from_utf8_lossy(&portal.stdout), String::from_utf8_lossy(&portal.stderr));
 }
 
-/// This test in a process of its own.
+/// This test in another process.
 fn alone(role: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n $(ulimit -Hn); exec \"$@\"", "sh"]).arg(std::env::current_exe().unwrap());
@@ -58,20 +58,20 @@ fn alone(role: &str) -> Command {
     command
 }
 
-/// The servers, until nobody needs them.
+/// Runs the servers until they are no longer needed.
 async fn servers() {
     let (one, tasks) = (Server::start("one", Speaks::Legacy).await, tasking("tasks", Speaks::Modern).await);
     println!("at {} {}", one.url(), tasks.url());
     let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await;
 }
 
-/// What this process has in memory, KiB.
+/// The resident memory of this process, in KiB.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok()).unwrap()
 }
 
-/// Does something so many times, a few at a time.
+/// Does something this many times, a few at a time.
 async fn many<F: Future<Output = Client> + Send + 'static>(client: impl Fn() -> Client, doing: impl Fn(Client) -> F) {
     let mut free: Vec<Client> = (0..AT_A_TIME).map(|_| client()).collect();
     let mut busy = JoinSet::new();
@@ -96,7 +96,7 @@ async fn excess(urls: &str) {
     setup.limits.patience = Duration::from_secs(120);
     let portal = setup.start().await;
     let address = portal.address;
-    // What the other has before is there afterwards.
+    // What the other caller has before must still be there afterwards.
     let (mut stateless, mut session) = (hostile(address, &other), hostile(address, &other).begun().await);
     let task = stateless.call("tasks_echo", json!({"text": "x"})).await.last()["result"]["taskId"].clone();
     let asked = stateless.call("one_ask", json!({})).await;
@@ -153,7 +153,7 @@ async fn excess(urls: &str) {
     let taken_up = json!({"name": "one_ask", "arguments": {}, "requestState": waits, "inputResponses": answer});
     let taken_up = stateless.request("tools/call", taken_up).await;
     assert!(taken_up.text().contains("red"), "{taken_up:?}");
-    // Whoever comes now finds room for all of it.
+    // A client that comes now finds room for all of it.
     let mut late = hostile(address, &other).begun().await;
     assert_eq!(late.call("one_echo", json!({"text": "late"})).await.text(), "one: late");
 }

@@ -1,4 +1,4 @@
-//! Extensions of the protocol, with several servers behind the portal: what of them is told to whom.
+//! Protocol extensions with several servers behind the portal: which of them are announced to whom.
 
 use crate::{
     Setup,
@@ -12,12 +12,12 @@ pub const TASKS: &str = "io.modelcontextprotocol/tasks";
 pub const APPS: &str = "io.modelcontextprotocol/ui";
 pub const SKILLS: &str = "io.modelcontextprotocol/skills";
 
-/// A server that says that it can do this besides.
+/// A server that declares these further capabilities.
 async fn with(name: &'static str, speaks: Speaks, capabilities: Value) -> Server {
     Server::scripted(name, speaks, move |method, _| (method == "capabilities").then(|| capabilities.clone())).await
 }
 
-/// What the portal says that it can do, to clients of both eras.
+/// The capabilities that the portal declares, to clients of both eras.
 async fn offered(portal: std::net::SocketAddr) -> [Value; 2] {
     let legacy = Client::modern(portal).initialize().await.last()["result"]["capabilities"].clone();
     let modern = Client::modern(portal).request("server/discover", json!({})).await.last()["result"]["capabilities"].clone();
@@ -35,7 +35,7 @@ async fn the_extensions_that_servers_offer_and_the_portal_can_keep_are_offered_i
     assert_eq!(modern["extensions"], json!({TASKS: {}, SKILLS: {"directoryRead": true}, APPS: {}}));
     assert_eq!(legacy["extensions"], json!({SKILLS: {"directoryRead": true}, APPS: {}}), "tasks of this era are another protocol");
     assert_eq!((&legacy["tasks"], modern.get("tasks")), (&tasks, None));
-    // Of a server that policy hides nothing is told.
+    // Nothing is announced of a server that policy hides.
     portal.regulate("[{allow: {servers: [one]}}]");
     let [legacy, modern] = offered(portal.address).await;
     assert_eq!((legacy.get("extensions"), &modern["extensions"]), (None, &json!({TASKS: {}})));
@@ -69,7 +69,7 @@ async fn a_server_is_told_of_the_extensions_that_a_client_declares_and_the_porta
         one.got("tools/call").iter().map(|got| got.body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"].clone()).collect();
     let both = json!({"elicitation": {}, "extensions": {TASKS: {}, APPS: {"mimeTypes": ["a/b"]}}});
     assert_eq!(told, [apps.clone(), both]);
-    // The portal's own session is the first.
+    // The first session is the portal's own.
     let told: Vec<Value> = two.got("initialize").iter().skip(1).map(|got| got.body["params"]["capabilities"].clone()).collect();
     assert_eq!(told, [apps.clone(), apps]);
 }

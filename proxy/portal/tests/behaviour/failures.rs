@@ -1,4 +1,4 @@
-//! One server's trouble is never another's: the table of failures, each with nine healthy servers beside it.
+//! A failing server never affects another: the table of failures, each with nine healthy servers beside it.
 
 use crate::{
     Running, Setup,
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What the nine may take to answer, however the tenth behaves.
+/// The time in which the nine must answer, whatever the tenth does.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 const NAMES: [&str; 9] = ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9"];
@@ -32,7 +32,7 @@ impl Fleet {
         Self { servers, portal: Setup::of(all).start().await }
     }
 
-    /// All nine answer at once, in both eras.
+    /// Checks that all nine answer at once, in both eras.
     async fn nine_answer(&self, client: &mut Client) {
         let tools = at_once("the list", client.names("tools/list", "tools", "name")).await;
         for name in NAMES {
@@ -74,7 +74,7 @@ async fn a_server_that_is_not_there_costs_the_others_nothing_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_connections_and_never_answers_holds_nobody_up() {
+async fn a_server_that_accepts_connections_and_never_answers_delays_no_other() {
     let (address, _hole) = black_hole().await;
     let fleet = Fleet::with(format!("http://{address}/mcp")).await;
     let mut client = at_once("the session", Client::legacy(fleet.portal.address)).await;
@@ -107,7 +107,7 @@ async fn a_server_that_dies_keeps_its_tools_on_the_list_and_is_back_when_it_is_b
     let list = client.request("tools/list", json!({})).await;
     assert!(list.last()["result"]["tools"].to_string().contains("bad_echo"), "the last list is served");
     let back = Server::start_at("bad", Speaks::Legacy, address).await;
-    // In the same session, without the client beginning anew.
+    // In the same session, without a new initialization by the client.
     let answered = async {
         loop {
             let answer = client.call("bad_echo", json!({"text": "again"})).await;
@@ -155,7 +155,7 @@ async fn a_server_that_says_in_its_own_way_that_it_forgot_is_begun_with_anew() {
         server.forget_sessions();
         assert_eq!(client.call("one_echo", json!({"text": "1"})).await.text(), "one: 1", "{unknown:?}");
     }
-    // What the call itself came to is the client's, and is not had once more.
+    // A result of the call itself goes to the client, and the call is not repeated.
     let before = server.got("tools/call").len();
     server.answers_unknown(Unknown::OfTheRequest);
     server.forget_sessions();
@@ -190,7 +190,7 @@ async fn a_server_that_freezes_while_it_has_sessions_is_known_as_gone_within_twe
     let (other, session) = (Client::legacy(fleet.portal.address).await, client.session());
     bad.freeze();
     let frozen = Instant::now();
-    // Whoever ends a session, or tells something of one, waits for no server.
+    // Ending a session and notifications about it wait for no server.
     let level = client.request("logging/setLevel", json!({"level": "info"}));
     within("the level", Duration::from_secs(2), level).await;
     let told = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"});
@@ -213,20 +213,20 @@ async fn a_server_that_freezes_while_it_has_sessions_is_known_as_gone_within_twe
     ends(&client).await;
     assert!(fleet.portal.metrics().contains(r#"gnomon_portal_server_up{portal="main",server="bad"} 0"#));
     assert!(fleet.portal.metrics().contains(r#"gnomon_portal_server_down{portal="main",reason="frozen",server="bad"} 1"#));
-    // It is tried again meanwhile, and told of once.
+    // It is tried again meanwhile, and reported once.
     tokio::time::sleep(Duration::from_secs(24).saturating_sub(frozen.elapsed())).await;
     let gone = healths(&fleet.portal).await;
     assert_eq!(gone, [("server_gone".to_owned(), "bad".to_owned())]);
 }
 
-/// Ends a session, which waits for no server.
+/// Ends a session; that waits for no server.
 async fn ends(client: &Client) {
     let session = client.session();
     let headers = [("mcp-session-id", session.as_str())];
     within("the end of a session", Duration::from_secs(2), client.send(http::Method::DELETE, &headers, String::new())).await;
 }
 
-/// What the portal said of its servers, in order.
+/// The health events about the portal's servers, in order.
 async fn healths(portal: &Running) -> Vec<(String, String)> {
     let text = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
     let events = portal.events(1).await;
@@ -263,7 +263,7 @@ async fn a_server_that_goes_and_comes_back_is_an_event_of_class_health_each_time
         }
     })
     .await;
-    // Several attempts later it is the same.
+    // After several attempts nothing has changed.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let _back = Server::start_at("one", Speaks::Legacy, address).await;
     crate::soon("the server to be back", async {
@@ -310,7 +310,7 @@ async fn the_first_call_after_a_server_of_the_older_era_became_stateless_is_answ
     }
 }
 
-/// Answers every POST with this head, and all else with 405.
+/// A server that answers every POST with this head, and everything else with 405.
 async fn answers(post: &'static str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -323,7 +323,7 @@ async fn answers(post: &'static str) -> String {
                 let head = if begin[..read].starts_with(b"POST") { post } else { "405 Method Not Allowed" };
                 let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
                 let _ = tcp.write_all(answer.as_bytes()).await;
-                // What is still to come of the request is read, so that the answer is.
+                // Reads the rest of the request, as the answer would be lost otherwise.
                 let _ = tokio::time::timeout(Duration::from_millis(200), tcp.read(&mut begin)).await;
             });
         }
@@ -332,7 +332,7 @@ async fn answers(post: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn a_server_that_answers_something_else_is_told_of_as_what_it_is_and_where_it_sends_clients_stays_here() {
+async fn a_server_that_does_not_answer_as_mcp_is_reported_as_such_without_the_address_it_redirects_to() {
     for (post, why) in [
         ("404 Not Found", "HTTP 404"),
         ("401 Unauthorized", "gnomon holds none for it (HTTP 401)"),

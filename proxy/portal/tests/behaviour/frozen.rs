@@ -1,4 +1,4 @@
-//! A server whose process is stopped (SIGSTOP): its connections stay open, and nothing comes of them.
+//! A server whose process is stopped (SIGSTOP): its connections stay open, and nothing is sent on them.
 
 use crate::{Setup, client::Client, soon};
 use serde_json::json;
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A server in a process of its own, ended with this.
+/// A server in a process of its own; killed when dropped.
 struct Stoppable {
     child: Child,
     url: String,
@@ -69,7 +69,7 @@ async fn calls_under_way_end_after_half_of_their_patience_where_their_server_is_
         assert!(told.starts_with("server `bad`: it is frozen"), "{told}");
         assert!(took < Duration::from_secs(25), "{took:?}");
     }
-    // Who asks now is told at once, and why.
+    // A call that begins now fails at once, and says why.
     let begun = Instant::now();
     let told = one.call("bad_echo", json!({})).await;
     let told = told.last()["error"]["message"].as_str().unwrap_or_default().to_owned();
@@ -81,7 +81,7 @@ async fn calls_under_way_end_after_half_of_their_patience_where_their_server_is_
         }
     })
     .await;
-    // It may have been at work: what takes it longer than that has its time from now on.
+    // It may have been working on the call, so a call that takes longer has its full time from now on.
     server.signal("-STOP");
     let waits = one.call("bad_wait", json!({"seconds": 1}));
     let goes_on = async {
@@ -120,8 +120,8 @@ async fn a_server_that_does_one_thing_at_a_time_is_not_frozen_while_it_is_at_a_c
 }
 
 #[tokio::test]
-async fn a_call_that_tells_of_its_progress_goes_on_though_its_server_answers_nobody_else() {
-    if !gnomon_testkit::has("a_call_that_tells_of_its_progress_goes_on_though_its_server_answers_nobody_else", &["python3"]) {
+async fn a_call_that_reports_progress_goes_on_although_its_server_answers_no_other_client() {
+    if !gnomon_testkit::has("a_call_that_reports_progress_goes_on_although_its_server_answers_no_other_client", &["python3"]) {
         return;
     }
     let server = Stoppable::start();

@@ -1,4 +1,4 @@
-//! A server that policy hides from a caller says nothing to them: no instructions, no name, no news.
+//! A caller from whom policy hides a server gets nothing of it: no instructions, no name, no notifications.
 
 use crate::{
     Setup,
@@ -12,7 +12,7 @@ use std::time::Duration;
 const POLICY: &str = "[{allow: {servers: ['*'], groups: [adas]}}, {allow: {servers: [open], groups: [eves]}}]";
 
 #[tokio::test]
-async fn instructions_and_outages_of_hidden_servers_are_told_to_nobody_who_may_not_use_them() {
+async fn instructions_and_outages_of_hidden_servers_are_not_sent_to_callers_that_may_not_use_them() {
     let (open, secret) = (Server::start("open", Speaks::Legacy).await, Server::start("secret", Speaks::Legacy).await);
     let gone = format!("http://{}/mcp", closed_port());
     let (auth, [ada, eve]) = two_tokens();
@@ -83,7 +83,7 @@ async fn only_resources_that_a_caller_may_read_are_watched_for_them() {
     assert_eq!(next_event(ada).await["params"]["uri"], "u1+doc://secret/b");
     assert_eq!(next_event(ada).await["params"]["uri"], "u1+doc://open/a", "the whole URI counts");
     assert_eq!(next_event(eve).await["params"]["uri"], "u1+doc://open/a");
-    // A right that is taken away is taken away here as well.
+    // When policy takes a right away, the subscription ends too.
     portal.regulate("[{allow: {servers: [u1], resources: ['doc://secret/**'], groups: [adas]}}]");
     for uri in ["doc://open/a", "doc://secret/b"] {
         server.say("notifications/resources/updated", json!({"uri": uri}));
@@ -91,7 +91,7 @@ async fn only_resources_that_a_caller_may_read_are_watched_for_them() {
     assert_eq!(next_event(ada).await["params"]["uri"], "u1+doc://secret/b");
 }
 
-/// Until the portal watches so many resources of it.
+/// Waits until the portal is subscribed to this many of its resources.
 async fn watched(server: &Server, count: usize) {
     crate::soon("the subscription", async {
         loop {
@@ -120,7 +120,7 @@ async fn in_a_session_a_server_tells_of_resources_that_may_be_read_and_of_no_oth
     let done = client.request("resources/subscribe", json!({"uri": "u1+doc://open/a"})).await;
     assert!(done.last()["result"].is_object(), "{done:?}");
     let mut stream = client.stand().await;
-    // The portal's own, and the session's.
+    // The portal's own stream, and the session's.
     server.heard_by(2).await;
     for uri in ["doc://secret/b", "doc://open/a"] {
         server.say("notifications/resources/updated", json!({"uri": uri}));
@@ -129,7 +129,7 @@ async fn in_a_session_a_server_tells_of_resources_that_may_be_read_and_of_no_oth
 }
 
 #[tokio::test]
-async fn changed_lists_are_told_to_whoever_may_see_them() {
+async fn changed_lists_are_announced_to_callers_that_may_see_them() {
     for speaks in [Speaks::Legacy, Speaks::Modern] {
         let open = Server::scripted("open", speaks, |_, _| None).await;
         let secret = Server::scripted("secret", speaks, |_, _| None).await;
@@ -147,7 +147,7 @@ async fn changed_lists_are_told_to_whoever_may_see_them() {
             server.heard_by(1).await;
         }
         secret.say("notifications/tools/list_changed", json!({}));
-        // It was heard when it was fetched again.
+        // The portal took notice of it when it fetched the list again.
         crate::soon("the list to be fetched", async {
             while secret.got("tools/list").len() < 2 {
                 tokio::time::sleep(Duration::from_millis(5)).await;

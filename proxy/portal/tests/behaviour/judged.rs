@@ -1,4 +1,4 @@
-//! What passes is judged by the rules, both ways, and written into the ledger.
+//! Rules judge what passes in both directions, and it is written to the ledger.
 
 use crate::{
     Setup,

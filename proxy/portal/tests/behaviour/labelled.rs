@@ -1,4 +1,4 @@
-//! Names and descriptions that an administrator gave: what clients see, and what everybody else goes on seeing.
+//! Names and descriptions that an administrator gave: clients see them, and everything else keeps using the server's own.
 
 use crate::{
     Setup,
@@ -28,7 +28,7 @@ fn labels() -> Labels {
 async fn clients_know_an_entry_by_its_alias_and_its_server_by_its_own_name() {
     for speaks in [Speaks::Legacy, Speaks::Modern] {
         let server = Server::start("one", speaks).await;
-        // Policy goes by the server's own names.
+        // Policy uses the server's own names.
         let policy = "[{allow: {servers: [one], tools: [echo, delete_all, wait], prompts: [greet]}}]";
         let portal = Setup::of([("one", server.url())]).labels("one", labels()).policy(policy).start().await;
         for mut client in [Client::modern(portal.address), Client::legacy(portal.address).await] {

@@ -1,4 +1,4 @@
-//! What servers list: nothing that one of them says takes others' tools, time or memory.
+//! Lists of servers: nothing in the list of one server costs others their tools, time or memory.
 
 use crate::{
     Setup,
@@ -9,7 +9,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// Tools that make clients drop a whole list, each with a word of why.
+/// Tools because of which clients reject a whole list, each with a word of the reason.
 fn odd_tools() -> Vec<(Value, &'static str)> {
     let tool = |name: &str, member: &str, value: Value| {
         let mut tool = json!({"name": name, "inputSchema": {"type": "object"}});
@@ -164,7 +164,7 @@ async fn entries_that_policy_hides_are_not_named_as_left_out_either() {
     assert_eq!(hidden.last()["error"]["message"], "Unknown tool: odd_secret");
 }
 
-/// Each level twice the next.
+/// A schema in which each level takes twice as long to check as the next.
 fn doubling(levels: usize) -> Value {
     let next = |n: usize| json!({"$ref": format!("#/$defs/l{n}")});
     let mut defs: serde_json::Map<_, _> = (0..levels).map(|n| (format!("l{n}"), json!({"allOf": [next(n + 1), next(n + 1)]}))).collect();
@@ -172,7 +172,7 @@ fn doubling(levels: usize) -> Value {
     json!({"type": "object", "allOf": [next(0)], "$defs": defs})
 }
 
-/// Each level of the value takes twice as much as the next.
+/// A value in which each level takes twice as long to check as the next.
 fn forking() -> Value {
     let next = json!({"$ref": "#/$defs/n"});
     let part = json!({"properties": {"a": next}, "required": ["b"]});

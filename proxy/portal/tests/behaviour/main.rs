@@ -1,4 +1,4 @@
-//! The portal seen from outside: real sockets, clients and servers of both eras, and servers that misbehave.
+//! The portal from outside: real sockets, clients and servers of both eras, and servers that misbehave.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "what the tests read, they wrote")]
 
 mod admission;
@@ -57,7 +57,7 @@ use serde_json::Value;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
-/// A deadline against hanging for ever; nothing waits for it in a test that passes.
+/// A deadline, so that no test hangs; a test that passes never waits for it.
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), future).await.unwrap_or_else(|_| panic!("waited too long for {what}"))
 }
@@ -73,7 +73,7 @@ fn authenticator(auth: &str, pools: Arc<ServerPools>) -> Arc<Authenticator> {
     Arc::new(Authenticator::new(auth, Arc::new(Fetcher::new(pools))))
 }
 
-/// A portal on a port of its own, for as long as it is held.
+/// A portal on a port of its own; stopped when dropped.
 struct Running {
     address: SocketAddr,
     portal: Arc<Portal>,
@@ -88,7 +88,7 @@ struct Running {
 }
 
 impl Running {
-    /// Puts another policy in force.
+    /// Puts another policy into force.
     fn regulate(&self, policy: &str) {
         self.portal.regulate(Arc::new(Policy::parse(policy, "policy.yml").unwrap()), std::collections::HashMap::new());
     }
@@ -116,7 +116,7 @@ impl Running {
         self.recorder.metrics().render(&Default::default())
     }
 
-    /// Waits until so many records are in the audit.
+    /// Waits until this many records are in the audit.
     async fn records(&self, count: usize) -> Vec<Record> {
         soon("records", async {
             loop {
@@ -131,7 +131,7 @@ impl Running {
         .await
     }
 
-    /// Waits until so many events are on disk.
+    /// Waits until this many events are on disk.
     async fn events(&self, count: usize) -> Vec<Value> {
         soon("events", async {
             loop {
@@ -148,7 +148,7 @@ impl Running {
     }
 }
 
-/// An API with a document.
+/// An API described by a document.
 struct ApiSetup {
     id: &'static str,
     document: String,
@@ -191,7 +191,7 @@ impl ApiSetup {
     }
 }
 
-/// A portal for these servers.
+/// The configuration of a portal for these servers.
 struct Setup {
     servers: Vec<(&'static str, String)>,
     programs: Vec<(&'static str, Arc<Program>)>,
@@ -215,9 +215,9 @@ struct Setup {
     /// Scripts at the same time.
     workers: usize,
     sessions: SessionLimits,
-    /// Pages of the audit's database.
+    /// The bound of the audit's database, in pages.
     room: u64,
-    /// Most connections.
+    /// The maximum number of connections.
     seats: usize,
     max_request: usize,
 }
@@ -276,7 +276,7 @@ impl Setup {
         self
     }
 
-    /// With an administrator's rule: these lines of `detection`, with `response: ACTION`.
+    /// Adds an administrator's rule with these lines of `detection` and `response: ACTION`.
     fn rule(mut self, action: &str, selection: &str) -> Self {
         let n = self.rules.len();
         let text = format!(
@@ -288,13 +288,13 @@ impl Setup {
         self
     }
 
-    /// Answers wait for the audit, which may have so many bytes.
+    /// Answers wait for the audit, whose database may have this many bytes.
     fn durable(mut self, room: u64) -> Self {
         (self.durability, self.room) = (Durability::BeforeAnswer, room);
         self
     }
 
-    /// Calls wait for the audit, which may have so many bytes.
+    /// Calls wait for the audit, whose database may have this many bytes.
     fn before_call(mut self, room: u64) -> Self {
         (self.durability, self.room) = (Durability::BeforeCall, room);
         self
@@ -305,7 +305,7 @@ impl Setup {
         self
     }
 
-    /// How long a script may take.
+    /// The time limit of a script.
     fn wall_time(mut self, wall_time: Duration) -> Self {
         self.wall_time = wall_time;
         self
@@ -323,19 +323,19 @@ impl Setup {
         self
     }
 
-    /// How many sessions there may be.
+    /// The maximum number of sessions.
     fn sessions(mut self, most: usize) -> Self {
         self.sessions.most = most;
         self
     }
 
-    /// How many connections there may be.
+    /// The maximum number of connections.
     fn seats(mut self, most: usize) -> Self {
         self.seats = most;
         self
     }
 
-    /// How large a request may be.
+    /// The maximum size of a request, in bytes.
     fn max_request(mut self, bytes: usize) -> Self {
         self.max_request = bytes;
         self

@@ -1,5 +1,5 @@
-//! Each kind of client with each kind of server: what servers ask, how far they tell that they are, and what is taken back reaches
-//! whoever it is for, from the first call on, with another such server beside it.
+//! Every kind of client with every kind of server: questions of servers, progress and cancellations reach the right side, from the first
+//! call on, with another such server beside it.
 
 use crate::{
     Running, Setup,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::{net::SocketAddr, time::Duration};
 use tokio::sync::mpsc;
 
-/// How a client hears what is said by itself.
+/// How a client receives messages outside of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hears {
     /// In a session, on a stream of its own.
@@ -32,14 +32,14 @@ const CAN: &str = r#"{"elicitation": {}, "sampling": {}}"#;
 
 struct Caller {
     client: Client,
-    /// What it declares that it can be asked.
+    /// The capabilities that it declares.
     can: Value,
     hears: Hears,
     heard: mpsc::UnboundedReceiver<Value>,
     hear: mpsc::UnboundedSender<Value>,
 }
 
-/// Passes on each message of a body as it comes.
+/// Sends each message of a body on as it arrives.
 async fn read(mut body: hyper::body::Incoming, hear: mpsc::UnboundedSender<Value>) {
     let mut rest = String::new();
     while let Some(Ok(frame)) = body.frame().await {
@@ -85,7 +85,7 @@ impl Caller {
         (headers, body)
     }
 
-    /// Begins a call, of which everything that is said comes to `heard`.
+    /// Begins a call; its messages are sent to `heard`.
     fn begin(&mut self, tool: &str, more: &Value) -> (Value, tokio::task::JoinHandle<()>) {
         let (headers, body) = self.message(tool, more);
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -95,7 +95,7 @@ impl Caller {
         (body["id"].clone(), task)
     }
 
-    /// Calls a tool, and answers what it asks; the text, and what else was said meanwhile.
+    /// Calls a tool and answers its questions. Returns the text of the result, and the other messages received meanwhile.
     async fn call(&mut self, tool: &str) -> (String, Vec<Value>) {
         let (mut said, mut more) = (Vec::new(), Value::Null);
         loop {
@@ -143,7 +143,7 @@ impl Caller {
     }
 }
 
-/// Asks, and is told of progress, by both servers.
+/// Checks questions and progress of both servers.
 async fn converses(portal: SocketAddr, hears: Hears, what: &str) {
     let mut caller = Caller::new(portal, hears).await;
     for server in ["one", "two"] {
@@ -163,7 +163,7 @@ async fn what_a_server_asks_and_tells_reaches_every_client_from_the_first_call_o
     for says in SERVERS {
         let (one, two) = (Asking::start("one", says).await, Asking::start("two", says).await);
         for hears in CLIENTS {
-            // Each begins with sessions of its own.
+            // Each has its own sessions.
             let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
             converses(portal.address, hears, &format!("{says:?}")).await;
         }
@@ -233,7 +233,7 @@ async fn what_a_program_asks_and_tells_reaches_every_client_and_what_is_taken_ba
     }
 }
 
-/// Asks what clients have not declared: nothing at all, or something else.
+/// Checks that questions are refused which the client has not declared, whether it declared nothing or something else.
 async fn is_refused(portal: SocketAddr, hears: Hears, tools: &[&str], what: &str) {
     for (can, asked) in [(json!({}), tools), (json!({"sampling": {}}), &["elicit"][..])] {
         let mut caller = Caller::that_can(portal, hears, can.clone()).await;

@@ -1,4 +1,4 @@
-//! What is a caller's own: tasks, sessions, and their share of what there is.
+//! What belongs to a caller: tasks, sessions, and their share of the bounds.
 
 use crate::{
     Running, Setup,
@@ -13,12 +13,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// A server whose calls are tasks: of `echo` and `delete_all`, with ids that count up.
+/// A server whose calls of `echo` and `delete_all` are tasks, with ids that count up.
 pub async fn tasking(name: &'static str, speaks: Speaks) -> Server {
     tasking_from(name, speaks, Arc::new(AtomicUsize::new(1)), Arc::default()).await
 }
 
-/// The same, with the id that the next has, and the minute of their creation.
+/// The same; the next task gets the id `next` and this minute as its time of creation.
 async fn tasking_from(name: &'static str, speaks: Speaks, next: Arc<AtomicUsize>, minute: Arc<AtomicUsize>) -> Server {
     let made = next.clone();
     Server::scripted(name, speaks, move |method, params| {
@@ -28,7 +28,7 @@ async fn tasking_from(name: &'static str, speaks: Speaks, next: Arc<AtomicUsize>
             "capabilities" => Some(json!({"tasks": {"list": {}, "requests": {"tools": {"call": {}}}}, "extensions": {TASKS: {}}})),
             "tools/call" => {
                 let id = format!("{name}-{}", made.fetch_add(1, Ordering::Relaxed));
-                // Both ways of saying it, as the server does not look at who asks.
+                // In both eras' forms, as the server does not look at who asks.
                 let mut result = task(&id);
                 result["task"] = task(&id);
                 result["resultType"] = "task".into();
@@ -60,7 +60,7 @@ async fn clients(portal: &Running, bearer: &str) -> [Client; 2] {
     [Client::modern(portal.address).holding(bearer).begun().await, knowing(portal).holding(bearer)]
 }
 
-/// A stateless client that knows tasks.
+/// A stateless client that declares tasks.
 pub fn knowing(portal: &Running) -> Client {
     Client::modern(portal.address).declaring(json!({"elicitation": {}, "extensions": {TASKS: {}}}))
 }
@@ -129,14 +129,14 @@ async fn a_list_of_tasks_has_the_callers_own_and_those_of_tools_that_they_may_us
     let list = async |client: &mut Client| -> Vec<String> { client.names("tasks/list", "tasks", "taskId").await };
     assert_eq!(list(&mut ada).await, mine);
     assert_eq!(list(&mut eve).await, [hers]);
-    // What policy takes away it takes away here as well.
+    // A task whose tool policy takes away is gone from the list too.
     portal.regulate("[{allow: {servers: ['*'], tools: [echo]}}]");
     assert_eq!(list(&mut ada).await, mine[..1]);
     let gone = ada.request("tasks/get", json!({"taskId": mine[1]})).await;
     assert!(gone.last()["error"]["code"].is_i64(), "{gone:?}");
 }
 
-/// What a client gets of a task, by each method of its era, and whether its list has it.
+/// What a client gets of a task by each method of its era, and whether the task is in its list.
 async fn reached(client: &mut Client, id: &str) -> Vec<&'static str> {
     let modern = client.session().is_empty();
     let methods = if modern { ["tasks/get", "tasks/cancel", "tasks/update"] } else { ["tasks/get", "tasks/cancel", "tasks/result"] };
@@ -154,7 +154,7 @@ async fn reached(client: &mut Client, id: &str) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn a_task_whose_id_was_given_out_before_is_only_whose_call_was_given_it_last() {
+async fn a_task_whose_id_was_used_before_belongs_only_to_the_latest_caller() {
     for (speaks, forgets) in [(Speaks::Both, true), (Speaks::Both, false)] {
         let next = Arc::new(AtomicUsize::new(1));
         let one = tasking_from("one", speaks, next.clone(), Arc::default()).await;
@@ -169,7 +169,7 @@ async fn a_task_whose_id_was_given_out_before_is_only_whose_call_was_given_it_la
         for (client, id) in before.iter_mut().zip(&ids) {
             assert!(reached(client, id).await.len() >= 3, "{speaks:?}");
         }
-        // It begins anew.
+        // The server starts to count again.
         next.store(1, Ordering::Relaxed);
         if forgets {
             one.forget_sessions();
@@ -208,7 +208,7 @@ async fn of_two_tasks_with_one_id_in_two_sessions_each_caller_has_their_own_wher
     minute.store(2, Ordering::Relaxed);
     let hers = begin(&mut eve, "one_echo").await;
     assert_ne!(hers, id);
-    // As its server answers within ada's session: with her task, then with the other.
+    // The server answers in ada's session: with her task, then with the other.
     minute.store(1, Ordering::Relaxed);
     assert_eq!(reached(&mut ada, &id).await.len(), 4);
     minute.store(2, Ordering::Relaxed);
@@ -253,7 +253,7 @@ async fn news_of_a_task_reach_its_owner_only() {
     let foreign = begin(&mut other, "one_echo").await;
     let mut stream = owner.stand().await;
     let _other = other.stand().await;
-    // The portal's own, and one for each session.
+    // The portal's own stream, and one for each session.
     one.heard_by(3).await;
     assert_ne!(foreign, id);
     for own in ["one-2", "one-1"] {
@@ -288,7 +288,7 @@ async fn what_a_client_says_of_itself_is_kept_up_to_its_bound() {
 }
 
 #[tokio::test]
-async fn whoever_begins_sessions_without_end_takes_them_from_nobody_else() {
+async fn a_caller_that_begins_sessions_without_end_takes_none_from_others() {
     let server = Server::start("one", Speaks::Legacy).await;
     let (auth, [ada, eve]) = two_tokens();
     let portal = Setup::of([("one", server.url())]).auth(auth).sessions(32).start().await;

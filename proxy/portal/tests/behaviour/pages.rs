@@ -1,5 +1,5 @@
-//! Pages of tools (`ui://`) of several servers: no two meet, policy holds for them as for their tools, and what they may load stays as
-//! their server wrote it.
+//! Pages of tools (`ui://`) of several servers: no two are mixed up, policy holds for them as for their tools, and what they may load stays
+//! as their server declared it.
 
 use crate::{
     Setup,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const TYPE: &str = "text/html;profile=mcp-app";
 
-/// A server with two tools that have pages: one named in each of the ways, and one that is for pages only.
+/// A server with two tools that have pages, one named in each of the two ways, and a tool that only pages may call.
 async fn paged(name: &'static str, speaks: Speaks) -> Server {
     let tool = |name: &str, meta: Value| json!({"name": name, "inputSchema": {"type": "object"}, "_meta": meta});
     let csp = json!({"csp": {"connectDomains": ["https://api.example"]}, "permissions": {"camera": {}}, "domain": "d"});

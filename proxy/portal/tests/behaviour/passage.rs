@@ -1,4 +1,4 @@
-//! What passes, passes as it came; what does not fit the server's own schema does not pass.
+//! What passes is unchanged; what does not match the server's own schema does not pass.
 
 use crate::{
     Setup,

@@ -1,5 +1,5 @@
-//! Servers that are programs, as the portal supervises them. What confines them is tested where it is built
-//! (`tests/e2e/confined.rs`); here a shell stands in for it and says that it is done.
+//! Servers that are programs, as the portal supervises them. Their confinement is tested elsewhere (`tests/e2e/confined.rs`); here a shell
+//! stands in for it and reports that it is done.
 
 use crate::{
     Running, Setup,
@@ -41,7 +41,7 @@ fn program(mode: &str) -> Arc<Program> {
     Program::new(options(READY, mode))
 }
 
-/// Calls until the answer is as it should be: what was ended is not back in the same moment.
+/// Calls until the answer is as expected: a process that ended is not restarted at once.
 async fn until(client: &mut Client, tool: &str, arguments: Value, fits: impl Fn(&Answer) -> bool) -> Answer {
     soon(tool, async {
         loop {
@@ -55,13 +55,13 @@ async fn until(client: &mut Client, tool: &str, arguments: Value, fits: impl Fn(
     .await
 }
 
-/// The portal once its program's tools are listed: a client is not kept waiting for a program that takes its time to start.
+/// Waits until the portal lists its program's tools: lists do not wait for a program that starts slowly.
 pub async fn listed(portal: Running) -> Running {
     let client = Client::modern(portal.address);
     listed_for(portal, client).await
 }
 
-/// The same, as this client sees them.
+/// The same, as seen by this client.
 async fn listed_for(portal: Running, mut client: Client) -> Running {
     soon("the program's tools", async {
         while client.names("tools/list", "tools", "name").await.is_empty() {
@@ -288,8 +288,8 @@ async fn a_program_that_all_share_is_not_frozen_while_it_is_at_a_call_and_others
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_passed_over_and_a_line_without_end_ends_the_process() {
-    if !gnomon_testkit::has("what_is_no_message_is_passed_over_and_a_line_without_end_ends_the_process", &["python3"]) {
+async fn a_line_that_is_not_a_message_is_skipped_and_a_line_without_an_end_ends_the_process() {
+    if !gnomon_testkit::has("a_line_that_is_not_a_message_is_skipped_and_a_line_without_an_end_ends_the_process", &["python3"]) {
         return;
     }
     let portal = listed(Setup::of([]).program("local", program("legacy")).start().await).await;
@@ -345,14 +345,14 @@ async fn a_program_that_may_not_be_run_is_named_in_words_that_tell_nothing_of_th
 }
 
 #[tokio::test]
-async fn no_more_processes_run_than_may_and_whoever_comes_too_late_is_told() {
-    if !gnomon_testkit::has("no_more_processes_run_than_may_and_whoever_comes_too_late_is_told", &["python3"]) {
+async fn no_more_processes_run_than_allowed_and_a_session_beyond_that_is_an_error_with_the_reason() {
+    if !gnomon_testkit::has("no_more_processes_run_than_allowed_and_a_session_beyond_that_is_an_error_with_the_reason", &["python3"]) {
         return;
     }
     let mut options = options(READY, "legacy");
     options.limits.instances = 2;
     let portal = Setup::of([]).program("local", Program::new(options)).start().await;
-    // One is the portal's own.
+    // One of the processes is the portal's own.
     let (mut one, mut two) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
     assert_eq!(one.call("local_echo", json!({"text": "1"})).await.text(), "1");
     let refused = two.call("local_echo", json!({"text": "2"})).await;
@@ -396,7 +396,7 @@ async fn a_session_that_ends_its_own_process_again_and_again_costs_no_other_sess
     }
     let portal = listed(Setup::of([]).program("local", program("legacy")).start().await).await;
     let mut one = Client::legacy(portal.address).await;
-    // Until it is left alone for a while.
+    // Until it is not restarted for a while.
     until(&mut one, "local_die", json!({}), |answer| message(answer).contains("it ended 5 times")).await;
     let mut two = Client::legacy(portal.address).await;
     assert_eq!(two.call("local_echo", json!({"text": "x"})).await.text(), "x");

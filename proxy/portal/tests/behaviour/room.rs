@@ -1,5 +1,5 @@
-//! What is under way has a bound, in bytes and in connections, and leaves room for others. The room in bytes is that of the
-//! process, and so of all tests here: each has callers of its own.
+//! Requests and answers in flight have a bound, in bytes and in connections, which leaves room for others. The bound in bytes is shared by
+//! the process, and so by all tests here: each uses callers of its own.
 
 use crate::{
     Running, Setup,
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn calls_that_wait_for_their_server_have_so_many_bytes_and_other_callers_go_on() {
+async fn waiting_calls_have_a_bound_in_bytes_and_other_callers_go_on() {
     let server = Server::start("one", Speaks::Both).await;
     let (auth, [large, small]) = tokens_of(["fay", "gus"]);
     let portal = Setup::of([("one", server.url())]).auth(auth).max_request(4 << 20).start().await;
@@ -27,7 +27,7 @@ async fn calls_that_wait_for_their_server_have_so_many_bytes_and_other_callers_g
         let mut client = Client::modern(portal.address).holding(&large);
         waiting.spawn(async move { client.call("one_wait", json!({"text": "x".repeat(4_000_000)})).await.status });
     }
-    // Half of all room is ten such calls, with their copies; who finds none is told so.
+    // Half of the room holds ten such calls with their copies; a call without room is refused.
     let refused = soon("those above the share", async {
         let mut refused = 0;
         while refused < 12 {
@@ -42,7 +42,7 @@ async fn calls_that_wait_for_their_server_have_so_many_bytes_and_other_callers_g
     for size in [1, 100_000, 900_000] {
         assert_eq!(other.call("one_echo", json!({"text": "y".repeat(size)})).await.text().len(), "one: ".len() + size);
     }
-    // What waited ends with its client, and gives its room back.
+    // A waiting call ends with its client, and gives its room back.
     waiting.shutdown().await;
     let mut again = Client::modern(portal.address).holding(&large);
     soon("room", async {
@@ -54,7 +54,7 @@ async fn calls_that_wait_for_their_server_have_so_many_bytes_and_other_callers_g
 }
 
 #[tokio::test]
-async fn answers_that_nobody_reads_have_so_many_bytes_and_other_callers_get_theirs() {
+async fn unread_answers_have_a_bound_in_bytes_and_other_callers_get_theirs() {
     let large = "x".repeat(15 << 20);
     let server = Server::scripted("one", Speaks::Both, move |method, params| {
         let wanted = method == "tools/call" && params["arguments"]["text"] == "large";
@@ -65,7 +65,7 @@ async fn answers_that_nobody_reads_have_so_many_bytes_and_other_callers_get_thei
     let mut setup = Setup::of([("one", server.url())]).auth(auth);
     setup.limits.message = 16 << 20;
     let portal = setup.start().await;
-    // Each on a connection of its own; half of what is for large ones is seven.
+    // Each on a connection of its own; half of the room for large answers holds seven.
     let mut held = Vec::new();
     let mut refused = 0;
     for _ in 0..10 {
@@ -82,7 +82,7 @@ async fn answers_that_nobody_reads_have_so_many_bytes_and_other_callers_get_thei
     let mut others = Client::modern(portal.address).holding(&other);
     assert_eq!(others.call("one_echo", json!({"text": "small"})).await.text(), "one: small");
     assert_eq!(others.call("one_echo", json!({"text": "large"})).await.text().len(), 15 << 20);
-    // What is not wanted any more gives its room back.
+    // An answer that is no longer wanted gives its room back.
     drop(held);
     let mut again = Client::modern(portal.address).holding(&unread);
     soon("room", async {
@@ -93,7 +93,7 @@ async fn answers_that_nobody_reads_have_so_many_bytes_and_other_callers_get_thei
     .await;
 }
 
-/// A server whose list of tools takes 7.6 MB.
+/// A server whose list of tools has 7.6 MB.
 async fn long_list() -> Server {
     Server::scripted("one", Speaks::Both, |method, _| {
         let tool = |n: usize| json!({"name": format!("t{n}"), "description": "d".repeat(200_000), "inputSchema": {"type": "object"}});
@@ -102,7 +102,7 @@ async fn long_list() -> Server {
     .await
 }
 
-/// Asks for a list on a connection of its own, and reads nothing of it.
+/// Requests a list on a connection of its own, and reads nothing of the answer.
 async fn unread_list(portal: &Running, bearer: &str, method: &str) -> (Client, http::Response<hyper::body::Incoming>) {
     let mut client = Client::modern(portal.address).holding(bearer);
     let (headers, body) = client.message(method, json!({}));
@@ -112,10 +112,10 @@ async fn unread_list(portal: &Running, bearer: &str, method: &str) -> (Client, h
 }
 
 #[tokio::test]
-async fn lists_that_nobody_reads_have_so_many_bytes_and_one_that_many_wait_for_counts_once() {
+async fn unread_lists_have_a_bound_in_bytes_and_a_list_that_many_wait_for_counts_once() {
     let server = long_list().await;
     let (auth, [unread, other]) = tokens_of(["nia", "oto"]);
-    // More than the kernel takes of one answer.
+    // More than the kernel buffers of one answer.
     let mut setup = Setup::of(["one", "two", "three"].map(|id| (id, server.url()))).auth(auth);
     setup.limits.message = 16 << 20;
     let portal = setup.start().await;
@@ -132,7 +132,7 @@ async fn lists_that_nobody_reads_have_so_many_bytes_and_one_that_many_wait_for_c
         assert_eq!(answer.status(), 200, "all wait for the same bytes");
         held.push((client, answer));
     }
-    // Another view of the same is another copy.
+    // A different view of the same list is another copy.
     let mut refused = 0;
     let mut copies = 1;
     while refused < 2 {
@@ -159,7 +159,7 @@ async fn lists_that_nobody_reads_have_so_many_bytes_and_one_that_many_wait_for_c
 }
 
 #[tokio::test]
-async fn the_answers_of_a_batch_have_room_each_and_what_finds_none_is_an_error() {
+async fn each_answer_of_a_batch_takes_room_and_one_without_room_is_an_error() {
     let large = "x".repeat(15 << 20);
     let server = Server::scripted("one", Speaks::Legacy, move |method, _| {
         (method == "tools/call").then(|| json!({"content": [{"type": "text", "text": large}]}))
@@ -185,7 +185,7 @@ async fn the_answers_of_a_batch_have_room_each_and_what_finds_none_is_an_error()
 }
 
 #[tokio::test]
-async fn messages_that_nobody_reads_end_their_stream_and_others_are_told_all() {
+async fn unread_messages_end_their_stream_and_other_streams_get_all_messages() {
     const MESSAGES: usize = 100;
     let server = Server::scripted("one", Speaks::Legacy, |_, _| None).await;
     let (auth, [unread, other]) = tokens_of(["lea", "max"]);
@@ -199,7 +199,7 @@ async fn messages_that_nobody_reads_end_their_stream_and_others_are_told_all() {
         let stream = client.stand().await;
         streams.push((client, stream));
     }
-    // The portal's own, and one for each session.
+    // The portal's own stream, and one for each session.
     server.heard_by(4).await;
     let (_reader, mut read) = streams.pop().unwrap();
     for number in 0..MESSAGES {
@@ -211,7 +211,7 @@ async fn messages_that_nobody_reads_end_their_stream_and_others_are_told_all() {
         }
         assert!(String::from_utf8_lossy(&text[..300]).contains(&format!("\"number\":{number}")), "{number}");
     }
-    // Room is waited for before it is refused.
+    // A request waits for room before it is refused.
     soon("a refusal for each, before either gives its room back", async {
         while turned_away(&portal, "room") < 2 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -258,14 +258,14 @@ async fn bodies_that_come_slowly_have_a_share_as_well() {
     assert_eq!(other.call("one_echo", json!({"text": "y".repeat(900_000)})).await.text().len(), "one: ".len() + 900_000);
 }
 
-/// How many its metrics say were turned away for want of something.
+/// The count of requests turned away for want of this, from the metrics.
 fn turned_away(portal: &Running, lacking: &str) -> u64 {
     let (metrics, series) = (portal.metrics(), format!("gnomon_portal_refused_total{{lacking=\"{lacking}\"}} "));
     metrics.lines().find_map(|line| line.strip_prefix(&series)).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
-async fn an_address_whose_requests_have_its_seats_is_turned_away_and_counted_and_others_come_in() {
+async fn an_address_whose_requests_fill_its_seats_is_turned_away_and_counted_and_others_are_let_in() {
     let server = Server::start("one", Speaks::Both).await;
     let portal = Setup::of([("one", server.url())]).seats(8).start().await;
     let address = portal.address;
@@ -317,10 +317,10 @@ async fn what_takes_a_hundred_times_its_bytes_once_it_is_read_is_not_read() {
 }
 
 #[tokio::test]
-async fn connections_without_a_request_give_their_seat_to_who_comes_and_those_with_one_keep_it() {
+async fn idle_connections_give_their_seat_to_new_ones_and_those_with_a_request_keep_it() {
     let server = Server::scripted("one", Speaks::Both, |_, _| None).await;
     let portal = Setup::of([("one", server.url())]).seats(8).start().await;
-    // A stream that stands, a call under way.
+    // An open stream, and a call in flight.
     let mut listener = Client::modern(portal.address);
     let (headers, body) = listener.message("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();

@@ -1,4 +1,4 @@
-//! What a model reads of its scripts: what was done, what was not, and what to do next.
+//! What a model reads about its scripts: what was done, what was not, and what to do next.
 
 use crate::{
     Setup,
@@ -18,7 +18,7 @@ fn failed(answer: &Answer) -> bool {
     answer.last()["result"]["isError"] == true
 }
 
-/// A chat with a tool that posts, one that answers at length, one that is out for some time, and one that never answers.
+/// A chat server with a tool that posts, one with a long answer, one that fails for some time, and one that never answers.
 async fn chat() -> Server {
     let object = |properties: Value| json!({"type": "object", "properties": properties});
     let tools = json!([
@@ -70,7 +70,7 @@ async fn digits_stay_text_and_what_comes_beside_an_answer_can_be_had() {
 }
 
 #[tokio::test]
-async fn a_search_tells_a_line_of_each_and_whoever_calls_there_is_told_where_to() {
+async fn a_search_prints_a_line_for_each_tool_and_a_call_in_it_is_told_where_to_call() {
     let server = chat().await;
     let portal = Setup::of([("chat", server.url())]).code_mode(CodeMode::Enforced).start().await;
     let mut client = Client::modern(portal.address);
@@ -92,12 +92,12 @@ async fn a_search_tells_a_line_of_each_and_whoever_calls_there_is_told_where_to(
 }
 
 #[tokio::test]
-async fn a_long_result_is_kept_for_whoever_it_was_told_to_and_nobody_else() {
+async fn a_long_result_is_kept_for_the_caller_of_its_script_and_for_no_other() {
     let server = chat().await;
     let (auth, [ada, eve]) = two_tokens();
     let portal = Setup::of([("chat", server.url())]).auth(auth).code_mode(CodeMode::Enforced).start().await;
     let mut client = Client::modern(portal.address).holding(&ada);
-    // More than one answer could be before; the result is as long.
+    // Longer than one answer could be before; the whole result is kept.
     let long = run(&mut client, "execute", "async () => (await codemode.chat_history({bytes: 600000})) + 'end'").await;
     assert!(long.text().contains("TRUNCATED: 600003 characters"), "{}", &long.text()[24_000..]);
     let id = long.text().split("codemode.result('").nth(1).and_then(|rest| rest.split('\'').next()).unwrap().to_owned();

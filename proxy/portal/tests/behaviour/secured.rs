@@ -1,4 +1,4 @@
-//! The portal's own TLS: which certificate it shows, and what clients prove by theirs.
+//! The portal's own TLS: the certificate that it presents, and what clients prove with theirs.
 
 use crate::{
     Setup,
@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-/// Whoever issues certificates to clients.
+/// An authority that issues certificates to clients.
 struct Office {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
@@ -50,7 +50,7 @@ impl Office {
     }
 }
 
-/// The portal's side, and what a client must trust.
+/// The portal's certificate, and the root that clients must trust.
 fn own(names: &[&str]) -> (Shown, RootCertStore) {
     let folder = tempfile::tempdir().unwrap();
     let (authority, _) = CertificateAuthority::load_or_create(folder.path()).unwrap();
@@ -70,7 +70,7 @@ fn client(roots: RootCertStore, credentials: Option<Credentials>) -> ClientConfi
     }
 }
 
-/// What a call of `one_echo` is answered, if there is a connection at all.
+/// The answer to a call of `one_echo`; `None` without a connection.
 async fn call(address: SocketAddr, name: &str, config: ClientConfig) -> Option<String> {
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();

@@ -1,4 +1,4 @@
-//! An MCP server whose every word is ours: either era or both, and every kind of misbehaviour.
+//! An MCP server under the tests' control: of either era or both, and with every kind of misbehaviour.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
@@ -22,7 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How a server speaks.
+/// The eras that a server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {
     Legacy,
@@ -40,28 +40,28 @@ impl Speaks {
     }
 }
 
-/// Whether it answers at all.
+/// Whether it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
     Well,
-    /// Takes requests and says nothing.
+    /// Accepts requests and never answers.
     Frozen,
 }
 
-/// What it answers where a session is not known.
+/// Its answer to an unknown session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
-    /// As the protocol has it.
+    /// As in the specification.
     NotFound,
-    /// As the examples of the TypeScript SDK have it.
+    /// As in the examples of the TypeScript SDK.
     BadRequest,
-    /// As the Python SDK had it.
+    /// As in earlier versions of the Python SDK.
     Words,
-    /// An error of the very request.
+    /// As an error of the request itself.
     OfTheRequest,
 }
 
-/// What a server got.
+/// A request that a server received.
 #[derive(Clone, Debug)]
 pub struct Got {
     pub headers: HeaderMap,
@@ -74,22 +74,22 @@ struct Inner {
     speaks: Mutex<Speaks>,
     mood: watch::Receiver<Mood>,
     got: Mutex<Vec<Got>>,
-    /// Sessions that it remembers.
+    /// The sessions that it knows.
     sessions: Mutex<HashMap<String, usize>>,
     unknown: Mutex<Unknown>,
     asked: Mutex<HashMap<String, oneshot::Sender<Value>>>,
     cancelled: watch::Sender<usize>,
-    /// Tools of its own in place of the usual ones: the list, and what calls come to.
+    /// Other tools in place of the usual ones: the list, and the results of calls.
     shop: Option<(Value, Shop)>,
-    /// Answers of its own in place of the usual ones.
+    /// Other answers in place of the usual ones.
     script: Option<Script>,
-    /// Which resources it agrees to tell of; none where it does not say.
+    /// The resources whose changes it agrees to report; `None` if it does not say.
     granted: Mutex<Option<Value>>,
-    /// What it says by itself.
+    /// Messages outside of calls.
     says: broadcast::Sender<Value>,
 }
 
-/// The result of a method with these parameters; none where it is as usual.
+/// The result of a method with these parameters; `None` for the usual one.
 pub type Script = Arc<dyn Fn(&str, &Value) -> Option<Value> + Send + Sync>;
 
 /// Answers a call of a tool with these arguments.
@@ -110,7 +110,7 @@ impl Server {
         Self::start_at(name, speaks, "127.0.0.1:0".parse().unwrap()).await
     }
 
-    /// One with these tools.
+    /// Starts one with these tools.
     pub async fn with_tools(name: &'static str, speaks: Speaks, tools: Value, shop: Shop) -> Self {
         Self::open(name, speaks, "127.0.0.1:0".parse().unwrap(), Some((tools, shop)), None).await
     }
@@ -119,7 +119,7 @@ impl Server {
         Self::open(name, speaks, address, None, None).await
     }
 
-    /// One that answers by a script, as far as that goes, and has a stream for what it says by itself.
+    /// Starts one that answers by a script where the script gives an answer, and has a stream for messages outside of calls.
     pub async fn scripted(
         name: &'static str,
         speaks: Speaks,
@@ -128,23 +128,23 @@ impl Server {
         Self::open(name, speaks, "127.0.0.1:0".parse().unwrap(), None, Some(Arc::new(script))).await
     }
 
-    /// Says something to everybody who listens.
+    /// Sends a notification on all open streams.
     pub fn say(&self, method: &str, params: Value) {
         let _ = self.inner.says.send(json!({"jsonrpc": "2.0", "method": method, "params": params}));
     }
 
-    /// Asks everybody who listens.
+    /// Sends a request on all open streams.
     pub fn ask_all(&self, id: &str, method: &str, params: Value) {
         let _ = self.inner.says.send(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));
     }
 
-    /// The answers to what it asked under this id.
+    /// The answers to the request with this id.
     pub fn answers(&self, id: &str) -> Vec<Value> {
         let got = self.inner.got.lock().unwrap();
         got.iter().map(|got| &got.body).filter(|body| body["method"].is_null() && body["id"] == id).cloned().collect()
     }
 
-    /// Until so many listen.
+    /// Waits until this many streams are open.
     pub async fn heard_by(&self, count: usize) {
         crate::soon("listeners", async {
             while self.inner.says.receiver_count() < count {
@@ -180,7 +180,7 @@ impl Server {
         format!("http://{}/mcp", self.address)
     }
 
-    /// Everything it got, a method's only.
+    /// All received requests with this method.
     pub fn got(&self, method: &str) -> Vec<Got> {
         self.inner.got.lock().unwrap().iter().filter(|got| got.body["method"] == method).cloned().collect()
     }
@@ -189,29 +189,28 @@ impl Server {
         self.mood.send_replace(Mood::Frozen);
     }
 
-    /// Agrees to tell of these resources only.
+    /// Agrees to report changes of these resources only.
     pub fn grants(&self, uris: &[&str]) {
         *self.inner.granted.lock().unwrap() = Some(json!(uris));
     }
 
-    /// As after a restart with another release of itself.
+    /// Speaks other eras, as after a restart with another version.
     pub fn becomes(&self, speaks: Speaks) {
         *self.inner.speaks.lock().unwrap() = speaks;
         self.forget_sessions();
     }
 
-    /// As after a restart without its memory.
+    /// Forgets its sessions, as after a restart.
     pub fn forget_sessions(&self) {
         self.inner.sessions.lock().unwrap().clear();
     }
 
-    /// How it says so.
+    /// Selects its answer to unknown sessions.
     pub fn answers_unknown(&self, unknown: Unknown) {
         *self.inner.unknown.lock().unwrap() = unknown;
     }
 
-    /// Until so many calls were taken back.
-    /// How many calls were taken back so far.
+    /// How many calls were cancelled so far.
     pub fn taken_back(&self) -> usize {
         *self.inner.cancelled.borrow()
     }
@@ -221,7 +220,7 @@ impl Server {
         crate::soon("the call to be taken back", seen.wait_for(|seen| *seen >= count)).await.unwrap();
     }
 
-    /// Ends it: its port is closed, its connections are gone.
+    /// Stops it: its port is closed, and so are its connections.
     pub async fn stop(self) -> SocketAddr {
         self.task.abort();
         let _ = self.task.await;
@@ -274,7 +273,7 @@ fn event(message: &Value) -> String {
     format!("event: message\ndata: {message}\n\n")
 }
 
-/// Tells when an answer that was still being given is no longer wanted.
+/// Reports when an answer in progress is no longer wanted.
 struct Dropped(Arc<Inner>);
 
 impl Drop for Dropped {
@@ -303,13 +302,13 @@ impl Inner {
         match (version == Some("2026-07-28"), speaks) {
             (true, speaks) if speaks.modern() => self.modern(&body).await,
             (false, speaks) if speaks.legacy() => self.legacy(&parts.headers, &body).await,
-            // As servers of the other era do.
+            // As servers of the other era answer.
             (true, _) => whole(200, error(&body["id"], -32601)),
             (false, _) => whole(400, error(&body["id"], -32022)),
         }
     }
 
-    /// A stream of what it says by itself.
+    /// A stream of messages outside of calls.
     fn told(self: &Arc<Self>, first: &[Value]) -> Response<Body> {
         let (events, response) = events();
         first.iter().for_each(|message| drop(events.send(event(message))));
@@ -328,7 +327,7 @@ impl Inner {
         response
     }
 
-    /// What it can do, and what its script says of that besides.
+    /// Its capabilities, and those that its script adds.
     fn capabilities(&self) -> Value {
         let mut all = json!({"tools": {"listChanged": true}, "prompts": {}, "resources": {}});
         let more = self.script.as_ref().and_then(|script| script("capabilities", &Value::Null));
@@ -385,7 +384,7 @@ impl Inner {
         self.common(body, "1").await
     }
 
-    /// Asks the client for a colour, in the middle of the call.
+    /// Asks the client for a colour during the call.
     fn ask(self: &Arc<Self>, id: &Value) -> Response<Body> {
         let (events, response) = events();
         let (inner, id) = (self.clone(), id.clone());
@@ -404,7 +403,7 @@ impl Inner {
     async fn modern(self: &Arc<Self>, body: &Value) -> Response<Body> {
         let id = &body["id"];
         let params = &body["params"];
-        // What no request may lack (2026-07-28, Basic, _meta).
+        // What every request must have (2026-07-28, Basic, _meta).
         let lacks = |key: &str| params["_meta"].get(format!("io.modelcontextprotocol/{key}")).is_none();
         if body.get("id").is_some() && (lacks("protocolVersion") || lacks("clientCapabilities")) {
             let error = json!({"code": -32602, "message": "`params._meta` does not say who asks"});
@@ -461,7 +460,7 @@ impl Inner {
             return says_first(id, first, &params["arguments"]);
         }
         if let Some(answer) = self.script.as_ref().and_then(|script| script(body["method"].as_str().unwrap_or_default(), params)) {
-            // A result may say what it is itself.
+            // A result may have a `resultType` of its own.
             let answer = if answer.get("resultType").is_some() { answer } else { complete(answer) };
             return whole(200, result(id, answer));
         }
@@ -511,7 +510,7 @@ impl Inner {
                 let modern = kind == "complete";
                 tokio::spawn(async move {
                     events.closed().await;
-                    // In the older era a closed stream says nothing: a notification does.
+                    // In the older era closing the stream cancels nothing; a notification does.
                     if modern { drop(dropped) } else { std::mem::forget(dropped) }
                 });
                 response
@@ -521,8 +520,8 @@ impl Inner {
     }
 }
 
-/// Says what its caller wrote for it, in the call's own stream, and then answers, with an error where one was written, unless it is to
-/// hold the answer back.
+/// Sends the messages that the caller passed in the arguments on the call's own stream, then the answer, or the error that was passed,
+/// unless it is told to hold the answer back.
 fn says_first(id: &Value, first: &[Value], arguments: &Value) -> Response<Body> {
     let (events, response) = events();
     first.iter().for_each(|message| drop(events.send(event(message))));
@@ -546,7 +545,7 @@ fn colour() -> Value {
     json!({"message": "Which colour?", "requestedSchema": {"type": "object", "properties": {"colour": {"type": "string"}}}})
 }
 
-/// A port where connections are taken and nothing is ever said.
+/// A port that accepts connections and never sends anything.
 pub async fn black_hole() -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -559,7 +558,7 @@ pub async fn black_hole() -> (SocketAddr, JoinHandle<()>) {
     (address, task)
 }
 
-/// A port where nobody listens.
+/// A port on which nobody listens.
 pub fn closed_port() -> SocketAddr {
     gnomon_testkit::free_port()
 }

@@ -1,4 +1,4 @@
-//! Skills (SEP-2640) of several servers: one list, each of its entries leads to its server, and policy holds for all.
+//! Skills (SEP-2640) of several servers: one list, in which each entry leads to its server and policy holds for all.
 
 use crate::{
     Setup,

@@ -112,7 +112,7 @@ async fn a_client_that_has_not_declared_tasks_is_told_what_it_lacks_before_anyth
 }
 
 #[tokio::test]
-async fn tasks_of_one_era_are_not_told_as_the_other_s() {
+async fn tasks_of_one_era_are_not_presented_as_the_other_s() {
     let (legacy, modern) = (tasking("legacy", Speaks::Legacy).await, same("modern").await);
     let portal = Setup::of([("legacy", legacy.url()), ("modern", modern.url())]).start().await;
     let mut stateless = knowing(&portal);

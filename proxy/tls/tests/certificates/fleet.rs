@@ -123,7 +123,7 @@ fn openssl(root: &Path, name: &str, port: u16) -> Option<String> {
 }
 
 #[test]
-fn what_is_no_authority_of_this_host_is_refused_and_leaves_nothing() {
+fn an_authority_that_this_host_cannot_use_is_refused_and_leaves_nothing() {
     let (fleet, other, dir) = (Fleet::new(), Fleet::new(), tempfile::tempdir().unwrap());
     let (chain, key) = (fleet.chain(), fleet.key.serialize_pem());
     let leaf = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();

@@ -32,7 +32,7 @@ async fn a_flow_that_could_not_be_redirected_is_a_detection_that_says_why() {
 }
 
 #[tokio::test]
-async fn one_that_says_no_name_is_told_by_its_address_when_it_ends_or_after_two_seconds() {
+async fn a_flow_without_a_server_name_is_reported_by_its_address_when_it_ends_or_after_two_seconds() {
     let stage = Stage::new(&[], known()).await;
     stage.connect(&Call { port: 5432, ..Call::fail_open(1, Reason::NoListener) }).await;
     stage.connect(&Call { port: 22, ..Call::fail_open(2, Reason::NoListener) }).await;

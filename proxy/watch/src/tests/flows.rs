@@ -96,7 +96,7 @@ async fn a_rule_that_would_block_is_reported_as_what_happened() {
 }
 
 #[tokio::test]
-async fn who_is_not_known_is_never_guessed() {
+async fn an_unknown_process_is_never_guessed() {
     for (found, why) in [
         (IdentityAnswer::Gone, "gone"),
         (IdentityAnswer::Stale, "stale"),
@@ -137,7 +137,7 @@ async fn a_container_counts_only_where_root_made_it_and_a_changed_user_has_no_na
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flow_waits_to_be_told_whose_it_is_and_no_longer_than_it_may() {
+async fn a_flow_waits_for_its_owner_no_longer_than_its_bound() {
     let options = WatchOptions { own_pid: None, patience: Duration::from_secs(60), ..WatchOptions::default() };
     let stage = Stage::with(&[], options, silent).await;
     stage.record(&Call::new(1).bytes());
@@ -164,7 +164,7 @@ async fn a_flow_waits_to_be_told_whose_it_is_and_no_longer_than_it_may() {
 }
 
 #[tokio::test]
-async fn a_hello_in_single_bytes_is_read_and_one_with_a_hole_is_told_as_unreadable() {
+async fn a_hello_in_single_bytes_is_read_and_one_with_a_gap_is_reported_as_unreadable() {
     let stage = Stage::new(&[], known()).await;
     stage.connect(&Call::new(1)).await;
     let bytes = client_hello(MCP);

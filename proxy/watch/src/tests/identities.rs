@@ -78,7 +78,7 @@ fn another_exec_user_or_cgroup_is_another_question_and_the_same_one_is_asked_onc
 }
 
 #[test]
-fn what_could_not_be_told_of_one_connection_is_asked_again_for_a_later_one() {
+fn an_identity_that_was_unknown_for_one_connection_is_asked_for_again_for_a_later_one() {
     let (identities, mut asked) = asking(|_| None);
     identities.look_up(&Call::new(1).owner());
     identities.found(token(&mut asked).unwrap(), IdentityAnswer::Stale);
@@ -104,7 +104,7 @@ fn one_users_flood_of_processes_leaves_room_for_questions_about_others() {
 }
 
 #[test]
-fn an_answer_that_nobody_asked_for_changes_nothing() {
+fn an_unrequested_answer_changes_nothing() {
     let (identities, mut asked) = asking(|_| None);
     assert!(identities.found(77, known()).is_none());
     identities.look_up(&Call::new(1).owner());
@@ -115,7 +115,7 @@ fn an_answer_that_nobody_asked_for_changes_nothing() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_told_when_the_sensor_goes() {
+async fn a_waiting_request_gets_an_answer_when_the_sensor_goes() {
     let (identities, _asked) = asking(|_| None);
     let LookUp::Pending(mut answered) = identities.look_up(&Call::new(1).owner()) else { panic!("asked") };
     identities.close();

@@ -31,7 +31,7 @@ async fn bound(stage: &Stage, folder: &std::path::Path) -> Proxy {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_of_this_host_whose_owner_can_have_been_lost_is_refused_told_of_and_counted_and_served_where_nobody_looks() {
+async fn a_connection_of_this_host_whose_owner_may_have_been_lost_is_refused_reported_and_counted_and_served_where_there_is_no_sensor() {
     let stage = Stage::new(&[], known()).await;
     let folder = tempfile::tempdir().unwrap();
     let proxy = bound(&stage, folder.path()).await;

@@ -19,7 +19,7 @@ use super::stage::{SOON, Sensor, Stage, known, silent};
 use crate::{Watch, WatchError};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_come_out_of_the_ring_and_what_is_none_is_counted() {
+async fn records_come_out_of_the_ring_and_malformed_ones_are_counted() {
     let stage = Stage::new(&[], known()).await;
     stage.sensor.write(&[Call::new(1).bytes(), vec![9, 0, 8, 0, 0, 0, 0, 0], hello(1, "mcp.vendor.example")]);
     stage.metric_becomes(r#"gnomon_flows_seen_total{tls="yes"}"#, 1).await;
@@ -120,7 +120,7 @@ async fn what_the_sensor_gives_up_and_has_again_is_an_event_each() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_sensor_is_told_and_another_one_can_be_joined() {
+async fn the_end_of_the_sensor_is_reported_and_another_one_can_be_joined() {
     let mut stage = Stage::new(&[], known()).await;
     assert_eq!(stage.metric("gnomon_sensor_up"), Some(1));
     *stage.owner.lock() = Some(Call::redirected(5).owner());

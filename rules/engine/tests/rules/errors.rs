@@ -125,7 +125,7 @@ fn an_exemption_that_would_come_with_the_answer_is_refused() {
 }
 
 #[test]
-fn a_bypass_is_told_by_the_client_hello() {
+fn a_bypass_is_decided_by_the_server_name_of_the_client_hello() {
     let rule = |field: &str| {
         format!("{HEAD}detection: {{sel: {{{field}}}, condition: sel}}\ngnomon: {{response: {{action: allow, mode: bypass}}}}\n")
     };

@@ -119,7 +119,7 @@ fn an_answer_is_judged_with_the_call_that_it_answers() {
 }
 
 #[test]
-fn an_answer_that_nobody_asked_for_is_judged_by_what_it_says() {
+fn an_unrequested_answer_is_judged_by_its_content() {
     for (name, passes) in [("evil", false), ("good", true)] {
         let mut dialogue = stdio("gnomon.tools: evil");
         assert!(ask(&mut dialogue, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"})));

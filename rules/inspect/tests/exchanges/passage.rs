@@ -114,7 +114,7 @@ fn what_may_be_for_any_server_is_told_with_the_one_that_it_leads_to() {
 }
 
 #[test]
-fn what_cannot_be_passed_is_told_as_refused_with_its_reason_though_no_rule_says_so() {
+fn what_cannot_be_passed_is_reported_as_refused_with_its_reason_without_a_rule() {
     for rules in [&[][..], &["server.address: other.example"]] {
         let connection = connection(&inspector(rules), "tools.example", Passage::Foreign);
         let reports = connection.cannot_pass(Passage::Foreign, "it comes too late", "refused");

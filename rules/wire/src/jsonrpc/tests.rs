@@ -522,7 +522,7 @@ fn what_some_server_skips_before_a_message_does_not_hide_it() {
 }
 
 #[test]
-fn what_is_no_json_shows_json_rpc_all_the_same() {
+fn a_body_that_is_not_json_is_still_recognised_as_json_rpc() {
     for body in [format!("call: {CALL}"), "x=1&y={'jsonrpc':'2.0'}".to_owned(), format!("Content-Length: 9\r\n\r\n{CALL}")] {
         assert_eq!(malformed(&body), (Malformed::NotJson, Likeness::JsonRpc), "{body}");
     }
@@ -542,7 +542,7 @@ fn utf16_that_hides_its_keys_in_escapes_is_read_and_other_json_in_utf16_is_nothi
 }
 
 #[test]
-fn a_million_objects_that_are_no_messages_are_lent_to_nobody() {
+fn a_million_objects_that_are_not_messages_are_passed_to_no_callback() {
     let body = format!("[{}1]", "{},".repeat(1_000_000));
     let mut scanner = Scanner::new(Limits::default());
     let mut lent = 0;

@@ -29,7 +29,7 @@ fn empty(directory: &OwnedFd, depth: usize, left: &mut usize) {
         if let Some(child) = self::directory(directory.as_fd(), &name) {
             empty(&child, depth - 1, left);
         }
-        // One that is in use stays, and with it those above.
+        // A cgroup in use stays, and so do the ones above it.
         let _ = unlinkat(directory, &*name, AtFlags::REMOVEDIR);
     }
 }
@@ -38,7 +38,7 @@ fn directory(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
     openat(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).ok()
 }
 
-/// Names and numbers of the cgroups right below: kernfs gives both, so none has to be opened for it.
+/// Names and inode numbers of the child cgroups: kernfs lists both, so none has to be opened.
 pub(super) fn children(directory: BorrowedFd<'_>) -> Vec<(String, CgroupId)> {
     let Ok(entries) = Dir::read_from(directory) else { return Vec::new() };
     entries

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{Cgroup, CgroupError, CgroupId, below};
 use crate::identity::started;
 
-/// Followed by the number of the process that made it, and a counter.
+/// The prefix of a scope's name; the process id of its maker and a counter follow.
 const PREFIX: &str = "gnomon-exec-";
-/// A name may be taken by a scope of an earlier process with our number that is still in use.
+/// A name may be taken by a scope of an earlier process with the same id, if that scope is still in use.
 const TRIES: usize = 1000;
 
 /// The attribute that a note is kept in: one that only `CAP_SYS_ADMIN` reads and writes, else (without that capability) one for those who

@@ -53,7 +53,7 @@ fn attached(options: &Options) -> Check {
             "have it attached so that others may be as well (BPF_F_ALLOW_MULTI; `bpftool cgroup attach … multi`), then restart gnomon",
         );
     }
-    // Only those that rewrite or refuse connections can get in our way, and we in theirs.
+    // Only programs that rewrite or refuse connections can conflict with ours.
     if others.iter().any(|program| is_address_hook(&program.hook)) {
         return Check::new(id, title, CheckStatus::Warn, seen).next(
             "programs run in the order they were attached and see each other's addresses: try `gnomon exec -- curl` to a host that matters",
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lets_nobody_in_beside_it_is_named_as_what_keeps_us_out() {
+    fn a_program_that_allows_no_other_beside_it_is_named_as_the_obstacle() {
         let alone = |hook: &str| Attached { hook: hook.into(), name: "tune".into(), id: 7, alone: true, above: None };
         let check = |hook: &str| attached(&Options { attached: Some(Ok(vec![alone(hook)])), ..Options::default() });
         for hook in ["sock_ops", "connect4", "egress", "getsockopt"] {

@@ -22,7 +22,7 @@ pub(super) fn examine(options: &Options) -> Vec<Check> {
 
 fn examine_one(port: &Port, deadline: Instant) -> Check {
     let (id, title, address) = (format!("port.{}", port.name), "port to listen on", port.address);
-    // Bound and released at once: the only answer that takes everything into account.
+    // Bound and closed at once: only the kernel's own answer considers everything.
     match TcpListener::bind(address) {
         Ok(_) => Check::ok(id, title, format!("{address} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => match holder(address.port(), deadline) {
@@ -58,7 +58,7 @@ fn holder(port: u16, deadline: Instant) -> Holder {
     let sockets: Vec<String> =
         ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().flat_map(|table| listeners(&read(table), port)).collect();
     let Some(pid) = owner(&sockets, deadline) else { return Holder::Unknown };
-    // The same file, not the same name.
+    // Compared by inode, not by name.
     let file = |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).ok().map(|status| (status.dev(), status.ino()));
     if file("self").is_some() && file(&pid.to_string()) == file("self") {
         return Holder::Ours(pid);

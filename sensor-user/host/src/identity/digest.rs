@@ -89,7 +89,7 @@ impl Digests {
             return Opened::Known(Digest::Sha256(digest));
         }
         let held = held.clone();
-        // Through the process, so that it is the file which runs and not what its path leads to now.
+        // Opened through /proc/PID/exe, so that it is the file that runs, not what its path names now.
         match watch.run(self.within, move || held.open_file("exe")) {
             Ok(Ok(file)) => Opened::File(key, File::from(file)),
             Ok(Err(_)) => Opened::Known(Digest::Unreadable),
@@ -104,7 +104,7 @@ impl Digests {
             Opened::Known(digest) => return digest,
             Opened::File(key, file) => (key, file),
         };
-        // One reader per file: a program that starts a hundred times at once is read once.
+        // One reader per file: a program that is started a hundred times at once is read once.
         let guard = match self.cache.get_value_or_guard(&key, Some(self.within)) {
             GuardResult::Value(digest) => return Digest::Sha256(digest),
             GuardResult::Timeout => return Digest::TimedOut,
@@ -116,7 +116,7 @@ impl Digests {
             Err(Late::TimedOut) => Digest::TimedOut,
             Err(Late::Busy) => Digest::Busy,
         };
-        // Failures are not remembered: the next read finds more of the file in memory.
+        // Failures are not cached: the next read finds more of the file in the page cache.
         if let Digest::Sha256(digest) = outcome {
             // The insertion fails only if the entry was removed meanwhile, which never happens.
             let _ = guard.insert(digest);

@@ -17,7 +17,7 @@ pub(super) struct ReadThreads {
     most: usize,
 }
 
-/// The reason for having no result.
+/// Why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Late {
     /// Timed out.

@@ -122,7 +122,7 @@ impl Resolver {
         let cgroup = held.read("cgroup", MAX_CGROUP).unwrap_or_default();
         let ancestors = ancestry::read(&process, before);
 
-        // After them, so that what happened during the reads is noticed.
+        // Read last, so that a change during the reads is noticed.
         let after = Stat::read(&held).map_err(|error| errno(&error))?;
         if after.is_dead() {
             return Ok(Answer::Gone);
@@ -149,7 +149,7 @@ impl Resolver {
     fn exec_evidence(&self, pid: u32, connected_at: BootTime, then: Generation) -> Option<ExecEvidence> {
         let now = self.execs.as_ref().map_or(Generation::UNKNOWN, |execs| execs(pid));
         if now == Generation::UNKNOWN {
-            // Never recorded, or pushed out of the kernel's table by others.
+            // It was never recorded, or other entries have displaced it from the kernel's table.
             return Some(ExecEvidence::Unverified);
         }
         let same = then == Generation::UNKNOWN || then == now;

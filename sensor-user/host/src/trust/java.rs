@@ -32,7 +32,7 @@ pub fn java_store(certificates: &[CertificateDer<'_>]) -> Vec<u8> {
     for (number, (der, length)) in fits.into_iter().enumerate() {
         store.extend(TRUSTED);
         text(&mut store, &format!("gnomon-{number}"));
-        // When it was added: not told, so that the same certificates are the same bytes.
+        // The time at which it was added: always 0, so that equal certificates give equal bytes.
         store.extend(0_u64.to_be_bytes());
         text(&mut store, "X.509");
         store.extend(length.to_be_bytes());
@@ -59,7 +59,7 @@ pub fn java_options(store: &Path, before: Option<&OsStr>) -> Option<OsString> {
     if !options.is_empty() {
         options.push(" ");
     }
-    // In quotes, as a path may have spaces.
+    // In quotes, as the path may contain spaces.
     for part in [STORE, "='", &store.to_string_lossy(), "' ", STORE, "Type=JKS"] {
         options.push(part);
     }

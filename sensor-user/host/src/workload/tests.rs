@@ -11,7 +11,7 @@ fn parse(path: &str) -> Workload {
 }
 
 #[test]
-fn each_runtime_is_told_by_its_path() {
+fn each_runtime_is_recognised_by_its_path() {
     use Runtime::*;
     for (path, runtime) in [
         ("/docker/ID", Docker),
@@ -34,7 +34,7 @@ fn each_runtime_is_told_by_its_path() {
 }
 
 #[test]
-fn machines_and_lxc_containers_are_told_by_name() {
+fn machines_and_lxc_containers_are_recognised_by_name() {
     for (path, id, runtime) in [
         (r"/machine.slice/machine-web\x2d1.scope/payload/init.scope", "web-1", Runtime::Nspawn),
         ("/machine.slice/systemd-nspawn@web.service/payload", "web", Runtime::Nspawn),
@@ -50,7 +50,7 @@ fn machines_and_lxc_containers_are_told_by_name() {
 }
 
 #[test]
-fn a_pod_is_told_under_either_driver_of_kubelet() {
+fn a_pod_is_recognised_under_either_driver_of_kubelet() {
     for (path, uid, qos) in [
         ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podSNAKE.slice/cri-containerd-ID.scope", UID, Qos::Burstable),
         ("/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-podSNAKE.slice/crio-ID.scope", UID, Qos::BestEffort),

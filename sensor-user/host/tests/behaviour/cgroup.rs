@@ -1,4 +1,4 @@
-//! Cgroups, made below the one that the tests run in and removed again.
+//! Cgroups, created below the one that the tests run in, and removed again.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -8,7 +8,7 @@ use gnomon_host::identity::{Answer, BootTime, Generation, Resolver};
 
 use crate::support::{eventually, skipped, start};
 
-/// `None`, and said so, where cgroups cannot be made.
+/// `None`, reported as a skip, where cgroups cannot be created.
 fn scope(name: &str) -> Option<(Hierarchy, Scope)> {
     let hierarchy = match Hierarchy::find() {
         Ok(hierarchy) => hierarchy,
@@ -46,7 +46,7 @@ fn a_process_that_joined_is_in_the_scope_with_what_it_starts() {
     };
     assert_eq!(identity.place.cgroup, scope.cgroup().path());
     assert_eq!(scope.remove().unwrap(), Removal::InUse);
-    // The other one reads the same pipe, and ends with it.
+    // The other process reads the same pipe, and ends with it.
     drop(child.0.stdin.take());
     child.wait().unwrap();
     eventually(|| (scope.remove().unwrap() == Removal::Removed).then_some(()));
@@ -113,7 +113,7 @@ fn a_process_that_is_gone_cannot_join() {
 fn what_a_killed_maker_left_is_removed_if_empty_and_found_if_not_and_what_others_keep_is_left_alone() {
     let Some((hierarchy, scope)) = scope("sweeping") else { return };
     let directory = hierarchy.mount().join(scope.cgroup().path().trim_start_matches('/'));
-    // No process has this number: pid_max is at most 2^22.
+    // Above the highest process id: pid_max is at most 2^22.
     let [empty, used, kept, other] =
         ["gnomon-exec-4194305-0", "gnomon-exec-4194305-1", "gnomon-exec-4194305-2", "somebody"].map(|name| directory.join(name));
     for made in [&empty, &used, &kept, &other] {
@@ -132,7 +132,7 @@ fn what_a_killed_maker_left_is_removed_if_empty_and_found_if_not_and_what_others
     found.sort();
     assert_eq!(found, [used.clone(), kept.clone()]);
     assert!(left.populated.iter().all(|found| found.owner().unwrap() == rustix::process::geteuid().as_raw()));
-    // This process takes one of them over, with what it wants to know of it again.
+    // This process takes one of them over and writes its note, to be read again.
     let mut ours = left.populated.into_iter().find(|found| found.cgroup().path().ends_with("-2")).unwrap();
     assert_eq!(ours.note::<String>().unwrap(), None);
     match ours.keep(&"what it is for") {

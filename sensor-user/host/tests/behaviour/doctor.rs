@@ -56,7 +56,7 @@ fn a_port_is_free_or_ours() {
     assert_eq!(held.state, CheckStatus::Ok, "{held:?}");
     assert!(held.seen.contains(&format!("process {}", std::process::id())), "{held:?}");
     drop(listener);
-    // The fork of a parallel test may hold a copy of it until it calls exec.
+    // A process forked by a parallel test may hold a copy of the socket until it calls exec.
     eventually(|| look().seen.contains("is free").then_some(()));
 }
 

@@ -51,7 +51,7 @@ fn a_process_can_identify_itself() {
 }
 
 #[test]
-fn a_name_made_to_confuse_confuses_nobody() {
+fn a_misleading_process_name_does_not_change_its_identity() {
     let directory = tempfile::tempdir().unwrap();
     for name in [") R (", "x\nUid:\t0 0", "a b) Z 1"] {
         let path = directory.path().join(name);
@@ -71,7 +71,7 @@ fn a_deleted_executable_is_digested_and_said_to_be_deleted() {
     let digest = sha256sum(&path);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(file(&known(child.id())), (path.as_path(), Backing::Deleted, digest.clone()));
-    // Another file in its place changes nothing.
+    // Another file at the same path makes no difference.
     std::fs::write(&path, "innocent").unwrap();
     assert_eq!(file(&known(child.id())), (path.as_path(), Backing::Deleted, digest));
 }
@@ -88,7 +88,7 @@ fn a_file_that_is_really_called_deleted_is_present() {
 }
 
 #[test]
-fn a_program_in_memory_only_is_said_to_be_there() {
+fn a_program_that_is_only_in_memory_is_reported_as_such() {
     if !gnomon_testkit::has("program_in_memory", &["python3"]) {
         return;
     }
@@ -132,7 +132,7 @@ fn a_process_that_ended_is_gone_reaped_or_not() {
 #[test]
 fn a_process_younger_than_the_connection_is_another_one() {
     let before = BootTime::now();
-    // Start times are rounded down to a tick.
+    // Start times are rounded down to a clock tick.
     std::thread::sleep(Duration::from_millis(25));
     let child = start(&mut Command::new("cat"));
     wait_for_exec(&child, &tool("cat").unwrap());
@@ -161,7 +161,7 @@ fn a_process_that_called_exec_after_connecting_is_stale() {
     assert_eq!(resolver.identify(child.id(), connected_at, generation), Answer::Stale);
     assert_eq!(resolver.identify(child.id(), connected_at, Generation::UNKNOWN), Answer::Stale);
 
-    // Without a record it is what can be read, and not called confirmed.
+    // Without a record of execs the identity is what can be read, and is not called confirmed.
     let Answer::Known(after) = Resolver::default().identify(child.id(), connected_at, generation) else { panic!("not known") };
     assert_eq!(after.exec, ExecEvidence::Unverified);
 }
@@ -206,7 +206,7 @@ fn a_process_that_ends_while_its_executable_is_read_is_known_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("large");
     std::fs::copy(tool("sleep").unwrap(), &path).unwrap();
-    // Some tenths of a second's work.
+    // Reading it takes some tenths of a second.
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(400 << 20).unwrap();
     let child = start(Command::new(&path).arg("600"));
     wait_for_exec(&child, &path);
@@ -216,7 +216,7 @@ fn a_process_that_ends_while_its_executable_is_read_is_known_all_the_same() {
     let reads = |open: std::fs::DirEntry| std::fs::read_link(open.path()).is_ok_and(|file| file == path);
     eventually(|| std::fs::read_dir("/proc/self/fd").unwrap().flatten().any(reads).then_some(()));
     std::thread::sleep(Duration::from_millis(50));
-    // Dropped, it is killed and waited for.
+    // Dropping kills it and waits for it.
     drop(child);
     assert!(!asked.is_finished(), "the file is too small for this test");
     let Answer::Known(identity) = asked.join().unwrap() else { panic!("not known") };
@@ -238,7 +238,7 @@ fn changed_content_gets_a_new_digest_although_its_time_was_put_back() {
     let before = digest_of(&first);
     drop(first);
 
-    // Same inode, same length, same time of modification: only a byte of padding at the end differs.
+    // The inode, the length and the modification time are the same: only a byte of padding at the end differs.
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     let mut open = eventually(|| std::fs::OpenOptions::new().write(true).open(&path).ok());

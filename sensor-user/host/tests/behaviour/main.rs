@@ -1,4 +1,4 @@
-//! The host seen through real processes, real cgroups and real files. One test binary.
+//! Tests of the host crate on real processes, cgroups and files. One test binary.
 #![allow(clippy::unwrap_used)]
 
 mod cgroup;

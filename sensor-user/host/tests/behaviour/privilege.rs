@@ -1,4 +1,4 @@
-//! What an identity needs in capabilities: the test binary runs itself as nobody, with one at a time.
+//! Which capabilities reading an identity needs: the test binary runs itself as nobody, with one capability at a time.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
@@ -36,7 +36,7 @@ fn an_executable_of_another_user_needs_cap_sys_ptrace() {
     let cat = tool("cat").unwrap();
     let target = start(&mut Command::new(&cat));
     wait_for_exec(&target, &cat);
-    // Nobody may not be allowed to look into the build directory.
+    // The user nobody may not have access to the build folder.
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let own = directory.path().join("behaviour");

@@ -1,5 +1,4 @@
-//! A number that is really given out again: the test binary runs itself in a pid namespace of its
-//! own, where it can choose the next number.
+//! A process id that is really reused: the test binary runs itself in a pid namespace of its own, where it can choose the next id.
 
 use std::process::Command;
 
@@ -7,7 +6,7 @@ use gnomon_host::identity::{Answer, BootTime, Generation, Resolver};
 
 use crate::support::{is_root, skipped, start, tool, wait_for_exec};
 
-/// Not a test of its own: what the other one runs in a pid namespace.
+/// Not a test of its own: what the other test runs in a pid namespace.
 #[test]
 #[ignore = "run by another test"]
 fn reuse_a_number() {

@@ -1,4 +1,4 @@
-//! Children that end with the test, and how a test says that it cannot run here.
+//! Child processes that end with the test, and waiting for them.
 
 pub use gnomon_testkit::{find as tool, skip as skipped};
 use std::ops::{Deref, DerefMut};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A child that is killed and reaped when the test is over, however it ends.
+/// A child that is killed and waited for when dropped.
 pub struct Kept(pub Child);
 
 impl Drop for Kept {
@@ -37,8 +37,7 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The first file of this name in PATH.
-/// Waits for something that another process does, as long as a loaded machine may take.
+/// Polls until another process has done something; generous, for a loaded machine.
 pub fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -50,18 +49,18 @@ pub fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A copy of sleep(1) under any name, started, and certainly running.
+/// Starts a copy of sleep(1) under any name, and waits until it runs.
 pub fn sleeper(path: &Path) -> Kept {
     std::fs::copy(std::fs::canonicalize(tool("sleep").unwrap()).unwrap(), path).unwrap();
-    // A fork of a parallel test may hold the copy open for writing for an instant (ETXTBSY).
+    // A process forked by a parallel test may hold the copy open for writing for an instant (ETXTBSY).
     let child = eventually(|| Command::new(path).arg("600").spawn().ok());
     let child = Kept(child);
     wait_for_exec(&child, path);
     child
 }
 
-/// Until the program runs: its path shows a little before, while the kernel still loads it. Then its
-/// code has no address yet (field 26 of proc_pid_stat(5)).
+/// Waits until the program runs. The path of its executable changes a little earlier, while the kernel still loads it; until then the
+/// address of its code (field 26 of proc_pid_stat(5)) is 0.
 pub fn wait_for_exec(child: &Kept, executable: &Path) {
     let executable = std::fs::canonicalize(executable).unwrap();
     eventually(|| {
@@ -72,7 +71,7 @@ pub fn wait_for_exec(child: &Kept, executable: &Path) {
     });
 }
 
-/// By another implementation than ours.
+/// The digest by sha256sum(1), an implementation other than ours.
 pub fn sha256sum(path: &Path) -> String {
     let output = Command::new("sha256sum").arg("--").arg(path).output().unwrap();
     String::from_utf8(output.stdout).unwrap().trim_start_matches('\\')[..64].to_owned()

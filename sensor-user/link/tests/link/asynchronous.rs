@@ -1,4 +1,4 @@
-//! The same under tokio.
+//! The same with tokio.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

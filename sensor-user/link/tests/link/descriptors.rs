@@ -61,7 +61,7 @@ fn wrong_descriptors_are_refused_where_they_are_sent_and_where_they_arrive() {
         send_raw(&sensor, &encode(&message).unwrap(), &[wrong.as_fd()]);
         assert!(matches!(proxy.recv(SOON), Err(LinkError::WrongDescriptor { position: 0, .. })));
     }
-    // The second should be of IPv6.
+    // The second should be an IPv6 listener.
     let message = listeners(Families::Both);
     send_raw(&sensor, &encode(&message).unwrap(), &[v4.as_fd(), v4.as_fd()]);
     let error = proxy.recv(SOON).unwrap_err();

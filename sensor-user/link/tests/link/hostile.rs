@@ -1,4 +1,4 @@
-//! Peers that are slow, silent, gone, or say too much.
+//! Peers that are slow, silent, gone, or send too much.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ fn a_peer_that_does_not_read_cannot_hold_the_sender() {
     let sent = (0..100_000).take_while(|_| sensor.send(&message, &[], SHORT).is_ok()).count();
     assert!((1..100_000).contains(&sent) && start.elapsed() < SOON, "{sent}");
     assert!(matches!(sensor.send(&message, &[], SHORT), Err(LinkError::TimedOut)));
-    // What was sent is there, and room for the next one with it.
+    // What was sent arrives, and reading it makes room for the next message.
     for _ in 0..sent {
         assert_eq!(proxy.recv(SOON).unwrap().message, message);
     }
@@ -39,11 +39,11 @@ fn a_peer_that_left_is_told_apart_from_a_slow_one() {
     let (proxy, sensor): (ProxyEnd, SensorEnd) = Channel::pair().unwrap();
     sensor.send(&ToProxy::Done { token: 1 }, &[], SOON).unwrap();
     drop(sensor);
-    // What it said before it left counts.
+    // A message that was sent before the peer closed is received.
     assert_eq!(proxy.recv(SOON).unwrap().message, ToProxy::Done { token: 1 });
     assert!(matches!(proxy.recv(SOON), Err(LinkError::Closed)));
     assert!(matches!(proxy.send(&ToSensor::Features { token: 1 }, &[], SOON), Err(LinkError::Closed)));
-    // It left without having read.
+    // The peer closed without having read.
     let (proxy, sensor): (ProxyEnd, SensorEnd) = Channel::pair().unwrap();
     proxy.send(&ToSensor::Features { token: 1 }, &[], SOON).unwrap();
     drop(sensor);
@@ -62,7 +62,7 @@ fn a_peer_that_ends_wakes_one_that_waits() {
 }
 
 #[test]
-fn oversize_and_empty_messages_are_told() {
+fn oversize_and_empty_messages_are_errors() {
     let (sensor, proxy): (SensorEnd, ProxyEnd) = Channel::pair().unwrap();
     send_raw(&sensor, &vec![7; MAX_MESSAGE + 100], &[]);
     let error = proxy.recv(SOON).unwrap_err();

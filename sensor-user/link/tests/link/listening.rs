@@ -51,7 +51,7 @@ fn a_path_that_is_alive_is_refused() {
     assert!(matches!(Listener::bind(&path, Access::Group), Err(LinkError::InUse { .. })));
     ExecEnd::connect(&path, SOON).unwrap();
     drop(listener);
-    // Somebody else's, of another type.
+    // A listener with another socket type.
     let _foreign = UnixListener::bind(&path).unwrap();
     assert!(matches!(Listener::bind(&path, Access::Group), Err(LinkError::InUse { .. })));
 }
@@ -69,7 +69,7 @@ fn a_socket_that_nobody_listens_on_is_replaced() {
 }
 
 #[test]
-fn what_is_no_socket_is_left_alone() {
+fn a_file_that_is_not_a_socket_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("precious");
     fs::write(&file, "content").unwrap();

@@ -1,4 +1,4 @@
-//! Both ends over real sockets, and other processes where the kernel's word about them matters.
+//! Both ends over real sockets; with other processes where the kernel's information about them matters.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Sends what no channel would.
+/// Sends bytes and descriptors that no channel would send.
 fn send_raw(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(32))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -32,7 +32,7 @@ fn send_raw(socket: &impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
 }
 
-/// Something to pass on.
+/// A descriptor to pass on.
 fn null() -> OwnedFd {
     std::fs::File::open("/dev/null").unwrap().into()
 }

@@ -13,7 +13,7 @@ fn there_and_back<M: Message + PartialEq>(message: &M) -> Result<(), TestCaseErr
     prop_assert!(message.descriptors().len() <= MAX_DESCRIPTORS);
     let longer = [bytes.as_slice(), &[0]].concat();
     prop_assert_eq!(decode::<M>(&longer), Err(DecodeError::TrailingBytes { message: M::NAME, extra: 1 }));
-    // No prefix of a message is one.
+    // No prefix of a message is a message.
     for end in (0..bytes.len()).step_by(bytes.len() / 50 + 1) {
         prop_assert!(decode::<M>(&bytes[..end]).is_err());
     }
@@ -140,7 +140,7 @@ fn the_next_variant_is_unknown_by_number() {
     next::<ToProxy>();
     next::<ToGnomon>();
     next::<ToExec>();
-    // The last that is known.
+    // The last variant of version 1.0.
     assert_eq!(decode(&[5, 9]), Ok(ToSensor::Counters { token: 9 }));
     assert_eq!(decode(&[7, 9, 3, 0]), Ok(ToProxy::Refused { token: 9, why: RefusalReason::Full, detail: Text::default() }));
     assert_eq!(decode(&[1, 0, 0]), Ok(ToExec::Joined { cgroup: Text::default(), bundle: Bundle::None }));

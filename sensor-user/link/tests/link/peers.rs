@@ -1,4 +1,4 @@
-//! Who is at the other end.
+//! The credentials of the peer.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn the_kernel_says_who_connected_and_a_pidfd_says_when_it_ended() {
     client.0.kill().unwrap();
     assert!(ended(SOON));
     client.0.wait().unwrap();
-    // Its number may be another's now. Kernels differ in whether they still hand out the dead process.
+    // Its process id may be reused. Kernels differ in whether they still return a pidfd of the dead process.
     assert!(matches!(gnomon.peer(), Ok(PeerCredentials { pidfd: Some(_), .. }) | Err(LinkError::PeerGone)));
 }
 

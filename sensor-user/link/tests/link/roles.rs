@@ -1,4 +1,4 @@
-//! The other process of a test: this binary again, in a role. Its end of the channel is its standard input.
+//! The other process of a test: this binary, started in a role. Its end of the channel is its standard input.
 
 use std::io;
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use crate::SOON;
 const ROLE: &str = "GNOMON_LINK_TEST_ROLE";
 const SOCKET: &str = "GNOMON_LINK_TEST_SOCKET";
 
-/// A process that is gone when the test is.
+/// A process that is killed when dropped.
 pub struct Process(pub Child);
 
 impl Drop for Process {
@@ -71,7 +71,7 @@ fn read_bad_messages() {
             Err(_) => bad += 1,
         }
     }
-    // The way back carries numbers in what the proxy may say.
+    // Returns the numbers in a message that the proxy may send.
     for number in [bad, before, open()] {
         channel.send(&ToSensor::Counters { token: number }, &[], SOON).unwrap();
     }
@@ -83,7 +83,7 @@ fn connect_and_stay() {
     let _ = io::read_to_string(io::stdin());
 }
 
-/// A program's counts, for tests that need some.
+/// Counters of a program, for tests that need some.
 pub fn program(name: &str) -> Program {
     let counts = List::new(vec![Count { outcome: Label::new("delivered").unwrap(), count: 7 }]).unwrap();
     Program { name: Label::new(name).unwrap(), counts }

@@ -67,7 +67,7 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
             ToSensor::Failed {
                 token,
                 netns_cookie,
-                // Neither scope nor flow label crosses.
+                // The scope id and flow label of an IPv6 address are not sent.
                 address: (address.ip(), address.port()).into(),
                 uid,
                 seconds,

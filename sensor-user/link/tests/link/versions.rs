@@ -1,4 +1,4 @@
-//! The first words.
+//! The greeting.
 
 use std::os::fd::AsFd;
 use std::thread;
@@ -23,13 +23,13 @@ fn proxy_and_sensor_greet_each_other_and_the_maps_arrive() {
 #[test]
 fn another_major_version_is_an_error_that_names_both_on_either_end() {
     let (proxy, sensor): (ProxyEnd, SensorEnd) = Channel::pair().unwrap();
-    // A hello of version 9.3, with more in it than ours has.
+    // A hello of version 9.3, with more fields than ours has.
     send_raw(&proxy, b"\x00\x09\x03 and more", &[]);
     let error = sensor.welcome(features(), null().as_fd(), 4096, null().as_fd(), SOON).unwrap_err();
     let theirs = Version { major: 9, minor: 3 };
     assert!(matches!(error, LinkError::Decode(DecodeError::Version { theirs: seen, ours: VERSION }) if seen == theirs), "{error}");
     assert!(error.to_string().contains("9.3") && error.to_string().contains(&VERSION.to_string()));
-    // The other is told, and gets no descriptors.
+    // The proxy is told our version, and gets no descriptors.
     assert!(matches!(proxy.recv(SOON).unwrap().message, ToProxy::Welcome { version: VERSION, .. }));
     drop(sensor);
     assert!(matches!(proxy.recv(SOON), Err(LinkError::Closed)));

@@ -1,5 +1,5 @@
-//! Scopes that an earlier sensor left with programs in them: a sensor ends with the serving half, with an upgrade, or by a
-//! signal, and what runs under `gnomon exec` runs on. The next one takes them over as they were.
+//! Scopes that an earlier sensor left with programs in them: a sensor ends with the serving process, by an upgrade or by a signal, and
+//! programs under `gnomon exec` keep running. The next sensor takes these scopes over unchanged.
 //!
 //! Its state is on the cgroup ([`Scope::keep`]), where root alone writes. A scope without state, or of a gnomon with another socket, is not
 //! guessed at: it is logged at once, as its programs go direct.
@@ -30,7 +30,7 @@ pub(super) struct Kept {
     /// The user who asked for it.
     pub uid: u32,
     pub asked: Asked,
-    /// The socket that was joined: it tells one gnomon of this host from another, whose authority is another one.
+    /// The socket that was joined: it tells apart several gnomons on one host, whose authorities differ.
     socket: String,
 }
 
@@ -44,7 +44,7 @@ fn shown(socket: &Path) -> String {
     std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned()).display().to_string()
 }
 
-/// The reason that a scope is not taken over. Each text ends a sentence about its programs.
+/// Why a scope is not taken over. Each text ends a sentence about its programs.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
     #[error("it is not known who started them, as their scope is user {0}'s")]
@@ -75,7 +75,7 @@ impl Adopted {
     pub(super) fn namespaces(&self) -> Vec<Namespace> {
         let mut found: Vec<Namespace> = Vec::new();
         for pid in self.scope.cgroup().processes(MAX_PROCESSES) {
-            // One that has ended needs no listeners.
+            // A process that has ended needs no listeners.
             let Ok(namespace) = Namespace::of(pid) else { continue };
             if found.len() < MAX_NAMESPACES && !found.iter().any(|known| known.is(&namespace)) {
                 found.push(namespace);
@@ -93,7 +93,7 @@ pub(crate) struct Takeover {
     pub told: Vec<ToProxy>,
 }
 
-/// Takes over the scopes left below a cgroup, before any client is served. `socket` is where programs join; `None` if they cannot.
+/// Takes over the scopes left below a cgroup, before any client is served. `socket` is the one that programs join; `None` if they cannot.
 pub(crate) fn take_over(hierarchy: &Hierarchy, below: &str, kernel: &Kernel, socket: Option<&Path>) -> Takeover {
     let left = match hierarchy.left_behind(below) {
         Ok(left) => left,
@@ -144,7 +144,7 @@ fn adopt(hierarchy: &Hierarchy, kernel: &Kernel, scope: &mut Scope, socket: Opti
     Ok(kept)
 }
 
-/// The numbers of a cgroup and of those above it.
+/// The ids of a cgroup and of those above it.
 pub(super) fn of(hierarchy: &Hierarchy, cgroup: &Cgroup) -> Vec<u64> {
     lineage(hierarchy, cgroup).collect()
 }

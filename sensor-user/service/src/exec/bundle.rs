@@ -19,7 +19,7 @@ pub(super) enum BundleError {
     Write(PathBuf, io::Error),
 }
 
-/// Writes the bundle, once for all and once for Java, if it is not there as it should be, readable for every user. Returns its path.
+/// Writes the bundle in PEM and for Java, unless both files are current. Every user may read them. Returns the path of the PEM file.
 pub(super) fn publish(authority: &Path, folder: &Path) -> Result<PathBuf, BundleError> {
     let ours = read_certificates(authority)?;
     let roots = match system_bundle(Path::new("/")) {

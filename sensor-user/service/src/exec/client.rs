@@ -1,4 +1,4 @@
-//! The process that asks to join, and that it is still that process.
+//! The process that asks to join, and the check that it is still the same process.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -7,7 +7,7 @@ use gnomon_link::PeerCredentials;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-/// A process that connected, held so that its number cannot mean another without our noticing.
+/// A process that connected, held by a pidfd so that a reuse of its id is noticed.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) pid: u32,
@@ -16,7 +16,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// `None` if it cannot be told for sure. `accepted` is when the connection was taken.
+    /// `None` if it cannot be identified for sure. `accepted` is when the connection was accepted.
     pub(super) fn new(peer: PeerCredentials, accepted: BootTime) -> Option<Self> {
         let pid = peer.pid.get();
         let pidfd = match peer.pidfd {
@@ -27,7 +27,7 @@ impl Client {
         client.is_alive().then_some(client)
     }
 
-    /// True if it lives: then its number has been its own all the time.
+    /// True if it is still running: then its id was not reused meanwhile.
     pub(super) fn is_alive(&self) -> bool {
         let fd = self.pidfd.as_fd();
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
@@ -35,8 +35,8 @@ impl Client {
     }
 }
 
-/// Before Linux 6.5 the socket names only a number. It is opened first and looked at afterwards: what was started after the
-/// connection was taken, or belongs to another user, has been given the number since.
+/// Before Linux 6.5 the socket gives only a process id. The process is opened first and checked afterwards: one that started after the
+/// connection was accepted, or belongs to another user, has reused the id.
 fn open(pid: u32, uid: u32, accepted: BootTime) -> Option<OwnedFd> {
     let number = Pid::from_raw(pid.cast_signed())?;
     let pidfd = pidfd_open(number, PidfdFlags::empty()).ok()?;

@@ -1,4 +1,4 @@
-//! One client: who it is, what it wants, and its way into a scope.
+//! Serves one client: who it is, what it asks for, and how it is moved into a scope.
 
 use parking_lot::Mutex;
 use std::path::Path;
@@ -29,11 +29,11 @@ pub(super) struct Desk<'a> {
     options: ExecOptions,
     around: Around<'a>,
     reaper: Reaper<'a>,
-    /// One writes the bundle at a time.
+    /// Held while the bundle is written, so that one thread does so at a time.
     writing: Mutex<()>,
 }
 
-/// The reason that a client is not let in, and the remedy.
+/// Why a client is not let in, and what to do about it.
 pub(super) struct JoinDenied {
     why: Denial,
     detail: String,
@@ -94,7 +94,7 @@ impl<'a> Desk<'a> {
     pub(super) fn refuse(&self, channel: &GnomonEnd, refusal: &JoinDenied) {
         let JoinDenied { why, detail, next } = refusal;
         let denied = ToExec::Denied { version: VERSION, why: *why, detail: Text::cut(detail), next: Text::cut(next) };
-        // A client that is gone needs no answer.
+        // The client may be gone; it needs no answer then.
         let _ = channel.send(&denied, &[], Duration::ZERO);
     }
 
@@ -114,7 +114,7 @@ impl<'a> Desk<'a> {
         });
         match joined {
             Ok(answer) => {
-                // A client that is gone leaves an empty scope, which is seen to.
+                // If the client is gone, its empty scope is removed later.
                 let _ = channel.send(&answer, &[], PATIENCE);
             }
             Err(refusal) => self.refuse(channel, &refusal),
@@ -138,7 +138,7 @@ impl<'a> Desk<'a> {
             Redirect::On => (Asked::Redirect, self.bundle()?, Some(self.listen_for(&namespace)?)),
         };
         let mut scope = current.scope()?;
-        // For the next sensor. Without it the program runs all the same, and that one tells of it.
+        // For the next sensor. Without the note the program runs all the same, and the next sensor reports the scope as lost.
         if let Err(error) = scope.keep(&Kept::new(client.uid, asked, &self.options.socket)) {
             tracing::warn!("a scope of gnomon exec will not be taken over after a restart: {error}");
         }
@@ -146,14 +146,14 @@ impl<'a> Desk<'a> {
         match self.move_into(client, scope, place, lease) {
             Ok(path) => Ok(ToExec::Joined { cgroup: Long::cut(&path), bundle }),
             Err((refusal, id)) => {
-                // The scope is gone; what remains in the table would only fill it.
+                // The scope is gone; its entry would only take room in the table.
                 let _ = kernel.let_out(id);
                 Err(refusal)
             }
         }
     }
 
-    /// Moves the client and leaves the scope to the reaper. The path of its cgroup, or why not and its number.
+    /// Moves the client, and hands the scope to the reaper. Returns the path of its cgroup; otherwise the reason and the cgroup's id.
     fn move_into(&self, client: &Client, scope: Scope, place: ScopeSlot, lease: Option<Lease<'a>>) -> Result<String, (JoinDenied, u64)> {
         let id = scope.id().0;
         scope.join(client.pid).map_err(|error| (error.into(), id))?;
@@ -169,7 +169,7 @@ impl<'a> Desk<'a> {
         Ok(path)
     }
 
-    /// Makes sure that the proxy listens where the client is, as long as the lease lives.
+    /// Makes sure that the proxy accepts in the client's network namespace as long as the lease lives.
     fn listen_for(&self, namespace: &Namespace) -> Result<Lease<'a>, JoinDenied> {
         let Around { kernel, link, namespaces, pulse, .. } = self.around;
         if kernel.redirect() != FeatureState::Ok {
@@ -180,7 +180,7 @@ impl<'a> Desk<'a> {
         let lease = namespaces.lease(kernel, link, namespace)?;
         let silent = || JoinDenied::failed("the proxy does not accept connections yet; try again");
         namespaces.wait_for(namespace, WAIT).map_err(|_| silent())?;
-        // Its first beat may be yet to come, and until then the client would go its own way.
+        // The first heartbeat may be yet to come; until then the client would connect directly.
         let start = Instant::now();
         while !pulse.is_there() {
             if start.elapsed() > WAIT {
@@ -191,14 +191,14 @@ impl<'a> Desk<'a> {
         Ok(lease)
     }
 
-    /// Takes up the scopes that an earlier sensor left, once the proxy has asked for listeners of its own: before that it has no
-    /// place for those of others.
+    /// Takes up the scopes that an earlier sensor left, once the proxy has asked for its own listeners: before that it cannot use those of
+    /// other namespaces.
     pub(super) fn take_up(&self, adopted: Vec<Adopted>, places: &ScopeSlots) {
         let Around { kernel, link, namespaces, .. } = self.around;
         if adopted.iter().any(|adopted| adopted.kept.asked == Asked::Redirect)
             && let Err(refusal) = self.bundle()
         {
-            // Its folder may be a new one.
+            // The folder may have been created anew.
             tracing::error!("programs of gnomon exec that run on have no certificates: {}", refusal.detail);
         }
         for adopted in adopted {
@@ -232,7 +232,7 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// A stranger's text for the log, without control characters.
+/// Text from a client for the log, without control characters.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! Scopes end when nothing runs in them any more: the kernel tells by `cgroup.events` (cgroups(7)).
+//! Removes scopes when no process is left in them; the kernel reports that by `cgroup.events` (cgroups(7)).
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -51,7 +51,7 @@ pub(super) struct Reaper<'a> {
 
 impl<'a> Reaper<'a> {
     pub(super) fn watch(&self, live: Live<'a>) {
-        // Without the thread we are ending, and what is dropped here is swept by the next.
+        // Without the thread this process is ending; the next sensor removes what is dropped here.
         let _ = self.scopes.send(live);
         let _ = rustix::io::write(&*self.bell, &1_u64.to_ne_bytes());
     }
@@ -88,12 +88,12 @@ fn reap(kernel: &Kernel, new: &Receiver<Live<'_>>, bell: &OwnedFd, ending: &Owne
 
 fn is_removed(kernel: &Kernel, live: &Live<'_>) -> bool {
     match live.scope.remove() {
-        // Something has come back in: the kernel will tell again.
+        // A process has come in again: the kernel will notify again.
         Ok(Removal::InUse) => return false,
         Ok(Removal::Removed) => {}
         Err(error) => tracing::warn!("a scope of gnomon exec stays: {error}"),
     }
-    // Numbers of cgroups are not given out again while the system runs; the table is what matters.
+    // The kernel does not reuse cgroup ids while it runs; what matters is the room in the table.
     if let Err(error) = kernel.let_out(live.scope.id().0) {
         tracing::warn!("a scope of gnomon exec stays in the table: {error}");
     }

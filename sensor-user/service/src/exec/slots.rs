@@ -3,9 +3,9 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
-/// Most scopes at a time: each is an entry of a table of 4096 in the kernel half.
+/// The most scopes at a time: each takes an entry of a table of 4096 in the kernel half.
 const MOST: usize = 1024;
-/// Most connections of one user that have not become a scope yet; each holds a thread for some seconds at most.
+/// The most connections of one user that are not scopes yet; each holds a thread for some seconds at most.
 const JOINING: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(super) struct ScopeSlots {
     table: Arc<Mutex<Table>>,
 }
 
-/// A place of one user; free again when dropped.
+/// A slot of one user; released when dropped.
 #[derive(Debug)]
 pub(super) struct ScopeSlot {
     places: ScopeSlots,
@@ -46,7 +46,7 @@ impl ScopeSlots {
         Self { for_one, table: Arc::default() }
     }
 
-    /// A place for this user; `None` if there is none.
+    /// Takes a slot for this user; `None` if none is free.
     pub(super) fn take(&self, uid: u32) -> Option<ScopeSlot> {
         let mut table = self.table();
         let theirs = || table.taken.iter().filter(|taken| taken.uid == uid);
@@ -57,7 +57,7 @@ impl ScopeSlots {
         Some(self.add(&mut table, uid, Stage::Joining))
     }
 
-    /// The place of a scope that is there already, whatever the bounds: it was within them when it was made.
+    /// A slot for an existing scope, regardless of the bounds: it was within them when it was made.
     pub(super) fn keep(&self, uid: u32) -> ScopeSlot {
         self.add(&mut self.table(), uid, Stage::Joined)
     }
@@ -75,7 +75,7 @@ impl ScopeSlots {
 }
 
 impl ScopeSlot {
-    /// A scope is there now.
+    /// The scope exists now.
     pub(super) fn joined(&self) {
         for taken in self.places.table().taken.iter_mut().filter(|taken| taken.number == self.number) {
             taken.stage = Stage::Joined;

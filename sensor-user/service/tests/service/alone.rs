@@ -1,4 +1,4 @@
-//! Programs of somebody else that let no other in beside them, attached before ours.
+//! Programs of another owner that allow no other beside them, attached before ours.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::MetadataExt as _;
@@ -12,13 +12,13 @@ use gnomon_testkit::foreign::{Answer, Beside, CONNECT4, Foreign, Hook, SOCK_OPS}
 
 use crate::stage::{Stage, until};
 
-/// Attaches a program alone.
+/// Attaches a program that allows no other.
 fn attach(cgroup: &Path, hook: Hook) {
-    // Held by the cgroup from then on.
+    // The cgroup keeps it attached.
     drop(Foreign::attach(cgroup, hook, Beside::Nothing, Answer::Allow));
 }
 
-/// What a program in the cgroup reads from a server that says `direct`.
+/// What a program in the cgroup receives when it connects to a server that sends `direct`.
 fn connects(cgroup: &Path, port: u16) -> String {
     let script = r#"echo $$ > "$0/cgroup.procs"; exec bash -c "exec 3<>/dev/tcp/127.0.0.2/$1 && head -c 6 <&3""#;
     let output = Command::new("sh").args(["-c", script]).arg(cgroup).arg(port.to_string()).stderr(Stdio::null()).output().unwrap();
@@ -26,7 +26,7 @@ fn connects(cgroup: &Path, port: u16) -> String {
 }
 
 #[test]
-fn where_no_owner_can_be_told_nothing_is_redirected_and_scopes_do_what_they_do_then() {
+fn where_owners_cannot_be_known_nothing_is_redirected_and_scopes_open_or_close_as_set() {
     let Some(stage) = Stage::after("alone on sock_ops", |cgroup| attach(cgroup, SOCK_OPS)) else { return };
     let broken = stage.welcome.features.iter().find(|feature| feature.name.as_str() == "gn_sockops").unwrap();
     assert_eq!(broken.state, FeatureState::Broken);
@@ -37,7 +37,7 @@ fn where_no_owner_can_be_told_nothing_is_redirected_and_scopes_do_what_they_do_t
             std::io::Write::write_all(&mut stream.unwrap(), b"direct").unwrap();
         }
     });
-    // A proxy in good order.
+    // A proxy that sends heartbeats and accepts.
     let listeners = stage.ask(ToSensor::ListenIn { token: 6, netns_cookie: 0, pid: std::process::id() });
     assert!(matches!(listeners.message, ToProxy::Listeners { .. }), "{:?}", listeners.message);
     stage.beat();
@@ -51,7 +51,7 @@ fn where_no_owner_can_be_told_nothing_is_redirected_and_scopes_do_what_they_do_t
         assert_eq!(connects(&scoped, port), hears, "{fail:?}");
         until("the program to end", || std::fs::remove_dir(&scoped).ok());
     }
-    // Those that were handed over were open all the time.
+    // The listeners that were handed over stay open all the time.
     for listener in listeners.descriptors {
         let listener = TcpListener::from(listener);
         listener.set_nonblocking(true).unwrap();
@@ -71,7 +71,7 @@ fn a_scope_that_cannot_hold_at_all_is_refused_with_the_reason() {
 }
 
 #[test]
-fn nobodys_program_is_switched_off_by_ours() {
+fn programs_of_others_are_not_overridden_by_ours() {
     use std::cell::OnceCell;
     let (denied, server) = (OnceCell::new(), TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap());
     let port = server.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! What the proxy asks for.
+//! The proxy's requests.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -92,7 +92,7 @@ fn listeners_are_where_the_process_is_and_the_same_when_asked_for_again() {
     }
     assert_eq!(asked[0], asked[1]);
     let wrong = ask(asked[0].0 + 1, std::process::id()).message;
-    // Before Linux 5.14 nobody is told which namespace it is in.
+    // Before Linux 5.14 a namespace has no cookie.
     let known = std::fs::metadata("/proc/self/ns/net").map(|found| std::os::unix::fs::MetadataExt::ino(&found)).unwrap() != asked[0].0;
     assert!(!known || matches!(wrong, ToProxy::Refused { why: RefusalReason::OtherNamespace, .. }), "{wrong:?}");
     let gone = ask(0, u32::MAX >> 1).message;
@@ -135,12 +135,12 @@ fn once_the_proxy_is_gone_what_waits_to_be_accepted_is_reset_at_once_and_nothing
         assert_eq!(queued.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset, "{fail:?}");
         assert!(gone.elapsed() < Duration::from_millis(500), "{fail:?}: {:?}", gone.elapsed());
         assert_eq!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
-        // No beat is left that would let a connection be redirected.
+        // No heartbeat is left that would let a connection be redirected.
         assert_eq!(last_beat(&stage.welcome.heartbeat), 0, "{fail:?}");
     }
 }
 
-/// What the kernel half reads.
+/// Reads the heartbeat as the kernel half does.
 fn last_beat(heartbeat: &OwnedFd) -> u64 {
     use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
     let length = rustix::param::page_size();

@@ -1,4 +1,4 @@
-//! The bound on what the sensor takes of the processor.
+//! The bound on the sensor's processor time.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -11,7 +11,7 @@ use gnomon_sensord::CostBound;
 
 use crate::stage::Stage;
 
-/// Longest that anything takes here.
+/// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(60);
 
 /// A program that connects again and again.
@@ -21,7 +21,7 @@ impl Load {
     fn below(cgroup: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        // It accepts as long as the tests run.
+        // Accepts as long as the tests run.
         thread::spawn(move || listener.incoming().for_each(drop));
         let connect = r#"echo 0 > "$0/cgroup.procs" && while exec 3<>"/dev/tcp/127.0.0.1/$1"; do echo >&3; exec 3>&-; done"#;
         Self(Command::new("bash").args(["-c", connect]).arg(cgroup).arg(port.to_string()).spawn().unwrap())
@@ -35,7 +35,7 @@ impl Drop for Load {
     }
 }
 
-/// What the sensor says next of the program that looks at packets, without having been asked.
+/// The next unasked message about the program that reads packets.
 fn told(stage: &Stage) -> Feature {
     let end = Instant::now() + SOON;
     while Instant::now() < end {
@@ -50,7 +50,7 @@ fn told(stage: &Stage) -> Feature {
     panic!("nothing was said");
 }
 
-/// Programs of the kernel half by how often they saw something.
+/// How often a program of the kernel half attempted something.
 fn attempted(stage: &Stage, name: &str) -> u64 {
     let ToProxy::Counters { programs, .. } = stage.ask(ToSensor::Counters { token: 1 }).message else { panic!("no counters") };
     let program = programs.iter().find(|program| &*program.name == name).unwrap();
@@ -74,12 +74,12 @@ fn above_the_bound_packets_are_not_looked_at_for_a_while_and_connections_are() {
     }
     let whole = told(&stage);
     assert_eq!((whole.state, &*whole.reason), (FeatureState::Ok, ""));
-    // It looks again, is too dear again, and goes again.
+    // It is attached again, is too expensive again, and is detached again.
     assert_eq!(told(&stage).state, FeatureState::Broken);
 }
 
 #[test]
-fn below_the_bound_nothing_is_given_up_and_the_share_is_told() {
+fn below_the_bound_nothing_is_detached_and_the_share_is_reported() {
     let high = CostBound { percent: 1e4, every: Duration::from_millis(10), over: Duration::from_millis(50), rest: Duration::ZERO };
     let Some(stage) = Stage::bounded("a share of the processor", high, |_| {}) else { return };
     let _load = Load::below(&stage.cgroup);

@@ -19,7 +19,7 @@ fn a_user_joins_from_a_cgroup_of_its_own_and_its_scope_goes_when_it_ends() {
     stage.beat();
     let handed = stage.accept_listeners();
     let socket = stage.folder.path().join("exec.sock");
-    // As a user's service manager has it: the folder and its files are the user's.
+    // As a user's service manager sets it up: the folder and its files belong to the user.
     let delegated = stage.cgroup.join("delegated");
     fs::create_dir(&delegated).unwrap();
     for path in [delegated.clone(), delegated.join("cgroup.procs")] {
@@ -48,7 +48,7 @@ fn a_user_joins_from_a_cgroup_of_its_own_and_its_scope_goes_when_it_ends() {
 }
 
 #[test]
-fn who_is_outside_of_what_the_sensor_sees_is_told_so_and_does_not_run_unread() {
+fn a_program_outside_of_the_cgroup_that_the_sensor_sees_is_refused_and_does_not_run_unread() {
     let Some(stage) = Stage::new("outside of the sensor's cgroup") else { return };
     stage.beat();
     let _handed = stage.accept_listeners();
@@ -92,7 +92,7 @@ fn what_the_configuration_redirects_is_redirected_also_where_the_program_asks_to
     let outside = Program::join(&socket, &stage.cgroup, 0, Redirect::Off);
     let inside = Program::join(&socket, &governed, 0, Redirect::Off);
     assert!(outside.said.starts_with("joined") && inside.said.starts_with("joined"), "{} {}", outside.said, inside.said);
-    // A scope of its own, which is as the one around it.
+    // A scope of its own with the mode of the one around it.
     redirecting(2);
     let deeper = Program::join(&socket, &stage.mount.join(inside.cgroup().trim_start_matches('/')), 0, Redirect::Off);
     assert!(deeper.said.starts_with("joined"), "{}", deeper.said);
@@ -112,7 +112,7 @@ fn a_user_has_so_many_scopes_and_no_more_until_one_ends() {
 }
 
 #[test]
-fn while_the_proxy_says_nothing_nobody_is_redirected_and_nothing_is_changed() {
+fn while_the_proxy_is_silent_no_program_is_redirected_and_nothing_is_changed() {
     let Some(stage) = Stage::new("a silent proxy") else { return };
     let start = Instant::now();
     let program = Program::join(&stage.folder.path().join("exec.sock"), &stage.cgroup, 0, Redirect::On);
@@ -128,7 +128,7 @@ fn listeners_of_a_namespace_go_with_its_last_scope_and_more_than_the_bound_come_
     stage.beat();
     let handed = stage.accept_listeners();
     let socket = stage.folder.path().join("exec.sock");
-    // One that stays, so that its listeners do.
+    // One program stays, so that its listeners do.
     let staying = Program::join_elsewhere(&socket, &stage.cgroup);
     assert!(staying.said.starts_with("joined"), "{}", staying.said);
     // The bound is 256 namespaces at a time.
@@ -143,7 +143,7 @@ fn listeners_of_a_namespace_go_with_its_last_scope_and_more_than_the_bound_come_
     let namespace = format!("--net=/proc/{}/ns/net", staying.pid());
     let listens = || {
         let output = std::process::Command::new("nsenter").arg(&namespace).args(["cat", "/proc/net/tcp"]).output().unwrap();
-        // 0A: it listens (include/net/tcp_states.h).
+        // State 0A is LISTEN (include/net/tcp_states.h).
         String::from_utf8(output.stdout).unwrap().lines().filter(|line| line.split_whitespace().nth(3) == Some("0A")).count()
     };
     assert_eq!(listens(), 1, "its scope lives");
@@ -155,7 +155,7 @@ fn a_namespace_that_is_joined_again_gets_listeners_again() {
     stage.beat();
     let handed = stage.accept_listeners();
     let socket = stage.folder.path().join("exec.sock");
-    // Keeps the namespace, and has no scope.
+    // This process keeps the namespace alive, and has no scope.
     let keeper = Program::join_nowhere();
     for round in 1..=3 {
         let program = Program::join_in(keeper.pid(), &socket, &stage.cgroup);

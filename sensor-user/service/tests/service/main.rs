@@ -1,5 +1,4 @@
-//! The sensor process's work, on the real kernel, with a proxy that the tests play. Everything is attached to a cgroup of
-//! the test's own.
+//! The sensor process on the real kernel, with the tests in the role of the proxy. The programs are attached to a cgroup of the test.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! The sensor of an ordinary user, who has capabilities and nothing else of root's: all that docs/sensor.md lists, and one
-//! less.
+//! The sensor as an ordinary user with capabilities and none of root's other rights: with all that docs/sensor.md lists, and with one
+//! missing.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -23,9 +23,9 @@ use crate::program::Program;
 use crate::stage::{SOON, possible, remove, until};
 
 const NOBODY: u32 = 65534;
-/// What an answer begins with, as the test harness prints lines of its own.
+/// What its answers begin with, to tell them from the lines of the test harness.
 const SIGN: &str = "> ";
-/// `CAP_BPF`, `CAP_PERFMON` and `CAP_SYS_ADMIN`, which stands for both.
+/// `CAP_BPF` and `CAP_PERFMON`; `CAP_SYS_ADMIN` includes both.
 const EITHER: [u8; 2] = [39, 38];
 const SYS_ADMIN: u8 = 21;
 
@@ -67,7 +67,7 @@ impl Ordinary {
         self.proxy.recv(SOON).unwrap().message
     }
 
-    /// The reason that it ended.
+    /// Why it ended, from its output.
     fn said(&mut self) -> String {
         let mut lines = BufReader::new(self.child.stdout.take().unwrap()).lines().map(Result::unwrap);
         lines.find_map(|line| line.strip_prefix(SIGN).map(str::to_owned)).unwrap()
@@ -82,7 +82,7 @@ impl Drop for Ordinary {
     }
 }
 
-/// Not a test: becomes nobody with the capabilities told, executes itself so that they are what is left, and is the sensor.
+/// Not a test: becomes nobody with these capabilities, executes itself so that only they are left, and runs the sensor.
 #[test]
 #[ignore = "a role, not a test"]
 fn act() {
@@ -127,7 +127,7 @@ fn with_its_capabilities_an_ordinary_user_s_sensor_does_all_of_its_work() {
     let sensor = Ordinary::start(&CAPABILITIES.each_ref());
     let welcome = sensor.welcome();
     for feature in welcome.features.iter() {
-        // The newest kernels have all of them; what one lacks, it lacks for root as well.
+        // The newest kernels have every feature; one that a kernel lacks is missing for root as well.
         assert!(matches!(feature.state, FeatureState::Ok | FeatureState::Unsupported), "{feature:?}");
     }
     let question =

@@ -1,4 +1,4 @@
-//! This program again, as one that joins.
+//! This test binary as a program that joins.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -8,7 +8,7 @@ use gnomon_link::{ExecEnd, Redirect, Text, ToExec, ToGnomon, VERSION};
 
 use crate::stage::SOON;
 
-/// What an answer begins with, as the test harness prints lines of its own.
+/// What its answers begin with, to tell them from the lines of the test harness.
 const SIGN: &str = "> ";
 
 pub struct Program {
@@ -39,7 +39,7 @@ impl Program {
         Self { child, said }
     }
 
-    /// Stays in a network namespace of its own and joins nothing.
+    /// Starts it in a network namespace of its own, where it joins nothing.
     pub fn join_nowhere() -> Self {
         let mut child = Command::new("unshare")
             .args(["--net", "sh", "-c", "echo up; exec cat"])
@@ -74,7 +74,7 @@ impl Drop for Program {
     }
 }
 
-/// Not a test: what the program does.
+/// Not a test: the program's main function.
 #[test]
 #[ignore = "a role, not a test"]
 fn act() {
@@ -89,6 +89,6 @@ fn act() {
         ToExec::Joined { cgroup, bundle } => println!("\n{SIGN}joined {cgroup} {bundle:?}"),
         ToExec::Denied { why, detail, .. } => println!("\n{SIGN}denied {why:?}: {detail}"),
     }
-    // Until killed.
+    // Runs until it is killed.
     let _ = std::io::stdin().read(&mut [0]);
 }

@@ -1,4 +1,4 @@
-//! A sensor at work in a thread, its cgroup, and the proxy's end of its link.
+//! A sensor that runs in a thread, its cgroup, and the proxy's end of its link.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,10 +16,10 @@ use gnomon_sensor::{Heartbeat, PERIOD};
 use gnomon_sensord::{Attached, CostBound, Ended, ExecOptions, Options, ServiceError, serve};
 use tempfile::TempDir;
 
-/// Long, as the machine may be busy; nothing waits that long unless it fails.
+/// Long, for a busy machine; only a failure waits that long.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Whether there can be a sensor; says so if not.
+/// Whether the sensor can run here; reports a skip if not.
 pub fn possible(name: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         gnomon_testkit::skip(name, "needs root");
@@ -32,7 +32,7 @@ pub fn possible(name: &str) -> bool {
     true
 }
 
-/// Waits for something that others do.
+/// Polls until other threads or processes have done something.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + SOON;
     loop {
@@ -58,7 +58,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// `None`, said aloud, where there can be no sensor.
+    /// `None`, reported as a skip, where the sensor cannot run.
     pub fn new(name: &str) -> Option<Self> {
         Self::with(name, |_| {})
     }
@@ -67,12 +67,12 @@ impl Stage {
         Self::bounded(name, CostBound::DEFAULT, change)
     }
 
-    /// One that comes after others did something to its cgroup.
+    /// Starts it after `others` changed its cgroup.
     pub fn after(name: &str, others: impl FnOnce(&Path)) -> Option<Self> {
         Self::staged(name, CostBound::DEFAULT, |_| {}, others)
     }
 
-    /// One whose cgroup is in another one, to which others did something.
+    /// Starts it in a cgroup whose parent `others` changed.
     pub fn within(name: &str, others: impl FnOnce(&Path)) -> Option<Self> {
         Self::staged(name, CostBound::DEFAULT, |_| {}, |cgroup| others(cgroup.parent().unwrap()))
     }
@@ -92,7 +92,7 @@ impl Stage {
         fs::create_dir_all(cgroup.join("own")).unwrap();
         others(&cgroup);
         let folder = tempfile::tempdir().unwrap();
-        // Programs of other users come to the socket in it.
+        // Programs of other users connect to the socket in it.
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let authority = folder.path().join("ca.pem");
         fs::write(&authority, rcgen::generate_simple_self_signed(["ours".to_owned()]).unwrap().cert.pem()).unwrap();
@@ -110,7 +110,7 @@ impl Stage {
         Some(Self { proxy: Arc::new(proxy), welcome, cgroup, mount, folder, stop, serving, over: Arc::default() })
     }
 
-    /// The proxy shows life from now on.
+    /// Sends heartbeats from now on.
     pub fn beat(&self) {
         let heartbeat = Heartbeat::from_fd(self.welcome.heartbeat.try_clone().unwrap()).unwrap();
         let over = self.over.clone();
@@ -122,7 +122,7 @@ impl Stage {
         });
     }
 
-    /// The proxy takes what listeners come unasked, and says so. How many came.
+    /// Accepts listeners that come unasked, and confirms them. Returns the count of those received.
     pub fn accept_listeners(&self) -> Arc<AtomicU32> {
         let (proxy, over, came) = (self.proxy.clone(), self.over.clone(), Arc::new(AtomicU32::new(0)));
         let counted = came.clone();
@@ -131,7 +131,7 @@ impl Stage {
             while !over.load(Ordering::Relaxed) {
                 match proxy.recv(Duration::from_millis(20)) {
                     Ok(Received { message: ToProxy::Listeners { token: UNASKED, netns_cookie, .. }, descriptors }) => {
-                        // As the proxy does with those that were ended.
+                        // Drops listeners that were shut down, as the proxy does.
                         listeners.retain(|listener| rustix::net::sockopt::socket_acceptconn(listener) == Ok(true));
                         listeners.extend(descriptors);
                         counted.fetch_add(1, Ordering::Relaxed);
@@ -145,13 +145,13 @@ impl Stage {
         came
     }
 
-    /// Asks, and gives the answer.
+    /// Sends a request and returns the answer.
     pub fn ask(&self, question: ToSensor) -> Received<ToProxy> {
         self.proxy.send(&question, &[], SOON).unwrap();
         self.proxy.recv(SOON).unwrap()
     }
 
-    /// How the sensor ended.
+    /// Why the sensor ended.
     pub fn ended(&mut self) -> Ended {
         self.serving.take().unwrap().join().unwrap().unwrap()
     }

@@ -1,4 +1,4 @@
-//! A program in the test's cgroup that does as it is told, line by line.
+//! A program in the test's cgroup that carries out orders, one a line.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::mem::size_of_val;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::roles::{self, SIGN};
 
-/// The other end of a client process.
+/// A client process.
 pub struct Client {
     child: Child,
     to: ChildStdin,
@@ -68,19 +68,19 @@ pub fn act() {
 fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpListener>) -> std::io::Result<String> {
     let address = |word: &str| word.parse::<SocketAddr>().unwrap();
     match *words {
-        // Connects and reads the greeting: who answered, and who the peer is said to be.
+        // Connects and reads the greeting: which server answered, and what getpeername() says.
         ["tcp", to] => connected(stream, socket(address(to), libc::SOCK_STREAM, 0)?, address(to)),
         ["multipath", to] => connected(stream, socket(address(to), libc::SOCK_STREAM, libc::IPPROTO_MPTCP)?, address(to)),
-        // From this port of 127.0.0.1.
+        // The same, from this port of 127.0.0.1.
         ["from", port, to] => connected(stream, bound(port.parse().unwrap(), address(to))?, address(to)),
-        // The same, without waiting for anybody to answer.
+        // The same, without waiting for a greeting.
         ["open", port, to] => {
             let socket = bound(port.parse().unwrap(), address(to))?;
             connect(&socket, address(to))?;
             *stream = Some(TcpStream::from(socket));
             Ok("done".into())
         }
-        // From now on this process is an ordinary user's.
+        // Becomes an ordinary user.
         ["user", uid] => {
             let uid = uid.parse().unwrap();
             // SAFETY: only changes whose this process is; it has no other thread that matters.
@@ -89,7 +89,7 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
                 _ => Err(std::io::Error::last_os_error()),
             }
         }
-        // So many from each of these ports, one after the other; how many were answered.
+        // Makes this many connections from each of these ports, one after the other; answers how many got a greeting.
         ["hammer", rounds, first, last, to] => {
             Ok(hammer(rounds.parse().unwrap(), first.parse().unwrap()..=last.parse().unwrap(), address(to)))
         }
@@ -144,12 +144,12 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
             for part in parts {
                 let bytes: Vec<u8> = (0..part.len() / 2).map(|i| u8::from_str_radix(&part[2 * i..2 * i + 2], 16).unwrap()).collect();
                 stream.write_all(&bytes)?;
-                // So that the kernel cannot join them.
+                // So that the kernel does not join them.
                 std::thread::sleep(Duration::from_millis(3));
             }
             Ok("done".into())
         }
-        // From now on hop-by-hop and destination options (of padding, RFC 8200 4.2) before each TCP header.
+        // From now on hop-by-hop and destination options (padding, RFC 8200 4.2) precede each TCP header.
         ["extensions"] => {
             let stream = stream.as_ref().unwrap();
             for name in [libc::IPV6_HOPOPTS, libc::IPV6_DSTOPTS] {
@@ -157,7 +157,7 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
             }
             Ok("done".into())
         }
-        // Closes so that the port is free at once: with a reset, socket(7).
+        // Closes with a reset, so that the port is free at once (socket(7)).
         ["abort"] => {
             let linger = libc::linger { l_onoff: 1, l_linger: 0 };
             option(
@@ -173,22 +173,22 @@ fn obey(words: &[&str], stream: &mut Option<TcpStream>, listeners: &mut Vec<TcpL
             *stream = None;
             Ok("done".into())
         }
-        // Many connections, one after the other; how many were answered by whom, and how long the longest took.
+        // Makes many connections, one after the other; answers how many each server greeted, and how long the longest took.
         ["many", count, to] => Ok(many(count.parse().unwrap(), address(to))),
-        // As many as there are, until the time is over.
+        // The same, until the time is over.
         ["for", milliseconds, to] => Ok(during(Duration::from_millis(milliseconds.parse().unwrap()), address(to))),
         ["exec"] => {
             let status = std::process::Command::new("true").status()?;
             Ok(format!("{status}"))
         }
-        // Leaves the network namespace; the answer is where the new one can be entered.
+        // Moves to a new network namespace; answers the path at which it can be entered.
         ["unshare"] => {
             // SAFETY: only this thread moves; it is the one that makes every socket of this process.
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET)? };
             loopback_up()?;
             Ok(format!("/proc/{}/task/{}/ns/net", std::process::id(), rustix::thread::gettid().as_raw_nonzero()))
         }
-        // Serves in this process' namespace.
+        // Runs a server in this process's namespace.
         ["serve", at, word] => {
             let listener = TcpListener::bind(address(at))?;
             let at = listener.local_addr()?;
@@ -219,7 +219,7 @@ fn loopback_up() -> std::io::Result<()> {
     if status == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// A socket at this port of 127.0.0.1, which others may have as well for other connections.
+/// A socket bound to this port of 127.0.0.1, which may be shared with connections to other addresses.
 fn bound(port: u16, to: SocketAddr) -> std::io::Result<OwnedFd> {
     let socket = socket(to, libc::SOCK_STREAM, 0)?;
     option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32.to_ne_bytes())?;

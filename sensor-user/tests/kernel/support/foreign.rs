@@ -1,5 +1,5 @@
-//! A program of somebody else on the hook of `sock_ops`, as those that tune TCP are: when a connection is established it
-//! asks to be told of retransmissions, and forgets what others had asked for.
+//! A `sock_ops` program of another owner, like those that tune TCP: when a connection is established it asks to be told of retransmissions,
+//! and thereby cancels what others had asked for.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

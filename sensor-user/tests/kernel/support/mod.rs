@@ -1,4 +1,4 @@
-//! A stage for each test: a cgroup, a sensor on it, a client in it, a proxy outside.
+//! What each test needs: a cgroup, a sensor on it, a client in it, a proxy outside.
 
 pub mod client;
 pub mod foreign;

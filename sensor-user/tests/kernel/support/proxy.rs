@@ -1,4 +1,4 @@
-//! What stands in for the proxy and for the servers of the world.
+//! Stand-ins for the proxy and for servers.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,11 +11,11 @@ use gnomon_sensor::{Owner, owner_of};
 
 use super::stage::mark;
 
-/// Our listeners: they greet, and keep who came.
+/// Our listeners: they send a greeting, and record who connected.
 pub struct Proxy {
     pub port: u16,
     came: Arc<Came>,
-    /// Kept to be closed in the end.
+    /// To be shut down at the end.
     stop: Vec<TcpListener>,
 }
 
@@ -24,7 +24,7 @@ impl Proxy {
         Self::start_in(None, 0)
     }
 
-    /// One that listens on IPv4 only, as in a namespace without IPv6.
+    /// On IPv4 only, as in a namespace without IPv6.
     pub fn start_v4() -> Self {
         let mut listeners = listen::in_namespace(None, mark(), 0).unwrap();
         listeners.v6 = None;
@@ -47,7 +47,7 @@ impl Proxy {
         Self { port, came, stop }
     }
 
-    /// Who came so far: their address, who that is, and where they wanted to go.
+    /// The connections so far: the peer's address, its owner, and its destination.
     pub fn came(&self) -> Vec<Visit> {
         self.came.lock().unwrap().clone()
     }
@@ -77,7 +77,7 @@ fn serve(listener: &TcpListener, came: &Came) {
     }
 }
 
-/// `SO_ORIGINAL_DST`, as any transparent proxy asks for it.
+/// Reads `SO_ORIGINAL_DST`, as any transparent proxy does.
 fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
     let mut bytes = [0_u8; 28];
     let v4 = stream.local_addr().unwrap().is_ipv4();
@@ -102,7 +102,7 @@ fn swallow(mut stream: TcpStream) {
     while stream.read(&mut buffer).is_ok_and(|n| n > 0) {}
 }
 
-/// A server: it greets with another word.
+/// A server that sends another greeting.
 pub struct Upstream {
     pub at: SocketAddr,
     listener: TcpListener,

@@ -13,7 +13,7 @@ use super::{
     stage::{self, Beating},
 };
 
-/// What an answer begins with, as the test harness prints lines of its own.
+/// What its answers begin with, to tell them from the lines of the test harness.
 pub const SIGN: &str = "> ";
 
 /// Starts this program in a role, in a cgroup.
@@ -44,7 +44,7 @@ pub fn answer(from: &mut BufReader<impl Read>) -> String {
     }
 }
 
-/// Not a test: what another process of the tests does.
+/// Not a test: the main function of the other process.
 #[test]
 #[ignore = "a role, not a test"]
 fn act() {
@@ -61,8 +61,8 @@ fn env(name: &str) -> String {
     std::env::var(name).unwrap()
 }
 
-/// The privileged half: loads, attaches, sets the client's scope, starts the other half, and stays. Its answer: the
-/// pid of the other half, then the ids of the programs.
+/// The privileged half: loads, attaches, sets the client's scope, starts the other half, and stays. It answers the pid of the other half,
+/// then the ids of the programs.
 fn load() {
     let cgroup = env("CGROUP");
     let mut options = Options::new(&cgroup, env("HALF"));
@@ -83,14 +83,14 @@ fn load() {
     assert_eq!(answer(&mut from), "ready");
     let ids: Vec<String> = Program::ALL.iter().map(|program| sensor.id(*program).unwrap().to_string()).collect();
     println!("\n{SIGN}{} {}", proxy.id(), ids.join(" "));
-    // Until killed.
+    // Runs until it is killed.
     let _ = std::io::stdin().read_line(&mut String::new());
     let _ = proxy.kill();
     let _ = proxy.wait();
 }
 
-/// What the proxy does, as nobody: reads the ring, beats, and asks who came. Its answers: "ready", then the pid of whoever
-/// came and the number of records read.
+/// The proxy's side as the user nobody: reads the ring, sends beats, and asks who connected. It answers "ready", then the pid of the
+/// program that connected and the number of records read.
 fn unprivileged() {
     // SAFETY: only changes what this process may do; it has one thread that matters.
     let status = unsafe {
@@ -112,7 +112,7 @@ fn unprivileged() {
     println!("\n{SIGN}{} {read}", owner.pid);
 }
 
-/// The other half: listens, greets, and beats.
+/// The other half: listens, greets, and sends beats.
 fn serve() {
     // SAFETY: inherited for this purpose, and used by nobody else in this process.
     let heartbeat = unsafe { OwnedFd::from_raw_fd(env("HEARTBEAT").parse().unwrap()) };

@@ -12,7 +12,7 @@ use gnomon_sensor::{
     CgroupId, Fail, Feature, Features, Heartbeat, Loader, Mode, Options, PERIOD, Ports, Quic, Record, Redirect, Ring, Scope, Sensor, Status,
 };
 
-/// Whether kernel tests can run at all; says so if not.
+/// Whether kernel tests can run here; reports a skip if not.
 pub fn needs(name: &str) -> bool {
     if !rustix::process::geteuid().is_root() {
         gnomon_testkit::skip(name, "needs root");
@@ -25,7 +25,7 @@ pub fn needs(name: &str) -> bool {
     static MAPS: OnceLock<Status> = OnceLock::new();
     match MAPS.get_or_init(|| Features::probe(&root).status(Feature::Maps).clone()) {
         Status::Ok => {
-            // Before any socket of the test is made.
+            // Before any socket of the test is created.
             home();
             true
         }
@@ -47,8 +47,8 @@ fn cgroup2() -> Option<PathBuf> {
 
 static HOME: OnceLock<PathBuf> = OnceLock::new();
 
-/// The cgroup of this run. This process moves into its child `half`, as the proxy's sockets have to be in a
-/// cgroup that the sensor knows, and moves back out at exit.
+/// The cgroup of this run. This process moves into its child `half`, as the proxy's sockets must be in a cgroup that the sensor knows, and
+/// moves back at exit.
 pub fn home() -> &'static Path {
     HOME.get_or_init(|| {
         let root = cgroup2().unwrap();
@@ -70,7 +70,7 @@ extern "C" fn leave() {
     remove(home);
 }
 
-/// Removes what a killed run left.
+/// Removes what killed runs left behind.
 fn sweep(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -81,7 +81,7 @@ fn sweep(root: &Path) {
     }
 }
 
-/// Removes a cgroup and those below it, ending what is still in them.
+/// Removes a cgroup and those below it, killing the processes in them.
 fn remove(cgroup: &Path) {
     for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -99,9 +99,9 @@ fn remove(cgroup: &Path) {
     }
 }
 
-/// Waits for something that another thread or the kernel does; says what it waited for if that never comes.
+/// Polls until another thread or the kernel has done something; names it if that never happens.
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    // Long, as an emulated machine takes its time; nothing waits that long unless it fails.
+    // Long, for an emulated machine; only a failure waits that long.
     let end = Instant::now() + Duration::from_secs(60);
     while !done() {
         assert!(Instant::now() < end, "waited 60 s for {what}");
@@ -123,7 +123,7 @@ pub struct Stage {
     seen: Vec<Seen>,
 }
 
-/// A record that outlives its place in the ring.
+/// A record, copied out of the ring.
 #[derive(Clone, Debug)]
 pub enum Seen {
     Connect(gnomon_sensor::Connect),
@@ -131,7 +131,7 @@ pub enum Seen {
     Hello { cookie: u64, offset: u32, remaining: u32, truncated: bool, bytes: Vec<u8> },
 }
 
-/// Beats as a proxy does, from a thread of its own, until it is dropped: however slow the machine is.
+/// Sends beats as a proxy does, from a thread of its own, until dropped, however slow the machine is.
 pub(super) struct Beating {
     on: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -160,7 +160,7 @@ impl Drop for Beating {
 }
 
 impl Stage {
-    /// Makes the cgroup, and loads and attaches the sensor with these options.
+    /// Creates the cgroup, and loads and attaches the sensor with these options.
     pub fn new(name: &str, port: u16, change: impl FnOnce(&mut Options)) -> Self {
         let cgroup = home().join(name);
         fs::create_dir(&cgroup).unwrap();
@@ -190,13 +190,13 @@ impl Stage {
         self.sensor.scopes().unwrap().set(id, Scope { id: 7, mode }).unwrap();
     }
 
-    /// No proxy shows life from now on.
+    /// Stops the beats.
     pub fn falls_silent(&mut self) {
         self.beating = None;
         Heartbeat::from_fd(self.sensor.heartbeat().unwrap()).unwrap().stop();
     }
 
-    /// Reads what there is.
+    /// Reads all waiting records.
     pub fn read(&mut self) -> &[Seen] {
         let seen = &mut self.seen;
         self.ring.drain(|record| {

@@ -1,5 +1,4 @@
-//! The upstream's HTTP/1.1, read by hand: each byte is looked at when it comes, not when a library
-//! finds it complete.
+//! The upstream's HTTP/1.1, parsed by hand: every byte is looked at when it arrives, not when a library finds the message complete.
 
 use super::{Answer, End, Log, Responder};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -122,7 +121,7 @@ fn head_of(status: u16, headers: &[(&'static str, String)]) -> String {
     head
 }
 
-/// Where a body ends.
+/// Where a body ends, by its framing.
 enum Body {
     Left(usize),
     /// Bytes left of the current chunk, its line end included; none before a size line.
@@ -145,7 +144,7 @@ impl Body {
         matches!(self, Self::Over)
     }
 
-    /// Takes body bytes out of `buffer`; none if it has too few.
+    /// Takes the bytes of the body out of `buffer`; `None` if more are needed.
     fn take(&mut self, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
         match self {
             Self::Over => None,
@@ -180,7 +179,7 @@ impl Body {
                 }
                 let taken = buffer.len().min(*left);
                 let data: Vec<u8> = buffer.drain(..taken).collect();
-                // The last two bytes of a chunk are its line end.
+                // The last two bytes of a chunk are its CRLF.
                 let content = left.saturating_sub(2).min(taken);
                 *left -= taken;
                 if *left == 0 {
@@ -207,7 +206,7 @@ fn parse(head: &[u8]) -> (Method, String, HeaderMap) {
     (method, path, headers)
 }
 
-/// Where `needle` begins.
+/// The position of `needle`.
 pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).position(|window| window == needle)
 }

@@ -1,4 +1,4 @@
-//! The upstream's HTTP/2: frames as the `h2` crate gives them, each looked at when it comes.
+//! The upstream's HTTP/2, with the `h2` crate: every DATA frame is looked at when it arrives.
 
 use super::{Answer, End, Log, Responder};
 use bytes::Bytes;
@@ -38,7 +38,7 @@ async fn one(request: Request<h2::RecvStream>, mut respond: SendResponse<Bytes>,
     }
     log.end(request, End::Clean);
     answer(&log, request, &responder, &mut respond).await;
-    // Without an answer, the stream lives as long as this.
+    // Without an answer the stream stays open until it is reset.
     if let Ok(reason) = poll_fn(|context| respond.poll_reset(context)).await {
         log.reset(request, reason.into());
     }

@@ -1,6 +1,6 @@
 use super::{Unreadable, expression, normalise};
 
-/// What is left of `code`, without the function around it.
+/// The body of the function that `code` becomes.
 fn body(code: &str) -> String {
     let whole = normalise(code).unwrap();
     let inner = whole.strip_prefix("(async()=>{").and_then(|rest| rest.strip_suffix("})")).unwrap();

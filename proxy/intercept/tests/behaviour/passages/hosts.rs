@@ -1,4 +1,4 @@
-//! A rule that blocks a host blocks it whatever is spoken and however it is asked for.
+//! A rule that blocks a host blocks it in every protocol, and by whichever of its names or addresses it is requested.
 
 use super::*;
 use gnomon_stage::{
@@ -27,7 +27,7 @@ async fn a_connect_by_address_does_not_go_round_a_rule_for_the_name() {
         for rule in [format!("server.address: {HOST}"), format!("server.address: {HOST}, mcp.method.name: tools/call")] {
             for (what, bytes) in &said {
                 if rule.contains("method") && bytes.starts_with(b"SSH") {
-                    // That is no call, and the rule is about calls.
+                    // This is not a tool call, and the rule is about calls.
                     continue;
                 }
                 let server = Lenient::start().await;
@@ -57,7 +57,7 @@ async fn a_request_to_the_proxy_by_address_does_not_go_round_it_either() {
         }
         let events = gnomon.events_until(3).await;
         assert!(events.iter().filter(|event| event["gnomon.action"] == "block").count() == 3, "{rule}: {events:#?}");
-        // Who asks for an address, and says so in Host, contradicts nothing.
+        // A client that requests an address and puts the same into Host contradicts nothing.
         assert!(events.iter().all(|event| event.get("gnomon.mismatch").is_none()), "{rule}: {events:#?}");
     }
 }
@@ -83,7 +83,7 @@ async fn however_an_address_is_spelled_it_is_that_address_to_rules_and_to_whoeve
             assert_eq!(server.calls(), 0, "{rule}, {line}: {answer:?}");
         }
         let events = gnomon.events_until(2 * spellings(1).len()).await;
-        // Who asks for an address, and says so in Host, contradicts nothing.
+        // A client that requests an address and puts the same into Host contradicts nothing.
         assert!(events.iter().all(|event| event.get("gnomon.mismatch").is_none()), "{rule}: {events:#?}");
         assert!(events.iter().all(|event| event["server.address"] == "127.0.0.1"), "{rule}: {events:#?}");
     }
@@ -114,7 +114,7 @@ async fn another_name_of_the_same_server_does_not_go_round_it_by_host_and_other_
     let answer = exchange(&mut stream, &request("POST /mcp HTTP/1.1\r\n")).await.unwrap();
     assert!(!answer.ends_with("ran"), "{answer}");
     assert_eq!(server.calls(), 0);
-    // Another server, by its address, is no business of that rule.
+    // The rule does not concern another server, requested by its address.
     let other = Lenient::start().await;
     let mut stream = tunnel(gnomon.address, &other.address.to_string()).await;
     let harmless = String::from_utf8(request("POST /mcp HTTP/1.1\r\n")).unwrap().replace(HOST, "harmless.example");
@@ -154,7 +154,7 @@ async fn a_request_that_names_no_one_host_is_refused_in_both_versions() {
     assert!(upstream.paths().is_empty());
 }
 
-/// Another proxy, which opens whatever tunnel it is asked for to this server.
+/// Another proxy, which opens every tunnel to this one server.
 async fn second_proxy(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -194,7 +194,7 @@ async fn a_second_proxy_behind_gnomon_works_and_what_it_opens_is_judged() {
         assert_eq!(upstream.executed().len(), before + 1);
         assert_eq!(passed(&gnomon, Passage::ConnectWithin), 1);
     }
-    // The proxy itself may be what a rule blocks.
+    // A rule may also block the other proxy itself.
     for road in ROADS {
         let setup = Gnomon::with().rules([block(1, &format!("server.port: {}", proxy.port()))]);
         let (gnomon, mut stream) = reach(setup, road, proxy).await;
@@ -205,7 +205,7 @@ async fn a_second_proxy_behind_gnomon_works_and_what_it_opens_is_judged() {
 
 #[tokio::test]
 async fn what_another_proxy_is_to_fetch_is_read_and_reaches_it_as_it_was_asked() {
-    // Whoever does not give a password is asked for one, as proxies do.
+    // A client that sends no password is asked for one, as proxies do.
     let proxy = Upstream::without_tls(|received| {
         let challenge = vec![("proxy-authenticate", "Basic realm=\"out\"".to_owned())];
         let asks = received.end.is_some() && !received.headers.contains_key("proxy-authorization");
@@ -241,7 +241,7 @@ async fn what_another_proxy_is_to_fetch_is_read_and_reaches_it_as_it_was_asked()
 
 #[tokio::test]
 async fn what_may_ask_another_proxy_for_a_blocked_host_does_not_reach_it() {
-    // As a proxy that takes whatever it is asked with, and acts on it.
+    // A proxy that accepts requests in any form, and acts on them.
     let server = Lenient::start().await;
     let after_a_pause = "POST http://blocked.example/mcp HTTP/1.1\r\n";
     for road in ROADS {
@@ -269,7 +269,7 @@ async fn what_may_ask_another_proxy_for_a_blocked_host_does_not_reach_it() {
 
 #[tokio::test]
 async fn what_is_asked_of_another_proxy_runs_no_tool_that_a_rule_blocks() {
-    // To a proxy, and to a server that takes the form of request that proxies get.
+    // The rule holds for a proxy, and for a server that accepts the request form meant for proxies.
     let server = Lenient::start().await;
     let line = format!("POST http://{HOST}/mcp HTTP/1.1\r\n");
     for road in ROADS {

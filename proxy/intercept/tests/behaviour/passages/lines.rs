@@ -1,8 +1,8 @@
-//! First lines that some servers read as a request's and gnomon does not.
+//! Request lines that some servers accept and gnomon cannot read as HTTP.
 
 use super::*;
 
-/// What Python's `http.server` acts on, and worse.
+/// Lines that Python's `http.server` acts on, and odder ones.
 fn lines() -> Vec<(String, Passage)> {
     let long = format!("POST /{} HTTP/1.1\r\n", "x".repeat(20 << 10));
     let odd = [
@@ -14,7 +14,7 @@ fn lines() -> Vec<(String, Passage)> {
         "POST /mcp HTTP/2.0\r\n",
         "  POST /mcp  HTTP/1.3\n",
         "POST /caf\u{e9} HTTP/1.4\r\n",
-        // A byte order mark, white space beyond ASCII, what is no letter: `wsgiref` and `cheroot` act on some of them.
+        // A byte order mark, non-ASCII white space, and characters that are not letters: `wsgiref` and `cheroot` act on some of them.
         "PO:ST /mcp HTTP/1.1\r\n",
         "\0POST /mcp HTTP/1.1\r\n",
         "\u{feff}POST /mcp HTTP/1.1\r\n",
@@ -40,7 +40,7 @@ async fn no_tool_runs_by_a_request_line_that_only_its_server_understands() {
             gnomon.metrics_until(&format!("gnomon_flows_total{{outcome=\"refused\"}} {refused}")).await;
             assert_eq!(passed(&gnomon, passage), 0);
         }
-        // Not even its prefix arrived.
+        // The server did not even get the beginning of it.
         assert!(server.got().is_empty());
         let events = gnomon.events_until(lines().len()).await;
         let odd = told(&events, Passage::RequestLineOdd);
@@ -50,7 +50,7 @@ async fn no_tool_runs_by_a_request_line_that_only_its_server_understands() {
 }
 
 #[tokio::test]
-async fn where_no_rule_could_match_such_a_request_passes_as_it_would_and_is_told_of() {
+async fn where_no_rule_could_match_such_a_request_passes_and_is_reported() {
     for road in ROADS {
         let server = Lenient::start().await;
         let (gnomon, mut stream) =
@@ -63,7 +63,7 @@ async fn where_no_rule_could_match_such_a_request_passes_as_it_would_and_is_told
 }
 
 #[tokio::test]
-async fn a_connect_that_asks_for_a_path_is_told_of_where_no_rule_refuses_it() {
+async fn a_connect_request_for_a_path_is_reported_where_no_rule_refuses_it() {
     for road in ROADS {
         let server = Lenient::start().await;
         let (gnomon, mut stream) = reach(Gnomon::with(), road, server.address).await;
@@ -81,7 +81,7 @@ async fn a_line_that_is_completed_late_is_still_judged() {
         let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
         let bytes = request("POST /mcp HTTP/1.1\r\n");
         stream.write_all(&bytes[..9]).await.unwrap();
-        // The client seems to wait for an answer to what it said, and so it is given to the server.
+        // The client seems to wait for an answer to what it sent, so gnomon passes that on to the server.
         soon("the beginning of the line", async {
             while server.got().len() < 9 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -116,7 +116,7 @@ async fn a_line_of_no_shape_that_names_http_late_is_still_judged() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_answered_400_is_told_of() {
+async fn a_request_that_is_answered_400_is_reported() {
     for road in ROADS {
         let server = Lenient::start().await;
         for line in ["POST  /mcp HTTP/1.1\r\n", "POST \\mcp HTTP/1.1\r\n", "POST ?x HTTP/1.1\r\n", " POST /mcp HTTP/1.1\r\n"] {
@@ -125,7 +125,7 @@ async fn a_request_that_is_answered_400_is_told_of() {
             assert!(answer.starts_with("HTTP/1.1 40"), "{line:?}: {answer}");
             assert_eq!(server.calls(), 0);
             let events = gnomon.events_until(1).await;
-            // Of a redirected connection it may be meant for another proxy, and is refused for that.
+            // On a redirected connection the request may be meant for another proxy, so it may be refused for that reason.
             let reasons = [Passage::RequestLineOdd, Passage::OtherProxyOdd, Passage::OtherProxy];
             let reasons = if road == Road::Redirected { &reasons[..] } else { &reasons[..1] };
             assert_eq!(reasons.iter().map(|reason| told(&events, *reason).len()).sum::<usize>(), 1, "{road:?} {line:?}: {events:#?}");
@@ -178,7 +178,7 @@ async fn a_line_that_ends_with_nothing_but_a_return_runs_no_tool() {
 
 #[tokio::test]
 async fn a_word_without_an_end_is_answered() {
-    // As ZooKeeper's `ruok`.
+    // Like ZooKeeper's command `ruok`.
     let server = Lenient::start().await;
     let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), Road::Redirected, server.address).await;
     stream.write_all(b"ruok").await.unwrap();

@@ -1,5 +1,5 @@
-//! What gnomon does not read: whether the tool ran all the same. For each entry of the table of what passes on there is a server
-//! here that takes anything for a request, and a rule such as the README's, which names a method and no host.
+//! What gnomon does not read, and whether the tool ran all the same. For each entry of the table of passages there is a server here that
+//! accepts anything as a request, and a rule like the README's, which names a method and no host.
 
 mod hosts;
 mod lines;
@@ -33,21 +33,21 @@ use tokio::{
     net::TcpStream,
 };
 
-/// The README's rule: a method, and no host.
+/// The README's rule: it names a method and no host.
 const CALLS: &str = "mcp.method.name: tools/call";
 
-/// The ways to the proxy.
+/// How a connection gets to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Road {
-    /// A program that was told of the proxy.
+    /// The program is configured to use the proxy.
     Asked,
-    /// One that the kernel sent to it.
+    /// The kernel redirected the program's connection.
     Redirected,
 }
 
 const ROADS: [Road; 2] = [Road::Asked, Road::Redirected];
 
-/// Says of every connection that its program asked for one address.
+/// Reports one original address for every connection.
 #[derive(Default)]
 struct Kernel(Mutex<Option<SocketAddr>>);
 
@@ -72,7 +72,7 @@ impl Owners for Kernel {
     }
 }
 
-/// A gnomon, and a connection through it to this address, made in this way.
+/// Starts gnomon, and connects to this address through it.
 async fn reach(setup: Setup, road: Road, target: SocketAddr) -> (Gnomon, TcpStream) {
     let kernel = Arc::new(Kernel::default());
     let gnomon = match road {
@@ -96,16 +96,16 @@ async fn connect(gnomon: &Gnomon, kernel: &Kernel, road: Road, target: SocketAdd
     }
 }
 
-/// A call with this first line.
+/// A tool call with this request line.
 fn request(line: &str) -> Vec<u8> {
     let body = call(1, "any_tool").to_string();
     let head = format!("{line}host: {HOST}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
     [head.into_bytes(), body.into_bytes()].concat()
 }
 
-/// Sends this and reads until there is an answer or an end.
+/// Sends the bytes, and reads until there is an answer or the connection is closed.
 async fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<String> {
-    // Refused in the middle of it, the rest cannot be sent.
+    // If gnomon refuses in the middle of it, the rest cannot be sent.
     let sent = stream.write_all(bytes).await;
     let mut answer = vec![0; 4096];
     let read = soon("an answer or an end", stream.read(&mut answer)).await?;
@@ -113,30 +113,30 @@ async fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
 }
 
-/// The events of this passage.
+/// The events with this passage as the reason.
 fn told(events: &[Value], passage: Passage) -> Vec<&Value> {
     events.iter().filter(|event| event["gnomon.passage"] == passage.reason()).collect()
 }
 
-/// The count of what passed for this reason.
+/// The count of connections that passed unread for this reason.
 fn passed(gnomon: &Gnomon, passage: Passage) -> u64 {
     let line = format!("gnomon_passed_total{{reason=\"{}\"}} ", passage.reason());
     gnomon.metrics().lines().find_map(|l| l.strip_prefix(&line)?.parse().ok()).unwrap_or_else(|| panic!("no {line}"))
 }
 
-/// Where each entry is tried against a server; a new one does not compile until it is.
+/// Names the test of each entry; the `match` does not compile without a new entry.
 #[test]
 fn every_entry_of_the_table_is_tried_against_a_server_that_acts() {
     for &passage in Passage::ALL {
         let test = match passage {
-            Passage::Bypass => "passage::a_bypassed_server_shows_its_own_certificate_and_is_still_told_of",
+            Passage::Bypass => "passage::a_bypassed_server_shows_its_own_certificate_and_is_still_reported",
             Passage::Disarmed => "disarm::disarmed_the_proxy_refuses_nothing_and_opens_no_new_connection",
             Passage::BeyondShare => "redirected::users::where_nothing_is_enforced_whatever_is_above_the_share_passes",
             Passage::HelloUnreadable | Passage::HelloTooLong | Passage::ServerNameInvalid => {
                 "passages::tls::a_hello_that_cannot_be_read_reaches_no_server_where_a_rule_could_match"
             }
             Passage::ForeignAlpn => "passages::tls::a_protocol_that_the_server_chose_passes_and_a_rule_on_the_host_holds",
-            Passage::ForeignInTls => "passages::tls::what_is_no_http_within_tls_passes_both_ways",
+            Passage::ForeignInTls => "passages::tls::a_protocol_other_than_http_inside_tls_passes_both_ways",
             Passage::Foreign | Passage::NothingSaid | Passage::ServerFirst => {
                 "passages::protocols::other_protocols_pass_under_a_rule_without_a_host_and_not_under_one_for_theirs"
             }

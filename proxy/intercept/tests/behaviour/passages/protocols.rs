@@ -1,10 +1,10 @@
-//! Protocols that are not HTTP: nobody could take them for a call.
+//! Protocols other than HTTP, which no server could take for a tool call.
 
 use super::*;
 use gnomon_stage::{client::H1, request::h1_post, rules::rule, upstream::Upstream};
 use serde_json::json;
 
-/// What clients say first, without a line of it being HTTP's.
+/// First bytes of clients, none of which is a line of HTTP.
 const CLIENTS: &[(&str, &[u8])] = &[
     ("ssh", b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"),
     ("git", b"0032git-upload-pack /project.git\0host=git.example\0"),
@@ -74,12 +74,12 @@ async fn a_server_that_speaks_first_is_heard_under_a_rule_without_a_host() {
 
 #[tokio::test]
 async fn a_server_that_speaks_http_first_is_not_taken_for_another_protocol() {
-    // An answer that nobody asked for, and the settings that servers of HTTP/2 send at once.
+    // An answer to no request, and the SETTINGS frame that HTTP/2 servers send at once.
     for greeting in [&b"HTTP/1.1 200 OK\r\n\r\n"[..], b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80\0\x04\0\0\xff\xff\0\x05\0\0\x40\0"] {
         for road in ROADS {
             let server = Lenient::greeting(greeting).await;
             let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
-            // Refused without a word, as the client would take it for the server's.
+            // Closed without a refusal in words, which the client would take for the server's.
             let end = soon("the end", stream.read(&mut [0; 16])).await;
             assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
             let _ = stream.write_all(&request("POST /mcp HTTP/1.1\r\n")).await;
@@ -90,7 +90,7 @@ async fn a_server_that_speaks_http_first_is_not_taken_for_another_protocol() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_behind_an_answer_is_told_as_refused_with_the_reason_it_has_at_a_beginning() {
+async fn bytes_that_are_not_a_request_behind_an_answer_are_refused_with_the_reason_they_have_at_the_start() {
     for road in ROADS {
         for (said, passage) in [
             (&b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"[..], Passage::Foreign),

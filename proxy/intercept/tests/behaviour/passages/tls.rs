@@ -1,4 +1,4 @@
-//! TLS that could not be read, or is not HTTP within.
+//! TLS that cannot be read, and protocols other than HTTP inside TLS.
 
 use super::*;
 use gnomon_stage::{
@@ -14,7 +14,7 @@ use std::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The first flight of a client for this name.
+/// The first flight of a client that connects to this name.
 fn hello(name: &str) -> Vec<u8> {
     let authority = Authority::new("nobody");
     let config = trusting(authority.certificate(), &[]);
@@ -24,7 +24,7 @@ fn hello(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The same with another text of the same length in place of the first.
+/// The same bytes with one text replaced by another of the same length.
 fn renamed(name: &str, other: &str) -> Vec<u8> {
     let mut bytes = hello(name);
     let at = bytes.windows(name.len()).position(|part| part == name.as_bytes()).unwrap();
@@ -33,11 +33,11 @@ fn renamed(name: &str, other: &str) -> Vec<u8> {
 }
 
 fn unreadable() -> Vec<(Vec<u8>, Passage)> {
-    // A first record of a message that says to be longer than 64 KiB.
+    // A first record whose handshake message claims more than 64 KiB.
     let mut long = vec![22, 3, 1, 0x40, 0, 1, 1, 0, 1];
     long.resize(5 + 0x4000, 0);
     let mut torn = hello("a.b.example");
-    // Another record in the middle of the message.
+    // A record of another type in the middle of the message.
     torn.truncate(60);
     let rest = torn.split_off(40);
     torn[3..5].copy_from_slice(&35_u16.to_be_bytes());
@@ -66,7 +66,7 @@ fn unreadable() -> Vec<(Vec<u8>, Passage)> {
     ]
 }
 
-/// Whatever name of the server the client gives the proxy: the one that the server goes by is within what is not read.
+/// Whatever name the client gives the proxy: the name by which the server decides is inside the bytes that cannot be read.
 #[tokio::test]
 async fn what_cannot_be_read_goes_round_no_rule_for_a_host_by_another_name_of_it() {
     let odd = [(request("POST /mcp HTTP/1.2\r\n"), Passage::RequestLineOdd)];
@@ -95,13 +95,13 @@ async fn a_hello_that_cannot_be_read_reaches_no_server_where_a_rule_could_match(
             let _ = stream.write_all(&bytes).await;
             let mut answer = [0; 7];
             let alert = soon("an alert", stream.read_exact(&mut answer)).await;
-            // What was not read of it may turn the alert into a reset.
+            // Closing with unread bytes may turn the alert into a reset.
             assert!(alert.is_err() || answer == [21, 3, 3, 0, 2, 2, 49], "{passage:?}: {answer:?}");
             let events = gnomon.events_until(1).await;
             assert_eq!(told(&events, passage).len(), 1, "{road:?}: {events:#?}");
             assert!(server.got().is_empty(), "{road:?}: {passage:?} arrived");
 
-            // Where none could, it passes as it would.
+            // Where no rule could match, it passes.
             let (gnomon, mut stream) = reach(Gnomon::with(), road, server.address).await;
             stream.write_all(&bytes).await.unwrap();
             soon("the hello", async {
@@ -154,7 +154,7 @@ async fn a_protocol_that_the_server_chose_passes_and_a_rule_on_the_host_holds() 
         let authority = Authority::new("theirs");
         let server = Lenient::with_tls(&authority, HOST, &["postgresql"], b"").await;
         for (rule, passes) in [(CALLS, true), (&format!("server.address: {HOST}"), false)] {
-            // gnomon does not know their authority, as with servers of their own.
+            // gnomon does not trust the authority of this server, as with servers of other organisations.
             let setup = Gnomon::with().rules([block(1, rule)]).resolve_port(HOST, server.address);
             let (gnomon, stream) = reach(setup, road, server.address).await;
             let before = server.got().len();
@@ -197,8 +197,8 @@ async fn a_protocol_that_is_no_http_has_one_reason_whether_the_server_chooses_it
 }
 
 #[tokio::test]
-async fn what_is_no_http_within_tls_passes_both_ways() {
-    // As LDAPS does, and with a server that speaks first, IMAPS.
+async fn a_protocol_other_than_http_inside_tls_passes_both_ways() {
+    // Client first as in LDAPS, and server first as in IMAPS.
     for road in ROADS {
         for greeting in [&b""[..], b"* OK IMAP4rev1 ready\r\n"] {
             let authority = Authority::new("theirs");

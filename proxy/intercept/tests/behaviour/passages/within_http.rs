@@ -1,4 +1,4 @@
-//! What HTTP turns into, and what it may carry besides messages.
+//! Protocol upgrades, and what HTTP may carry other than MCP messages.
 
 use super::*;
 use gnomon_stage::{
@@ -97,8 +97,8 @@ async fn grpc_passes_unless_a_rule_means_its_server() {
 }
 
 #[tokio::test]
-async fn no_connection_turns_into_what_is_neither_read_nor_told() {
-    // A server that would go over to HTTP/2 if it were asked to.
+async fn no_connection_is_upgraded_to_a_protocol_that_is_neither_read_nor_reported() {
+    // A server that would switch to HTTP/2 if the client asked for the upgrade.
     let upstream = Upstream::answering(&["http/1.1"], |received| {
         Some(if received.headers.contains_key("upgrade") { Answer::Switch("") } else { Answer::json("{}") })
     })
@@ -117,7 +117,7 @@ async fn no_connection_turns_into_what_is_neither_read_nor_told() {
 }
 
 #[tokio::test]
-async fn a_request_that_says_twice_where_it_ends_is_refused() {
+async fn a_request_with_two_framings_is_refused() {
     let upstream = Upstream::start(&["http/1.1"]).await;
     let gnomon = Gnomon::with().before(&upstream).await;
     let body = call(1, "any_tool").to_string();
@@ -129,7 +129,7 @@ async fn a_request_that_says_twice_where_it_ends_is_refused() {
         assert_eq!(answer.status, 400, "{lines:?}: {answer:?}");
     }
     assert!(upstream.paths().is_empty());
-    // Each by itself is fine, on one connection.
+    // Either one alone is accepted, on one connection.
     let mut client = H1::connect(&gnomon).await;
     assert_eq!(client.send(&[h1_post("/rpc", body.as_bytes())]).await.status, 200);
     let lines = "content-type: application/json\r\ntransfer-encoding: chunked\r\n";
@@ -137,7 +137,7 @@ async fn a_request_that_says_twice_where_it_ends_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_that_says_twice_where_it_ends_is_no_answer_cut_short() {
+async fn an_answer_with_two_framings_is_refused_and_not_cut_short() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

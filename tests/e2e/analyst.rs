@@ -1,0 +1,126 @@
+//! What an analyst asks for after an alert, or once a week: a rule by any of its names, and the detections that no alert was raised for.
+
+use crate::{
+    alerts::prometheus::{Watched, home},
+    sensor_stage::until,
+};
+use serde_json::Value;
+use std::{fs, process::Output};
+
+/// A rule of an administrator, with this level, for calls of this tool.
+fn rule(id: u8, name: &str, title: &str, level: &str, tool: &str) -> String {
+    format!(
+        "title: {title}\nid: 3f0c7a52-9d4e-4f0b-8a11-5b2e6c9d7e{id:02}\nname: {name}\nstatus: test\n\
+         logsource: {{ product: mcp, category: mcp_traffic }}\n\
+         detection: {{ call: {{ gen_ai.tool.name: {tool} }}, condition: call }}\nlevel: {level}\ngnomon: {{ class: policy }}\n"
+    )
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command that must succeed. Returns its output.
+fn said(watched: &Watched, command: &str) -> String {
+    let output = watched.run(command);
+    assert!(output.status.success(), "{command}: {output:?}");
+    text(&output.stdout)
+}
+
+/// Waits until the ledger has this many events, and returns them.
+fn events(watched: &Watched, count: usize) -> Vec<Value> {
+    until("the events", || {
+        let lines = text(&watched.run("gnomon events --json").stdout);
+        (lines.lines().count() >= count).then(|| lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    })
+}
+
+fn refused(output: &Output) -> String {
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""), "{output:?}");
+    text(&output.stderr)
+}
+
+#[test]
+fn events_of_a_rule_are_found_by_its_id_name_and_title_also_once_it_is_not_loaded_any_more() {
+    let dir = home("");
+    let file = dir.path().join("rules/own.yml");
+    fs::write(&file, rule(10, "deletes_files", "Deletes files", "critical", "delete_file")).unwrap();
+    let watched = Watched::at(dir, &["proxy"]);
+    watched.call("delete_file", "");
+    watched.call("read_file", "");
+    let events = events(&watched, 2);
+    let ids = |output: &str| -> Vec<String> {
+        let ids = output.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["event.id"].as_str().unwrap().to_owned());
+        ids.collect()
+    };
+    let own = events.iter().find(|event| event["rule.name"] == "Deletes files").unwrap_or_else(|| panic!("{events:#?}"));
+    let whole = own["rule.id"].as_str().unwrap();
+    for called in [whole, &whole[..8], "deletes_files", "DELETES_FILES", "Deletes files", "deletes files"] {
+        let found = said(&watched, &format!("gnomon events --json --rule '{called}'"));
+        assert_eq!(ids(&found), [own["event.id"].as_str().unwrap()], "{called}");
+        assert!(said(&watched, &format!("gnomon rules show '{called}'")).contains(whole), "{called}");
+        let explained = said(&watched, &format!("gnomon rules explain '{called}' {}", own["event.id"].as_str().unwrap()));
+        assert!(explained.starts_with("Deletes files"), "{called}: {explained}");
+    }
+
+    // A rule that ships: by the name that its runbook has, whether it is switched on or not.
+    let shadow = said(&watched, "gnomon events --json --rule shadow_mcp_message");
+    assert_eq!(ids(&shadow), ids(&said(&watched, "gnomon events --json --rule a06d0be7-29e6-427c-8e90-673c481c5fac")));
+    assert_eq!(ids(&shadow).len(), 2, "{shadow}");
+    assert_eq!(said(&watched, "gnomon events --rule mcp_client_without_name"), "");
+    assert_eq!(said(&watched, "gnomon events --rule 'Unusual volume to an MCP server'"), "");
+
+    for (command, near) in [
+        ("gnomon events --rule delets_files", "did you mean deletes_files (Deletes files)?"),
+        ("gnomon events --rule 'Deletes file'", "did you mean deletes_files (Deletes files)?"),
+        ("gnomon events --rule shadow_mcp_mesage", "did you mean shadow_mcp_message ("),
+        ("gnomon rules show delets_files", "did you mean deletes_files (Deletes files)?"),
+        ("gnomon events --rule zzzzzzzz", "`gnomon rules list` names the rules"),
+    ] {
+        let why = refused(&watched.run(command));
+        assert!(why.contains(near), "{command}: {why}");
+    }
+
+    // What it left behind is found by what the events say of it.
+    fs::remove_file(file).unwrap();
+    for called in [whole, "Deletes files"] {
+        assert_eq!(
+            ids(&said(&watched, &format!("gnomon events --json --rule '{called}'"))),
+            [own["event.id"].as_str().unwrap()],
+            "{called}"
+        );
+    }
+    let why = refused(&watched.run("gnomon events --rule deletes_files"));
+    assert!(why.contains("no rule has the id, name or title `deletes_files`"), "{why}");
+    // Without a readable configuration, too.
+    fs::write(watched.dir.path().join("gnomon.yml"), "rules: [").unwrap();
+    assert_eq!(ids(&said(&watched, "gnomon events --json --rule shadow_mcp_message")).len(), 2);
+    let why = refused(&watched.run("gnomon events --rule deletes_files"));
+    assert!(why.contains("the configured rules cannot be read"), "{why}");
+}
+
+#[test]
+fn the_weekly_report_counts_by_rule_the_detections_that_raise_no_alert() {
+    let dir = home("");
+    fs::write(dir.path().join("gnomon.yml"), "rules: { packs: [], dirs: [rules] }\n").unwrap();
+    for (id, level, tool) in [(11, "low", "list_files"), (12, "informational", "read_file"), (13, "high", "delete_file")] {
+        let text = rule(id, tool, &format!("Calls {tool}"), level, tool);
+        fs::write(dir.path().join(format!("rules/{tool}.yml")), text).unwrap();
+    }
+    let watched = Watched::at(dir, &["proxy"]);
+    for tool in ["list_files", "list_files", "read_file", "delete_file"] {
+        watched.call(tool, "");
+    }
+    events(&watched, 4);
+    let page = said(&watched, "gnomon report");
+    let (_, low) = page.split_once("\nLow-level detections, which raise no alert: 3\n").unwrap_or_else(|| panic!("{page}"));
+    let rows: Vec<&str> = low.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    assert_eq!(rows, ["2  Calls list_files", "1  Calls read_file"], "{page}");
+    let json: Value = serde_json::from_str(&said(&watched, "gnomon report --json")).unwrap();
+    assert_eq!(json["usage"]["low"]["names"], serde_json::json!({"Calls list_files": 2, "Calls read_file": 1}));
+    let html = said(&watched, "gnomon report --html -");
+    let (_, low) = html.split_once("<h2>Low-level detections</h2>").unwrap_or_else(|| panic!("{html}"));
+    let low = low.split("<h2>").next().unwrap();
+    assert!(low.contains("Calls list_files") && low.contains("Calls read_file") && !low.contains("delete_file"), "{low}");
+    assert!(!watched.scrape().lines().any(|line| line.starts_with("gnomon_incident_active") && line.contains("severity=\"low\"")));
+}
