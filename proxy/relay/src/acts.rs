@@ -6,7 +6,6 @@ use gnomon_access::{Caller, Challenge, Peer};
 use gnomon_audit::{Audit, NotWritten, Record, RecordKind, Status};
 use gnomon_record::Duties;
 use gnomon_upstream::Client;
-use prometheus::IntCounter;
 use quick_cache::sync::Cache;
 use smol_str::{SmolStr, ToSmolStr};
 use std::{
@@ -66,20 +65,10 @@ pub struct Acts {
 }
 
 impl Acts {
-    /// Records the acts of this portal.
-    ///
-    /// # Errors
-    /// When the name of a counter is refused, which is a mistake in this file.
-    pub fn new(audit: Audit, durability: Durability, portal: SmolStr) -> Result<Self, prometheus::Error> {
-        let duties = Duties::new(IntCounter::new("acts_unfinished", "Of a portal that shares no duties.")?);
-        Ok(Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refused: Cache::new(MOST) })
-    }
-
-    /// Lists requests in progress among these duties.
+    /// Records the acts of this portal; requests in progress are listed among these duties.
     #[must_use]
-    pub fn among(mut self, duties: Arc<Duties>) -> Self {
-        self.duties = duties;
-        self
+    pub fn new(audit: Audit, durability: Durability, portal: SmolStr, duties: Arc<Duties>) -> Self {
+        Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refused: Cache::new(MOST) }
     }
 
     /// Acts in progress that owe a record.

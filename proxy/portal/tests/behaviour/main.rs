@@ -420,6 +420,7 @@ impl Setup {
             max_request: self.max_request,
             hosts: Vec::new(),
             origins: self.origins,
+        let acts = Acts::new(audit, self.durability, "main".into(), recorder.duties().clone()).with(self.payloads);
             path: "/mcp".to_owned(),
             policy: Arc::new(Policy::parse(self.policy, "policy.yml").unwrap()),
             authenticator: authenticator(&self.auth, pools),
@@ -429,7 +430,7 @@ impl Setup {
             codemode: Some(Arc::new(works)),
             snippets: shelf.clone(),
             metrics: Some(PortalMetrics::register(recorder.metrics().registry()).unwrap()),
-            acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()).unwrap().with(self.payloads))),
+            acts: Some(Arc::new(acts)),
         });
         let listening = Listening::bind(portal.clone(), "127.0.0.1:0".parse().unwrap(), self.seats).await.unwrap();
         let listening = match self.tls {
