@@ -3,7 +3,7 @@
 use anyhow::Result;
 use gnomon_cli::{Complaint, runtime};
 use gnomon_ledger::{EventFilter, Order, Reader};
-use gnomon_observe::{FieldRef, Observation, Retention};
+use gnomon_observe::{FieldRef, Observation};
 use serde_json::{Map, Value};
 use std::{path::Path, time::SystemTime};
 
@@ -72,7 +72,7 @@ pub fn observation(event: &Event) -> Result<Observation, Complaint> {
 /// Whether events never hold a field.
 pub fn is_never_stored(field: &FieldRef) -> bool {
     match field {
-        FieldRef::Field(field) => field.info().retention == Retention::Transient,
+        FieldRef::Field(field) => !field.info().is_stored(),
         FieldRef::Member(family, _) => *family == gnomon_observe::Family::Argument,
     }
 }

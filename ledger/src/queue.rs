@@ -193,7 +193,7 @@ impl Queue {
         }
     }
 
-    // A panic can at worst leave an event half added to a group, so a poisoned lock is still good.
+    // A panic under it can at worst leave an event half added to a group, so those that come after it go on.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
     }

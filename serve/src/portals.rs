@@ -226,14 +226,14 @@ fn portal_of(
         codemode: works.cloned(),
         snippets: (portal.snippets == Snippets::Review).then(|| shelf.clone()),
         metrics: Some(metrics.clone()),
-        acts: audit.map(|audit| acts(config, portal, audit, rules)).transpose()?,
+        acts: audit.map(|audit| acts(config, portal, audit, rules)),
     }))
 }
 
 /// The recorder of acts.
-fn acts(config: &Config, portal: &config::Portal, audit: &Audit, rules: &Rules) -> Result<Arc<Acts>> {
-    let acts = Acts::new(audit.clone(), config.audit.writes, portal.id.as_str().into())?;
-    Ok(Arc::new(acts.with(portal.record).among(rules.recorder.duties().clone())))
+fn acts(config: &Config, portal: &config::Portal, audit: &Audit, rules: &Rules) -> Arc<Acts> {
+    let duties = rules.recorder.duties().clone();
+    Arc::new(Acts::new(audit.clone(), config.audit.writes, portal.id.as_str().into(), duties).with(portal.record))
 }
 
 #[cfg(test)]

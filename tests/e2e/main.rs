@@ -42,6 +42,7 @@ mod scopes;
 mod sdk_program;
 mod sensor;
 mod sensor_stage;
+mod session_ends;
 mod soak;
 mod stops;
 mod unchanged;

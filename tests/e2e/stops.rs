@@ -107,7 +107,7 @@ fn serve(mut stream: TcpStream, acts: &Mutex<Vec<(String, Instant)>>, over: &Ato
 }
 
 /// Reads one HTTP message with a Content-Length: the first word of its first line, and its body.
-fn message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+pub fn message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         if stream.read(&mut byte).ok()? == 0 {
@@ -124,7 +124,7 @@ fn message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
 
 /// How gnomon is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+pub enum Stop {
     Once,
     Twice,
     Killed,
@@ -136,13 +136,13 @@ fn stops() -> impl Iterator<Item = (u64, Stop)> {
 }
 
 /// A running gnomon without a sensor, on ports of its own.
-struct Running {
+pub struct Running {
     child: Child,
     state: PathBuf,
 }
 
 impl Running {
-    fn start(arguments: &[&str], state: &Path, ready: SocketAddr) -> Self {
+    pub fn start(arguments: &[&str], state: &Path, ready: SocketAddr) -> Self {
         let log = fs::File::create(state.join("log")).unwrap();
         let child = Command::new(GNOMON)
             .args(arguments)
@@ -160,7 +160,7 @@ impl Running {
         running
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.state.join("log")).unwrap_or_default()
     }
 
@@ -169,7 +169,7 @@ impl Running {
         let _ = kill_process(pid, signal);
     }
 
-    fn stop(mut self, stop: Stop) {
+    pub fn stop(mut self, stop: Stop) {
         match stop {
             Stop::Once => self.signal(Signal::TERM),
             Stop::Twice => {
@@ -262,7 +262,7 @@ fn however_a_proxy_is_stopped_every_call_that_a_server_executed_is_an_event() {
 }
 
 /// The records of the audit: the kind of each, and the name of its call.
-fn audited(state: &Path) -> Vec<(String, String)> {
+pub fn audited(state: &Path) -> Vec<(String, String)> {
     let shown = Command::new(GNOMON)
         .args(["audit", "show", "--json", "--limit", "1000000", "--state-dir", state.to_str().unwrap()])
         .output()

@@ -1,7 +1,8 @@
 //! `cargo xtask check`: the checks that a change breaks most often, in a few minutes. Everything else is in `.ci/run`.
 //!
 //! It formats nothing and builds no end-to-end tests: it asks rustfmt, clippy for the crates that changed and those that are made of them, and
-//! runs the tests of the crates that changed, and looks for circles of imports in all. What changed is what git says: since the branch left main, and not committed yet.
+//! runs the tests of the crates that changed, and looks for circles of imports, names and fields in all. What changed is what git says: since the
+//! branch left main, and not committed yet. A file counts for the crate in whose folder it is, and for those that embed it or build from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,6 +17,27 @@ use crate::{cargo, root, run};
 
 /// The package at the workspace's root; its tests are the end-to-end tests.
 const PRODUCT: &str = "gnomon";
+
+/// Files that every crate is built from.
+const OF_ALL: [&str; 3] = ["Cargo.lock", "Cargo.toml", "rust-toolchain.toml"];
+
+/// What stands before the path of a file that is compiled in, or run by tests, and whether that path begins at the crate's folder.
+const EMBEDS: [(&str, Base); 5] = [
+    ("include_str!(\"", Base::Source),
+    ("include_bytes!(\"", Base::Source),
+    ("include!(\"", Base::Source),
+    ("#[path = \"", Base::Source),
+    ("env!(\"CARGO_MANIFEST_DIR\"), \"/", Base::Crate),
+];
+
+/// The folder that a path is relative to.
+#[derive(Clone, Copy)]
+enum Base {
+    /// That of the source file.
+    Source,
+    /// That of its crate.
+    Crate,
+}
 
 /// Options of the quick check.
 #[derive(Args)]
@@ -34,23 +56,31 @@ impl Check {
         let began = Instant::now();
         run(cargo().current_dir(root()?).args(["fmt", "--all", "--check"]))?;
         let crates = Crates::read(root()?)?;
-        let changed = crates.changed(&changed_files(&self.since)?);
+        let files = changed_files(&self.since)?;
+        let changed = crates.changed(&files);
         if changed.is_empty() {
-            println!("no crate changed since {}", self.since);
+            println!("no crate changed since {}, and {} other files", self.since, files.len());
             return Ok(ExitCode::SUCCESS);
         }
-        let concerned = crates.made_of(&changed);
+        let of_all = files.iter().any(|file| OF_ALL.contains(&file.as_str()));
+        let concerned = if of_all { crates.all() } else { crates.made_of(&changed) };
         println!("changed: {}; made of them: {}", names(&changed), names(&concerned));
         let packages = |of: &BTreeSet<&str>| of.iter().flat_map(|name| ["-p".to_owned(), (*name).to_owned()]).collect::<Vec<_>>();
         let mut clippy = cargo();
         clippy.current_dir(root()?).args(["clippy", "--release", "--locked", "--all-targets"]).args(packages(&concerned));
         run(clippy.args(["--", "-D", "warnings"]))?;
-        run(cargo().current_dir(root()?).args(["test", "--release", "--locked", "-q", "-p", "xtask", "--test", "circles"]))?;
+        let mut own = cargo();
+        own.current_dir(root()?).args(["test", "--release", "--locked", "-q", "-p", "xtask"]);
+        run(own.args(["--test", "circles", "--test", "fields", "--test", "names"]))?;
         let tested: BTreeSet<&str> = changed.iter().copied().filter(|name| *name != PRODUCT).collect();
         if !tested.is_empty() {
             run(cargo().current_dir(root()?).args(["test", "--release", "--locked", "-q"]).args(packages(&tested)))?;
         }
-        let left = if changed.contains(PRODUCT) { "; end-to-end tests: cargo test --release --workspace --test e2e -- WORD" } else { "" };
+        let left = match (of_all, changed.contains(PRODUCT)) {
+            (true, _) => "; what every crate is built from changed: cargo test --release --workspace",
+            (false, true) => "; end-to-end tests: cargo test --release --workspace --test e2e -- WORD",
+            (false, false) => "",
+        };
         println!("checked in {:.0} s{left}", began.elapsed().as_secs_f64());
         Ok(ExitCode::SUCCESS)
     }
@@ -74,16 +104,29 @@ fn names(of: &BTreeSet<&str>) -> String {
     of.iter().copied().collect::<Vec<_>>().join(" ")
 }
 
-/// The workspace's crates: the name, the folder, and the crates of the workspace that each depends on.
-struct Crates(BTreeMap<String, Known>);
+/// The workspace's crates: name, folder, what each is made of, and which files it takes from elsewhere.
+struct Crates {
+    known: BTreeMap<String, Known>,
+    /// Crates that embed a file, by its path.
+    embedded: BTreeMap<String, BTreeSet<String>>,
+}
 
 struct Known {
     folder: String,
     made_of: BTreeSet<String>,
+    membership: Membership,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Membership {
+    /// Its own tests run.
+    Member,
+    /// It is built with those that are made of it, and its tests are theirs.
+    Outside,
 }
 
 impl Crates {
-    /// Reads the manifests of the workspace's members.
+    /// Reads the manifests of the workspace's members and of what they take by a path, and the sources for what they embed.
     fn read(root: &Path) -> Result<Self> {
         let manifest = |folder: &str| {
             let path = root.join(folder).join("Cargo.toml");
@@ -91,42 +134,103 @@ impl Crates {
         };
         let workspace = manifest("")?;
         let members = between(&workspace, "members = [", "]").context("Cargo.toml names no members")?;
-        let folders = members.split(',').filter_map(|member| between(member, "\"", "\"")).filter(|member| *member != ".");
+        let members: Vec<_> = members.split(',').filter_map(|member| between(member, "\"", "\"")).filter(|member| *member != ".").collect();
+        let by_path = workspace.lines().filter_map(|line| between(line, "path = \"", "\"").filter(|_| line.starts_with(PRODUCT)));
+        let outside = by_path.filter(|folder| !members.contains(folder)).map(|folder| (folder, Membership::Outside));
+        let all = std::iter::once("").chain(members.iter().copied()).map(|folder| (folder, Membership::Member)).chain(outside);
         let mut known = BTreeMap::new();
-        for folder in std::iter::once("").chain(folders) {
+        for (folder, membership) in all {
             let text = manifest(folder)?;
             let package = text.split("\n[package]").nth(1).or_else(|| text.strip_prefix("[package]")).unwrap_or_default();
             let Some(name) = package.lines().find_map(|line| between(line, "name = \"", "\"")) else { continue };
             let ours = |line: &str| line.split(['.', ' ', '=']).next().filter(|name| name.starts_with(PRODUCT)).map(str::to_owned);
             let made_of = package.lines().filter_map(ours).collect();
-            known.insert(name.to_owned(), Known { folder: folder.to_owned(), made_of });
+            known.insert(name.to_owned(), Known { folder: folder.to_owned(), made_of, membership });
         }
-        Ok(Self(known))
+        let mut crates = Self { known, embedded: BTreeMap::new() };
+        for source in git(&["ls-files", "*.rs"])?.lines() {
+            // One that was removed and not committed yet embeds nothing.
+            let Ok(text) = fs::read_to_string(root.join(source)) else { continue };
+            crates.embeds(source, &text);
+        }
+        Ok(crates)
     }
 
-    /// The crates that contain one of these files; a file belongs to the innermost folder.
+    /// Notes the files that a source embeds.
+    fn embeds(&mut self, source: &str, text: &str) {
+        let Some((name, folder)) = self.of(source).map(|(name, known)| (name.to_owned(), known.folder.clone())) else { return };
+        let beside = source.rsplit_once('/').map_or("", |(beside, _)| beside);
+        for (before, base) in EMBEDS {
+            for after in text.split(before).skip(1) {
+                let Some((path, _)) = after.split_once('"') else { continue };
+                let from = match base {
+                    Base::Source => beside,
+                    Base::Crate => &folder,
+                };
+                self.embedded.entry(joined(from, path)).or_default().insert(name.clone());
+            }
+        }
+    }
+
+    /// The innermost crate in whose folder a file is.
+    fn of(&self, file: &str) -> Option<(&str, &Known)> {
+        let within = |folder: &str| file.strip_prefix(folder).is_some_and(|rest| folder.is_empty() || rest.starts_with('/'));
+        let all = self.known.iter().filter(|(_, known)| within(&known.folder));
+        all.max_by_key(|(_, known)| known.folder.len()).map(|(name, known)| (name.as_str(), known))
+    }
+
+    /// Those that a change of these files is a change of. Documents count only where they are embedded.
     fn changed(&self, files: &[String]) -> BTreeSet<&str> {
-        let within = |file: &str, folder: &str| file.strip_prefix(folder).is_some_and(|rest| folder.is_empty() || rest.starts_with('/'));
-        let ours = |file: &str| file.ends_with(".rs") || file.ends_with(".toml") || file.ends_with(".yml") || file.ends_with(".json");
-        let of = |file: &String| {
-            let all = self.0.iter().filter(|(_, known)| within(file, &known.folder));
-            all.max_by_key(|(_, known)| known.folder.len()).map(|(name, _)| name.as_str())
-        };
-        files.iter().filter(|file| ours(file)).filter_map(of).collect()
+        let mut changed = BTreeSet::new();
+        for file in files {
+            // A module of another crate's tests is a source of both.
+            changed.extend(self.embedded.get(file).into_iter().flatten().map(String::as_str));
+            let Some((name, known)) = self.of(file).filter(|_| !file.ends_with(".md")) else { continue };
+            match known.membership {
+                Membership::Member => _ = changed.insert(name),
+                Membership::Outside => {
+                    changed.extend(self.known.iter().filter(|(_, user)| user.made_of.contains(name)).map(|(user, _)| user.as_str()));
+                }
+            }
+        }
+        changed.retain(|name| self.is_member(name));
+        changed
     }
 
     /// These crates, and those that depend on them, directly or not.
     fn made_of<'a>(&'a self, changed: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
         let mut concerned = changed.clone();
         loop {
-            let next = self.0.iter().filter(|(_, known)| known.made_of.iter().any(|part| concerned.contains(part.as_str())));
+            let next = self.known.iter().filter(|(_, known)| known.made_of.iter().any(|part| concerned.contains(part.as_str())));
             let before = concerned.len();
-            concerned.extend(next.map(|(name, _)| name.as_str()).collect::<Vec<_>>());
+            concerned.extend(next.map(|(name, _)| name.as_str()).filter(|name| self.is_member(name)).collect::<Vec<_>>());
             if concerned.len() == before {
                 return concerned;
             }
         }
     }
+
+    /// All members.
+    fn all(&self) -> BTreeSet<&str> {
+        self.known.keys().map(String::as_str).filter(|name| self.is_member(name)).collect()
+    }
+
+    fn is_member(&self, name: &str) -> bool {
+        self.known.get(name).is_some_and(|known| known.membership == Membership::Member)
+    }
+}
+
+/// A path below a folder, without `..`.
+fn joined(folder: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => _ = parts.pop(),
+            name => parts.push(name),
+        }
+    }
+    parts.join("/")
 }
 
 fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
@@ -149,5 +253,34 @@ mod tests {
         }
         assert!(!concerned.contains("gnomon-wire"));
         assert_eq!(crates.changed(&["src/main.rs".to_owned(), "tests/e2e/main.rs".to_owned()]), BTreeSet::from([PRODUCT]));
+    }
+
+    #[test]
+    fn every_file_that_a_crate_embeds_or_builds_from_counts_for_it() {
+        let crates = Crates::read(root().unwrap()).unwrap();
+        for (file, expected) in [
+            ("proxy/codemode/src/worker/prelude.js", ["gnomon-codemode"].as_slice()),
+            ("rules/packs/catalogue/mcp_hosts.csv", &["gnomon-packs"]),
+            ("sensor-ebpf/object/gnomon.bpf.o", &["gnomon", "gnomon-sensor"]),
+            ("sensor-ebpf/abi/src/lib.rs", &["gnomon-sensor", "gnomon-watch"]),
+            ("deploy/prometheus/gnomon.rules.yml", &["gnomon", "gnomon-demo"]),
+            ("serve/src/posting.rs", &["gnomon-export", "gnomon-serve"]),
+            ("proxy/portal/tests/behaviour/program.py", &["gnomon", "gnomon-portal"]),
+            ("xtask/src/package/server.sh", &["xtask"]),
+            ("rules/wire/src/coding/fixtures/brotli.txt", &["gnomon-wire"]),
+            ("proxy/relay/README.md", &[]),
+        ] {
+            let changed = crates.changed(&[file.to_owned()]);
+            let missing: Vec<_> = expected.iter().filter(|name| !changed.contains(*name)).collect();
+            assert!(missing.is_empty() && changed.is_empty() == expected.is_empty(), "{file}: {changed:?} lacks {missing:?}");
+        }
+        // None is taken for another's, whatever its kind.
+        let tracked = git(&["ls-files"]).unwrap();
+        let forgotten: Vec<_> =
+            tracked.lines().filter(|file| !file.ends_with(".md") && crates.changed(&[(*file).to_owned()]).is_empty()).collect();
+        assert!(forgotten.is_empty(), "{forgotten:?}");
+        for file in crates.embedded.keys() {
+            assert!(root().unwrap().join(file).exists(), "{file} is embedded and not there");
+        }
     }
 }

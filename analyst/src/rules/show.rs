@@ -10,7 +10,6 @@ use gnomon_cli::{
 };
 use gnomon_engine::{Activity, Enforcement, Filter, Origin, Rule, Subject};
 use gnomon_kit::unix_millis;
-use gnomon_observe::Retention;
 use std::{
     fmt::Write as _,
     io::{self, Write},
@@ -83,7 +82,7 @@ fn page(loaded: &Loaded, rule: &Rule) -> String {
     line("decided at", rule.phase.as_str());
     for field in &rule.fields {
         let stored = match field {
-            gnomon_observe::FieldRef::Field(field) if field.info().retention == Retention::Stored => "",
+            gnomon_observe::FieldRef::Field(field) if field.info().is_stored() => "",
             gnomon_observe::FieldRef::Member(gnomon_observe::Family::RequestHeader | gnomon_observe::Family::ResponseHeader, _) => "",
             _ => ", never stored",
         };

@@ -54,8 +54,8 @@ pub use delivery::MAX_UNSENT;
 pub use key::{KeyError, PublicKey, SigningKey};
 pub use queue::{MAX_WAITING, MAX_WAITING_BYTES, Recorded};
 pub use record::{
-    MAX_NAMES, MAX_RECORD, MAX_TEXT, RECORD_FIELDS, Record, RecordField, RecordKind, Sort, Status, record_reference, session_digest,
-    text_digest,
+    Concealed, MAX_NAMES, MAX_RECORD, MAX_TEXT, RECORD_FIELDS, Record, RecordField, RecordKind, Sort, Status, record_reference,
+    session_digest, text_digest,
 };
 pub use redact::{MAX_VALUE, redact};
 pub use sink::{FileSink, Sending, Sink, SinkError};

@@ -151,6 +151,17 @@ pub enum Sort {
     Json,
 }
 
+/// What is concealed of a field, as it may hold secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concealed {
+    /// Nothing: it has gnomon's own words, digests and numbers, what the configuration says, or what was proven.
+    Nothing,
+    /// A client or a server chose the text, which may be an address: its user info and secret parameters.
+    Address,
+    /// It was redacted before it came here.
+    Redacted,
+}
+
 /// One row of the table of fields.
 #[derive(Debug)]
 pub struct RecordField {
@@ -158,6 +169,8 @@ pub struct RecordField {
     pub name: &'static str,
     /// The sort of its value.
     pub sort: Sort,
+    /// What is concealed of it.
+    pub concealed: Concealed,
     /// Its meaning.
     pub doc: &'static str,
 }
@@ -244,8 +257,24 @@ short! {
     Json: Option<Value>, Option::is_none;
 }
 
+/// Removes the secrets of addresses from a text.
+fn conceal(text: &mut SmolStr) {
+    if let Cow::Owned(plain) = without_secrets(text) {
+        *text = plain.into();
+    }
+}
+
+/// Conceals what a row of the table says.
+macro_rules! concealed {
+    (Nothing $field:expr) => {};
+    (Redacted $field:expr) => {};
+    (Address $field:expr) => {
+        $field.iter_mut().for_each(conceal)
+    };
+}
+
 macro_rules! fields {
-    ($($id:ident: $type:ty = $name:literal $doc:literal;)+) => {
+    ($($id:ident: $type:ty = $name:literal $concealed:tt $doc:literal;)+) => {
         /// One act. `Record { kind: RecordKind::Call, user_name: Some("anna".into()), ..Record::at(now) }`.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
@@ -255,9 +284,14 @@ macro_rules! fields {
 
         /// All fields, in the order in which records have them.
         pub const RECORD_FIELDS: &[RecordField] =
-            &[$(RecordField { name: $name, sort: <$type as Bounded>::SORT, doc: $doc }),+];
+            &[$(RecordField { name: $name, sort: <$type as Bounded>::SORT, concealed: Concealed::$concealed, doc: $doc }),+];
 
         impl Record {
+            /// Removes what addresses carry of secrets, as in events.
+            fn conceal(&mut self) {
+                $(concealed!($concealed self.$id);)+
+            }
+
             /// Cuts every text and list that is too long, and notes it.
             fn bound(&mut self, bounds: Bounds) {
                 let mut shortened = false;
@@ -270,59 +304,60 @@ macro_rules! fields {
     };
 }
 
-// A row is all that a field needs: its place in the record, its bounds and its line of docs/reference/audit.md are made of it.
+// A row is all that a field needs: its place in the record, its bounds, what is concealed of it and its line of docs/reference/audit.md are
+// made of it.
 fields! {
-    timestamp: String = "@timestamp" "Time of the act, RFC 3339 with milliseconds, UTC.";
-    kind: RecordKind = "gnomon.audit.kind" "The kind of act: `call`, `start` (it is about to leave for its server), `list`, `request`, `login`, `login_refused`, `session_start`, `session_end`, `change`, `approval` (reserved), `lost`.";
-    user_id: Option<SmolStr> = "user.id" "The person or service, as proven: the subject.";
-    user_name: Option<SmolStr> = "user.name" "Its name.";
-    user_email: Option<SmolStr> = "user.email" "Its address of mail.";
-    groups: Vec<SmolStr> = "user.group.names" "Its groups.";
-    auth_method: Option<SmolStr> = "gnomon.auth.method" "How it was proven.";
-    auth_client: Option<SmolStr> = "gnomon.auth.client" "The OAuth client's id.";
-    source_address: Option<SmolStr> = "source.address" "Where from.";
-    source_country: Option<SmolStr> = "source.geo.country_iso_code" "The country of that address, where it is known.";
-    device_sha256: Option<SmolStr> = "gnomon.device.sha256" "The client certificate: its digest.";
-    device_subject: Option<SmolStr> = "gnomon.device.subject" "Its subject.";
-    process_executable: Option<SmolStr> = "process.executable.path" "The program, where the sensor attests it.";
-    process_sha256: Option<SmolStr> = "process.executable.hash.sha256" "The digest of its file.";
-    process_user: Option<SmolStr> = "process.user.name" "The user that it runs as.";
-    client_name: Option<SmolStr> = "mcp.client.name" "What the client calls itself.";
-    client_version: Option<SmolStr> = "mcp.client.version" "Its version, by its own word.";
-    portal: Option<SmolStr> = "gnomon.portal.id" "The portal.";
-    server: Option<SmolStr> = "gnomon.server.id" "The server.";
-    server_url: Option<SmolStr> = "url.full" "The server's address without the query.";
-    session: Option<SmolStr> = "gnomon.session" "A digest of the session's id, not the id: that is a credential.";
-    protocol_version: Option<SmolStr> = "mcp.protocol.version" "The revision of MCP that the client speaks.";
-    method: Option<SmolStr> = "mcp.method.name" "What was asked for.";
-    tool: Option<SmolStr> = "gen_ai.tool.name" "The tool that was called.";
-    prompt: Option<SmolStr> = "gen_ai.prompt.name" "The prompt that was got.";
-    resource: Option<SmolStr> = "mcp.resource.uri" "The resource that was read.";
-    task: Option<SmolStr> = "mcp.task.id" "The task that a call began, or that was asked for.";
-    execution: Option<SmolStr> = "gnomon.execution.id" "The execution in Code Mode that it is or belongs to.";
-    code_sha256: Option<SmolStr> = "gnomon.code.sha256" "Of an execution: a digest of its code.";
-    snippet: Option<SmolStr> = "gnomon.snippet.name" "The saved snippet that was saved or used, or whose code asked for this.";
-    snippet_version: Option<u32> = "gnomon.snippet.version" "Its version.";
-    snippet_sha256: Option<SmolStr> = "gnomon.snippet.sha256" "The SHA-256 by which it was approved.";
-    calls: Option<u64> = "gnomon.code.calls" "Of an execution: how many calls its code asked for.";
-    policy_line: Option<SmolStr> = "gnomon.policy.line" "The entry of policy that decided, `file:line:column`.";
-    policy_text: Option<SmolStr> = "gnomon.policy.text" "Its text.";
-    rules: Vec<SmolStr> = "rule.id" "The rules that refused.";
-    findings: Vec<SmolStr> = "gnomon.dlp.findings" "Sensitive data that was found. Reserved: nothing fills it yet.";
-    approval: Option<SmolStr> = "gnomon.approval" "Who approved. Reserved: nothing fills it yet.";
-    start: Option<u64> = "gnomon.audit.start" "With `writes: before_call`: the number of the record of kind `start`, which was durable before the call left.";
-    status: Option<Status> = "gnomon.status" "How it ended: `ok`, `error`, `refused`, `unavailable` (it did not get to the server: it was not carried out), `unanswered` (it left for the server and no answer came: it may have been carried out) or `cancelled`.";
-    error: Option<SmolStr> = "error.type" "The kind of error (`cancelled` with `stopped`: gnomon stopped while it was under way).";
-    duration_ms: Option<u64> = "gnomon.duration_ms" "Milliseconds, whole.";
-    upstream_duration_ms: Option<u64> = "gnomon.upstream.duration_ms" "The server's share of them.";
-    attempts: Option<u32> = "gnomon.upstream.attempts" "How often it was sent, where that was more than once: a server that answers that it does not know the session (HTTP 404) is asked once more in a new one; with `writes: before_call` each time has a record of kind `start`.";
-    request_bytes: Option<u64> = "http.request.body.size" "Bytes of the request.";
-    response_bytes: Option<u64> = "http.response.body.size" "Bytes of the answer.";
-    arguments: Option<Value> = "gnomon.arguments" "Arguments, only where `portals[].record` says so, redacted.";
-    result: Option<Value> = "gnomon.result" "The result, likewise.";
-    message: Option<SmolStr> = "message" "Of other kinds: why somebody was not let in; what was changed, and by whom.";
-    lost: Option<u64> = "gnomon.audit.lost" "Of kind `lost`: so many records could not be written before this one.";
-    shortened: Option<bool> = "gnomon.audit.shortened" "Something was too long and was cut or left out.";
+    timestamp: String = "@timestamp" Nothing "Time of the act, RFC 3339 with milliseconds, UTC.";
+    kind: RecordKind = "gnomon.audit.kind" Nothing "The kind of act: `call`, `start` (it is about to leave for its server), `list`, `request`, `login`, `login_refused`, `session_start`, `session_end`, `change`, `approval` (reserved), `lost`.";
+    user_id: Option<SmolStr> = "user.id" Nothing "The person or service, as proven: the subject.";
+    user_name: Option<SmolStr> = "user.name" Nothing "Its name.";
+    user_email: Option<SmolStr> = "user.email" Nothing "Its address of mail.";
+    groups: Vec<SmolStr> = "user.group.names" Nothing "Its groups.";
+    auth_method: Option<SmolStr> = "gnomon.auth.method" Nothing "How it was proven.";
+    auth_client: Option<SmolStr> = "gnomon.auth.client" Nothing "The OAuth client's id.";
+    source_address: Option<SmolStr> = "source.address" Nothing "Where from.";
+    source_country: Option<SmolStr> = "source.geo.country_iso_code" Nothing "The country of that address, where it is known.";
+    device_sha256: Option<SmolStr> = "gnomon.device.sha256" Nothing "The client certificate: its digest.";
+    device_subject: Option<SmolStr> = "gnomon.device.subject" Nothing "Its subject.";
+    process_executable: Option<SmolStr> = "process.executable.path" Nothing "The program, where the sensor attests it.";
+    process_sha256: Option<SmolStr> = "process.executable.hash.sha256" Nothing "The digest of its file.";
+    process_user: Option<SmolStr> = "process.user.name" Nothing "The user that it runs as.";
+    client_name: Option<SmolStr> = "mcp.client.name" Address "What the client calls itself.";
+    client_version: Option<SmolStr> = "mcp.client.version" Address "Its version, by its own word.";
+    portal: Option<SmolStr> = "gnomon.portal.id" Nothing "The portal.";
+    server: Option<SmolStr> = "gnomon.server.id" Nothing "The server.";
+    server_url: Option<SmolStr> = "url.full" Address "The server's address without the query.";
+    session: Option<SmolStr> = "gnomon.session" Nothing "A digest of the session's id, not the id: that is a credential.";
+    protocol_version: Option<SmolStr> = "mcp.protocol.version" Address "The revision of MCP that the client speaks.";
+    method: Option<SmolStr> = "mcp.method.name" Address "What was asked for.";
+    tool: Option<SmolStr> = "gen_ai.tool.name" Address "The tool that was called.";
+    prompt: Option<SmolStr> = "gen_ai.prompt.name" Address "The prompt that was got.";
+    resource: Option<SmolStr> = "mcp.resource.uri" Address "The resource that was read.";
+    task: Option<SmolStr> = "mcp.task.id" Address "The task that a call began, or that was asked for.";
+    execution: Option<SmolStr> = "gnomon.execution.id" Address "The execution in Code Mode that it is or belongs to.";
+    code_sha256: Option<SmolStr> = "gnomon.code.sha256" Nothing "Of an execution: a digest of its code.";
+    snippet: Option<SmolStr> = "gnomon.snippet.name" Nothing "The saved snippet that was saved or used, or whose code asked for this.";
+    snippet_version: Option<u32> = "gnomon.snippet.version" Nothing "Its version.";
+    snippet_sha256: Option<SmolStr> = "gnomon.snippet.sha256" Nothing "The SHA-256 by which it was approved.";
+    calls: Option<u64> = "gnomon.code.calls" Nothing "Of an execution: how many calls its code asked for.";
+    policy_line: Option<SmolStr> = "gnomon.policy.line" Nothing "The entry of policy that decided, `file:line:column`.";
+    policy_text: Option<SmolStr> = "gnomon.policy.text" Nothing "Its text.";
+    rules: Vec<SmolStr> = "rule.id" Nothing "The rules that refused.";
+    findings: Vec<SmolStr> = "gnomon.dlp.findings" Nothing "Sensitive data that was found. Reserved: nothing fills it yet.";
+    approval: Option<SmolStr> = "gnomon.approval" Nothing "Who approved. Reserved: nothing fills it yet.";
+    start: Option<u64> = "gnomon.audit.start" Nothing "With `writes: before_call`: the number of the record of kind `start`, which was durable before the call left.";
+    status: Option<Status> = "gnomon.status" Nothing "How it ended: `ok`, `error`, `refused`, `unavailable` (it did not get to the server: it was not carried out), `unanswered` (it left for the server and no answer came: it may have been carried out) or `cancelled`.";
+    error: Option<SmolStr> = "error.type" Address "The kind of error (`cancelled` with `stopped`: gnomon stopped while it was under way).";
+    duration_ms: Option<u64> = "gnomon.duration_ms" Nothing "Milliseconds, whole.";
+    upstream_duration_ms: Option<u64> = "gnomon.upstream.duration_ms" Nothing "The server's share of them.";
+    attempts: Option<u32> = "gnomon.upstream.attempts" Nothing "How often it was sent, where that was more than once: a server that answers that it does not know the session (HTTP 404) is asked once more in a new one; with `writes: before_call` each time has a record of kind `start`.";
+    request_bytes: Option<u64> = "http.request.body.size" Nothing "Bytes of the request.";
+    response_bytes: Option<u64> = "http.response.body.size" Nothing "Bytes of the answer.";
+    arguments: Option<Value> = "gnomon.arguments" Redacted "Arguments, only where `portals[].record` says so, redacted.";
+    result: Option<Value> = "gnomon.result" Redacted "The result, likewise.";
+    message: Option<SmolStr> = "message" Address "Of other kinds: why somebody was not let in; what was changed, and by whom.";
+    lost: Option<u64> = "gnomon.audit.lost" Nothing "Of kind `lost`: so many records could not be written before this one.";
+    shortened: Option<bool> = "gnomon.audit.shortened" Nothing "Something was too long and was cut or left out.";
 }
 
 /// The reference page of all fields, Markdown.
@@ -338,7 +373,7 @@ pub fn record_reference() -> String {
         MAX_TEXT >> 10,
         MAX_RECORD >> 10,
     );
-    for RecordField { name, sort, doc } in RECORD_FIELDS {
+    for RecordField { name, sort, doc, .. } in RECORD_FIELDS {
         let sort = match sort {
             Sort::Text => "text",
             Sort::Names => "list",
@@ -376,29 +411,6 @@ impl Record {
         }
         self.bound(LEAST);
         serde_json::to_string(&self).unwrap_or_default()
-    }
-
-    /// Any text of a request or an answer may be a URL, whose user info and secret parameters are removed, as in events.
-    fn conceal(&mut self) {
-        let said = [
-            &mut self.client_name,
-            &mut self.client_version,
-            &mut self.server_url,
-            &mut self.protocol_version,
-            &mut self.method,
-            &mut self.tool,
-            &mut self.prompt,
-            &mut self.resource,
-            &mut self.task,
-            &mut self.execution,
-            &mut self.error,
-            &mut self.message,
-        ];
-        for text in said.into_iter().flatten() {
-            if let Cow::Owned(plain) = without_secrets(text) {
-                *text = plain.into();
-            }
-        }
     }
 
     pub(crate) fn at_ms(&self) -> i64 {

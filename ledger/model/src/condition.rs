@@ -4,7 +4,7 @@
 //! "nothing happened". What `*` means is said in [`Pattern`]; each engine makes its own question of both.
 
 use crate::pattern::Pattern;
-use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, FieldType, Level, Retention, Review, UnknownField};
+use gnomon_observe::{Action, Channel, Class, Confidence, Correlation, Field, FieldRef, FieldType, Level, Review, UnknownField};
 use std::str::FromStr;
 use thiserror::Error;
 
@@ -123,7 +123,7 @@ impl FromStr for Condition {
         let field: FieldRef = text[..at].trim().parse()?;
         let value = &text[at + sign.len()..];
         let kind = match &field {
-            FieldRef::Field(field) if field.info().retention == Retention::Transient => None,
+            FieldRef::Field(field) if !field.info().is_stored() => None,
             FieldRef::Field(field) => Some(field.info().kind),
             FieldRef::Member(gnomon_observe::Family::Argument, _) => None,
             FieldRef::Member(..) => Some(FieldType::Str),

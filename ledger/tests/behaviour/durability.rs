@@ -37,7 +37,7 @@ async fn every_line_conforms_to_the_schema_and_survives_a_round_trip() {
     let (ledger, writer) = state.open().await;
     // Every stored field at once, and text in many scripts.
     let mut full = Observation::new();
-    for info in gnomon_observe::FIELDS.iter().filter(|info| info.retention == gnomon_observe::Retention::Stored) {
+    for info in gnomon_observe::FIELDS.iter().filter(|info| info.is_stored()) {
         full.set_json(info.name, &serde_json::from_str(info.sample).unwrap()).unwrap();
     }
     full.set_member(gnomon_observe::Family::RequestHeader, "mcp-name", "echo");

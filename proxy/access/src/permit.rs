@@ -6,7 +6,7 @@
 //! requests (cancellations, what becomes of tasks, probes) go without.
 
 use crate::LineRef;
-use gnomon_observe::Action;
+use gnomon_observe::{Action, Effect};
 
 /// Proof that policy lets a message pass, and the obligations before it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +44,11 @@ impl Permit {
     /// # Errors
     /// [`RefusedByRule`].
     pub const fn beside(&self, rules: Action) -> Result<Obligations, RefusedByRule> {
-        if rules.refuses() {
-            return Err(RefusedByRule(rules));
+        match rules.effect() {
+            Effect::Passes => Ok(self.obligations),
+            Effect::Changes => Ok(Obligations { redact: true }),
+            Effect::Refuses => Err(RefusedByRule(rules)),
         }
-        Ok(Obligations { redact: self.obligations.redact || rules.interferes() })
     }
 }
 

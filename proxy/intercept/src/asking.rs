@@ -2,6 +2,7 @@
 
 use crate::client_seats::ClientSeat;
 use gnomon_engine::Answer;
+pub(crate) use gnomon_http::server::UNREAD;
 use gnomon_http::{HostUser, NearEnd, NetNs};
 use gnomon_inspect::{Connection, Enforcement, Inspector};
 use gnomon_observe::{Channel, Correlation, Field, Observation};
@@ -11,8 +12,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// The timeout of a connection for a request's head, idle time before it included, while no other needs its seat.
 pub(crate) const SILENCE: Duration = Duration::from_secs(120);
-/// The time for which a client may not read its answer, while the server's side is held open for it.
-pub(crate) const UNREAD: Duration = Duration::from_secs(300);
 
 /// A client's connection with the user, the owner and the seat that it has.
 #[derive(Clone, Debug)]

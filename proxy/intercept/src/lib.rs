@@ -52,7 +52,6 @@ mod turns;
 mod upgrade;
 mod upload;
 mod watched;
-mod windows;
 
 pub use listeners::{AddListenerError, ListenerKey, RedirectedListeners};
 pub use options::{ProxyError, ProxyOptions, ProxyUser, Secret};

@@ -12,11 +12,10 @@ use crate::{
     rule_addresses::RuleAddresses,
     shared::Shared,
     turns::Turns,
-    windows::ClientWindows,
 };
 use gnomon_http::{
     AlpnCache, DialOptions, Dialer, ForbiddenAddresses, PoolOptions, Pools, Sockets, UpstreamTls,
-    server::{Admission, Tasks, accept_until, drain, listen},
+    server::{Admission, ClientWindows, Tasks, accept_until, drain, listen},
 };
 use gnomon_inspect::Inspector;
 use gnomon_record::{FlowOutcome, Owners, Recorder};

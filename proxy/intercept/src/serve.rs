@@ -14,20 +14,18 @@ use crate::{
 };
 use gnomon_http::{
     MAX_FIELDS, Scheme,
-    server::{Answered, Stalled, http1},
+    server::{Answered, Stalled, http1, http2},
 };
 use gnomon_inspect::Passage;
 use gnomon_record::FlowOutcome;
 use http::Response;
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::{pin::pin, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The timeout of a request head for a program that knows of no proxy, idle time before it included: as long as servers allow.
 const HEAD_OF_UNAWARE: Duration = Duration::from_secs(300);
-/// Most bytes of a request's headers on HTTP/2.
-const HEADER_LIST: u32 = 64 << 10;
 
 /// Runs the requests of an HTTP/2 connection as tasks that end with the proxy.
 #[derive(Clone)]
@@ -76,16 +74,8 @@ where
         }
         Speaks::Http2 => {
             let windows = shared.windows.grant(of_requests.destination.principal());
-            let mut builder = hyper::server::conn::http2::Builder::new(Streams(shared.clone()));
-            builder
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(windows.stream)
-                .initial_connection_window_size(windows.connection)
-                .max_concurrent_streams(windows.streams)
-                .max_header_list_size(HEADER_LIST)
-                .keep_alive_interval(Some(Duration::from_secs(60)));
-            let connection = builder.serve_connection(TokioIo::new(io.into_inner()), service);
-            seat.seated().driven(connection, &mut stop, |connection| connection.graceful_shutdown()).await;
+            let connection = http2(Streams(shared.clone()), &windows).serve_connection(TokioIo::new(io.into_inner()), service);
+            seat.seated().driven(connection, UNREAD, &mut stop, |connection| connection.graceful_shutdown()).await;
         }
     }
     if seat.gave_up() {

@@ -2,9 +2,12 @@
 
 use crate::{
     ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, lately::Lately, paired::PairedStreams, room::Room,
-    rule_addresses::RuleAddresses, turns::Turns, upload::Upload, windows::ClientWindows,
+    rule_addresses::RuleAddresses, turns::Turns, upload::Upload,
 };
-use gnomon_http::{Dialer, Pools, server::Tasks};
+use gnomon_http::{
+    Dialer, Pools,
+    server::{ClientWindows, Tasks},
+};
 use gnomon_inspect::Inspector;
 use gnomon_record::{Owners, Recorder};
 use gnomon_tls::LeafCache;

@@ -242,7 +242,7 @@ impl Portal {
         session.asks(&caller);
         let mut sight = Sight::of(&self.lists, &caller);
         let (portal, proof) = (self.clone(), Proof::of(headers, visitor, &caller));
-        tokio::spawn(async move {
+        self.spawn(async move {
             let StandingStream { sender, over, .. } = &standing;
             let _stands = Stands { session, standing: &standing };
             let mut turned_out = pin!(portal.log_in.turned_out(&proof));

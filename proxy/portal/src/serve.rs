@@ -2,15 +2,15 @@
 
 use crate::{Crew, Portal, attested, crew::Load, front::plain, log_in::Visitor, site};
 use gnomon_access::Peer;
-use gnomon_http::server::{self, Admission, Answered, HeadTimer, Heard, Seated, Tasks, accept_until};
+use gnomon_http::{
+    Alpn,
+    server::{self, Admission, Answered, ClientWindows, Heard, Seated, Stalled, Tasks, Windows, accept_until},
+};
 use gnomon_relay::metrics::Lacking;
 use gnomon_shares::{Refused, Seat, Seats};
 use http::StatusCode;
 use hyper::{Request, body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,6 +25,9 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The timeout of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Most requests of an HTTP/2 connection at a time: many may wait for the answers to questions, which come as further ones.
+const STREAMS: u32 = 200;
 
 /// The time that an idle connection gets to end once others need its seat.
 const GOES: Duration = Duration::from_millis(100);
@@ -51,6 +54,7 @@ pub struct Listening {
     address: SocketAddr,
     seats: Arc<Seats>,
     tls: Option<TlsAcceptor>,
+    unread: Duration,
 }
 
 impl Listening {
@@ -62,7 +66,7 @@ impl Listening {
         let failed = |cause| PortalError::Listen { portal: portal.options.id.to_string(), address, cause };
         let listener = server::listen(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { portals: vec![portal], listener, address, seats: Seats::new(max_connections), tls: None })
+        Ok(Self { portals: vec![portal], listener, address, seats: Seats::new(max_connections), tls: None, unread: server::UNREAD })
     }
 
     /// Serves another portal at the same address: requests are routed by host name and path.
@@ -76,6 +80,13 @@ impl Listening {
     #[must_use]
     pub fn with_tls(mut self, config: Arc<ServerConfig>) -> Self {
         self.tls = Some(TlsAcceptor::from(config));
+        self
+    }
+
+    /// Closes connections whose clients take nothing of an answer for so long; 300 s unless set.
+    #[must_use]
+    pub fn unread_for(mut self, patience: Duration) -> Self {
+        self.unread = patience;
         self
     }
 
@@ -109,10 +120,10 @@ impl Listening {
         let (stop, stopping) = watch::channel(false);
         let connections = Tasks::default();
         let door = Door { seats: self.seats, portals: portals.clone() };
+        let way = Way { portals: portals.clone(), tls: self.tls, unread: self.unread, windows: Arc::default(), stopping };
         accept_until(self.listener, &door, shutdown, |stream, peer, seat| {
             let (runtime, load) = crew.least_busy();
-            let way = (portals.clone(), self.tls.clone(), stopping.clone());
-            connections.spawn_on(connection(stream.into_std(), peer, way, (seat, load)), &runtime);
+            connections.spawn_on(connection(stream.into_std(), peer, way.clone(), (seat, load)), &runtime);
         })
         .await;
         let _ = stop.send(true);
@@ -146,25 +157,35 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
     }
 }
 
-/// The portals that a connection's requests go to.
-type Way = (Arc<[Arc<Portal>]>, Option<TlsAcceptor>, watch::Receiver<bool>);
+/// What the connections of a listener have in common.
+#[derive(Clone)]
+struct Way {
+    /// The portals that requests go to.
+    portals: Arc<[Arc<Portal>]>,
+    tls: Option<TlsAcceptor>,
+    /// The time in which a client must take something of an answer.
+    unread: Duration,
+    windows: Arc<ClientWindows>,
+    stopping: watch::Receiver<bool>,
+}
 
 /// One connection. Boxed, so that it is compiled here, and not with callers of [`Listening::run`]: this is the path of
 /// every request.
 fn connection(
     stream: io::Result<std::net::TcpStream>,
     peer: SocketAddr,
-    (portals, tls, stopping): Way,
+    way: Way,
     (seat, load): (Seat, Load),
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         // Registered with the runtime of the thread that serves it.
         let Ok(stream) = stream.and_then(TcpStream::from_std) else { return };
         let seated = Seated::on(seat, GOES);
-        let visitor = visitor(&portals, &stream, peer).await;
-        match tls {
-            None => serve(portals, Heard::on(seated.clone(), stream), visitor, stopping, seated).await,
-            Some(tls) => secured(portals, &tls, stream, visitor, stopping, seated).await,
+        let visitor = visitor(&way.portals, &stream, peer).await;
+        let stream = Heard::on(seated.clone(), Stalled::after(way.unread, stream));
+        match way.tls.clone() {
+            None => serve(way, stream, Windows::small(), visitor, seated).await,
+            Some(tls) => secured(way, &tls, stream, visitor, seated).await,
         }
         drop(load);
     })
@@ -209,35 +230,33 @@ async fn visitor(portals: &[Arc<Portal>], stream: &TcpStream, address: SocketAdd
 }
 
 /// Serves a connection with TLS; the client's certificate goes with each of its requests.
-async fn secured(
-    portals: Arc<[Arc<Portal>]>,
-    tls: &TlsAcceptor,
-    stream: TcpStream,
-    mut visitor: Visitor,
-    stopping: watch::Receiver<bool>,
-    seated: Arc<Seated>,
-) {
+async fn secured(way: Way, tls: &TlsAcceptor, stream: Heard<Stalled<TcpStream>>, mut visitor: Visitor, seated: Arc<Seated>) {
     let peer = visitor.peer.address;
     let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HANDSHAKE, tls.accept(Heard::on(seated.clone(), stream))) => shaken,
-        () = seated.is_needed() => return gave_up(&portals),
+        shaken = tokio::time::timeout(HANDSHAKE, tls.accept(stream)) => shaken,
+        () = seated.is_needed() => return gave_up(&way.portals),
     };
     match shaken {
         Ok(Ok(stream)) => {
             seated.takes_a_step();
-            visitor.peer.certificate =
-                stream.get_ref().1.peer_certificates().map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect());
-            serve(portals, stream, visitor, stopping, seated).await;
+            let (_, shaken) = stream.get_ref();
+            visitor.peer.certificate = shaken.peer_certificates().map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect());
+            let windows = match Alpn::from_wire(shaken.alpn_protocol()) {
+                Alpn::H2 => way.windows.grant(&peer.ip().to_canonical().to_string().into()),
+                Alpn::Http11 | Alpn::None => Windows::small(),
+            };
+            serve(way, stream, windows, visitor, seated).await;
         }
         Ok(Err(error)) => tracing::debug!(%peer, "no TLS: {error}"),
         Err(_) => tracing::debug!(%peer, "no TLS within {HANDSHAKE:?}"),
     }
 }
 
-async fn serve<S>(portals: Arc<[Arc<Portal>]>, stream: S, visitor: Visitor, mut stopping: watch::Receiver<bool>, seated: Arc<Seated>)
+async fn serve<S>(way: Way, stream: S, windows: Windows, visitor: Visitor, seated: Arc<Seated>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Way { portals, mut stopping, unread, .. } = way;
     let visitor = Arc::new(visitor);
     let Some(first) = portals.first().cloned() else { return };
     let counted = portals.clone();
@@ -252,11 +271,10 @@ where
             Ok::<_, Infallible>(response.map(|body| Answered::new(body, Some(under_way))))
         }
     });
-    let mut builder = auto::Builder::new(Streams(first));
-    builder.http1().timer(HeadTimer::default()).header_read_timeout(HEAD_PATIENCE);
-    builder.http2().timer(TokioTimer::new());
+    let windows = windows.with_streams(STREAMS);
+    let builder = server::either(Streams(first), HEAD_PATIENCE, &windows);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    seated.driven(connection, &mut stopping, |connection| connection.graceful_shutdown()).await;
+    seated.driven(connection, unread, &mut stopping, |connection| connection.graceful_shutdown()).await;
     if seated.gave_up() {
         gave_up(&counted);
     }

@@ -8,12 +8,14 @@
 //! Work that ends in good time costs two short locks of a list that few threads share, and no timer: the attendant looks at all
 //! that is open a few times a second, while anything is.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use std::{
     cell::Cell,
+    collections::VecDeque,
     mem,
     ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -29,8 +31,11 @@ use tokio::{
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Lists that share what is open, so that threads seldom meet.
 const SHARDS: usize = 16;
-/// The most duties that wait for the attendant after a hand-over. Beyond it the worker itself settles them.
+/// The most duties that wait for the attendant after a hand-over, besides those that were open then. Beyond it, work that begins settles
+/// [`SETTLED_FIRST`] of them before.
 const MOST_HANDED_OVER: usize = 8192;
+/// More than one, so that what waits grows shorter.
+const SETTLED_FIRST: usize = 16;
 /// Places of a list that are kept when it is empty.
 const PLACES_KEPT: usize = 256;
 
@@ -41,6 +46,45 @@ pub trait Duty: Send + Sync + 'static {
 
     /// Records what is known of it, as its worker is gone without finishing it.
     fn settle(&self, left: Left);
+
+    /// True if nothing of it is left to be recorded. Asked when it is dropped: else it is counted as unfinished.
+    fn is_recorded(&self) -> bool;
+}
+
+/// A duty that is counted if it is dropped unrecorded.
+struct Counted<D: Duty> {
+    duty: D,
+    unfinished: IntCounter,
+}
+
+impl<D: Duty> Drop for Counted<D> {
+    fn drop(&mut self) {
+        if !self.duty.is_recorded() {
+            self.unfinished.inc();
+        }
+    }
+}
+
+/// A duty of any kind, as the lists have it.
+trait Listed: Send + Sync {
+    fn look(&self, now: Instant);
+
+    fn settle(&self, left: Left);
+}
+
+impl<D: Duty> Listed for Counted<D> {
+    fn look(&self, now: Instant) {
+        if catch_unwind(AssertUnwindSafe(|| self.duty.look(now))).is_err() {
+            tracing::error!("a call that takes long could not be looked at, which is a defect: it is recorded once it is over");
+        }
+    }
+
+    /// A defect in one costs no other its record.
+    fn settle(&self, left: Left) {
+        if catch_unwind(AssertUnwindSafe(|| self.duty.settle(left))).is_err() {
+            tracing::error!("a call that was left could not be recorded, which is a defect");
+        }
+    }
 }
 
 /// The reason that a duty's worker is gone.
@@ -55,7 +99,9 @@ pub enum Left {
 /// All duties of one gnomon.
 pub struct Duties {
     shards: [Mutex<Shard>; SHARDS],
-    handed_over: Mutex<Vec<Arc<dyn Duty>>>,
+    handed_over: Mutex<VecDeque<Arc<dyn Listed>>>,
+    /// The length of `handed_over`.
+    behind: AtomicUsize,
     open: AtomicUsize,
     /// True if work was taken on since the attendant looked last.
     busy: AtomicBool,
@@ -71,7 +117,7 @@ pub struct Duties {
 
 #[derive(Default)]
 struct Shard {
-    places: Vec<Option<Arc<dyn Duty>>>,
+    places: Vec<Option<Arc<dyn Listed>>>,
     free: Vec<usize>,
 }
 
@@ -96,17 +142,14 @@ fn own_shard() -> usize {
     })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
-}
-
 impl Duties {
-    /// An empty list. `unfinished` counts duties that were never recorded.
+    /// An empty list. `unfinished` counts duties that are dropped without having been recorded.
     #[must_use]
     pub fn new(unfinished: IntCounter) -> Arc<Self> {
         Arc::new(Self {
             shards: Default::default(),
             handed_over: Mutex::default(),
+            behind: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             busy: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -119,7 +162,10 @@ impl Duties {
 
     /// Lists a duty until it is finished or settled.
     pub fn take_on<D: Duty>(self: &Arc<Self>, duty: D) -> Undertaken<D> {
-        let duty = Arc::new(duty);
+        if self.behind.load(Ordering::Relaxed) >= MOST_HANDED_OVER {
+            self.settle_some(SETTLED_FIRST);
+        }
+        let duty = Arc::new(Counted { duty, unfinished: self.unfinished.clone() });
         let ticket = self.list(duty.clone());
         self.open.fetch_add(1, Ordering::SeqCst);
         if !self.busy.load(Ordering::SeqCst) && !self.busy.swap(true, Ordering::SeqCst) {
@@ -134,9 +180,9 @@ impl Duties {
         self.open.load(Ordering::SeqCst)
     }
 
-    fn list(&self, duty: Arc<dyn Duty>) -> Ticket {
+    fn list(&self, duty: Arc<dyn Listed>) -> Ticket {
         let shard = own_shard();
-        let mut list = lock(&self.shards[shard]);
+        let mut list = self.shards[shard].lock();
         let place = list.free.pop().unwrap_or(list.places.len());
         match list.places.get_mut(place) {
             Some(empty) => *empty = Some(duty),
@@ -146,8 +192,8 @@ impl Duties {
     }
 
     /// Takes it off the list. None if a stop has settled it already.
-    fn strike(&self, Ticket { shard, place }: Ticket) -> Option<Arc<dyn Duty>> {
-        let mut list = lock(&self.shards[shard]);
+    fn strike(&self, Ticket { shard, place }: Ticket) -> Option<Arc<dyn Listed>> {
+        let mut list = self.shards[shard].lock();
         let duty = list.places.get_mut(place)?.take()?;
         list.free.push(place);
         if list.places.len() > PLACES_KEPT && list.free.len() == list.places.len() {
@@ -159,15 +205,24 @@ impl Duties {
         Some(duty)
     }
 
-    fn hand_over(&self, duty: Arc<dyn Duty>) {
-        let mut handed_over = lock(&self.handed_over);
-        if handed_over.len() >= MOST_HANDED_OVER {
-            drop(handed_over);
-            return duty.settle(self.why());
-        }
-        handed_over.push(duty);
+    fn hand_over(&self, duty: Arc<dyn Listed>) {
+        let mut handed_over = self.handed_over.lock();
+        handed_over.push_back(duty);
+        self.behind.store(handed_over.len(), Ordering::Relaxed);
         drop(handed_over);
         self.left.notify_one();
+    }
+
+    fn settle_some(&self, most: usize) {
+        let why = self.why();
+        let mut handed_over = self.handed_over.lock();
+        let some: Vec<_> = match handed_over.len() <= most {
+            true => mem::take(&mut *handed_over).into(),
+            false => handed_over.drain(..most).collect(),
+        };
+        self.behind.store(handed_over.len(), Ordering::Relaxed);
+        drop(handed_over);
+        some.iter().for_each(|duty| duty.settle(why));
     }
 
     fn why(&self) -> Left {
@@ -203,16 +258,14 @@ impl Duties {
     fn look(&self) {
         let now = Instant::now();
         for shard in &self.shards {
-            let open: Vec<_> = lock(shard).places.iter().flatten().cloned().collect();
+            let open: Vec<_> = shard.lock().places.iter().flatten().cloned().collect();
             open.iter().for_each(|duty| duty.look(now));
         }
     }
 
     /// Settles what was handed over so far.
     pub fn settle_left(&self) {
-        let why = self.why();
-        let handed_over = mem::take(&mut *lock(&self.handed_over));
-        handed_over.iter().for_each(|duty| duty.settle(why));
+        self.settle_some(usize::MAX);
     }
 
     /// gnomon stops: what is left from now on is left for that.
@@ -226,23 +279,20 @@ impl Duties {
         self.stopping();
         self.settle_left();
         for shard in &self.shards {
-            let open: Vec<_> = lock(shard).places.iter_mut().filter_map(Option::take).collect();
+            let open: Vec<_> = shard.lock().places.iter_mut().filter_map(Option::take).collect();
             self.open.fetch_sub(open.len(), Ordering::SeqCst);
             open.iter().for_each(|duty| duty.settle(Left::AtStop));
         }
-    }
-}
-
-impl Drop for Duties {
-    fn drop(&mut self) {
-        let forgotten = lock(&self.handed_over).len() + self.open();
-        self.unfinished.inc_by(forgotten as u64);
+        let unfinished = self.unfinished.get();
+        if unfinished > 0 {
+            tracing::error!(unfinished, "calls ended without being recorded, which is a defect: please report it");
+        }
     }
 }
 
 /// A duty in the hands of its worker. Dropped unfinished, it is handed over to the attendant.
 pub struct Undertaken<D: Duty> {
-    duty: Arc<D>,
+    duty: Arc<Counted<D>>,
     duties: Arc<Duties>,
     ticket: Ticket,
     finished: AtomicBool,
@@ -259,7 +309,7 @@ impl<D: Duty> Deref for Undertaken<D> {
     type Target = D;
 
     fn deref(&self) -> &D {
-        &self.duty
+        &self.duty.duty
     }
 }
 
@@ -283,14 +333,38 @@ mod tests {
         settled: Mutex<Vec<Left>>,
     }
 
-    struct Test(Arc<Seen>);
+    struct Test {
+        seen: Arc<Seen>,
+        fails: bool,
+        recorded: AtomicBool,
+    }
+
+    impl Test {
+        fn of(seen: &Arc<Seen>) -> Self {
+            Self { seen: seen.clone(), fails: false, recorded: AtomicBool::new(false) }
+        }
+
+        fn failing(seen: &Arc<Seen>) -> Self {
+            Self { fails: true, ..Self::of(seen) }
+        }
+
+        fn record(&self) {
+            self.recorded.store(true, Ordering::Relaxed);
+        }
+    }
 
     impl Duty for Test {
         fn look(&self, _: Instant) {
-            self.0.looks.fetch_add(1, Ordering::Relaxed);
+            self.seen.looks.fetch_add(1, Ordering::Relaxed);
+            assert!(!self.fails, "a defect that this test made");
         }
         fn settle(&self, left: Left) {
-            lock(&self.0.settled).push(left);
+            assert!(!self.fails, "a defect that this test made");
+            self.seen.settled.lock().push(left);
+            self.record();
+        }
+        fn is_recorded(&self) -> bool {
+            self.recorded.load(Ordering::Relaxed)
         }
     }
 
@@ -308,61 +382,94 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it did not come to hold");
     }
 
+    fn attended(duties: &Arc<Duties>) -> tokio::task::JoinHandle<()> {
+        let duties = duties.clone();
+        tokio::spawn(async move { duties.attend().await })
+    }
+
     #[tokio::test]
     async fn what_is_open_is_looked_at_and_what_is_dropped_is_settled_by_the_attendant() {
         let (duties, forgotten) = duties();
-        let attending = tokio::spawn({
-            let duties = duties.clone();
-            async move { duties.attend().await }
-        });
+        let attending = attended(&duties);
         let seen = Arc::<Seen>::default();
         for _ in 0..2 {
-            let open = duties.take_on(Test(seen.clone()));
+            let open = duties.take_on(Test::of(&seen));
             until(|| seen.looks.swap(0, Ordering::Relaxed) >= 1).await;
             drop(open);
-            until(|| lock(&seen.settled).len() == 1).await;
-            assert_eq!(lock(&seen.settled).pop(), Some(Left::ByClient));
+            until(|| seen.settled.lock().len() == 1).await;
+            assert_eq!(seen.settled.lock().pop(), Some(Left::ByClient));
             assert_eq!(duties.open(), 0);
             // Long enough for the attendant to go to rest: it must come back.
             tokio::time::sleep(LOOK_EVERY * 3).await;
         }
-        let finished = duties.take_on(Test(seen.clone()));
+        let finished = duties.take_on(Test::of(&seen));
         assert!(finished.finish() && !finished.finish());
+        finished.record();
         drop(finished);
         attending.abort();
         assert!(attending.await.unwrap_err().is_cancelled());
         drop(duties);
-        assert_eq!((lock(&seen.settled).len(), forgotten.get()), (0, 0));
+        assert_eq!((seen.settled.lock().len(), forgotten.get()), (0, 0));
     }
 
     #[test]
     fn a_stop_settles_what_is_open_once_and_what_nobody_recorded_is_counted() {
         let (duties, forgotten) = duties();
         let seen = Arc::<Seen>::default();
-        let (open, left) = (duties.take_on(Test(seen.clone())), duties.take_on(Test(seen.clone())));
+        let (open, left) = (duties.take_on(Test::of(&seen)), duties.take_on(Test::of(&seen)));
         drop(left);
         duties.settle_all();
-        assert_eq!(*lock(&seen.settled), [Left::ByClient, Left::AtStop]);
+        assert_eq!(*seen.settled.lock(), [Left::ByClient, Left::AtStop]);
         // Too late for whoever still held it.
         drop(open);
         duties.settle_all();
-        assert_eq!(lock(&seen.settled).len(), 2);
+        assert_eq!(seen.settled.lock().len(), 2);
         assert_eq!(forgotten.get(), 0);
 
-        drop(duties.take_on(Test(seen.clone())));
+        drop(duties.take_on(Test::of(&seen)));
         drop(duties);
-        assert_eq!((lock(&seen.settled).len(), forgotten.get()), (2, 1), "nobody attended and nobody stopped it");
+        assert_eq!((seen.settled.lock().len(), forgotten.get()), (2, 1), "nobody attended and nobody stopped it");
+    }
+
+    #[tokio::test]
+    async fn a_duty_that_is_forgotten_or_fails_is_counted_at_once_and_costs_no_other_its_record() {
+        let (duties, forgotten) = duties();
+        let attending = attended(&duties);
+        let seen = Arc::<Seen>::default();
+        // It says that it is over, and records nothing.
+        assert!(duties.take_on(Test::of(&seen)).finish());
+        assert_eq!(forgotten.get(), 1);
+        // The look at it fails, and so does recording it.
+        let failing = duties.take_on(Test::failing(&seen));
+        until(|| seen.looks.load(Ordering::Relaxed) >= 2).await;
+        let before = duties.take_on(Test::of(&seen));
+        drop((before, failing, duties.take_on(Test::of(&seen))));
+        until(|| seen.settled.lock().len() == 2).await;
+        until(|| forgotten.get() == 2).await;
+        let (open, failing) = (duties.take_on(Test::of(&seen)), duties.take_on(Test::failing(&seen)));
+        duties.settle_all();
+        assert_eq!(*seen.settled.lock(), [Left::ByClient, Left::ByClient, Left::AtStop]);
+        drop((open, failing));
+        assert_eq!(forgotten.get(), 3);
+        assert!(!attending.is_finished(), "it attends to the others");
+        attending.abort();
     }
 
     #[test]
-    fn what_waits_for_the_attendant_is_bounded_and_none_of_it_is_lost() {
-        let (duties, _) = duties();
+    fn what_waits_for_the_attendant_is_bounded_by_what_begins_and_none_of_it_is_lost() {
+        const OPEN: usize = MOST_HANDED_OVER + 10;
+        let (duties, forgotten) = duties();
         let seen = Arc::<Seen>::default();
-        let open: Vec<_> = (0..MOST_HANDED_OVER + 10).map(|_| duties.take_on(Test(seen.clone()))).collect();
+        let open: Vec<_> = (0..OPEN).map(|_| duties.take_on(Test::of(&seen))).collect();
         drop(open);
-        assert_eq!(lock(&duties.handed_over).len(), MOST_HANDED_OVER);
+        assert_eq!((duties.handed_over.lock().len(), seen.settled.lock().len()), (OPEN, 0), "a destructor records nothing");
+        // Nobody attends, and clients go on coming and leaving.
+        for _ in 0..4 * MOST_HANDED_OVER {
+            drop(duties.take_on(Test::of(&seen)));
+        }
+        assert!(duties.handed_over.lock().len() <= MOST_HANDED_OVER, "{}", duties.handed_over.lock().len());
         duties.settle_left();
-        assert_eq!(lock(&seen.settled).len(), MOST_HANDED_OVER + 10);
-        assert!(duties.shards.iter().all(|shard| lock(shard).places.len() <= PLACES_KEPT), "a rush leaves nothing behind");
+        assert_eq!((seen.settled.lock().len(), forgotten.get()), (OPEN + 4 * MOST_HANDED_OVER, 0));
+        assert!(duties.shards.iter().all(|shard| shard.lock().places.len() <= PLACES_KEPT), "a rush leaves nothing behind");
     }
 }

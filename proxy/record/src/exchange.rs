@@ -72,12 +72,13 @@ impl<E: HoldsDialogue> Open<E> {
     }
 
     fn close(&self, state: &mut State<E>) {
-        if std::mem::replace(&mut state.over, true) {
+        if state.over {
             return;
         }
         state.exchange.dialogue().flush();
         state.record_due(&self.book, self.began);
         self.book.outcomes(state.told.owed(state.exchange.dialogue()), self.began);
+        state.over = true;
     }
 }
 
@@ -123,5 +124,9 @@ impl<E: HoldsDialogue + Send + 'static> Duty for Open<E> {
             }
         }
         self.close(&mut state);
+    }
+
+    fn is_recorded(&self) -> bool {
+        self.state().over
     }
 }

@@ -54,6 +54,10 @@ impl Duty for OpenAct {
         record.duration_ms = Some(whole_millis(self.begun.elapsed()));
         self.acts.keep(*record);
     }
+
+    fn is_recorded(&self) -> bool {
+        self.record().is_none()
+    }
 }
 
 impl Act {
@@ -168,6 +172,8 @@ impl Act {
     pub fn is_another(&mut self) {
         if let Some(open) = self.open.take() {
             open.finish();
+            // It owes none.
+            open.record().take();
         }
     }
 

@@ -6,7 +6,6 @@ use gnomon_access::{Caller, Challenge, Peer};
 use gnomon_audit::{Audit, NotWritten, Record, RecordKind, Status};
 use gnomon_record::Duties;
 use gnomon_upstream::Client;
-use prometheus::IntCounter;
 use quick_cache::sync::Cache;
 use smol_str::{SmolStr, ToSmolStr};
 use std::{
@@ -19,8 +18,8 @@ use std::{
 const LOGGED_IN: Duration = Duration::from_secs(60 * 60);
 /// The interval at which refusals of one address are recorded, as any host can cause them.
 const REFUSED_EVERY: Duration = Duration::from_secs(10);
-/// Ends of sessions that are recorded together when gnomon stops: far fewer than may wait in the audit's queue.
-const AT_A_TIME: usize = 1024;
+/// Most ends of sessions that are recorded together: far fewer than may wait in the audit's queue.
+pub(crate) const ENDS_AT_A_TIME: usize = 1024;
 /// Most callers, and most addresses, that are remembered.
 const MOST: usize = 10_000;
 
@@ -66,20 +65,10 @@ pub struct Acts {
 }
 
 impl Acts {
-    /// Records the acts of this portal.
-    ///
-    /// # Errors
-    /// When the name of a counter is refused, which is a mistake in this file.
-    pub fn new(audit: Audit, durability: Durability, portal: SmolStr) -> Result<Self, prometheus::Error> {
-        let duties = Duties::new(IntCounter::new("acts_unfinished", "Of a portal that shares no duties.")?);
-        Ok(Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refused: Cache::new(MOST) })
-    }
-
-    /// Lists requests in progress among these duties.
+    /// Records the acts of this portal; requests in progress are listed among these duties.
     #[must_use]
-    pub fn among(mut self, duties: Arc<Duties>) -> Self {
-        self.duties = duties;
-        self
+    pub fn new(audit: Audit, durability: Durability, portal: SmolStr, duties: Arc<Duties>) -> Self {
+        Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refused: Cache::new(MOST) }
     }
 
     /// Acts in progress that owe a record.
@@ -181,20 +170,26 @@ impl Acts {
         self.keep_before_answer(record).await
     }
 
-    /// Records the end of a session: by its client, after too long a pause, or for another.
+    /// Records the end of a session that its client asked for. In the audit's queue with the first poll.
     pub(crate) async fn session_ends(&self, session: &AuditedSession) {
         // The session has ended either way; the audit counts its losses.
         let _ = self.keep_before_answer(self.end_of(session)).await;
     }
 
-    /// gnomon stops, and all sessions end. Waits for room in the audit's queue, however many they are.
-    pub(crate) async fn all_sessions_end(&self, sessions: &[AuditedSession]) {
-        for some in sessions.chunks(AT_A_TIME) {
-            if let Some((last, others)) = some.split_last() {
-                others.iter().for_each(|session| self.keep(self.end_of(session)));
-                let _ = self.audit.record_durably(self.end_of(last)).await;
-            }
+    /// Records the end of a session at once, whether there is room in the audit's queue or not.
+    pub(crate) fn session_ended(&self, session: &AuditedSession) {
+        self.keep(self.end_of(session));
+    }
+
+    /// Records the ends of so many sessions as go together: after too long a pause, for others, or as gnomon stops. In the audit's queue with
+    /// the first poll; where they are [`ENDS_AT_A_TIME`], waits until there is room for as many.
+    pub(crate) async fn sessions_end(&self, sessions: &[AuditedSession]) {
+        let Some((last, others)) = sessions.split_last() else { return };
+        others.iter().for_each(|session| self.session_ended(session));
+        if sessions.len() < ENDS_AT_A_TIME {
+            return self.session_ended(last);
         }
+        let _ = self.audit.record_durably(self.end_of(last)).await;
     }
 
     fn end_of(&self, session: &AuditedSession) -> Record {

@@ -38,6 +38,11 @@ impl OwnSessions {
         self.0.lock()
     }
 
+    /// True if none was needed.
+    pub fn is_empty(&self) -> bool {
+        self.list().is_empty()
+    }
+
     /// All sessions.
     pub fn all(&self) -> Vec<Arc<OwnSession>> {
         self.list().clone()

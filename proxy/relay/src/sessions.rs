@@ -1,26 +1,37 @@
 //! All sessions of a portal: how many there may be, whose shares of them they are, and for how long they are kept.
+//!
+//! A session that ends, whatever the cause, owes the audit a record. It is in the table, or among those that have ended, until that
+//! record is in the audit's queue, so a stop at any moment finds it. Servers are told after that, which may take long.
 
 use crate::{
-    acts::Acts,
+    acts::{Acts, ENDS_AT_A_TIME},
     gate::Gate,
     held::Upstream,
-    session::{Session, lock},
+    session::Session,
     telling::{Telling, at_once},
 };
 use gnomon_access::Caller;
+use gnomon_http::server::Tasks;
 use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::Client;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
-use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::task::JoinSet;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, MissedTickBehavior, interval_at},
+};
 
 /// Most bytes that all sessions of a portal may take, those counted with what their clients say of themselves.
 const MOST_BYTES: usize = 128 << 20;
 /// The part of a share that is evicted at once when there is no room: finding the oldest takes time.
 const PART: usize = 64;
 
-/// The number of unused sessions that are ended at a time.
+/// The number of sessions whose ends servers are told at a time.
 const CLOSED_AT_A_TIME: usize = 64;
 
 /// The bounds on the number of sessions and their lifetime.
@@ -45,11 +56,17 @@ pub struct Sessions {
     limits: SessionLimits,
     acts: Option<Arc<Acts>>,
     gate: Arc<Gate>,
+    /// Some have ended for others, and are to be recorded.
+    some_ended: Notify,
+    /// Tells servers that sessions have ended.
+    closing: Tasks,
 }
 
 struct Table {
     sessions: HashMap<SmolStr, Arc<Session>>,
     shares: Yielding,
+    /// Sessions that have ended and are not recorded yet.
+    ended: VecDeque<Arc<Session>>,
 }
 
 impl Table {
@@ -64,9 +81,14 @@ impl Table {
         Some(removed)
     }
 
-    /// Takes out what there is no room for.
-    fn surplus(&mut self) -> Vec<Arc<Session>> {
-        let mut gone = Vec::new();
+    /// Ends a session that is to be recorded.
+    fn ends(&mut self, id: &str) {
+        let removed = self.remove(id);
+        self.ended.extend(removed);
+    }
+
+    /// Ends those that there is no room for.
+    fn make_room(&mut self) {
         while let Some(holder) = self.shares.too_much() {
             let mut own: Vec<_> =
                 self.sessions.values().filter(|session| session.holder == holder).map(|s| (s.idle(), s.id.clone())).collect();
@@ -75,9 +97,8 @@ impl Table {
             if part == 0 {
                 break;
             }
-            gone.extend(own.iter().take(part).filter_map(|(_, id)| self.remove(id)));
+            own.iter().take(part).for_each(|(_, id)| self.ends(id));
         }
-        gone
     }
 }
 
@@ -86,7 +107,8 @@ impl Sessions {
     #[must_use]
     pub fn new(limits: SessionLimits, acts: Option<Arc<Acts>>, gate: Arc<Gate>) -> Self {
         let shares = Yielding::of(Amount { count: limits.most, bytes: MOST_BYTES });
-        Self { table: Mutex::new(Table { sessions: HashMap::new(), shares }), faces: Mutex::default(), limits, acts, gate }
+        let table = Table { sessions: HashMap::new(), shares, ended: VecDeque::new() };
+        Self { table: Mutex::new(table), faces: Mutex::default(), limits, acts, gate, some_ended: Notify::new(), closing: Tasks::default() }
     }
 
     /// Begins one. If there is no room for it, others of the caller with most are evicted.
@@ -95,19 +117,21 @@ impl Sessions {
     /// When the system gives no randomness.
     pub fn begin(&self, owner: &Caller, client: Client) -> Result<Arc<Session>, getrandom::Error> {
         let session = Arc::new(Session::new(owner, self.face(client), self.gate.clone())?);
-        let surplus = {
-            let mut table = lock(&self.table);
+        let overdue: Vec<_> = {
+            let mut table = self.table.lock();
             table.insert(session.clone());
-            table.surplus()
+            table.make_room();
+            // The audit is slower than sessions begin: it takes these now, or counts them as lost.
+            let overdue = table.ended.len().saturating_sub(self.limits.most);
+            if !table.ended.is_empty() {
+                self.some_ended.notify_one();
+            }
+            table.ended.drain(..overdue).collect()
         };
-        if !surplus.is_empty() {
-            let acts = self.acts.clone();
-            tokio::spawn(async move {
-                for session in surplus {
-                    session.close(acts.as_ref()).await;
-                }
-            });
+        if let Some(acts) = &self.acts {
+            overdue.iter().for_each(|session| acts.session_ended(&session.audited()));
         }
+        drop(self.close(overdue));
         Ok(session)
     }
 
@@ -115,7 +139,7 @@ impl Sessions {
     fn face(&self, client: Client) -> Arc<Client> {
         /// Most programs that are remembered.
         const MOST: usize = 4096;
-        let mut faces = lock(&self.faces);
+        let mut faces = self.faces.lock();
         if let Some((known, ())) = faces.get_key_value(&client) {
             return known.clone();
         }
@@ -132,22 +156,65 @@ impl Sessions {
     /// The session of that id, for the caller that began it only.
     #[must_use]
     pub fn find(&self, id: &str, caller: &Caller) -> Option<Arc<Session>> {
-        let session = lock(&self.table).sessions.get(id).filter(|session| session.owner == caller.subject).cloned()?;
+        let session = self.table.lock().sessions.get(id).filter(|session| session.owner == caller.subject).cloned()?;
         session.touch();
         Some(session)
     }
 
-    /// Ends a session, on servers too.
+    /// Ends a session, on servers too. Dropped before it completes, it goes on with both.
     pub async fn end(&self, session: &Session) {
-        let removed = lock(&self.table).remove(&session.id);
-        if let Some(removed) = removed {
-            removed.close(self.acts.as_ref()).await;
+        let Some(removed) = self.table.lock().remove(&session.id) else { return };
+        let audited = removed.audited();
+        // The first poll of this has it in the audit's queue.
+        let recorded = async {
+            if let Some(acts) = &self.acts {
+                acts.session_ends(&audited).await;
+            }
+        };
+        tokio::join!(recorded, async { self.close(vec![removed]).await });
+    }
+
+    /// Tells servers that these have ended; completes once they were, as long as that is waited for.
+    fn close(&self, ended: Vec<Arc<Session>>) -> impl Future<Output = ()> + use<> {
+        let (over, closed) = oneshot::channel();
+        let open: Vec<_> = ended.into_iter().filter(|session| session.is_anywhere()).collect();
+        if !open.is_empty() {
+            self.closing.spawn(async move {
+                for some in open.chunks(CLOSED_AT_A_TIME) {
+                    at_once(some.iter().flat_map(|session| session.farewells()).collect()).await;
+                }
+                let _ = over.send(());
+            });
+        }
+        async {
+            // A sender that is gone counts as the end.
+            let _ = closed.await;
+        }
+    }
+
+    /// Has those that have ended recorded, and then tells their servers.
+    async fn settle(&self) {
+        loop {
+            let some: Vec<_> = {
+                let mut table = self.table.lock();
+                let count = table.ended.len().min(ENDS_AT_A_TIME);
+                table.ended.drain(..count).collect()
+            };
+            if some.is_empty() {
+                return;
+            }
+            if let Some(acts) = &self.acts {
+                let audited: Vec<_> = some.iter().map(|session| session.audited()).collect();
+                // Its first poll has them in the audit's queue: none of them is lost if this is dropped.
+                acts.sessions_end(&audited).await;
+            }
+            drop(self.close(some));
         }
     }
 
     /// Ends what sessions have open with a server. The sessions stay.
     pub async fn part_with(&self, gone: &Arc<Upstream>) {
-        let all: Vec<_> = lock(&self.table).sessions.values().filter(|session| session.has_open(gone)).cloned().collect();
+        let all: Vec<_> = self.table.lock().sessions.values().filter(|session| session.has_open(gone)).cloned().collect();
         for some in all.chunks(CLOSED_AT_A_TIME) {
             let part = |session: &Arc<Session>| {
                 let (session, gone) = (session.clone(), gone.clone());
@@ -157,44 +224,44 @@ impl Sessions {
         }
     }
 
-    /// Ends those that were not used for too long, for ever.
+    /// Ends those that were not used for too long, and has those recorded that have ended for others, for ever.
     pub async fn sweep(&self) {
         let pause = (self.limits.idle / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
+        let mut looks = interval_at(Instant::now() + pause, pause);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(pause).await;
-            let stale: Vec<_> = {
-                let mut table = lock(&self.table);
-                let stale: Vec<_> = table.sessions.values().filter(|session| session.idle() >= self.limits.idle).cloned().collect();
-                stale.iter().for_each(|session| drop(table.remove(&session.id)));
-                if !stale.is_empty() {
-                    table.sessions.shrink_to_fit();
-                }
-                stale
-            };
-            // Many at a time: each may have a server that is waited for.
-            for some in stale.chunks(CLOSED_AT_A_TIME) {
-                let mut closing: JoinSet<()> = JoinSet::new();
-                for session in some {
-                    let (session, acts) = (session.clone(), self.acts.clone());
-                    closing.spawn(async move { session.close(acts.as_ref()).await });
-                }
-                while closing.join_next().await.is_some() {}
+            tokio::select! {
+                () = self.some_ended.notified() => {}
+                _ = looks.tick() => self.expire(),
             }
+            self.settle().await;
+        }
+    }
+
+    fn expire(&self) {
+        let mut table = self.table.lock();
+        let is_stale = |session: &&Arc<Session>| session.idle() >= self.limits.idle;
+        let stale: Vec<_> = table.sessions.values().filter(is_stale).map(|session| session.id.clone()).collect();
+        stale.iter().for_each(|id| table.ends(id));
+        if !stale.is_empty() {
+            table.sessions.shrink_to_fit();
         }
     }
 
     /// Removes one that has only begun, and whose id was not sent yet.
     pub fn forget(&self, session: &Session) {
-        lock(&self.table).remove(&session.id);
+        self.table.lock().remove(&session.id);
     }
 
     /// gnomon stops: all sessions end, for the audit. Servers are left to find out, as there may be any number of them.
     pub async fn end_all(&self) {
-        let all: Vec<_> = lock(&self.table).sessions.drain().map(|(_, session)| session).collect();
-        if let Some(acts) = &self.acts {
-            let all: Vec<_> = all.iter().map(|session| session.audited()).collect();
-            acts.all_sessions_end(&all).await;
+        {
+            let mut table = self.table.lock();
+            let all: Vec<_> = table.sessions.keys().cloned().collect();
+            all.iter().for_each(|id| table.ends(id));
         }
+        self.settle().await;
+        self.closing.cut_off().await;
     }
 }
 
@@ -221,8 +288,8 @@ mod tests {
             let own: Vec<_> = (0..MOST / 8).map(|_| sessions.begin(&other, client()).unwrap().id.clone()).collect();
             assert!(own.iter().all(|id| sessions.find(id, &other).is_some()), "{number} has its eighth");
         }
-        assert!(lock(&sessions.table).sessions.len() <= MOST);
-        let own = lock(&sessions.table).sessions.values().filter(|session| session.owner == "greedy").count();
+        assert!(sessions.table.lock().sessions.len() <= MOST);
+        let own = sessions.table.lock().sessions.values().filter(|session| session.owner == "greedy").count();
         assert!(own > 0 && own <= MOST / 8, "{own}");
     }
 }

@@ -28,7 +28,7 @@ use gnomon_shares::{Bounds, Share, Turns};
 use instance::{Activity, Instance};
 use layers::Shown;
 use lines::{Line, Lines};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use smol_str::SmolStr;
 use speech::Veil;
 use starts::Starts;
@@ -147,10 +147,6 @@ fn places(all: usize) -> Bounds {
     Bounds { all, each: all - all / 4, times_free: 0 }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
-}
-
 impl Program {
     /// A program that does not run yet.
     #[must_use]
@@ -190,7 +186,7 @@ impl Program {
     /// Ends all of its processes, and starts no other. Returns when none is left.
     pub async fn stop(&self) {
         self.stopping.send_replace(Stopping::Yes);
-        lock(&self.spare).take();
+        self.spare.lock().take();
         // Each holds a place until nothing of it is left; the last resort in that is `SIGKILL`.
         let room = self.room.places();
         loop {
@@ -212,14 +208,14 @@ impl Program {
         let asked = tokio::time::timeout(PROBE, ModernPeer::discover(ModernLine::Pipe(pipe.clone()), client)).await;
         let found = asked.unwrap_or(Err(UpstreamError::Timeout(PROBE)));
         if found.is_err() && !pipe.is_closed() {
-            *lock(&self.spare) = Some(pipe);
+            *self.spare.lock() = Some(pipe);
         }
         found
     }
 
     /// A session with a process of its own.
     pub(crate) async fn legacy(self: &Arc<Self>, client: &Client, owner: Owner<'_>) -> Result<Arc<LegacySession>, UpstreamError> {
-        let spare = lock(&self.spare).take().filter(|pipe| !pipe.is_closed());
+        let spare = self.spare.lock().take().filter(|pipe| !pipe.is_closed());
         let pipe = match spare {
             Some(pipe) => pipe,
             None => self.start(owner).await?,
@@ -232,18 +228,18 @@ impl Program {
 
     /// Starts a process and gives the line to it.
     async fn start(self: &Arc<Self>, owner: Owner<'_>) -> Result<Arc<Pipe>, UpstreamError> {
-        lock(&self.starts).check(owner.ends, Instant::now())?;
+        self.starts.lock().check(owner.ends, Instant::now())?;
         let place = self.place(owner.holder).await?;
         if *self.stopping.borrow() == Stopping::Yes {
             return Err(UpstreamError::NotStarted("it is about to end".to_owned()));
         }
         match self.spawn(place, owner.ends).await {
             Ok(pipe) => {
-                lock(&self.starts).begun();
+                self.starts.lock().begun();
                 Ok(pipe)
             }
             Err(told) => {
-                lock(&self.starts).refused(Instant::now(), &told);
+                self.starts.lock().refused(Instant::now(), &told);
                 Err(UpstreamError::NotStarted(told))
             }
         }
@@ -279,7 +275,7 @@ impl Program {
     /// than an eighth.
     fn resting(&self, has_little: bool) -> Option<Arc<Pipe>> {
         let places = self.room.places();
-        let running = lock(&self.running);
+        let running = self.running.lock();
         let resting = running.values().filter_map(|one| Some((one.pipe.upgrade()?, one.activity.rested(), &one.holder)));
         let resting: Vec<_> = resting.filter(|(pipe, ..)| !pipe.is_busy()).collect();
         let long = resting.iter().filter(|(_, rested, _)| *rested >= RESTS).max_by_key(|(_, rested, _)| *rested);
@@ -328,7 +324,7 @@ impl Program {
         let instance = Instance::new(child, stdin, stdout, outgoing, &pipe, &self.options);
         let number = instance.number();
         let holder = place.principal().clone();
-        lock(&self.running).insert(number, Running { pipe: Arc::downgrade(&pipe), activity: instance.activity(), holder });
+        self.running.lock().insert(number, Running { pipe: Arc::downgrade(&pipe), activity: instance.activity(), holder });
         if let Some(metric) = &self.options.layers {
             metric.runs(id);
         }
@@ -340,7 +336,7 @@ impl Program {
                 let _ = stopping.wait_for(|stopping| *stopping == Stopping::Yes).await;
             };
             let (why, status) = instance.run(stopped).await;
-            lock(&program.running).remove(&number);
+            program.running.lock().remove(&number);
             if let Some(metric) = &program.options.layers {
                 metric.ended(&program.options.id);
             }
@@ -350,7 +346,7 @@ impl Program {
             if why.is_ours() {
                 tracing::debug!(server = %id, "ended: {why}, {}", shown(status));
             } else {
-                lock(&program.starts).ended(&owner, Instant::now(), begun.elapsed());
+                program.starts.lock().ended(&owner, Instant::now(), begun.elapsed());
                 if last.is_some() {
                     program.last_words.send_replace(last.clone());
                 }
@@ -370,7 +366,7 @@ impl Program {
         }
         let held = layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let without = missing.iter().map(|missing| format!("{} ({})", missing.layer, missing.why)).collect::<Vec<_>>().join(", ");
-        let mut told = lock(&self.told);
+        let mut told = self.told.lock();
         if told.as_ref() == Some(&without) {
             return;
         }

@@ -34,8 +34,10 @@ pub enum Role {
 /// The retention of a field's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
-    /// Written into events.
+    /// Written into events as it is.
     Stored,
+    /// Written into events; it may be an address that a client chose, whose user info and secret parameters are left out.
+    Address,
     /// Judged and forgotten: it may hold what people typed.
     Transient,
 }
@@ -61,6 +63,17 @@ pub struct FieldInfo {
     pub sample: &'static str,
     /// Its meaning, units included.
     pub doc: &'static str,
+}
+
+impl FieldInfo {
+    /// True if it is written into events.
+    #[must_use]
+    pub const fn is_stored(&self) -> bool {
+        match self.retention {
+            Retention::Stored | Retention::Address => true,
+            Retention::Transient => false,
+        }
+    }
 }
 
 /// A field name that is not in the table, or that nothing fills.
@@ -136,7 +149,7 @@ fields! {
     McpMethod "mcp.method.name" Str Message Evidence Stored RPC r#""tools/call""# "The method, when the message is recognised as MCP.";
     ToolName "gen_ai.tool.name" Str Message Evidence Stored RPC r#""read_file""# "The tool of a `tools/call`.";
     PromptName "gen_ai.prompt.name" Str Message Evidence Stored RPC r#""summarise""# "The prompt of a `prompts/get`.";
-    ResourceUri "mcp.resource.uri" Str Message Evidence Stored RPC r#""file:///srv/shared/plan.md""# "The resource of a `resources/*` request.";
+    ResourceUri "mcp.resource.uri" Str Message Evidence Address RPC r#""file:///srv/shared/plan.md""# "The resource of a `resources/*` request.";
     RpcId "jsonrpc.request.id" Str Message Evidence Stored RPC r#""1""# "The request's id as text; absent for notifications.";
     RpcMethod "rpc.method" Str Message Evidence Stored RPC r#""tools/call""# "The JSON-RPC method, MCP or not.";
     McpSessionId "mcp.session.id" Str Head Evidence Stored RPC r#""7da9fbca-58f8-4c3a-93fe-3d2becefbe67""# "The `Mcp-Session-Id` header of the request.";

@@ -2,7 +2,7 @@
 //! keys that never change than on the values. The result is the same as `serde_json`'s.
 
 use crate::{
-    Family, Field, Lookup, Observation, Retention, Value,
+    Family, Field, Lookup, Observation, Value,
     secret::{is_secret_name, written},
 };
 
@@ -13,7 +13,7 @@ impl Observation {
         out.push(b'{');
         for field in Field::all() {
             if let Lookup::Value(value) = self.get(field)
-                && field.info().retention == Retention::Stored
+                && field.info().is_stored()
             {
                 separate(out, start);
                 out.extend_from_slice(field.info().json_key.as_bytes());

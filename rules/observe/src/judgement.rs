@@ -130,13 +130,19 @@ impl Action {
     /// as stopped.
     #[must_use]
     pub const fn interferes(self) -> bool {
-        !matches!(self.effect(), Effect::Passes)
+        match self.effect() {
+            Effect::Passes => false,
+            Effect::Changes | Effect::Refuses => true,
+        }
     }
 
     /// True if nothing of the original passes.
     #[must_use]
     pub const fn refuses(self) -> bool {
-        matches!(self.effect(), Effect::Refuses)
+        match self.effect() {
+            Effect::Passes | Effect::Changes => false,
+            Effect::Refuses => true,
+        }
     }
 
     /// The actions that rules may ask for: all that are implemented.

@@ -1,7 +1,7 @@
 //! One observation: a sparse row of the field table.
 
 use crate::{
-    FIELD_COUNT, Family, Field, FieldRef, FieldType, Retention, UnknownField, Value,
+    FIELD_COUNT, Family, Field, FieldRef, FieldType, UnknownField, Value,
     secret::{is_secret_name, written},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -320,7 +320,7 @@ impl Serialize for Observation {
         let mut map = serializer.serialize_map(None)?;
         for field in Field::all() {
             if let Lookup::Value(value) = self.get(field)
-                && field.info().retention == Retention::Stored
+                && field.info().is_stored()
             {
                 map.serialize_entry(field.name(), &*written(field, value))?;
             }
@@ -386,9 +386,21 @@ mod tests {
     }
 
     #[test]
+    fn every_field_that_may_be_an_address_is_written_without_what_an_address_has_of_secrets() {
+        let addresses: Vec<_> = Field::all().filter(|field| field.info().retention == crate::Retention::Address).collect();
+        assert!(addresses.contains(&Field::ResourceUri));
+        for field in addresses {
+            let mut seen = Observation::new();
+            seen.set(field, "https://usr:pw@h.example/x?token=abc&id=1");
+            let name = field.name();
+            assert_eq!(serde_json::to_string(&seen).unwrap(), format!(r#"{{"{name}":"https://***@h.example/x?token=***&id=1"}}"#));
+        }
+    }
+
+    #[test]
     fn every_stored_sample_survives_a_round_trip() {
         let mut object = serde_json::Map::new();
-        for info in crate::FIELDS.iter().filter(|i| i.retention == Retention::Stored) {
+        for info in crate::FIELDS.iter().filter(|i| i.is_stored()) {
             object.insert(info.name.to_owned(), serde_json::from_str(info.sample).unwrap());
         }
         let seen = Observation::from_json(&object).unwrap();

@@ -1,6 +1,6 @@
 //! The field table as a page for people and as a JSON Schema for tools.
 
-use crate::{Action, Channel, Family, Field, FieldType, Retention, Role};
+use crate::{Action, Channel, Family, Field, FieldType, Role};
 use std::fmt::Write;
 
 /// The reference page of all fields, Markdown.
@@ -19,7 +19,7 @@ pub fn field_reference() -> String {
         if info.role == Role::Outcome {
             notes.push_str(" *Outcome.*");
         }
-        if info.retention == Retention::Transient {
+        if !info.is_stored() {
             notes.push_str(" *Not stored.*");
         }
         let _ = writeln!(
@@ -52,7 +52,7 @@ pub fn field_reference() -> String {
 /// The JSON Schema (2020-12) of one event line.
 #[must_use]
 pub fn json_schema() -> serde_json::Value {
-    let properties = Field::all().filter(|field| field.info().retention == Retention::Stored).map(|field| {
+    let properties = Field::all().filter(|field| field.info().is_stored()).map(|field| {
         let info = field.info();
         let kind = match info.kind {
             FieldType::Str => serde_json::json!({"type": "string"}),

@@ -1,6 +1,6 @@
 //! Names of secrets, one list for headers, parameters, options and members; and addresses without their secrets.
 
-use crate::{Field, Value};
+use crate::{Field, Retention, Value};
 use gnomon_kit::percent;
 use std::borrow::Cow;
 
@@ -36,7 +36,7 @@ pub fn is_secret_name(name: &str) -> bool {
 /// A field's value as it is written: addresses that programs name may carry credentials.
 pub(crate) fn written(field: Field, value: &Value) -> Cow<'_, Value> {
     match value {
-        Value::Str(uri) if field == Field::ResourceUri => match without_secrets(uri) {
+        Value::Str(uri) if field.info().retention == Retention::Address => match without_secrets(uri) {
             Cow::Borrowed(_) => Cow::Borrowed(value),
             Cow::Owned(uri) => Cow::Owned(uri.into()),
         },

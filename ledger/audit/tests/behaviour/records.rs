@@ -3,7 +3,8 @@
 use crate::stage::{Stage, record};
 use gnomon_audit::AuditOptions;
 use gnomon_audit::{
-    Checkpoint, MAX_NAMES, MAX_RECORD, MAX_TEXT, NotACheckpoint, RECORD_FIELDS, Record, RecordKind, Sort, Status, session_digest,
+    Checkpoint, Concealed, MAX_NAMES, MAX_RECORD, MAX_TEXT, NotACheckpoint, RECORD_FIELDS, Record, RecordField, RecordKind, Sort, Status,
+    session_digest,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -113,21 +114,15 @@ proptest! {
             let stage = Stage::new();
             let (audit, writer) = stage.open(AuditOptions::default()).await;
             for address in addresses(&secret) {
-                let said = || Some(address.as_str().into());
-                let _ = audit.record(Record {
-                    client_name: said(),
-                    client_version: said(),
-                    server_url: said(),
-                    protocol_version: said(),
-                    method: said(),
-                    tool: said(),
-                    prompt: said(),
-                    resource: said(),
-                    task: said(),
-                    error: said(),
-                    message: said(),
-                    ..Record::at(SystemTime::now())
-                });
+                let said = |field: &RecordField| match field.sort {
+                    Sort::Names => serde_json::json!([address]),
+                    _ => serde_json::json!(address),
+                };
+                let mut record = serde_json::json!({ "@timestamp": NOON });
+                for field in RECORD_FIELDS.iter().filter(|field| field.concealed == Concealed::Address) {
+                    record[field.name] = said(field);
+                }
+                let _ = audit.record(serde_json::from_value(record).unwrap());
             }
             writer.shutdown().await;
             stage.entries().await.into_iter().map(|entry| entry.body).collect::<Vec<_>>()
@@ -137,6 +132,16 @@ proptest! {
             prop_assert!(!body.contains(&secret) && body.contains("***"), "{}", body);
         }
     }
+}
+
+#[test]
+fn what_clients_and_servers_say_is_marked_as_what_may_be_an_address() {
+    let marked = |name: &str| RECORD_FIELDS.iter().find(|field| field.name == name).map(|field| field.concealed);
+    for name in ["mcp.client.name", "url.full", "gen_ai.tool.name", "mcp.resource.uri", "mcp.task.id", "error.type", "message"] {
+        assert_eq!(marked(name), Some(Concealed::Address), "{name}");
+    }
+    let json = RECORD_FIELDS.iter().filter(|field| field.sort == Sort::Json);
+    assert!(json.clone().count() == 2 && json.into_iter().all(|field| field.concealed == Concealed::Redacted));
 }
 
 #[test]

@@ -74,7 +74,8 @@ impl Plain {
             async move { Ok::<_, Infallible>(answered) }
         });
         let io = TokioIo::new(Heard::on(seated.clone(), Stalled::after(self.unread, stream)));
-        seated.driven(http1(self.head).serve_connection(io, service), &mut stop, |connection| connection.graceful_shutdown()).await;
+        let connection = http1(self.head).serve_connection(io, service);
+        seated.driven(connection, self.unread, &mut stop, |connection| connection.graceful_shutdown()).await;
     }
 }
 

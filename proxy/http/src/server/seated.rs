@@ -1,6 +1,7 @@
 //! The seat of a connection, which it gives up to others while it is silent: while no request of its is in progress.
 
 use super::drive::{Ended, until_stopped};
+use bytes::Bytes;
 use gnomon_shares::Seat;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::{Mutex, MutexGuard};
@@ -18,8 +19,11 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::watch,
-    time::timeout,
+    time::{sleep, timeout},
 };
+
+/// The largest piece of an answer that is handed on at once, bytes: what is not asked for after it was not read.
+const PIECE: usize = 64 << 10;
 
 /// A connection that has a seat. It is silent until the head of its first request is whole, whatever it says until then: bytes of one,
 /// a TLS handshake.
@@ -27,8 +31,18 @@ use tokio::{
 pub struct Seated {
     seat: Seat,
     grace: Duration,
-    under_way: Mutex<usize>,
+    under_way: Mutex<Requests>,
     is_counted: AtomicBool,
+}
+
+/// The requests of a connection that are in progress.
+#[derive(Debug, Default)]
+struct Requests {
+    count: usize,
+    /// Those whose clients must take some of the answer before they get more.
+    unread: usize,
+    /// How often a client took some, or an answer began.
+    moves: u64,
 }
 
 impl Seated {
@@ -37,10 +51,10 @@ impl Seated {
     #[must_use]
     pub fn on(seat: Seat, grace: Duration) -> Arc<Self> {
         seat.falls_silent();
-        Arc::new(Self { seat, grace, under_way: Mutex::new(0), is_counted: AtomicBool::new(false) })
+        Arc::new(Self { seat, grace, under_way: Mutex::default(), is_counted: AtomicBool::new(false) })
     }
 
-    fn under_way(&self) -> MutexGuard<'_, usize> {
+    fn under_way(&self) -> MutexGuard<'_, Requests> {
         self.under_way.lock()
     }
 
@@ -48,16 +62,16 @@ impl Seated {
     #[must_use]
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         let mut under_way = self.under_way();
-        *under_way += 1;
+        under_way.count += 1;
         self.seat.asks();
         drop(under_way);
-        UnderWay(self.clone())
+        UnderWay { seated: self.clone(), is_unread: false }
     }
 
     /// Notes a step of the client towards its first request.
     pub fn takes_a_step(&self) {
         let under_way = self.under_way();
-        if *under_way == 0 {
+        if under_way.count == 0 {
             self.seat.takes_a_step();
         }
         drop(under_way);
@@ -66,7 +80,7 @@ impl Seated {
     /// True if no request is in progress.
     #[must_use]
     pub fn is_silent(&self) -> bool {
-        *self.under_way() == 0
+        self.under_way().count == 0
     }
 
     /// Its client has ended its side, and nothing comes for it: it counts as silent, though something is under way.
@@ -112,9 +126,40 @@ impl Seated {
         Some(connection.await)
     }
 
+    /// Completes once all that is in progress has waited for so long, or up to twice as long, for its client to read. Over HTTP/2 a client
+    /// that is there and reads the connection can leave its streams unread, which no look at the socket tells.
+    async fn is_unread(&self, patience: Duration) {
+        let mut before = None;
+        loop {
+            sleep(patience).await;
+            let now = {
+                let under_way = self.under_way();
+                (under_way.count > 0 && under_way.count == under_way.unread).then_some(under_way.moves)
+            };
+            if now.is_some() && now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+
     /// Drives a connection until it ends, until `stop` is true, or until others need its seat: then it finishes, and requests already
-    /// received are answered.
-    pub async fn driven<C: Future>(&self, connection: C, stop: &mut watch::Receiver<bool>, finish: impl FnOnce(Pin<&mut C>)) {
+    /// received are answered. It is dropped where its client reads nothing of what it asked for: less than a piece, 64 KiB, in `unread`.
+    pub async fn driven<C: Future>(
+        &self,
+        connection: C,
+        unread: Duration,
+        stop: &mut watch::Receiver<bool>,
+        finish: impl FnOnce(Pin<&mut C>),
+    ) {
+        tokio::select! {
+            biased;
+            () = self.finished(connection, stop, finish) => {}
+            () = self.is_unread(unread) => {}
+        }
+    }
+
+    async fn finished<C: Future>(&self, connection: C, stop: &mut watch::Receiver<bool>, finish: impl FnOnce(Pin<&mut C>)) {
         let mut connection = pin!(connection);
         let needed = tokio::select! {
             biased;
@@ -135,16 +180,46 @@ impl Seated {
 
 /// A request until its answer has been sent.
 #[derive(Debug)]
-pub struct UnderWay(Arc<Seated>);
+pub struct UnderWay {
+    seated: Arc<Seated>,
+    /// Its client must take what it was given of the answer before it gets more.
+    is_unread: bool,
+}
+
+impl UnderWay {
+    /// Something of its answer was given, or asked for in vain.
+    fn is_read(&mut self, waits: Waits) {
+        let mut under_way = self.seated.under_way();
+        under_way.moves += 1;
+        match (self.is_unread, waits) {
+            (false, Waits::ForClient) => under_way.unread += 1,
+            (true, Waits::ForServer) => under_way.unread -= 1,
+            (true, Waits::ForClient) | (false, Waits::ForServer) => {}
+        }
+        self.is_unread = waits == Waits::ForClient;
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut under_way = self.0.under_way();
-        *under_way -= 1;
-        if *under_way == 0 {
-            self.0.seat.falls_silent();
+        let mut under_way = self.seated.under_way();
+        under_way.count -= 1;
+        if self.is_unread {
+            under_way.unread -= 1;
+        }
+        if under_way.count == 0 {
+            self.seated.seat.falls_silent();
         }
     }
+}
+
+/// What an answer waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    /// The client is to take what it was given.
+    ForClient,
+    /// There is no more to give yet.
+    ForServer,
 }
 
 /// A client's connection whose first bytes are a step towards its first request.
@@ -201,29 +276,61 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Heard<T> {
 #[derive(Debug)]
 pub struct Answered<B> {
     body: B,
-    _request: Option<UnderWay>,
+    /// The end of a piece that was too large.
+    rest: Bytes,
+    request: Option<UnderWay>,
 }
 
 impl<B> Answered<B> {
     /// The last of this request. None: it holds no seat.
-    pub fn new(body: B, request: Option<UnderWay>) -> Self {
-        Self { body, _request: request }
+    pub fn new(body: B, mut request: Option<UnderWay>) -> Self {
+        // Over HTTP/2 a client may never ask for the first piece.
+        request.iter_mut().for_each(|request| request.is_read(Waits::ForClient));
+        Self { body, rest: Bytes::new(), request }
     }
 }
 
-impl<B: Body + Unpin> Body for Answered<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Answered<B> {
+    /// The next piece.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.rest.is_empty() {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                other => return other,
+            }
+        }
+        let piece = self.rest.split_to(self.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Answered<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        let polled = this.poll_piece(cx);
+        if let Some(request) = &mut this.request {
+            request.is_read(if polled.is_pending() { Waits::ForServer } else { Waits::ForClient });
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (of_body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_body.lower().saturating_add(rest));
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }

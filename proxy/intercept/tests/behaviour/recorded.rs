@@ -1,6 +1,7 @@
 //! Every call that a server executed is recorded, with the time at which it was made, whatever the server, the client and a stop of gnomon
 //! do meanwhile. Executions are counted at the server, which acts on a call as soon as it has received it.
 
+use gnomon_record::{Duty, Left};
 use gnomon_stage::{
     client::{Ends, H1, H2},
     coding::Coding,
@@ -13,12 +14,46 @@ use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
     sync::Mutex,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::{io::AsyncWriteExt as _, net::TcpStream, sync::mpsc};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::mpsc,
+};
 
 const HTTP1: &[&str] = &["http/1.1"];
+
+/// The defect that a duty of this test has: every road counts what is lost by it.
+#[derive(Clone, Copy)]
+enum Defect {
+    /// Its worker says that it is over, and records nothing.
+    Forgotten,
+    /// It panics when it is recorded.
+    Fails,
+}
+
+impl Duty for Defect {
+    fn look(&self, _: Instant) {}
+
+    fn settle(&self, _: Left) {
+        assert!(!matches!(self, Self::Fails), "a defect that this test made");
+    }
+
+    fn is_recorded(&self) -> bool {
+        false
+    }
+}
+
+/// The metrics as a scraper gets them.
+async fn scraped(gnomon: &Gnomon) -> String {
+    let mut stream = TcpStream::connect(gnomon.metrics_address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
 
 /// The time at which the event says that its call was seen.
 fn seen(event: &Value) -> SystemTime {
@@ -72,6 +107,26 @@ async fn a_call_to_a_server_that_says_nothing_is_reported_over_http2_and_a_reset
     let events = gnomon.events_until(2).await;
     assert_eq!((&events[1]["event.kind"], &events[1]["error.type"]), (&json!("outcome"), &json!("client_aborted")));
     assert!(gnomon.metrics().contains("gnomon_unfinished_total 0\n"));
+}
+
+#[tokio::test]
+async fn what_ends_without_being_recorded_is_counted_while_gnomon_runs_and_costs_no_other_its_record() {
+    let upstream = Upstream::answering(HTTP1, |_| Some(Answer::Nothing)).await;
+    let gnomon = Gnomon::with().rules(rules::shipped()).before(&upstream).await;
+    assert!(scraped(&gnomon).await.contains("\ngnomon_unfinished_total 0\n"));
+    let recorder = gnomon.recorder();
+    assert!(recorder.duties().take_on(Defect::Forgotten).finish());
+    assert!(scraped(&gnomon).await.contains("\ngnomon_unfinished_total 1\n"));
+    // What fails while it is recorded is handed over together with a call whose client leaves.
+    let mut client = H1::connect(&gnomon).await;
+    client.write(&h1_post("/rpc", call(1, "carry_out").to_string().as_bytes())).await;
+    upstream.until("the call at the server", |all| !all.is_empty()).await;
+    drop(recorder.duties().take_on(Defect::Fails));
+    drop((recorder, client));
+    gnomon.metrics_until("gnomon_unfinished_total 2").await;
+    let events = gnomon.events_until(1).await;
+    assert_eq!(events[0]["gen_ai.tool.name"], json!("carry_out"));
+    assert!(scraped(&gnomon).await.contains("\ngnomon_unfinished_total 2\n"));
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ mod skilled;
 mod snippets;
 mod suspended;
 mod tasks;
+mod unread;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
 use gnomon_audit::{Audit, AuditOptions, Record, SigningKey, SqliteStore, Store as _};
@@ -219,6 +220,7 @@ struct Setup {
     room: u64,
     /// The maximum number of connections.
     seats: usize,
+    unread: Option<Duration>,
     max_request: usize,
 }
 
@@ -247,6 +249,7 @@ impl Setup {
             sessions: SessionLimits::default(),
             room: 1 << 30,
             seats: 256,
+            unread: None,
             max_request: 1 << 20,
         }
     }
@@ -335,6 +338,12 @@ impl Setup {
         self
     }
 
+    /// How long a client may leave an answer unread.
+    fn unread_for(mut self, patience: Duration) -> Self {
+        self.unread = Some(patience);
+        self
+    }
+
     /// The maximum size of a request, in bytes.
     fn max_request(mut self, bytes: usize) -> Self {
         self.max_request = bytes;
@@ -411,6 +420,7 @@ impl Setup {
         let limits = gnomon_codemode::Limits { sandbox_time, wall_time, ..gnomon_codemode::Limits::default() };
         let works = CodeModeWorks::new(zygote, limits, recorder.metrics().registry()).unwrap();
         let shelf = self.snippets.then(|| Shelf::new(Decided::of(dir.path())));
+        let acts = Acts::new(audit, self.durability, "main".into(), recorder.duties().clone()).with(self.payloads);
         let portal = Portal::new(PortalOptions {
             id: "main".into(),
             servers: servers.chain(programs).chain(apis).collect(),
@@ -429,12 +439,16 @@ impl Setup {
             codemode: Some(Arc::new(works)),
             snippets: shelf.clone(),
             metrics: Some(PortalMetrics::register(recorder.metrics().registry()).unwrap()),
-            acts: Some(Arc::new(Acts::new(audit, self.durability, "main".into()).unwrap().with(self.payloads))),
+            acts: Some(Arc::new(acts)),
         });
         let listening = Listening::bind(portal.clone(), "127.0.0.1:0".parse().unwrap(), self.seats).await.unwrap();
         let listening = match self.tls {
             None => listening,
             Some(tls) => listening.with_tls(tls),
+        };
+        let listening = match self.unread {
+            None => listening,
+            Some(patience) => listening.unread_for(patience),
         };
         let address = listening.local_addr();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,4 +1,4 @@
-//! How far clients may be ahead of the proxy over HTTP/2.
+//! How far clients may be ahead of whoever serves them over HTTP/2.
 //!
 //! A window that is the sum of its streams' would let one client have sixteen mebibytes of each connection wait unread, and it may have a
 //! thousand. So a connection's window is what servers usually give, and the connections beyond the first of an owner get what HTTP/2
@@ -11,13 +11,13 @@ use std::sync::Arc;
 /// The bounds on connections with large windows, in all and of one owner, which leaves some to others.
 const LARGE: Bounds = Bounds { all: 128, each: 32, times_free: 1 };
 
-/// The large windows of one proxy that are taken.
+/// The large windows of one listener, or of several together, that are taken.
 #[derive(Debug)]
-pub(crate) struct ClientWindows(Arc<Shares>);
+pub struct ClientWindows(Arc<Shares>);
 
 /// The windows of one connection, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Windows {
+pub struct Windows {
     /// The window of the connection, bytes.
     pub connection: u32,
     /// The window of each stream, bytes: unread streams stop no other.
@@ -35,12 +35,26 @@ impl Default for ClientWindows {
 
 impl ClientWindows {
     /// The windows of this owner's next connection.
+    #[must_use]
     pub fn grant(&self, owner: &Arc<str>) -> Windows {
         match self.0.take(owner) {
             Ok(share) => Windows { connection: 1 << 20, stream: 128 << 10, streams: 128, _share: Some(share) },
-            // The default of HTTP/2 (RFC 9113 section 6.9.2).
-            Err(_) => Windows { connection: 64 << 10, stream: 16 << 10, streams: 16, _share: None },
+            Err(_) => Windows::small(),
         }
+    }
+}
+
+impl Windows {
+    /// The windows that any connection may have: what HTTP/2 begins with (RFC 9113 section 6.9.2).
+    #[must_use]
+    pub fn small() -> Self {
+        Self { connection: 64 << 10, stream: 16 << 10, streams: 16, _share: None }
+    }
+
+    /// The same with so many requests at a time, for who serves requests that wait for one another.
+    #[must_use]
+    pub fn with_streams(self, streams: u32) -> Self {
+        Self { streams, ..self }
     }
 }
 
