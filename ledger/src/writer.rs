@@ -177,12 +177,12 @@ impl Task {
         if self.store.is_in_place() {
             return Ok(first_seen);
         }
-        // The group was lost with the file that was moved or removed meanwhile.
+        // The group was lost with the file that was moved, removed or truncated meanwhile.
         self.settle_in_place().await?;
         self.store.append(group, now_ms).await
     }
 
-    /// Recreates a ledger file that was moved or removed; not if its folder is missing or belongs to another.
+    /// Recreates a ledger file that was moved, removed or truncated; not if its folder is missing or belongs to another.
     async fn settle_in_place(&mut self) -> Result<(), StoreError> {
         if self.store.is_in_place() {
             return Ok(());
@@ -192,7 +192,7 @@ impl Task {
             return Err(StoreError::refused(std::io::Error::other(cause)));
         }
         self.store.begin_anew().await?;
-        let cause = "the ledger's file or its log (-wal) was moved or removed while gnomon ran; what that had is gone from here, and another was begun";
+        let cause = "the ledger's file or its log (-wal) was moved, removed or truncated while gnomon ran; what that had is gone from here, and another was begun";
         tracing::error!("{cause}");
         let mut seen = Observation::new();
         seen.set(Field::Health, "ledger_begun_anew");

@@ -82,7 +82,7 @@ pub trait Store: Send {
     fn checkpoints(&mut self) -> Stored<'_, Vec<String>>;
     /// Deletes records up to this head, which a checkpoint has, and the checkpoints before it.
     fn trim(&mut self, upto: Head) -> Stored<'_, ()>;
-    /// True if readers that open the audit find the writes: its file was neither moved nor removed.
+    /// True if readers that open the audit find the writes: its file and its log were neither moved, removed nor truncated.
     fn is_in_place(&self) -> bool;
     /// Closes it; all that was added is in its file.
     fn close(self: Box<Self>) -> Stored<'static, ()>;

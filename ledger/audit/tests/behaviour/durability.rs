@@ -324,16 +324,17 @@ async fn records_that_nobody_will_find_as_the_file_was_removed_count_as_lost() {
 
 #[tokio::test]
 async fn records_behind_a_log_or_a_file_that_somebody_took_away_count_as_lost_and_are_told_of() {
-    for damage in ["the log is removed", "the file is truncated"] {
+    for damage in ["the log is removed", "the log is truncated", "the file is truncated"] {
         let stage = Stage::new();
         stage.play(1, 5).await;
         let options = || AuditOptions { losses: Some(stage.path("audit.lost")), ..AuditOptions::default() };
         let (audit, writer) = stage.open(options()).await;
         audit.record_durably(record("anna", "before")).await.unwrap();
-        if damage.contains("log") {
-            std::fs::remove_file(stage.path("audit.sqlite-wal")).unwrap();
-        } else {
-            std::fs::File::options().write(true).open(stage.path("audit.sqlite")).unwrap().set_len(100).unwrap();
+        let cut = |name| std::fs::File::options().write(true).open(stage.path(name)).unwrap().set_len(100).unwrap();
+        match damage {
+            "the log is removed" => std::fs::remove_file(stage.path("audit.sqlite-wal")).unwrap(),
+            "the log is truncated" => cut("audit.sqlite-wal"),
+            _ => cut("audit.sqlite"),
         }
         assert!(audit.record_durably(record("anna", "after")).await.is_err(), "{damage}");
         assert_eq!(audit.counts().lost, 1, "{damage}");
