@@ -1,7 +1,9 @@
 //! The audit of a running gnomon's portals: opened before they are, closed after them.
 
 use anyhow::{Context, Result};
-use gnomon_audit::{Audit, AuditCounts, AuditOptions, FileSink, Sending, SigningKey, Sink, SqliteStore, Writer};
+use gnomon_audit::{
+    Audit, AuditCounts, AuditOptions, FileSink, OpensStore, Sending, SigningKey, Sink, SqliteStore, Store, StoreError, Writer,
+};
 use gnomon_cli::Complaint;
 use gnomon_config::Config;
 use gnomon_inspect::Sighting;
@@ -46,13 +48,15 @@ pub struct Auditing {
 }
 
 /// The store of an audit, and the key that signs it.
-pub struct Stored {
-    store: SqliteStore,
-    key: SigningKey,
+pub enum Stored {
+    /// Open.
+    Open(Box<dyn Store>, SigningKey),
+    /// To be opened once its disk has room.
+    Later(OpensStore),
 }
 
 impl Stored {
-    /// Opens it, if there is a portal.
+    /// Opens it, if there is a portal. A full disk keeps nothing from starting: until there is room its portals refuse what they are asked.
     ///
     /// # Errors
     /// The database or the key cannot be used.
@@ -60,15 +64,30 @@ impl Stored {
         if config.portals.is_empty() {
             return Ok(None);
         }
-        let next = "name another folder with --state-dir, or see docs/audit.md";
-        let refused = |error: String| Complaint::own(error).next(next);
-        let key = SigningKey::open(&key_in(state_dir)).map_err(|error| refused(error.to_string()))?;
-        let database = database_in(state_dir);
-        let store = SqliteStore::open(&database, config.audit.max_gib * GIB)
-            .await
-            .map_err(|error| refused(format!("the audit {} cannot be opened: {error}", database.display())))?;
-        Ok(Some(Self { store, key }))
+        let (database, key, max_bytes) = (database_in(state_dir), key_in(state_dir), config.audit.max_gib * GIB);
+        let at = database.display().to_string();
+        let mut open: OpensStore = Box::new(move || Box::pin(open(database.clone(), key.clone(), max_bytes)));
+        match open().await {
+            Ok((store, key)) => Ok(Some(Self::Open(store, key))),
+            Err(error) if error.is_full() => {
+                tracing::error!("the audit {at} cannot be opened: {error}; until there is room, portals refuse what they are asked");
+                Ok(Some(Self::Later(open)))
+            }
+            Err(error) => {
+                let refused = Complaint::own(match error {
+                    StoreError::Key(_) => error.to_string(),
+                    _ => format!("the audit {at} cannot be opened: {error}"),
+                });
+                Err(refused.next("name another folder with --state-dir, or see docs/audit.md").into())
+            }
+        }
     }
+}
+
+async fn open(database: PathBuf, key: PathBuf, max_bytes: u64) -> Result<(Box<dyn Store>, SigningKey), StoreError> {
+    let key = SigningKey::open(&key)?;
+    let store = SqliteStore::open(&database, max_bytes).await?;
+    Ok((Box::new(store), key))
 }
 
 impl Auditing {
@@ -87,7 +106,10 @@ impl Auditing {
             ..AuditOptions::default()
         };
         let counters = AuditCounters::register(recorder.metrics().registry())?;
-        let (audit, writer) = Audit::start(Box::new(stored.store), stored.key, sinks, options).await.context("opening the audit")?;
+        let (audit, writer) = match stored {
+            Stored::Open(store, key) => Audit::start(store, key, sinks, options).await.context("opening the audit")?,
+            Stored::Later(open) => Audit::start_later(open, sinks, options),
+        };
         let counting = tokio::spawn(count(audit.clone(), counters));
         Ok(Self { audit, writer, counting })
     }
