@@ -40,6 +40,8 @@ pub(crate) struct Progress {
     pub(crate) first_seen: FirstSeen,
     /// Events that retention removed.
     pub(crate) forgotten: Forgotten,
+    /// By how much the system's clock is ahead of the one by which events are too old.
+    pub(crate) clock_behind: Duration,
 }
 
 /// The writer's state of its folder beside the ledger itself.
@@ -103,7 +105,7 @@ impl Task {
                         self.complain("retention", 0, &error.to_string());
                     }
                     self.tell_forgotten();
-                    self.report_forgotten();
+                    self.report_retention();
                     continue;
                 }
                 () = tokio::time::sleep(COOLS_DOWN), if warm => {
@@ -155,6 +157,7 @@ impl Task {
             now.acknowledged += acknowledged;
             now.first_seen += first_seen;
             now.forgotten = self.store.forgotten();
+            now.clock_behind = self.clock.behind();
         });
         // The events are acknowledged already; a failed look is only logged.
         let latest = group.deltas().volumes.latest_hour().filter(|_| acknowledged > 0);
@@ -224,9 +227,13 @@ impl Task {
         }
     }
 
-    fn report_forgotten(&self) {
-        let forgotten = self.store.forgotten();
-        self.report.send_if_modified(|now| std::mem::replace(&mut now.forgotten, forgotten) != forgotten);
+    fn report_retention(&self) {
+        let retention = (self.store.forgotten(), self.clock.behind());
+        self.report.send_if_modified(|now| {
+            let before = (now.forgotten, now.clock_behind);
+            (now.forgotten, now.clock_behind) = retention;
+            before != retention
+        });
     }
 
     /// Writes a failure to the log, but not every one of a failure that lasts.

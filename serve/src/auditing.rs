@@ -9,7 +9,7 @@ use gnomon_config::Config;
 use gnomon_inspect::Sighting;
 use gnomon_observe::{Action, Class, Field, Observation};
 use gnomon_record::Recorder;
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -146,6 +146,7 @@ pub struct AuditCounters {
     checkpoints: IntCounter,
     failures: IntCounter,
     forgotten: IntCounter,
+    clock_behind: IntGauge,
 }
 
 impl AuditCounters {
@@ -159,6 +160,11 @@ impl AuditCounters {
         let checkpoints = IntCounter::new("gnomon_audit_checkpoints_total", "Checkpoints of the audit that were signed.")?;
         let failures = IntCounter::new("gnomon_audit_send_failures_total", "Attempts to send a checkpoint away that failed.")?;
         let forgotten = IntCounter::new("gnomon_audit_forgotten_total", "Records of the audit that retention removed.")?;
+        let clock_behind = IntGauge::new(
+            "gnomon_audit_clock_behind_seconds",
+            "By how much the system's clock is ahead of the time by which records of the audit are too old: 0 where it is believed.",
+        )?;
+        registry.register(Box::new(clock_behind.clone()))?;
         registry.register(Box::new(forgotten.clone()))?;
         registry.register(Box::new(records.clone()))?;
         registry.register(Box::new(checkpoints.clone()))?;
@@ -166,7 +172,7 @@ impl AuditCounters {
         for outcome in ["written", "lost"] {
             records.with_label_values(&[outcome]);
         }
-        Ok(Self { records, checkpoints, failures, forgotten })
+        Ok(Self { records, checkpoints, failures, forgotten, clock_behind })
     }
 }
 
@@ -179,6 +185,7 @@ async fn count(audit: Audit, counters: AuditCounters) {
         counters.checkpoints.inc_by(now.checkpoints - told.checkpoints);
         counters.failures.inc_by(now.send_failures - told.send_failures);
         counters.forgotten.inc_by(now.forgotten - told.forgotten);
+        counters.clock_behind.set(i64::try_from(now.clock_behind_s).unwrap_or(i64::MAX));
         told = now;
         tokio::time::sleep(COUNTED_EVERY).await;
     }

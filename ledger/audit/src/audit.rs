@@ -75,6 +75,8 @@ pub struct AuditCounts {
     pub send_failures: u64,
     /// Records that retention removed.
     pub forgotten: u64,
+    /// By how many seconds the system's clock is ahead of the time by which records are too old: zero where that clock is believed.
+    pub clock_behind_s: u64,
 }
 
 /// How the store of an audit is opened, and the key that signs it, each time that it is tried.
@@ -86,6 +88,7 @@ struct Counters {
     is_open: AtomicBool,
     written: AtomicU64,
     forgotten: AtomicU64,
+    clock_behind_s: AtomicU64,
     checkpoints: AtomicU64,
     send_failures: Arc<AtomicU64>,
 }
@@ -173,6 +176,7 @@ impl Audit {
             checkpoints: self.counters.checkpoints.load(Ordering::Relaxed),
             send_failures: self.counters.send_failures.load(Ordering::Relaxed),
             forgotten: self.counters.forgotten.load(Ordering::Relaxed),
+            clock_behind_s: self.counters.clock_behind_s.load(Ordering::Relaxed),
         }
     }
 }
@@ -273,6 +277,7 @@ impl Task {
             self.queue.lose(if is_told { 0 } else { untold.records });
             self.inherited = None;
         }
+        self.counters.clock_behind_s.store(chain.clock.behind().as_secs(), Ordering::Relaxed);
         self.counters.is_open.store(true, Ordering::Relaxed);
         Ok(chain)
     }
