@@ -233,7 +233,11 @@ impl List {
         let (decided, runtime) = (self.config.load()?.decided(&dir), runtime()?);
         let decisions::Known { reviews, stale } = runtime.block_on(decisions::known(&decided))?;
         // Without the database it is not known which snippets wait, as is said below.
-        let snippets = if stale.is_some() { Vec::new() } else { runtime.block_on(snippet::listed(&decided, self.only))? };
+        let snippets = if stale.as_ref().is_some_and(decisions::Stale::is_all) {
+            Vec::new()
+        } else {
+            runtime.block_on(snippet::listed(&decided, self.only))?
+        };
         let mut known = known(&reviews, inventory(&dir)?);
         // A server that the configuration sanctions and that was never reviewed needs no review.
         known.retain(|known| known.state != Shown::Unreviewed || !known.is_sanctioned_by_traffic());
@@ -283,7 +287,8 @@ impl Show {
         let seen = inventory(&dir)?;
         let server = settle(&self.server.server, &seen)?;
         // Only the database has earlier decisions.
-        let history = if stale.is_some() { Vec::new() } else { runtime.block_on(decided.reviews_of(&server))? };
+        let is_all = stale.as_ref().is_some_and(decisions::Stale::is_all);
+        let history = if is_all { Vec::new() } else { runtime.block_on(decided.reviews_of(&server))? };
         let Some(known) = known_of(&server, &reviews, seen, &history) else {
             let unknown = Complaint::usage(format!("{server} was neither seen nor decided about"));
             return Err(stale.map_or(unknown.next("`gnomon inventory` lists what was seen"), |stale| stale.complaint()).into());
@@ -292,7 +297,7 @@ impl Show {
         match self.format.format() {
             Format::Json => {
                 let mut json = known.to_json();
-                json["history"] = if stale.is_some() { serde_json::Value::Null } else { serde_json::to_value(&history)? };
+                json["history"] = if is_all { serde_json::Value::Null } else { serde_json::to_value(&history)? };
                 writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?;
             }
             Format::Text => {

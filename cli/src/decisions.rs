@@ -1,10 +1,10 @@
-//! The reviews of servers that commands show: from the journal, else as this host read it last. Then the command says so, and fails all the
-//! same: decisions may have been made since.
+//! The reviews of servers that commands show: from the journal, else as this host read it last, or as a standby of the database has them. Then the
+//! command says so, and fails all the same: decisions may have been made since.
 
 use crate::{complaint::Complaint, when};
 use anyhow::Result;
 use gnomon_kit::unix_millis;
-use gnomon_ledger::{Decided, DecidedError, Decision, Recalled, ReviewedServer};
+use gnomon_ledger::{Decided, DecidedError, Decision, Recalled, ReviewedServer, Standby};
 
 /// The reviews that stand, as far as they could be read.
 pub struct Known {
@@ -18,10 +18,20 @@ pub struct Known {
 pub struct Stale {
     /// The time as of which they are: milliseconds since 1970.
     pub as_of_ms: i64,
-    why: String,
-    unreadable: Vec<usize>,
-    /// How the database's differ, where it is there and is not the one that this host has read.
-    there: Option<Vec<(ReviewedServer, Option<Decision>)>>,
+    source: Source,
+}
+
+/// Where reviews are from that may not be the newest.
+enum Source {
+    /// What this host read last.
+    Cache {
+        why: String,
+        unreadable: Vec<usize>,
+        /// How the database's differ, where it is there and is not the one that this host has read.
+        there: Option<Vec<(ReviewedServer, Option<Decision>)>>,
+    },
+    /// A standby of the database, by its URL.
+    Standby(String),
 }
 
 /// Reads them.
@@ -29,8 +39,19 @@ pub struct Stale {
 /// # Errors
 /// When neither the journal can be read, nor there is anything that this host read of it before.
 pub async fn known(decided: &Decided) -> Result<Known> {
-    let error = match decided.reviews().await {
-        Ok(reviews) => return Ok(Known { reviews, stale: None }),
+    let read = match decided.reviews().await {
+        // To one that lags behind it, it looks as if it had gone back.
+        Err(error @ DecidedError::Contradicted { .. }) => match decided.standby().await {
+            Ok(Some(_)) => decided.reviews_there().await,
+            Ok(None) | Err(_) => Err(error),
+        },
+        read => read,
+    };
+    let error = match read {
+        Ok(reviews) => {
+            let stale = decided.standby().await.ok().flatten().map(Stale::on);
+            return Ok(Known { reviews, stale });
+        }
         Err(error) => error,
     };
     let Ok(Some(Recalled { reviews, as_of, unreadable, .. })) = decided.recalled() else { return Err(error.into()) };
@@ -38,7 +59,7 @@ pub async fn known(decided: &Decided) -> Result<Known> {
         DecidedError::Contradicted { .. } => decided.reviews_there().await.ok().map(|there| differences(&reviews, there)),
         _ => None,
     };
-    let stale = Stale { as_of_ms: unix_millis(as_of), why: error.to_string(), unreadable, there };
+    let stale = Stale { as_of_ms: unix_millis(as_of), source: Source::Cache { why: error.to_string(), unreadable, there } };
     Ok(Known { reviews, stale: Some(stale) })
 }
 
@@ -63,32 +84,59 @@ pub async fn heeded(decided: &Decided) -> Result<(), Complaint> {
 }
 
 impl Stale {
+    /// What a standby has.
+    fn on(Standby { at, changed_ms }: Standby) -> Self {
+        Self { as_of_ms: changed_ms, source: Source::Standby(at) }
+    }
+
     /// The decisions that differ in the database, if it is not the one that this host has read; none for a server that it does not have.
     pub fn differences(&self) -> &[(ReviewedServer, Option<Decision>)] {
-        self.there.as_deref().unwrap_or_default()
+        match &self.source {
+            Source::Cache { there: Some(there), .. } => there,
+            Source::Cache { there: None, .. } | Source::Standby(_) => &[],
+        }
+    }
+
+    /// True if the database was not read, so that nothing is known but these.
+    pub fn is_all(&self) -> bool {
+        matches!(self.source, Source::Cache { .. })
     }
 
     /// The line above them.
     pub fn head(&self) -> String {
-        format!("as of {} UTC, when this host read the database of decisions last:", when::show(self.as_of_ms))
+        format!("as of {} UTC, {}:", when::show(self.as_of_ms), self.since_when())
     }
 
     /// The note before results that were judged by them.
     pub fn note(&self) -> String {
-        format!("judged by what was decided until {} UTC, when this host read the database of decisions last", when::show(self.as_of_ms))
+        format!("judged by what was decided until {} UTC, {}", when::show(self.as_of_ms), self.since_when())
+    }
+
+    fn since_when(&self) -> &'static str {
+        match self.source {
+            Source::Cache { .. } => "when this host read the database of decisions last",
+            Source::Standby(_) => "the newest change that came to this standby of the database of decisions",
+        }
     }
 
     /// How the command ends.
     pub fn complaint(&self) -> Complaint {
-        let left_out = match self.unreadable.as_slice() {
+        let as_of = when::show(self.as_of_ms);
+        let (why, unreadable, there) = match &self.source {
+            Source::Standby(at) => {
+                return Complaint::own(format!("{at} is a standby: what was decided since {as_of} UTC may not have come to it"))
+                    .next("name the primary in `state`, which takes decisions too");
+            }
+            Source::Cache { why, unreadable, there } => (why, unreadable, there),
+        };
+        let left_out = match unreadable.as_slice() {
             [] => String::new(),
             lines => format!("; lines {lines:?} of decisions.cache cannot be read and are left out"),
         };
-        if self.there.is_some() {
-            return Complaint::own(format!("{}{left_out}", self.why))
-                .next("what is shown is what holds on this host, from STATE/decisions.cache");
+        if there.is_some() {
+            return Complaint::own(format!("{why}{left_out}")).next("what is shown is what holds on this host, from STATE/decisions.cache");
         }
-        Complaint::own(format!("what was decided since {} UTC is not known: {}{left_out}", when::show(self.as_of_ms), self.why))
+        Complaint::own(format!("what was decided since {as_of} UTC is not known: {why}{left_out}"))
             .next("what is shown is from STATE/decisions.cache; fix that, and ask again")
     }
 }
@@ -104,6 +152,18 @@ mod tests {
     fn read(state_dir: &Path) -> Result<Known> {
         let decided = Decided::shared(state_dir, Some("postgres://gnomon@/gnomon?host=/nowhere".parse().unwrap()));
         runtime().unwrap().block_on(known(&decided))
+    }
+
+    #[test]
+    fn what_a_standby_has_is_shown_with_the_time_of_its_newest_change_and_the_next_step() {
+        let at = "postgres://gnomon@db2.example/gnomon".to_owned();
+        let stale = Stale::on(Standby { at: at.clone(), changed_ms: 1_795_305_600_000 });
+        let as_of = format!("{} UTC", when::show(1_795_305_600_000));
+        for text in [stale.head(), stale.note(), stale.complaint().cause] {
+            assert!(text.contains(&as_of) && text.contains("standby"), "{text}");
+        }
+        let complaint = stale.complaint().to_string();
+        assert!(complaint.contains(&at) && complaint.contains("name the primary"), "{complaint}");
     }
 
     #[test]

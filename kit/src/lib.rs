@@ -1,5 +1,6 @@
 //! Functions that every layer needs and none owns: backoff ([`Backoff`]), suggestions for misspelt words ([`nearest`]), milliseconds
-//! ([`unix_millis`], [`whole_millis`]), a clock that survives jumps ([`SteadyClock`]), percent-encoding ([`percent`]), normal forms of
+//! ([`unix_millis`], [`whole_millis`]), a clock that survives jumps ([`SteadyClock`]), what is opened
+//! later than at the start ([`Later`]), percent-encoding ([`percent`]), normal forms of
 //! addresses ([`address`]).
 //!
 //! The crate depends on nothing of ours and knows nothing of agents, servers or events; a function belongs here once two layers would
@@ -9,6 +10,7 @@
 mod address;
 mod backoff;
 mod clock;
+mod later;
 mod nearest;
 pub mod percent;
 mod steady;
@@ -16,5 +18,6 @@ mod steady;
 pub use address::{address, unbracketed};
 pub use backoff::Backoff;
 pub use clock::{unix_millis, whole_millis};
+pub use later::{Later, Opens};
 pub use nearest::{nearest, nearest_by};
 pub use steady::{Memory, NoMemory, SteadyClock, SteadyTime};

@@ -5,11 +5,12 @@
 //! lines behind. Every file written to is fsynced before its events count.
 
 use crate::{JsonlTarget, MAX_EVENT_BYTES};
+use gnomon_files::FileId;
 use gnomon_ledger_model::Keep;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -79,7 +80,7 @@ pub(crate) struct LineFile {
 struct Open {
     file: File,
     /// Device and inode.
-    identity: (u64, u64),
+    identity: FileId,
     /// Devices (`/dev/full`) have no length and cannot be fsynced.
     regular: bool,
 }
@@ -164,7 +165,7 @@ impl LineFile {
     fn was_rotated(&self) -> bool {
         let Some(open) = &self.open else { return false };
         match fs::metadata(&self.path) {
-            Ok(there) => (there.dev(), there.ino()) != open.identity,
+            Ok(there) => FileId::of(&there) != open.identity,
             Err(error) => error.kind() == ErrorKind::NotFound,
         }
     }
@@ -201,7 +202,7 @@ fn open(path: &Path) -> io::Result<Open> {
             File::open(dir)?.sync_all()?;
         }
     }
-    Ok(Open { file, identity: (there.dev(), there.ino()), regular })
+    Ok(Open { file, identity: FileId::of(&there), regular })
 }
 
 /// Cuts off a torn last line. A tail too long to be one of our lines is not ours to delete: it is
@@ -222,6 +223,7 @@ fn repair(mut file: &File, length: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt as _;
     use std::time::Duration;
 
     const KEEP: Keep = Keep { max_bytes: 1 << 30, retention: Duration::from_secs(86_400) };

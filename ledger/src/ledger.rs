@@ -70,11 +70,11 @@ impl Ledger {
             LedgerError::NotWritable { path, source }
         })?;
         let queue = Arc::new(Queue::new(options.queue));
-        let (report, progress) = watch::channel(Progress::default());
         let (tell, unusual) = mpsc::channel(UNUSUAL_WAITING);
         // One that cannot be asked is not known to be empty.
         let is_new = matches!(store.newest_ms().await, Ok(None));
         let clock = KeptClock::open(&dir.join("ledger.clock"), is_new);
+        let (report, progress) = watch::channel(Progress { clock_behind: clock.behind(), ..Progress::default() });
         let task = writer::Task::new(queue.clone(), store, jsonl, report, options.commit_every, tell, Folder { clock, lock });
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|source| LedgerError::Thread { source })?;
@@ -113,7 +113,7 @@ impl Ledger {
     /// All counters.
     #[must_use]
     pub fn counts(&self) -> LedgerCounts {
-        let Progress { acknowledged, first_seen, forgotten, .. } = *self.progress.borrow();
+        let Progress { acknowledged, first_seen, forgotten, clock_behind, .. } = *self.progress.borrow();
         LedgerCounts {
             acknowledged,
             dropped: self.dropped(),
@@ -121,6 +121,7 @@ impl Ledger {
             forgotten,
             queued: self.queued(),
             capacity: self.queue.capacity(),
+            clock_behind,
         }
     }
 

@@ -66,7 +66,7 @@ pub use gnomon_ledger_model::{
     ServerRecord, ServerStatus, ShownIncident, Snippet, SnippetAudience, SnippetDecision, StoredEvent, Story, Tally, Today, Usage,
     VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, Withdrawal, conditions_on, plain_name, this_host,
 };
-pub use gnomon_ledger_postgres::{PostgresUrl, PostgresUrlError};
+pub use gnomon_ledger_postgres::{PostgresUrl, PostgresUrlError, Standby};
 pub use gnomon_ledger_sqlite::MIN_DATABASE_BYTES;
 pub use ledger::{Closed, Ledger, Writer};
 pub use lock::is_written;

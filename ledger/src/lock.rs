@@ -2,10 +2,11 @@
 //! process ends. The file says who holds it; it is never deleted, for deleting it would race.
 
 use crate::LedgerError;
+use gnomon_files::FileId;
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -60,9 +61,8 @@ impl WriterLock {
 impl WriterLock {
     /// True if the lock file was neither moved nor removed, so that it keeps others from the folder.
     pub(crate) fn is_in_place(&self) -> bool {
-        let identity = |there: fs::Metadata| (there.dev(), there.ino());
-        let (held, there) = (self.file.metadata().map(identity), fs::metadata(&self.path).map(identity));
-        held.ok().zip(there.ok()).is_some_and(|(held, there)| held == there)
+        let (held, there) = (self.file.metadata(), fs::metadata(&self.path));
+        held.ok().zip(there.ok()).is_some_and(|(held, there)| FileId::of(&held) == FileId::of(&there))
     }
 }
 

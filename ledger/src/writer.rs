@@ -40,6 +40,8 @@ pub(crate) struct Progress {
     pub(crate) first_seen: FirstSeen,
     /// Events that retention removed.
     pub(crate) forgotten: Forgotten,
+    /// By how much the system's clock is ahead of the one by which events are too old.
+    pub(crate) clock_behind: Duration,
 }
 
 /// The writer's state of its folder beside the ledger itself.
@@ -103,7 +105,7 @@ impl Task {
                         self.complain("retention", 0, &error.to_string());
                     }
                     self.tell_forgotten();
-                    self.report_forgotten();
+                    self.report_retention();
                     continue;
                 }
                 () = tokio::time::sleep(COOLS_DOWN), if warm => {
@@ -155,6 +157,7 @@ impl Task {
             now.acknowledged += acknowledged;
             now.first_seen += first_seen;
             now.forgotten = self.store.forgotten();
+            now.clock_behind = self.clock.behind();
         });
         // The events are acknowledged already; a failed look is only logged.
         let latest = group.deltas().volumes.latest_hour().filter(|_| acknowledged > 0);
@@ -177,12 +180,12 @@ impl Task {
         if self.store.is_in_place() {
             return Ok(first_seen);
         }
-        // The group was lost with the file that was moved or removed meanwhile.
+        // The group was lost with the file that was moved, removed or truncated meanwhile.
         self.settle_in_place().await?;
         self.store.append(group, now_ms).await
     }
 
-    /// Recreates a ledger file that was moved or removed; not if its folder is missing or belongs to another.
+    /// Recreates a ledger file that was moved, removed or truncated; not if its folder is missing or belongs to another.
     async fn settle_in_place(&mut self) -> Result<(), StoreError> {
         if self.store.is_in_place() {
             return Ok(());
@@ -192,7 +195,7 @@ impl Task {
             return Err(StoreError::refused(std::io::Error::other(cause)));
         }
         self.store.begin_anew().await?;
-        let cause = "the ledger's file or its log (-wal) was moved or removed while gnomon ran; what that had is gone from here, and another was begun";
+        let cause = "the ledger's file or its log (-wal) was moved, removed or truncated while gnomon ran; what that had is gone from here, and another was begun";
         tracing::error!("{cause}");
         let mut seen = Observation::new();
         seen.set(Field::Health, "ledger_begun_anew");
@@ -224,9 +227,13 @@ impl Task {
         }
     }
 
-    fn report_forgotten(&self) {
-        let forgotten = self.store.forgotten();
-        self.report.send_if_modified(|now| std::mem::replace(&mut now.forgotten, forgotten) != forgotten);
+    fn report_retention(&self) {
+        let retention = (self.store.forgotten(), self.clock.behind());
+        self.report.send_if_modified(|now| {
+            let before = (now.forgotten, now.clock_behind);
+            (now.forgotten, now.clock_behind) = retention;
+            before != retention
+        });
     }
 
     /// Writes a failure to the log, but not every one of a failure that lasts.

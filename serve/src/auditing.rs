@@ -1,13 +1,15 @@
 //! The audit of a running gnomon's portals: opened before they are, closed after them.
 
 use anyhow::{Context, Result};
-use gnomon_audit::{Audit, AuditCounts, AuditOptions, FileSink, Sending, SigningKey, Sink, SqliteStore, Writer};
+use gnomon_audit::{
+    Audit, AuditCounts, AuditOptions, FileSink, OpensStore, Sending, SigningKey, Sink, SqliteStore, Store, StoreError, Writer,
+};
 use gnomon_cli::Complaint;
 use gnomon_config::Config;
 use gnomon_inspect::Sighting;
 use gnomon_observe::{Action, Class, Field, Observation};
 use gnomon_record::Recorder;
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -46,13 +48,15 @@ pub struct Auditing {
 }
 
 /// The store of an audit, and the key that signs it.
-pub struct Stored {
-    store: SqliteStore,
-    key: SigningKey,
+pub enum Stored {
+    /// Open.
+    Open(Box<dyn Store>, SigningKey),
+    /// To be opened once its disk has room.
+    Later(OpensStore),
 }
 
 impl Stored {
-    /// Opens it, if there is a portal.
+    /// Opens it, if there is a portal. A full disk keeps nothing from starting: until there is room its portals refuse what they are asked.
     ///
     /// # Errors
     /// The database or the key cannot be used.
@@ -60,15 +64,30 @@ impl Stored {
         if config.portals.is_empty() {
             return Ok(None);
         }
-        let next = "name another folder with --state-dir, or see docs/audit.md";
-        let refused = |error: String| Complaint::own(error).next(next);
-        let key = SigningKey::open(&key_in(state_dir)).map_err(|error| refused(error.to_string()))?;
-        let database = database_in(state_dir);
-        let store = SqliteStore::open(&database, config.audit.max_gib * GIB)
-            .await
-            .map_err(|error| refused(format!("the audit {} cannot be opened: {error}", database.display())))?;
-        Ok(Some(Self { store, key }))
+        let (database, key, max_bytes) = (database_in(state_dir), key_in(state_dir), config.audit.max_gib * GIB);
+        let at = database.display().to_string();
+        let mut open: OpensStore = Box::new(move || Box::pin(open(database.clone(), key.clone(), max_bytes)));
+        match open().await {
+            Ok((store, key)) => Ok(Some(Self::Open(store, key))),
+            Err(error) if error.is_full() => {
+                tracing::error!("the audit {at} cannot be opened: {error}; until there is room, portals refuse what they are asked");
+                Ok(Some(Self::Later(open)))
+            }
+            Err(error) => {
+                let refused = Complaint::own(match error {
+                    StoreError::Key(_) => error.to_string(),
+                    _ => format!("the audit {at} cannot be opened: {error}"),
+                });
+                Err(refused.next("name another folder with --state-dir, or see docs/audit.md").into())
+            }
+        }
     }
+}
+
+async fn open(database: PathBuf, key: PathBuf, max_bytes: u64) -> Result<(Box<dyn Store>, SigningKey), StoreError> {
+    let key = SigningKey::open(&key)?;
+    let store = SqliteStore::open(&database, max_bytes).await?;
+    Ok((Box::new(store), key))
 }
 
 impl Auditing {
@@ -87,7 +106,10 @@ impl Auditing {
             ..AuditOptions::default()
         };
         let counters = AuditCounters::register(recorder.metrics().registry())?;
-        let (audit, writer) = Audit::start(Box::new(stored.store), stored.key, sinks, options).await.context("opening the audit")?;
+        let (audit, writer) = match stored {
+            Stored::Open(store, key) => Audit::start(store, key, sinks, options).await.context("opening the audit")?,
+            Stored::Later(open) => Audit::start_later(open, sinks, options),
+        };
         let counting = tokio::spawn(count(audit.clone(), counters));
         Ok(Self { audit, writer, counting })
     }
@@ -124,6 +146,7 @@ pub struct AuditCounters {
     checkpoints: IntCounter,
     failures: IntCounter,
     forgotten: IntCounter,
+    clock_behind: IntGauge,
 }
 
 impl AuditCounters {
@@ -137,6 +160,11 @@ impl AuditCounters {
         let checkpoints = IntCounter::new("gnomon_audit_checkpoints_total", "Checkpoints of the audit that were signed.")?;
         let failures = IntCounter::new("gnomon_audit_send_failures_total", "Attempts to send a checkpoint away that failed.")?;
         let forgotten = IntCounter::new("gnomon_audit_forgotten_total", "Records of the audit that retention removed.")?;
+        let clock_behind = IntGauge::new(
+            "gnomon_audit_clock_behind_seconds",
+            "By how much the system's clock is ahead of the time by which records of the audit are too old: 0 where it is believed.",
+        )?;
+        registry.register(Box::new(clock_behind.clone()))?;
         registry.register(Box::new(forgotten.clone()))?;
         registry.register(Box::new(records.clone()))?;
         registry.register(Box::new(checkpoints.clone()))?;
@@ -144,7 +172,7 @@ impl AuditCounters {
         for outcome in ["written", "lost"] {
             records.with_label_values(&[outcome]);
         }
-        Ok(Self { records, checkpoints, failures, forgotten })
+        Ok(Self { records, checkpoints, failures, forgotten, clock_behind })
     }
 }
 
@@ -157,6 +185,7 @@ async fn count(audit: Audit, counters: AuditCounters) {
         counters.checkpoints.inc_by(now.checkpoints - told.checkpoints);
         counters.failures.inc_by(now.send_failures - told.send_failures);
         counters.forgotten.inc_by(now.forgotten - told.forgotten);
+        counters.clock_behind.set(i64::try_from(now.clock_behind_s).unwrap_or(i64::MAX));
         told = now;
         tokio::time::sleep(COUNTED_EVERY).await;
     }

@@ -1,7 +1,9 @@
 //! A full disk stops no traffic, loses no line that was acknowledged, and is written to again once there is room.
 
 use crate::{
-    sensor_stage::skip,
+    alerts::prometheus::{Watched, home},
+    portals::server::Server,
+    sensor_stage::{skip, until},
     support::{
         client::H1,
         gnomon::Gnomon,
@@ -11,7 +13,13 @@ use crate::{
     },
 };
 use gnomon_ledger::{EventFilter, Order, Reader};
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::Command,
+};
 
 const NAME: &str = "a_full_disk_stops_no_traffic_and_is_used_again_once_there_is_room";
 
@@ -82,4 +90,88 @@ async fn a_full_disk_stops_no_traffic_and_is_used_again_once_there_is_room() {
     }
     client.close().await;
     gnomon.finish().await;
+}
+
+/// What a portal answers to a call.
+pub fn called(portal: SocketAddr) -> String {
+    let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"test","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
+    let body =
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"tools_echo","arguments":{{}},"_meta":{meta}}}}}"#);
+    let mut stream = TcpStream::connect(portal).unwrap();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: {portal}\r\nconnection: close\r\naccept: application/json, text/event-stream\r\n\
+         content-type: application/json\r\nmcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: tools_echo\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all([head, body].concat().as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// A configuration with a portal there, of one server.
+pub fn portal_at(listen: SocketAddr, server: &Server) -> String {
+    format!(
+        "servers: [{{id: tools, url: 'http://127.0.0.1:{}/mcp'}}]\n\
+         portals: [{{id: main, listen: '{listen}', servers: [tools], auth: {{mode: none}}, policy: [{{allow: {{servers: [tools]}}}}]}}]\n",
+        server.port
+    )
+}
+
+/// Whether there was an audit before the disk was full.
+#[derive(Clone, Copy, PartialEq)]
+enum Audit {
+    Old,
+    New,
+}
+
+/// A gnomon is started on a full disk and has a portal.
+fn started_on_a_full_disk(name: &str, audit: Audit) {
+    let (portal, server) = (gnomon_testkit::free_port(), Server::start());
+    let dir = home("");
+    let (config, state) = (dir.path().join("gnomon.yml"), dir.path().join("state"));
+    fs::create_dir(&state).unwrap();
+    let Some(_disk) = Disk::mount(&state) else { return skip(name, "needs root, to mount a tmpfs") };
+    let without = fs::read_to_string(&config).unwrap();
+    let with = format!("{without}{}", portal_at(portal, &server));
+    fs::write(&config, if audit == Audit::Old { &with } else { &without }).unwrap();
+    let mut watched = Watched::at(dir, &["proxy"]);
+    let serves = || until("the portal to answer", || called(portal).contains("done by the server").then_some(()));
+    if audit == Audit::Old {
+        serves();
+    }
+    let ballast = state.join("ballast");
+    assert!(fs::write(&ballast, vec![0; 8 << 20]).is_err(), "it is full");
+    fs::write(&config, with).unwrap();
+    watched.restart(&["proxy"]);
+    let told = "until there is room, portals refuse what they are asked";
+    until("the portal to listen", || TcpStream::connect(portal).ok());
+    assert!(watched.log().contains("is full") && watched.log().contains(told), "{}", watched.log());
+    for _ in 0..3 {
+        let answer = called(portal);
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("the audit could not write the record"), "{answer}");
+    }
+    let lost = "gnomon_audit_records_total{outcome=\"lost\"} ";
+    until("what is lost to be counted", || {
+        let count: f64 = watched.scrape().lines().find_map(|line| line.strip_prefix(lost)?.parse().ok())?;
+        (count >= 3.0).then_some(())
+    });
+
+    fs::remove_file(&ballast).unwrap();
+    let answer = called(portal);
+    assert!(answer.contains("done by the server"), "{answer}\n{}", watched.log());
+    until("the room to be told of", || watched.log().contains("there is room for the audit again").then_some(()));
+    let lost = String::from_utf8(watched.run("gnomon audit show --kind lost").stdout).unwrap();
+    assert_eq!(lost.lines().count(), 1, "{lost}");
+}
+
+#[test]
+fn a_portal_that_is_started_on_a_full_disk_refuses_what_it_is_asked_and_serves_once_there_is_room() {
+    started_on_a_full_disk("a_portal_that_is_started_on_a_full_disk_refuses_what_it_is_asked_and_serves_once_there_is_room", Audit::Old);
+}
+
+#[test]
+fn a_portal_whose_audit_a_full_disk_has_no_room_to_begin_serves_once_there_is_room() {
+    started_on_a_full_disk("a_portal_whose_audit_a_full_disk_has_no_room_to_begin_serves_once_there_is_room", Audit::New);
 }

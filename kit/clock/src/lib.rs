@@ -32,6 +32,8 @@ pub struct KeptClock {
     /// The moment at which it was written last, and whether the clock was doubted then.
     kept: Option<(Instant, bool)>,
     complained: Arc<AtomicBool>,
+    /// By how much the system's clock was ahead at the last reading.
+    behind: Duration,
 }
 
 impl KeptClock {
@@ -59,7 +61,7 @@ impl KeptClock {
     pub fn forgetful(is_new: bool) -> Self {
         let (now_ms, at) = (unix_millis(SystemTime::now()), Instant::now());
         let steady = if is_new { SteadyClock::begin(now_ms, at) } else { SteadyClock::resume(Memory::NONE, now_ms, at) };
-        Self { steady, file: None, path: PathBuf::new(), kept: None, complained: Arc::default() }
+        Self { steady, file: None, path: PathBuf::new(), kept: None, complained: Arc::default(), behind: Duration::ZERO }
     }
 
     /// The time now. May block on the disk when the state is due to be written.
@@ -67,12 +69,19 @@ impl KeptClock {
         let (now_ms, at) = (unix_millis(SystemTime::now()), Instant::now());
         let time = self.steady.read(now_ms, at);
         let doubted = time.now_ms != now_ms;
+        self.behind = Duration::from_millis(u64::try_from(now_ms.saturating_sub(time.now_ms)).unwrap_or(0));
         let due = self.kept.is_none_or(|(kept, was)| was != doubted || at.saturating_duration_since(kept) >= KEPT_EVERY);
         if due || time.jumped_ms.is_some() {
             self.kept = Some((at, doubted));
             self.keep();
         }
         time
+    }
+
+    /// By how much the system's clock was ahead at the last reading: zero once it is believed.
+    #[must_use]
+    pub fn behind(&self) -> Duration {
+        self.behind
     }
 
     /// Writes the current state.
@@ -145,9 +154,11 @@ mod tests {
         for _ in 0..3 {
             let time = KeptClock::open(&path, false).read();
             assert!(about(time.now_ms, now() - 1_000 * DAY) && time.jumped_ms.is_none(), "{time:?}");
+            assert_eq!(KeptClock::open(&path, false).behind().as_secs() / 60, 1_000 * 24 * 60);
         }
         left(&path, now(), now() + 1_000 * DAY);
-        assert!(about(KeptClock::open(&path, false).read().now_ms, now()));
+        let mut clock = KeptClock::open(&path, false);
+        assert!(about(clock.read().now_ms, now()) && clock.behind().is_zero(), "{clock:?}");
         assert_eq!(std::fs::metadata(&path).unwrap().len(), BLOCK as u64, "it never grows");
     }
 

@@ -1,15 +1,32 @@
 //! Files that others may replace, move or truncate.
 //!
-//! A crate of its own because configuration, TLS, the ledger and the audit all need it, and have nothing else in common. It knows no format and no
-//! database driver; what a failure means to its user, callers say.
+//! A crate of its own because configuration, TLS, the ledger and the audit all need it, and have nothing else in common. It knows no format but
+//! the files of SQLite ([`sqlite`]), and no database driver; what a failure means to its user, callers say.
 #![deny(missing_docs)]
 
+pub mod sqlite;
+
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
 };
+
+/// Which file it is, whatever its name: device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The file that this was read of.
+    #[must_use]
+    pub fn of(there: &Metadata) -> Self {
+        Self { device: there.dev(), inode: there.ino() }
+    }
+}
 
 /// Opens a file to read it. A named pipe or a device in its place is refused, and not waited for.
 ///

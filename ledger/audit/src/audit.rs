@@ -1,21 +1,20 @@
 //! The handle that records, and the one writer behind it: chains what waits, commits it as a group, signs checkpoints.
 
 use crate::{
-    Checkpoint, Record, RecordKind, SigningKey,
-    chain::Head,
+    Record, RecordKind, SigningKey,
+    continued::Continued,
     delivery::Delivery,
     losses::{Losses, Untold},
     queue::{Queue, Recorded, Taken, Waiting},
     sink::Sink,
-    store::{Columns, KeptCheckpoint, Store, StoreError, StoredRecord},
+    store::{Columns, Store, StoreError},
 };
-use gnomon_clock::KeptClock;
-use gnomon_kit::{SteadyTime, unix_millis};
+use gnomon_kit::{Later, Opens};
 use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -26,8 +25,6 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// The number of retries after a conflict with another writer.
-const TRIES: usize = 5;
 /// The interval at which a lasting failure is logged.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -78,12 +75,20 @@ pub struct AuditCounts {
     pub send_failures: u64,
     /// Records that retention removed.
     pub forgotten: u64,
+    /// By how many seconds the system's clock is ahead of the time by which records are too old: zero where that clock is believed.
+    pub clock_behind_s: u64,
 }
+
+/// How the store of an audit is opened, and the key that signs it, each time that it is tried.
+pub type OpensStore = Opens<(Box<dyn Store>, SigningKey), StoreError>;
 
 #[derive(Default)]
 struct Counters {
+    /// True once the store is open.
+    is_open: AtomicBool,
     written: AtomicU64,
     forgotten: AtomicU64,
+    clock_behind_s: AtomicU64,
     checkpoints: AtomicU64,
     send_failures: Arc<AtomicU64>,
 }
@@ -112,54 +117,37 @@ impl Audit {
     /// # Errors
     /// When the store does not say how far the chain goes.
     pub async fn start(
-        mut store: Box<dyn Store>,
+        store: Box<dyn Store>,
         key: SigningKey,
         sinks: Vec<Box<dyn Sink>>,
         options: AuditOptions,
     ) -> Result<(Self, Writer), StoreError> {
-        let head = store.head().await?;
-        let last = store.checkpoint_before(i64::MAX).await?;
-        let queue = Arc::new(Queue::default());
-        let (losses, remembered) = match options.losses.as_deref().map(|path| (path, Losses::open(path))) {
-            None => (None, 0),
-            Some((_, Ok((losses, untold)))) => {
-                let told = told(store.as_mut(), untold).await?;
-                queue.lose(if told { 0 } else { untold.records });
-                (Some(losses), untold.records)
-            }
-            Some((path, Err(error))) => {
-                let file = path.display();
-                tracing::error!(
-                    "records that are lost are forgotten at a stop, as {file} cannot keep their number: {error}; remove it, or make it ours to write"
-                );
-                (None, 0)
-            }
-        };
-        let counters = Arc::new(Counters::default());
-        let deliveries = sinks.into_iter().map(|sink| Delivery::start(sink, counters.send_failures.clone())).collect();
-        let is_new = head.seq == 0 && last.is_none();
-        let clock = options.clock.as_deref().map_or_else(|| KeptClock::forgetful(is_new), |path| KeptClock::open(path, is_new));
-        let number = last.as_ref().map_or(0, |last| last.number);
-        let checkpointed = last.map_or(0, |last| last.head.seq);
-        let task = Task {
-            queue: queue.clone(),
-            counters: counters.clone(),
-            store,
-            key,
-            deliveries,
-            options,
-            head,
-            number,
-            checkpointed,
-            made: None,
-            told_lost: 0,
-            losses,
-            remembered,
-            clock,
-            complained: None,
-        };
-        let task = tokio::spawn(task.run());
-        Ok((Self { queue: queue.clone(), counters }, Writer { queue, task }))
+        let chain = Continued::read(store, key, options.clock.as_deref()).await?;
+        let mut task = Task::new(Later::opened(chain), sinks, options);
+        task.open().await?;
+        Ok(task.spawn())
+    }
+
+    /// Starts the writer on this runtime with a store that is opened once it can be: each group of records tries. Until then
+    /// records are lost, and counted ([`is_open`](Self::is_open)).
+    #[must_use]
+    pub fn start_later(mut open: OpensStore, sinks: Vec<Box<dyn Sink>>, options: AuditOptions) -> (Self, Writer) {
+        let clock = options.clock.clone();
+        let chain = Later::waiting(Box::new(move || {
+            let (opening, clock) = (open(), clock.clone());
+            Box::pin(async move {
+                let (store, key) = opening.await?;
+                Continued::read(store, key, clock.as_deref()).await
+            })
+        }));
+        Task::new(chain, sinks, options).spawn()
+    }
+
+    /// True once its store is open. Before, nothing can be recorded, so nothing should be done that is to be recorded; a record that
+    /// is waited for tries to open it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.counters.is_open.load(Ordering::Relaxed)
     }
 
     /// Records an act. Never waits.
@@ -188,6 +176,7 @@ impl Audit {
             checkpoints: self.counters.checkpoints.load(Ordering::Relaxed),
             send_failures: self.counters.send_failures.load(Ordering::Relaxed),
             forgotten: self.counters.forgotten.load(Ordering::Relaxed),
+            clock_behind_s: self.counters.clock_behind_s.load(Ordering::Relaxed),
         }
     }
 }
@@ -198,12 +187,6 @@ impl Writer {
         self.queue.shut();
         let _ = self.task.await;
     }
-}
-
-/// True if the chain already has the record that tells of these losses, as it was written before that could be noted.
-async fn told(store: &mut dyn Store, untold: Untold) -> Result<bool, StoreError> {
-    let next = store.after(untold.after, 1).await?;
-    Ok(next.first().is_some_and(|next| next.head.seq == untold.after + 1 && next.columns.kind == RecordKind::Lost.as_str()))
 }
 
 fn waiting(mut record: Record, done: Option<oneshot::Sender<Result<u64, ()>>>) -> Waiting {
@@ -221,27 +204,84 @@ fn waiting(mut record: Record, done: Option<oneshot::Sender<Result<u64, ()>>>) -
 struct Task {
     queue: Arc<Queue>,
     counters: Arc<Counters>,
-    store: Box<dyn Store>,
-    key: SigningKey,
+    chain: Later<Continued, StoreError>,
     deliveries: Vec<Delivery>,
     options: AuditOptions,
-    head: Head,
-    number: u64,
-    /// The record of the last checkpoint.
-    checkpointed: u64,
-    /// The time at which this process made it; none if another did.
+    /// The time at which this process made the last checkpoint; none if another did.
     made: Option<Instant>,
     /// The number of lost records that the audit has recorded.
     told_lost: u64,
     losses: Option<Losses>,
-    /// The number of untold ones in `losses`.
-    remembered: u64,
-    /// The time by which records are too old.
-    clock: KeptClock,
+    /// The content of `losses`.
+    remembered: Untold,
+    /// What an earlier process lost, until the chain can be asked whether it tells of that.
+    inherited: Option<Untold>,
     complained: Option<Instant>,
 }
 
 impl Task {
+    fn new(chain: Later<Continued, StoreError>, sinks: Vec<Box<dyn Sink>>, options: AuditOptions) -> Self {
+        let counters = Arc::new(Counters::default());
+        let deliveries = sinks.into_iter().map(|sink| Delivery::start(sink, counters.send_failures.clone())).collect();
+        let mut task = Self {
+            queue: Arc::new(Queue::default()),
+            counters,
+            chain,
+            deliveries,
+            options,
+            made: None,
+            told_lost: 0,
+            losses: None,
+            remembered: Untold::default(),
+            inherited: None,
+            complained: None,
+        };
+        task.open_losses();
+        task
+    }
+
+    fn spawn(self) -> (Audit, Writer) {
+        let (queue, counters) = (self.queue.clone(), self.counters.clone());
+        let task = tokio::spawn(self.run());
+        (Audit { queue: queue.clone(), counters }, Writer { queue, task })
+    }
+
+    /// Opens the file of what is lost; a full disk may not have had room for it.
+    fn open_losses(&mut self) {
+        let Some(path) = self.options.losses.as_deref().filter(|_| self.losses.is_none()) else { return };
+        match Losses::open(path) {
+            Ok((losses, untold)) => {
+                (self.losses, self.remembered) = (Some(losses), untold);
+                self.inherited = Some(untold).filter(|untold| untold.records > 0);
+            }
+            Err(error) => {
+                let file = path.display();
+                tracing::error!(
+                    "records that are lost are forgotten at a stop, as {file} cannot keep their number: {error}; remove it, or make it ours to write"
+                );
+            }
+        }
+    }
+
+    /// The chain, opened if it was not yet. What an earlier process lost, and the chain does not tell of, then counts as lost.
+    async fn open(&mut self) -> Result<&mut Continued, StoreError> {
+        let waited = self.chain.as_ref().is_none();
+        if waited {
+            self.chain.get().await?;
+            tracing::info!("there is room for the audit again: its portals answer from now on");
+            self.open_losses();
+        }
+        let chain = self.chain.get().await?;
+        if let Some(untold) = self.inherited {
+            let is_told = chain.has_told(untold).await?;
+            self.queue.lose(if is_told { 0 } else { untold.records });
+            self.inherited = None;
+        }
+        self.counters.clock_behind_s.store(chain.clock.behind().as_secs(), Ordering::Relaxed);
+        self.counters.is_open.store(true, Ordering::Relaxed);
+        Ok(chain)
+    }
+
     async fn run(mut self) {
         // Earlier losses are recorded first.
         self.write(Vec::new()).await;
@@ -263,31 +303,38 @@ impl Task {
             if Instant::now() >= look {
                 look = Instant::now() + self.options.checkpoint_every;
                 let silent = self.made.is_none_or(|made| made.elapsed() >= self.options.heartbeat);
-                if self.head.seq > self.checkpointed || silent {
+                if self.chain.as_ref().is_some_and(|chain| silent || chain.has_new()) {
                     self.checkpoint().await;
                     self.forget().await;
                 }
             }
         }
-        if self.head.seq > self.checkpointed {
+        if self.chain.as_ref().is_some_and(Continued::has_new) {
             self.checkpoint().await;
         }
-        let untold = self.queue.lost() - self.told_lost;
+        let untold = self.untold();
         if untold > 0 {
             let when = if self.losses.is_some() { "the next start tells of them" } else { "nothing will tell of them" };
             tracing::error!(records = untold, "the audit ends without records that could not be written; {when}");
         }
-        let clock = self.clock;
-        let _ = tokio::task::spawn_blocking(move || clock.keep()).await;
         for delivery in self.deliveries {
             delivery.end().await;
         }
-        if let Err(error) = self.store.close().await {
+        if let Some(chain) = self.chain.into_inner()
+            && let Err(error) = chain.close().await
+        {
             tracing::error!(cause = %error, "the audit's database could not be closed");
         }
     }
 
+    /// The number of records that are lost and that the chain does not tell of, as far as is known.
+    fn untold(&self) -> u64 {
+        self.inherited.map_or(0, |untold| untold.records) + self.queue.lost() - self.told_lost
+    }
+
     async fn write(&mut self, mut waiting: Vec<Waiting>) {
+        // Before losses are counted, as it may find some.
+        let opened = self.open().await.map(drop);
         let lost = self.queue.lost();
         if lost > self.told_lost {
             let record = Record { kind: RecordKind::Lost, lost: Some(lost - self.told_lost), ..Record::at(SystemTime::now()) };
@@ -303,7 +350,11 @@ impl Task {
         });
         let records: Vec<_> = records.collect();
         let count = records.len() as u64;
-        let first = match self.append(records).await {
+        let appended = match opened {
+            Ok(()) => self.append(records).await,
+            Err(error) => Err(error),
+        };
+        let first = match appended {
             Ok(first) => Some(first),
             Err(error) => {
                 // The group's own record of earlier losses is not counted: the next one reports those as well.
@@ -324,99 +375,47 @@ impl Task {
         }
     }
 
+    async fn append(&mut self, records: Vec<(String, Columns)>) -> Result<u64, StoreError> {
+        self.chain.get().await?.append(records).await
+    }
+
     /// Stores how many lost records the audit has not recorded.
     async fn remember(&mut self) {
-        let untold = self.queue.lost() - self.told_lost;
-        let Some(losses) = self.losses.as_ref().filter(|_| untold != self.remembered) else { return };
-        match losses.keep(Untold { records: untold, after: self.head.seq }).await {
+        let records = self.untold();
+        let Some(losses) = self.losses.as_ref().filter(|_| records != self.remembered.records) else { return };
+        // A chain that could not be opened goes as far as it did.
+        let after = self.chain.as_ref().map_or(self.remembered.after, |chain| chain.head.seq);
+        let untold = Untold { records, after };
+        match losses.keep(untold).await {
             Ok(()) => self.remembered = untold,
             Err(error) => self.complain("how many records are lost", &StoreError::Database(error.to_string())),
         }
     }
 
-    /// Chains records to the head and appends them; the number of the first.
-    async fn append(&mut self, records: Vec<(String, Columns)>) -> Result<u64, StoreError> {
-        self.check_in_place()?;
-        let mut entries: Vec<StoredRecord> =
-            records.into_iter().map(|(body, columns)| StoredRecord { head: self.head, body, columns }).collect();
-        let mut tries = 0;
-        loop {
-            let mut head = self.head;
-            for entry in &mut entries {
-                head = head.then(&entry.body);
-                entry.head = head;
-            }
-            if let Some(error) = self.store.append(&entries).await.err() {
-                // It may have been written all the same, or another writer was faster: the store knows. A conflict is always
-                // another writer's doing, even where it wrote the very same record in the same millisecond.
-                let conflict = matches!(error, StoreError::Conflict);
-                let now = self.store.head().await?;
-                if conflict || now != head {
-                    tries += 1;
-                    self.head = now;
-                    if conflict && tries < TRIES {
-                        continue;
-                    }
-                    return Err(error);
-                }
-            }
-            // Else it went with the file that was moved or removed meanwhile.
-            self.check_in_place()?;
-            let first = self.head.seq + 1;
-            self.head = head;
-            return Ok(first);
-        }
-    }
-
-    /// Fails if the chain's file was moved, removed or truncated. No other chain is begun here: that takes a restart.
-    fn check_in_place(&self) -> Result<(), StoreError> {
-        if self.store.is_in_place() {
-            return Ok(());
-        }
-        Err(StoreError::Database(
-            "its file or its log (-wal) was moved, removed or truncated while gnomon ran: put it back, or restart gnomon, which goes on with what is there, and begins another chain where nothing is".to_owned(),
-        ))
-    }
-
     async fn checkpoint(&mut self) {
-        if let Err(error) = self.check_in_place() {
-            return self.complain("a checkpoint", &error);
-        }
-        for _ in 0..TRIES {
-            let now = SystemTime::now();
-            let checkpoint = Checkpoint::sign(&self.key, self.store.chain(), self.number + 1, self.head, now);
-            let line: Arc<str> = checkpoint.line().into();
-            let kept = KeptCheckpoint { number: checkpoint.number, head: self.head, at_ms: unix_millis(now), line: line.to_string() };
-            match self.store.keep(&kept).await {
-                Ok(()) => {
-                    (self.number, self.checkpointed, self.made) = (checkpoint.number, self.head.seq, Some(Instant::now()));
-                    self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-                    self.deliveries.iter().for_each(|delivery| delivery.send(&line));
-                    return;
-                }
-                // Another writer used the number, which must not stand for two things.
-                Err(StoreError::Conflict) => match self.store.checkpoint_before(i64::MAX).await {
-                    Ok(last) => self.number = last.map_or(self.number, |last| last.number),
-                    Err(error) => return self.complain("a checkpoint", &error),
-                },
-                Err(error) => return self.complain("a checkpoint", &error),
+        let signed = match self.chain.get().await {
+            Ok(chain) => chain.checkpoint().await,
+            Err(error) => Err(error),
+        };
+        match signed {
+            Ok(Some(line)) => {
+                self.made = Some(Instant::now());
+                self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+                self.deliveries.iter().for_each(|delivery| delivery.send(&line));
             }
+            Ok(None) => {}
+            Err(error) => self.complain("a checkpoint", &error),
         }
     }
 
     /// Deletes records older than retention, up to a checkpoint, so that the rest can still be verified.
     async fn forget(&mut self) {
         let Some(retention) = self.options.retention else { return };
-        let mut clock = self.clock.clone();
-        let read = tokio::task::spawn_blocking(move || (clock.read(), clock));
-        let Ok((SteadyTime { now_ms, jumped_ms }, clock)) = read.await else { return };
-        self.clock = clock;
-        if let Some(jumped) = jumped_ms {
-            let seconds = jumped / 1000;
-            tracing::warn!(seconds, "the clock jumped; no record of the audit is removed as too old by it before it has stood for a day");
-        }
-        let before = now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
-        match self.forget_before(before).await {
+        let forgotten = match self.chain.get().await {
+            Ok(chain) => chain.forget(retention).await,
+            Err(error) => Err(error),
+        };
+        match forgotten {
             Ok(0) => {}
             Ok(records) => {
                 self.counters.forgotten.fetch_add(records, Ordering::Relaxed);
@@ -424,16 +423,6 @@ impl Task {
             }
             Err(error) => self.complain("retention", &error),
         }
-    }
-
-    /// Deletes records older than `at_ms` and returns their number.
-    async fn forget_before(&mut self, at_ms: i64) -> Result<u64, StoreError> {
-        let Some(checkpoint) = self.store.checkpoint_before(at_ms).await? else { return Ok(0) };
-        let records = checkpoint.head.seq.saturating_sub(self.store.anchor().await?.seq);
-        if records > 0 {
-            self.store.trim(checkpoint.head).await?;
-        }
-        Ok(records)
     }
 
     fn complain(&mut self, what: &str, error: &StoreError) {

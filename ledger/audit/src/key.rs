@@ -5,7 +5,7 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{
     fmt,
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -65,8 +65,12 @@ impl SigningKey {
             Ok(mut file) => {
                 let key = Self::generate()?;
                 let der = key.0.to_pkcs8v1().map_err(|_| KeyError::NoRandomness)?;
-                file.write_all(der.as_ref()).and_then(|()| file.sync_all()).map_err(io)?;
-                return Ok(key);
+                let written = file.write_all(der.as_ref()).and_then(|()| file.sync_all());
+                if written.is_err() {
+                    // A part of a key would be taken for another program's file.
+                    let _ = fs::remove_file(path);
+                }
+                return written.map(|()| key).map_err(io);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(io(error)),

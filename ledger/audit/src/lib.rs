@@ -36,6 +36,7 @@
 mod audit;
 mod chain;
 mod checkpoint;
+mod continued;
 mod delivery;
 mod key;
 mod losses;
@@ -47,7 +48,7 @@ mod sqlite;
 mod store;
 mod verify;
 
-pub use audit::{Audit, AuditCounts, AuditOptions, NotWritten, Writer};
+pub use audit::{Audit, AuditCounts, AuditOptions, NotWritten, OpensStore, Writer};
 pub use chain::{ChainId, Head, RecordHash};
 pub use checkpoint::{Checkpoint, MAX_LINE, NotACheckpoint};
 pub use delivery::MAX_UNSENT;

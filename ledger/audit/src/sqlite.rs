@@ -4,21 +4,12 @@ use crate::{
     chain::{ChainId, Head, RecordHash},
     store::{Columns, KeptCheckpoint, Store, StoreError, Stored, StoredRecord},
 };
+use gnomon_files::sqlite::{Place, is_full};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
 };
-use std::{
-    fs::{self, OpenOptions},
-    io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 /// "gnoA": marks the file as an audit, so that nothing else is written into or read as one.
 const APPLICATION_ID: i64 = 0x676e_6f41;
@@ -48,9 +39,6 @@ const SCHEMA: &str = "
     PRAGMA application_id = 1735290689;
     PRAGMA user_version = 1;";
 
-/// `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`: there is no room for the index of the write-ahead log, which is made as a database is opened.
-const FULL: [&str; 2] = ["13", "4874"];
-
 /// Records per statement, largest first; each size is prepared once. Every statement is a round trip to the thread that the
 /// driver keeps for the database, which would cost more than the record.
 const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
@@ -71,13 +59,7 @@ pub struct SqliteStore {
     options: SqliteConnectOptions,
     health: Health,
     chain: ChainId,
-    path: PathBuf,
-    /// Device and inode of its file.
-    identity: Option<(u64, u64)>,
-    /// Device and inode of its write-ahead log, which exists as long as the database is open.
-    log: Option<(u64, u64)>,
-    /// The greatest length that its file was seen to have, bytes. It never shrinks by itself.
-    length: AtomicU64,
+    place: Place,
     /// The insert of each size.
     inserts: [Arc<str>; ROWS.len()],
 }
@@ -137,23 +119,9 @@ async fn trim(conn: &mut SqliteConnection, upto: Head) -> Result<(), StoreError>
 fn failed(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(cause) if cause.is_unique_violation() => StoreError::Conflict,
-        sqlx::Error::Database(cause) if cause.code().is_some_and(|code| FULL.contains(&code.as_ref())) => {
-            StoreError::Full(error.to_string())
-        }
+        sqlx::Error::Database(cause) if cause.code().is_some_and(|code| is_full(&code)) => StoreError::Full(error.to_string()),
         _ => StoreError::Database(error.to_string()),
     }
-}
-
-/// The write-ahead log of a database.
-fn log_of(path: &Path) -> PathBuf {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
-}
-
-/// Device and inode.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::metadata(path).map(|there| (there.dev(), there.ino()))
 }
 
 fn number(value: u64) -> i64 {
@@ -240,18 +208,15 @@ impl SqliteStore {
             format!("INSERT INTO record (seq, hash, at_ms, kind, user, server, body) VALUES {values}").into()
         });
         let chain = ChainId(id.try_into().map_err(|_| foreign())?);
-        let (file, log) = (identity(path).ok(), identity(&log_of(path)).ok());
-        let (health, path, length) = (Health::Sound, path.to_owned(), AtomicU64::new(0));
-        Ok(Self { conn, options, health, chain, path, identity: file, log, length, inserts })
+        let place = Place::of(path).map_err(|error| StoreError::Database(format!("{}: {error}", path.display())))?;
+        Ok(Self { conn, options, health: Health::Sound, chain, place, inserts })
     }
 
     /// The connection, or another one where it cannot be relied upon.
     async fn sound(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         if self.health == Health::Suspect {
             // Else another file would be made.
-            if !self.is_in_place() {
-                return Err(StoreError::Database("its file or its log was moved, removed or truncated".to_owned()));
-            }
+            self.place.look().map_err(|displaced| StoreError::Database(displaced.to_string()))?;
             // The new one first: the last to close would fold the log, for which there may be no room.
             let fresh = self.options.connect().await.map_err(failed)?;
             // Errors of the old connection are ignored: its transaction ends with it.
@@ -356,17 +321,7 @@ impl Store for SqliteStore {
     }
 
     fn is_in_place(&self) -> bool {
-        let is_gone = |error: io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
-        // A lack of permission is reported elsewhere.
-        let is_log = self.log.is_none_or(|log| identity(&log_of(&self.path)).map_or_else(|error| !is_gone(error), |there| there == log));
-        let is_file = match fs::metadata(&self.path) {
-            Ok(there) => {
-                let is_whole = self.length.fetch_max(there.len(), Ordering::Relaxed) <= there.len();
-                is_whole && self.identity == Some((there.dev(), there.ino()))
-            }
-            Err(error) => !is_gone(error),
-        };
-        is_file && is_log
+        self.place.look().is_ok()
     }
 
     fn close(self: Box<Self>) -> Stored<'static, ()> {

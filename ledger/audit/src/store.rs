@@ -1,8 +1,11 @@
 //! The audit's demands on a database: few, so that another one can take SQLite's place. Numbers are given by the writer; a store that
 //! already has one says so, and so two writers cannot fork the chain.
 
-use crate::chain::{ChainId, Head, RecordHash};
-use std::{future::Future, pin::Pin};
+use crate::{
+    chain::{ChainId, Head, RecordHash},
+    key::KeyError,
+};
+use std::{future::Future, io, pin::Pin};
 use thiserror::Error;
 
 /// The future of a store's operation.
@@ -23,6 +26,21 @@ pub enum StoreError {
     /// The file is not an audit.
     #[error("{0} is not a database of gnomon's audit")]
     Foreign(String),
+    /// The key that belongs to it cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl StoreError {
+    /// True if there was no room on the disk: later it may succeed.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Key(KeyError::Io { source, .. }) => source.kind() == io::ErrorKind::StorageFull,
+            Self::Conflict | Self::Database(_) | Self::Foreign(_) | Self::Key(_) => false,
+        }
+    }
 }
 
 /// A record as it is stored.
@@ -82,7 +100,7 @@ pub trait Store: Send {
     fn checkpoints(&mut self) -> Stored<'_, Vec<String>>;
     /// Deletes records up to this head, which a checkpoint has, and the checkpoints before it.
     fn trim(&mut self, upto: Head) -> Stored<'_, ()>;
-    /// True if readers that open the audit find the writes: its file was neither moved nor removed.
+    /// True if readers that open the audit find the writes: its file and its log were neither moved, removed nor truncated.
     fn is_in_place(&self) -> bool;
     /// Closes it; all that was added is in its file.
     fn close(self: Box<Self>) -> Stored<'static, ()>;

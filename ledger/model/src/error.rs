@@ -107,6 +107,30 @@ pub enum ReadError {
         /// The version known here.
         known: i64,
     },
+    /// The file has nothing in it.
+    #[error(
+        "{at} is empty: it was truncated, or its disk is full and nothing was written yet; a gnomon that runs begins the ledger anew once there is room, within ten minutes, else start one"
+    )]
+    Empty {
+        /// Its location.
+        at: String,
+    },
+    /// The file is no whole database.
+    #[error(
+        "{at} is damaged ({source}): it was truncated, overwritten, or copied while it was written; a gnomon that runs begins a truncated one anew within ten minutes, else move it away and start gnomon"
+    )]
+    Damaged {
+        /// Its location.
+        at: String,
+        /// The database's error.
+        source: Cause,
+    },
+    /// The file is a database of another program.
+    #[error("{at} is a database of another program; name the --state-dir of gnomon")]
+    NotALedger {
+        /// Its location.
+        at: String,
+    },
     /// The text is not an id.
     #[error(
         "`{text}` is not the id of an event or an incident; copy it from the ID column or `event.id` (at least {MIN_ID_PREFIX} of its digits)"

@@ -49,9 +49,9 @@ pub trait Store: Send {
     fn forgotten(&self) -> Forgotten;
     /// The latest moment among the newest events, milliseconds since the Unix epoch.
     fn newest_ms(&mut self) -> Stored<'_, Option<i64>>;
-    /// True if readers that open the ledger find the writes: its file was neither moved nor removed.
+    /// True if readers that open the ledger find the writes: its file and its log were neither moved, removed nor truncated.
     fn is_in_place(&self) -> bool;
-    /// Begins anew where it should be, if it is not there. Nobody else may write there.
+    /// Begins anew where it should be, if it is not there, or not whole. Nobody else may write there.
     fn begin_anew(&mut self) -> Stored<'_, ()>;
     /// The earliest hour from this one on of which there are sums.
     fn oldest_hour(&mut self, from: i64) -> Stored<'_, Option<i64>>;

@@ -159,6 +159,15 @@ pub(crate) async fn newest(mut conn: PgConnection) -> Read<(i64, i64)> {
     Ok((conn, newest))
 }
 
+/// Of a standby the moment of the newest change that it has, milliseconds since the Unix epoch; of one that was just started, that of the
+/// checkpoint it began with. None of a server that takes writes.
+pub(crate) async fn standby(mut conn: PgConnection) -> Read<Option<i64>> {
+    let changed = "SELECT CASE WHEN pg_is_in_recovery() THEN (1000 * extract(epoch FROM
+         coalesce(pg_last_xact_replay_timestamp(), (SELECT checkpoint_time FROM pg_control_checkpoint()))))::bigint END";
+    let changed = sqlx::query_scalar(changed).fetch_one(&mut conn).await?;
+    Ok((conn, changed))
+}
+
 /// How far the journal goes, with the mark of that entry and of entry `seen`, and the version of the schema.
 pub(crate) async fn position(mut conn: PgConnection, seen: i64) -> Read<(Found, i64)> {
     let sql = "SELECT meta.journal::text, coalesce(last.number, 0), last.mark::text,

@@ -69,7 +69,7 @@ mod schema;
 mod url;
 
 pub use error::{CallError, PostgresOpenError};
-pub use position::{Contents, Contradicted, Position};
+pub use position::{Contents, Contradicted, Position, Standby};
 pub use url::{PostgresUrl, PostgresUrlError};
 
 use connection::{CONNECT, connect};
@@ -173,6 +173,15 @@ impl PostgresDecisions {
             }
         }
         Ok(how.map(|how| Contradicted { at: self.url.to_string(), how }))
+    }
+
+    /// The server, if it is a standby: what was decided last may not have come to it.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn standby(&mut self) -> Result<Option<Standby>, ReadError> {
+        let changed_ms = self.ask(entries::standby).await?;
+        Ok(changed_ms.map(|changed_ms| Standby { at: self.url.to_string(), changed_ms }))
     }
 
     /// Tries whether entries would be kept, and keeps none: the server may take no writes, or its disk be full.

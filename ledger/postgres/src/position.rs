@@ -18,6 +18,15 @@ pub struct Position {
     pub mark: Option<String>,
 }
 
+/// A server that follows another and takes no writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standby {
+    /// The URL, without its password.
+    pub at: String,
+    /// The moment of the newest change that it has, milliseconds since the Unix epoch.
+    pub changed_ms: i64,
+}
+
 /// The contents of a journal up to an entry, to detect a journal that lacks earlier entries, or has them changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {

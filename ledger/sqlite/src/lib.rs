@@ -44,6 +44,7 @@ mod volume;
 pub use decisions::SqliteDecisions;
 pub use query::SqliteReader;
 
+use gnomon_files::sqlite::{Place, is_full, log_of};
 use gnomon_ledger_model::{
     FirstSeen, Forgotten, Group, Keep, OpenError, Store, StoreError, Stored,
     volume::{Pair, Volume},
@@ -57,7 +58,7 @@ use std::{
     fs::OpenOptions,
     io,
     ops::Range,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -88,12 +89,10 @@ pub struct SqliteStore {
     options: SqliteConnectOptions,
     health: Health,
     path: PathBuf,
-    /// Device and inode of its file; none where it has none.
-    identity: Option<(u64, u64)>,
+    /// None while it is begun anew.
+    place: Option<Place>,
     keep: Keep,
     wal: PathBuf,
-    /// Device and inode of that log, which exists as long as the database is open.
-    log: Option<(u64, u64)>,
     max_pages: i64,
     retention_ms: i64,
     /// Rows of the inventory.
@@ -102,19 +101,16 @@ pub struct SqliteStore {
     trimmed: trim::Schedule,
 }
 
-/// `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`: there is no room for the index of the write-ahead log, which is made as a database is opened.
-const FULL: [&str; 2] = ["13", "4874"];
-
-/// Device and inode.
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    std::fs::metadata(path).map(|there| (there.dev(), there.ino()))
+/// The code of an error that the database gave.
+fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
+    error.as_database_error().and_then(|error| error.code())
 }
 
 /// Why a database could not be opened.
 pub(crate) fn not_opened(path: &Path, source: sqlx::Error) -> OpenError {
     let at = path.display().to_string();
-    let is_full = source.as_database_error().and_then(|error| error.code()).is_some_and(|code| FULL.contains(&code.as_ref()));
-    if is_full { OpenError::Full { at, source: source.into() } } else { OpenError::Database { at, source: source.into() } }
+    let has_no_room = code(&source).is_some_and(|code| is_full(&code));
+    if has_no_room { OpenError::Full { at, source: source.into() } } else { OpenError::Database { at, source: source.into() } }
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -130,12 +126,12 @@ impl SqliteStore {
     /// When it cannot be written, is of a newer gnomon, of another program or damaged.
     pub async fn open(path: &Path, keep: Keep) -> Result<Self, OpenError> {
         // SQLite gives its log and shared memory the mode of the database, so creating it decides.
-        let created = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).and_then(|file| file.metadata());
-        let created = created.map_err(|source| {
-            let (at, is_full) = (path.display().to_string(), source.kind() == io::ErrorKind::StorageFull);
+        let not_created = |source: io::Error| {
+            let (at, has_no_room) = (path.display().to_string(), source.kind() == io::ErrorKind::StorageFull);
             let source = source.into();
-            if is_full { OpenError::Full { at, source } } else { OpenError::NotWritable { at, source } }
-        })?;
+            if has_no_room { OpenError::Full { at, source } } else { OpenError::NotWritable { at, source } }
+        };
+        OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).map_err(not_created)?;
         let database = |source: sqlx::Error| not_opened(path, source);
         let max_pages = i64::try_from(keep.max_bytes.max(MIN_DATABASE_BYTES) / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
         let options = SqliteConnectOptions::new()
@@ -152,20 +148,16 @@ impl SqliteStore {
             .disable_statement_logging();
         let mut conn = options.connect().await.map_err(database)?;
         schema::SCHEMA.migrate(&mut conn, path).await?;
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        let wal = PathBuf::from(wal);
-        let log = identity(&wal).ok();
+        let place = Place::of(path).map_err(not_created)?;
         let servers = inventory::count(&mut conn).await.map_err(database)?;
         Ok(Self {
             conn,
             options,
             health: Health::Sound,
             path: path.to_owned(),
-            identity: Some((created.dev(), created.ino())),
+            place: Some(place),
             keep,
-            wal,
-            log,
+            wal: log_of(path),
             max_pages,
             retention_ms: i64::try_from(keep.retention.as_millis()).unwrap_or(i64::MAX),
             servers,
@@ -242,21 +234,17 @@ impl Store for SqliteStore {
     }
 
     fn is_in_place(&self) -> bool {
-        let is_there = |path: &Path, known: Option<(u64, u64)>| match identity(path) {
-            Ok(there) => known == Some(there),
-            // A lack of permission is reported elsewhere.
-            Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
-        };
-        is_there(&self.path, self.identity) && (self.log.is_none() || is_there(&self.wal, self.log))
+        self.place.as_ref().is_some_and(|place| place.look().is_ok())
     }
 
     fn begin_anew(&mut self) -> Stored<'_, ()> {
         Box::pin(async move {
             let forgotten = self.trimmed.forgotten;
+            self.place.as_ref().map_or(Ok(()), Place::give_way).map_err(StoreError::refused)?;
             // The old one is closed first: as it ends it removes what is beside it, by name.
             let nothing = SqliteConnectOptions::new().in_memory(true).connect().await.map_err(StoreError::new)?;
             let _ = std::mem::replace(&mut self.conn, nothing).close().await;
-            self.identity = None;
+            self.place = None;
             *self = Self::open(&self.path, self.keep).await.map_err(StoreError::new)?;
             self.trimmed.forgotten = forgotten;
             Ok(())

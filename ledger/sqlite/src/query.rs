@@ -1,6 +1,7 @@
 //! Reading: pages of events, the inventory, incidents.
 
-use super::{conditions, inventory, migrate::identity, schema::SCHEMA};
+use super::{code, conditions, inventory, migrate::identity, schema::SCHEMA};
+use gnomon_files::sqlite::{is_damaged, log_of};
 use gnomon_ledger_model::{
     Asked, EventFilter, IdPrefix, IncidentRecord, LedgerReader, MAX_PAGE, Names, NewName, Order, ReadError, ServerRecord, ServerStatus,
     StoredEvent,
@@ -33,7 +34,14 @@ pub(super) fn event((seq, at_ms, json): EventRow) -> StoredEvent {
 
 /// The error of a query that the driver refused.
 pub(super) fn refused(error: sqlx::Error) -> ReadError {
-    ReadError::Database(error.into())
+    match is_damage(&error) {
+        true => ReadError::Damaged { at: "the ledger".to_owned(), source: error.into() },
+        false => ReadError::Database(error.into()),
+    }
+}
+
+fn is_damage(error: &sqlx::Error) -> bool {
+    code(error).is_some_and(|code| is_damaged(&code))
 }
 
 impl SqliteReader {
@@ -46,6 +54,10 @@ impl SqliteReader {
             ErrorKind::NotFound => ReadError::Missing { at: path.display().to_string() },
             _ => ReadError::NotReadable { at: path.display().to_string(), source: source.into() },
         })?;
+        let not_read = |error: sqlx::Error| match is_damage(&error) {
+            true => ReadError::Damaged { at: path.display().to_string(), source: error.into() },
+            false => refused(error),
+        };
         let options =
             SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(2)).disable_statement_logging();
         let opened = match Self::connect(&options).await {
@@ -53,20 +65,20 @@ impl SqliteReader {
             // Someone who may not write beside a closed ledger cannot make the log's shared memory.
             // Without a log there is no writer, and the file can be read as it stands.
             Err(error) => {
-                let mut wal = path.as_os_str().to_owned();
-                wal.push("-wal");
-                if Path::new(&wal).exists() {
-                    return Err(refused(error));
+                if log_of(path).exists() {
+                    return Err(not_read(error));
                 }
-                Self::connect(&options.immutable(true)).await.map_err(refused)?
+                Self::connect(&options.immutable(true)).await.map_err(not_read)?
             }
         };
         let (rows, application, found) = opened;
-        let known = SCHEMA.version();
-        if (application, found) != (SCHEMA.application_id, known) {
-            return Err(ReadError::Schema { at: path.display().to_string(), found, known });
+        let (at, known) = (path.display().to_string(), SCHEMA.version());
+        match (application, found) {
+            ours if ours == (SCHEMA.application_id, known) => Ok(rows),
+            (0, 0) if std::fs::metadata(path).is_ok_and(|there| there.len() == 0) => Err(ReadError::Empty { at }),
+            (application, found) if application == SCHEMA.application_id => Err(ReadError::Schema { at, found, known }),
+            _ => Err(ReadError::NotALedger { at }),
         }
-        Ok(rows)
     }
 
     async fn connect(options: &SqliteConnectOptions) -> Result<(Self, i64, i64), sqlx::Error> {

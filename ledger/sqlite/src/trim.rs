@@ -4,6 +4,7 @@
 //! a database above its bound (the bound was lowered) gives pages back to the file system.
 
 use super::{Health, PAGE_BYTES, SqliteStore};
+use gnomon_files::sqlite::Place;
 use gnomon_ledger_model::Forgotten;
 use sqlx::Connection;
 use std::time::{Duration, Instant};
@@ -41,6 +42,7 @@ impl SqliteStore {
             if pages - free + needed <= self.max_pages {
                 if pages > self.max_pages {
                     sqlx::query("PRAGMA incremental_vacuum(1024)").execute(&mut self.conn).await?;
+                    self.place.iter().for_each(Place::shrinks);
                 }
                 return Ok(());
             }

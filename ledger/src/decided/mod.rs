@@ -18,7 +18,7 @@ use crate::{DecidedBy, Decision, OpenError, ReadError, ReviewEntry, ReviewedServ
 use files::{Import, Stamp};
 use gnomon_kit::unix_millis;
 use gnomon_ledger_model::{DecisionError, Decisions, MAX_REVIEW_TEXT, StoreError, Topic, import, import_new};
-use gnomon_ledger_postgres::{CallError, Contradicted, PostgresDecisions, PostgresOpenError, PostgresUrl};
+use gnomon_ledger_postgres::{CallError, Contradicted, PostgresDecisions, PostgresOpenError, PostgresUrl, Standby};
 use gnomon_ledger_sqlite::SqliteDecisions;
 use std::{
     io,
@@ -200,6 +200,18 @@ impl Decided {
         let tried = journal.try_to_put().await;
         Box::new(journal).close().await?;
         Ok(tried?)
+    }
+
+    /// The server of a shared journal, if it is a standby: what is read there may be older than what was decided.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn standby(&self) -> Result<Option<Standby>, DecidedError> {
+        let JournalLocation::Shared(url) = &self.place else { return Ok(None) };
+        let mut journal = PostgresDecisions::open(url.clone()).await?;
+        let standby = journal.standby().await;
+        Box::new(journal).close().await?;
+        Ok(standby?)
     }
 
     /// The current review of each server on this host.

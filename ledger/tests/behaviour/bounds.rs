@@ -311,6 +311,79 @@ async fn a_ledger_whose_log_is_removed_is_told_of_and_keeps_what_comes() {
 }
 
 #[tokio::test]
+async fn a_ledger_whose_file_or_log_is_truncated_in_place_is_told_of_and_keeps_what_comes() {
+    for (name, length) in
+        [("ledger.sqlite", 0), ("ledger.sqlite", 100), ("ledger.sqlite", 20_000), ("ledger.sqlite-wal", 0), ("ledger.sqlite-wal", 9_000)]
+    {
+        let state = State::new();
+        let at = state.dir.path().join(name);
+        // With pages in the file, and in the log.
+        let (ledger, writer) = state.open().await;
+        record(&ledger, call("mcp.example.com", 0));
+        writer.shutdown().await;
+        assert_eq!(ledger.acknowledged(), 1);
+        let (ledger, mut writer) = state.open().await;
+        let mut found = writer.take_detections().unwrap();
+        record(&ledger, call("mcp.example.com", 1));
+        ledger.flush().await.unwrap();
+        fs::File::options().write(true).open(&at).unwrap().set_len(length).unwrap();
+        for number in 2..5 {
+            record(&ledger, call("mcp.example.com", number));
+            ledger.flush().await.unwrap();
+        }
+        let told = found.recv().await.unwrap();
+        assert_eq!(told.text(Field::Health), Some("ledger_begun_anew"), "{name} {length}");
+        assert!(told.text(Field::Message).is_some_and(|text| text.contains("truncated")), "{told:?}");
+        assert_eq!((ledger.acknowledged(), ledger.dropped().total()), (4, 0), "{name} {length}");
+        let seen: Vec<_> = state.all().await.iter().map(|event| parse(event)["jsonrpc.request.id"].clone()).collect();
+        assert!(seen.ends_with(&["2".into(), "3".into(), "4".into()]), "{name} {length}: {seen:?}");
+        assert_eq!(seen.contains(&"0".into()), name.ends_with("-wal"), "what the file had is in it: {seen:?}");
+        writer.shutdown().await;
+        assert!(found.recv().await.is_none(), "it is told once");
+        assert_eq!(state.dir.path().join("ledger.sqlite-damaged").exists(), !name.ends_with("-wal"));
+        let (_, writer) = state.open().await;
+        writer.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_gives_pages_back_is_not_taken_for_a_truncated_one() {
+    let state = State::new();
+    let large = LedgerOptions { max_bytes: 64 << 20, ..state.options() };
+    let (ledger, writer) = Ledger::open(large).await.unwrap();
+    let mut number = 0;
+    for _ in 0..16 {
+        for _ in 0..1_000 {
+            let mut seen = call("mcp.example.com", number);
+            seen.set(Field::CommandLine, "x".repeat(1_000));
+            record(&ledger, seen);
+            number += 1;
+        }
+        ledger.flush().await.unwrap();
+    }
+    writer.shutdown().await;
+    let length = || fs::metadata(state.path()).unwrap().len();
+    let before = length();
+    assert!(before > 2 * MIN_DATABASE_BYTES, "{before}");
+    // Its bound was lowered.
+    let (ledger, mut writer) = Ledger::open(LedgerOptions { max_bytes: 0, ..state.options() }).await.unwrap();
+    let mut found = writer.take_detections().unwrap();
+    for _ in 0..40 {
+        for _ in 0..500 {
+            let mut seen = call("mcp.example.com", number);
+            seen.set(Field::CommandLine, "x".repeat(1_000));
+            record(&ledger, seen);
+            number += 1;
+        }
+        ledger.flush().await.unwrap();
+    }
+    assert_eq!(ledger.dropped().total(), 0);
+    writer.shutdown().await;
+    assert!(length() <= MIN_DATABASE_BYTES, "{before} {}", length());
+    assert!(found.recv().await.is_none() && !state.dir.path().join("ledger.sqlite-damaged").exists());
+}
+
+#[tokio::test]
 async fn events_that_nobody_will_find_as_the_state_folder_was_moved_count_as_lost() {
     let state = State::new();
     let (ledger, writer) = state.open().await;

@@ -186,6 +186,36 @@ async fn what_cannot_be_opened_says_which_file_and_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_ledger_that_is_empty_cut_or_anothers_says_so_and_what_to_do() {
+    let state = State::new();
+    let (ledger, writer) = state.open().await;
+    (0..2_000).for_each(|number| record(&ledger, call("mcp.example.com", number)));
+    writer.shutdown().await;
+    let cut = |length| std::fs::File::options().write(true).open(state.path()).unwrap().set_len(length).unwrap();
+    let read = async || match Reader::open(&state.path()).await {
+        Ok(mut reader) => reader.events(&EventFilter::default(), Order::OldestFirst).await.unwrap_err(),
+        Err(error) => error,
+    };
+    let length = std::fs::metadata(state.path()).unwrap().len();
+    for length in [length - 16_384, 40_000, 16_384, 1_000, 60] {
+        cut(length);
+        let error = read().await;
+        assert!(matches!(error, ReadError::Damaged { .. }), "{length}: {error}");
+        let text = error.to_string();
+        assert!(text.contains("was truncated") && text.contains("move it away"), "{length}: {text}");
+    }
+    cut(0);
+    let error = read().await;
+    assert!(matches!(error, ReadError::Empty { .. }) && error.to_string().contains("was truncated"), "{error}");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(state.path());
+    let mut other = sqlx::ConnectOptions::connect(&options).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE bookmarks (url TEXT)").execute(&mut other).await.unwrap();
+    sqlx::Connection::close(other).await.unwrap();
+    let error = read().await;
+    assert!(matches!(error, ReadError::NotALedger { .. }) && error.to_string().contains("--state-dir"), "{error}");
+}
+
+#[tokio::test]
 async fn files_are_closed_to_others() {
     let state = State::new();
     let (ledger, writer) = state.open().await;

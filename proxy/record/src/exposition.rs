@@ -29,7 +29,7 @@ pub(crate) fn incidents(text: &mut String, today: &mut Today, now: SystemTime) {
 
 /// Adds the ledger's metrics.
 pub(crate) fn ledger(text: &mut String, counts: &LedgerCounts) {
-    let LedgerCounts { acknowledged, dropped, first_seen, forgotten, queued, capacity } = *counts;
+    let LedgerCounts { acknowledged, dropped, first_seen, forgotten, queued, capacity, clock_behind } = *counts;
     let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
         // Writing to memory does not fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -46,6 +46,12 @@ pub(crate) fn ledger(text: &mut String, counts: &LedgerCounts) {
     let removed = [(label("reason", "age"), forgotten.age), (label("reason", "size"), forgotten.size)];
     metric("gnomon_events_forgotten_total", "counter", "Events that retention removed from the ledger.", &removed);
     metric("gnomon_events_written_total", "counter", "Events that are durable.", &alone(acknowledged));
+    metric(
+        "gnomon_ledger_clock_behind_seconds",
+        "gauge",
+        "By how much the system's clock is ahead of the time by which events are too old: 0 where it is believed.",
+        &alone(clock_behind.as_secs()),
+    );
     metric("gnomon_ledger_queue_capacity_events", "gauge", "How many events may wait to be written.", &alone(size(capacity)));
     metric("gnomon_ledger_queue_events", "gauge", "Events that wait to be written.", &alone(size(queued)));
     metric(

@@ -88,12 +88,17 @@ impl Acts {
         self.payloads
     }
 
+    /// How durable a record must be before what it is about goes on. While the audit is not open nothing may: each asks whether it can be opened now.
+    fn durability(&self) -> Durability {
+        if self.audit.is_open() { self.durability } else { Durability::BeforeCall }
+    }
+
     /// Makes a call's beginning durable, where it must be before it leaves; its number in the audit.
     ///
     /// # Errors
     /// When it cannot be written.
     pub async fn keep_beginning(&self, beginning: impl FnOnce() -> Option<Record>) -> Result<Option<u64>, NotWritten> {
-        if self.durability != Durability::BeforeCall {
+        if self.durability() != Durability::BeforeCall {
             return Ok(None);
         }
         match beginning() {
@@ -109,7 +114,7 @@ impl Acts {
 
     /// Records something that an answer waits for, if it is to.
     pub async fn keep_before_answer(&self, record: Record) -> Result<(), NotWritten> {
-        match self.durability {
+        match self.durability() {
             Durability::Soon => {
                 self.keep(record);
                 Ok(())

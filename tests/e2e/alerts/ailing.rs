@@ -6,7 +6,7 @@ use super::{
 };
 use crate::sensor_stage::{skip, until};
 use gnomon_link::{Feature, FeatureState};
-use std::process::Command;
+use std::{fs, process::Command, time::SystemTime};
 
 /// The eBPF program that reads ClientHellos from packets; the sensor can run without it.
 const HELLO: &str = "gn_hello";
@@ -159,4 +159,24 @@ fn a_server_that_is_gone_fires_with_the_reason_and_the_event_that_says_since_whe
     let printed = watched.printed(&alert);
     assert!(printed.lines().count() == 1 && printed.contains("server `tools` of portal `main` is not there (refused)"), "{printed}");
     assert_eq!(prometheus.names(), ["GnomonPortalServerDown"]);
+}
+
+#[test]
+fn a_clock_that_is_far_ahead_of_what_is_known_fires_and_the_command_shows_the_time() {
+    let name = "a_clock_that_is_far_ahead_of_what_is_known_fires_and_the_command_shows_the_time";
+    if !has(name, &["prometheus"]) {
+        return;
+    }
+    const DAY: u128 = 24 * 60 * 60 * 1000;
+    let dir = home("");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    // What is left by a gnomon that ran a month ago, by its clock.
+    let known = format!("{then} {then} 0", then = now - 31 * DAY);
+    fs::create_dir(dir.path().join("state")).unwrap();
+    fs::write(dir.path().join("state/ledger.clock"), format!("{known:512}")).unwrap();
+    let watched = Watched::at(dir, &["proxy"]);
+    let prometheus = Prometheus::watching(&watched);
+    let alert = prometheus.fires("GnomonClockDoubted");
+    assert!(watched.printed(&alert).contains("UTC"), "{alert}");
+    assert_eq!(prometheus.names(), ["GnomonClockDoubted"]);
 }

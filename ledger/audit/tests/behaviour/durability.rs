@@ -2,8 +2,8 @@
 
 use crate::stage::{Stage, record, until};
 use gnomon_audit::{
-    Audit, AuditOptions, ChainId, Head, KeptCheckpoint, MAX_WAITING, NotWritten, Recorded, SqliteStore, Store, StoreError, Stored,
-    StoredRecord,
+    Audit, AuditOptions, ChainId, Head, KeptCheckpoint, MAX_WAITING, NotWritten, OpensStore, Recorded, SigningKey, SqliteStore, Store,
+    StoreError, Stored, StoredRecord,
 };
 use std::{
     path::Path,
@@ -178,6 +178,57 @@ async fn what_a_full_disk_did_not_take_is_told_by_the_next_start_once() {
     assert!(report.is_sound() && report.lost == 2, "{report}");
 }
 
+#[tokio::test]
+async fn an_audit_that_cannot_be_opened_yet_refuses_records_and_tells_of_them_once_it_is() {
+    let stage = Stage::new();
+    let losses = stage.path("audit.lost");
+    // What an earlier process lost is told of too.
+    two_are_lost(&stage, &losses).await;
+    let has_room = Arc::new(AtomicBool::new(false));
+    let (room, database, key) = (has_room.clone(), stage.path("audit.sqlite"), stage.path("audit.key"));
+    let open: OpensStore = Box::new(move || {
+        let (room, database, key) = (room.clone(), database.clone(), key.clone());
+        Box::pin(async move {
+            if !room.load(Ordering::SeqCst) {
+                return Err(StoreError::Full("no room".to_owned()));
+            }
+            let store: Box<dyn Store> = Box::new(SqliteStore::open(&database, 1 << 30).await?);
+            Ok((store, SigningKey::open(&key)?))
+        })
+    });
+    let options = AuditOptions { losses: Some(losses.clone()), clock: Some(stage.path("audit.clock")), ..AuditOptions::default() };
+    let away = gnomon_audit::FileSink::new(stage.path("away.jsonl"));
+    let (audit, writer) = Audit::start_later(open, vec![Box::new(away)], options.clone());
+    for lost in 1..=3 {
+        assert_eq!(audit.record_durably(record("anna", "during")).await, Err(NotWritten));
+        assert_eq!((audit.is_open(), audit.counts().lost), (false, lost));
+    }
+    has_room.store(true, Ordering::SeqCst);
+    // Behind the record of the five that are lost.
+    assert_eq!(audit.record_durably(record("anna", "after")).await, Ok(3));
+    assert!(audit.is_open() && audit.counts().lost == 5, "{:?}", audit.counts());
+    writer.shutdown().await;
+    let report = stage.verify().await;
+    assert!(report.is_sound() && report.lost == 5, "{report}");
+}
+
+#[tokio::test]
+async fn what_an_audit_lost_that_was_never_opened_is_told_by_the_next_start() {
+    let stage = Stage::new();
+    let losses = stage.path("audit.lost");
+    two_are_lost(&stage, &losses).await;
+    let options = || AuditOptions { losses: Some(losses.clone()), ..AuditOptions::default() };
+    let open: OpensStore = Box::new(|| Box::pin(std::future::ready(Err(StoreError::Full("no room".to_owned())))));
+    let (audit, writer) = Audit::start_later(open, Vec::new(), options());
+    assert_eq!(audit.record(record("anna", "during")), Recorded::Queued);
+    writer.shutdown().await;
+    let (audit, writer) = stage.open(options()).await;
+    until(|| audit.counts().written == 1).await;
+    writer.shutdown().await;
+    let report = stage.verify().await;
+    assert!(report.is_sound() && report.lost == 3, "{report}");
+}
+
 /// How a record is written.
 #[derive(Clone, Copy, PartialEq)]
 enum Writes {
@@ -324,16 +375,17 @@ async fn records_that_nobody_will_find_as_the_file_was_removed_count_as_lost() {
 
 #[tokio::test]
 async fn records_behind_a_log_or_a_file_that_somebody_took_away_count_as_lost_and_are_told_of() {
-    for damage in ["the log is removed", "the file is truncated"] {
+    for damage in ["the log is removed", "the log is truncated", "the file is truncated"] {
         let stage = Stage::new();
         stage.play(1, 5).await;
         let options = || AuditOptions { losses: Some(stage.path("audit.lost")), ..AuditOptions::default() };
         let (audit, writer) = stage.open(options()).await;
         audit.record_durably(record("anna", "before")).await.unwrap();
-        if damage.contains("log") {
-            std::fs::remove_file(stage.path("audit.sqlite-wal")).unwrap();
-        } else {
-            std::fs::File::options().write(true).open(stage.path("audit.sqlite")).unwrap().set_len(100).unwrap();
+        let cut = |name| std::fs::File::options().write(true).open(stage.path(name)).unwrap().set_len(100).unwrap();
+        match damage {
+            "the log is removed" => std::fs::remove_file(stage.path("audit.sqlite-wal")).unwrap(),
+            "the log is truncated" => cut("audit.sqlite-wal"),
+            _ => cut("audit.sqlite"),
         }
         assert!(audit.record_durably(record("anna", "after")).await.is_err(), "{damage}");
         assert_eq!(audit.counts().lost, 1, "{damage}");

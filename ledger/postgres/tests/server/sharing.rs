@@ -1,12 +1,13 @@
 //! Gnomons of several hosts that heed the same decisions, with the server there and away.
 
 use crate::stage::{Database, Server};
-use gnomon_ledger::{Decided, DecidedBy, Decision, Following, ReviewEntry, ReviewedServer, reviews_in};
+use gnomon_kit::unix_millis;
+use gnomon_ledger::{Decided, DecidedBy, Decision, Following, ReviewEntry, ReviewedServer, Standby, reviews_in};
 use gnomon_ledger_postgres::PostgresUrl;
 use gnomon_observe::Review;
 use std::{
     fs,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 fn decision(host: &str, state: Review) -> Decision {
@@ -141,4 +142,22 @@ async fn a_follower_is_not_current_once_a_newer_gnomon_changed_the_schema() {
         assert!(following.news().await.is_none() && since.elapsed() < Duration::from_secs(30));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test]
+async fn a_standby_can_be_read_and_says_from_when_what_it_has_is() {
+    let Some(server) = Server::own().await else { return };
+    let name = server.database("").await.unwrap();
+    let url: PostgresUrl = format!("postgres://admin@:{}/{name}?host={}", server.port, server.folder().display()).parse().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let decided = Decided::shared(dir.path(), Some(url.clone()));
+    let before = unix_millis(SystemTime::now());
+    decided.review(&decision("a.example", Review::Denied)).await.unwrap();
+    assert_eq!(decided.standby().await.unwrap(), None);
+    server.follow().await;
+    let Standby { at, changed_ms } = decided.standby().await.unwrap().unwrap();
+    assert!(at == url.to_string() && (before..=unix_millis(SystemTime::now())).contains(&changed_ms), "{at} {before} {changed_ms}");
+    assert_eq!(states(&decided.reviews().await.unwrap()), [("a.example", Review::Denied)]);
+    let error = decided.review(&decision("b.example", Review::Denied)).await.unwrap_err().to_string();
+    assert!(error.contains("takes no writes"), "{error}");
 }

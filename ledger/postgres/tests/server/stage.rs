@@ -138,6 +138,13 @@ impl Server {
         self.ready().await;
     }
 
+    /// Makes it a standby, which nothing comes to any more.
+    pub async fn follow(&self) {
+        self.stop();
+        fs::write(self.dir.join("data/standby.signal"), "").unwrap();
+        self.start().await;
+    }
+
     async fn ready(&self) {
         let patience = Instant::now() + Duration::from_secs(60);
         while let Err(error) = self.options("postgres").connect().await {

@@ -1,0 +1,218 @@
+//! Databases of SQLite as files: which of its errors mean a full disk or a damaged file, and whether a database that this process writes is still
+//! the one at its path, and whole. By names, codes and the layout of its files (<https://www.sqlite.org/rescode.html>,
+//! <https://www.sqlite.org/walformat.html>), without a driver.
+
+use crate::FileId;
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`: there is no room for the index of the write-ahead log, which is made as a database is opened.
+const FULL: [&str; 2] = ["13", "4874"];
+/// `SQLITE_CORRUPT` and `SQLITE_NOTADB`, without what their extended codes add in higher bits.
+const DAMAGED: [u32; 2] = [11, 26];
+/// Bytes of the write-ahead log's header, and of that of each of its frames.
+const LOG_HEADER: u64 = 32;
+const FRAME_HEADER: u64 = 24;
+
+/// True if this result code of SQLite's, as drivers give it, means that there is no room.
+#[must_use]
+pub fn is_full(code: &str) -> bool {
+    FULL.contains(&code)
+}
+
+/// True if this result code of SQLite's, as drivers give it, means that a file is no whole database.
+#[must_use]
+pub fn is_damaged(code: &str) -> bool {
+    code.parse().is_ok_and(|code: u32| DAMAGED.contains(&(code & 0xff)))
+}
+
+/// The write-ahead log of a database.
+#[must_use]
+pub fn log_of(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// What became of a database that others find no longer as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Displaced {
+    /// Its file was moved or removed.
+    File,
+    /// Its file is shorter than it was.
+    FileCut,
+    /// Its log was moved or removed.
+    Log,
+    /// Its log is shorter than what was written to it.
+    LogCut,
+}
+
+impl fmt::Display for Displaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "its file was moved or removed",
+            Self::FileCut => "its file was truncated",
+            Self::Log => "its log (-wal) was moved or removed",
+            Self::LogCut => "its log (-wal) was truncated",
+        })
+    }
+}
+
+/// The place of a database that this process alone writes, in WAL mode, over a connection that stays open. It is looked at between two uses of that
+/// connection, never during one.
+///
+/// Two lengths are known beforehand. The file never becomes shorter by itself, unless pages are given back ([`shrinks`](Self::shrinks)). The
+/// log has all frames that its index counts; that index is what connections share, and lives as long as one of them.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    log: PathBuf,
+    index: PathBuf,
+    file_id: FileId,
+    /// None if it was opened without a log.
+    log_id: Option<FileId>,
+    /// The greatest length that the file was seen to have since pages were given back, bytes.
+    length: AtomicU64,
+}
+
+impl Place {
+    /// The place as it is now that the database is open.
+    ///
+    /// # Errors
+    /// The file cannot be looked at.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let there = fs::metadata(path)?;
+        let log = log_of(path);
+        Ok(Self {
+            path: path.to_owned(),
+            index: beside(path, "-shm"),
+            file_id: FileId::of(&there),
+            log_id: fs::metadata(&log).ok().as_ref().map(FileId::of),
+            log,
+            length: AtomicU64::new(there.len()),
+        })
+    }
+
+    /// Whether whoever opens the path finds all that was written.
+    ///
+    /// # Errors
+    /// What became of it. A lack of permission is none: writing reports it.
+    pub fn look(&self) -> Result<(), Displaced> {
+        if let Some(there) = found(&self.path, self.file_id).map_err(|Gone| Displaced::File)?
+            && self.length.fetch_max(there, Ordering::Relaxed) > there
+        {
+            return Err(Displaced::FileCut);
+        }
+        let Some(id) = self.log_id else { return Ok(()) };
+        let Some(there) = found(&self.log, id).map_err(|Gone| Displaced::Log)? else { return Ok(()) };
+        let written = Index::read(&self.index).map_or(0, Index::log_length);
+        if there < written { Err(Displaced::LogCut) } else { Ok(()) }
+    }
+
+    /// Notes that pages were just given back: the file may become as short as the database is now.
+    pub fn shrinks(&self) {
+        // Without an index nothing is known of it, and so any length is right.
+        let now = Index::read(&self.index).map_or(0, Index::database_length);
+        self.length.fetch_min(now, Ordering::Relaxed);
+    }
+
+    /// Makes way for another database at the path, before the connection is closed: a file that was cut is renamed (`-damaged` at its end, in place
+    /// of an earlier one), so that what is left of it can be looked at. What is left of a log that was cut is dropped: folded into the
+    /// file, a part of a transaction would damage that too.
+    ///
+    /// # Errors
+    /// The file or the log cannot be changed. It can be tried again.
+    pub fn give_way(&self) -> io::Result<()> {
+        match self.look() {
+            Err(Displaced::FileCut) => fs::rename(&self.path, beside(&self.path, "-damaged")),
+            Err(Displaced::LogCut) => OpenOptions::new().write(true).open(&self.log)?.set_len(0),
+            Ok(()) | Err(Displaced::File | Displaced::Log) => Ok(()),
+        }
+    }
+}
+
+/// Another file is there, or none.
+struct Gone;
+
+/// The length of a file; none where it may not be looked at.
+fn found(path: &Path, known: FileId) -> Result<Option<u64>, Gone> {
+    match fs::metadata(path) {
+        Ok(there) if FileId::of(&there) == known => Ok(Some(there.len())),
+        Ok(_) => Err(Gone),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(Gone),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What the log's index says: the frames of the log, and the pages of the database with all that is in the log.
+#[derive(Clone, Copy)]
+struct Index {
+    page: u64,
+    frames: u64,
+    pages: u64,
+}
+
+impl Index {
+    /// Reads its header: native numbers, the size of a page at byte 14, frames at 16, pages at 20.
+    fn read(path: &Path) -> Option<Self> {
+        let mut header = [0; 24];
+        File::open(path).ok()?.read_exact_at(&mut header, 0).ok()?;
+        let number = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
+        let is_made = header[12] == 1;
+        let page = match u16::from_ne_bytes([header[14], header[15]]) {
+            1 => 1 << 16,
+            page => u64::from(page),
+        };
+        is_made.then_some(Self { page, frames: number(16)?.into(), pages: number(20)?.into() })
+    }
+
+    fn log_length(self) -> u64 {
+        if self.frames == 0 { 0 } else { LOG_HEADER + self.frames * (FRAME_HEADER + self.page) }
+    }
+
+    fn database_length(self) -> u64 {
+        self.pages * self.page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_a_full_disk_and_of_a_file_that_is_no_whole_database() {
+        assert!(is_full("13") && is_full("4874") && !is_full("10") && !is_full("778"));
+        // `SQLITE_CORRUPT_INDEX` is 11 and 3 in the second byte.
+        assert!(is_damaged("11") && is_damaged("26") && is_damaged("779") && !is_damaged("13") && !is_damaged("x"));
+    }
+
+    #[test]
+    fn without_an_index_of_the_log_lengths_of_the_log_are_not_judged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sqlite");
+        fs::write(&path, [1; 100]).unwrap();
+        fs::write(log_of(&path), [1; 100]).unwrap();
+        let place = Place::of(&path).unwrap();
+        fs::write(log_of(&path), []).unwrap();
+        place.look().unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(99).unwrap();
+        assert_eq!(place.look(), Err(Displaced::FileCut));
+        place.shrinks();
+        place.look().unwrap();
+        fs::remove_file(log_of(&path)).unwrap();
+        assert_eq!(place.look(), Err(Displaced::Log));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(place.look(), Err(Displaced::File));
+    }
+}
