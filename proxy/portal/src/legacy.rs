@@ -13,8 +13,10 @@ use gnomon_relay::{
     acts::Ending,
     call::{Call, Origin},
     judged::Whose,
+    logs::{LEVELS, LogLevel},
     offer::Offer,
     outflow::{Outflow, event},
+    saying::SET_LEVEL,
     session::{Session, StandingStream},
 };
 use gnomon_upstream::{
@@ -164,7 +166,7 @@ impl Portal {
         }
         match request.method.as_str() {
             "ping" => Some(Outcome::Result(Bytes::from_static(b"{}"))),
-            "logging/setLevel" => Some(self.set_log_level(call, session, request).await),
+            SET_LEVEL => Some(self.set_log_level(call, session, request).await),
             _ => {
                 self.lists.settled().await;
                 session.begin(&request.id, call.taken_back.clone());
@@ -180,10 +182,8 @@ impl Portal {
     }
 
     async fn set_log_level(&self, call: &Call, session: &Arc<Session>, request: &Request) -> Outcome {
-        const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
         let act = self.road.begin(gnomon_audit::RecordKind::Request, call, &request.method);
-        let level = request.members().ok().and_then(|params| params.text("level"));
-        let Some(level) = level.filter(|level| LEVELS.contains(&&**level)) else {
+        let Some(level) = request.members().ok().and_then(|params| LogLevel::of(&params.text("level")?)) else {
             let error = RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", ")));
             return act.end(Ending::because(Status::Refused, error.code.to_smolstr()), error.into()).await;
         };
@@ -191,7 +191,7 @@ impl Portal {
             let text = format!("{error} of its beginning, so no server was asked; tell whoever runs this portal");
             return act.end(Ending::because(Status::Refused, "audit"), RpcError::new(INTERNAL_ERROR, text).into()).await;
         }
-        session.ask_for_logs(call.whose(), &level).await;
+        session.ask_for_logs(call.whose(), level).await;
         act.end(Ending::of(Status::Ok), Outcome::Result(Bytes::from_static(b"{}"))).await
     }
 

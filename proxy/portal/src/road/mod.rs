@@ -372,7 +372,7 @@ impl Road {
         if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
             return Err(CallError::Untranslatable("this server tells of changed resources only to clients of the 2026-07-28 protocol"));
         }
-        let level = session.log_level().map(|level| quoted(&level));
+        let level = session.log_level().map(|level| quoted(level.as_str()));
         let mut extra: Vec<(String, String)> = Vec::new();
         for _ in 0..MAX_ROUNDS {
             let members = Members::of(routed.params.as_ref()).unwrap_or_default();
