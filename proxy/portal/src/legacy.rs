@@ -1,9 +1,11 @@
 //! Clients of the era with sessions (2025-03-26 to 2025-11-25).
 
 use crate::{
-    front::{Accepts, Asker, Way, answered, no_room_to_send, pieces, plain, refused, respond, streamed, unrecorded},
+    answering::{Accepts, Way, respond},
+    front::Asker,
     log_in::{Proof, Visitor},
     portal::Portal,
+    responses::{answered, no_room_to_send, pieces, plain, refused, streamed, unrecorded},
 };
 use bytes::Bytes;
 use gnomon_access::Caller;

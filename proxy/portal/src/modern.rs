@@ -2,10 +2,12 @@
 
 use crate::{
     clients::Stated,
-    front::{Accepts, Asker, Way, answered, plain, refused, respond},
+    answering::{Accepts, Way, respond},
+    front::Asker,
     legacy::list_changed,
     log_in::Proof,
     portal::Portal,
+    responses::{answered, plain, refused},
     road::needs_tasks,
 };
 use gnomon_access::Capability;
