@@ -33,7 +33,7 @@ use gnomon_upstream::{
     Client, LegacySession, Owner, Scope, Speaks, UpstreamError,
     rpc::{self, Id, Message, Notification, Outcome},
 };
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, VecDeque},
@@ -93,11 +93,6 @@ pub struct StandingStream {
     recipient: Recipient,
     /// Notified when there is no room for more.
     pub over: Arc<Notify>,
-}
-
-/// Locks a mutex, also after a panic: nothing is left half done under one.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }
 
 impl Session {
@@ -180,7 +175,7 @@ impl Session {
 
     /// The owner of the tasks that its client begins at servers.
     pub fn task_owner(&self) -> Option<SmolStr> {
-        let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
+        let caller = self.opened().and_then(|open| open.caller.lock().clone())?;
         Some(task_owner(&caller, &self.id))
     }
 
@@ -197,13 +192,13 @@ impl Session {
     /// Notes that this caller asks for something.
     pub fn asks(&self, caller: &Arc<Caller>) {
         if let Some(open) = self.opened() {
-            *lock(&open.caller) = Some(caller.clone());
+            *open.caller.lock() = Some(caller.clone());
         }
     }
 
     /// The message for its client, if a server may send it that.
     fn hears(&self, upstream: &Upstream, within: Scope, notification: Notification) -> Option<Notification> {
-        let caller = self.opened().and_then(|open| lock(&open.caller).clone())?;
+        let caller = self.opened().and_then(|open| open.caller.lock().clone())?;
         let owner = task_owner(&caller, &self.id);
         let may = self.gate.tells(&caller, upstream, (&owner, within), &notification);
         may.then(|| self.translated(upstream, (&owner, within), notification)).flatten()
@@ -211,7 +206,7 @@ impl Session {
 
     /// Whether a server may ask its client for something by itself.
     fn may_be_asked(&self, upstream: &Upstream) -> bool {
-        let caller = self.opened().and_then(|open| lock(&open.caller).clone());
+        let caller = self.opened().and_then(|open| open.caller.lock().clone());
         caller.is_some_and(|caller| self.gate.may_reach(&caller, &upstream.id))
     }
 
@@ -358,7 +353,7 @@ impl Session {
     /// Sends a message to the client on its standing stream, else on that of a request in progress.
     pub async fn tell(&self, message: Bytes) -> Heard {
         let Some(open) = self.opened() else { return Heard::No };
-        let standing = lock(&open.standing).clone();
+        let standing = open.standing.lock().clone();
         if let Some(StandingStream { sender, recipient, over }) = standing.filter(|standing| !standing.sender.is_closed()) {
             let event = event(None, None, &message);
             let Some(room) = recipient.room_for(event.len()).await else {
@@ -369,7 +364,7 @@ impl Session {
                 return Heard::Yes;
             }
         }
-        let stream = lock(&open.streams).iter().rev().find(|stream| !stream.is_over() && stream.is_wanted()).cloned();
+        let stream = open.streams.lock().iter().rev().find(|stream| !stream.is_over() && stream.is_wanted()).cloned();
         match stream {
             Some(stream) => stream.send(message).await,
             None => Heard::No,
@@ -378,19 +373,19 @@ impl Session {
 
     /// A request of the client's begins, which it may take back.
     pub fn begin(&self, id: &Id, request: Arc<TakenBack>) {
-        lock(&self.open().under_way).insert(id.clone(), request);
+        self.open().under_way.lock().insert(id.clone(), request);
     }
 
     /// Ends a request.
     pub fn end(&self, id: &Id) {
         if let Some(open) = self.opened() {
-            lock(&open.under_way).remove(id);
+            open.under_way.lock().remove(id);
         }
     }
 
     /// The client takes a request back, for this reason if it says one.
     pub fn cancel(&self, id: &Id, reason: Option<&str>) {
-        if let Some(request) = self.opened().and_then(|open| lock(&open.under_way).remove(id)) {
+        if let Some(request) = self.opened().and_then(|open| open.under_way.lock().remove(id)) {
             request.because(reason);
         }
     }
@@ -400,7 +395,7 @@ impl Session {
         let open = self.open();
         let (sender, outflow) = Outflow::events();
         let stream = Arc::new(Stream::new(open.next.fetch_add(1, Ordering::Relaxed), sender, recipient));
-        let mut streams = lock(&open.streams);
+        let mut streams = open.streams.lock();
         streams.retain(|stream| !stream.is_over() || stream.is_resumable());
         if streams.len() >= MAX_STREAMS {
             streams.pop_front();
@@ -414,7 +409,7 @@ impl Session {
     pub fn resume(&self, event_id: &str) -> Option<Outflow> {
         let (name, last) = event_id.split_once('.')?;
         let (name, last): (u64, u64) = (name.parse().ok()?, last.parse().ok()?);
-        let streams = lock(&self.opened()?.streams);
+        let streams = self.opened()?.streams.lock();
         streams.iter().find(|stream| stream.name == name && stream.is_resumable()).map(|stream| stream.resume(last))
     }
 
@@ -423,7 +418,7 @@ impl Session {
         let (sender, outflow) = Outflow::events();
         let standing = StandingStream { sender, recipient, over: Arc::default() };
         let open = self.open();
-        *lock(&open.standing) = Some(standing.clone());
+        *open.standing.lock() = Some(standing.clone());
         for own in open.servers.all() {
             let Some(session) = own.session.try_lock().ok().and_then(|session| session.clone()) else { continue };
             // A server may take a second stream for one too many.
@@ -437,19 +432,19 @@ impl Session {
     /// Ends that stream, unless another has taken its place.
     pub fn stands_no_more(&self, gone: &StandingStream) {
         if let Some(open) = self.opened() {
-            lock(&open.standing).take_if(|standing| standing.sender.same_channel(&gone.sender));
+            open.standing.lock().take_if(|standing| standing.sender.same_channel(&gone.sender));
         }
     }
 
     /// The level from which on the client wants to be told.
     pub fn set_log_level(&self, level: LogLevel) {
-        *lock(&self.open().log_level) = Some(level);
+        *self.open().log_level.lock() = Some(level);
     }
 
     /// The level of logs.
     #[must_use]
     pub fn log_level(&self) -> Option<LogLevel> {
-        self.opened().and_then(|open| *lock(&open.log_level))
+        self.opened().and_then(|open| *open.log_level.lock())
     }
 
     /// Ends it with servers, and for the audit.

@@ -4,7 +4,7 @@ use crate::{
     acts::Acts,
     gate::Gate,
     held::Upstream,
-    session::{Session, lock},
+    session::Session,
     telling::{Telling, at_once},
 };
 use gnomon_access::Caller;
@@ -96,7 +96,7 @@ impl Sessions {
     pub fn begin(&self, owner: &Caller, client: Client) -> Result<Arc<Session>, getrandom::Error> {
         let session = Arc::new(Session::new(owner, self.face(client), self.gate.clone())?);
         let surplus = {
-            let mut table = lock(&self.table);
+            let mut table = self.table.lock();
             table.insert(session.clone());
             table.surplus()
         };
@@ -115,7 +115,7 @@ impl Sessions {
     fn face(&self, client: Client) -> Arc<Client> {
         /// Most programs that are remembered.
         const MOST: usize = 4096;
-        let mut faces = lock(&self.faces);
+        let mut faces = self.faces.lock();
         if let Some((known, ())) = faces.get_key_value(&client) {
             return known.clone();
         }
@@ -132,14 +132,14 @@ impl Sessions {
     /// The session of that id, for the caller that began it only.
     #[must_use]
     pub fn find(&self, id: &str, caller: &Caller) -> Option<Arc<Session>> {
-        let session = lock(&self.table).sessions.get(id).filter(|session| session.owner == caller.subject).cloned()?;
+        let session = self.table.lock().sessions.get(id).filter(|session| session.owner == caller.subject).cloned()?;
         session.touch();
         Some(session)
     }
 
     /// Ends a session, on servers too.
     pub async fn end(&self, session: &Session) {
-        let removed = lock(&self.table).remove(&session.id);
+        let removed = self.table.lock().remove(&session.id);
         if let Some(removed) = removed {
             removed.close(self.acts.as_ref()).await;
         }
@@ -147,7 +147,7 @@ impl Sessions {
 
     /// Ends what sessions have open with a server. The sessions stay.
     pub async fn part_with(&self, gone: &Arc<Upstream>) {
-        let all: Vec<_> = lock(&self.table).sessions.values().filter(|session| session.has_open(gone)).cloned().collect();
+        let all: Vec<_> = self.table.lock().sessions.values().filter(|session| session.has_open(gone)).cloned().collect();
         for some in all.chunks(CLOSED_AT_A_TIME) {
             let part = |session: &Arc<Session>| {
                 let (session, gone) = (session.clone(), gone.clone());
@@ -163,7 +163,7 @@ impl Sessions {
         loop {
             tokio::time::sleep(pause).await;
             let stale: Vec<_> = {
-                let mut table = lock(&self.table);
+                let mut table = self.table.lock();
                 let stale: Vec<_> = table.sessions.values().filter(|session| session.idle() >= self.limits.idle).cloned().collect();
                 stale.iter().for_each(|session| drop(table.remove(&session.id)));
                 if !stale.is_empty() {
@@ -185,12 +185,12 @@ impl Sessions {
 
     /// Removes one that has only begun, and whose id was not sent yet.
     pub fn forget(&self, session: &Session) {
-        lock(&self.table).remove(&session.id);
+        self.table.lock().remove(&session.id);
     }
 
     /// gnomon stops: all sessions end, for the audit. Servers are left to find out, as there may be any number of them.
     pub async fn end_all(&self) {
-        let all: Vec<_> = lock(&self.table).sessions.drain().map(|(_, session)| session).collect();
+        let all: Vec<_> = self.table.lock().sessions.drain().map(|(_, session)| session).collect();
         if let Some(acts) = &self.acts {
             let all: Vec<_> = all.iter().map(|session| session.audited()).collect();
             acts.all_sessions_end(&all).await;
@@ -221,8 +221,8 @@ mod tests {
             let own: Vec<_> = (0..MOST / 8).map(|_| sessions.begin(&other, client()).unwrap().id.clone()).collect();
             assert!(own.iter().all(|id| sessions.find(id, &other).is_some()), "{number} has its eighth");
         }
-        assert!(lock(&sessions.table).sessions.len() <= MOST);
-        let own = lock(&sessions.table).sessions.values().filter(|session| session.owner == "greedy").count();
+        assert!(sessions.table.lock().sessions.len() <= MOST);
+        let own = sessions.table.lock().sessions.values().filter(|session| session.owner == "greedy").count();
         assert!(own > 0 && own <= MOST / 8, "{own}");
     }
 }
