@@ -86,7 +86,7 @@ impl Stale {
         };
         if self.there.is_some() {
             return Complaint::own(format!("{}{left_out}", self.why))
-                .next("what is shown is what holds on this host, from STATE/decisions.cache");
+                .next("these are the decisions in force on this host, from STATE/decisions.cache");
         }
         Complaint::own(format!("what was decided since {} UTC is not known: {}{left_out}", when::show(self.as_of_ms), self.why))
             .next("what is shown is from STATE/decisions.cache; fix that, and ask again")

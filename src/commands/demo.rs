@@ -10,7 +10,7 @@ pub struct Demo {
     /// Leave the last gnomon running, with its metrics, until interrupted
     #[arg(long)]
     stay: bool,
-    /// Without the kernel half, as for anybody but root: the agent is told of the proxy
+    /// Run without the kernel half, as without root: the agent is given the proxy variables
     #[arg(long)]
     proxy_env: bool,
     /// Be the agent, and call the sample server here.

@@ -64,7 +64,7 @@ impl Portal {
             return document(StatusCode::OK, metadata);
         }
         if parts.uri.path() != self.options.path {
-            return plain(StatusCode::NOT_FOUND, &format!("nothing is here; the portal is at {}", self.options.path));
+            return plain(StatusCode::NOT_FOUND, &format!("not found; the portal is at {}", self.options.path));
         }
         let acts = self.options.acts.as_ref();
         let peer = &visitor.peer;
@@ -116,13 +116,13 @@ impl Portal {
         if let Some(host) = host
             && !self.is_own_host(without_port(host))
         {
-            return Err(plain(StatusCode::FORBIDDEN, "this portal is not called by that host name; name it under `hosts`"));
+            return Err(plain(StatusCode::FORBIDDEN, "this portal does not serve that host name; add it to `hosts`"));
         }
         if let Some(origin) = parts.headers.get(ORIGIN) {
             let origin = origin.to_str().unwrap_or_default();
             let own = origin.split_once("://").is_some_and(|(_, host)| self.is_own_host(without_port(host)));
             if !own && !self.options.origins.iter().any(|allowed| allowed == origin) {
-                return Err(plain(StatusCode::FORBIDDEN, "web pages of that origin may not call this portal; name it under `origins`"));
+                return Err(plain(StatusCode::FORBIDDEN, "web pages of that origin may not call this portal; add it to `origins`"));
             }
         }
         Ok(())

@@ -85,14 +85,14 @@ impl Portal {
         if let Some(version) = headers.get(VERSION)
             && !version.to_str().is_ok_and(era::is_legacy)
         {
-            let text = format!("this MCP-Protocol-Version is not spoken here; spoken are {}", era::LEGACY.join(", "));
+            let text = format!("this MCP-Protocol-Version is not supported; supported are {}", era::LEGACY.join(", "));
             return Err(invalid(StatusCode::BAD_REQUEST, &text));
         }
         let Some(name) = headers.get(SESSION) else {
             return Err(invalid(StatusCode::BAD_REQUEST, "the header Mcp-Session-Id is missing; begin with `initialize`"));
         };
         let session = name.to_str().ok().and_then(|name| self.sessions.find(name, caller));
-        session.ok_or_else(|| invalid(StatusCode::NOT_FOUND, "the session is not known, or no longer; begin with `initialize`"))
+        session.ok_or_else(|| invalid(StatusCode::NOT_FOUND, "the session does not exist or has ended; begin with `initialize`"))
     }
 
     async fn initialize(self: &Arc<Self>, caller: &Caller, offer: Offer, request: &Request) -> Response<Outflow> {
@@ -190,7 +190,7 @@ impl Portal {
             return act.end(Ending::because(Status::Refused, error.code.to_smolstr()), error.into()).await;
         };
         if let Err(error) = act.leaves().await {
-            let text = format!("{error} of its beginning, so no server was asked; tell whoever runs this portal");
+            let text = format!("{error} of its beginning, so no server was asked; contact the operator of this portal");
             return act.end(Ending::because(Status::Refused, "audit"), RpcError::new(INTERNAL_ERROR, text).into()).await;
         }
         session.ask_for_logs(call.whose(), level).await;
@@ -235,7 +235,7 @@ impl Portal {
         if let Some(last) = headers.get(LAST_EVENT) {
             return match last.to_str().ok().and_then(|last| session.resume(last)) {
                 Some(outflow) => streamed(outflow),
-                None => plain(StatusCode::NOT_FOUND, "the stream of that event is not known, or no longer"),
+                None => plain(StatusCode::NOT_FOUND, "the stream of that event does not exist or has ended"),
             };
         }
         let (standing, outflow) = session.stand(self.recipient(caller));

@@ -95,7 +95,7 @@ pub(crate) async fn read<B: Body<Data = Bytes>>(portal: &Portal, body: B, caller
         room().extend(&mut taken, read.len(), values).await.map_err(|_| no_room(portal, caller))?;
         Ok(taken.holds(read))
     };
-    let late = |_| plain(StatusCode::REQUEST_TIMEOUT, "the request body did not come");
+    let late = |_| plain(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive in time");
     tokio::time::timeout(BODY_PATIENCE, whole).await.map_err(late)?
 }
 
@@ -106,9 +106,9 @@ fn no_room(portal: &Portal, caller: &Caller) -> Response<Outflow> {
     let mut told = TOLD.lock();
     if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
         *told = Some(Instant::now());
-        tracing::warn!(caller = %owner(caller), "a request is refused: those under way have all the memory that its caller may take");
+        tracing::warn!(caller = %owner(caller), "a request is refused: its caller's requests in progress use all the memory that they may take");
     }
     drop(told);
     portal.refused(Lacking::Room);
-    busy("the requests that are under way take all room that there is; try again later")
+    busy("the requests in progress use all the memory that they may take; try again later")
 }

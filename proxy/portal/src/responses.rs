@@ -57,7 +57,7 @@ pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Outflow> {
 
 /// The answer where answers wait for the audit, and it cannot be written.
 pub(crate) fn unrecorded(error: NotWritten) -> Response<Outflow> {
-    plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}, so nothing is answered; tell whoever runs this portal"))
+    plain(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}, so no answer is given; contact the operator of this portal"))
 }
 
 /// A JSON-RPC message as a response.

@@ -315,7 +315,7 @@ impl Session {
                 return;
             }
             Message::Request(request) if !self.may_be_asked(upstream) => {
-                let error = rpc::RpcError::new(rpc::INVALID_REQUEST, "the client may not use this server any more");
+                let error = rpc::RpcError::new(rpc::INVALID_REQUEST, "the client may no longer use this server");
                 let _ = session.respond(&request.id, &error.into()).await;
                 return;
             }
@@ -335,7 +335,7 @@ impl Session {
         if self.tell(text.clone()).await == Heard::Yes || self.tell_in_a_call(&upstream.id, text).await == Heard::Yes {
             return;
         }
-        tracing::debug!(server = %upstream.id, "nobody listens to what a server says");
+        tracing::debug!(server = %upstream.id, "no client listens to a server's message");
         if let Some(id) = asked {
             self.withdraw(&upstream.id, session.scope(), &id);
             let _ = session.respond(&id, &nobody_listens().into()).await;

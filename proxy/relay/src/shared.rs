@@ -100,8 +100,8 @@ impl UnderWay {
         }
         let only = match *asking {
             [only] => only,
-            [] => return Err((id, "no call is under way for which the client could be asked")),
-            _ => return Err((id, "several calls are under way, and this does not say which of them it is for")),
+            [] => return Err((id, "no call is in progress for which the client could be asked")),
+            _ => return Err((id, "several calls are in progress, and this does not name the one it is for")),
         };
         match only.say.try_send(Message::Request(request)) {
             Ok(()) => Ok(()),

@@ -53,7 +53,7 @@ impl Metrics {
         let metrics = Self::read(&text);
         match metrics.0.contains_key("gnomon_build_info") {
             true => Ok(metrics),
-            false => Err(Complaint::own(format!("what answers at {address} is no gnomon")).next(next)),
+            false => Err(Complaint::own(format!("what answers at {address} is not gnomon")).next(next)),
         }
     }
 
