@@ -5,7 +5,8 @@
 //! the timeout of the whole, and that no redirection is followed, only reported. What a status means is up to the caller.
 
 use crate::{
-    Alpn, AlpnCache, Destination, DialOptions, Dialer, InvalidDestination, PoolOptions, Pools, Scheme, SendError, UpstreamBody, UpstreamTls, Whole,
+    Alpn, AlpnCache, Destination, DialOptions, Dialer, InvalidDestination, PoolOptions, Pools, Scheme, SendError, UpstreamBody,
+    UpstreamTls, Whole,
 };
 use bytes::Bytes;
 use http::{

@@ -1,8 +1,8 @@
 //! Clients of the stateless era (2026-07-28): everything about a request is in the request.
 
 use crate::{
-    clients::Stated,
     answering::{Accepts, Way, respond},
+    clients::Stated,
     front::Asker,
     legacy::list_changed,
     log_in::Proof,

@@ -52,7 +52,12 @@ async fn linger<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
 
 /// Reads a body to its end, within the room that there is for its caller.
 #[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
-pub(crate) async fn read<B: Body<Data = Bytes>>(portal: &Portal, body: B, caller: &Caller, waits: Waits) -> Result<Bytes, Response<Outflow>> {
+pub(crate) async fn read<B: Body<Data = Bytes>>(
+    portal: &Portal,
+    body: B,
+    caller: &Caller,
+    waits: Waits,
+) -> Result<Bytes, Response<Outflow>> {
     let most = portal.options.max_request;
     let declared = body.size_hint().lower();
     let mut body = pin!(body);

@@ -4,21 +4,14 @@
 //!
 //! A client with a session says it by `Session::say` and its neighbours; for a client without one, only the level of logs is said.
 
-use crate::{
-    error::CallError,
-    gate::Gate,
-    held::Upstream,
-    judged::Whose,
-    logs::LogLevel,
-    owed::owed,
-};
+use crate::{error::CallError, gate::Gate, held::Upstream, judged::Whose, logs::LogLevel, owed::owed};
 use bytes::Bytes;
 use gnomon_observe::Action;
 use gnomon_upstream::{
     LegacySession, UpstreamError,
     rpc::{self, Id, Outcome, quoted},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// The request for a level of logs.
 pub const SET_LEVEL: &str = "logging/setLevel";
@@ -51,7 +44,7 @@ impl LevelRequest {
     ///
     /// # Errors
     /// The server cannot be asked.
-    pub async fn ask(&self, session: &LegacySession) -> Result<Outcome, UpstreamError> {
+    pub async fn ask(&self, session: &Arc<LegacySession>) -> Result<Outcome, UpstreamError> {
         session.request(&session.id(), SET_LEVEL, Some(&self.0)).await?.outcome().await
     }
 
@@ -59,7 +52,7 @@ impl LevelRequest {
     ///
     /// # Errors
     /// As [`LevelRequest::ask`], and [`UpstreamError::Timeout`].
-    pub async fn ask_before_a_call(&self, session: &LegacySession) -> Result<Outcome, UpstreamError> {
+    pub async fn ask_before_a_call(&self, session: &Arc<LegacySession>) -> Result<Outcome, UpstreamError> {
         let asked = tokio::time::timeout(LEVEL_WITHIN, self.ask(session)).await;
         asked.unwrap_or(Err(UpstreamError::Timeout(LEVEL_WITHIN)))
     }

@@ -403,9 +403,7 @@ impl<C: Calls> Scripts<C> {
 /// The text for a caller who finds no place: whose bound it is.
 const fn no_turn(refused: Refused) -> &'static str {
     match refused {
-        Refused::OverShare => {
-            "This caller has reached its share of executions: wait for some of them to end, or do more in one."
-        }
+        Refused::OverShare => "This caller has reached its share of executions: wait for some of them to end, or do more in one.",
         Refused::Full => "Too many executions are running: try again in a moment, or do more in one execution.",
     }
 }

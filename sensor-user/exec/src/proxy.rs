@@ -17,8 +17,9 @@ pub fn check(proxy: SocketAddr, state_dirs: &[PathBuf]) -> Result<PathBuf, Compl
     let read = async |answer: Answer| Ok::<_, ClientError>(answer.headers().clone());
     let headers = get_blocking(&format!("http://{proxy}/"), BOUNDS, read).map_err(|error| match error {
         ClientError::Send(SendError::Closed | SendError::Other(_)) => foreign(),
-        error => Complaint::own(format!("no proxy answers at {proxy}: {error}"))
-            .next("start one with `gnomon run`, or name it with --proxy"),
+        error => {
+            Complaint::own(format!("no proxy answers at {proxy}: {error}")).next("start one with `gnomon run`, or name it with --proxy")
+        }
     })?;
     if !headers.contains_key("x-gnomon") {
         return Err(foreign());

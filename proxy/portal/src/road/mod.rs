@@ -385,7 +385,11 @@ impl Road {
             let answer = stateless::asked_now(&routed.server, &routed.method, Some(&params), &self.mirrored(routed)).await?;
             let outcome = match self.drive(call, answer, routed, judged).await? {
                 Driven::Answered(outcome) => outcome,
-                Driven::Asked(..) => return Err(UpstreamError::Protocol("it sent a request, which servers of its protocol version must not do".to_owned()).into()),
+                Driven::Asked(..) => {
+                    return Err(
+                        UpstreamError::Protocol("it sent a request, which servers of its protocol version must not do".to_owned()).into()
+                    );
+                }
             };
             let Outcome::Result(result) = &outcome else { return Ok(outcome) };
             let Some(wanted) = wanted_input(result) else { return Ok(outcome) };

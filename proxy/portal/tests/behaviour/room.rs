@@ -179,7 +179,9 @@ async fn the_answers_of_a_batch_have_room_each_and_what_finds_none_is_an_error()
     let answer = client.post(&[("mcp-session-id", &session)], batch.into()).await;
     let answers = answer.last().as_array().unwrap();
     let whole = answers.iter().filter(|answer| answer["result"]["content"][0]["text"].as_str().is_some_and(|text| text.len() == 15 << 20));
-    let refused = answers.iter().filter(|answer| answer["error"]["message"].as_str().is_some_and(|text| text.contains("unread answers use all the memory")));
+    let refused = answers
+        .iter()
+        .filter(|answer| answer["error"]["message"].as_str().is_some_and(|text| text.contains("unread answers use all the memory")));
     let (whole, refused) = (whole.count(), refused.count());
     assert!(whole + refused == 9 && (1..=7).contains(&whole), "{whole} {refused}");
 }

@@ -84,7 +84,9 @@ impl Dialogue {
 
     /// The answer to `initialize` names the session; later requests do not name the client.
     pub(crate) fn remember_session(&self, session: &str) {
-        let Some(call) = self.pairing.calls.iter().find(|c| c.method.as_deref().map(mcp::canonical_method) == Some("initialize")) else { return };
+        let Some(call) = self.pairing.calls.iter().find(|c| c.method.as_deref().map(mcp::canonical_method) == Some("initialize")) else {
+            return;
+        };
         let text = |field| call.seen.text(field).map(SmolStr::new);
         let named = Named { name: text(Field::McpClientName), version: text(Field::McpClientVersion) };
         if named.name.is_some() {
