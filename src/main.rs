@@ -47,13 +47,13 @@ enum Command {
     Proxy(commands::proxy::Proxy),
     /// Serve the sanctioned portal alone: one URL for all MCP servers that a caller may use
     Portal(commands::portal::Portal),
-    /// Look at this host: what gnomon can see and do here, and what to do about the rest
+    /// Check this host: what gnomon can see and do here, and how to fix what it cannot
     Doctor(commands::doctor::Doctor),
-    /// Say what is watched on this machine, and whom to ask
+    /// Show what is watched on this machine, and the contact for questions
     Status(commands::status::Status),
     /// Stop all interference at once: nothing is redirected or refused (needs root)
     Disarm(commands::disarm::Disarm),
-    /// Take back what `gnomon disarm` did (needs root)
+    /// End `gnomon disarm`: rules and scopes are in force again (needs root)
     Arm(commands::disarm::Arm),
     /// Show what happened
     Events(gnomon_analyst::Events),
@@ -62,31 +62,31 @@ enum Command {
     /// Decide about MCP servers: look into them, approve, deny
     #[command(subcommand)]
     Review(gnomon_analyst::Review),
-    /// A week on one page: sanctioned and shadow use, what is new, what waits
+    /// One week on one page: sanctioned and shadow use, new servers, open decisions
     Report(gnomon_analyst::Report),
     /// Judge recordings (HAR 1.2, or gnomon's own events) as if they were live
     Replay(commands::replay::Replay),
     /// Show, install and remove the certificate authority
     #[command(subcommand)]
     Ca(commands::ca::Ca),
-    /// Check, show, explain and begin rules
+    /// Check, show, explain and draft rules
     #[command(subcommand)]
     Rules(gnomon_analyst::Rules),
-    /// Say of a detection what it was; a benign one becomes an exception
+    /// Classify a detection as benign or confirmed; a benign one becomes an exception
     Triage(gnomon_analyst::Triage),
-    /// Show what was done through the portals, and verify that it stands as it was written
+    /// Show what was done through the portals, and verify that the record was not altered
     #[command(subcommand)]
     Audit(commands::audit::Audit),
     /// Show the scripts that were run in Code Mode
     #[command(subcommand, name = "codemode")]
     CodeMode(commands::codemode::CodeMode),
-    /// Explain what a portal's policy says of a call
+    /// Explain how a portal's policy decides about a call
     #[command(subcommand)]
     Policy(commands::policy::Policy),
     /// Register what portals offer
     #[command(subcommand)]
     Server(commands::server::Server),
-    /// Make service tokens for agents
+    /// Create service tokens for agents
     #[command(subcommand)]
     Token(commands::token::Token),
     /// Check and show the configuration

@@ -31,11 +31,11 @@ const HTTPS: u16 = 443;
 /// `gnomon review`.
 #[derive(Subcommand)]
 pub enum Review {
-    /// List servers and what was decided about them, those that wait for a decision first
+    /// List servers and the decisions about them, undecided ones first
     List(List),
-    /// Show one server, and who decided what about it
+    /// Show one server and the decisions about it
     Show(Show),
-    /// Say that somebody looks into a server
+    /// Mark a server as in review
     Start(Start),
     /// Allow a server until a date: it is sanctioned until then
     Approve(Approve),
@@ -79,7 +79,7 @@ pub struct Start {
     config: ConfigFlag,
     #[command(flatten)]
     server: Server,
-    /// Who looks into it
+    /// The reviewer
     #[arg(long, value_name = "NAME")]
     owner: String,
     /// Why
@@ -95,7 +95,7 @@ pub struct Approve {
     config: ConfigFlag,
     #[command(flatten)]
     server: Server,
-    /// Who answers for it
+    /// The person responsible for it
     #[arg(long, value_name = "NAME")]
     owner: String,
     /// Why
@@ -114,7 +114,7 @@ pub struct Deny {
     config: ConfigFlag,
     #[command(flatten)]
     server: Server,
-    /// Who answers for the decision
+    /// The person responsible for the decision
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
     /// Why

@@ -17,9 +17,8 @@ section! {
         checkpoints: Vec<PathBuf> as FilePaths, without "none", sample "[/mnt/evidence/checkpoints.jsonl]";
         /// Interval of checkpoints while there are new records, seconds.
         checkpoint_seconds: u64 as Number<1, 3600> = 60;
-        /// `soon`: records are durable a fifth of a second after the answer. `before_answer`: an answer is given once its
-        /// record is durable, or withheld. `before_call`: as well as that, a call leaves for its server once a record of its
-        /// beginning is durable, or not at all.
+        /// `soon`: records are durable within a fifth of a second after the answer. `before_answer`: an answer is sent only once its
+        /// record is durable. `before_call`: in addition, a call is sent to its server only once a record of its beginning is durable.
         writes: Durability as Word<Durability> = Durability::Soon;
         /// Retention of records, days.
         days: u64 as Number<1, 36_500> = 365;

@@ -38,14 +38,13 @@ mapping! {
         hosts as Texts, without "none", sample "[mcp.corp.example]";
         /// Origins of web pages that may call it, besides those of its own hosts.
         origins as Texts, without "none", sample "['https://inspector.corp.example']";
-        /// The portal's URL as clients know it, if something that ends TLS stands before it. Tokens must have been issued for
-        /// it.
+        /// The portal's URL as clients know it, if a reverse proxy terminates TLS in front of it. Tokens must have been issued for it.
         url as OwnText, without "its own address and path", sample "'https://mcp.corp.example/mcp'";
-        /// The portal's own TLS: `cert`, a PEM file with its certificate and those above it, and `key`, which not everybody may
-        /// read, both read again when they change; or `ca: own`, a certificate of gnomon's own authority for the names of
-        /// `url`, `hosts` and `listen`. `client_ca`: PEM files with the authorities whose certificates clients may show, for
-        /// `auth: {mode: mtls}` and as `device` in the policy; where `mtls` is the only way in, there is no connection without
-        /// one. Relative to this file.
+        /// The portal's own TLS: `cert`, a PEM file with its certificate and the chain above it, and `key`, which must not be readable by
+        /// everybody; both are read again when they change. Or `ca: own`, a certificate of gnomon's own authority for the names of `url`,
+        /// `hosts` and `listen`. `client_ca`: PEM files with the authorities of client certificates, for `auth: {mode: mtls}` and for
+        /// `device` in the policy; where `mtls` is the only mode, connections without a client certificate are refused. Relative to this
+        /// file.
         tls as Certified, without "plain HTTP", sample "{cert: portal.pem, key: portal.key, client_ca: [clients.pem]}";
         /// Authentication of callers: see [portal-policy.md](../portal-policy.md). `none` is for loopback addresses only.
         auth as LogIn, without "{mode: none}";
@@ -69,9 +68,9 @@ mapping! {
         sessions as Part<Sessions>;
         /// Most bytes of a request.
         max_request_bytes as Number<1024, { 64 << 20 }> => usize = 4 << 20;
-        /// Most client connections at a time. A further one takes the place of the one that has been without a request for the
-        /// longest time, of the address that has most of these; where all have requests under way it waits. One source address
-        /// other than 127.0.0.1 and ::1 has at most three quarters.
+        /// Most client connections at a time. A further one closes the connection that has been idle the longest, of the address with the
+        /// most idle connections; if all have requests in progress, it waits. One source address other than 127.0.0.1 and ::1 has at most
+        /// three quarters.
         max_connections as Number<1, { 1 << 20 }> => usize = 4096;
     }
 }

@@ -26,16 +26,17 @@ section! {
         users: Vec<User> as Many<UserSource>;
         /// Most bytes of a body that are held back until a rule has decided, per request; bytes.
         window_bytes: usize as Number<4096, { 16 << 20 }> = 65_536;
-        /// Most client connections at a time, tunnels and WebSockets to their end. A further one takes the place of the oldest that has said
-        /// nothing, else of the oldest whose first request is not whole yet, in a tunnel's TLS too, or of one that rests between two requests
-        /// (`silent` in `gnomon_flows_total`), of whoever has most of them; where requests of all are under way, or all of these came or took
-        /// a step towards a request within 20 ms, it waits. Lowered to what the limit of open files leaves room for.
+        /// Most client connections at a time, including tunnels and WebSockets for as long as they last. A further one closes an idle
+        /// connection of the user with the most connections (`silent` in `gnomon_flows_total`): the oldest that has sent nothing, else
+        /// the oldest that has not completed its first request, inside a tunnel's TLS too, or that is idle between two requests. If all
+        /// have a request in progress, or made progress towards one within the last 20 ms, it waits. Lowered to what the limit of open
+        /// files allows.
         max_connections: usize as Number<1, { 1 << 20 }> = 4096;
-        /// Most connections of one user at a time, redirected or to the proxy itself, so that the programs of one leave room
-        /// for others: by uid as far as the sensor knows it, else by the name that `proxy.users` authenticates. Further ones
-        /// wait up to two seconds and are then reset, or answered 429 where they gave a name, and counted as `over_share` in
-        /// `gnomon_flows_total`; from scopes that only intercept they pass unread, counted as `beyond_share`. Unless it is set,
-        /// a quarter of `proxy.max_connections`.
+        /// Most connections of one user at a time, redirected ones and those to the proxy itself, so that the programs of one user leave
+        /// room for others. The user is the uid where the sensor knows it, else the name that `proxy.users` authenticates. A further one
+        /// waits up to two seconds; then it is reset, or answered with 429 if it gave a name, and counted as `over_share` in
+        /// `gnomon_flows_total`. From scopes that only intercept it passes unread, counted as `beyond_share`. Unless it is set, a quarter
+        /// of `proxy.max_connections`.
         max_connections_per_user: Option<usize> as MaybeNumber<1, { 1 << 20 }>, without "1024";
     }
 }

@@ -89,8 +89,8 @@ mapping! {
         /// HTTP/3 where connections are sent through the proxy: UDP to port 443, whatever `ports` says, is refused, so that
         /// clients fall back to TCP, or left unread. UDP to other ports always goes direct, unseen.
         quic as Word<Quic> => Quic = Quic::Refuse, sample "leave";
-        /// A connection that cannot be sent through the proxy goes direct and is counted, or is refused. Those to link-local,
-        /// cloud metadata, multicast and broadcast addresses go direct either way.
+        /// What happens to a connection that cannot be sent through the proxy: it goes direct and is counted (`open`), or is refused
+        /// (`closed`). Connections to link-local, cloud metadata, multicast and broadcast addresses go direct either way.
         fail as Word<Fail> => Fail = Fail::Open, sample "closed";
     }
 }

@@ -64,7 +64,7 @@ pub fn digest(bytes: &[u8]) -> Result<Digest, Complaint> {
 pub fn imported(id: &str, api: &OpenApi) -> Result<Imported, Complaint> {
     let (imported, found) = held_to_its_pin(id, api)?;
     if api.sha256.is_none() {
-        tracing::warn!(server = %id, "its document is not pinned: whoever changes {} decides what is called; write sha256: {found}", api.file.display());
+        tracing::warn!(server = %id, "its document is not pinned: a change of {} changes what is called; write sha256: {found}", api.file.display());
     }
     Ok(imported)
 }

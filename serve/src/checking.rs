@@ -128,7 +128,7 @@ fn check_lines(path: &Path) -> Result<(), Complaint> {
     } else {
         return Ok(());
     };
-    Err(Complaint::input(format!("events.jsonl: {wrong}")).next("name a file in a folder that is there"))
+    Err(Complaint::input(format!("events.jsonl: {wrong}")).next("name a file in a folder that exists"))
 }
 
 /// Refuses to be an open proxy.

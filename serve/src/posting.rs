@@ -35,6 +35,8 @@ fn no_answer(error: ClientError) -> NoAnswer {
     match error {
         ClientError::Late(_) => NoAnswer::Late,
         ClientError::BrokeOff(_) | ClientError::TooLarge(_) => NoAnswer::BrokeOff(error.to_string()),
-        ClientError::Scheme | ClientError::Destination(_) | ClientError::Send(_) => NoAnswer::Unreachable(error.to_string()),
+        ClientError::Scheme | ClientError::Destination(_) | ClientError::Send(_) | ClientError::Setup(_) => {
+            NoAnswer::Unreachable(error.to_string())
+        }
     }
 }

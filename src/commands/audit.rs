@@ -26,7 +26,7 @@ const PAGE: u32 = 512;
 pub enum Audit {
     /// Show what was done, the newest last
     Show(Show),
-    /// Hold the records against checkpoints that were kept elsewhere: finds change, removal, reordering, rewriting
+    /// Verify the records against checkpoints kept elsewhere: detects changed, removed, reordered and rewritten records
     Verify(Verify),
     /// Print the public key that checkpoints are verified with; keep it away from this host
     Key(Key),
@@ -53,7 +53,7 @@ pub struct Show {
     /// Only of this execution of Code Mode, with the calls that it made
     #[arg(long, value_name = "ID")]
     execution: Option<String>,
-    /// Only the newest so many
+    /// At most this many, the newest
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -62,13 +62,13 @@ pub struct Show {
 pub struct Verify {
     #[command(flatten)]
     state: StateFlag,
-    /// Checkpoints as they were kept elsewhere: lines of their own, or gnomon's events as JSON; repeatable
+    /// A file of checkpoints that were kept elsewhere: checkpoint lines, or gnomon's events as JSON; repeatable
     #[arg(long, value_name = "FILE", required = true)]
     checkpoints: Vec<PathBuf>,
     /// The public key, as `gnomon audit key` printed it when the audit began, or a file that holds it
     #[arg(long, value_name = "KEY")]
     key: String,
-    /// Records since then must be there: what retention promises
+    /// Require records since then to be present, as retention promises
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     kept_since: Option<SystemTime>,
 }

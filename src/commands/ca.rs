@@ -17,11 +17,11 @@ use std::{
 pub enum Ca {
     /// Write the certificate (PEM), making the authority first if there is none
     Export(Export),
-    /// Take an authority of your fleet's instead of one of this host's own: an intermediate, with its key
+    /// Use an authority of your fleet instead of this host's own: an intermediate certificate and its key
     Import(Import),
-    /// Make this system trust it (needs root)
+    /// Add it to the system's trust store (needs root)
     Install(StateFolder),
-    /// Make this system forget it (needs root)
+    /// Remove it from the system's trust store (needs root)
     Uninstall(StateFolder),
     /// Show the certificate and whether this system trusts it
     Status(Status),
@@ -46,7 +46,7 @@ pub struct Import {
     /// PEM: its private key, ECDSA (P-256, P-384), Ed25519 or RSA, not encrypted
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Put it in the place of the one that is there; clients that trust that one stop to work
+    /// Replace the existing authority; clients that trust only that one stop working
     #[arg(long)]
     replace: bool,
 }

@@ -34,7 +34,7 @@ pub struct List {
     /// Only since then: a date, a time (RFC 3339), or so long ago (30m, 12h, 7d)
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     since: Option<SystemTime>,
-    /// Only the newest so many
+    /// At most this many, the newest
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }

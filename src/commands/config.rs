@@ -12,9 +12,9 @@ use std::{
 
 #[derive(Subcommand)]
 pub enum Config {
-    /// Check the file, its rules, its catalogues, its documents and its secrets' places
+    /// Check the file, its rules, its catalogues, its documents and its references to secrets
     Check(Check),
-    /// Show what holds, defaults included; secrets as references only
+    /// Show the effective configuration, defaults included; secrets as references only
     Show(Show),
     /// Write the JSON Schema
     Schema,

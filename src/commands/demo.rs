@@ -16,7 +16,7 @@ pub struct Demo {
     /// Leave the last gnomon running, with its metrics, until interrupted
     #[arg(long)]
     stay: bool,
-    /// Without the kernel half, as for anybody but root: the agent is told of the proxy
+    /// Run without the kernel half, as without root: the agent is given the proxy variables
     #[arg(long)]
     proxy_env: bool,
     /// Play nothing; fill this new state folder with a made-up week (and the week before) of five people and eight servers

@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Args)]
 pub struct Disarm {
-    /// Why, for whoever asks later: it is shown by `gnomon status` and stands in the event
+    /// The reason, shown by `gnomon status` and recorded in the event
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub struct Arm {
 struct SwitchFlags {
     #[command(flatten)]
     switch: SwitchFlag,
-    /// The socket of the running gnomon, beside which it says what holds
+    /// The socket of the running gnomon; its state is published beside it
     #[arg(long, env = SOCKET_VARIABLE, hide_env_values = true, value_name = "PATH", default_value = EXEC_SOCKET)]
     exec_socket: PathBuf,
 }
@@ -84,7 +84,7 @@ fn confirm(flags: &SwitchFlags, position: SwitchPosition) -> Result<()> {
                 return Ok(());
             }
             Ok(None) => {
-                writeln!(io::stdout(), "no sensor runs here; one that starts will look")?;
+                writeln!(io::stdout(), "no sensor runs here; one that starts will look for the file")?;
                 return Ok(());
             }
             Ok(Some(_)) | Err(_) if start.elapsed() < OBEYS => sleep(LOOK),
@@ -110,6 +110,6 @@ fn failed(verb: &str, switch: &gnomon_host::switch::Switch, error: &io::Error) -
     let complaint = Complaint::own(format!("cannot {verb}: {}: {error}", switch.path().display()));
     match error.kind() {
         io::ErrorKind::PermissionDenied => complaint.next(format!("sudo gnomon {verb}")),
-        _ => complaint.next("whoever can write there can do it by hand: the file disarms, whatever is in it; without it gnomon is armed"),
+        _ => complaint.next("create or remove the file by hand: gnomon is disarmed while it exists, whatever is in it"),
     }
 }

@@ -61,8 +61,8 @@ impl Doctor {
         }
         out.flush()?;
         if worst(&checks) == CheckStatus::Fail {
-            return Err(Complaint::own("something on this host keeps gnomon from working as configured")
-                .next("see the lines marked `fail` above; each says what to do")
+            return Err(Complaint::own("something on this host prevents gnomon from working as configured")
+                .next("see the lines marked `fail` above; each names the fix")
                 .into());
         }
         Ok(())
@@ -85,7 +85,7 @@ fn decisions(config: &Config, dir: &Path) -> Result<Check> {
             check(CheckStatus::Fail, format!("{journal} can be read and not written: {error}"), Some(next.to_owned()))
         }
         Err(error) => {
-            let next = "mend that; until then what was read last stays in force, and new decisions do not hold on this host";
+            let next = "fix that; until then what was read last stays in force, and new decisions have no effect on this host";
             check(CheckStatus::Fail, error.to_string(), Some(next.to_owned()))
         }
     })
@@ -99,7 +99,7 @@ fn scope(scope: &Scope) -> Check {
     };
     let (state, found, next) = match found {
         Ok(cgroups) if cgroups.is_empty() => {
-            let next = "start what runs there, or see systemd-cgls for how its cgroup is called";
+            let next = "start the service, or find the name of its cgroup with systemd-cgls";
             (CheckStatus::Warn, "no cgroup matches now".to_owned(), Some(next.to_owned()))
         }
         Ok(cgroups) if cgroups.len() == 1 => (CheckStatus::Ok, "one cgroup matches".to_owned(), None),

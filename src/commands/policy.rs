@@ -29,31 +29,31 @@ pub struct Explain {
     /// The portal [default: the only one]
     #[arg(long, value_name = "ID")]
     portal: Option<String>,
-    /// Who asks: the user's name, or their address of mail
+    /// The caller: the user's name or mail address
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// A group that they are in; repeatable. Without any, groups are not known
     #[arg(long, value_name = "GROUP")]
     group: Vec<String>,
-    /// The domain of their organisation [default: that of the address of mail]
+    /// The domain of their organisation [default: the domain of the mail address]
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
     /// The OAuth client that asks for them
     #[arg(long, value_name = "ID")]
     client: Option<String>,
-    /// How they proved who they are
+    /// How they authenticated
     #[arg(long, value_name = "METHOD", value_parser = ["none", "oidc", "introspection", "token", "mtls"])]
     method: Option<String>,
     /// A scope that their token was granted for; repeatable
     #[arg(long, value_name = "SCOPE")]
     scope: Vec<String>,
-    /// The strength of their log-in
+    /// The authentication context of their log-in (`acr`)
     #[arg(long, value_name = "ACR")]
     acr: Option<String>,
-    /// A means of their log-in; repeatable
+    /// An authentication method of their log-in (`amr`); repeatable
     #[arg(long, value_name = "AMR")]
     amr: Vec<String>,
-    /// Where they ask from
+    /// The caller's address
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     address: IpAddr,
     /// The country of that address, as `DE`
@@ -80,10 +80,10 @@ pub struct Explain {
     /// The call's arguments, JSON
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
-    /// The server says of the tool that it only reads
+    /// The server annotates the tool as read-only
     #[arg(long)]
     read_only: bool,
-    /// The server says of the tool that it may destroy
+    /// The server annotates the tool as destructive
     #[arg(long)]
     destructive: bool,
 }

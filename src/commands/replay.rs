@@ -105,7 +105,7 @@ impl Replay {
             // Something may have been decided since.
             (0, Some(stale)) => Err(stale.complaint().into()),
             (bad, _) => {
-                Err(Complaint::input(format!("{bad} lines could not be read")).next("they are named above; all others were judged").into())
+                Err(Complaint::input(format!("{bad} lines could not be read")).next("they are listed above; all others were judged").into())
             }
         }
     }

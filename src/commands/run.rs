@@ -23,7 +23,7 @@ pub struct Run {
     /// The socket where `gnomon exec` joins; its folder must be root's alone
     #[arg(long, value_name = "PATH", default_value = EXEC_SOCKET)]
     exec_socket: PathBuf,
-    /// Serve alone, and join the sensor that listens on this socket as a service of its own
+    /// Start no sensor, and use the one that listens on this socket as a service of its own
     #[arg(long, value_name = "PATH", conflicts_with_all = ["sensor", "serving"])]
     sensor_socket: Option<PathBuf>,
     /// Said by the supervisor to the process that serves.

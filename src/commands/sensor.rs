@@ -89,7 +89,7 @@ impl Sensor {
         let handed = attached.hand_over().context("there is no sensor")?;
         let mut again = Command::new("/proc/self/exe");
         let error = again.arg0("gnomon").args(env::args_os().skip(1)).envs(FRUGAL).env(Attached::VARIABLE, handed).exec();
-        Err(error).context("starting again without what loading took")
+        Err(error).context("restarting to release the memory that loading needed")
     }
 
     /// A sensor for each serving process that connects, and none while there is none.

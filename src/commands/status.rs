@@ -27,7 +27,7 @@ pub struct Status {
     config: ConfigFlag,
     #[command(flatten)]
     switch: SwitchFlag,
-    /// The socket of the running gnomon, beside which it says what holds
+    /// The socket of the running gnomon; its state is published beside it
     #[arg(long, env = SOCKET_VARIABLE, hide_env_values = true, value_name = "PATH", default_value = EXEC_SOCKET)]
     exec_socket: PathBuf,
     #[command(flatten)]
@@ -140,7 +140,7 @@ impl Found {
                     config.events.retention.days, config.events.retention.max_gib
                 )?;
             }
-            Err(error) => writeln!(out, "  the configuration cannot be read, so what it says is not known: {}", clean(&error.to_string()))?,
+            Err(error) => writeln!(out, "  the configuration cannot be read: {}", clean(&error.to_string()))?,
         }
         writeln!(out, "  never     {NEVER}")?;
         match &self.switch {

@@ -23,13 +23,13 @@ const LONGEST_NAME: usize = 128;
 
 #[derive(Subcommand)]
 pub enum Token {
-    /// Make a service token, and print the entry by which a portal knows it
+    /// Create a service token, and print its entry for a portal's configuration
     New(New),
 }
 
 #[derive(Args)]
 pub struct New {
-    /// Whose it is: the user's name in policy and audit
+    /// Its owner: the user's name in policy and audit
     name: String,
     /// A group that it is in; repeatable
     #[arg(long, value_name = "GROUP")]
@@ -75,7 +75,7 @@ impl New {
                     Some(file) => writeln!(out, "the token is in {}, which only its owner may read", file.display())?,
                     None => writeln!(
                         out,
-                        "{}\n\nthis token is shown once and kept nowhere; a client sends it as `Authorization: Bearer`",
+                        "{}\n\nthis token is shown once and not stored; a client sends it as `Authorization: Bearer`",
                         made.token
                     )?,
                 }

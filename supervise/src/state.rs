@@ -49,7 +49,7 @@ pub fn hand_over(state_dir: &Path, user: &User) -> Result<(), Complaint> {
     }
     match state_dir.ancestors().skip(1).find(|above| above.metadata().is_ok_and(|found| !can_pass(&found, user))) {
         None => Ok(()),
-        Some(closed) => Err(Complaint::input(format!("{} cannot be entered by {user}, as whom gnomon serves", closed.display()))
+        Some(closed) => Err(Complaint::input(format!("{} cannot be entered by {user}, the user that gnomon serves as", closed.display()))
             .next("name a state folder that this user can reach with --state-dir")),
     }
 }

@@ -311,7 +311,7 @@ fn the_very_file_that_is_pinned_is_executed_and_no_other_that_takes_its_place() 
     });
     assert!(told.starts_with("server `local`: its program is not the one that is pinned") && !told.contains('/'), "{told}");
     let log = gnomon.log();
-    assert!(log.contains(&format!("is not the file that is pinned: expected sha256 {expected}, found {found}")), "{log}");
+    assert!(log.contains(&format!("is not the pinned file: expected sha256 {expected}, found {found}")), "{log}");
     drop(gnomon);
     // A file that other users can write to cannot be pinned by its digest.
     write(&text);

@@ -37,7 +37,7 @@ pub struct Events {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tell the whole story of one detection, of a burst or of a daily incident
+    /// Show everything about one detection, a burst or a daily incident
     Show(show::Show),
 }
 
@@ -47,7 +47,7 @@ struct List {
     chosen: Chosen,
     #[command(flatten)]
     format: FormatFlag,
-    /// Go on with new events as they come
+    /// Keep printing new events as they arrive
     #[arg(long, short)]
     follow: bool,
     /// Detections grouped by user, server and day, the latest first
@@ -56,10 +56,10 @@ struct List {
     /// From then on: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     since: Option<SystemTime>,
-    /// Before then, written likewise
+    /// Only before then, in the same form
     #[arg(long, value_name = "WHEN", value_parser = when::parse, conflicts_with = "follow")]
     until: Option<SystemTime>,
-    /// Only the newest so many [default: all; with --follow and without --since: none]
+    /// At most this many, the newest [default: all; with --follow and without --since: none]
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<usize>,
     /// Only events whose field has this value, as gnomon.action=block; also !=, * for any text, and <, <=, >, >= for numbers;

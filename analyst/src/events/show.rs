@@ -27,7 +27,7 @@ pub struct Show {
     /// The event's id, a burst's (gnomon.incident.id) or a daily incident's (--incidents); the start of it will do
     #[arg(value_name = "ID")]
     id: String,
-    /// Tell of the daily incident that it belongs to: the same user, server and day
+    /// Show the daily incident that it belongs to: the same user, server and day
     #[arg(long)]
     incident: bool,
 }

@@ -42,7 +42,7 @@ pub struct Aftermath {
 
 impl<'a> Telling<'a> {
     pub fn new(story: &'a Story, rules: Option<&RuleSet>, verdicts: Result<Vec<(i64, Verdict)>, String>) -> Result<Self> {
-        let event: Event = serde_json::from_str(&story.event.json).context("the stored event is no JSON object")?;
+        let event: Event = serde_json::from_str(&story.event.json).context("the stored event is not a JSON object")?;
         let outcome: Option<Event> = story.outcome.as_ref().and_then(|outcome| serde_json::from_str(&outcome.json).ok());
         let rule = event.get("rule.id").and_then(Value::as_str);
         let description = rule.and_then(|id| described(id, rules)).map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));

@@ -29,13 +29,13 @@ const SHOWN_DIGITS: usize = 16;
 /// `gnomon review snippet`.
 #[derive(Subcommand)]
 pub enum Snippet {
-    /// List snippets and what was decided about them, those that wait for a decision first
+    /// List snippets and the decisions about them, undecided ones first
     List(List),
-    /// Show one snippet: its code, what it says of itself, and who decided what about it
+    /// Show one snippet: its code, its description, and the decisions about it
     Show(Show),
-    /// Let those whom a snippet is for call it
+    /// Approve a snippet: the callers it is meant for may call it
     Approve(Approve),
-    /// Refuse a snippet; one that was approved is called no more
+    /// Deny a snippet; an approved one can no longer be called
     Deny(Deny),
 }
 
@@ -72,7 +72,7 @@ pub struct Approve {
     config: ConfigFlag,
     #[command(flatten)]
     snippet: Named,
-    /// Who answers for it
+    /// The person responsible for it
     #[arg(long, value_name = "NAME")]
     owner: String,
     /// Why
@@ -91,7 +91,7 @@ pub struct Deny {
     config: ConfigFlag,
     #[command(flatten)]
     snippet: Named,
-    /// Who answers for the decision
+    /// The person responsible for the decision
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
     /// Why

@@ -21,7 +21,7 @@ use std::{
 pub struct Check {
     #[command(flatten)]
     chosen: Chosen,
-    /// From when on recorded events are counted: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z
+    /// Count recorded events from then on: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = when::parse, default_value = "7d")]
     since: SystemTime,
     /// Folders or files to check; without any, everything that would be loaded

@@ -26,17 +26,17 @@ pub use new::matched;
 /// `gnomon rules`.
 #[derive(Subcommand)]
 pub enum Rules {
-    /// Compile rules, run the tests they carry, look for what makes no sense, and count what they would have matched
+    /// Compile rules, run their tests, report suspicious ones, and count the recorded events that they would have matched
     Check(check::Check),
     /// List the rules that would be loaded, or the exceptions
     List(list::List),
-    /// Show one rule: what it asks for and when, its exceptions, what was changed of it
+    /// Show one rule: its conditions and phase, its exceptions, its overrides
     Show(show::Show),
-    /// Run the tests that rules and exceptions carry
+    /// Run the tests of rules and exceptions
     Test(check::Test),
     /// Say which part of a rule matched a recorded event, and which did not
     Explain(explain::Explain),
-    /// Write the beginning of a rule, or of an exception, from a recorded event
+    /// Draft a rule, or an exception, from a recorded event
     New(new::New),
     /// Print the JSON Schema of rule files, for editors
     Schema,

@@ -14,10 +14,10 @@ use std::io::{self, Write};
 pub struct New {
     #[command(flatten)]
     chosen: Chosen,
-    /// The event to begin from: its id, or the beginning of it
+    /// The event to draft from: its id, or the beginning of it
     #[arg(long, value_name = "EVENT-ID")]
     from: String,
-    /// Begin an exception to the rules that matched it, instead of a rule
+    /// Draft an exception to the rules that matched it, instead of a rule
     #[arg(long)]
     exception: bool,
 }

@@ -41,7 +41,7 @@ pub struct Triage {
     /// The event's id, or the beginning of it
     #[arg(value_name = "EVENT-ID")]
     event: String,
-    /// What it was
+    /// The classification
     #[arg(value_enum)]
     verdict: Judged,
     /// The day after which, or the moment at which, the exception ends: 2026-12-31, 2026-12-31T18:00:00Z
@@ -50,24 +50,24 @@ pub struct Triage {
     /// Why, in one line
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Who answers for it [default: whoever runs this]
+    /// The person responsible for it [default: the user that runs this]
     #[arg(long, value_name = "NAME")]
     owner: Option<String>,
-    /// Silence this rule too, which matched the same call: its id, the beginning of it, its name or its title; `class` for all of the event's
+    /// Except from this rule too, which matched the same call: its id, the beginning of it, its name or its title; `class` for all of the event's
     /// class
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     also: Vec<String>,
-    /// Leave these out of what must be the same (user.name, server.address, server.port, gen_ai.tool.name); without server.address its port is
-    /// left out too
+    /// Fields that the exception does not compare (user.name, server.address, server.port, gen_ai.tool.name); without server.address the port
+    /// is not compared either
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
     wider: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Judged {
-    /// No finding: the rule that decided makes an exception of it
+    /// Not a finding: an exception to the rule that decided is written
     Benign,
-    /// A finding: noted beside the event
+    /// A finding: recorded with the event
     Confirmed,
 }
 
@@ -88,7 +88,7 @@ impl Triage {
         let decided = config.decided(&self.chosen.state().dir()?);
         match self.verdict {
             Judged::Benign => self.except(event, &config, &decided, out),
-            Judged::Confirmed if !self.also.is_empty() => Err(Complaint::usage("--also is for what is benign").into()),
+            Judged::Confirmed if !self.also.is_empty() => Err(Complaint::usage("--also is for benign detections only").into()),
             Judged::Confirmed => self.confirm(event, &config, &decided, out),
         }
     }

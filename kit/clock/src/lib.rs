@@ -44,7 +44,7 @@ impl KeptClock {
         let (file, known) = match open(path) {
             Ok((file, known)) => (Some(Arc::new(file)), known),
             Err(error) => {
-                tracing::error!("what is known of the clock cannot be kept in {}: {error}; make it ours to write", path.display());
+                tracing::error!("the state of the clock cannot be saved in {}: {error}; make it writable for gnomon", path.display());
                 (None, None)
             }
         };
@@ -91,7 +91,7 @@ impl KeptClock {
         match written {
             Ok(()) => self.complained.store(false, Ordering::Relaxed),
             Err(error) if !self.complained.swap(true, Ordering::Relaxed) => {
-                tracing::error!("what is known of the clock could not be kept in {}: {error}; trying on", self.path.display());
+                tracing::error!("the state of the clock could not be saved in {}: {error}; retrying", self.path.display());
             }
             Err(_) => {}
         }

@@ -2,7 +2,7 @@
 //!
 //! A road of the portal that carries a caller's request holds its permit, and what a permit owes is a list that grows (redaction, approval,
 //! charging of a budget): who carries takes it apart member by member, and does not compile until each is seen to. What a client says
-//! without a call takes one way as well (`Session::may_say` in `gnomon-relay`), with the permit to reach the server. The portal's own
+//! without a call takes one way as well (`saying` in `gnomon-relay`), with the permit to reach the server. The portal's own
 //! requests (cancellations, what becomes of tasks, probes) go without.
 
 use crate::LineRef;

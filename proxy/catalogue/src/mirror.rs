@@ -60,7 +60,7 @@ pub fn agrees(headers: &HeaderMap, name: &HeaderName, body: &str) -> Result<(), 
     match only(headers, name)? {
         None => Err(Mismatch(format!("the header {name} is missing"))),
         Some(raw) if decode_header_value(raw).is_ok_and(|value| value == body) => Ok(()),
-        Some(_) => Err(Mismatch(format!("the header {name} does not say what the body says"))),
+        Some(_) => Err(Mismatch(format!("the header {name} contradicts the body"))),
     }
 }
 
@@ -129,7 +129,7 @@ impl Mirrored {
     pub fn check(&self, headers: &HeaderMap, arguments: &Value) -> Result<(), Mismatch> {
         match (only(headers, &self.header)?, self.value(arguments)) {
             (None, None) => Ok(()),
-            (Some(_), None) => Err(Mismatch(format!("the header {} mirrors an argument that is not there", self.header))),
+            (Some(_), None) => Err(Mismatch(format!("the header {} mirrors an argument that is missing", self.header))),
             (_, Some(value)) => agrees(headers, &self.header, &value),
         }
     }

@@ -22,7 +22,7 @@ pub(crate) fn fits(kind: Kind, members: &Members<'_>) -> Result<(), SmolStr> {
         Kind::Prompt => {
             visible("name", &name)?;
             if name.contains(['\u{200c}', '\u{200d}']) {
-                return Err("`name` has a character that cannot be seen".into());
+                return Err("`name` has an invisible character".into());
             }
             unmixed(&name)
         }
@@ -40,7 +40,7 @@ fn tool(name: &str) -> Result<(), SmolStr> {
     }
     match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))) {
         Some(c) if c.is_ascii() => Err(format_smolstr!("`name` has a `{c}`, which names of tools may not have")),
-        Some(c) => Err(format_smolstr!("`name` has U+{:04X}, which looks like another character or is none of ASCII", u32::from(c))),
+        Some(c) => Err(format_smolstr!("`name` has U+{:04X}, which is not ASCII or looks like another character", u32::from(c))),
         None => Ok(()),
     }
 }
@@ -49,7 +49,7 @@ fn tool(name: &str) -> Result<(), SmolStr> {
 /// them.
 fn visible(of: &str, text: &str) -> Result<(), SmolStr> {
     match text.chars().find(|c| c.is_control() || is_hidden(*c)) {
-        Some(c) => Err(format_smolstr!("`{of}` has a character that cannot be seen, U+{:04X}", u32::from(c))),
+        Some(c) => Err(format_smolstr!("`{of}` has an invisible character, U+{:04X}", u32::from(c))),
         None => Ok(()),
     }
 }

@@ -87,7 +87,7 @@ pub enum LockError {
         found: String,
     },
     /// The installed package differs.
-    #[error("{name} {version} is not what is installed beside {path}: {found}", path = path.display())]
+    #[error("the package installed beside {path} is not {name} {version}: {found}", path = path.display())]
     NotInstalled {
         /// The lock file.
         path: PathBuf,

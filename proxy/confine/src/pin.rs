@@ -105,7 +105,7 @@ impl Pins {
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
     /// The content has another digest.
-    #[error("{path} is not the file that is pinned: expected sha256 {expected}, found {found}", path = path.display())]
+    #[error("{path} is not the pinned file: expected sha256 {expected}, found {found}", path = path.display())]
     Changed {
         /// The file.
         path: PathBuf,
@@ -134,7 +134,7 @@ impl From<PinError> for LaunchError {
     fn from(error: PinError) -> Self {
         let told = match &error {
             PinError::Changed { .. } => "its program is not the one that is pinned",
-            PinError::Writable { .. } | PinError::Unreadable { .. } => "its program cannot be held against its pin",
+            PinError::Writable { .. } | PinError::Unreadable { .. } => "its program cannot be compared with its pin",
         };
         LaunchError::new(told, error)
     }

@@ -1,10 +1,12 @@
-//! gnomon's own requests: for the documents of identity providers and of APIs, and to collectors of events.
+//! gnomon's own requests: for the documents of identity providers and of APIs, to collectors of events, and of commands to the gnomon that
+//! runs.
 //!
 //! The rules common to them are decided here: the roots of TLS and the addresses never dialled (by the pools), the bytes read of an answer,
 //! the timeout of the whole, and that no redirection is followed, only reported. What a status means is up to the caller.
 
 use crate::{
-    Alpn, AlpnCache, Destination, Dialer, InvalidDestination, PoolOptions, Pools, Scheme, SendError, UpstreamBody, UpstreamTls, Whole,
+    Alpn, AlpnCache, Destination, DialOptions, Dialer, InvalidDestination, PoolOptions, Pools, Scheme, SendError, UpstreamBody,
+    UpstreamTls, Whole,
 };
 use bytes::Bytes;
 use http::{
@@ -13,8 +15,12 @@ use http::{
 };
 use http_body::Body;
 use http_body_util::Full;
-use std::{future::poll_fn, pin::pin, sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout_at};
+use rustls::RootCertStore;
+use std::{fmt::Display, future::poll_fn, pin::pin, sync::Arc, time::Duration};
+use tokio::{
+    runtime::Builder,
+    time::{Instant, timeout_at},
+};
 
 /// Most characters of where a redirection leads.
 const MAX_PLACE: usize = 300;
@@ -59,6 +65,9 @@ pub enum ClientError {
     /// The request took too long.
     #[error("no answer within {0:?}")]
     Late(Duration),
+    /// The system did not let the request be made, or the URL is not one.
+    #[error("{0}")]
+    Setup(String),
 }
 
 impl Client {
@@ -100,6 +109,22 @@ impl Client {
         let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(port));
         Ok(Destination::new(scheme, host, port, Alpn::Http11, self.principal.clone())?)
     }
+}
+
+/// Gets what is at a URL without TLS, and reads the answer with `read`. For commands, which have no runtime: it blocks, and starts no
+/// other thread where the URL's host is an address.
+///
+/// # Errors
+/// [`ClientError`].
+pub fn get_blocking<T>(url: &str, bounds: Bounds, read: impl AsyncFnOnce(Answer) -> Result<T, ClientError>) -> Result<T, ClientError> {
+    let setup = |error: &dyn Display| ClientError::Setup(error.to_string());
+    let request = Request::get(url).body(Full::default()).map_err(|error| setup(&error))?;
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build().map_err(|error| setup(&error))?;
+    let tls = UpstreamTls::with_roots(RootCertStore::empty()).map_err(|error| setup(&error))?;
+    // Whoever gives the command names the address.
+    let dialer = Dialer::new(DialOptions { forbidden: None, ..DialOptions::default() });
+    let client = Client::alone(dialer, tls, "command");
+    runtime.block_on(async { read(client.send(request, bounds).await?).await })
 }
 
 /// An answer whose body was not read yet.

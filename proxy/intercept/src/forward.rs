@@ -40,7 +40,7 @@ fn broken_off(route: &Route, status: StatusCode, cause: &str) -> Response<Downlo
 pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Response<Download> {
     let started = Instant::now();
     if let Some(cause) = ambiguous(route, &request) {
-        let text = format!("{cause}: it was answered with 400 and not passed on");
+        let text = format!("{cause}: it was answered with 400 and not forwarded");
         odd::tell(&route.shared, &route.seat, &route.connection, Passage::RequestLineOdd, &text);
         return reply::failure(StatusCode::BAD_REQUEST, cause);
     }
@@ -89,12 +89,12 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         }
         Held::Odd => {
             let cause = "the request's body is in chunks that cannot be read";
-            let text = format!("{cause}: it was answered with 400 and not passed on");
+            let text = format!("{cause}: it was answered with 400 and not forwarded");
             odd::tell(&route.shared, &route.seat, &route.connection, Passage::RequestLineOdd, &text);
             return unread(&watched, StatusCode::BAD_REQUEST, "malformed_body", cause);
         }
         Held::Broken => return unread(&watched, StatusCode::BAD_REQUEST, "client_aborted", "the request body ended early"),
-        Held::Stalled => return unread(&watched, StatusCode::REQUEST_TIMEOUT, "client_stalled", "the request body did not come"),
+        Held::Stalled => return unread(&watched, StatusCode::REQUEST_TIMEOUT, "client_stalled", "the request body did not arrive in time"),
     };
     if until == Until::Over {
         read_out(route, parts.version, rest);
@@ -481,13 +481,13 @@ async fn answer(
         watched.leaves_http();
         return match on_upgrade {
             Some(client) if names(response.headers(), &header::UPGRADE, "websocket") => upgrade::join(route, client, &mut response),
-            Some(_) | None => reply::failure(StatusCode::BAD_GATEWAY, "the server left HTTP without being asked to"),
+            Some(_) | None => reply::failure(StatusCode::BAD_GATEWAY, "the server switched protocols without being asked to"),
         };
     }
     let (mut parts, body) = response.into_parts();
     if parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.headers.contains_key(header::CONTENT_LENGTH) {
         // Whichever is believed, another reader may believe the other.
-        let cause = "the server says twice where its answer ends (Content-Length and Transfer-Encoding)";
+        let cause = "the server's answer has both Content-Length and Transfer-Encoding";
         watched.with(|e| e.failed("upstream_failed", cause));
         return reply::failure(StatusCode::BAD_GATEWAY, cause);
     }

@@ -116,7 +116,7 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
         let said = [departure.last_line(), departure.request_line()];
         if let Some(said) = said.into_iter().flatten().find(|said| odd::was_a_request(last_line(said))) {
             let (host, port) = asked_for(said).unwrap_or_default();
-            let text = "what came is no request that gnomon reads: it was answered with 400 and not passed on";
+            let text = "what was sent is not a request that gnomon can read: it was answered with 400 and not forwarded";
             tell_odd(&shared, &of_caller.asking(None), &host, port, text);
         }
     }
@@ -148,7 +148,7 @@ async fn front(
         && caller.seat.is_of_in_time(user).await.is_err()
     {
         shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-        return reply::failure(StatusCode::TOO_MANY_REQUESTS, "this user has as many connections through this proxy as one may have");
+        return reply::failure(StatusCode::TOO_MANY_REQUESTS, "this user has reached the limit of connections through this proxy");
     }
     let asking = caller.asking(user);
     if request.method() == Method::CONNECT {
@@ -251,7 +251,7 @@ async fn plain(
     let host = normal_host(request.uri().host().unwrap_or_default());
     let port = request.uri().port_u16().unwrap_or(80);
     if let Some(cause) = ambiguous_host(request.headers(), &http::Uri::default()) {
-        tell_odd(shared, asking, &host, port, &format!("{cause}: it was answered with 400 and not passed on"));
+        tell_odd(shared, asking, &host, port, &format!("{cause}: it was answered with 400 and not forwarded"));
         return reply::failure(StatusCode::BAD_REQUEST, cause);
     }
     let Ok(destination) = Destination::new(Scheme::Http, &host, port, Alpn::Http11, asking.principal())

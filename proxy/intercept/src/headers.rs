@@ -76,13 +76,13 @@ pub(crate) fn ambiguous_host(headers: &HeaderMap, uri: &Uri) -> Option<&'static 
         return Some("the request has two Host headers");
     }
     if uri.authority().is_some_and(|authority| !is_authority(authority.as_str())) {
-        return Some("the request's target names no host");
+        return Some("the request's target has no host");
     }
     match host.map(|host| host.to_str()) {
         None => None,
         Some(Ok(host)) if host.is_empty() || is_authority(host) => {
             let other = uri.host().is_some_and(|target| normal_host(target) != normal_host(host_of(host)));
-            other.then_some("Host and the request's target name two servers")
+            other.then_some("Host and the request's target name different servers")
         }
         Some(_) => Some("the Host header is not a host name"),
     }

@@ -59,8 +59,7 @@ pub(crate) struct Room {
 }
 
 /// What a client is told whose body, or whose answer's, there is no room for.
-pub(crate) const NO_ROOM: &str =
-    "too many bytes of messages that are not whole wait here to be judged; try again, with fewer requests at a time";
+pub(crate) const NO_ROOM: &str = "too many bytes of incomplete messages are waiting to be judged; try again, with fewer requests at a time";
 
 /// The room is full.
 #[derive(Clone, Copy, Debug)]

@@ -92,7 +92,6 @@ fn tell_odd(route: &Route, over: Result<(), hyper::Error>, said: &[u8]) {
     }
     let foreign = if route.destination.scheme() == Scheme::Https { Passage::ForeignInTls } else { Passage::Foreign };
     let passage = passage_of(last_line(said), said, foreign).unwrap_or(Passage::RequestLineOdd);
-    let text =
-        "what came is no request that gnomon reads, on a connection that HTTP was spoken on: it was answered with 400 and not passed on";
+    let text = "what was sent is not a request that gnomon can read, on a connection that had carried HTTP: it was answered with 400 and not forwarded";
     odd::tell(&route.shared, &route.seat, &route.connection, passage, text);
 }

@@ -75,7 +75,7 @@ impl Document {
             (Some(text), _) if text.starts_with("3.1") || text.starts_with("3.2") => Version::V3_1,
             (Some(text), _) => {
                 let shown: String = text.chars().take(20).filter(|c| !c.is_control()).collect();
-                return Err(DocumentError::Version(format!("OpenAPI {shown} is not known here; 3.0 and 3.1 are")));
+                return Err(DocumentError::Version(format!("OpenAPI {shown} is not supported; 3.0 to 3.2 are")));
             }
             (None, Some(_)) => {
                 let cause = "this is Swagger 2.0; convert it to OpenAPI 3 first (as swagger2openapi does)";

@@ -159,7 +159,7 @@ fn of(document: &Document, found: &Found<'_>, name: Option<SmolStr>, (base, usua
     if !found.value.is_object() {
         return Err("it is not an object".to_owned());
     }
-    let name = name.ok_or("another operation's name was made to look like its own")?;
+    let name = name.ok_or("another operation's name maps to the same tool name")?;
     let own = [found.value, found.item].into_iter().find_map(|owner| servers::read(owner, here));
     let follows = |own: &[Base]| usual.is_some_and(|usual| own.contains(usual));
     if let Some(own) = own.filter(|own| !own.contains(base) && !follows(own)) {

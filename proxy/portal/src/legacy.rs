@@ -1,9 +1,11 @@
 //! Clients of the era with sessions (2025-03-26 to 2025-11-25).
 
 use crate::{
-    front::{Accepts, Asker, Way, answered, no_room_to_send, pieces, plain, refused, respond, streamed, unrecorded},
+    answering::{Accepts, Way, respond},
+    front::Asker,
     log_in::{Proof, Visitor},
     portal::Portal,
+    responses::{answered, no_room_to_send, pieces, plain, refused, streamed, unrecorded},
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
@@ -13,8 +15,10 @@ use gnomon_relay::{
     acts::Ending,
     call::{Call, Origin},
     judged::Whose,
+    logs::{LEVELS, LogLevel},
     offer::Offer,
     outflow::{Outflow, event},
+    saying::SET_LEVEL,
     session::{Session, StandingStream},
 };
 use gnomon_upstream::{
@@ -81,14 +85,14 @@ impl Portal {
         if let Some(version) = headers.get(VERSION)
             && !version.to_str().is_ok_and(era::is_legacy)
         {
-            let text = format!("this MCP-Protocol-Version is not spoken here; spoken are {}", era::LEGACY.join(", "));
+            let text = format!("this MCP-Protocol-Version is not supported; supported are {}", era::LEGACY.join(", "));
             return Err(invalid(StatusCode::BAD_REQUEST, &text));
         }
         let Some(name) = headers.get(SESSION) else {
             return Err(invalid(StatusCode::BAD_REQUEST, "the header Mcp-Session-Id is missing; begin with `initialize`"));
         };
         let session = name.to_str().ok().and_then(|name| self.sessions.find(name, caller));
-        session.ok_or_else(|| invalid(StatusCode::NOT_FOUND, "the session is not known, or no longer; begin with `initialize`"))
+        session.ok_or_else(|| invalid(StatusCode::NOT_FOUND, "the session does not exist or has ended; begin with `initialize`"))
     }
 
     async fn initialize(self: &Arc<Self>, caller: &Caller, offer: Offer, request: &Request) -> Response<Outflow> {
@@ -164,7 +168,7 @@ impl Portal {
         }
         match request.method.as_str() {
             "ping" => Some(Outcome::Result(Bytes::from_static(b"{}"))),
-            "logging/setLevel" => Some(self.set_log_level(call, session, request).await),
+            SET_LEVEL => Some(self.set_log_level(call, session, request).await),
             _ => {
                 self.lists.settled().await;
                 session.begin(&request.id, call.taken_back.clone());
@@ -180,18 +184,16 @@ impl Portal {
     }
 
     async fn set_log_level(&self, call: &Call, session: &Arc<Session>, request: &Request) -> Outcome {
-        const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
         let act = self.road.begin(gnomon_audit::RecordKind::Request, call, &request.method);
-        let level = request.members().ok().and_then(|params| params.text("level"));
-        let Some(level) = level.filter(|level| LEVELS.contains(&&**level)) else {
+        let Some(level) = request.members().ok().and_then(|params| LogLevel::of(&params.text("level")?)) else {
             let error = RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", ")));
             return act.end(Ending::because(Status::Refused, error.code.to_smolstr()), error.into()).await;
         };
         if let Err(error) = act.leaves().await {
-            let text = format!("{error} of its beginning, so no server was asked; tell whoever runs this portal");
+            let text = format!("{error} of its beginning, so no server was asked; contact the operator of this portal");
             return act.end(Ending::because(Status::Refused, "audit"), RpcError::new(INTERNAL_ERROR, text).into()).await;
         }
-        session.ask_for_logs(call.whose(), &level).await;
+        session.ask_for_logs(call.whose(), level).await;
         act.end(Ending::of(Status::Ok), Outcome::Result(Bytes::from_static(b"{}"))).await
     }
 
@@ -233,7 +235,7 @@ impl Portal {
         if let Some(last) = headers.get(LAST_EVENT) {
             return match last.to_str().ok().and_then(|last| session.resume(last)) {
                 Some(outflow) => streamed(outflow),
-                None => plain(StatusCode::NOT_FOUND, "the stream of that event is not known, or no longer"),
+                None => plain(StatusCode::NOT_FOUND, "the stream of that event does not exist or has ended"),
             };
         }
         let (standing, outflow) = session.stand(self.recipient(caller));

@@ -13,6 +13,7 @@
 //! message is bounded.
 #![deny(missing_docs)]
 
+mod answering;
 mod attested;
 mod clients;
 mod cors;
@@ -24,6 +25,8 @@ mod log_in;
 mod modern;
 mod own;
 mod portal;
+mod request_body;
+mod responses;
 mod results;
 mod road;
 mod serve;

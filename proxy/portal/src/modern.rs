@@ -1,11 +1,13 @@
 //! Clients of the stateless era (2026-07-28): everything about a request is in the request.
 
 use crate::{
+    answering::{Accepts, Way, respond},
     clients::Stated,
-    front::{Accepts, Asker, Way, answered, plain, refused, respond},
+    front::Asker,
     legacy::list_changed,
     log_in::Proof,
     portal::Portal,
+    responses::{answered, plain, refused},
     road::needs_tasks,
 };
 use gnomon_access::Capability;
@@ -94,12 +96,12 @@ impl Portal {
         if let (Some(header), Some(version)) = (header, version)
             && header != version
         {
-            return Err(RpcError::new(HEADER_MISMATCH, "the header MCP-Protocol-Version does not say what the body says"));
+            return Err(RpcError::new(HEADER_MISMATCH, "the header MCP-Protocol-Version contradicts the body"));
         }
         for said in header.into_iter().chain(version) {
             if !era::MODERN.contains(&said) {
                 let spoken: Vec<&str> = era::spoken().collect();
-                let text = format!("protocol version {} is not spoken here", gnomon_relay::names::shortened(said));
+                let text = format!("protocol version {} is not supported", gnomon_relay::names::shortened(said));
                 return Err(RpcError::new(UNSUPPORTED_VERSION, text).with(json!({"supported": spoken, "requested": said})));
             }
         }

@@ -1,6 +1,6 @@
 //! The portal's listener.
 
-use crate::{Crew, Portal, attested, crew::Load, front::plain, log_in::Visitor, site};
+use crate::{Crew, Portal, attested, crew::Load, log_in::Visitor, responses::plain, site};
 use gnomon_access::Peer;
 use gnomon_http::{
     Alpn,

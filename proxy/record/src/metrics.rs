@@ -104,7 +104,7 @@ impl Metrics {
             "When rules were last put in force, at the start included, in seconds since 1970.",
         )?;
         registry.register(Box::new(reloaded.clone()))?;
-        let armed = IntGauge::new("gnomon_armed", "1 while gnomon may interfere, 0 while the kill switch keeps it from that.")?;
+        let armed = IntGauge::new("gnomon_armed", "1 while gnomon is armed, 0 while the kill switch stops all interference.")?;
         armed.set(1);
         registry.register(Box::new(armed.clone()))?;
         let build = IntGaugeVec::new(Opts::new("gnomon_build_info", "1, labelled with the version."), &["version"])?;

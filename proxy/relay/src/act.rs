@@ -216,7 +216,7 @@ impl Act {
         match kept.await {
             Ok(()) => outcome,
             Err(error) => {
-                RpcError::new(INTERNAL_ERROR, format!("{error}, so the answer is withheld; tell whoever runs this portal")).into()
+                RpcError::new(INTERNAL_ERROR, format!("{error}, so the answer is withheld; contact the operator of this portal")).into()
             }
         }
     }

@@ -22,7 +22,7 @@ pub enum CallError {
     #[error("the client may not use this server")]
     Withdrawn,
     /// Policy allows it on a condition that nothing here can meet.
-    #[error("it was not passed on, since {0}, which cannot be done here")]
+    #[error("it was not forwarded, since {0}, which is not supported here")]
     Unfulfilled(&'static str),
     /// The server was not asked, as the audit could not write the beginning of the call.
     #[error("it was not asked, as the audit cannot be written")]
@@ -34,7 +34,7 @@ pub enum CallError {
     #[error("the call cannot be kept while its server waits for the input that it asks for")]
     NotKept,
     /// The server says more than the client reads.
-    #[error("what the caller has not read yet takes all room that there is for it: read it, or ask for less")]
+    #[error("unread answers use all the memory that this caller may take: read them, or ask for less")]
     NoRoom,
     /// The two protocol eras have no word for it in common.
     #[error("{0}")]

@@ -1,6 +1,6 @@
 //! Authorisation for all parts of a portal, by the policy in force. Requests are checked here, and what clients say without a call
-//! (`Session::may_say`). That nothing else asks the policy, or the rules about what a client says, a test holds the sources to, by the
-//! usual spellings.
+//! ([`saying`](crate::saying)). That nothing else asks the policy, or the rules about what a client says, or sends a server what clients
+//! say, a test holds the sources to, by the usual spellings.
 
 use crate::{held::Upstream, related::is_of_task};
 use arc_swap::{ArcSwap, Guard};
@@ -135,9 +135,18 @@ mod tests {
                 ];
                 let asks = asks.iter().any(|ask| text.contains(ask));
                 assert!(!asks || path.ends_with("gate.rs"), "{} asks the policy itself: ask the gate", path.display());
-                let says = text.contains("judge.said(") || text.contains(".notify(");
-                let ways = ["session/saying.rs", "pending.rs", "gate.rs"].iter().any(|file| path.ends_with(file));
-                assert!(!says || ways, "{} tells a server something by a way of its own: Session::say", path.display());
+                // What tells a server something without a call, and the files that may: those of what clients say, the cancellation of
+                // a call, and the roads of calls, which hold a permit for what they name.
+                let ways: [(&str, &[&str]); 4] = [
+                    ("judge.said(", &["src/saying.rs"]),
+                    ("\"logging/setLevel\"", &["src/saying.rs"]),
+                    (".notify(", &["session/saying.rs", "pending.rs"]),
+                    (".request(&", &["src/saying.rs", "road/stateless.rs", "road/tasks.rs"]),
+                ];
+                for (way, files) in ways {
+                    let may = files.iter().chain(&["gate.rs"]).any(|file| path.ends_with(file));
+                    assert!(may || !text.contains(way), "{} has `{way}`: what clients say goes through saying.rs", path.display());
+                }
             }
         }
         assert!(read > 40, "{read} files");

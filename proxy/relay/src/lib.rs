@@ -40,6 +40,7 @@ pub mod questions;
 mod reachable;
 pub mod related;
 pub mod room;
+pub mod saying;
 mod server_metrics;
 pub mod session;
 pub mod sessions;

@@ -1,11 +1,12 @@
-//! What servers log (`notifications/message`), for clients of the stateless era: those say with each request from which level on they
-//! want to be told (`_meta["io.modelcontextprotocol/logLevel"]`), and are told nothing where they do not (2026-07-28).
+//! What servers log (`notifications/message`), and from which level on clients want it. Those of the stateless era say so with each
+//! request (`_meta["io.modelcontextprotocol/logLevel"]`), and are told nothing where they do not (2026-07-28); those with sessions, once
+//! for all of them (`logging/setLevel`).
 
 use bytes::Bytes;
 use gnomon_upstream::{era::meta, members::Members, rpc::Notification};
 
 /// The levels of RFC 5424 as the protocol has them, the least serious first.
-const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+pub const LEVELS: [&str; 8] = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
 /// The notification.
 pub const LOGGED: &str = "notifications/message";
 
@@ -15,7 +16,8 @@ pub struct LogLevel(usize);
 
 impl LogLevel {
     /// The level of this name, if there is one.
-    fn of(name: &str) -> Option<Self> {
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
         LEVELS.iter().position(|known| *known == name).map(Self)
     }
 

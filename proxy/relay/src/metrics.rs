@@ -49,7 +49,7 @@ impl PortalMetrics {
     /// When the name of a metric is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let help =
-            "Entries of a server's list that are not offered, by why: clients could not read the list with them, or they cost too much.";
+            "Entries of a server's list that are not offered, by reason: clients could not read the list with them, or they cost too much.";
         let left_out = IntGaugeVec::new(Opts::new("gnomon_portal_entries_left_out", help), &["server", "list", "reason"])?;
         let help = "What portals turned away because callers took what there is for them: requests (503), and answers and \
                     messages to clients, by want of `room` for them in memory; `connections`, which are closed.";

@@ -10,7 +10,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 pub enum NotTakenUp {
     /// The call has ended, or is another caller's.
     #[error(
-        "`requestState` is not known, or no longer: a call waits for input for {} minutes, and where too many wait the oldest goes of the caller \
+        "`requestState` is unknown or has expired: a call waits for input for {} minutes, and where too many wait the oldest goes of the caller \
          who has the most; call anew",
         PATIENCE.as_secs() / 60
     )]

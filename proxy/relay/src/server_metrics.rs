@@ -35,7 +35,7 @@ impl ServersMetrics {
     /// One of these names is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let of = ["portal", "server"];
-        let help = "Whether a server that a portal offers is there: 1, or 0 while it does not answer and before it first did.";
+        let help = "1 while a server that a portal offers answers, 0 while it does not and before it first did.";
         let up = IntGaugeVec::new(Opts::new("gnomon_portal_server_up", help), &of)?;
         let help = "1 for the reason why a server is not there now: refused, dns, tls, forbidden_address, timeout (no connection), \
                     frozen (a connection and no answer), unreachable, broke_off, not_started, unauthorized, http_4xx, http_5xx, \
@@ -44,15 +44,15 @@ impl ServersMetrics {
         let help = "Requests of clients that were to go to a server, by how they ended: ok, error, refused (by policy, rules or the \
                     tool's schema), unavailable, unanswered (it left and no answer came) or cancelled.";
         let calls = IntCounterVec::new(Opts::new("gnomon_portal_server_calls_total", help), &["portal", "server", "status"])?;
-        let help = "Requests of clients to which a server gave no answer, by why: as in gnomon_portal_server_down, or down, where \
+        let help = "Requests of clients to which a server gave no answer, by reason: as in gnomon_portal_server_down, or down, where \
                     it was known to be, or busy, where their caller has its share of the calls under way.";
         let errors = IntCounterVec::new(Opts::new("gnomon_portal_server_errors_total", help), &["portal", "server", "reason"])?;
-        let help = "How long servers take for what clients ask of them.";
+        let help = "How long servers take to answer requests of clients.";
         let opts = HistogramOpts::new("gnomon_portal_server_seconds", help).buckets(TOOK.to_vec());
         let took = HistogramVec::new(opts, &of)?;
         let help = "Sessions that are open with a server, for clients.";
         let sessions = IntGaugeVec::new(Opts::new("gnomon_portal_server_sessions", help), &of)?;
-        let help = "When a server came or went last, seconds since 1970; 0 before it was first asked.";
+        let help = "When a server last became present or absent, seconds since 1970; 0 before it was first asked.";
         let changed = IntGaugeVec::new(Opts::new("gnomon_portal_server_changed_timestamp_seconds", help), &of)?;
         registry.register(Box::new(changed.clone()))?;
         registry.register(Box::new(up.clone()))?;

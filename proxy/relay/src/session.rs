@@ -13,6 +13,7 @@ use crate::{
     hearing::Hearing,
     held::{Upstream, outward},
     lent::Lent,
+    logs::LogLevel,
     outflow::{Heard, Outflow, Stream, event},
     own_sessions::OwnSessions,
     progress::Reported,
@@ -47,8 +48,6 @@ use tokio::sync::{Notify, mpsc};
 
 /// Most streams of a session that a client can come back to.
 const MAX_STREAMS: usize = 16;
-/// The timeout of sending a client's log level to a server.
-const LEVEL_WITHIN: Duration = Duration::from_secs(1);
 
 /// The memory of a session besides its client's description of itself, bytes, about.
 const SESSION_BYTES: usize = 640;
@@ -79,7 +78,7 @@ struct Open {
     under_way: Mutex<HashMap<Id, Arc<TakenBack>>>,
     streams: Mutex<VecDeque<Arc<Stream>>>,
     standing: Mutex<Option<StandingStream>>,
-    log_level: Mutex<Option<SmolStr>>,
+    log_level: Mutex<Option<LogLevel>>,
     /// The caller of the last request: servers' unsolicited messages are for them.
     caller: Mutex<Option<Arc<Caller>>>,
     next: AtomicU64,
@@ -228,11 +227,10 @@ impl Session {
         }
         upstream.check()?;
         let session = upstream.open_session(&self.client, Owner { holder: &self.holder, ends: &self.id }).await?;
-        if let Some(params) = self.level_for(upstream) {
-            let told = async { session.request(&session.id(), "logging/setLevel", Some(&params)).await?.outcome().await };
-            if let Ok(Err(UpstreamError::SessionGone)) = tokio::time::timeout(LEVEL_WITHIN, told).await {
-                return Err(UpstreamError::SessionGone);
-            }
+        if let Some(level) = self.level_for(upstream)
+            && let Err(UpstreamError::SessionGone) = level.ask_before_a_call(&session).await
+        {
+            return Err(UpstreamError::SessionGone);
         }
         // Before the first call that can ask: messages before it are lost, and a server that asks waits. It may ask a client that has
         // declared nothing as well, and gets an error.
@@ -317,7 +315,7 @@ impl Session {
                 return;
             }
             Message::Request(request) if !self.may_be_asked(upstream) => {
-                let error = rpc::RpcError::new(rpc::INVALID_REQUEST, "the client may not use this server any more");
+                let error = rpc::RpcError::new(rpc::INVALID_REQUEST, "the client may no longer use this server");
                 let _ = session.respond(&request.id, &error.into()).await;
                 return;
             }
@@ -337,7 +335,7 @@ impl Session {
         if self.tell(text.clone()).await == Heard::Yes || self.tell_in_a_call(&upstream.id, text).await == Heard::Yes {
             return;
         }
-        tracing::debug!(server = %upstream.id, "nobody listens to what a server says");
+        tracing::debug!(server = %upstream.id, "no client listens to a server's message");
         if let Some(id) = asked {
             self.withdraw(&upstream.id, session.scope(), &id);
             let _ = session.respond(&id, &nobody_listens().into()).await;
@@ -439,14 +437,14 @@ impl Session {
     }
 
     /// The level from which on the client wants to be told.
-    pub fn set_log_level(&self, level: &str) {
-        *self.open().log_level.lock() = Some(SmolStr::new(level));
+    pub fn set_log_level(&self, level: LogLevel) {
+        *self.open().log_level.lock() = Some(level);
     }
 
     /// The level of logs.
     #[must_use]
-    pub fn log_level(&self) -> Option<SmolStr> {
-        self.opened().and_then(|open| open.log_level.lock().clone())
+    pub fn log_level(&self) -> Option<LogLevel> {
+        self.opened().and_then(|open| *open.log_level.lock())
     }
 
     /// True if it may have anything open with any server.

@@ -6,9 +6,12 @@
 //! sessions, the server gets an error, as the client to ask is unknown.
 
 use crate::{
+    gate::Gate,
     hearing::Hearing,
     held::Upstream,
+    judged::Whose,
     logs::{LOGGED, LogLevel},
+    saying::LevelRequest,
     shares,
     telling::{Telling, beside},
 };
@@ -19,7 +22,7 @@ use gnomon_upstream::{
     Client, LegacySession, Owner, Scope, UpstreamError,
     legacy::undeclared,
     members::Members,
-    rpc::{INTERNAL_ERROR, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, quoted},
+    rpc::{INTERNAL_ERROR, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError},
 };
 use parking_lot::{Mutex, MutexGuard};
 use smol_str::SmolStr;
@@ -41,8 +44,6 @@ const MOST_BYTES: usize = 4 << 20;
 const IDLE: Duration = Duration::from_secs(10 * 60);
 /// The most unsolicited messages of a server that its call has not heard.
 const UNHEARD: usize = 64;
-/// How long a server may take to be told from which level on it is to log.
-const LEVEL_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
@@ -99,8 +100,8 @@ impl UnderWay {
         }
         let only = match *asking {
             [only] => only,
-            [] => return Err((id, "no call is under way for which the client could be asked")),
-            _ => return Err((id, "several calls are under way, and this does not say which of them it is for")),
+            [] => return Err((id, "no call is in progress for which the client could be asked")),
+            _ => return Err((id, "several calls are in progress, and this does not name the one it is for")),
         };
         match only.say.try_send(Message::Request(request)) {
             Ok(()) => Ok(()),
@@ -140,8 +141,8 @@ impl Lease {
         Self { shared: shared.clone(), number, heard: (client.may_be_asked() || logs.is_some()).then_some(heard) }
     }
 
-    /// Has its server log from this level on, if it does at all and was not told so before.
-    async fn logs_from(&self, level: LogLevel) {
+    /// Has its server log from this level on, if it does at all, was not told so before, and may be told by the client.
+    async fn logs_from(&self, (gate, whose, server): (&Gate, Whose<'_>, &Upstream), level: LogLevel) {
         let session = &self.shared.session;
         if Members::read(&session.face.capabilities).unwrap_or_default().get("logging").is_none() {
             return;
@@ -150,9 +151,8 @@ impl Lease {
         if set.is_some_and(|set| set <= level) {
             return;
         }
-        let params = Bytes::from(format!("{{\"level\":{}}}", quoted(level.as_str())));
-        let told = async { session.request(&session.id(), "logging/setLevel", Some(&params)).await?.outcome().await };
-        if let Ok(Ok(_)) = tokio::time::timeout(LEVEL_WITHIN, told).await {
+        let Some(request) = LevelRequest::permitted(gate, whose, server, level) else { return };
+        if request.ask_before_a_call(session).await.is_ok() {
             *set = Some(level);
         }
     }
@@ -246,20 +246,20 @@ impl SharedSessions {
     }
 
     /// A part in a session of the caller's with a server, opened if need be; the one of this `scope`, if there is one. Its server is told to
-    /// log from this level on, where the call's client wants to be told.
+    /// log from this level on, where the call's client wants to be told and may say so.
     ///
     /// # Errors
     /// When the server refuses or is not there.
     pub async fn get(
         &self,
-        caller: &Caller,
+        (gate, whose): (&Gate, Whose<'_>),
         server: &Arc<Upstream>,
         client: &Client,
         (scope, logs): (Option<Scope>, Option<LogLevel>),
     ) -> Result<Lease, UpstreamError> {
-        let lease = self.part(caller, server, client, (scope, logs)).await?;
+        let lease = self.part(whose.caller, server, client, (scope, logs)).await?;
         if let Some(level) = logs {
-            lease.logs_from(level).await;
+            lease.logs_from((gate, whose, server), level).await;
         }
         Ok(lease)
     }

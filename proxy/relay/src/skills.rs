@@ -76,7 +76,7 @@ fn fit(server: Option<&str>, entry: &Members<'_>) -> Result<Option<Bytes>, &'sta
         let digest = file.text("digest").ok_or("one of its `resources` has no `digest`")?;
         let is_hex = |hex: &str| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !digest.strip_prefix("sha256:").is_some_and(is_hex) {
-            return Err("one of its `resources` has a `digest` that is none of SHA-256");
+            return Err("one of its `resources` has a `digest` that is not a SHA-256");
         }
         let size =
             file.get("size").and_then(|json| serde_json::from_str::<u64>(json).ok()).ok_or("one of its `resources` has no `size`")?;

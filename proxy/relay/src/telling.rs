@@ -52,7 +52,7 @@ static COUNTED: LazyLock<RwLock<Option<IntCounterVec>>> = LazyLock::new(RwLock::
 /// # Errors
 /// When the name is refused, which is a mistake in this file.
 pub(crate) fn counter() -> Result<IntCounterVec, prometheus::Error> {
-    let help = "What servers were not told (ends of sessions, cancellations, answers, notifications of clients), by why: `busy`, as 4,096 \
+    let help = "Messages to servers that were dropped (ends of sessions, cancellations, answers, notifications of clients), by reason: `busy`, as 4,096 \
                 were being told something, or `slow`, as they did not take it within ten seconds.";
     let counter = IntCounterVec::new(Opts::new("gnomon_portal_untold_total", help), &["reason"])?;
     Untold::ALL.iter().for_each(|why| drop(counter.with_label_values(&[why.as_str()])));
@@ -78,7 +78,7 @@ pub async fn at_once(told: Vec<Telling>) {
 pub fn beside(telling: Telling) -> Option<JoinHandle<()>> {
     let Ok(place) = PLACES.try_acquire() else {
         Untold::Busy.count();
-        tracing::debug!("a server is not told something: too many take their time");
+        tracing::debug!("a message to a server is dropped: too many servers are slow to take theirs");
         return None;
     };
     let runtime = Handle::try_current().ok()?;

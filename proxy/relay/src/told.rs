@@ -115,7 +115,7 @@ pub fn translated(
 
 fn noted(upstream: &Upstream, said: &Notification, told: Option<Notification>) -> Option<Notification> {
     if told.is_none() {
-        tracing::debug!(server = %upstream.id, "`{}` is dropped: it is about nothing of this server's", said.method);
+        tracing::debug!(server = %upstream.id, "`{}` is dropped: it does not belong to this server", said.method);
     }
     told
 }

@@ -123,7 +123,7 @@ impl Recipient {
         let mut told = TOLD.lock();
         if told.is_none_or(|at| at.elapsed() >= TOLD_AGAIN) {
             *told = Some(Instant::now());
-            tracing::warn!(caller = %self.owner, "what a caller does not read takes all the memory that there is for it; more is not sent");
+            tracing::warn!(caller = %self.owner, "unread answers use all the memory that a caller may take; no more is sent to it");
         }
         None
     }

@@ -250,7 +250,7 @@ impl<C: Calls> Scripts<C> {
         if let Some(state) = params.text("requestState").filter(|_| stateless) {
             let answers = params.get("inputResponses").filter(|json| json.starts_with('{')).unwrap_or("{}");
             let Some((running, tool)) = self.suspended.take(&state, &call.caller.subject, tool, answers) else {
-                return act.end(refused("unknown_state"), wrong("`requestState` is not known, or no longer".to_owned())).await;
+                return act.end(refused("unknown_state"), wrong("`requestState` is unknown or has expired".to_owned())).await;
             };
             // The record is that of the execution, which is still open.
             act.is_another();
@@ -310,7 +310,7 @@ impl<C: Calls> Scripts<C> {
             Ok(sandbox) => sandbox,
             Err(error) => {
                 tracing::error!(cause = %error, "Code Mode cannot be offered");
-                let text = format!("Code Mode is not available on this host: {error}. Tell whoever runs this portal");
+                let text = format!("Code Mode is not available on this host: {error}. Contact the operator of this portal");
                 return act.end(Ending::because(Status::Unavailable, "no_sandbox"), Outcome::failed_tool(&text)).await;
             }
         };
@@ -392,7 +392,7 @@ impl<C: Calls> Scripts<C> {
             Ended::Violation(violation) => {
                 tracing::error!(%execution, ?violation, "a worker of Code Mode did what no script can make it do");
                 self.alert_violation(call, execution, &format!("{violation:?}"));
-                Failure { word: "violation".into(), text: "The sandbox ended the script, and whoever runs this portal was told.".into() }
+                Failure { word: "violation".into(), text: "The sandbox ended the script, and the operator of this portal was informed.".into() }
             }
         };
         let text = text_of(Err(&failure), ended, |_| None);
@@ -403,9 +403,7 @@ impl<C: Calls> Scripts<C> {
 /// The text for a caller who finds no place: whose bound it is.
 const fn no_turn(refused: Refused) -> &'static str {
     match refused {
-        Refused::OverShare => {
-            "This caller has as many executions under way as one may have beside others: wait for some of them to end, or do more in one."
-        }
+        Refused::OverShare => "This caller has reached its share of executions: wait for some of them to end, or do more in one.",
         Refused::Full => "Too many executions are running: try again in a moment, or do more in one execution.",
     }
 }

@@ -53,7 +53,7 @@ impl Asker {
         };
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Some(answer)) => answer,
-            Ok(None) => Err("the tool asks for input, and nobody is there to give it".to_owned()),
+            Ok(None) => Err("the tool asks for input, and there is no client to ask".to_owned()),
             Err(_) => Err(format!("the tool asked for input, and nobody gave it within {} minutes", PATIENCE.as_secs() / 60)),
         }
     }

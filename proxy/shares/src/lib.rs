@@ -97,7 +97,7 @@ impl Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The principal has its share.
-    #[error("this user or address has its share already")]
+    #[error("this user or address has used up its share")]
     OverShare,
     /// No place is free at all.
     #[error("there are no more places")]

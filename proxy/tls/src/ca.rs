@@ -289,7 +289,7 @@ fn chained(of: &X509Certificate<'_>, above: Vec<CertificateDer<'static>>) -> Res
     let mut kept = Vec::with_capacity(above.len());
     let mut issuer = of.issuer().as_raw().to_vec();
     for (place, der) in (2..).zip(above) {
-        let (_, x509) = X509Certificate::from_der(&der).map_err(|e| format!("certificate {place} is not one: {e}"))?;
+        let (_, x509) = X509Certificate::from_der(&der).map_err(|e| format!("certificate {place} is not a valid certificate: {e}"))?;
         if x509.subject().as_raw() != issuer {
             return Err(format!(
                 "certificate {place} ({}) did not issue the one before it; order them from the authority's own up",

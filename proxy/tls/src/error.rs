@@ -25,7 +25,7 @@ pub enum CaError {
         mode: u32,
     },
     /// A certificate exists, but no key.
-    #[error("{certificate} is there but {key} is not; restore the key, or remove the certificate to make a new authority", certificate = .certificate.display(), key = .key.display())]
+    #[error("{certificate} exists but {key} does not; restore the key, or remove the certificate to make a new authority", certificate = .certificate.display(), key = .key.display())]
     KeyMissing {
         /// The certificate file.
         certificate: PathBuf,
@@ -41,7 +41,7 @@ pub enum CaError {
         key: PathBuf,
     },
     /// An authority exists, and replacing it was not requested.
-    #[error("{certificate} is there; --replace puts the new one in its place, and clients that trust the old one stop to work", certificate = .certificate.display())]
+    #[error("{certificate} exists; --replace replaces it, and clients that trust only the old one stop working", certificate = .certificate.display())]
     Present {
         /// The certificate file.
         certificate: PathBuf,

@@ -151,7 +151,7 @@ impl Answer {
     /// When it is no answer to that request.
     pub(crate) fn read(reply: Reply, id: &Id, session: Option<Arc<dyn Resumes>>) -> Result<Self, UpstreamError> {
         match reply {
-            Reply::Accepted => Err(UpstreamError::Protocol("it accepted a request as if it were a notification".to_owned())),
+            Reply::Accepted => Err(UpstreamError::Protocol("it answered a request as if it were a notification".to_owned())),
             Reply::Json(text) => whole(&text, id).map(Self::Done),
             Reply::Events(events) => {
                 let stream = Stream { events: Some(*events), session, last: None, retry: RETRY, attempts: 0 };

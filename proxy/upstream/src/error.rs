@@ -74,7 +74,7 @@ pub enum UpstreamError {
     #[error("it is frozen: it takes connections, and gave no answer within {0:?}")]
     Frozen(Duration),
     /// It is a program that was asked whether it is there and said nothing: what was to be asked was not sent, and another is started.
-    #[error("it hangs: asked whether it is there, it gave no answer within {0:?}")]
+    #[error("it hangs: it did not answer a ping within {0:?}")]
     Hangs(Duration),
     /// The session that it was made in was ended on this side, as its client wished, or nobody used it.
     #[error("its session was ended before it answered")]

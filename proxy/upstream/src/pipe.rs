@@ -227,7 +227,7 @@ impl Pipe {
                 let unasked = self.unasked.lock().clone();
                 match unasked.try_send(message) {
                     Err(TrySendError::Full(Message::Request(request)) | TrySendError::Closed(Message::Request(request))) => {
-                        let nobody = RpcError::new(INTERNAL_ERROR, "nobody is here who could be asked");
+                        let nobody = RpcError::new(INTERNAL_ERROR, "no client is connected that could be asked");
                         self.asked.settled(&request.id);
                         self.try_send(rpc::response(Some(&request.id), &nobody.into()));
                     }

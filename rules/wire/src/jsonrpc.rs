@@ -15,6 +15,7 @@
 
 mod collect;
 mod leading;
+mod leaves;
 mod message;
 mod places;
 mod rescue;

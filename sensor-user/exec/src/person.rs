@@ -23,7 +23,7 @@ impl Person {
         let Some(uid) = named.and_then(|uid| uid.parse().ok()).filter(|uid| *uid != 0) else { return Ok(None) };
         match User::from_uid(Uid::from_raw(uid)) {
             Ok(Some(user)) => Ok(Some(Self(user))),
-            Ok(None) => Err(Complaint::own(format!("sudo says that user {uid} called, whom this host does not know"))
+            Ok(None) => Err(Complaint::own(format!("sudo names user {uid} as its caller, and this host has no such user"))
                 .next("unset SUDO_UID to run the program as root")),
             Err(error) => Err(Complaint::own(format!("looking for user {uid}: {error}"))),
         }

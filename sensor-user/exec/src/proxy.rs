@@ -1,30 +1,30 @@
 //! Checks that the proxy for the variables is a gnomon, and finds its authority.
 
 use gnomon_cli::Complaint;
-use gnomon_tls::CaCertificate;
-use std::{
-    io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    time::Duration,
+use gnomon_http::{
+    SendError,
+    client::{Answer, Bounds, ClientError, get_blocking},
 };
+use gnomon_tls::CaCertificate;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-/// The longest that each step may take.
-const STEP: Duration = Duration::from_secs(2);
-/// The most bytes of its answer that are read.
-const ANSWER: u64 = 16 << 10;
+/// Its head alone is read.
+const BOUNDS: Bounds = Bounds { answer: 0, patience: Duration::from_secs(5) };
 
 /// The certificate file of the gnomon that serves at this address, from one of these state folders.
 pub fn check(proxy: SocketAddr, state_dirs: &[PathBuf]) -> Result<PathBuf, Complaint> {
-    let answer = ask(proxy).map_err(|error| {
-        Complaint::own(format!("no proxy answers at {proxy}: {error}")).next("start one with `gnomon run`, or name it with --proxy")
+    let foreign = || Complaint::own(format!("what answers at {proxy} is not gnomon")).next("name the proxy with --proxy");
+    let read = async |answer: Answer| Ok::<_, ClientError>(answer.headers().clone());
+    let headers = get_blocking(&format!("http://{proxy}/"), BOUNDS, read).map_err(|error| match error {
+        ClientError::Send(SendError::Closed | SendError::Other(_)) => foreign(),
+        error => {
+            Complaint::own(format!("no proxy answers at {proxy}: {error}")).next("start one with `gnomon run`, or name it with --proxy")
+        }
     })?;
-    let lines = || answer.lines().skip(1).take_while(|line| !line.is_empty()).filter_map(|line| line.split_once(':'));
-    let header = |name: &str| lines().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
-    if header("x-gnomon").is_none() {
-        return Err(Complaint::own(format!("what answers at {proxy} is not gnomon")).next("name the proxy with --proxy"));
+    if !headers.contains_key("x-gnomon") {
+        return Err(foreign());
     }
-    let Some(fingerprint) = header("x-gnomon-ca") else {
+    let Some(fingerprint) = headers.get("x-gnomon-ca").and_then(|value| value.to_str().ok()) else {
         return Err(Complaint::own(format!("the proxy at {proxy} asks for a user and a password, which variables cannot carry safely"))
             .next("join a gnomon that runs as root instead, without --proxy-env"));
     };
@@ -33,14 +33,4 @@ pub fn check(proxy: SocketAddr, state_dirs: &[PathBuf]) -> Result<PathBuf, Compl
         Complaint::own(format!("the authority of the proxy at {proxy} ({fingerprint}) is in none of the state folders that can be read"))
             .next("name its state folder with --state-dir")
     })
-}
-
-fn ask(proxy: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&proxy, STEP)?;
-    stream.set_read_timeout(Some(STEP))?;
-    stream.set_write_timeout(Some(STEP))?;
-    write!(stream, "GET / HTTP/1.1\r\nhost: {proxy}\r\nconnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

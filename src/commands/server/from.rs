@@ -44,7 +44,7 @@ impl Add {
         let same = |configured: &gnomon_config::Server| matches!(&configured.at, At::Url(at) if *at == url);
         if let Some(known) = self.config.load()?.servers.iter().find(|configured| same(configured)) {
             let cause = format!("the configuration has {url} already, as `{}`", known.id);
-            return Err(Complaint::usage(cause).next("its policy is where more of it is allowed").into());
+            return Err(Complaint::usage(cause).next("allow more of it in the portal's policy").into());
         }
         self.remote(&url, Some(used)).await
     }

@@ -38,9 +38,9 @@ const IN_FORCE: &str = "put it in force with `systemctl reload gnomon`, or SIGHU
 pub enum Server {
     /// Add a server to the configuration: an MCP server by its URL, a program on this host, or an HTTP API
     Add(Box<Add>),
-    /// Take a server out of the configuration: where it is registered, and wherever a portal offers it
+    /// Remove a server from the configuration, and from every portal that offers it
     Remove(remove::Remove),
-    /// Ask configured servers as a portal would, and say what they offer, or why they do not answer
+    /// Ask configured servers as a portal would, and show what they offer, or why they do not answer
     Test(test::Test),
     /// The servers of the running gnomon: whether each is there, since when, and why not
     List(status::List),
@@ -75,10 +75,10 @@ pub struct Add {
     /// Operations that may be called although they write; repeatable
     #[arg(long, value_name = "GLOB", requires = "openapi")]
     writes: Vec<String>,
-    /// Where the secret for one of the document's security schemes is (file:/path, env:NAME, credential:NAME); repeatable
+    /// A reference to the secret for one of the document's security schemes (file:/path, env:NAME, credential:NAME); repeatable
     #[arg(long, value_name = "SCHEME=SECRET", requires = "openapi")]
     credential: Vec<String>,
-    /// Where a token is that is sent with every request, as `Authorization: Bearer`
+    /// A reference to the token that is sent with every request, as `Authorization: Bearer`
     #[arg(long, value_name = "SECRET", conflicts_with = "command")]
     bearer: Option<String>,
     /// A variable of the program's environment, the value as text or as a reference to a secret; repeatable
@@ -90,16 +90,16 @@ pub struct Add {
     /// A file or folder that the program may change; repeatable
     #[arg(long, value_name = "PATH", requires = "command")]
     write: Vec<PathBuf>,
-    /// Whom the program may connect to
-    #[arg(long, value_name = "WHOM", value_parser = ["none", "internet", "host"], requires = "command")]
+    /// The program's network access
+    #[arg(long, value_name = "ACCESS", value_parser = ["none", "internet", "host"], requires = "command")]
     network: Option<String>,
-    /// Whom the program runs as [default: a user of its own]
+    /// The user that the program runs as [default: a user of its own]
     #[arg(long, value_name = "USER", requires = "command")]
     user: Option<String>,
     /// Do not ask the server whether it answers
     #[arg(long, conflicts_with = "openapi")]
     untested: bool,
-    /// Only say what would be done
+    /// Only show what would be done
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -126,7 +126,7 @@ impl Add {
     async fn run(self) -> Result<()> {
         let written = self.command.iter().chain(&self.env).chain(&self.url).chain(&self.from);
         if let Some(odd) = written.into_iter().find(|text| text.chars().any(char::is_control)) {
-            let cause = format!("{odd:?} has a character that does not stand on one line");
+            let cause = format!("{odd:?} has a line break or another control character");
             return Err(Complaint::usage(cause).next("add this entry by hand").into());
         }
         match (self.openapi.clone(), self.url.clone()) {
@@ -214,7 +214,7 @@ impl Add {
         }
         match found {
             Some(Err(why)) => {
-                let next = attempt::next_step(&why).unwrap_or("mend that and repeat the command; --untested adds it all the same");
+                let next = attempt::next_step(&why).unwrap_or("fix that and repeat the command; --untested adds it anyway");
                 Err(Complaint::input(format!("the server was not added, as {why}")).next(next).into())
             }
             _ => done.by_hand(),
@@ -269,7 +269,7 @@ impl Target {
             return Ok(Done::ByHand("`servers` is not written as a list of lines"));
         };
         if !registering::adds_one_server(&self.config, &new, path).unwrap_or(false) {
-            return Ok(Done::ByHand("the file would say something else as well"));
+            return Ok(Done::ByHand("the edit would change more than this server"));
         }
         let expected = path.exists().then_some(self.text.as_bytes());
         let written = registering::replace(path, new.as_bytes(), expected, 0o640);
@@ -312,7 +312,7 @@ impl Done {
         match self {
             Self::Added(_) | Self::Nothing => Ok(()),
             Self::ByHand(why) => {
-                Err(Complaint::input(format!("the configuration is as it was, as {why}")).next("add the entry above by hand").into())
+                Err(Complaint::input(format!("the configuration was not changed, as {why}")).next("add the entry above by hand").into())
             }
         }
     }

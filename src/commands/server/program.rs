@@ -24,7 +24,8 @@ impl Add {
         })?;
         let found = std::path::absolute(&found)?;
         if is_shim(&found) {
-            let cause = format!("{} is a shim, which looks for the program each time it runs and could not, confined", found.display());
+            let cause =
+                format!("{} is a shim that searches for the program each time it runs, which it cannot do when confined", found.display());
             let name = found.file_name().unwrap_or_default().display();
             let next = format!("name the program itself: `pyenv which {name}`, or the like of whatever made the shim, says which it is");
             return Err(Complaint::usage(cause).next(next).into());

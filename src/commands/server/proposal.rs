@@ -69,7 +69,7 @@ impl Proposal {
                 true => format!(
                     "# nothing is proposed: `gnomon server test {id} --json` names what it offers, each to be allowed by its name, as"
                 ),
-                false => "# nothing of it says that it only reads: uncomment what its users are to use".to_owned(),
+                false => "# none of its tools is annotated as read-only: uncomment what its users are to use".to_owned(),
             });
             if self.choices.is_empty() {
                 lines.push(format!("# - allow: {{ servers: [{id}], tools: ['NAME'] }}"));

@@ -30,7 +30,7 @@ pub struct Remove {
     /// The server, by its id
     #[arg(value_name = "NAME")]
     name: String,
-    /// Change the file; else it is only said what would change
+    /// Change the file; without it, only show what would change
     #[arg(long)]
     write: bool,
     #[command(flatten)]
@@ -78,7 +78,7 @@ impl Remove {
         match removal.refused {
             Some(refused) if self.write => {
                 let cause = format!("nothing was written, as `{}` is still named where only people can decide:\n{refused}", self.name);
-                Err(Complaint::input(cause).next("take it out there, then repeat the command").into())
+                Err(Complaint::input(cause).next("remove it there, then repeat the command").into())
             }
             Some(_) | None => Ok(()),
         }
@@ -89,15 +89,15 @@ impl Removal {
     /// Of the server of this id, out of a text that says this.
     fn of(id: &str, (path, text): (&Path, &str), config: &Config) -> Result<Self, Complaint> {
         let by_hand = |why: &str| Complaint::input(format!("{}: {why}", path.display())).next(format!("take `{id}` out by hand"));
-        let edits = edits(text, id).ok_or_else(|| by_hand("it is not written so that one server can be taken out of it"))?;
-        let text_of = |lines| changed(text, &edits, lines).ok_or_else(|| by_hand("its parts are not where they seem to be"));
+        let edits = edits(text, id).ok_or_else(|| by_hand("it is written in a form from which a single server cannot be removed"))?;
+        let text_of = |lines| changed(text, &edits, lines).ok_or_else(|| by_hand("its entries cannot be located"));
         let (new, numbered) = (text_of(Lines::Go)?, text_of(Lines::Stay)?);
         let refused = match Config::parse(&numbered, path) {
             Err(error) => Some(error.cause),
             Ok(_) => {
                 let now = Config::parse(&new, path).map_err(|error| by_hand(&error.cause))?;
                 if !removes_one_server(config, &now, id) {
-                    return Err(by_hand("it would say something else as well"));
+                    return Err(by_hand("the edit would change more than this server"));
                 }
                 None
             }
@@ -138,7 +138,7 @@ impl Removal {
         let _ = match (written, &self.refused) {
             (true, _) => writeln!(text, "next: {IN_FORCE}"),
             (false, None) => writeln!(text, "next: repeat the command with --write"),
-            (false, Some(_)) => writeln!(text, "next: take it out there, then repeat the command with --write"),
+            (false, Some(_)) => writeln!(text, "next: remove it there, then repeat the command with --write"),
         };
         text
     }

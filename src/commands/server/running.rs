@@ -1,21 +1,18 @@
 //! What a running gnomon says of its servers. There is one road to it: the metrics that it serves, which any process of this host may
 //! read, so there is nothing here that monitoring does not see as well.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow, bail};
 use gnomon_cli::Complaint;
+use gnomon_http::client::{Answer, Bounds, ClientError, get_blocking};
+use http::StatusCode;
 use std::{
     collections::BTreeMap,
-    io::{Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
-    time::{Duration, Instant},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
-/// How long gnomon may take to tell, each step.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// And altogether.
-const ALL_PATIENCE: Duration = Duration::from_secs(20);
-/// Most that is read of it, bytes: thousands of servers have less.
-const MOST: u64 = 64 << 20;
+/// Of a gnomon with thousands of servers there is less to read.
+const BOUNDS: Bounds = Bounds { answer: 64 << 20, patience: Duration::from_secs(20) };
 
 /// One series: its labels, and its value.
 pub(super) struct Series {
@@ -56,7 +53,7 @@ impl Metrics {
         let metrics = Self::read(&text);
         match metrics.0.contains_key("gnomon_build_info") {
             true => Ok(metrics),
-            false => Err(Complaint::own(format!("what answers at {address} is no gnomon")).next(next)),
+            false => Err(Complaint::own(format!("what answers at {address} is not gnomon")).next(next)),
         }
     }
 
@@ -86,30 +83,12 @@ fn reached_at(ip: IpAddr) -> IpAddr {
     }
 }
 
-fn fetch(address: SocketAddr) -> std::io::Result<String> {
-    let begun = Instant::now();
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    // HTTP/1.0: the answer ends with the connection.
-    write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let (mut answer, mut piece) = (Vec::new(), vec![0; 64 << 10]);
-    loop {
-        let read = stream.read(&mut piece)?;
-        if read == 0 {
-            break;
-        }
-        answer.extend_from_slice(piece.get(..read).unwrap_or_default());
-        if answer.len() as u64 > MOST || begun.elapsed() > ALL_PATIENCE {
-            return Err(std::io::Error::other("it has no end"));
-        }
-    }
-    let answer = String::from_utf8(answer).map_err(|_| std::io::Error::other("its answer is no text"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-    match head.split(' ').nth(1) {
-        Some("200") => Ok(body.to_owned()),
-        Some(status) => Err(std::io::Error::other(format!("HTTP {status}"))),
-        None => Err(std::io::Error::other("its answer is not HTTP")),
+fn fetch(address: SocketAddr) -> Result<String> {
+    let read = async |answer: Answer| Ok::<_, ClientError>((answer.status(), answer.whole().await?));
+    let (status, body) = get_blocking(&format!("http://{address}/metrics"), BOUNDS, read)?;
+    match status {
+        StatusCode::OK => String::from_utf8(body.into()).map_err(|_| anyhow!("its answer is not text")),
+        status => bail!("HTTP {}", status.as_u16()),
     }
 }
 

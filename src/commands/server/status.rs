@@ -237,7 +237,7 @@ fn meaning(reason: &str) -> &'static str {
         "tls" => "TLS with it fails",
         "forbidden_address" => "its address is one that gnomon does not connect to",
         "timeout" => "no connection came about in time",
-        "frozen" => "it takes connections, and gives no answer",
+        "frozen" => "it accepts connections and does not answer",
         "unreachable" => "no connection came about",
         "broke_off" => "it closed the connection without an answer",
         "not_started" => "its program could not be started, or keeps ending; the log says why",

@@ -18,12 +18,12 @@ pub(super) fn may_write(account: Option<Account>, paths: &[PathBuf]) -> Result<(
     for path in paths {
         let path = std::path::absolute(path)?;
         if !path.exists() {
-            let next = "make it, for whom the program runs as; a program cannot be given what is not there";
-            return Err(Complaint::usage(format!("--write names {}, which is not there", path.display())).next(next).into());
+            let next = "create it for the user that the program runs as; access can only be granted to what exists";
+            return Err(Complaint::usage(format!("--write names {}, which does not exist", path.display())).next(next).into());
         }
         if asked(account, "-w", &path) == Some(false) {
             let whom =
-                account.map_or_else(|| "gnomon's user".to_owned(), |account| format!("user {}, as whom the program runs,", account.uid));
+                account.map_or_else(|| "gnomon's user".to_owned(), |account| format!("user {}, which the program runs as,", account.uid));
             let cause = format!("{whom} may not write to {}", path.display());
             return Err(Complaint::input(cause).next(given(account, &path, programs::found("setfacl").is_some())).into());
         }
@@ -34,7 +34,7 @@ pub(super) fn may_write(account: Option<Account>, paths: &[PathBuf]) -> Result<(
 /// What lets it write there: an entry of an access control list where this host has a program for that, which leaves the owner who it is.
 fn given(account: Option<Account>, path: &Path, has_lists: bool) -> String {
     let at = word(&path.display().to_string());
-    let Some(Account { uid, .. }) = account else { return format!("`chmod u+w {at}` lets it, or name another folder") };
+    let Some(Account { uid, .. }) = account else { return format!("`chmod u+w {at}` allows it, or name another folder") };
     let above: Vec<&Path> = path.ancestors().skip(1).collect();
     let closed = above
         .into_iter()
@@ -47,7 +47,7 @@ fn given(account: Option<Account>, path: &Path, has_lists: bool) -> String {
         false => (closed.map(|folder| format!("chmod o+x {folder}")), format!("chown -R {uid} {at}")),
     };
     let passes = passes.map(|passes| format!("`{passes}` lets it pass, and ")).unwrap_or_default();
-    format!("{passes}`{writes}` lets it write; --user names another user")
+    format!("{passes}`{writes}` allows it to write; --user names another user")
 }
 
 /// What a test of the shell says as that user; none where it cannot be asked.

@@ -45,7 +45,7 @@ pub(crate) enum BearerError {
     Scheme,
     #[error("the token is longer than {MAX_TOKEN} bytes")]
     TooLong,
-    #[error("the token has characters that no token has")]
+    #[error("the token has characters that are not allowed in a token")]
     Characters,
 }
 

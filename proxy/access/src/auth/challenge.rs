@@ -18,7 +18,7 @@ pub enum Rejection {
     #[error("this server asks for a client certificate")]
     NoCertificate,
     /// The client certificate belongs to no known client.
-    #[error("the client certificate belongs to no client that is known here")]
+    #[error("the client certificate is not one of a known client")]
     UnknownCertificate,
     /// Several `Authorization` headers, another scheme, strange characters, too long.
     #[error("the Authorization header cannot be read: one `Bearer` token is expected")]

@@ -129,7 +129,7 @@ impl AuthSource {
         let modes: Vec<Mode> = self.0.iter().filter_map(|block| block.build(resource, secrets, &mut report)).collect();
         let open = |block: &&Block| block.mode.value == "none";
         if let Some(block) = self.0.iter().find(open).filter(|_| self.0.len() > 1) {
-            report.at::<()>(block.mode.referenced, "`none` beside another mode would let everybody in; take one away");
+            report.at::<()>(block.mode.referenced, "`none` beside another mode would let everybody in; remove one of them");
         }
         let mut issuers: Vec<&str> = Vec::new();
         for issuer in self.0.iter().filter_map(|block| block.issuer.as_ref()) {
@@ -201,7 +201,7 @@ impl Block {
             Some(texts) => texts.iter().filter_map(|text| algorithm(text, report)).collect(),
         };
         if algorithms.is_empty() {
-            report.at::<()>(self.mode.referenced, "no algorithm is accepted; name one, or take `algorithms` away");
+            report.at::<()>(self.mode.referenced, "no algorithm is accepted; name one, or remove `algorithms`");
         }
         let introspection = self.introspection.as_ref().and_then(|source| {
             safe(&source.value.url, report);
@@ -271,7 +271,7 @@ impl Block {
         let mut all = Vec::new();
         for source in &clients.value {
             if source.sha256.is_none() && source.subject.is_none() && source.san.is_none() {
-                report.at::<()>(source.name.referenced, "by what is it known? give `sha256`, `subject` or `san`");
+                report.at::<()>(source.name.referenced, "name how the client is recognised: give `sha256`, `subject` or `san`");
             }
             let hashes = source.sha256.as_ref().map(|texts| {
                 let read = |text: &Spanned<String>| match sha256(&text.value) {

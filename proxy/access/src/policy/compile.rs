@@ -67,7 +67,7 @@ fn one(index: usize, entry: &Spanned<super::source::Entry>, file: &Arc<str>, env
         && when.is_none()
         && is_everything(clause)
     {
-        report.at::<()>(at, "this denies everything to everybody; say of whom or of what");
+        report.at::<()>(at, "this denies everything to everybody; name whom, or what, it is about");
     }
     let whole = clause.text(effect.as_str());
     let line = LineRef {
@@ -170,13 +170,13 @@ fn process(source: &ProcessSource, all: &mut Vec<Condition>, report: &mut Report
 fn each<T>(texts: &Texts, report: &mut Report<'_>, read: fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
     let texts = texts.as_ref()?;
     if texts.value.is_empty() {
-        report.at::<()>(texts.referenced, "an empty list matches nothing; fill it, or take the key away");
+        report.at::<()>(texts.referenced, "an empty list matches nothing; fill it, or remove the key");
     }
     if texts.value.len() > MAX_VALUES {
         report.at::<()>(texts.referenced, format!("more than {MAX_VALUES} values; use a group or a pattern"));
     }
     let mut read_one = |text: &Spanned<String>| match text.value.as_str() {
-        "" => report.at(text.referenced, "an empty text; fill it, or take it away"),
+        "" => report.at(text.referenced, "an empty text; fill it, or remove it"),
         long if long.len() > MAX_PATTERN => report.at(text.referenced, format!("longer than {MAX_PATTERN} bytes")),
         value => match read(value) {
             Ok(value) => Some(value),
@@ -190,7 +190,7 @@ fn names(texts: &Texts, report: &mut Report<'_>) -> Option<Vec<SmolStr>> {
     each(texts, report, |text| {
         // Elsewhere in the file `*` is a pattern, so here it would be mistaken for one.
         if text.contains('*') {
-            return Err(format!("`{text}`: there are no patterns here, only names; take the key away to mean anybody"));
+            return Err(format!("`{text}`: there are no patterns here, only names; remove the key to mean anybody"));
         }
         Ok(SmolStr::new(text))
     })

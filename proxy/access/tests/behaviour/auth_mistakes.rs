@@ -38,7 +38,7 @@ fn each_mistake_is_told_at_its_place_with_what_to_do() {
         ("{ mode: tokens, tokens: [ { name: a, sha256: gnomon_secret } ] }".to_owned(), "this is not a token's SHA-256"),
         (format!("{{ mode: tokens, tokens: [ {{ name: a, sha256: '{hash}', expires: tomorrow }} ] }}"), "is not a date"),
         (format!("{{ mode: tokens, tokens: [ {{ name: a, sha256: '{hash}' }}, {{ name: b, sha256: '{hash}' }} ] }}"), "is listed twice"),
-        ("{ mode: mtls, clients: [ { name: a } ] }".to_owned(), "by what is it known?"),
+        ("{ mode: mtls, clients: [ { name: a } ] }".to_owned(), "name how the client is recognised"),
     ];
     for (yaml, expect) in &table {
         refused(yaml, expect);

@@ -74,7 +74,7 @@ pub enum StartError {
     #[error("the sandbox's process ended before it was ready")]
     Ended,
     /// The process said nothing for ten seconds.
-    #[error("the sandbox's process does not get ready")]
+    #[error("the sandbox's process did not become ready in time")]
     Silent,
 }
 
@@ -219,7 +219,7 @@ impl Sandbox {
         slot.pause.failed();
         let zygote = Arc::new(Zygote::start(&self.config).await?);
         self.restarts.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(restarts = self.restarts(), "the sandbox died and was started again");
+        tracing::warn!(restarts = self.restarts(), "the sandbox died and was restarted");
         slot.current = Some(Arc::clone(&zygote));
         Ok(zygote)
     }

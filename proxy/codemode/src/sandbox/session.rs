@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
             FromWorker::Log { severity, text } => {
                 self.written += text.len() + LINE;
                 if self.written > self.limits.logs {
-                    return Err(Violation::Protocol("it wrote more than its console takes"));
+                    return Err(Violation::Protocol("it wrote more than its console holds"));
                 }
                 self.lines.push(Line { severity, text: text.to_owned() });
             }
@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
                 }
             }
             FromWorker::Done { remark, .. } if remark.len() > MAX_REMARK => {
-                return Err(Violation::Protocol("it says more beside its result than it may"));
+                return Err(Violation::Protocol("it sends more beside its result than is allowed"));
             }
             FromWorker::Done { end, truncated, remark } => {
                 self.truncated = truncated;
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
             return Err(Violation::Protocol("its calls are not numbered in order"));
         }
         if arguments.len() > self.limits.arguments {
-            return Err(Violation::Protocol("its arguments are longer than they may be"));
+            return Err(Violation::Protocol("its arguments are longer than is allowed"));
         }
         match Raw::from_string(arguments.to_owned()) {
             Ok(arguments) => Ok(Heard::Call { id, name: name.to_owned(), arguments }),
@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
 
     fn done(&mut self, end: End<'_>) -> Result<Outcome, Violation> {
         match end {
-            End::Value(json) if json.len() > self.limits.result => Err(Violation::Protocol("its result is longer than it may be")),
+            End::Value(json) if json.len() > self.limits.result => Err(Violation::Protocol("its result is longer than is allowed")),
             End::Value(json) => {
                 self.is_undefined = json.is_empty();
                 let json = if json.is_empty() { "null" } else { json };

@@ -1,6 +1,6 @@
 //! gnomon's own requests, to servers that answer in any way.
 
-use gnomon_http::client::{Bounds, Client, ClientError};
+use gnomon_http::client::{Answer, Bounds, Client, ClientError, get_blocking};
 use gnomon_http::{DialError, DialOptions, Dialer, SendError, UpstreamTls};
 use http::Request;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -45,7 +45,7 @@ fn client(options: DialOptions) -> Client {
     Client::alone(Dialer::new(options), UpstreamTls::new(&[]).unwrap(), "test")
 }
 
-async fn send(url: &str, bounds: Bounds) -> Result<gnomon_http::client::Answer, ClientError> {
+async fn send(url: &str, bounds: Bounds) -> Result<Answer, ClientError> {
     client(DialOptions::default()).send(Request::get(url).body(http_body_util::Full::default()).unwrap(), bounds).await
 }
 
@@ -67,6 +67,17 @@ async fn the_time_of_a_request_holds_for_its_head_and_its_body_together() {
     let halting = Server::answering("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
     assert!(matches!(send(&halting.url(), bounds).await.unwrap().whole().await, Err(ClientError::Late(_))));
     assert!(begun.elapsed() >= Duration::from_millis(600));
+}
+
+#[tokio::test]
+async fn a_command_asks_without_a_runtime_of_its_own() {
+    let server = Server::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
+    let url = server.url();
+    let read = tokio::task::spawn_blocking(move || get_blocking(&url, BOUNDS, async |answer: Answer| answer.whole().await));
+    assert_eq!(read.await.unwrap().unwrap(), "hi");
+    let read = tokio::task::spawn_blocking(|| get_blocking("http://127.0.0.1:1/", BOUNDS, async |_| Ok(())));
+    let refused = read.await.unwrap();
+    assert!(matches!(refused, Err(ClientError::Send(SendError::Dial(DialError::Refused(_))))), "{refused:?}");
 }
 
 #[tokio::test]

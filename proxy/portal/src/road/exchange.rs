@@ -43,7 +43,7 @@ impl Road {
                     if logs.is_some() {
                         gnomon_upstream::hears_logs();
                     }
-                    Some(self.shared.get(&call.caller, server, client, (scope, logs)).await?)
+                    Some(self.shared.get((self.lists.gate(), call.whose()), server, client, (scope, logs)).await?)
                 }
             };
             let session = match (kept, &lease) {

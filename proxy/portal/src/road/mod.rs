@@ -241,7 +241,7 @@ impl Road {
         }
         if let Err(error) = act.leaves().await {
             judged.failed(&CallError::Unrecorded);
-            let text = format!("{error} of its beginning, so it was not made; tell whoever runs this portal");
+            let text = format!("{error} of its beginning, so it was not made; contact the operator of this portal");
             return (RpcError::new(INTERNAL_ERROR, text).into(), Ending::because(Status::Refused, "audit"));
         }
         let begun = Instant::now();
@@ -371,9 +371,9 @@ impl Road {
     /// Older era to stateless era: what the server wants to know it says in its result, and is called again.
     async fn modern_in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed, judged: &Judged) -> Result<Outcome, CallError> {
         if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
-            return Err(CallError::Untranslatable("this server tells of changed resources only to clients of the 2026-07-28 protocol"));
+            return Err(CallError::Untranslatable("this server reports changed resources only to clients of the 2026-07-28 protocol"));
         }
-        let level = session.log_level().map(|level| quoted(&level));
+        let level = session.log_level().map(|level| quoted(level.as_str()));
         let mut extra: Vec<(String, String)> = Vec::new();
         for _ in 0..MAX_ROUNDS {
             let members = Members::of(routed.params.as_ref()).unwrap_or_default();
@@ -386,7 +386,11 @@ impl Road {
             let answer = stateless::asked_now(&routed.server, &routed.method, Some(&params), &self.mirrored(routed)).await?;
             let outcome = match self.drive(call, answer, routed, judged).await? {
                 Driven::Answered(outcome) => outcome,
-                Driven::Asked(..) => return Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned()).into()),
+                Driven::Asked(..) => {
+                    return Err(
+                        UpstreamError::Protocol("it sent a request, which servers of its protocol version must not do".to_owned()).into()
+                    );
+                }
             };
             let Outcome::Result(result) = &outcome else { return Ok(outcome) };
             let Some(wanted) = wanted_input(result) else { return Ok(outcome) };

@@ -137,7 +137,7 @@ impl Road {
             let Outcome::Result(result) = outcome else {
                 return Err(format!("it answers with an error ({})", ending.error.unwrap_or_default()));
             };
-            let members = Members::read(&result).map_err(|_| "its list is no object of distinct members".to_owned())?;
+            let members = Members::read(&result).map_err(|_| "its list is not an object with distinct members".to_owned())?;
             let entries: Vec<&RawValue> =
                 members.get("skills").and_then(|json| serde_json::from_str(json).ok()).ok_or("`skills` of its list is no list")?;
             let ttl = members.get("ttlMs").and_then(|json| json.parse().ok()).unwrap_or(0);
@@ -205,7 +205,7 @@ impl Road {
 
 /// One skill as clients know it. What the server answers must be the one that it was asked for.
 fn one(shown: Option<&str>, routed: &Routed, result: &Bytes) -> Result<Option<Bytes>, &'static str> {
-    let members = Members::read(result).map_err(|_| "its server's answer is no object of distinct members")?;
+    let members = Members::read(result).map_err(|_| "its server's answer is not an object with distinct members")?;
     let entry = members.get("skill").ok_or("its server's answer has no `skill`")?;
     let skill = skill(shown, entry).map_err(|unfit| unfit.why)?;
     let asked = Members::of(routed.params.as_ref()).ok().and_then(|params| params.text("uri").map(|uri| uri == skill.uri.as_str()));

@@ -52,7 +52,9 @@ impl Road {
         let answer = asked_now(server, &routed.method, routed.params.as_ref(), &self.mirrored(routed)).await?;
         match self.drive(call, answer, routed, judged).await? {
             Driven::Answered(outcome) => Ok(outcome),
-            Driven::Asked(..) => Err(UpstreamError::Protocol("it asks as no server of its era may".to_owned()).into()),
+            Driven::Asked(..) => {
+                Err(UpstreamError::Protocol("it sent a request, which servers of its protocol version must not do".to_owned()).into())
+            }
         }
     }
 

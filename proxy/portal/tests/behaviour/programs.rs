@@ -157,6 +157,23 @@ async fn what_a_program_logs_is_told_to_a_stateless_client_within_its_call_from_
 }
 
 #[tokio::test]
+async fn a_rule_that_refuses_a_level_of_logs_refuses_it_to_clients_of_both_eras_and_no_call_for_it() {
+    let name = "a_rule_that_refuses_a_level_of_logs_refuses_it_to_clients_of_both_eras_and_no_call_for_it";
+    if !gnomon_testkit::has(name, &["python3"]) {
+        return;
+    }
+    let setup = Setup::of([]).program("local", program("legacy")).rule("block", "mcp.method.name: logging/setLevel");
+    let portal = listed(setup.start().await).await;
+    let (mut stateless, mut within) = (Client::modern(portal.address), Client::legacy(portal.address).await);
+    let meta = json!({"io.modelcontextprotocol/logLevel": "debug"});
+    let answer = stateless.request("tools/call", json!({"name": "local_level", "arguments": {}, "_meta": meta})).await;
+    assert_eq!((answer.last().get("error"), answer.text()), (None, ""), "{answer:?}");
+    within.request("logging/setLevel", json!({"level": "debug"})).await;
+    let answer = within.call("local_level", json!({})).await;
+    assert_eq!((answer.last().get("error"), answer.text()), (None, ""), "{answer:?}");
+}
+
+#[tokio::test]
 async fn each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_for_all() {
     if !gnomon_testkit::has("each_session_has_a_process_of_its_own_and_a_stateless_server_has_one_for_all", &["python3"]) {
         return;

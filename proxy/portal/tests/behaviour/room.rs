@@ -74,7 +74,7 @@ async fn unread_answers_have_a_bound_in_bytes_and_other_callers_get_theirs() {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut answer = client.open(&headers, body).await;
         let first = soon("the beginning", answer.frame()).await.unwrap().unwrap().into_data().unwrap();
-        refused += usize::from(String::from_utf8_lossy(&first).contains("has not read yet"));
+        refused += usize::from(String::from_utf8_lossy(&first).contains("unread answers use all the memory"));
         held.push((client, answer));
     }
     assert!((3..10).contains(&refused), "{refused}");
@@ -179,7 +179,9 @@ async fn each_answer_of_a_batch_takes_room_and_one_without_room_is_an_error() {
     let answer = client.post(&[("mcp-session-id", &session)], batch.into()).await;
     let answers = answer.last().as_array().unwrap();
     let whole = answers.iter().filter(|answer| answer["result"]["content"][0]["text"].as_str().is_some_and(|text| text.len() == 15 << 20));
-    let refused = answers.iter().filter(|answer| answer["error"]["message"].as_str().is_some_and(|text| text.contains("has not read yet")));
+    let refused = answers
+        .iter()
+        .filter(|answer| answer["error"]["message"].as_str().is_some_and(|text| text.contains("unread answers use all the memory")));
     let (whole, refused) = (whole.count(), refused.count());
     assert!(whole + refused == 9 && (1..=7).contains(&whole), "{whole} {refused}");
 }

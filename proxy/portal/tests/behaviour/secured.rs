@@ -129,7 +129,7 @@ async fn a_client_certificate_is_the_log_in_and_only_of_the_authorities_that_cou
     let known = with(Some(office.issues("robot-7"))).await.unwrap();
     assert!(known.contains("one: hi"), "{known}");
     let unknown = with(Some(office.issues("somebody"))).await.unwrap();
-    assert!(unknown.contains("belongs to no client that is known here") && !unknown.contains("one: hi"), "{unknown}");
+    assert!(unknown.contains("is not one of a known client") && !unknown.contains("one: hi"), "{unknown}");
     assert_eq!(with(None).await.filter(|answer| !answer.is_empty()), None, "no certificate, no connection");
     assert_eq!(with(Some(other.issues("robot-7"))).await.filter(|answer| !answer.is_empty()), None, "another authority's");
 }

@@ -36,7 +36,7 @@ fn asking(id: &Id, request: &Request) -> Bytes {
 fn readable(request: &Request) -> Result<(), rpc::RpcError> {
     match request.members()?.get("_meta") {
         Some(meta) if meta.starts_with('{') && Members::read(meta.as_bytes()).is_err() => {
-            Err(rpc::RpcError::new(rpc::INVALID_PARAMS, "`_meta` cannot be read as one thing"))
+            Err(rpc::RpcError::new(rpc::INVALID_PARAMS, "`_meta` is ambiguous"))
         }
         _ => Ok(()),
     }
@@ -130,7 +130,7 @@ impl Session {
         let known = params.get("progressToken").and_then(|token| Id::of_json(token.as_bytes()));
         let asker = self.questions().zip(known).and_then(|(questions, token)| questions.reported(&token));
         let Some((upstream, session, token)) = asker else {
-            tracing::debug!("a client's `{}` is dropped: it is of no open question that asks for it", notification.method);
+            tracing::debug!("a client's `{}` is dropped: no open question asks for it", notification.method);
             return;
         };
         let params = params.with(&[("progressToken", Some(token.json()))]);

@@ -120,7 +120,7 @@ impl<C: Calls> Host<'_, C> {
         match act.end(ending, outcome).await {
             Outcome::Result(_) => value,
             // An answer that waits for the audit fails if the audit cannot be written.
-            Outcome::Error(_) => Err(format!("what came of the snippet `{name}` cannot be recorded, so it is withheld")),
+            Outcome::Error(_) => Err(format!("the result of the snippet `{name}` cannot be recorded, so it is withheld")),
         }
     }
 

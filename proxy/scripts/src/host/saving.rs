@@ -96,7 +96,7 @@ impl<C: Calls> Host<'_, C> {
         match done {
             Ok(value) => match act.end(Ending::of(Status::Ok), Outcome::of(&value)).await {
                 Outcome::Result(_) => Ok(value.to_string()),
-                Outcome::Error(_) => Err("it was done, and cannot be recorded: tell whoever runs this portal".to_owned()),
+                Outcome::Error(_) => Err("it was done, but cannot be recorded: contact the operator of this portal".to_owned()),
             },
             Err((ending, why)) => {
                 act.end(ending, Outcome::failed_tool(&why)).await;
@@ -210,7 +210,7 @@ fn not_kept(error: ProposalError) -> Refusal {
     match error {
         ProposalError::Journal(error) => {
             tracing::error!(%error, "a snippet cannot be kept");
-            let why = "it cannot be kept at this moment: try again later, or tell whoever runs this portal".to_owned();
+            let why = "it cannot be kept at this moment: try again later, or contact the operator of this portal".to_owned();
             (Ending::because(Status::Unavailable, "journal"), why)
         }
         ProposalError::TooLong(..) | ProposalError::Taken(_) => invalid(error.to_string()),

@@ -174,17 +174,22 @@ impl Api {
         let Some(operation) = members.text("name").and_then(|name| self.operations.get(&*name)) else {
             return wrong("there is no such operation");
         };
-        if let Some(integer) = members.get("arguments").and_then(beyond) {
-            let text = format!(
-                "the integer {integer} in the arguments is beyond 64 bits, of which not all digits would be sent: nothing was called"
-            );
-            return Ok(Outcome::failed_tool(&text));
-        }
-        let arguments: Map<String, Value> = match members.get("arguments").map(serde_json::from_str) {
-            None => Map::new(),
-            Some(Ok(arguments)) => arguments,
-            Some(Err(_)) => return wrong("`arguments` is not an object"),
+        let text = members.get("arguments").unwrap_or("{}");
+        let arguments = match serde_json::from_str(text) {
+            Ok(arguments) => arguments,
+            Err(error) => return wrong(&format!("`arguments` cannot be read: {error}")),
         };
+        match beyond(text, &arguments) {
+            Ok(None) => {}
+            Ok(Some(integer)) => {
+                let text = format!(
+                    "the integer {integer} in the arguments is beyond 64 bits, of which not all digits would be sent: nothing was called"
+                );
+                return Ok(Outcome::failed_tool(&text));
+            }
+            Err(_) => return wrong("a member is listed twice in `arguments`"),
+        }
+        let Value::Object(arguments) = arguments else { return wrong("`arguments` is not an object") };
         self.call(operation, &arguments).await
     }
 

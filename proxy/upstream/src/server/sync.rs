@@ -219,7 +219,7 @@ impl<H: Oversight> Upstream<H> {
             Message::Request(request) => {
                 let outcome = match request.method.as_str() {
                     "ping" => Outcome::Result(Bytes::from_static(b"{}")),
-                    _ => rpc::RpcError::new(rpc::METHOD_NOT_FOUND, "nobody is here to answer that").into(),
+                    _ => rpc::RpcError::new(rpc::METHOD_NOT_FOUND, "no client is connected that could answer this").into(),
                 };
                 let told = own.respond(&request.id, &outcome);
                 tokio::time::timeout(LOOK_PATIENCE, told).await.map_err(|_| UpstreamError::Timeout(LOOK_PATIENCE))?

@@ -2,21 +2,21 @@
 //! for that.
 
 use super::{
-    Dialogue, Form, Refusal, Strays, Target,
+    Dialogue, Form, Refusal, Target,
     call::{Call, Heard, Subject, Waits, describe, describe_malformed, forget_request, names, note, same_id},
-    outcome::Answers,
+    pairing::Answers,
+    told::Strays,
 };
 use crate::{
     Enforcement,
     inspector::Named,
-    passage::Signs,
     shadow::interfering,
     sighting::{Findings, MessageFinding},
 };
 use gnomon_engine::{Answer, Origin, Progress, Rule, RuleSet, Verdict};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Id, Limits, MAX_INPUT_REQUESTS, Message, MessageKind, Version},
+    jsonrpc::{ArgumentCapture, Id, Limits, Message, MessageKind, Version},
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::{SmolStr, ToSmolStr};
@@ -36,32 +36,32 @@ pub(crate) fn limits() -> Limits {
 impl Dialogue {
     /// The answer has begun, with this status where its channel has one. `describe` writes down what stands before its messages.
     pub(crate) fn answer_begins_with(&mut self, status: Option<u16>, describe: impl Fn(&RuleSet, &mut Observation, &mut SignatureSet)) {
-        for call in &mut self.calls {
+        for call in &mut self.pairing.calls {
             call.seen.set_some(Field::HttpStatus, status.map(u64::from));
             if let Some(status) = status.filter(|status| *status >= 400) {
                 call.seen.set(Field::ErrorType, status.to_smolstr());
             }
-            describe(&self.rules, &mut call.seen, &mut call.findings.response_signatures);
+            describe(&self.basis.rules, &mut call.seen, &mut call.findings.response_signatures);
         }
         // For calls that are still to come: the server answered before them.
-        self.base.set_some(Field::HttpStatus, status.map(u64::from));
-        let judges = self.enforcement() == Enforcement::Enforce && self.rules.judges_answers;
-        self.strays = if judges { Strays::Judged } else { Strays::Pass };
+        self.basis.has_status(status);
+        let judges = self.enforcement() == Enforcement::Enforce && self.basis.rules.judges_answers;
+        self.server.strays = if judges { Strays::Judged } else { Strays::Pass };
     }
 
     /// True if a rule could refuse an answer by its content, whatever it answers.
     pub(crate) fn judges_strays(&self) -> bool {
-        self.strays == Strays::Judged
+        self.server.strays == Strays::Judged
     }
 
     /// True if an interfering rule waits for the answer to a call.
     pub(crate) fn waits_for_answer(&self) -> bool {
-        self.calls.iter().any(|c| c.waits == Waits::ForAnswer)
+        self.pairing.waits_for_answer()
     }
 
     /// True if any rule in force could refuse a message.
     pub(crate) fn may_refuse_messages(&self) -> bool {
-        self.enforcement() == Enforcement::Enforce && self.rules.interferes
+        self.enforcement() == Enforcement::Enforce && self.basis.rules.interferes
     }
 
     /// Judges one message of the answer; the refusal to send instead if it must not pass.
@@ -84,18 +84,19 @@ impl Dialogue {
 
     /// The answer to `initialize` names the session; later requests do not name the client.
     pub(crate) fn remember_session(&self, session: &str) {
-        let Some(call) = self.calls.iter().find(|c| c.method.as_deref().map(mcp::canonical_method) == Some("initialize")) else { return };
+        let Some(call) = self.pairing.calls.iter().find(|c| c.method.as_deref().map(mcp::canonical_method) == Some("initialize")) else {
+            return;
+        };
         let text = |field| call.seen.text(field).map(SmolStr::new);
         let named = Named { name: text(Field::McpClientName), version: text(Field::McpClientVersion) };
         if named.name.is_some() {
-            self.inspector.begin_session(text(Field::ServerAddress).unwrap_or_default(), session.into(), named);
+            self.basis.inspector.begin_session(text(Field::ServerAddress).unwrap_or_default(), session.into(), named);
         }
     }
 
     /// Reports at once what the answer shows the exchange as such to be.
     pub(crate) fn answer_shows(&mut self, signature: Signature) {
-        let Some(index) = self.calls.iter().position(|c| c.subject == Subject::Exchange) else { return };
-        let mut call = self.calls.remove(index);
+        let Some(mut call) = self.pairing.take(|call| call.subject == Subject::Exchange) else { return };
         call.findings.response_signatures.insert(signature);
         let _ = self.judge_answered(&mut call);
         self.report(call, None);
@@ -104,39 +105,31 @@ impl Dialogue {
     /// Judges a call by all that is known of it. The request's size is final only here: its body may still have been on its
     /// way when its message was judged.
     pub(super) fn judge_answered(&self, call: &mut Call) -> Answer {
-        call.seen.set(Field::RequestSize, self.asked);
+        call.seen.set(Field::RequestSize, self.traffic.asked);
         self.judge(&call.seen, Phase::Response, &mut call.progress)
     }
 
     /// Pairs an answer with its call.
     fn pair(&mut self, message: &Message) -> Option<Withheld> {
         let asked = |call: &Call| !call.is_answer() && same_id(call.id.as_ref(), message.id.as_ref());
-        let index = match self.calls.iter().position(asked) {
-            Some(index) => index,
+        let mut call = match self.pairing.take(asked) {
+            Some(call) => call,
             None => {
-                if self.take_late_answer(message) == Answers::AReportedCall {
+                if self.pairing.take_late_answer(message) == Answers::AReportedCall {
                     return None;
                 }
-                let only = match &self.calls[..] {
-                    [only] if only.id.is_none() || message.kind == MessageKind::Error => Some(only),
-                    _ => None,
-                };
-                let paired = only.is_some();
+                let only = self.pairing.only().filter(|only| only.id.is_none() || message.kind == MessageKind::Error);
                 if only.is_none_or(|only| self.may_answer_another(message, only))
                     && let Some(withheld) = self.judge_stray(Some(message))
                 {
                     return Some(withheld);
                 }
-                if !paired {
-                    return None;
-                }
-                0
+                self.pairing.take_only(|only| only.id.is_none() || message.kind == MessageKind::Error)?
             }
         };
-        let mut call = self.calls.remove(index);
         if let Some(early) = &call.early {
             let number = early.number;
-            self.answered_late(number, message);
+            self.pairing.answered_late(number, message);
         }
         read_result(&mut call, message);
         let answer = self.judge_answered(&mut call);
@@ -158,15 +151,10 @@ impl Dialogue {
     /// API's response to a request without a message is that request's answer.
     fn may_answer_another(&self, message: &Message, only: &Call) -> bool {
         match only.subject {
-            Subject::Exchange => message.jsonrpc != Version::Absent || self.says_mcp(),
+            Subject::Exchange => message.jsonrpc != Version::Absent || self.basis.says_mcp(),
             Subject::Malformed => false,
             Subject::Message(_) => !matches!(message.id, None | Some(Id::Null)),
         }
-    }
-
-    /// True if the head of the request identifies it as MCP.
-    fn says_mcp(&self) -> bool {
-        Signs::among(self.base_findings.signatures, self.base.text(Field::UrlPath).unwrap_or_default()) == Signs::OfMcp
     }
 
     /// True if a rule waits for the answer to a call that asks nothing by itself: it may bring answers to what was asked elsewhere (the
@@ -174,15 +162,15 @@ impl Dialogue {
     pub(super) fn waits_for_others(&self, subject: Subject, findings: &Findings) -> bool {
         let judged = |rule: &Rule| rule.phase == Phase::Response && SAID.iter().any(|field| rule.names(*field));
         !subject.is_question()
-            && (findings.message != MessageFinding::None || self.says_mcp())
+            && (findings.message != MessageFinding::None || self.basis.says_mcp())
             && self.enforcement() == Enforcement::Enforce
-            && self.rules.open_rules(&self.base_progress).any(|(_, rule)| judged(rule))
+            && self.basis.rules.open_rules(&self.basis.progress).any(|(_, rule)| judged(rule))
     }
 
     /// The answer is in a coding that cannot be undone.
     pub(crate) fn take_undecodable_answer(&mut self) -> Option<Box<Refusal>> {
         self.answer_is_unreadable();
-        let others = self.calls.iter().any(|call| call.waits == Waits::ForAnswer && !call.subject.is_question());
+        let others = self.pairing.calls.iter().any(|call| call.waits == Waits::ForAnswer && !call.subject.is_question());
         self.judge_waiting().or_else(|| {
             let withheld = self.judge_stray(None).filter(|_| others)?;
             Some(self.withhold(withheld))
@@ -196,10 +184,11 @@ impl Dialogue {
         if !self.judges_strays() {
             return None;
         }
+        let (seen, findings) = self.basis.begin();
         let mut call = Call {
-            seen: self.base.clone(),
-            progress: self.base_progress.clone(),
-            findings: self.base_findings,
+            seen,
+            progress: self.basis.progress.clone(),
+            findings,
             subject: Subject::Message(message.map_or(MessageKind::Response, |message| message.kind)),
             id: message.and_then(|message| message.id.clone()),
             method: None,
@@ -217,7 +206,7 @@ impl Dialogue {
         let _ = self.judge(&call.seen, Phase::Message, &mut call.progress);
         let _ = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress))?;
         // Rules on the request alone were judged with the request.
-        let verdict = undecided_by_answer(&self.rules, &call.progress)?;
+        let verdict = undecided_by_answer(&self.basis.rules, &call.progress)?;
         let target = Target { id: call.id.clone(), method: None, kind: MessageKind::Request };
         Some(Withheld { verdict, target, call })
     }
@@ -227,21 +216,19 @@ impl Dialogue {
         if message.kind != MessageKind::Request {
             return self.take_notification(message);
         }
-        let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
+        let (mut seen, mut findings) = self.basis.begin();
         describe(&mut seen, &mut findings, message);
         if findings.message == MessageFinding::None {
             return None;
         }
         let subject = Subject::Message(message.kind);
-        if self.questions.len() < MAX_INPUT_REQUESTS {
-            self.questions.extend(message.method.clone());
-        }
+        self.server.asks(message.method.as_ref());
         self.judge_question(Heard { seen, findings, subject, id: message.id.clone(), method: message.method.clone() })
     }
 
     /// A request of the server's that cannot be read as one thing.
     pub(crate) fn take_unreadable_question(&mut self, reason: &'static str) -> Option<Box<Refusal>> {
-        let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
+        let (mut seen, mut findings) = self.basis.begin();
         describe_malformed(&mut seen, &mut findings, reason);
         let withheld = self.judge_question(Heard { seen, findings, subject: Subject::Malformed, id: None, method: None })?;
         Some(self.withhold(withheld))
@@ -249,7 +236,7 @@ impl Dialogue {
 
     fn judge_question(&mut self, heard: Heard) -> Option<Withheld> {
         let Heard { seen, findings, subject, id, method } = heard;
-        let mut progress = self.base_progress.clone();
+        let mut progress = self.basis.progress.clone();
         let on_message = self.judge(&seen, Phase::Message, &mut progress);
         let on_answer = self.judge(&seen, Phase::Response, &mut progress);
         let refused = interfering(on_message).or(interfering(on_answer));
@@ -274,14 +261,14 @@ impl Dialogue {
     /// The answer cannot be read as one thing: no rule may conclude anything from what it lacks, and
     /// one that would interfere refuses it.
     pub(crate) fn answer_is_unreadable(&mut self) {
-        for call in self.calls.iter_mut().filter(|c| c.waits == Waits::ForAnswer) {
+        for call in self.pairing.calls.iter_mut().filter(|c| c.waits == Waits::ForAnswer) {
             unread_answer(&mut call.seen);
         }
     }
 
     /// Judges the calls that wait for the answer by the evidence so far: no more will come.
     pub(crate) fn judge_waiting(&mut self) -> Option<Box<Refusal>> {
-        let mut calls = std::mem::take(&mut self.calls);
+        let mut calls = self.pairing.take_all();
         let mut refused = None;
         for (index, call) in calls.iter_mut().enumerate().filter(|(_, call)| call.waits == Waits::ForAnswer) {
             call.waits = Waits::No;
@@ -293,7 +280,7 @@ impl Dialogue {
             call.settle(answer);
         }
         let refused = refused.map(|(index, verdict)| (calls.remove(index), verdict));
-        self.calls = calls;
+        self.pairing.calls = calls;
         let (call, verdict) = refused?;
         let target = Target { id: call.id.clone(), method: call.method.clone(), kind: MessageKind::Request };
         Some(self.withhold(Withheld { verdict, target, call }))

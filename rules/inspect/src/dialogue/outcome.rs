@@ -1,9 +1,8 @@
 //! The outcome of an exchange so far: a report is made as soon as a call is judged, and the answer may go on long after.
 
-use super::{Dialogue, call::same_id};
-use gnomon_observe::{Field, Lookup};
-use gnomon_wire::jsonrpc::{Id, Message};
-use smol_str::{SmolStr, ToSmolStr};
+use super::{Dialogue, LateAnswer};
+use gnomon_observe::{Field, Lookup, Observation};
+use smol_str::SmolStr;
 
 /// The outcome of an exchange so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,100 +25,48 @@ impl Outcome {
     }
 }
 
-/// Most calls of an exchange whose answers are awaited after their reports were made.
-const MAX_PENDING: usize = 16;
-
-/// A call that was reported before its answer came.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    call: u32,
-    id: Option<Id>,
-    answer: LateAnswer,
+/// How much was read, and why it broke off.
+#[derive(Default)]
+pub(super) struct Traffic {
+    /// Bytes of the request.
+    pub asked: u64,
+    /// Bytes of the answer.
+    pub answered: u64,
+    /// Why no answer came or none was finished, with the detail.
+    pub failure: Option<(SmolStr, SmolStr)>,
 }
 
-impl Pending {
-    /// True if it is the call of this number.
-    pub(crate) fn is_of(&self, call: u32) -> bool {
-        self.call == call
+impl Traffic {
+    /// Notes the sizes so far.
+    pub fn describe(&self, seen: &mut Observation) {
+        seen.set(Field::RequestSize, self.asked);
+        if self.answered > 0 {
+            seen.set(Field::ResponseSize, self.answered);
+        }
     }
-
-    fn take(&mut self, message: &Message) {
-        let result = &message.result;
-        self.answer = match (result.error_code, result.is_error) {
-            (Some(code), _) => LateAnswer::Error(code.to_smolstr()),
-            (None, Some(true)) => LateAnswer::Error(SmolStr::new_static("tool_error")),
-            (None, Some(false) | None) => LateAnswer::Good,
-        };
-    }
-}
-
-/// The answer to a call that was reported before it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LateAnswer {
-    /// No answer so far.
-    Missing,
-    /// A result.
-    Good,
-    /// An error: a word for `error.type`.
-    Error(SmolStr),
-}
-
-/// The call that a late message answers, if it is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answers {
-    /// A call for whose answer no rule waited, reported already.
-    AReportedCall,
-    /// No call of this exchange.
-    NothingKnown,
 }
 
 impl Dialogue {
-    /// Keeps in mind that this call is reported without its answer; false where as many are already.
-    pub(crate) fn await_answer(&mut self, call: u32, id: Option<Id>) -> bool {
-        let room = self.pending.len() < MAX_PENDING;
-        if room {
-            self.pending.push(Pending { call, id, answer: LateAnswer::Missing });
-        }
-        room
-    }
-
-    /// Takes this message as the late answer to the call of that number, which was reported without it.
-    pub(crate) fn answered_late(&mut self, call: u32, message: &Message) {
-        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.call == call) {
-            pending.take(message);
-        }
-    }
-
-    /// Takes a message that answers none of the calls that wait to be reported.
-    pub(crate) fn take_late_answer(&mut self, message: &Message) -> Answers {
-        match self.pending.iter_mut().find(|pending| same_id(pending.id.as_ref(), message.id.as_ref())) {
-            Some(pending) => {
-                pending.take(message);
-                Answers::AReportedCall
-            }
-            None => Answers::NothingKnown,
-        }
-    }
-
     /// The late answer to the call of this number ([`crate::Sighting::call`]), if the call was reported before its answer came.
     #[must_use]
     pub fn late_answer(&self, call: u32) -> Option<&LateAnswer> {
-        self.pending.iter().find(|pending| pending.call == call).map(|pending| &pending.answer)
+        self.pairing.late_answer(call)
     }
 
     /// The outcome so far.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let status = match self.base.get(Field::HttpStatus) {
+        let status = match self.basis.seen.get(Field::HttpStatus) {
             Lookup::Value(value) => value.as_int(),
             Lookup::Absent | Lookup::Unreadable => None,
         };
-        Outcome { status, request_bytes: self.asked, response_bytes: self.answered, failure: self.failure.clone() }
+        let Traffic { asked, answered, failure } = &self.traffic;
+        Outcome { status, request_bytes: *asked, response_bytes: *answered, failure: failure.clone() }
     }
 
     /// True if calls wait for their answer, or to be reported.
     #[must_use]
     pub fn has_open_calls(&self) -> bool {
-        !self.calls.is_empty()
+        !self.pairing.calls.is_empty()
     }
 }

@@ -4,7 +4,7 @@
 //! so a refused `tools/call` is an ordinary answer whose result is an error, and every other request
 //! gets a JSON-RPC error with its own id. The session stays usable.
 
-use super::{Dialogue, Refused};
+use super::{Dialogue, verdicts::Tells};
 use crate::refusal_text::refusal_text;
 use gnomon_engine::{Mode, RuleIndex, Verdict};
 use gnomon_observe::Action;
@@ -117,23 +117,20 @@ impl Refusal {
 impl Dialogue {
     /// Makes the refusal and reports all calls that it concerns.
     pub(crate) fn refuse(&mut self, verdict: Verdict) -> Box<Refusal> {
-        let targets = std::mem::take(&mut self.targets);
-        let refusal = self.refusal(verdict, targets, self.form);
-        if !matches!(self.refused, Refused::Told(_)) {
-            self.refused = Refused::Told(verdict);
-            for mut call in std::mem::take(&mut self.calls) {
+        let refusal = self.refusal(verdict, self.verdicts.targets().to_vec(), self.form());
+        if self.verdicts.tells(verdict) == Tells::First {
+            for mut call in self.pairing.take_all() {
                 call.action = verdict.action;
                 call.deciding = verdict.rule;
                 self.report(call, Some(&refusal));
             }
             self.flush_tally();
         }
-        self.targets.clone_from(&refusal.targets);
         Box::new(refusal)
     }
 
     pub(super) fn refusal(&self, verdict: Verdict, targets: Vec<Target>, form: Form) -> Refusal {
-        let rule = verdict.rule.and_then(|index| self.rules.rule(index));
+        let rule = verdict.rule.and_then(|index| self.basis.rules.rule(index));
         let response = rule.map(|r| &r.response);
         let to = response.and_then(|r| r.to.as_deref());
         let location = response.filter(|r| r.action == Action::Redirect && r.mode == Mode::Location).and(to).map(str::to_owned);
@@ -146,7 +143,7 @@ impl Dialogue {
             location,
             targets,
             form,
-            wants: self.wants,
+            wants: self.verdicts.wants(),
         }
     }
 }

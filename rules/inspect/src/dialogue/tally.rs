@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Sighting,
-    sighting::{MessageFinding, sightings},
+    sighting::{Findings, MessageFinding, sightings},
 };
 use gnomon_engine::RuleIndex;
 use gnomon_observe::{Action, Field, Observation};
@@ -101,6 +101,28 @@ impl Tally {
         }
     }
 
+    /// Counts a message beyond those that are judged; `begin` is the evidence with which it begins.
+    fn count(&mut self, message: &Message, begin: impl FnOnce() -> (Observation, Findings)) {
+        let named = message.name.as_ref().or(message.uri.as_ref());
+        let known = |u: &&mut Unjudged| u.method == message.method && u.name.as_ref() == named;
+        if let Some(known) = self.unjudged.iter_mut().find(known) {
+            known.count += 1;
+            return;
+        }
+        if self.unjudged.len() >= MAX_SUMS {
+            if let Some(last) = self.unjudged.last_mut() {
+                NAMES.into_iter().for_each(|field| last.seen.clear(field));
+                last.count += 1;
+            }
+            return;
+        }
+        let (mut seen, mut findings) = begin();
+        describe(&mut seen, &mut findings, message);
+        note_unjudged(&mut seen);
+        let seen = Box::new(seen);
+        self.unjudged.push(Unjudged { method: message.method.clone(), name: named.cloned(), count: 1, seen });
+    }
+
     fn is_empty(&self) -> bool {
         self.sums.is_empty() && self.unjudged.is_empty()
     }
@@ -109,55 +131,35 @@ impl Tally {
 impl Dialogue {
     /// Counts a message beyond those that are judged.
     pub(crate) fn count_unjudged(&mut self, message: &Message) {
-        let named = message.name.as_ref().or(message.uri.as_ref());
-        let known = |u: &&mut Unjudged| u.method == message.method && u.name.as_ref() == named;
-        if let Some(known) = self.tally.unjudged.iter_mut().find(known) {
-            known.count += 1;
-            return;
-        }
-        if self.tally.unjudged.len() >= MAX_SUMS {
-            if let Some(last) = self.tally.unjudged.last_mut() {
-                NAMES.into_iter().for_each(|field| last.seen.clear(field));
-                last.count += 1;
-            }
-            return;
-        }
-        let (mut seen, mut findings) = (self.base.clone(), self.base_findings);
-        describe(&mut seen, &mut findings, message);
-        note_unjudged(&mut seen);
-        let seen = Box::new(seen);
-        self.tally.unjudged.push(Unjudged { method: message.method.clone(), name: named.cloned(), count: 1, seen });
+        self.reports.tally.count(message, || self.basis.begin());
     }
 
     /// Reports the calls summed up since the last time.
     pub(crate) fn flush_tally(&mut self) {
-        if self.tally.is_empty() {
+        if self.reports.tally.is_empty() {
             return;
         }
-        let Tally { sums, unjudged } = std::mem::take(&mut self.tally);
+        let Tally { sums, unjudged } = std::mem::take(&mut self.reports.tally);
         for Sum { count, first, .. } in sums {
             self.tell_sum(first, count);
         }
-        let action = self.refused().map_or_else(|| self.passing(&self.base_progress).0, |verdict| verdict.action);
+        let action = self.refused().map_or_else(|| self.basis.passing(&self.basis.progress).0, |verdict| verdict.action);
         for Unjudged { seen, count, .. } in unjudged {
-            let mut findings = self.base_findings;
+            let mut findings = self.basis.findings;
             if seen.text(Field::McpMethod).is_some() {
                 findings.message = MessageFinding::Mcp;
             }
-            let reports = sightings(&self.rules, &self.base_progress, *seen, findings, action, None);
+            let reports = sightings(&self.basis.rules, &self.basis.progress, *seen, findings, action, None);
             self.tell_sum(reports, count);
         }
     }
 
-    fn tell_sum(&mut self, reports: Vec<Sighting>, count: u64) {
-        let call = self.calls_reported;
-        self.calls_reported = call.saturating_add(1);
-        self.reports.extend(reports.into_iter().map(|mut report| {
-            if count > 1 {
-                report.seen.clear(Field::RpcId);
-                report.seen.set(Field::Calls, count);
-            }
-            Sighting { call, ..report }
-        }));
+    fn tell_sum(&mut self, mut reports: Vec<Sighting>, count: u64) {
+        for report in reports.iter_mut().filter(|_| count > 1) {
+            report.seen.clear(Field::RpcId);
+            report.seen.set(Field::Calls, count);
+        }
+        let call = self.reports.number();
+        self.reports.add_each(call, reports);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 use gnomon_engine::{Progress, Rule, RuleIndex, RuleSet};
 use gnomon_observe::{Action, Field, Observation, Phase};
-use gnomon_wire::jsonrpc::{Message, MessageKind, ResultFacts};
+use gnomon_wire::jsonrpc::{MAX_INPUT_REQUESTS, Message, MessageKind, ResultFacts};
 use smol_str::SmolStr;
 
 /// A method that no rule means.
@@ -44,6 +44,33 @@ pub(crate) struct Known {
     any: Progress,
 }
 
+/// What a server says beside its answers, or to calls that are not known.
+#[derive(Default)]
+pub(super) struct FromServer {
+    methods: Methods,
+    /// Methods that it asked of the client on its own initiative, the first of them.
+    questions: Vec<SmolStr>,
+    pub strays: Strays,
+}
+
+/// The treatment of answers that belong to no known call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Strays {
+    /// Forwarded: no rule could refuse one.
+    #[default]
+    Pass,
+    Judged,
+}
+
+impl FromServer {
+    /// It asks the client for this.
+    pub fn asks(&mut self, method: Option<&SmolStr>) {
+        if self.questions.len() < MAX_INPUT_REQUESTS {
+            self.questions.extend(method.cloned());
+        }
+    }
+}
+
 /// A method (none where it cannot be read), what says it, and whether it is news.
 type Said<'a> = (Option<&'a SmolStr>, MessageKind, News);
 
@@ -69,7 +96,7 @@ impl Methods {
 impl Dialogue {
     /// A notification of the server's, what could be read of it.
     pub(super) fn take_notification(&mut self, message: &Message) -> Option<Withheld> {
-        let mut findings = self.base_findings;
+        let mut findings = self.basis.findings;
         if count(message, &mut findings) == Counted::Other {
             return None;
         }
@@ -84,10 +111,9 @@ impl Dialogue {
         let unread = input_requests_overflow.is_cut().then_some(None);
         for method in input_requests.iter().map(Some).chain(unread) {
             // On a portal the question may have been judged and reported by itself before.
-            let news = if method.is_some_and(|method| self.questions.contains(method)) { News::No } else { News::Yes };
-            let Some(withheld) = self.judge_method((method, MessageKind::Request, news), self.base_findings) else { continue };
-            let asked = self.calls.iter().position(|call| same_id(call.id.as_ref(), message.id.as_ref()));
-            let call = asked.map(|index| self.calls.remove(index));
+            let news = if method.is_some_and(|method| self.server.questions.contains(method)) { News::No } else { News::Yes };
+            let Some(withheld) = self.judge_method((method, MessageKind::Request, news), self.basis.findings) else { continue };
+            let call = self.pairing.take(|call| same_id(call.id.as_ref(), message.id.as_ref()));
             let method = call.as_ref().and_then(|call| call.method.clone());
             let verdict = withheld.verdict;
             let target = Target { id: message.id.clone(), method, kind: MessageKind::Request };
@@ -103,38 +129,38 @@ impl Dialogue {
     /// True if rules could refuse requests within the answer, which must be withheld whole then.
     pub(crate) fn may_refuse_input_requests(&self) -> bool {
         let modern = |seen: &Observation| seen.text(Field::McpProtocolVersion).is_some_and(|version| version >= INPUT_REQUESTS_SINCE);
-        let candidate = |index: &RuleIndex| !self.base_progress.is_ruled_out(*index);
-        if !self.rules.on_asked().iter().any(candidate)
+        let candidate = |index: &RuleIndex| !self.basis.progress.is_ruled_out(*index);
+        if !self.basis.rules.on_asked().iter().any(candidate)
             || self.enforcement() != Enforcement::Enforce
-            || !(modern(&self.base) || self.calls.iter().any(|call| modern(&call.seen)))
+            || !(modern(&self.basis.seen) || self.pairing.calls.iter().any(|call| modern(&call.seen)))
         {
             return false;
         }
-        let mut seen = self.base.clone();
+        let mut seen = self.basis.seen.clone();
         ASKED.into_iter().any(|method| {
             METHOD.into_iter().for_each(|field| seen.set(field, method));
-            let mut progress = self.base_progress.clone();
+            let mut progress = self.basis.progress.clone();
             interfering(self.judge(&seen, Phase::Message, &mut progress)).is_some()
         })
     }
 
     fn judge_method(&mut self, said: Said<'_>, findings: Findings) -> Option<Withheld> {
-        let mut methods = match std::mem::take(&mut self.methods) {
-            Methods::Unheard => Methods::of(&self.rules, &self.base, &self.base_progress),
+        let mut methods = match std::mem::take(&mut self.server.methods) {
+            Methods::Unheard => Methods::of(&self.basis.rules, &self.basis.seen, &self.basis.progress),
             known => known,
         };
         let withheld = match &mut methods {
             Methods::Judged(known) => self.judge_known(known, said, findings),
             Methods::Unheard | Methods::Pass => None,
         };
-        self.methods = methods;
+        self.server.methods = methods;
         withheld
     }
 
     fn judge_known(&mut self, known: &mut Known, (method, kind, news): Said<'_>, mut findings: Findings) -> Option<Withheld> {
         let Known { seen, progress, any } = known;
         let mut progress = progress.clone();
-        let mut cut = method.is_none().then(|| self.base.clone());
+        let mut cut = method.is_none().then(|| self.basis.seen.clone());
         if let Some(seen) = &mut cut {
             METHOD.into_iter().for_each(|field| seen.set_unreadable(field));
             note(seen, Field::Truncated, "names");
@@ -145,7 +171,7 @@ impl Dialogue {
         let on_message = self.judge(seen, Phase::Message, &mut progress);
         let on_answer = self.judge(seen, Phase::Response, &mut progress);
         let refused = interfering(on_message).or(interfering(on_answer));
-        let means = |index| !any.has_matched(index) && self.rules.rule(index).is_some_and(|rule| rule.acts() != Action::Allow);
+        let means = |index| !any.has_matched(index) && self.basis.rules.rule(index).is_some_and(|rule| rule.acts() != Action::Allow);
         if refused.is_none() && (news == News::No || !progress.matched().any(means)) {
             return None;
         }

@@ -5,10 +5,11 @@
 
 use smol_str::SmolStr;
 
+use super::leaves::Leaves;
 use super::places::{Container, ContainerRole, META_PREFIX, STRICT, Slot, Word, deciding_in_params, deciding_top_level, result_key};
 use super::{
-    ArgumentCapture, Id, Likeness, Limits, MAX_INPUT_REQUESTS, MAX_KEY, MAX_META_KEYS, MAX_PATH, MAX_TOOLS, Malformed, Message,
-    MessageKind, ParamsShape, Presence, Scalar, Shape, Truncation, Version,
+    Id, Likeness, Limits, MAX_INPUT_REQUESTS, MAX_KEY, MAX_META_KEYS, MAX_TOOLS, Malformed, Message, MessageKind, ParamsShape, Presence,
+    Scalar, Shape, Truncation, Version,
 };
 use crate::mcp_names;
 
@@ -51,7 +52,8 @@ enum Listed {
 /// Collects the facts of one message after the other.
 #[derive(Debug)]
 pub(super) struct Collector {
-    limits: Limits,
+    /// Most bytes kept of one captured string.
+    max_capture: usize,
     message: Message,
     /// True if the message holds anything of an earlier object: most objects of a long array have nothing that is kept.
     used: bool,
@@ -64,14 +66,13 @@ pub(super) struct Collector {
     /// The first fault that waits for the end of the message.
     fault: Option<Malformed>,
     method: Listed,
-    path: String,
-    argument_bytes: usize,
+    leaves: Leaves,
 }
 
 impl Collector {
     pub fn new(limits: Limits) -> Self {
         Self {
-            limits,
+            max_capture: limits.max_capture,
             message: Message::default(),
             used: false,
             seen: 0,
@@ -80,8 +81,7 @@ impl Collector {
             likeness: Likeness::None,
             fault: None,
             method: Listed::No,
-            path: String::new(),
-            argument_bytes: 0,
+            leaves: Leaves::new(limits.arguments),
         }
     }
 
@@ -118,7 +118,7 @@ impl Collector {
         self.variant = Variant::None;
         self.message_likeness = Likeness::None;
         self.method = Listed::No;
-        self.argument_bytes = 0;
+        self.leaves.begin();
     }
 
     /// Ends the object.
@@ -225,7 +225,7 @@ impl Collector {
             (ContainerRole::MetaClientInfo, "name") => Slot::MetaClientName,
             (ContainerRole::MetaClientInfo, "version") => Slot::MetaClientVersion,
             (ContainerRole::Arguments, _) => {
-                self.extend_path(path, key);
+                self.leaves.member(path, key, &mut self.message);
                 Slot::Leaf
             }
             (ContainerRole::Result, "isError") => {
@@ -301,19 +301,6 @@ impl Collector {
         }
     }
 
-    fn extend_path(&mut self, base: usize, key: &str) {
-        self.path.truncate(base);
-        if base > 0 {
-            self.path.push('.');
-        }
-        let room = MAX_PATH.saturating_sub(self.path.len());
-        let kept = key.get(..key.floor_char_boundary(room)).unwrap_or_default();
-        if kept.len() < key.len() {
-            self.message.arguments_truncated = Truncation::Cut;
-        }
-        self.path.push_str(kept);
-    }
-
     /// The slot for an element of an array.
     pub fn element(&mut self, place: ContainerRole, path: usize, which: Nth) -> Slot {
         match place {
@@ -329,7 +316,7 @@ impl Collector {
             // Its entries are what JavaScript makes of an array's elements, too.
             ContainerRole::InputRequests => Slot::InputRequest,
             ContainerRole::Arguments => {
-                self.path.truncate(path);
+                self.leaves.element(path);
                 Slot::Leaf
             }
             _ => Slot::None,
@@ -390,13 +377,10 @@ impl Collector {
             (Slot::ClientInfo, Container::Object) => ContainerRole::ClientInfo,
             (Slot::MetaClientInfo, Container::Object) => ContainerRole::MetaClientInfo,
             (Slot::Arguments | Slot::Leaf, _) => {
-                if self.limits.arguments == ArgumentCapture::Off {
-                    return (ContainerRole::Other, 0);
-                }
                 if slot == Slot::Arguments {
-                    self.path.clear();
+                    self.leaves.root();
                 }
-                return (ContainerRole::Arguments, self.path.len());
+                return self.leaves.path().map_or((ContainerRole::Other, 0), |path| (ContainerRole::Arguments, path));
             }
             (Slot::Result, Container::Object) => ContainerRole::Result,
             (Slot::ServerInfo, Container::Object) => {
@@ -429,7 +413,7 @@ impl Collector {
 
     /// An object or array in arguments that holds nothing still has a path.
     pub fn empty_leaf(&mut self) {
-        self.leaf("", Truncation::Whole);
+        self.leaves.keep("", Truncation::Whole, &mut self.message);
     }
 
     /// Most bytes wanted of the value in this slot; 0 if it is only checked.
@@ -459,44 +443,12 @@ impl Collector {
             | Slot::InputRequest
             | Slot::IsError => 0,
             Slot::Arguments => {
-                self.path.clear();
-                self.leaf_limit()
+                self.leaves.root();
+                self.leaves.room(&mut self.message)
             }
-            Slot::Leaf => self.leaf_limit(),
-            _ => self.limits.max_capture,
+            Slot::Leaf => self.leaves.room(&mut self.message),
+            _ => self.max_capture,
         }
-    }
-
-    fn leaf_limit(&mut self) -> usize {
-        let ArgumentCapture::On { max_bytes, .. } = self.limits.arguments else {
-            return 0;
-        };
-        let room = max_bytes.saturating_sub(self.argument_bytes + self.path.len());
-        if room == 0 {
-            self.message.arguments_truncated = Truncation::Cut;
-        }
-        room
-    }
-
-    fn leaf(&mut self, value: &str, truncation: Truncation) {
-        let ArgumentCapture::On { max_bytes, max_leaves } = self.limits.arguments else {
-            return;
-        };
-        let bytes = self.argument_bytes + self.path.len() + value.len();
-        let message = &mut self.message;
-        if message.arguments.len() >= max_leaves || bytes > max_bytes {
-            message.arguments_truncated = Truncation::Cut;
-            return;
-        }
-        if truncation.is_cut() {
-            message.arguments_truncated = Truncation::Cut;
-            if value.is_empty() {
-                return;
-            }
-        }
-        self.argument_bytes = bytes;
-        let leaf = (SmolStr::new(&self.path), SmolStr::new(value));
-        message.arguments.push(leaf);
     }
 
     pub fn string(&mut self, slot: Slot, text: &str, truncation: Truncation) {
@@ -541,7 +493,7 @@ impl Collector {
             Slot::MetaProtocolVersion => self.message.meta.protocol_version = kept(),
             Slot::MetaClientName => self.message.meta.client_name = kept(),
             Slot::MetaClientVersion => self.message.meta.client_version = kept(),
-            Slot::Arguments | Slot::Leaf => self.leaf(text, truncation),
+            Slot::Arguments | Slot::Leaf => self.leaves.keep(text, truncation, &mut self.message),
             _ => self.result_string(slot, text, truncation),
         }
     }
@@ -596,8 +548,8 @@ impl Collector {
             Slot::ToolName => self.message.result.tools_overflow = Truncation::Cut,
             Slot::ErrorCode => self.message.result.error_code = raw.parse().ok().or_else(|| whole(raw)),
             Slot::Arguments | Slot::Leaf => match whole(raw).filter(|_| !truncation.is_cut()) {
-                Some(number) => self.leaf(&number.to_string(), truncation),
-                None => self.leaf(raw, truncation),
+                Some(number) => self.leaves.keep(&number.to_string(), truncation, &mut self.message),
+                None => self.leaves.keep(raw, truncation, &mut self.message),
             },
             _ => {}
         }
@@ -611,10 +563,10 @@ impl Collector {
             (Slot::IsError, Word::True) => self.message.result.is_error = Some(true),
             (Slot::IsError, Word::False | Word::Null) => self.message.result.is_error = Some(false),
             (Slot::Arguments, _) => {
-                self.path.clear();
-                self.leaf(word.as_str(), Truncation::Whole);
+                self.leaves.root();
+                self.leaves.keep(word.as_str(), Truncation::Whole, &mut self.message);
             }
-            (Slot::Leaf, _) => self.leaf(word.as_str(), Truncation::Whole),
+            (Slot::Leaf, _) => self.leaves.keep(word.as_str(), Truncation::Whole, &mut self.message),
             _ => {}
         }
     }

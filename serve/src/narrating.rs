@@ -1,0 +1,41 @@
+//! Detections on standard output while gnomon runs.
+
+use anyhow::Result;
+use gnomon_cli::line;
+use gnomon_ledger::{EventFilter, Reader};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+/// The text on standard output while gnomon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Narration {
+    /// No output.
+    Silent,
+    /// A line for each detection.
+    Lines,
+    /// Each detection as JSON.
+    Json,
+}
+
+/// Shows detections as they become durable. It reads the ledger like any other reader, so a slow
+/// terminal holds nothing up.
+pub async fn narrate(ledger: PathBuf, narration: Narration) -> Result<()> {
+    if narration == Narration::Silent {
+        return Ok(());
+    }
+    let filter = EventFilter { kinds: vec!["alert".to_owned(), "signal".to_owned()], ..EventFilter::default() };
+    let mut follow = Reader::open(&ledger).await?.follow(filter, None).await?;
+    loop {
+        let events = follow.next().await?;
+        let mut out = io::stdout().lock();
+        for event in events {
+            match narration {
+                Narration::Json => writeln!(out, "{}", event.json)?,
+                Narration::Lines | Narration::Silent => writeln!(out, "{}", line::with_id(&event.json))?,
+            }
+        }
+        out.flush()?;
+    }
+}

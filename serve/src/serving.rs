@@ -1,0 +1,247 @@
+//! A gnomon that serves: its tasks, until it is asked to stop or a part breaks, and how it stops.
+
+use crate::{
+    arming::{self, Obeying},
+    auditing::Auditing,
+    changes::{By, Changes},
+    checking::Serves,
+    exporting::Exports,
+    narrating::{Narration, narrate},
+    portals::Portals,
+    reloading::{Regulating, RuleKeeping},
+    reviewing::Reviewing,
+    roads::Roads,
+    rule_changes::RuleChanges,
+    signals::{Asked, Signals},
+    starting::Core,
+    stopping::{Phase, Service, Stage, reaches},
+    watching::Watching,
+};
+use anyhow::{Context as _, Result};
+use gnomon_cli::{
+    Complaint,
+    options::{ServeFlags, ledger_in},
+};
+use gnomon_config::Config;
+use gnomon_inspect::Sighting;
+use gnomon_intercept::serve_metrics;
+use gnomon_ledger::Writer;
+use gnomon_observe::{Action, Class, Field, Observation, UNUSUAL_VOLUME};
+use gnomon_portal::{Rules, Shelf};
+use gnomon_record::Recorder;
+use gnomon_supervise::service::{self, Vouching};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    sync::Arc,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+    task::{JoinError, JoinHandle},
+};
+
+/// What gnomon was started with.
+#[derive(Clone, Copy)]
+pub struct Start<'a> {
+    pub flags: &'a ServeFlags,
+    pub config: &'a Config,
+    pub state_dir: &'a Path,
+    pub narration: Narration,
+    pub serves: Serves,
+}
+
+/// A gnomon that serves.
+pub struct Serving {
+    signals: Signals,
+    /// How far its stop is.
+    stop: watch::Sender<Phase>,
+    reload: watch::Sender<By>,
+    /// The proxy; without one, a task that ends when the stop begins.
+    serving: JoinHandle<()>,
+    offering: JoinHandle<()>,
+    has_portals: bool,
+    helpers: Helpers,
+    narrating: JoinHandle<Result<()>>,
+    watching: Option<Watching>,
+    auditing: Option<Auditing>,
+    exports: Exports,
+    writer: Writer,
+    recorder: Arc<Recorder>,
+    _obeying: Obeying,
+    _vouching: Option<Vouching>,
+}
+
+/// The tasks beside the work.
+struct Helpers {
+    keeping: JoinHandle<()>,
+    regulating: JoinHandle<()>,
+    reviewing: JoinHandle<()>,
+    scraping: Option<JoinHandle<()>>,
+    own: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    /// Opens what is still to be opened, announces it, and serves. `changes` has followed the rules' files since before they were read.
+    ///
+    /// # Errors
+    /// Something cannot be opened.
+    pub async fn start(start: Start<'_>, core: Core, roads: Roads, changes: RuleChanges) -> Result<Self> {
+        let Start { flags, config, state_dir, narration, serves } = start;
+        let Core { read, metrics, recorder, inspector, mut writer, store, descriptors } = core;
+        let Roads { proxy, watching, announcement } = roads;
+        // Before anything is served.
+        let obeying = arming::obey(flags.switch(), inspector.clone(), recorder.clone())?;
+        let auditing = match store {
+            Some(stored) => Some(Auditing::start(stored, config, state_dir, &recorder).await?),
+            None => None,
+        };
+        let rules = Rules { inspector: inspector.clone(), recorder: recorder.clone() };
+        let (audit, owners) = (auditing.as_ref().map(|auditing| &auditing.audit), watching.as_ref().map(Watching::owners));
+        let shelf = Shelf::new(config.decided(state_dir));
+        let portals = Portals::open(config, state_dir, &rules, audit, owners, &shelf, &descriptors).await?;
+        let signals = Signals::new()?;
+        let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
+        let vouching = service::vouch(Handle::current())?;
+        // To standard error: standard output is for events and detections.
+        write!(io::stderr(), "{announcement}{}", portals.announcement()).context("writing to standard error")?;
+        let (stop, _) = watch::channel(Phase::Serving);
+        let asked = |phase| reaches(stop.subscribe(), phase);
+        let serving = match proxy {
+            Some(proxy) => tokio::spawn(proxy.run_until(asked(Phase::Draining), asked(Phase::CutOff))),
+            None => tokio::spawn(asked(Phase::Draining)),
+        };
+        let (reload, asked_for) = watch::channel(By::Nobody);
+        let told = Changes::new(audit.cloned(), recorder.clone());
+        let keeping = RuleKeeping {
+            rules: config.rules.clone(),
+            read,
+            state_dir: state_dir.to_path_buf(),
+            inspector: inspector.clone(),
+            recorder: recorder.clone(),
+            told: told.clone(),
+        };
+        let keeping = tokio::spawn(keeping.run(changes, asked_for.clone()));
+        let (begun, regulated) = (config.clone(), portals.regulated());
+        let regulating = Regulating { begun, flags: flags.clone(), serves, regulated, recorder: recorder.clone(), told };
+        let regulating = tokio::spawn(regulating.run(asked_for));
+        let offering = tokio::spawn(portals.run(stop.subscribe()));
+        let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
+        let reviewing = Reviewing::start(config.decided(state_dir), ledger_in(state_dir), (inspector, shelf), recorder.clone()).await;
+        let reviewing = tokio::spawn(reviewing.run());
+        let own = writer.take_detections().map(|detections| tokio::spawn(record_own(detections, recorder.clone())));
+        Ok(Self {
+            signals,
+            stop,
+            reload,
+            serving,
+            offering,
+            has_portals: !config.portals.is_empty(),
+            helpers: Helpers { keeping, regulating, reviewing, scraping, own },
+            narrating: tokio::spawn(narrate(ledger_in(state_dir), narration)),
+            watching,
+            auditing,
+            exports,
+            writer,
+            recorder,
+            _obeying: obeying,
+            _vouching: vouching,
+        })
+    }
+
+    /// Serves until it is asked to stop, or until a part breaks, which is returned.
+    pub async fn until_asked(&mut self) -> Option<Complaint> {
+        loop {
+            tokio::select! {
+                signal = self.signals.next() => match signal {
+                    Asked::Reload(by) => {
+                        let _ = self.reload.send(by);
+                    }
+                    Asked::Stop => return None,
+                },
+                ended = &mut self.serving => return Some(Complaint::own(format!("the proxy ended: {}", ending(ended)))),
+                ended = &mut self.offering, if self.has_portals => {
+                    return Some(Complaint::own(format!("a portal ended: {}", ending(ended))));
+                }
+                () = self.writer.ended() => return Some(Complaint::own("the ledger's writer ended; events can no longer be kept")),
+                ended = &mut self.narrating, if !self.narrating.is_finished() => {
+                    if let Ok(Err(error)) = ended {
+                        tracing::warn!("detections are no longer shown: {error:#}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets work in progress finish, unless something `broke`, and ends all parts in their order.
+    pub async fn stop(mut self, broke: Option<&Complaint>) {
+        tracing::info!("stopping: connections may finish");
+        service::stopping();
+        if let Some(watching) = &self.watching {
+            watching.let_go();
+        }
+        // No more reloads.
+        self.helpers.regulating.abort();
+        let _ = self.stop.send(Phase::Draining);
+        let (serving, offering) = (self.serving, self.offering);
+        let mut roads = Box::pin(async move {
+            for road in [serving, offering] {
+                // One that ended by itself was waited for already.
+                if !road.is_finished() {
+                    let _ = road.await;
+                }
+            }
+        });
+        let mut ended = false;
+        if broke.is_none() {
+            tokio::select! {
+                () = &mut roads => ended = true,
+                // A second signal does not wait for connections; all duties are recorded and flushed all the same.
+                () = self.signals.stop_again() => {}
+            }
+        }
+        let _ = self.stop.send(Phase::CutOff);
+        let mut service = Service::default();
+        if !ended {
+            service.add(Stage::Roads, "proxy and portals", roads);
+        }
+        self.helpers.add_to(&mut service);
+        service.add_duties(self.recorder.duties().clone());
+        if let Some(auditing) = self.auditing {
+            service.add(Stage::Audit, "audit", auditing.stop());
+        }
+        service.add(Stage::Ledger, "ledger", self.writer.shutdown());
+        service.add(Stage::Readers, "exports", self.exports.stop());
+        service.add_task(Stage::Readers, "narration", self.narrating);
+        service.stop().await;
+    }
+}
+
+impl Helpers {
+    fn add_to(self, service: &mut Service) {
+        service.add_task(Stage::Helpers, "reviews", self.reviewing);
+        service.add_task(Stage::Helpers, "rules", self.keeping);
+        service.add_task(Stage::Helpers, "reloads", self.regulating);
+        if let Some(scraping) = self.scraping {
+            service.add_task(Stage::Helpers, "metrics", scraping);
+        }
+        if let Some(own) = self.own {
+            service.add_task(Stage::Helpers, "detections of the ledger", own);
+        }
+    }
+}
+
+/// Records the ledger's own detections.
+async fn record_own(mut detections: mpsc::Receiver<Observation>, recorder: Arc<Recorder>) {
+    while let Some(seen) = detections.recv().await {
+        let class = if seen.text(Field::Health).is_some() { Class::Health } else { UNUSUAL_VOLUME.class };
+        recorder.report(vec![Sighting { seen, rule: None, action: Action::Log, class, call: 0 }]);
+    }
+}
+
+fn ending(ended: Result<(), JoinError>) -> String {
+    match ended {
+        Ok(()) => "without being asked to".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
