@@ -134,7 +134,8 @@ impl Stale {
             lines => format!("; lines {lines:?} of decisions.cache cannot be read and are left out"),
         };
         if there.is_some() {
-            return Complaint::own(format!("{why}{left_out}")).next("these are the decisions in force on this host, from STATE/decisions.cache");
+            return Complaint::own(format!("{why}{left_out}"))
+                .next("these are the decisions in force on this host, from STATE/decisions.cache");
         }
         Complaint::own(format!("what was decided since {as_of} UTC is not known: {why}{left_out}"))
             .next("what is shown is from STATE/decisions.cache; fix that, and ask again")
