@@ -6,6 +6,7 @@
 
 mod answer;
 mod call;
+mod listener;
 mod outcome;
 mod refusal;
 mod report;
@@ -14,10 +15,10 @@ mod tally;
 mod told;
 mod whole;
 
-pub(crate) use answer::limits as answer_limits;
 #[cfg(test)]
 pub(crate) use call::forget_request;
 pub(crate) use call::{describe_malformed, note};
+pub(crate) use listener::{Ears, limits as answer_limits};
 pub use outcome::{LateAnswer, Outcome};
 pub(crate) use refusal::{Form, Wants};
 pub use refusal::{Refusal, Target};
@@ -36,7 +37,7 @@ use call::Call;
 use gnomon_engine::{Answer, Arguments, Progress, RuleSet, Verdict};
 use gnomon_observe::{Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Limits},
+    jsonrpc::{ArgumentCapture, Id, Limits},
     mcp::SignatureSet,
 };
 use outcome::Pending;
@@ -71,6 +72,8 @@ pub struct Dialogue {
     refused: Refused,
     strays: Strays,
     methods: Methods,
+    /// The pages of lists that it asks for: the request's id, and its cursor.
+    pages: Vec<(Option<Id>, SmolStr)>,
     /// Methods that the server asked of the client on its own initiative.
     questions: Vec<SmolStr>,
     /// Messages of the request that were judged.
@@ -214,6 +217,7 @@ impl Dialogue {
             refused: Refused::No,
             strays: Strays::Pass,
             methods: Methods::Unheard,
+            pages: Vec::new(),
             questions: Vec::new(),
             judged: 0,
             overflow: Overflow::No,
@@ -316,6 +320,11 @@ impl Dialogue {
             Arguments::Unwanted => ArgumentCapture::Off,
             _ => ArgumentCapture::On { max_bytes: bounds.max_arguments, max_leaves: 1024 },
         })
+    }
+
+    /// What looks at the texts of its answers.
+    pub(crate) fn ears(&self) -> Ears {
+        Ears::of(&self.rules)
     }
 
     /// Counts bytes of the request that were read.

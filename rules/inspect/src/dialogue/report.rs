@@ -10,7 +10,11 @@ use crate::{
     sighting::{SpokeBefore, sightings},
 };
 use gnomon_engine::{Progress, RuleIndex, Verdict};
-use gnomon_observe::{Action, Class, Confidence, Field};
+use gnomon_observe::{Action, Class, Confidence, Field, Observation};
+use smol_str::{SmolStr, format_smolstr};
+
+/// Most places that one event names.
+const MAX_PLACES: usize = 16;
 
 impl Dialogue {
     /// Reports every call as it is now: its answer ended, broke off, or is overdue.
@@ -82,6 +86,21 @@ impl Dialogue {
         (action, rule)
     }
 
+    /// Where in the answer's texts the rules that matched found something.
+    fn places(&self, seen: &Observation, progress: &Progress) -> Vec<SmolStr> {
+        let mut places: Vec<SmolStr> = Vec::new();
+        if seen.texts().is_none() {
+            return places;
+        }
+        for hit in progress.matched().flat_map(|index| self.rules.places(index, seen)) {
+            let place = format_smolstr!("{} {}", hit.field, hit.path);
+            if places.len() < MAX_PLACES && !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
     /// Turns a call into its reports and remembers endpoints that spoke MCP.
     pub(super) fn report(&mut self, call: Call, refusal: Option<&Refusal>) {
         let Call { mut seen, progress, findings, action, deciding, early, .. } = call;
@@ -103,6 +122,8 @@ impl Dialogue {
         if findings.spoke_before == SpokeBefore::No && findings.confidence().0 == Some(Confidence::Confirmed) {
             self.inspector.remember((*self.endpoint).clone());
         }
+        let places = self.places(&seen, &progress);
+        seen.set_some(Field::TextPlaces, (!places.is_empty()).then_some(places));
         let would = if refusal.is_some() { None } else { would(&self.rules, &progress, self.enforcement()) };
         seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
         let deciding = would.map(|(_, rule)| rule).or(deciding.filter(|_| action.interferes() || action == Action::Allow));

@@ -22,6 +22,9 @@ pub const MAX_MESSAGES: u32 = 4096;
 /// Most refused messages of one body that are answered each by its id, and most calls that are kept while nothing has left.
 const MAX_TARGETS: usize = 512;
 
+/// Most pages of lists that one request asks for whose cursors are known.
+const MAX_PAGES: usize = 64;
+
 /// The number of messages, against the most that are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overflow {
@@ -56,6 +59,9 @@ impl Dialogue {
         contradicts(&mut seen);
         set_signatures(&mut seen, &findings);
         let (id, method) = (message.id.clone(), message.method.clone());
+        if let Some(cursor) = message.cursor.as_ref().filter(|_| self.pages.len() < MAX_PAGES) {
+            self.pages.push((id.clone(), cursor.clone()));
+        }
         self.judge_call(Heard { seen, findings, subject: Subject::Message(message.kind), id, method });
     }
 
