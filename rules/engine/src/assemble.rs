@@ -125,8 +125,8 @@ fn read(sources: &[Source], lint: Lint, told: &mut Told) -> (Vec<Loaded>, Vec<Lo
             }
             match document {
                 Document::Rule(one) => {
-                    if lint == Lint::Run {
-                        lint::rule(&one, &source.text, &mut report);
+                    if lint == Lint::Run || lint::may_contradict_its_channel(&one) {
+                        lint::rule(&one, &source.text, &mut report, lint);
                     }
                     rules.push(*one);
                 }
