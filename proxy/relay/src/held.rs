@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_upstream::{
-    LegacySession, News, Oversight, UpstreamError,
+    Asked, LegacySession, News, Oversight, UpstreamError,
     catalogue::Kind,
     left_out::LeftOut,
     members::Members,
@@ -101,8 +101,8 @@ impl Oversight for Held {
         self.judge.is_some()
     }
 
-    fn judge(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), String> {
-        self.judge.as_ref().map_or(Ok(()), |judge| judge.own(method, outcome, news).map_err(|error| error.to_string()))
+    fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), String> {
+        self.judge.as_ref().map_or(Ok(()), |judge| judge.own(asked, outcome, news).map_err(|error| error.to_string()))
     }
 
     fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]) {

@@ -13,7 +13,7 @@ use gnomon_inspect::{Connection, Dialogue, Hello, Inspector, Post, Refusal};
 use gnomon_observe::{Action, Channel, Field, Observation};
 use gnomon_record::{JudgedExchange, Recorder};
 use gnomon_upstream::{
-    Client, News, Reach,
+    Asked, Client, News, Reach,
     rpc::{Id, Message, Outcome, quoted},
 };
 use http::HeaderValue;
@@ -201,17 +201,21 @@ impl Judge {
     ///
     /// # Errors
     /// [`CallError::Refused`].
-    pub fn own(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), CallError> {
+    pub fn own(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), CallError> {
         let mut dialogue = self.dialogue(self.seen(None), None);
         let id = Id::number(0);
-        let passes = dialogue.request_message(&request(&id, method, None).pieces()).and_then(|()| {
+        let params = asked.cursor.map(|cursor| Bytes::from(format!(r#"{{"cursor":{}}}"#, quoted(cursor))));
+        let passes = dialogue.request_message(&request(&id, asked.method, params.as_ref()).pieces()).and_then(|()| {
             self.head(&mut dialogue);
             dialogue.answer_message(&answer(&id, outcome).pieces())?;
             dialogue.answer_over()
         });
-        if passes.is_err() || news == News::Some {
-            self.rules.recorder.report(dialogue.reports().collect());
-        }
+        let tells = |found: bool| match news {
+            News::Some => true,
+            News::Findings => found,
+            News::None => false,
+        };
+        self.rules.recorder.report(dialogue.reports().filter(|sighting| passes.is_err() || tells(sighting.rule.is_some())).collect());
         passes.map_err(CallError::Refused)
     }
 

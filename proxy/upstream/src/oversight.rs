@@ -15,7 +15,7 @@ pub trait Oversight: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why what was told is not passed on, in words for the log.
-    fn judge(&self, method: &str, outcome: &Outcome, news: News) -> Result<(), String>;
+    fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), String>;
 
     /// The server's list of this kind was fetched, and these of its entries are not offered.
     fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]);
@@ -36,7 +36,7 @@ impl Oversight for () {
         false
     }
 
-    fn judge(&self, _: &str, _: &Outcome, _: News) -> Result<(), String> {
+    fn judge(&self, _: &Asked<'_>, _: &Outcome, _: News) -> Result<(), String> {
         Ok(())
     }
 
@@ -51,11 +51,22 @@ impl Oversight for () {
     }
 }
 
+/// What gnomon itself asks of a server.
+#[derive(Clone, Debug)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The page of a list that is asked for, as its server named it; none of the first.
+    pub cursor: Option<&'a str>,
+}
+
 /// Whether gnomon got something new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     /// Something new.
     Some,
+    /// Something new, of which only what rules find is told.
+    Findings,
     /// Nothing that was not known before.
     None,
 }

@@ -12,6 +12,7 @@ use crate::{
     load::{self, Document, Loaded},
     overrides::{self, Override, Whom},
     slow,
+    texts::TextPatterns,
 };
 use gnomon_observe::{Action, Phase};
 use smol_str::SmolStr;
@@ -60,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) conditions: Vec<(Arc<Expr>, Vec<Example>)>,
     pub(crate) wanted: NeededEvidence,
     pub(crate) named_servers: NamedServers,
+    /// The patterns on texts that pass, if any rule has some.
+    pub(crate) texts: Option<Arc<TextPatterns>>,
     pub(crate) warnings: Vec<LoadError>,
     pub(crate) now: SystemTime,
 }
@@ -122,8 +125,8 @@ fn read(sources: &[Source], lint: Lint, told: &mut Told) -> (Vec<Loaded>, Vec<Lo
             }
             match document {
                 Document::Rule(one) => {
-                    if lint == Lint::Run {
-                        lint::rule(&one, &source.text, &mut report);
+                    if lint == Lint::Run || lint::may_contradict_its_channel(&one) {
+                        lint::rule(&one, &source.text, &mut report, lint);
                     }
                     rules.push(*one);
                 }
@@ -267,6 +270,7 @@ fn inner(
         conditions: Vec::new(),
         wanted: NeededEvidence::default(),
         named_servers: NamedServers::default(),
+        texts: None,
         warnings,
         now: adjustments.now,
     };
@@ -292,6 +296,7 @@ fn inner(
         inner.rules.push(one.rule);
         inner.own.push((one.expr, one.examples));
     }
+    inner.texts = TextPatterns::of(inner.judged.iter().map(|judged| &judged.expr));
     let mut order: Vec<usize> = (0..inner.rules.len()).collect();
     order.sort_by(|a, b| slow::rank(&inner.rules[*a]).cmp(&slow::rank(&inner.rules[*b])));
     for (rank, place) in order.into_iter().enumerate() {

@@ -8,6 +8,7 @@ use crate::{
     modifiers::{Modifiers, Operator},
     pattern,
     text::{Stand, Text, literal},
+    texts::MAX_GLOB,
     yaml::{Key, Node, NodeKind, Plain},
 };
 use gnomon_observe::{Field, FieldRef, FieldType, Role};
@@ -147,6 +148,10 @@ pub(crate) fn entry(key: &Key, value: &Node, report: &mut Report<'_>, items: &mu
     }
     let mut item = item(field, values, &modifiers, report, items)?;
     item.number = u16::try_from(items.known.len()).unwrap_or(u16::MAX);
+    if asks_of_texts(&item) {
+        item.question = Some(items.questions);
+        items.questions = items.questions.saturating_add(item.questions().len() as u32);
+    }
     let item = Arc::new(item);
     items.known.insert(fingerprint(&key.name, values), Arc::clone(&item));
     Some(Expr::Item(item))
@@ -156,6 +161,8 @@ pub(crate) fn entry(key: &Key, value: &Node, report: &mut Report<'_>, items: &mu
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     known: HashMap<String, Arc<Item>>,
+    /// The number of questions on texts that pass.
+    questions: u32,
     /// The remaining budget of regular expressions of the file at hand.
     pub(crate) regexes: pattern::Budget,
 }
@@ -175,36 +182,76 @@ fn fingerprint(key: &str, values: &[Node]) -> String {
 
 fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Report<'_>, items: &mut Items) -> Option<Item> {
     let mut phase = field.phase();
+    let passes = is_passing(&field);
     let test = match modifiers.operator {
+        Operator::FieldRef | Operator::Cidr | Operator::Compare(_) if passes => {
+            let message = format!(
+                "`{field}` is matched as it passes and never held, so it is compared with texts only; use contains, startswith, endswith or re"
+            );
+            return report.at(values.first()?.at, message);
+        }
         Operator::Exists => exists(values, report)?,
         Operator::FieldRef => {
             let [value] = values else {
                 return report.at(values.first()?.at, "`fieldref` compares with one field; write one name");
             };
             let other = reference(value, report)?;
+            if is_passing(&other) {
+                return report
+                    .at(value.at, format!("`{other}` is matched as it passes and never held, so nothing can be compared with it"));
+            }
             phase = phase.max(other.phase());
             Test::Like { other, stand: modifiers.stand, case: modifiers.case }
         }
         _ => {
-            if let Some(truth) = values.iter().find(|value| is_text(&field) && is_truth(value)) {
+            if let Some(truth) = values.iter().find(|value| holds_texts(&field) && is_truth(value)) {
                 return report.at(truth.at, "true and false are no texts, and this field holds texts: quote it");
             }
-            let patterns: Vec<_> = values.iter().map(|value| pattern::read(value, modifiers, report, &mut items.regexes)).collect();
+            let read = if passes { pattern::read_passing } else { pattern::read };
+            let patterns: Vec<_> = values.iter().map(|value| read(value, modifiers, report, &mut items.regexes)).collect();
             let mut patterns: Vec<Pattern> = patterns.into_iter().collect::<Option<_>>()?;
             if holds_addresses(&field) && modifiers.operator == Operator::Text && modifiers.stand == Stand::Whole {
                 patterns.extend(values.iter().filter_map(|value| as_it_is_seen(value, modifiers)));
             }
             match modifiers.link {
                 Link::All => Test::All(patterns.into()),
+                Link::Any if passes || is_tools(&field) && patterns.iter().all(is_text) => Test::Any(patterns.into()),
                 Link::Any => any_of(patterns),
             }
         }
     };
-    Some(Item { number: 0, field, phase, test, sense: modifiers.sense })
+    Some(Item { number: 0, field, phase, test, sense: modifiers.sense, question: None })
+}
+
+/// True if it is answered while texts pass. The names of tools are kept, but not all of a long list: what asks for texts alone is answered by
+/// all of them.
+fn asks_of_texts(item: &Item) -> bool {
+    match &item.test {
+        _ if is_passing(&item.field) => true,
+        Test::Any(patterns) | Test::All(patterns) => is_tools(&item.field) && patterns.iter().all(is_text),
+        Test::Present | Test::Missing | Test::OneOf(_) | Test::AnyWithin(_) | Test::Like { .. } => false,
+    }
+}
+
+fn is_tools(field: &FieldRef) -> bool {
+    *field == FieldRef::Field(Field::Tools)
+}
+
+fn is_text(pattern: &Pattern) -> bool {
+    match pattern {
+        Pattern::Text(Text::Glob { tokens, .. }) => tokens.len() <= MAX_GLOB,
+        Pattern::Text(_) => true,
+        _ => false,
+    }
+}
+
+/// True if the field's texts are matched as they pass.
+fn is_passing(field: &FieldRef) -> bool {
+    matches!(field, FieldRef::Field(field) if field.is_passing())
 }
 
 /// True if the field holds texts only.
-fn is_text(field: &FieldRef) -> bool {
+fn holds_texts(field: &FieldRef) -> bool {
     match field {
         FieldRef::Field(field) => matches!(field.info().kind, FieldType::Str | FieldType::List),
         FieldRef::Member(..) => true,

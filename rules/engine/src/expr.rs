@@ -47,6 +47,17 @@ impl Expr {
         }
     }
 
+    /// Hands on each item; one that the condition names twice may come twice.
+    pub(crate) fn each_item(&self, on: &mut impl FnMut(&Arc<Item>)) {
+        match self {
+            Expr::Item(item) => on(item),
+            Expr::Keywords(_) => {}
+            Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().for_each(|expr| expr.each_item(on)),
+            Expr::Not(expr) => expr.each_item(on),
+            Expr::Named(expr) => expr.each_item(on),
+        }
+    }
+
     /// Notes the fields that it reads.
     pub(crate) fn asks(&self, asks: &mut Asks) {
         match self {

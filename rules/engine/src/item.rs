@@ -10,9 +10,12 @@ use crate::{
 use aho_corasick::AhoCorasick;
 use gnomon_observe::{FIELDS, Family, Field, FieldRef, Lookup, Observation, Phase, Role, Value};
 use ipnet::IpNet;
-use regex_automata::meta::Regex;
+use regex_automata::{dfa::dense, meta::Regex};
 use smol_str::SmolStr;
-use std::{io::Write, net::IpAddr};
+use std::{io::Write, net::IpAddr, ops::Range, sync::Arc};
+
+/// The automaton of a regular expression for texts that pass.
+pub(crate) type RegexDfa = dense::DFA<Vec<u32>>;
 
 /// A field and a test of its value.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Item {
     pub(crate) phase: Phase,
     pub(crate) test: Test,
     pub(crate) sense: Sense,
+    /// The number of its first question on texts that pass, if its field has such ([`crate::texts`]).
+    pub(crate) question: Option<u32>,
 }
 
 /// The sense of a test: it asserts, or denies (`neq`).
@@ -60,6 +65,8 @@ pub(crate) enum Pattern {
     Text(Text),
     Cidr(IpNet),
     Regex(Regex),
+    /// The same, with its automaton for texts that pass.
+    PassingRegex(Regex, Arc<RegexDfa>),
 }
 
 /// A number as written: whole if it can be.
@@ -97,6 +104,9 @@ impl Item {
         if self.phase > phase {
             return Truth::Unknown;
         }
+        if let Some(truth) = self.heard(seen) {
+            return truth;
+        }
         let truth = match (seen.look_up(&self.field), &self.test) {
             (Lookup::Unreadable, _) => return Truth::Unknown,
             (lookup, Test::Present) => return matches!(lookup, Lookup::Value(_)).into(),
@@ -127,6 +137,30 @@ impl Item {
 }
 
 impl Item {
+    /// The numbers of its questions on texts that pass: one for each pattern where all must be found, else one.
+    pub(crate) fn questions(&self) -> Range<u32> {
+        let Some(first) = self.question else { return 0..0 };
+        let count = if let Test::All(patterns) = &self.test { patterns.len() as u32 } else { 1 };
+        first..first.saturating_add(count)
+    }
+
+    /// The truth value by what was found in texts that passed, if its field had any.
+    fn heard(&self, seen: &Observation) -> Option<Truth> {
+        let (FieldRef::Field(field), Some(first)) = (&self.field, self.question) else { return None };
+        let found = seen.texts().filter(|found| found.has(*field))?;
+        let truth: Truth = match &self.test {
+            Test::Present => return Some(Truth::True),
+            Test::Missing => return Some(Truth::False),
+            Test::All(_) => self.questions().all(|question| found.answers(question)),
+            Test::OneOf(_) | Test::AnyWithin(_) | Test::Any(_) | Test::Like { .. } => found.answers(first),
+        }
+        .into();
+        Some(match self.sense {
+            Sense::Asserts => truth,
+            Sense::Denies => !truth,
+        })
+    }
+
     /// The texts that it compares with as a whole, where it takes any of several.
     pub(crate) fn texts(&self) -> impl Iterator<Item = SmolStr> + '_ {
         let (texts, patterns): (&[Box<[u8]>], &[Pattern]) = match &self.test {
@@ -153,7 +187,7 @@ impl Pattern {
             Pattern::Text(pattern) => any_text(value, |text| pattern.fits(text)),
             // An IPv4 address in IPv6 clothes is the IPv4 address.
             Pattern::Cidr(net) => any_text(value, |text| text.parse::<IpAddr>().is_ok_and(|address| net.contains(&address.to_canonical()))),
-            Pattern::Regex(regex) => any_text(value, |text| regex.is_match(text)),
+            Pattern::Regex(regex) | Pattern::PassingRegex(regex, _) => any_text(value, |text| regex.is_match(text)),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! many items are skipped, as all combinations are tried.
 
 use crate::{
+    Lint,
     error::Report,
     expr::Expr,
     item::{Item, Keywords, Number, Pattern, Sense, Test},
@@ -17,8 +18,14 @@ use std::{collections::BTreeSet, sync::Arc};
 /// Most items of a rule whose combinations are tried.
 const MAX_ITEMS: usize = 12;
 
-/// Lints a rule. Findings go to the report's warnings.
-pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>) {
+/// True if a rule may ask of a channel what that never has: it names its channel, or its fields have none in common.
+pub(crate) fn may_contradict_its_channel(one: &Loaded) -> bool {
+    let in_common = |channel: &Channel| one.asks.fields.iter().all(|field| field.channels().contains(channel));
+    one.asks.fields.contains(&FieldRef::Field(Field::Channel)) || !Channel::ALL.iter().any(in_common)
+}
+
+/// Lints a rule. A field that no channel has where the rule matches is an error; other findings are warnings, made where they are asked for.
+pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>, lint: Lint) {
     let mut facts = Facts::default();
     facts.gather(&one.expr);
     if facts.items.len() + facts.keywords.len() > MAX_ITEMS {
@@ -29,34 +36,60 @@ pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>) {
         return;
     };
     let at = detection.get("condition").map_or(detection.at, |condition| condition.at);
-    let (mut can_match, mut can_miss) = (false, false);
+    let (mut can_match, mut can_miss, mut lacks_channel) = (false, false, false);
     let mut pinned: BTreeSet<Channel> = BTreeSet::new();
     for truths in 0..1u32 << (facts.items.len() + facts.keywords.len()) {
         let Some(channels) = facts.possible(truths) else { continue };
-        if facts.judge(&one.expr, truths) {
+        let holds = facts.judge(&one.expr, truths);
+        if channels.is_empty() {
+            lacks_channel |= holds;
+        } else if holds {
             can_match = true;
             pinned.extend(channels);
         } else {
             can_miss = true;
         }
     }
+    let told = |report: &mut Report<'_>, message: &str| {
+        if lint == Lint::Run {
+            report.advise(at, message);
+        }
+    };
     if !can_match {
         let dead = facts.items.iter().find(|item| channels(item).is_some_and(|channels| channels.is_empty()));
-        let why = dead.map_or_else(
-            || "its parts rule each other out, or no channel fills all of their fields".to_owned(),
-            |item| format!("`{}` has no such value", item.field),
-        );
-        report.advise(at, format!("the rule can never match: {why}"));
+        match dead {
+            Some(item) => told(report, &format!("the rule can never match: `{}` has no such value", item.field)),
+            None if lacks_channel => {
+                let each = facts
+                    .items
+                    .iter()
+                    .filter(|item| needs_value(item))
+                    .map(|item| format!("`{}` on {}", item.field, on(item.field.channels())));
+                let each: BTreeSet<String> = each.collect();
+                let each: Vec<&str> = each.iter().map(String::as_str).collect();
+                report.at::<()>(
+                    at,
+                    format!("the rule can never match: no channel fills all of its fields, which are filled {}", each.join(", ")),
+                );
+            }
+            None => told(report, "the rule can never match: its parts rule each other out"),
+        }
     } else if !can_miss {
-        report.advise(at, "the rule matches everything; name what it looks for");
+        told(report, "the rule matches everything; name what it looks for");
     }
     for item in facts.items.iter().filter(|_| can_match) {
         if !item.field.channels().iter().any(|channel| pinned.contains(channel)) {
-            let on: Vec<&str> = pinned.iter().map(|channel| channel.as_str()).collect();
-            let message = format!("`{}` is never filled on channel {}, where this rule matches", item.field, on.join(", "));
-            report.advise(place_of(detection, &item.field).unwrap_or(at), message);
+            let pinned: Vec<Channel> = pinned.iter().copied().collect();
+            let (never, filled) = (on(&pinned), on(item.field.channels()));
+            let message = format!("`{}` is never filled on channel {never}, where this rule matches; it is filled on {filled}", item.field);
+            report.at::<()>(place_of(detection, &item.field).unwrap_or(at), message);
         }
     }
+}
+
+/// Channels as one text.
+fn on(channels: &[Channel]) -> String {
+    channels.iter().map(|channel| channel.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The questions that a rule asks, each once.
@@ -96,7 +129,7 @@ impl<'e> Facts<'e> {
         }
     }
 
-    /// The channels on which items could come out so; none if they never can.
+    /// The channels on which items could come out so, if any has all of their fields; none if they never can.
     fn possible(&self, truths: u32) -> Option<Vec<Channel>> {
         let mut channels: Vec<Channel> = Channel::ALL.to_vec();
         for (place, item) in self.items.iter().enumerate() {
@@ -111,7 +144,7 @@ impl<'e> Facts<'e> {
                 }
             }
         }
-        (!channels.is_empty()).then_some(channels)
+        Some(channels)
     }
 }
 

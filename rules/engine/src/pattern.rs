@@ -2,17 +2,20 @@
 
 use crate::{
     error::Report,
-    item::{Number, Pattern},
+    item::{Number, Pattern, RegexDfa},
     modifiers::{Flags, Modifiers, Operator},
     text::{self, Text},
+    texts::MAX_GLOB,
     yaml::{Node, NodeKind, Plain, Scalar},
 };
 use ipnet::IpNet;
 use regex_automata::{
+    dfa::{StartKind, dense},
     meta::{self, Regex},
+    nfa::thompson,
     util::syntax,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// The longest regular expression, in bytes.
 const MAX_REGEX: usize = 4096;
@@ -66,6 +69,46 @@ pub(crate) fn read(value: &Node, modifiers: &Modifiers, report: &mut Report<'_>,
     }
 }
 
+/// Reads one value to be looked for in texts that pass.
+pub(crate) fn read_passing(value: &Node, modifiers: &Modifiers, report: &mut Report<'_>, budget: &mut Budget) -> Option<Pattern> {
+    let pattern = read(value, modifiers, report, budget)?;
+    let wrong = match (&pattern, &value.kind, modifiers.operator) {
+        (Pattern::Regex(_), NodeKind::Scalar(scalar), Operator::Regex(flags)) => match automaton(&scalar.text, flags) {
+            Ok(automaton) => {
+                let Pattern::Regex(regex) = pattern else { return None };
+                return Some(Pattern::PassingRegex(regex, Arc::new(automaton)));
+            }
+            Err(wrong) => wrong,
+        },
+        (Pattern::Bool(_) | Pattern::Number(_), ..) => "this field has texts; put the value in quotes".to_owned(),
+        (Pattern::Text(Text::Glob { tokens, .. }), ..) if tokens.len() > MAX_GLOB => {
+            format!("a text with wildcards, or with letters outside ASCII without `cased`, may have {MAX_GLOB} characters here; split it")
+        }
+        _ => return Some(pattern),
+    };
+    report.at(value.at, wrong)
+}
+
+/// The automaton of a regular expression that was read already. Texts that pass are of any length, so it must be finite and known.
+fn automaton(pattern: &str, flags: Flags) -> Result<RegexDfa, String> {
+    let config = dense::Config::new()
+        .start_kind(StartKind::Unanchored)
+        .dfa_size_limit(Some(MAX_AUTOMATON))
+        .determinize_size_limit(Some(4 * MAX_AUTOMATON));
+    let built = dense::Builder::new()
+        .configure(config)
+        .syntax(syntax_of(pattern, flags))
+        .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(MAX_AUTOMATON)))
+        .build(pattern);
+    built.map_err(|error| {
+        if error.is_size_limit_exceeded() {
+            "the regular expression is too large for texts of any length; use fewer or smaller repetitions, or contains".to_owned()
+        } else {
+            "the regular expression asks for the bounds of words in Unicode, which texts of any length are not searched for; write (?-u:\\b)".to_owned()
+        }
+    })
+}
+
 fn plain(scalar: &Scalar, modifiers: &Modifiers) -> Result<Pattern, String> {
     let whole = modifiers.stand == text::Stand::Whole;
     Ok(match scalar.value {
@@ -93,8 +136,20 @@ fn network(text: &str) -> Result<IpNet, String> {
     network.ok_or_else(|| format!("`{text}` is not a network; write it like 10.0.0.0/8"))
 }
 
-/// Compiles without Unicode tables where the pattern does not ask for them: that costs a
+/// Without Unicode tables where the pattern does not ask for them: that costs a
 /// hundredth of the memory, and `\w`, `\d` and `\b` then mean ASCII.
+fn syntax_of(pattern: &str, flags: Flags) -> syntax::Config {
+    // `(?u)` inside a pattern does its own asking.
+    let unicode = !pattern.is_ascii() || [r"\x", r"\u", r"\U", r"\p", r"\P"].iter().any(|escape| pattern.contains(escape));
+    syntax::Config::new()
+        .unicode(unicode)
+        .utf8(false)
+        .nest_limit(64)
+        .case_insensitive(flags.ignore_case)
+        .multi_line(flags.multi_line)
+        .dot_matches_new_line(flags.dot_all)
+}
+
 fn regex(pattern: &str, flags: Flags, budget: &mut Budget) -> Result<Regex, String> {
     if pattern.len() > MAX_REGEX {
         return Err(format!("the regular expression is longer than {MAX_REGEX} bytes; split it"));
@@ -103,21 +158,13 @@ fn regex(pattern: &str, flags: Flags, budget: &mut Budget) -> Result<Regex, Stri
         return Err("too many regular expressions in one file; use contains, startswith or endswith".to_owned());
     };
     budget.0 = left;
-    // `(?u)` inside a pattern does its own asking.
-    let unicode = !pattern.is_ascii() || [r"\x", r"\u", r"\U", r"\p", r"\P"].iter().any(|escape| pattern.contains(escape));
-    let syntax = syntax::Config::new()
-        .unicode(unicode)
-        .utf8(false)
-        .nest_limit(64)
-        .case_insensitive(flags.ignore_case)
-        .multi_line(flags.multi_line)
-        .dot_matches_new_line(flags.dot_all);
+    let syntax = syntax_of(pattern, flags);
     let limits = meta::Config::new()
         .utf8_empty(false)
         .nfa_size_limit(Some(MAX_AUTOMATON))
         .onepass_size_limit(Some(MAX_AUTOMATON))
         .hybrid_cache_capacity(MAX_CACHE)
-        .which_captures(regex_automata::nfa::thompson::WhichCaptures::None);
+        .which_captures(thompson::WhichCaptures::None);
     meta::Builder::new().configure(limits).syntax(syntax).build(pattern).map_err(|error| match error.syntax_error() {
         Some(error) => explain(&error.to_string()),
         None => "the regular expression is too large when compiled; use fewer or smaller repetitions".to_owned(),

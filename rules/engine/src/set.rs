@@ -3,14 +3,14 @@
 use crate::Expectation;
 use crate::{
     Adjustments, Answer, Filter, Judgement, LoadError, LoadErrors, NamedServers, NeededEvidence, Progress, Rule, RuleIndex, Source,
-    Subject, TestResult, Verdict,
+    Subject, TestResult, TextPatterns, Verdict,
     assemble::{self, Assembled, Inner},
     expr::Expr,
     extension::Example,
     judge, slow,
     truth::Truth,
 };
-use gnomon_observe::{Observation, Phase};
+use gnomon_observe::{Observation, Phase, TextFindings, TextHit};
 use std::{sync::Arc, time::SystemTime};
 
 /// Compiled rules. Immutable; clones share it.
@@ -87,6 +87,22 @@ impl RuleSet {
     #[must_use]
     pub fn wanted(&self) -> &NeededEvidence {
         &self.0.wanted
+    }
+
+    /// The patterns to match texts with as they pass; none where no rule names a field of such ([`gnomon_observe::Field::is_passing`]).
+    #[must_use]
+    pub fn texts(&self) -> Option<&Arc<TextPatterns>> {
+        self.0.texts.as_ref()
+    }
+
+    /// The places in an answer's texts where patterns of this rule were found.
+    pub fn places<'a>(&'a self, index: RuleIndex, seen: &'a Observation) -> impl Iterator<Item = &'a TextHit> + 'a {
+        let mut questions = Vec::new();
+        if let (Some(judged), Some(_)) = (self.0.judged.get(index.get()), seen.texts()) {
+            judged.expr.each_item(&mut |item| questions.extend(item.questions()));
+        }
+        let hits = seen.texts().map(TextFindings::hits).unwrap_or_default();
+        hits.iter().filter(move |hit| questions.contains(&hit.question))
     }
 
     /// The progress before anything was judged.

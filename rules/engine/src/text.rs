@@ -181,6 +181,14 @@ impl Text {
 }
 
 impl Needle {
+    /// The text to look for.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Needle::Exact(finder) => finder.needle(),
+            Needle::Ascii(needle) => needle,
+        }
+    }
+
     fn fits(&self, text: &[u8], stand: Stand) -> bool {
         match self {
             Needle::Exact(finder) => {
@@ -237,7 +245,7 @@ fn glob(tokens: &[Token], text: &str, case: Case) -> bool {
 }
 
 impl Token {
-    fn fits(self, c: char, case: Case) -> bool {
+    pub(crate) fn fits(self, c: char, case: Case) -> bool {
         match self {
             Token::Char(wanted) if case == Case::Folded => wanted == fold(c),
             Token::Char(wanted) => wanted == c,

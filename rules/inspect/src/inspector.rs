@@ -32,7 +32,7 @@ pub struct Bounds {
     pub max_arguments: usize,
     /// Most messages of one body whose answers are awaited; further ones are reported at once.
     pub max_open_calls: usize,
-    /// Most endpoints remembered as having spoken MCP, and most sessions whose client is remembered.
+    /// Most endpoints remembered as having spoken MCP, most sessions whose client is remembered, and most lists of tools whose hash is.
     pub memory: usize,
 }
 
@@ -99,9 +99,13 @@ pub struct Inspector {
     pub(crate) bounds: Bounds,
     spoke_mcp: Cache<Endpoint, ()>,
     sessions: Cache<(SmolStr, SmolStr), Named>,
+    tools: Cache<ListedTools, [u8; 32]>,
     enforcement: Enforcement,
     disarmed: AtomicBool,
 }
+
+/// A page of a list of tools: its endpoint, the server's id in a portal, the cursor.
+type ListedTools = (Endpoint, SmolStr, SmolStr);
 
 /// The name that a client gave when its session began (2025-11-25 and before: later requests of the session do not repeat it).
 #[derive(Clone, Debug, Default)]
@@ -143,6 +147,7 @@ impl Inspector {
             bounds,
             spoke_mcp: Cache::new(bounds.memory),
             sessions: Cache::new(bounds.memory),
+            tools: Cache::new(bounds.memory),
             enforcement: Enforcement::Enforce,
             disarmed: AtomicBool::new(false),
         }
@@ -239,6 +244,17 @@ impl Inspector {
 
     pub(crate) fn remember(&self, endpoint: Endpoint) {
         self.spoke_mcp.insert(endpoint, ());
+    }
+
+    /// A list of tools with this hash came from here, of this server of a portal, if it is one, as the page at this cursor. The hash of the
+    /// list that came before, where it was another one.
+    pub(crate) fn tools_listed(&self, endpoint: Endpoint, server: SmolStr, cursor: SmolStr, hash: [u8; 32]) -> Option<[u8; 32]> {
+        let key = (endpoint, server, cursor);
+        let before = self.tools.get(&key);
+        if before != Some(hash) {
+            self.tools.insert(key, hash);
+        }
+        before.filter(|before| *before != hash)
     }
 
     /// A session began at this server.

@@ -169,6 +169,15 @@ fields! {
     RpcStatus "rpc.response.status_code" Str Response Evidence Stored RPC r#""-32602""# "The code of a JSON-RPC error.";
     ErrorType "error.type" Str Response Evidence Stored ALL r#""tool_error""# "Failure: `tool_error`, a JSON-RPC code, an HTTP status, or the reason that no answer came.";
     Tools "gnomon.tools" List Response Evidence Stored RPC r#"["echo","read_file"]"# "Tool names of a `tools/list` result, at most 512.";
+    ToolsHash "gnomon.tools.hash" Str Response Evidence Stored RPC r#""2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824""# "SHA-256 over what a `tools/list` result says of its tools, whatever their order: another one is another name, description or schema.";
+    ToolsHashBefore "gnomon.tools.hash.before" Str Response Evidence Stored RPC r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""# "The hash of the list that the same server gave the same client before, where that was another one; gnomon remembers it until it is started anew.";
+    ToolResult "gen_ai.tool.call.result" List Response Evidence Transient RPC r#"["Meeting at nine"]"# "All texts of the answer to a tool call: of its content, of `structuredContent` with the names of its members, of a task's result. Matched as they pass, never stored.";
+    ToolDescription "gen_ai.tool.description" List Response Evidence Transient RPC r#"["Reads a file"]"# "All that a `tools/list` result says of its tools but their names: descriptions, titles, annotations, the texts of schemas and the names of arguments. Matched as it passes, never stored.";
+    ErrorMessage "error.message" List Response Evidence Transient RPC r#"["no such file"]"# "The texts of a JSON-RPC error: its message and its data. Matched as they pass, never stored. What a failed tool says is in `gen_ai.tool.call.result`.";
+    ServerInstructions "mcp.server.instructions" List Response Evidence Transient RPC r#"["Ask before deleting"]"# "The `instructions` with which a server answers `initialize` or `server/discover`. Matched as they pass, never stored.";
+    PromptText "mcp.prompt.text" List Response Evidence Transient RPC r#"["Summarise this"]"# "All that an answer says of prompts: their names, descriptions and messages. Matched as it passes, never stored.";
+    ResourceText "mcp.resource.text" List Response Evidence Transient RPC r#"["The plan"]"# "All that an answer says of resources and templates: their URIs, names, descriptions and contents. Matched as it passes, never stored.";
+    TextPlaces "gnomon.text.places" List Response Outcome Stored RPC r#"["gen_ai.tool.call.result result.content[0].text"]"# "Where in the answer the texts stand in which the rules found what they look for: field and JSON path, at most 16. The text itself is in no event.";
 
     // HTTP.
     ServerAddress "server.address" Str Hello Evidence Stored SERVERS r#""mcp.example.com""# "The server's name: SNI, else the name the client asked the proxy for, else the address. Lower case, no port, no trailing dot.";
@@ -239,13 +248,17 @@ const UNFILLED: &[&str] = &[
     "gen_ai.usage.input_tokens",
     "gen_ai.usage.output_tokens",
     "gnomon.dlp.findings",
-    "gnomon.tools.hash",
     "k8s.namespace.name",
     "k8s.pod.name",
     "package.ecosystem",
     "package.name",
     "package.version",
 ];
+
+/// Fields whose texts are matched as they pass, over their whole length. No observation of traffic holds their values: it holds what was found in
+/// them ([`crate::TextFindings`]). Only examples (the tests of rules) give them values.
+pub const PASSING: [Field; 6] =
+    [Field::ToolResult, Field::ToolDescription, Field::ErrorMessage, Field::ServerInstructions, Field::PromptText, Field::ResourceText];
 
 /// Why something passes unread, as what passes it has it.
 const PASSAGES: &[&str] = &[
@@ -284,6 +297,11 @@ impl Field {
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.info().name
+    }
+    /// True if its texts are matched as they pass and never held ([`PASSING`]).
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        PASSING.contains(&self)
     }
     /// All values that it can have, where they are few and only gnomon writes them.
     #[must_use]

@@ -27,12 +27,14 @@ mod observation;
 mod own;
 mod reference;
 mod secret;
+mod texts;
 mod value;
 
-pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, FieldType, Retention, Role, UnknownField};
+pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, FieldType, PASSING, Retention, Role, UnknownField};
 pub use judgement::{Action, Channel, Class, Confidence, Correlation, Effect, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord};
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
 pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};
 pub use secret::{CONCEALED, is_secret_name, without_secrets};
+pub use texts::{TextFindings, TextHit};
 pub use value::Value;

@@ -1,11 +1,12 @@
 //! One observation: a sparse row of the field table.
 
 use crate::{
-    FIELD_COUNT, Family, Field, FieldRef, FieldType, UnknownField, Value,
+    FIELD_COUNT, Family, Field, FieldRef, FieldType, TextFindings, UnknownField, Value,
     secret::{is_secret_name, written},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use smol_str::SmolStr;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// The version written into `gnomon.schema`.
@@ -37,6 +38,8 @@ pub struct Observation {
     unreadable_families: u8,
     /// Fields that have more than their value says.
     partial: u128,
+    /// What was found in texts that passed.
+    texts: Option<Arc<TextFindings>>,
 }
 
 impl Default for Observation {
@@ -60,6 +63,7 @@ impl Clone for Observation {
             unreadable: self.unreadable,
             unreadable_families: self.unreadable_families,
             partial: self.partial,
+            texts: self.texts.clone(),
         }
     }
 }
@@ -69,7 +73,7 @@ impl Observation {
     #[must_use]
     pub fn new() -> Self {
         let values = Vec::with_capacity(ROOM);
-        Self { index: [ABSENT; FIELD_COUNT], values, members: Vec::new(), unreadable: 0, unreadable_families: 0, partial: 0 }
+        Self { index: [ABSENT; FIELD_COUNT], values, members: Vec::new(), unreadable: 0, unreadable_families: 0, partial: 0, texts: None }
     }
 
     /// Sets a field, replacing its value.
@@ -133,6 +137,18 @@ impl Observation {
         self.partial |= 1 << field as u8;
     }
 
+    /// Sets what was found in the texts of its answer, or that they are not known.
+    pub fn set_texts(&mut self, found: Option<Arc<TextFindings>>) {
+        self.texts = found;
+    }
+
+    /// What was found in the texts of its answer.
+    #[must_use]
+    #[inline]
+    pub fn texts(&self) -> Option<&TextFindings> {
+        self.texts.as_deref()
+    }
+
     /// Bytes of memory that it takes, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -143,7 +159,7 @@ impl Observation {
         };
         let values = self.values.iter().map(|value| size_of::<Value>() + text(value)).sum::<usize>();
         let members = self.members.iter().map(|(_, name, value)| size_of::<(Family, SmolStr, Value)>() + name.len() + text(value));
-        size_of::<Self>() + values + members.sum::<usize>()
+        size_of::<Self>() + values + members.sum::<usize>() + self.texts().map_or(0, TextFindings::bytes)
     }
 
     /// True if the field has more values than those that are known.

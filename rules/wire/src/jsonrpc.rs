@@ -10,21 +10,28 @@
 //! keys must not make the message look harmless. UTF-16 and UTF-32, and text that some servers skip
 //! before the value (comments, further byte order marks, `)]}'`), are read past in the same way.
 //!
+//! Texts of answers can be looked at as they pass, whatever their length ([`TextSink`]); nothing of them is kept.
+//!
 //! Messages are lent to a [`Sink`] one at a time and never collected: a body of a million small
 //! objects costs what one of them does.
 
 mod collect;
+mod digest;
 mod leading;
 mod leaves;
+mod listening;
 mod message;
+mod number;
 mod places;
 mod rescue;
 mod scanner;
 mod text;
+mod texts;
 mod wide;
 
 pub use message::{Id, Message, MessageKind, Meta, ParamsShape, Presence, ResultFacts, Scalar, Truncation, Version};
 pub use scanner::{Scanner, Sink};
+pub use texts::{Heard, Mark, Part, Parts, Place, TextSink};
 
 /// Most bytes of a key that is looked at; longer keys are cut and match nothing we read.
 pub const MAX_KEY: usize = 256;
@@ -34,7 +41,7 @@ pub const MAX_TOOLS: usize = 512;
 pub const MAX_INPUT_REQUESTS: usize = 32;
 /// Most `_meta` key names kept per message.
 pub const MAX_META_KEYS: usize = 32;
-/// Most bytes of one dotted argument path.
+/// Most bytes of one path: of an argument, or of a text in an answer.
 pub const MAX_PATH: usize = 512;
 
 /// Limits of one scanner, on captured bytes and on depth.

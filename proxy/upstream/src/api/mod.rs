@@ -14,7 +14,7 @@ use crate::{
     endpoint::{Endpoint, Limits, ServerPools},
     error::UpstreamError,
     legacy::ServerFace,
-    oversight::{News, Oversight},
+    oversight::{Asked, News, Oversight},
 };
 use bytes::Bytes;
 use credentials::Credentials;
@@ -147,11 +147,12 @@ impl Api {
             });
             let (page, after) = rest.split_at(fits.count().max(1));
             rest = after;
-            if over.judge(Kind::Tool.method(), &listing(page), News::Some).is_ok() {
+            if over.judge(&asked_at(page), &listing(page), News::Some).is_ok() {
                 judged.extend_from_slice(page);
             } else {
                 for entry in page {
-                    match over.judge(Kind::Tool.method(), &listing(std::slice::from_ref(entry)), News::None) {
+                    let alone = std::slice::from_ref(entry);
+                    match over.judge(&asked_at(alone), &listing(alone), News::None) {
                         Ok(()) => judged.push(entry.clone()),
                         Err(why) => tracing::warn!(server = %id, operation = %entry.name, "is not offered: {why}"),
                     }
@@ -224,6 +225,11 @@ impl Api {
         });
         Bytes::from(result(response.status(), &veiled.collect(), &body))
     }
+}
+
+/// The question whose answer these entries are. A page of a document's operations is known by the first of them.
+fn asked_at(entries: &[Arc<Entry>]) -> Asked<'_> {
+    Asked { method: Kind::Tool.method(), cursor: entries.first().map(|entry| entry.name.as_str()) }
 }
 
 fn listing(entries: &[Arc<Entry>]) -> Outcome {

@@ -7,7 +7,7 @@ use crate::{
     error::UpstreamError,
     legacy::ServerFace,
     modern::ModernPeer,
-    oversight::{News, Oversight},
+    oversight::{Asked, News, Oversight},
     owner::Owner,
     server::{Presence, Upstream},
 };
@@ -173,7 +173,9 @@ impl<H: Oversight> Upstream<H> {
             "capabilities": serde_json::from_slice::<serde_json::Value>(&face.capabilities).unwrap_or_default(),
             "serverInfo": face.info.as_ref().and_then(|info| serde_json::from_slice::<serde_json::Value>(info).ok()),
         });
-        match self.held.judge(method, &Outcome::of(&said), News::None) {
+        let known = self.presence.borrow().face().and_then(|face| face.instructions.clone());
+        let news = if known.as_ref() == Some(instructions) { News::None } else { News::Findings };
+        match self.held.judge(&Asked { method, cursor: None }, &Outcome::of(&said), news) {
             Ok(()) => presence,
             Err(why) => {
                 tracing::warn!(server = %self.id, "its instructions are not passed on: {why}");
@@ -256,6 +258,7 @@ impl<H: Oversight> Upstream<H> {
                 Err(error) => return Err(error),
             };
             first_came.get_or_insert_with(Instant::now);
+            let at = cursor.take();
             let page = match &outcome {
                 Outcome::Result(result) => {
                     bytes += result.len();
@@ -269,7 +272,7 @@ impl<H: Oversight> Upstream<H> {
                     cursor = page.next.clone();
                     entries += page.entries.len() + page.left_out.len();
                     pages.push(page);
-                    outcomes.push(outcome);
+                    outcomes.push((at, outcome));
                 }
                 Err(why) => {
                     tracing::warn!(server = %self.id, "{} is not usable: {why}", kind.method());
@@ -307,7 +310,11 @@ impl<H: Oversight> Upstream<H> {
         let entries = &listing.entries;
         let same = old.of(kind).len() == entries.len() && old.of(kind).iter().zip(entries).all(|(old, new)| old.text == new.text);
         let news = if same { News::None } else { News::Some };
-        if let Err(why) = outcomes.iter().try_for_each(|outcome| self.held.judge(kind.method(), outcome, news)) {
+        let judged = outcomes.iter().try_for_each(|(cursor, outcome)| {
+            let asked = Asked { method: kind.method(), cursor: cursor.as_deref() };
+            self.held.judge(&asked, outcome, news)
+        });
+        if let Err(why) = judged {
             tracing::warn!(server = %self.id, "{} is not offered, what was offered before stays: {why}", kind.method());
             return Ok(Fetched::Same);
         }

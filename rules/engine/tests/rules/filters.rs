@@ -195,7 +195,6 @@ fn a_rule_that_can_never_match_or_never_miss_is_pointed_out() {
         "    a: {gnomon.sanctioned: maybe}\n    condition: a\n",
         "    a: {server.port: https}\n    condition: a\n",
         "    a: {gen_ai.tool.name|exists: false}\n    b: {gen_ai.tool.name: shell}\n    condition: a and b\n",
-        "    a: {gnomon.channel: stdio, url.path: /mcp}\n    condition: a\n",
     ];
     for detection in never {
         let told = advice(detection);
@@ -203,9 +202,28 @@ fn a_rule_that_can_never_match_or_never_miss_is_pointed_out() {
     }
     let always = "    a: {mcp.method.name: tools/call}\n    condition: a or not a\n";
     assert!(advice(always)[0].contains("matches everything"), "{:?}", advice(always));
-    let dead = "    a: {gnomon.channel: stdio, mcp.method.name: tools/call}\n    b: {url.path: /mcp}\n    condition: a and not b\n";
-    let told = advice(dead);
-    assert_eq!(told, ["0.yml:6:9: `url.path` is never filled on channel stdio, where this rule matches"]);
+}
+
+#[test]
+fn a_field_that_the_channel_of_its_rule_never_has_is_an_error_with_the_reason() {
+    for (detection, error) in [
+        (
+            "    a: {gnomon.channel: stdio, mcp.method.name: tools/call}\n    b: {url.path: /mcp}\n    condition: a and not b\n",
+            "0.yml:6:9: `url.path` is never filled on channel stdio, where this rule matches; it is filled on https, http, config",
+        ),
+        (
+            "    a: {gnomon.channel: process, gen_ai.tool.call.result|contains: x}\n    condition: a\n",
+            "0.yml:6:16: the rule can never match: no channel fills all of its fields, which are filled `gen_ai.tool.call.result` on https, http, stdio, `gnomon.channel` on https, http, stdio, config, process",
+        ),
+    ] {
+        let text = format!(
+            "title: T\nid: 5f0c1b9e-3c5d-4f2a-9b1e-2d7c8a6f4e10\nlogsource: {{product: mcp, category: mcp_traffic}}\ndetection:\n{detection}"
+        );
+        for lint in [Lint::Skip, Lint::Run] {
+            let errors = set(&[&text], &Adjustments { lint, ..Adjustments::default() }).err().map(|errors| errors.to_string());
+            assert_eq!(errors.as_deref(), Some(error), "{detection}");
+        }
+    }
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod filters;
 mod judging;
 mod packs;
 mod rsigma;
+mod texts;

@@ -4,6 +4,7 @@
 use super::{
     Dialogue, Form, Refusal, Target,
     call::{Call, Heard, Subject, Waits, describe, describe_malformed, forget_request, names, note, same_id},
+    listener::findings,
     pairing::Answers,
     told::Strays,
 };
@@ -16,7 +17,7 @@ use crate::{
 use gnomon_engine::{Answer, Origin, Progress, Rule, RuleSet, Verdict};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Id, Limits, Message, MessageKind, Version},
+    jsonrpc::{Id, Message, MessageKind, Version},
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::{SmolStr, ToSmolStr};
@@ -26,11 +27,6 @@ pub(super) struct Withheld {
     pub verdict: Verdict,
     pub target: Target,
     pub call: Call,
-}
-
-/// The capture limits of an answer's message.
-pub(crate) fn limits() -> Limits {
-    Limits { arguments: ArgumentCapture::Off, ..Limits::default() }
 }
 
 impl Dialogue {
@@ -132,6 +128,7 @@ impl Dialogue {
             self.pairing.answered_late(number, message);
         }
         read_result(&mut call, message);
+        self.compare_tools(&mut call, message);
         let answer = self.judge_answered(&mut call);
         match interfering(answer).filter(|_| call.waits == Waits::ForAnswer) {
             Some(verdict) => {
@@ -145,6 +142,18 @@ impl Dialogue {
                 None
             }
         }
+    }
+
+    /// Holds a list of tools against the one that its server gave before.
+    fn compare_tools(&self, call: &mut Call, message: &Message) {
+        let Some(hash) = message.result.tools_hash else { return };
+        if call.method.as_deref().map(mcp::canonical_method) != Some("tools/list") {
+            return;
+        }
+        let page = self.pairing.page(call.id.as_ref());
+        let server = call.seen.text(Field::ServerId).map(SmolStr::new);
+        let before = self.basis.tools_listed(server.unwrap_or_default(), page.unwrap_or_default(), hash);
+        call.seen.set_some(Field::ToolsHashBefore, before.map(hex::encode));
     }
 
     /// True if a message that answers the only call there is, and not by its id, may answer something that is not known here. A foreign
@@ -307,7 +316,12 @@ fn read_result(call: &mut Call, message: &Message) {
     if !result.tools.is_empty() {
         seen.set(Field::Tools, result.tools.clone());
     }
+    seen.set_some(Field::ToolsHash, result.tools_hash.map(hex::encode));
+    seen.set_texts(findings(message, call.method.as_deref()));
     if result.tools_overflow.is_cut() {
+        if result.tools.is_empty() {
+            seen.set_unreadable(Field::Tools);
+        }
         seen.set_partial(Field::Tools);
         note(seen, Field::Truncated, "tools");
     }
@@ -352,11 +366,26 @@ fn undecided_by_answer(rules: &RuleSet, progress: &Progress) -> Option<Verdict> 
 }
 
 /// The fields that the message of an answer fills.
-const SAID: [Field; 6] =
-    [Field::McpServerName, Field::McpServerVersion, Field::Tools, Field::RpcStatus, Field::ResponseSignatures, Field::ErrorType];
+const SAID: [Field; 14] = [
+    Field::McpServerName,
+    Field::McpServerVersion,
+    Field::Tools,
+    Field::ToolsHash,
+    Field::ToolsHashBefore,
+    Field::RpcStatus,
+    Field::ResponseSignatures,
+    Field::ErrorType,
+    Field::ToolResult,
+    Field::ToolDescription,
+    Field::ErrorMessage,
+    Field::ServerInstructions,
+    Field::PromptText,
+    Field::ResourceText,
+];
 
 /// Marks the answer's fields as unreadable, so that no rule concludes anything from their absence.
 pub(super) fn unread_answer(seen: &mut Observation) {
+    seen.set_texts(None);
     for field in SAID {
         seen.clear(field);
         seen.set_unreadable(field);

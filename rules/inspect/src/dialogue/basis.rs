@@ -18,6 +18,7 @@ use gnomon_wire::{
     jsonrpc::{ArgumentCapture, Limits},
     mcp::Signature,
 };
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// Bytes of a request that `http.request.body.text` shows.
@@ -50,6 +51,11 @@ impl Basis {
         let text = rules.wanted().body_text.then(Vec::new);
         let (inspector, enforcement) = (connection.inspector.clone(), connection.own_enforcement());
         (Self { inspector, rules, enforcement, seen, progress, findings, mismatches, endpoint, unread, text }, answer)
+    }
+
+    /// Holds a page of a list of tools against the one that its server gave before, and says what that was if it was another.
+    pub fn tools_listed(&self, server: SmolStr, page: SmolStr, hash: [u8; 32]) -> Option<[u8; 32]> {
+        self.inspector.tools_listed((*self.endpoint).clone(), server, page, hash)
     }
 
     /// The evidence with which a message begins.

@@ -7,6 +7,7 @@
 mod answer;
 mod basis;
 mod call;
+mod listener;
 mod outcome;
 mod pairing;
 mod refusal;
@@ -17,10 +18,10 @@ mod told;
 mod verdicts;
 mod whole;
 
-pub(crate) use answer::limits as answer_limits;
 #[cfg(test)]
 pub(crate) use call::forget_request;
 pub(crate) use call::{describe_malformed, note};
+pub(crate) use listener::{Ears, limits as answer_limits};
 pub use outcome::Outcome;
 pub use pairing::LateAnswer;
 pub(crate) use refusal::{Form, Wants};
@@ -202,6 +203,11 @@ impl Dialogue {
     /// The capture limits of a request's message.
     pub(crate) fn limits(&self) -> Limits {
         self.basis.limits()
+    }
+
+    /// What looks at the texts of its answers.
+    pub(crate) fn ears(&self) -> Ears {
+        Ears::of(&self.basis.rules)
     }
 
     /// Counts bytes of the request that were read.

@@ -17,7 +17,12 @@ pub(super) struct Pairing {
     pub calls: Vec<Call>,
     /// Those that were reported before their answers came.
     pending: Vec<Pending>,
+    /// The pages of lists that are asked for: the request's id, and its cursor.
+    pages: Vec<(Option<Id>, SmolStr)>,
 }
+
+/// Most pages of lists that one request asks for whose cursors are known.
+const MAX_PAGES: usize = 64;
 
 /// A call that was reported before its answer came.
 #[derive(Debug)]
@@ -59,6 +64,18 @@ pub(super) enum Answers {
 }
 
 impl Pairing {
+    /// Notes the page that the request of this id asks for.
+    pub fn asks_for_page(&mut self, id: Option<&Id>, cursor: &SmolStr) {
+        if self.pages.len() < MAX_PAGES {
+            self.pages.push((id.cloned(), cursor.clone()));
+        }
+    }
+
+    /// The page that the request of this id asked for.
+    pub fn page(&self, id: Option<&Id>) -> Option<SmolStr> {
+        self.pages.iter().find(|(asked, _)| same_id(asked.as_ref(), id)).map(|(_, cursor)| cursor.clone())
+    }
+
     /// Takes out the first open call of which this is true.
     pub fn take(&mut self, is: impl Fn(&Call) -> bool) -> Option<Call> {
         let index = self.calls.iter().position(is)?;

@@ -6,7 +6,12 @@ use super::{
     tally::Tally,
 };
 use crate::{Passage, Sighting, shadow::would, sighting::sightings};
-use gnomon_observe::{Action, Class, Field};
+use gnomon_engine::Progress;
+use gnomon_observe::{Action, Class, Field, Observation};
+use smol_str::{SmolStr, format_smolstr};
+
+/// Most places that one event names.
+const MAX_PLACES: usize = 16;
 
 /// The reports that are due, and the numbers of calls. Calls beyond [`MAX_TOLD`] are summed up.
 #[derive(Default)]
@@ -116,6 +121,21 @@ impl Dialogue {
         self.flush();
     }
 
+    /// Where in the answer's texts the rules that matched found something.
+    fn places(&self, seen: &Observation, progress: &Progress) -> Vec<SmolStr> {
+        let mut places: Vec<SmolStr> = Vec::new();
+        if seen.texts().is_none() {
+            return places;
+        }
+        for hit in progress.matched().flat_map(|index| self.basis.rules.places(index, seen)) {
+            let place = format_smolstr!("{} {}", hit.field, hit.path);
+            if places.len() < MAX_PLACES && !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
     /// Turns a call into its reports and remembers endpoints that spoke MCP.
     pub(super) fn report(&mut self, call: Call, refusal: Option<&Refusal>) {
         let Call { mut seen, progress, findings, action, deciding, early, .. } = call;
@@ -132,6 +152,8 @@ impl Dialogue {
             seen.set(Field::Message, refusal.text.as_str());
         }
         self.basis.remember(&findings);
+        let places = self.places(&seen, &progress);
+        seen.set_some(Field::TextPlaces, (!places.is_empty()).then_some(places));
         let would = if refusal.is_some() { None } else { would(&self.basis.rules, &progress, self.enforcement()) };
         seen.set_some(Field::Would, would.map(|(action, _)| action.as_str()));
         let deciding = would.map(|(_, rule)| rule).or(deciding.filter(|_| action.interferes() || action == Action::Allow));

@@ -80,6 +80,9 @@ impl Dialogue {
         contradicts(&mut seen);
         set_signatures(&mut seen, &findings);
         let (id, method) = (message.id.clone(), message.method.clone());
+        if let Some(cursor) = &message.cursor {
+            self.pairing.asks_for_page(id.as_ref(), cursor);
+        }
         self.judge_call(Heard { seen, findings, subject: Subject::Message(message.kind), id, method });
     }
 

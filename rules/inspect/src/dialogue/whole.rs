@@ -4,7 +4,7 @@
 //! batch; one that two readers could take for different things is judged as unreadable. What is JSON throughout and no message
 //! (`{}`) was read, and is nothing.
 
-use super::{Dialogue, MAX_MESSAGES, Refusal, answer_limits};
+use super::{Dialogue, MAX_MESSAGES, Refusal};
 use gnomon_wire::jsonrpc::{Finish, Malformed, Message, Scanner, Sink};
 
 impl Dialogue {
@@ -42,7 +42,7 @@ impl Dialogue {
     pub fn answer_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
         self.answers(pieces.iter().map(|piece| piece.len()).sum());
         let (mut refused, mut messages) = (None, 0);
-        let mut scanner = Scanner::new(answer_limits());
+        let mut scanner = self.ears().scanner();
         let read = read(&mut scanner, pieces, &mut |message| {
             messages += 1;
             if refused.is_none() && messages <= MAX_MESSAGES {

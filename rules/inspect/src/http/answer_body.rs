@@ -3,7 +3,7 @@
 use super::reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames};
 use crate::{
     Bounds,
-    dialogue::{answer_limits, asks, tells},
+    dialogue::{Ears, answer_limits, asks, tells},
 };
 use gnomon_wire::{
     coding::{Coding, DecodeLimits, Unsupported},
@@ -199,11 +199,11 @@ impl AnswerBody {
     }
 
     /// Takes the reader out, for feeding.
-    pub fn take(&mut self, bounds: &Bounds, awaited: Awaited) -> Option<AnswerReader> {
+    pub fn take(&mut self, bounds: &Bounds, awaited: Awaited, ears: impl FnOnce() -> Ears) -> Option<AnswerReader> {
         if self.over || self.content == Content::Opaque {
             return None;
         }
-        let made = self.reader.take().unwrap_or_else(|| self.make_reader(bounds, awaited));
+        let made = self.reader.take().unwrap_or_else(|| self.make_reader(bounds, awaited, ears()));
         Some(AnswerReader { reader: made, content: self.content })
     }
 
@@ -215,23 +215,24 @@ impl AnswerBody {
         }
     }
 
-    fn make_reader(&mut self, bounds: &Bounds, awaited: Awaited) -> Reader {
+    fn make_reader(&mut self, bounds: &Bounds, awaited: Awaited, ears: Ears) -> Reader {
         let codings = std::mem::replace(&mut self.codings, Ok(Vec::new()));
         let events = |codings: &[Coding]| {
             // A stream may go on for days: its length is no sign of a bomb.
             let limits = DecodeLimits { max_output: u64::MAX, ..bounds.decode };
-            EventText::new((!codings.is_empty()).then(|| Coded::new(codings, limits)))
+            EventText::new((!codings.is_empty()).then(|| Coded::new(codings, limits)), ears.clone())
         };
         match self.content {
             Content::Events => {
                 // Clients that take it for one JSON text do not ask what it says it is.
-                let document = Some(scanner());
+                let document = Some(ears.scanner());
                 Reader::Events(Box::new(EventText { document, ..events(&codings.unwrap_or_default()) }))
             }
             _ => {
                 let events = codings.as_ref().ok().filter(|_| awaited == Awaited::Yes).map(|codings| events(codings));
                 let search = if self.content == Content::Framed { Search::Bytes } else { Search::Opening };
-                let reading = Some(Reading::new(codings, Manner::of(bounds, answer_limits(), search)));
+                let manner = Manner { ears: ears.clone(), ..Manner::of(bounds, answer_limits(), search) };
+                let reading = Some(Reading::new(codings, manner));
                 Reader::Json(Box::new(Document { reading, idle: 0, events }))
             }
         }
@@ -316,10 +317,6 @@ impl Document {
     }
 }
 
-fn scanner() -> Scanner {
-    Scanner::new(answer_limits())
-}
-
 /// Set once the current event was reported as unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
@@ -331,6 +328,7 @@ enum Told {
 struct EventText {
     decoder: Option<Coded>,
     sse: SseParser,
+    ears: Ears,
     scanner: Scanner,
     told: Told,
     /// Data of the current event, for the `endpoint` event of the legacy transport.
@@ -381,9 +379,9 @@ fn blank_start(text: &[u8]) -> &[u8] {
 }
 
 impl EventText {
-    fn new(decoder: Option<Coded>) -> Self {
-        let (opening, begin) = (Opening::Unknown, Vec::new());
-        Self { decoder, sse: SseParser::new(), scanner: scanner(), told: Told::No, data: Vec::new(), opening, begin, document: None }
+    fn new(decoder: Option<Coded>, ears: Ears) -> Self {
+        let (opening, begin, scanner) = (Opening::Unknown, Vec::new(), ears.scanner());
+        Self { decoder, sse: SseParser::new(), ears, scanner, told: Told::No, data: Vec::new(), opening, begin, document: None }
     }
 
     fn is_behind(&self) -> bool {
@@ -396,7 +394,7 @@ impl EventText {
     }
 
     fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {
-        let Self { decoder, sse, scanner, told, data, opening, begin, document } = self;
+        let Self { decoder, sse, ears, scanner, told, data, opening, begin, document } = self;
         let mut read = |plain: &[u8]| {
             if *opening == Opening::Unknown {
                 *opening = Opening::of(begin, plain);
@@ -415,7 +413,7 @@ impl EventText {
             }
             // A text that may be one document ends only with the body.
             let is_document = document.is_some() && *opening == Opening::Document;
-            read_events(sse, (scanner, told), data, plain, &mut |step| {
+            read_events(sse, (scanner, ears, told), data, plain, &mut |step| {
                 if !(is_document && matches!(step, Step::EventEnd { .. })) {
                     on(step);
                 }
@@ -440,7 +438,7 @@ impl EventText {
 
 fn read_events(
     sse: &mut SseParser,
-    (scanner, told): (&mut Scanner, &mut Told),
+    (scanner, ears, told): (&mut Scanner, &Ears, &mut Told),
     data: &mut Vec<u8>,
     plain: &[u8],
     on: &mut dyn FnMut(Step<'_>),
@@ -467,7 +465,7 @@ fn read_events(
             }
             data.clear();
             *told = Told::No;
-            *scanner = self::scanner();
+            *scanner = ears.scanner();
             on(Step::EventEnd { text: plain, end: offset });
         }
     });

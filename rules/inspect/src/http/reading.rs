@@ -8,7 +8,7 @@
 //! kept: the cost of a body does not depend on how much is in it. What a few bytes decode to may be
 //! hundreds of megabytes, which is read in steps: [`Reading::is_behind`].
 
-use crate::Bounds;
+use crate::{Bounds, dialogue::Ears};
 use gnomon_wire::{
     coding::{Coding, DecodeError, DecodeLimits, Decoder, Pace, Unsupported, parse_content_encoding},
     jsonrpc::{Finish, Likeness, Limits, Malformed, Message, Scanner},
@@ -66,9 +66,11 @@ pub(crate) enum Values {
 }
 
 /// The manner in which a body is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Manner {
     pub limits: Limits,
+    /// What looks at the texts in it.
+    pub ears: Ears,
     pub decode: DecodeLimits,
     pub search: Search,
     pub values: Values,
@@ -77,7 +79,7 @@ pub(crate) struct Manner {
 impl Manner {
     /// The manner given by the bounds, with the first value counting.
     pub fn of(bounds: &Bounds, limits: Limits, search: Search) -> Self {
-        Self { limits, decode: bounds.decode, search, values: Values::One }
+        Self { limits, ears: Ears::default(), decode: bounds.decode, search, values: Values::One }
     }
 }
 
@@ -322,7 +324,7 @@ impl Reading {
 
 impl Text {
     fn new(decoder: Option<Coded>, manner: &Manner) -> Self {
-        Self { decoder, scanner: Scanner::new(manner.limits), standing: Standing::Open }
+        Self { decoder, scanner: manner.ears.on(Scanner::new(manner.limits)), standing: Standing::Open }
     }
 
     fn feed(&mut self, raw: &[u8], manner: &Manner, search: Search, layer: Layer, on: &mut dyn FnMut(Piece<'_>)) {

@@ -141,7 +141,7 @@ impl Exchange {
     fn read_answer(&mut self, raw: &[u8], on: &mut dyn FnMut(&mut Self, Step<'_>)) {
         self.dialogue.answers(raw.len());
         let awaited = if self.dialogue.judges_strays() || self.waits() { Awaited::Yes } else { Awaited::No };
-        let Some(mut reader) = self.response.take(self.dialogue.bounds(), awaited) else { return };
+        let Some(mut reader) = self.response.take(self.dialogue.bounds(), awaited, || self.dialogue.ears()) else { return };
         let single = self.response.content != Content::Events;
         let mut left = reader.feed(raw, awaited, &mut |step| match step {
             // A stream may go on for days; one document has as many messages as a request may have.

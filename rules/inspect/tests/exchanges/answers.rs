@@ -221,18 +221,37 @@ fn listing() -> Exchange {
 }
 
 #[test]
-fn a_list_of_which_not_all_is_known_is_refused_where_a_rule_could_match_what_is_not() {
+fn all_names_of_a_long_list_are_judged_whatever_is_kept_of_them() {
     let list = |count: usize, last: &str| {
         let tools: Vec<String> = (0..count).map(|number| format!(r#"{{"name":"tool_{number}"}}"#)).collect();
         format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{},{{"name":"{last}"}}]}}}}"#, tools.join(","))
     };
     for (count, last, refused) in
-        [(10, "harmless", false), (10, "danger", true), (511, "harmless", false), (600, "danger", true), (10, &"x".repeat(5_000), true)]
+        [(10, "harmless", false), (10, "danger", true), (600, "harmless", false), (600, "danger", true), (10, &"x".repeat(5_000), false)]
     {
         let mut exchange = listing();
         exchange.response_head(200, &head("application/json", None));
         let gate = exchange.response_bytes(list(count, last).as_bytes());
         assert_eq!(matches!(gate, Gate::Refuse(_)), refused, "{count} and {last}");
+    }
+}
+
+#[test]
+fn a_list_of_which_not_all_is_known_is_refused_where_a_rule_could_match_what_is_not() {
+    let rule = RULE.replace("mcp.server.name: evil", "gnomon.tools|re: '^danger$'");
+    let many: Vec<String> = (0..600).map(|number| format!(r#"{{"name":"tool_{number}"}}"#)).collect();
+    let odd = r#"{"name":["danger"]}"#.to_owned();
+    for (rule, tools, refused) in [
+        (rule.clone(), many[..500].join(","), false),
+        (rule, many.join(","), true),
+        (RULE.replace("mcp.server.name: evil", TOOLS), odd, true),
+    ] {
+        let mut exchange = post(&rule);
+        exchange.request_bytes(br#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
+        assert!(matches!(exchange.request_end(), Gate::Stream));
+        exchange.response_head(200, &head("application/json", None));
+        let gate = exchange.response_bytes(format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{tools}]}}}}"#).as_bytes());
+        assert_eq!(matches!(gate, Gate::Refuse(_)), refused, "{tools}");
     }
 }
 

@@ -8,4 +8,5 @@ mod notifications;
 mod passage;
 mod requests;
 mod suspected;
+mod texts;
 mod undecided;

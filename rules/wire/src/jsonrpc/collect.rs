@@ -8,8 +8,8 @@ use smol_str::SmolStr;
 use super::leaves::Leaves;
 use super::places::{Container, ContainerRole, META_PREFIX, STRICT, Slot, Word, deciding_in_params, deciding_top_level, result_key};
 use super::{
-    Id, Likeness, Limits, MAX_INPUT_REQUESTS, MAX_KEY, MAX_META_KEYS, MAX_TOOLS, Malformed, Message, MessageKind, ParamsShape, Presence,
-    Scalar, Shape, Truncation, Version,
+    Heard, Id, Likeness, Limits, MAX_INPUT_REQUESTS, MAX_KEY, MAX_META_KEYS, MAX_TOOLS, Malformed, Message, MessageKind, ParamsShape,
+    Presence, Scalar, Shape, Truncation, Version,
 };
 use crate::mcp_names;
 
@@ -121,6 +121,12 @@ impl Collector {
         self.leaves.begin();
     }
 
+    /// The findings in the message's texts, and the hash of its tools.
+    pub fn over(&mut self, heard: Heard, tools: Option<[u8; 32]>) {
+        self.used |= tools.is_some() || heard != Heard::default();
+        (self.message.heard, self.message.result.tools_hash) = (heard, tools);
+    }
+
     /// Ends the object.
     pub fn finish(&mut self, end: u64) -> Result<Ending, Malformed> {
         self.message.end = end;
@@ -205,6 +211,7 @@ impl Collector {
                 self.message.client_capabilities = Presence::Present;
                 Slot::ClientCapabilities
             }
+            (ContainerRole::Params, "cursor") => Slot::Cursor,
             (ContainerRole::Params, "taskId") => {
                 self.message.task_id = Presence::Present;
                 Slot::TaskId
@@ -351,6 +358,7 @@ impl Collector {
                 ContainerRole::Other
             }
             (Slot::ToolName, _) => {
+                message.result.tools_odd = Presence::Present;
                 message.result.tools_overflow = Truncation::Cut;
                 ContainerRole::Other
             }
@@ -488,6 +496,7 @@ impl Collector {
             Slot::ProtocolVersion => {
                 self.message.protocol_version = Some(Scalar::Str(SmolStr::new(text)));
             }
+            Slot::Cursor => self.message.cursor = kept(),
             Slot::ClientName => self.message.client_name = kept(),
             Slot::ClientVersion => self.message.client_version = kept(),
             Slot::MetaProtocolVersion => self.message.meta.protocol_version = kept(),
@@ -545,7 +554,10 @@ impl Collector {
             }
             Slot::Name => self.message.name_is_odd = Presence::Present,
             Slot::Uri => self.message.uri_is_odd = Presence::Present,
-            Slot::ToolName => self.message.result.tools_overflow = Truncation::Cut,
+            Slot::ToolName => {
+                self.message.result.tools_odd = Presence::Present;
+                self.message.result.tools_overflow = Truncation::Cut;
+            }
             Slot::ErrorCode => self.message.result.error_code = raw.parse().ok().or_else(|| whole(raw)),
             Slot::Arguments | Slot::Leaf => match whole(raw).filter(|_| !truncation.is_cut()) {
                 Some(number) => self.leaves.keep(&number.to_string(), truncation, &mut self.message),

@@ -180,6 +180,10 @@ pub struct ResultFacts {
     pub tools: Vec<SmolStr>,
     /// `Cut` if `tools` lacks some, or holds one that is cut.
     pub tools_overflow: Truncation,
+    /// Some name in `result.tools[]` is no string.
+    pub tools_odd: Presence,
+    /// Where there is a list `result.tools`: SHA-256 over the sorted SHA-256 of its objects, each as its bytes stand.
+    pub tools_hash: Option<[u8; 32]>,
     /// Some element of `result.tools[]` has `inputSchema`.
     pub input_schema: Presence,
     /// `result.isError`, where it is a boolean or null.
@@ -228,6 +232,8 @@ pub struct Message {
     pub uri: Option<SmolStr>,
     /// True if there is a `params.uri` that is neither a string nor null.
     pub uri_is_odd: Presence,
+    /// The string `params.cursor`: the page of a list.
+    pub cursor: Option<SmolStr>,
     /// `params.protocolVersion`: a string in MCP, an integer in ACP.
     pub protocol_version: Option<Scalar>,
     /// The string `params.clientInfo.name`.
@@ -254,6 +260,8 @@ pub struct Message {
     pub truncated: bool,
     /// `result` or `error`.
     pub result: ResultFacts,
+    /// The findings of what looks at the texts of answers ([`super::Scanner::listening`]).
+    pub heard: super::Heard,
 }
 
 impl Message {
@@ -262,7 +270,8 @@ impl Message {
     pub fn kept(&self) -> usize {
         let of = |list: &[SmolStr]| list.iter().map(|text| size_of::<SmolStr>() + text.len()).sum::<usize>();
         let arguments = self.arguments.iter().map(|(path, value)| 2 * size_of::<SmolStr>() + path.len() + value.len()).sum::<usize>();
-        let single = [&self.method, &self.name, &self.uri, &self.client_name, &self.client_version, &self.result.error_message];
+        let single =
+            [&self.method, &self.name, &self.uri, &self.cursor, &self.client_name, &self.client_version, &self.result.error_message];
         let single = single.into_iter().flatten().map(|text| text.len()).sum::<usize>();
         of(&self.meta.keys) + of(&self.result.tools) + of(&self.result.input_requests) + arguments + single
     }

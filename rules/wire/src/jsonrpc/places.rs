@@ -60,6 +60,7 @@ pub(super) enum Slot {
     MethodItem,
     ClientCapabilities,
     ParamsId,
+    Cursor,
     Leaf,
     ResultProtocolVersion,
     ServerInfo,
@@ -127,7 +128,7 @@ pub(super) fn result_key(key: &str) -> Slot {
 
 /// True if a case-insensitive parser (Go's encoding/json, .NET) takes `key` for `name`, which is in lower case. Go also folds the long s
 /// and the Kelvin sign. Some readers drop white space and control characters besides (`" method"`).
-fn same_but_case(key: &str, name: &str) -> bool {
+pub(super) fn same_but_case(key: &str, name: &str) -> bool {
     let mut expected = name.chars();
     key.chars().filter(|c| !is_gap(*c)).all(|c| {
         let folded = match c {

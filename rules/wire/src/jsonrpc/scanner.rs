@@ -2,12 +2,18 @@
 //! at a time, and only what [`Collector`] asks for is decoded.
 
 use super::collect::{Collector, Ending, Nth};
+use super::digest::Digest;
 use super::leading::{Leading, Next};
+use super::listening::Listening;
+use super::number::Number;
 use super::places::{Container, ContainerRole, Slot, Word};
 use super::rescue::{Found, Rescue};
-use super::text::{Text, Utf8, plain_run};
+use super::text::Text;
+use super::texts::{Parts, TextSink};
 use super::wide::{Doubt, Opening, Resolved};
-use super::{Finish, Likeness, Limits, Malformed, Message, Shape, Truncation};
+use super::{Finish, Likeness, Limits, Malformed, Message, Shape};
+
+mod strings;
 
 /// Nesting at which even a body known to be too deep is no longer followed.
 const DEPTH_FOLLOWED: usize = 4096;
@@ -36,25 +42,14 @@ enum Role {
     Value,
 }
 
-/// The grammar of numbers (RFC 8259 section 6), by the last character.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Number {
-    Minus,
-    Zero,
-    Integer,
-    Point,
-    Fraction,
-    Exponent,
-    Sign,
-    Power,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     container: Container,
     place: ContainerRole,
-    /// Length of the argument path, inside arguments.
+    /// Length of the argument path, inside arguments; of the path of what is listened to, inside an answer.
     path: u16,
+    /// The element of an array that is read.
+    index: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +81,9 @@ pub struct Scanner {
     offset: u64,
     failed: Option<Malformed>,
     rescue: Option<Rescue>,
+    digest: Digest,
+    /// What looks at the texts of answers, if anything does.
+    listening: Option<Box<Listening>>,
 }
 
 impl Scanner {
@@ -108,7 +106,16 @@ impl Scanner {
             offset: 0,
             failed: None,
             rescue: None,
+            digest: Digest::default(),
+            listening: None,
         }
+    }
+
+    /// The same, which hands the texts of these parts of answers to `sink` as it decodes them. What the sink finds is in
+    /// [`Message::heard`].
+    #[must_use]
+    pub fn listening(self, parts: Parts, sink: Box<dyn TextSink>) -> Self {
+        Self { listening: Some(Box::new(Listening::new(parts, sink))), ..self }
     }
 
     /// Reads the next bytes and lends `sink` each message that they complete. An object that is no
@@ -150,7 +157,8 @@ impl Scanner {
             Opening::Wide(transcoder) => *transcoder,
         };
         if let Resolved::Utf8 { leading, open, rest } = self.doubt.feed(bytes) {
-            *self = Self { opening: Opening::Utf8, leading, offset: self.offset, ..Self::new(self.limits) };
+            let (offset, listening) = (self.offset, self.listening.take());
+            *self = Self { opening: Opening::Utf8, leading, offset, listening, ..Self::new(self.limits) };
             self.collector.fault(Malformed::LeadingText);
             let _ = self.read(&[open], sink);
             return self.read(bytes.get(bytes.len() - rest..).unwrap_or_default(), sink);
@@ -179,6 +187,7 @@ impl Scanner {
                 }
             }
         }
+        self.digest.chunk(bytes);
         self.offset += bytes.len() as u64;
         Ok(())
     }
@@ -214,7 +223,7 @@ impl Scanner {
 
     /// Bytes that are kept of the message in progress.
     pub fn kept(&self) -> usize {
-        self.partial().map_or(0, |message| message.kept() + self.text.kept())
+        self.partial().map_or(0, |message| message.kept() + self.text.kept() + self.digest.kept())
     }
 
     /// True if the body began with bytes that plain text hardly begins with. It says nothing of one that is JSON from its first byte.
@@ -257,8 +266,8 @@ impl Scanner {
         match self.state {
             State::Text(role) => self.in_text(role, bytes, at),
             State::Number(number) => self.in_number(number, bytes, at),
-            State::Escape(role) => self.in_escape(role, byte).map(|()| at + 1),
-            State::Hex(role, count, unit) => self.in_hex(role, count, unit, byte).map(|()| at + 1),
+            State::Escape(role) => self.in_escape(role, byte, at).map(|()| at + 1),
+            State::Hex(role, count, unit) => self.in_hex(role, (count, unit), byte, at).map(|()| at + 1),
             State::Word(word, matched) => self.in_word(word, matched, byte).map(|()| at + 1),
             State::Top => self.before_value(byte, bytes, at),
             _ => self.structural(byte, bytes, at, sink),
@@ -297,8 +306,12 @@ impl Scanner {
                 self.after_comma();
                 Ok(at + 1)
             }
-            (State::AfterValue | State::FirstKey, b'}') if self.inside() == Container::Object => self.close(at, sink).map(|()| at + 1),
-            (State::AfterValue | State::FirstItem, b']') if self.inside() == Container::Array => self.close(at, sink).map(|()| at + 1),
+            (State::AfterValue | State::FirstKey, b'}') if self.inside() == Container::Object => {
+                self.close(bytes, at, sink).map(|()| at + 1)
+            }
+            (State::AfterValue | State::FirstItem, b']') if self.inside() == Container::Array => {
+                self.close(bytes, at, sink).map(|()| at + 1)
+            }
             (State::Done, _) => Err(Malformed::TrailingData),
             _ => Err(Malformed::Syntax),
         }
@@ -309,9 +322,12 @@ impl Scanner {
     }
 
     fn after_comma(&mut self) {
-        self.state = match self.stack.last().copied() {
+        self.state = match self.stack.last_mut() {
             Some(frame) if frame.container == Container::Array => {
-                self.slot = self.collector.element(frame.place, usize::from(frame.path), Nth::Further);
+                frame.index = frame.index.saturating_add(1);
+                let Frame { place, path, index, .. } = *frame;
+                self.slot = self.collector.element(place, usize::from(path), Nth::Further);
+                self.follow_element(index);
                 State::Value
             }
             _ => State::Key,
@@ -326,8 +342,8 @@ impl Scanner {
         }
         match byte {
             b'"' => return Ok(self.string(Role::Value, bytes, at + 1)),
-            b'{' => self.open(Container::Object)?,
-            b'[' => self.open(Container::Array)?,
+            b'{' => self.open(Container::Object, at)?,
+            b'[' => self.open(Container::Array, at)?,
             b'-' => self.start_number(Number::Minus, byte),
             b'0' => self.start_number(Number::Zero, byte),
             b'1'..=b'9' => self.start_number(Number::Integer, byte),
@@ -340,7 +356,7 @@ impl Scanner {
         Ok(at + 1)
     }
 
-    fn open(&mut self, container: Container) -> Result<(), Malformed> {
+    fn open(&mut self, container: Container, at: usize) -> Result<(), Malformed> {
         if self.stack.len() >= self.max_depth {
             self.collector.fault(Malformed::DepthExceeded);
             if self.stack.len() >= DEPTH_FOLLOWED {
@@ -351,29 +367,49 @@ impl Scanner {
         if place == ContainerRole::Message {
             self.collector.begin(self.items.saturating_sub(1), self.shape.unwrap_or_default());
             self.progress = Progress::Inside;
+            self.digest.message();
         }
+        match place {
+            ContainerRole::Tools => self.digest.list(),
+            ContainerRole::Tool => self.digest.begin(at),
+            _ => {}
+        }
+        let path = match &mut self.listening {
+            Some(listening) if place == ContainerRole::Message => {
+                listening.message(self.stack.len());
+                0
+            }
+            Some(listening) if listening.is_inside() => listening.path_len(),
+            _ => path,
+        };
         // A path is at most MAX_PATH bytes.
         let path = u16::try_from(path).unwrap_or(u16::MAX);
-        self.stack.push(Frame { container, place, path });
+        self.stack.push(Frame { container, place, path, index: 0 });
         self.state = match container {
             Container::Object => State::FirstKey,
             Container::Array => {
                 self.slot = self.collector.element(place, usize::from(path), Nth::First);
+                self.follow_element(0);
                 State::FirstItem
             }
         };
         Ok(())
     }
 
-    fn close(&mut self, at: usize, sink: &mut Sink<'_>) -> Result<(), Malformed> {
+    fn close(&mut self, bytes: &[u8], at: usize, sink: &mut Sink<'_>) -> Result<(), Malformed> {
         let empty = matches!(self.state, State::FirstKey | State::FirstItem);
         let place = self.stack.pop().map(|frame| frame.place);
         if place == Some(ContainerRole::Arguments) && empty {
             self.collector.empty_leaf();
         }
+        if place == Some(ContainerRole::Tool) {
+            self.digest.end(bytes, at);
+        }
         self.end_value();
         if place == Some(ContainerRole::Message) {
             let end = self.offset + at as u64 + 1;
+            let heard = self.listening.as_mut().map(|listening| listening.over()).unwrap_or_default();
+            self.collector.over(heard, self.digest.over());
             if self.collector.finish(end)? == Ending::Message {
                 sink(self.collector.message());
             }
@@ -389,130 +425,6 @@ impl Scanner {
     fn end_value(&mut self) {
         self.slot = Slot::None;
         self.state = if self.stack.is_empty() { State::Done } else { State::AfterValue };
-    }
-
-    /// Begins a string whose first byte is at `from`. Most end in the same chunk and hold no
-    /// escape: those are taken from it without a copy.
-    #[inline]
-    fn string(&mut self, role: Role, bytes: &[u8], from: usize) -> usize {
-        let limit = match role {
-            Role::Key => {
-                let place = self.stack.last().map_or(ContainerRole::Other, |frame| frame.place);
-                self.collector.key_limit(place)
-            }
-            Role::Value => self.collector.value_limit(self.slot),
-        };
-        let run = plain_run(bytes, from);
-        let plain = bytes.get(from..run.end).unwrap_or_default();
-        if bytes.get(run.end) == Some(&b'"') && (plain.len() <= limit || limit == 0) {
-            // Validation of ASCII is a few words; of the rest it is needed anyway.
-            if limit == 0 && run.ascii {
-                let dropped = if plain.is_empty() { Truncation::Whole } else { Truncation::Cut };
-                self.end_string(role, "", dropped);
-                return run.end + 1;
-            }
-            if let Ok(text) = std::str::from_utf8(plain) {
-                self.end_string(role, text, Truncation::Whole);
-                return run.end + 1;
-            }
-        }
-        self.text.start(limit);
-        let utf8 = self.text.run(plain, run.ascii);
-        self.note(utf8);
-        self.state = State::Text(role);
-        run.end
-    }
-
-    fn note(&mut self, utf8: Utf8) {
-        if utf8 == Utf8::Invalid {
-            self.collector.fault(Malformed::Utf8);
-        }
-    }
-
-    fn in_text(&mut self, role: Role, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
-        match bytes.get(at) {
-            Some(b'"') => {
-                let utf8 = self.text.end();
-                self.note(utf8);
-                let text = std::mem::take(&mut self.text);
-                let (captured, truncation) = text.captured();
-                self.end_string(role, &captured, truncation);
-                drop(captured);
-                self.text = text;
-                Ok(at + 1)
-            }
-            Some(b'\\') => {
-                self.state = State::Escape(role);
-                Ok(at + 1)
-            }
-            Some(0..0x20) => {
-                // Lenient parsers take control characters; the message must still be recognised.
-                self.collector.fault(Malformed::Syntax);
-                let raw = bytes.get(at..=at).unwrap_or_default();
-                let utf8 = self.text.run(raw, true);
-                self.note(utf8);
-                Ok(at + 1)
-            }
-            _ => {
-                let run = plain_run(bytes, at);
-                let plain = bytes.get(at..run.end).unwrap_or_default();
-                let utf8 = self.text.run(plain, run.ascii);
-                self.note(utf8);
-                Ok(run.end)
-            }
-        }
-    }
-
-    #[inline]
-    fn end_string(&mut self, role: Role, text: &str, truncation: Truncation) {
-        match role {
-            Role::Key => {
-                self.slot = match self.stack.last().copied() {
-                    Some(frame) if frame.place != ContainerRole::Other => self.collector.key(frame.place, text, usize::from(frame.path)),
-                    _ => Slot::None,
-                };
-                self.state = State::Colon;
-            }
-            Role::Value => {
-                if self.slot != Slot::None {
-                    self.collector.string(self.slot, text, truncation);
-                }
-                self.end_value();
-            }
-        }
-    }
-
-    fn in_escape(&mut self, role: Role, byte: u8) -> Result<(), Malformed> {
-        self.state = State::Text(role);
-        let c = match byte {
-            b'"' | b'\\' | b'/' => char::from(byte),
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => {
-                self.state = State::Hex(role, 0, 0);
-                return Ok(());
-            }
-            _ => return Err(Malformed::Syntax),
-        };
-        let utf8 = self.text.escape(c);
-        self.note(utf8);
-        Ok(())
-    }
-
-    fn in_hex(&mut self, role: Role, count: u8, unit: u16, byte: u8) -> Result<(), Malformed> {
-        let digit = char::from(byte).to_digit(16).ok_or(Malformed::Syntax)?;
-        let unit = unit << 4 | digit as u16;
-        if count < 3 {
-            self.state = State::Hex(role, count + 1, unit);
-        } else {
-            self.state = State::Text(role);
-            let utf8 = self.text.unit(unit);
-            self.note(utf8);
-        }
-        Ok(())
     }
 
     fn start_number(&mut self, number: Number, byte: u8) {
@@ -572,23 +484,4 @@ fn skip_whitespace(bytes: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
-}
-
-impl Number {
-    const fn step(self, byte: u8) -> Option<Self> {
-        Some(match (self, byte) {
-            (Self::Minus, b'0') => Self::Zero,
-            (Self::Minus, b'1'..=b'9') | (Self::Integer, b'0'..=b'9') => Self::Integer,
-            (Self::Zero | Self::Integer, b'.') => Self::Point,
-            (Self::Point | Self::Fraction, b'0'..=b'9') => Self::Fraction,
-            (Self::Zero | Self::Integer | Self::Fraction, b'e' | b'E') => Self::Exponent,
-            (Self::Exponent, b'+' | b'-') => Self::Sign,
-            (Self::Exponent | Self::Sign | Self::Power, b'0'..=b'9') => Self::Power,
-            _ => return None,
-        })
-    }
-
-    const fn is_whole(self) -> bool {
-        matches!(self, Self::Zero | Self::Integer | Self::Fraction | Self::Power)
-    }
 }

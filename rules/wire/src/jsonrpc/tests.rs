@@ -1,6 +1,7 @@
 use super::*;
 
 mod properties;
+mod texts;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"delete_repo","arguments":{"repo":"acme/x"}}}"#;
 

@@ -99,6 +99,12 @@ fn ends_run(byte: u8) -> bool {
     byte == b'"' || byte == b'\\' || byte < 0x20
 }
 
+/// The character of a high and a low surrogate.
+pub(super) fn joined(high: u16, low: u16) -> char {
+    let c = 0x10000 + ((u32::from(high) - 0xD800) << 10) + (u32::from(low) - 0xDC00);
+    char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 /// One string in progress: keeps at most `limit` decoded bytes, validates all of it.
 #[derive(Debug, Default)]
 pub(super) struct Text {
@@ -159,8 +165,7 @@ impl Text {
         let utf8 = self.end_sequence();
         match (self.high.take(), unit) {
             (Some(high), 0xDC00..=0xDFFF) => {
-                let c = 0x10000 + ((u32::from(high) - 0xD800) << 10) + (u32::from(unit) - 0xDC00);
-                self.keep_char(char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER));
+                self.keep_char(joined(high, unit));
             }
             (lone, _) => {
                 if lone.is_some() {
