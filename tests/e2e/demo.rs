@@ -61,7 +61,7 @@ fn a_made_up_week_can_be_reported_on_and_never_mixes_with_what_was_seen() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("its week");
     let asked = |words: &[&str]| Command::new(GNOMON).args(words).arg(&state).output().unwrap();
-    let until = ["--until", "2026-11-20T18:00:00Z"];
+    let until = ["--until", "2026-11-22T18:00:00Z"];
     let made = asked(&["demo", until[0], until[1], "--week"]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let said = String::from_utf8(made.stdout).unwrap();

@@ -18,7 +18,7 @@ const PICTURE: &str = "docs/images/report.png";
 /// The SHA-256 of the page that the picture shows.
 const SHOWS: &str = "docs/images/report.png.sha256";
 /// The last moment of the made-up week.
-const UNTIL: &str = "2026-11-20T18:00:00Z";
+const UNTIL: &str = "2026-11-22T18:00:00Z";
 /// Names of the browser, as distributions call it.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "chrome-headless-shell", "google-chrome"];
 /// Columns of the terminal.
@@ -87,7 +87,7 @@ fn report_in(gnomon: &Path, folder: &Path) -> Result<String> {
     let made = between(&page, " (UTC), made ", " by gnomon ")?;
     Ok(page
         .replace(&format!("MCP use on {host}"), "MCP use on build-17")
-        .replace(&format!("made {made} by"), "made 2026-11-20 18:00:00 by"))
+        .replace(&format!("made {made} by"), "made 2026-11-22 18:00:00 by"))
 }
 
 fn between<'a>(page: &'a str, before: &str, after: &str) -> Result<&'a str> {
