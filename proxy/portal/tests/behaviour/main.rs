@@ -35,6 +35,7 @@ mod skilled;
 mod snippets;
 mod suspended;
 mod tasks;
+mod texts;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
 use gnomon_audit::{Audit, AuditOptions, Record, SigningKey, SqliteStore, Store as _};
