@@ -28,6 +28,8 @@ const SAME: &[&str] = &[
     "gnomon.malformed",
     "gnomon.mismatch",
     "gnomon.tools",
+    "gnomon.tools.hash",
+    "gnomon.text.places",
     "event.kind",
     "mcp.client.name",
     "mcp.protocol.version",
@@ -44,6 +46,7 @@ fn own_rules() -> Vec<Source> {
         rule(3, "By its arguments", "gen_ai.tool.call.arguments|contains: /etc/passwd", "action: log"),
         rule(4, "An administrator's allow", "gen_ai.tool.name: exempt_tool", "action: allow"),
         block(5, "http.request.method: GET, url.path: /forbidden"),
+        rule(6, "By what a list says", "gen_ai.tool.description|contains: 'does anything'", "action: log"),
     ]
 }
 
@@ -88,7 +91,7 @@ async fn a_recording_of_the_client_is_judged_as_its_traffic_was() {
                 Some(Answer::json(json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string()))
             }
             "tools/list" => {
-                let result = json!({"tools": [{"name": "any_tool", "inputSchema": {"type": "object"}}]});
+                let result = json!({"tools": [{"name": "any_tool", "description": "Does anything", "inputSchema": {"type": "object"}}]});
                 let data = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
                 Some(Answer::full("text/event-stream", format!("event: message\ndata: {data}\n\n")))
             }
@@ -116,6 +119,8 @@ async fn a_recording_of_the_client_is_judged_as_its_traffic_was() {
     }
     let live = gnomon.finish().await;
     let replayed = replay(&har);
+    assert!(replayed.iter().all(|event| event["gnomon.replay.file"].as_str().is_some_and(|file| file.ends_with("client.har"))));
+    assert!(live.iter().any(|event| event["gnomon.text.places"] == json!(["gen_ai.tool.description result.tools[0].description"])));
     let (live, replayed) = (facts(&live), facts(&replayed));
     for (index, (live, replayed)) in live.iter().zip(&replayed).enumerate() {
         assert_eq!(live, replayed, "event {index}");

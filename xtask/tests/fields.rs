@@ -24,12 +24,7 @@ fn each_field_is_filled_by_something_that_is_not_a_test() {
         written.extend(text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().split_whitespace());
     }
     assert!(written.len() > 1_000_000, "the sources are where they were");
-    let table = fs::read_to_string(root.join("rules/observe/src/field.rs")).unwrap();
-    let rows = table.lines().filter_map(|line| {
-        let (name, rest) = line.trim().split_once(" \"")?;
-        (name.starts_with(|c: char| c.is_ascii_uppercase()) && rest.contains(" Stored ")).then(|| name.to_owned())
-    });
-    let rows: Vec<_> = rows.collect();
+    let rows: Vec<_> = rows(root).into_iter().filter(|(.., rest)| rest.contains(" Stored ")).map(|(name, ..)| name).collect();
     assert!(rows.len() > 80, "{rows:?}");
     let is_filled = |name: &str| {
         ["set(", "set_some("].iter().any(|set| {
@@ -39,4 +34,46 @@ fn each_field_is_filled_by_something_that_is_not_a_test() {
     };
     let unfilled: Vec<_> = rows.iter().filter(|name| !ELSEWHERE.contains(&name.as_str()) && !is_filled(name)).collect();
     assert!(unfilled.is_empty(), "nothing fills {unfilled:?}");
+}
+
+/// The rows of the table: variant, name, and the rest.
+fn rows(root: &Path) -> Vec<(String, String, String)> {
+    let table = fs::read_to_string(root.join("rules/observe/src/field.rs")).unwrap();
+    let row = |line: &str| {
+        let (variant, rest) = line.trim().split_once(" \"")?;
+        let (name, rest) = rest.split_once('"')?;
+        let is_row = variant.starts_with(|c: char| c.is_ascii_uppercase()) && !variant.contains(' ');
+        is_row.then(|| (variant.to_owned(), name.to_owned(), rest.to_owned()))
+    };
+    table.lines().filter_map(row).collect()
+}
+
+/// Tests with real sockets, processes or files at both ends.
+const LIVE: [&str; 6] = ["tests/e2e/", "tests/stage/", "proxy/", "sensor-user/", "ledger/", "replay/"];
+
+#[test]
+fn each_field_stands_in_a_test_that_makes_it_appear_where_something_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let listed = Command::new("git").args(["ls-files", "*.rs"]).current_dir(root).output().unwrap();
+    let is_live = |file: &&str| {
+        let begins = LIVE.iter().any(|folder| file.starts_with(folder));
+        begins && (file.contains("/tests/") || file.starts_with("tests/"))
+    };
+    let files = String::from_utf8(listed.stdout).unwrap();
+    let written: String = files.lines().filter(is_live).map(|file| fs::read_to_string(root.join(file)).unwrap_or_default()).collect();
+    assert!(written.len() > 1_000_000, "the tests are where they were");
+    let rows = rows(root);
+    assert!(rows.len() > 90, "{rows:?}");
+    // A name stands whole: as a key, or as what a rule asks for.
+    let stands = |name: &str| {
+        written.match_indices(name).any(|(at, _)| {
+            let before = written[..at].chars().next_back();
+            let after = written[at + name.len()..].chars().next();
+            before.is_some_and(|c| matches!(c, '"' | '{' | ' ' | '(' | '`'))
+                && after.is_some_and(|c| matches!(c, '"' | '|' | ':' | '=' | '`'))
+        })
+    };
+    let unproven: Vec<_> =
+        rows.iter().filter(|(variant, name, _)| !stands(name) && !written.contains(&format!("Field::{variant}"))).collect();
+    assert!(unproven.is_empty(), "no test makes these appear: {unproven:?}");
 }

@@ -8,5 +8,6 @@ mod hold_back;
 mod passage;
 mod passages;
 mod recorded;
+mod texts;
 mod unread;
 mod withheld;

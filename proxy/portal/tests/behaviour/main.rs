@@ -35,6 +35,7 @@ mod skilled;
 mod snippets;
 mod suspended;
 mod tasks;
+mod texts;
 mod unread;
 
 use gnomon_access::{AuthSource, Authenticator, Policy};
