@@ -192,8 +192,8 @@ impl Sessions {
         }
     }
 
-    /// Has those that have ended recorded, and then tells their servers.
-    async fn settle(&self) {
+    /// Has those that have ended recorded, and gives them to `recorded` after that.
+    async fn settle(&self, recorded: impl Fn(Vec<Arc<Session>>)) {
         loop {
             let some: Vec<_> = {
                 let mut table = self.table.lock();
@@ -208,7 +208,7 @@ impl Sessions {
                 // Its first poll has them in the audit's queue: none of them is lost if this is dropped.
                 acts.sessions_end(&audited).await;
             }
-            drop(self.close(some));
+            recorded(some);
         }
     }
 
@@ -234,7 +234,7 @@ impl Sessions {
                 () = self.some_ended.notified() => {}
                 _ = looks.tick() => self.expire(),
             }
-            self.settle().await;
+            self.settle(|ended| drop(self.close(ended))).await;
         }
     }
 
@@ -260,7 +260,7 @@ impl Sessions {
             let all: Vec<_> = table.sessions.keys().cloned().collect();
             all.iter().for_each(|id| table.ends(id));
         }
-        self.settle().await;
+        self.settle(drop).await;
         self.closing.cut_off().await;
     }
 }
