@@ -1,5 +1,5 @@
-//! Modules of a crate do not import each other in a circle: whoever reads one of them can finish it before the next. A module and those
-//! inside it are one thing told in several files: they may take of each other, and what one of them takes of a neighbour, the module takes.
+//! Modules of a crate do not import each other in a circle, so that each can be understood before those that use it. A module and its
+//! child modules count as one here: they may import from each other, and an import in one of them counts as the parent's.
 //!
 //! Circles are found by names alone: types returned by methods and code made by macros are not followed.
 
