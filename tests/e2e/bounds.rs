@@ -422,27 +422,28 @@ async fn asks_and_does_not_read(metrics: SocketAddr) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_ask_for_metrics_and_do_not_read_them_keep_no_probe_waiting() {
+    /// docs/alerts.md: such clients do not raise `GnomonProxyDown`. It is raised by scrapes that fail, and a scrape fails after ten seconds,
+    /// the default `scrape_timeout` of Prometheus, which the example leaves as it is. So no probe may take as long, whatever the machine is.
+    const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
     let gnomon = Watched::start();
     let metrics = gnomon.metrics;
     let mut flood = tokio::task::JoinSet::new();
     (0..600).for_each(|_| _ = flood.spawn(asks_and_does_not_read(metrics)));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut took = Vec::new();
-    for _ in 0..20 {
+    for (path, end) in [("/healthz", "ok\n"), ("/metrics", "\n")].repeat(10) {
         let began = std::time::Instant::now();
         let probe = async {
             let mut stream = TcpStream::connect(metrics).await?;
-            stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await?;
             std::io::Result::Ok(answer)
         };
-        let answer = soon("an answer", probe).await.unwrap();
-        assert!(answer.ends_with("ok\n"), "{answer}");
+        let answer = timeout(SCRAPE_TIMEOUT, probe).await.expect("an answer within a scrape's time").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(end), "{answer}");
         took.push(began.elapsed());
     }
-    took.sort_unstable();
     println!("{took:?}");
-    assert!(took[10] < Duration::from_millis(1_500) && took[19] < Duration::from_millis(3_000), "{took:?}");
     flood.shutdown().await;
 }

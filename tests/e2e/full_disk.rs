@@ -141,10 +141,11 @@ fn started_on_a_full_disk(name: &str, audit: Audit) {
     if audit == Audit::Old {
         serves();
     }
+    watched.stop();
     let ballast = state.join("ballast");
     assert!(fs::write(&ballast, vec![0; 8 << 20]).is_err(), "it is full");
     fs::write(&config, with).unwrap();
-    watched.restart(&["proxy"]);
+    watched.start_again(&["proxy"]);
     let told = "until there is room, portals refuse what they are asked";
     until("the portal to listen", || TcpStream::connect(portal).ok());
     assert!(watched.log().contains("is full") && watched.log().contains(told), "{}", watched.log());
@@ -159,8 +160,7 @@ fn started_on_a_full_disk(name: &str, audit: Audit) {
     });
 
     fs::remove_file(&ballast).unwrap();
-    let answer = called(portal);
-    assert!(answer.contains("done by the server"), "{answer}\n{}", watched.log());
+    serves();
     until("the room to be told of", || watched.log().contains("there is room for the audit again").then_some(()));
     let lost = String::from_utf8(watched.run("gnomon audit show --kind lost").stdout).unwrap();
     assert_eq!(lost.lines().count(), 1, "{lost}");

@@ -97,9 +97,10 @@ fn records_that_a_full_disk_keeps_from_the_audit_fire_and_the_command_shows_wher
     let dir = home(&portal_at(portal, &server));
     let Some(disk) = Disk::in_memory(&dir.path().join("state"), "3m") else { return skip(name, "needs root, to mount a tmpfs") };
     let mut watched = Watched::at(dir, &["proxy"]);
+    watched.stop();
     let ballast = disk.0.join("ballast");
     assert!(fs::write(&ballast, vec![0; 8 << 20]).is_err(), "it is full");
-    watched.restart(&["proxy"]);
+    watched.start_again(&["proxy"]);
     let prometheus = Prometheus::watching(&watched);
     until("the portal to refuse", || called(portal).starts_with("HTTP/1.1 503 ").then_some(()));
     let alert = prometheus.fires("GnomonAuditLost");

@@ -59,8 +59,18 @@ impl Watched {
 
     /// Ends it as a service manager does, and starts it again.
     pub fn restart(&mut self, command: &[&str]) {
+        self.stop();
+        self.start_again(command);
+    }
+
+    /// Ends it as a service manager does.
+    pub fn stop(&mut self) {
         kill(self.pid(), rustix::process::Signal::TERM);
         let _ = self.gnomon.0.wait();
+    }
+
+    /// Starts it once more, after it has ended.
+    pub fn start_again(&mut self, command: &[&str]) {
         self.gnomon = started(self.dir.path(), command, [self.proxy, self.metrics]);
     }
 
