@@ -6,7 +6,6 @@ use super::{
     call::{Call, Heard, Subject, Waits, describe, describe_malformed, forget_request, names, note, same_id},
     listener::findings,
     pairing::Answers,
-    told::Strays,
 };
 use crate::{
     Enforcement,
@@ -41,13 +40,16 @@ impl Dialogue {
         }
         // For calls that are still to come: the server answered before them.
         self.basis.has_status(status);
-        let judges = self.enforcement() == Enforcement::Enforce && self.basis.rules.judges_answers;
-        self.server.strays = if judges { Strays::Judged } else { Strays::Pass };
+        if self.enforcement() == Enforcement::Enforce && self.basis.rules.judges_answers {
+            self.server.judge_strays();
+        } else {
+            self.server.pass_strays();
+        }
     }
 
     /// True if a rule could refuse an answer by its content, whatever it answers.
     pub(crate) fn judges_strays(&self) -> bool {
-        self.server.strays == Strays::Judged
+        self.server.judges_strays()
     }
 
     /// True if an interfering rule waits for the answer to a call.

@@ -4,7 +4,7 @@
 //! so a refused `tools/call` is an ordinary answer whose result is an error, and every other request
 //! gets a JSON-RPC error with its own id. The session stays usable.
 
-use super::{Dialogue, verdicts::Tells};
+use super::Dialogue;
 use crate::refusal_text::refusal_text;
 use gnomon_engine::{Mode, RuleIndex, Verdict};
 use gnomon_observe::Action;
@@ -118,7 +118,7 @@ impl Dialogue {
     /// Makes the refusal and reports all calls that it concerns.
     pub(crate) fn refuse(&mut self, verdict: Verdict) -> Box<Refusal> {
         let refusal = self.refusal(verdict, self.verdicts.targets().to_vec(), self.form());
-        if self.verdicts.tells(verdict) == Tells::First {
+        if self.verdicts.is_first_told(verdict) {
             for mut call in self.pairing.take_all() {
                 call.action = verdict.action;
                 call.deciding = verdict.rule;

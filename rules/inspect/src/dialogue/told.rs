@@ -50,12 +50,12 @@ pub(super) struct FromServer {
     methods: Methods,
     /// Methods that it asked of the client on its own initiative, the first of them.
     questions: Vec<SmolStr>,
-    pub strays: Strays,
+    strays: Strays,
 }
 
 /// The treatment of answers that belong to no known call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Strays {
+enum Strays {
     /// Forwarded: no rule could refuse one.
     #[default]
     Pass,
@@ -63,6 +63,21 @@ pub(super) enum Strays {
 }
 
 impl FromServer {
+    /// From now on rules judge answers that belong to no known call.
+    pub fn judge_strays(&mut self) {
+        self.strays = Strays::Judged;
+    }
+
+    /// From now on answers that belong to no known call pass.
+    pub fn pass_strays(&mut self) {
+        self.strays = Strays::Pass;
+    }
+
+    /// True if rules judge answers that belong to no known call.
+    pub fn judges_strays(&self) -> bool {
+        self.strays == Strays::Judged
+    }
+
     /// It asks the client for this.
     pub fn asks(&mut self, method: Option<&SmolStr>) {
         if self.questions.len() < MAX_INPUT_REQUESTS {

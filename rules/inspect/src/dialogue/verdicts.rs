@@ -51,13 +51,6 @@ enum Refused {
     Told(Verdict),
 }
 
-/// Whether a refusal is told for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tells {
-    First,
-    Again,
-}
-
 /// The verdicts on a request.
 pub(super) struct Verdicts {
     ahead: Ahead,
@@ -92,13 +85,13 @@ impl Verdicts {
         }
     }
 
-    /// The client is told that this verdict refuses it.
-    pub fn tells(&mut self, verdict: Verdict) -> Tells {
-        let tells = if let Refused::Told(_) = self.refused { Tells::Again } else { Tells::First };
-        if tells == Tells::First {
+    /// The client is told that this verdict refuses it; true the first time.
+    pub fn is_first_told(&mut self, verdict: Verdict) -> bool {
+        let first = !matches!(self.refused, Refused::Told(_));
+        if first {
             self.refused = Refused::Told(verdict);
         }
-        tells
+        first
     }
 
     pub fn ahead(&self) -> Ahead {
