@@ -26,7 +26,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 /// A rule that must see a call's whole message.
@@ -242,26 +242,54 @@ async fn events_that_are_not_whole_share_the_bytes_too_and_others_have_theirs() 
     assert!(rest.len() > 60_000, "{}", rest.len());
 }
 
+/// A server that reads so many bytes of each connection and answers nothing; and how many of them it has read all of.
+async fn silent(bytes: usize) -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, whole) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
+    let counts = whole.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counts = counts.clone();
+            tokio::spawn(async move {
+                let (mut piece, mut left) = (vec![0; 64 << 10], bytes);
+                while let Ok(read @ 1..) = stream.read(&mut piece).await {
+                    left = left.saturating_sub(read);
+                    if left == 0 {
+                        counts.fetch_add(1, Ordering::Relaxed);
+                        return std::future::pending::<()>().await;
+                    }
+                }
+            });
+        }
+    });
+    (address, whole)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_whose_answers_do_not_come_keep_within_the_bytes_too() {
-    const CLIENTS: usize = 32;
+    /// With what a rule reads of their arguments these calls are 219 MiB, which would all be kept without the bound.
+    const CLIENTS: usize = 64;
     const CALLS: usize = 60;
-    /// The part of one user, what is on its way to the server, and the allocator's slack.
+    /// The part of one user (48 MiB), what is on its way to the server, and the allocator's slack.
     const BOUND: u64 = 128 << 20;
-    let silent = Upstream::without_tls(|_| None).await;
-    let gnomon = Watched::start();
-    let before = resident(gnomon.pid());
     let argument = "a".repeat(60_000);
     let call =
         |id| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"kept","arguments":{{"p":"{argument}"}}}}}}"#);
     let batch = format!("[{}]", (0..CALLS).map(call).collect::<Vec<_>>().join(","));
-    let request = posted(silent.address, batch.len(), batch.as_bytes());
+    // What arrives there is no less than the body.
+    let (server, whole) = silent(batch.len()).await;
+    let dir = home("");
+    let reads = rule(1, "Reads arguments", "gen_ai.tool.call.arguments.p: forbidden", "action: log");
+    fs::write(dir.path().join("rules/reads.yml"), reads.text).unwrap();
+    let gnomon = Watched::at(dir, &["proxy"]);
+    let before = resident(gnomon.pid());
+    let request = posted(server, batch.len(), batch.as_bytes());
     let mut kept = Vec::new();
     for _ in 0..CLIENTS {
         kept.push(said(0, gnomon.proxy, &request).await);
     }
     soon("all of them at the server", async {
-        while silent.requests(|received| received.iter().filter(|one| one.end.is_some()).count()) < CLIENTS {
+        while whole.load(Ordering::Relaxed) < CLIENTS as u64 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })

@@ -71,8 +71,9 @@ impl fmt::Display for Displaced {
 /// The place of a database that this process alone writes, in WAL mode, over a connection that stays open. It is looked at between two uses of that
 /// connection, never during one.
 ///
-/// Two lengths are known beforehand. The file never becomes shorter by itself, unless pages are given back ([`shrinks`](Self::shrinks)). The
-/// log has all frames that its index counts; that index is what connections share, and lives as long as one of them.
+/// Two lengths are known beforehand. The file never becomes shorter by itself, but for what it has beyond the pages of the database, and where pages
+/// are given back ([`shrinks`](Self::shrinks)). The log has all frames that its index counts; that index is what connections share, and lives
+/// as long as one of them.
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
@@ -81,7 +82,7 @@ pub struct Place {
     file_id: FileId,
     /// None if it was opened without a log.
     log_id: Option<FileId>,
-    /// The greatest length that the file was seen to have since pages were given back, bytes.
+    /// The length that the file has at least, bytes: what it was seen to have of the pages of the database, since any were given back.
     length: AtomicU64,
 }
 
@@ -92,15 +93,10 @@ impl Place {
     /// The file cannot be looked at.
     pub fn of(path: &Path) -> io::Result<Self> {
         let there = fs::metadata(path)?;
-        let log = log_of(path);
-        Ok(Self {
-            path: path.to_owned(),
-            index: beside(path, "-shm"),
-            file_id: FileId::of(&there),
-            log_id: fs::metadata(&log).ok().as_ref().map(FileId::of),
-            log,
-            length: AtomicU64::new(there.len()),
-        })
+        let (log, index) = (log_of(path), beside(path, "-shm"));
+        let length = AtomicU64::new(lasting(there.len(), Index::read(&index)));
+        let log_id = fs::metadata(&log).ok().as_ref().map(FileId::of);
+        Ok(Self { path: path.to_owned(), log, index, file_id: FileId::of(&there), log_id, length })
     }
 
     /// Whether whoever opens the path finds all that was written.
@@ -108,14 +104,16 @@ impl Place {
     /// # Errors
     /// What became of it. A lack of permission is none: writing reports it.
     pub fn look(&self) -> Result<(), Displaced> {
-        if let Some(there) = found(&self.path, self.file_id).map_err(|Gone| Displaced::File)?
-            && self.length.fetch_max(there, Ordering::Relaxed) > there
-        {
-            return Err(Displaced::FileCut);
+        let index = Index::read(&self.index);
+        if let Some(there) = found(&self.path, self.file_id).map_err(|Gone| Displaced::File)? {
+            if there < self.length.load(Ordering::Relaxed) {
+                return Err(Displaced::FileCut);
+            }
+            self.length.fetch_max(lasting(there, index), Ordering::Relaxed);
         }
         let Some(id) = self.log_id else { return Ok(()) };
         let Some(there) = found(&self.log, id).map_err(|Gone| Displaced::Log)? else { return Ok(()) };
-        let written = Index::read(&self.index).map_or(0, Index::log_length);
+        let written = index.map_or(0, Index::log_length);
         if there < written { Err(Displaced::LogCut) } else { Ok(()) }
     }
 
@@ -151,6 +149,15 @@ fn found(path: &Path, known: FileId) -> Result<Option<u64>, Gone> {
         Ok(_) => Err(Gone),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(Gone),
         Err(_) => Ok(None),
+    }
+}
+
+/// What a file of this length keeps of it, whatever is folded into it: a fold cuts off what is beyond the pages of the database. An index that
+/// has never seen any leaves the database as the file has it.
+fn lasting(length: u64, index: Option<Index>) -> u64 {
+    match index.map_or(0, Index::database_length) {
+        0 => length,
+        database => length.min(database),
     }
 }
 

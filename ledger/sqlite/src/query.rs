@@ -34,14 +34,10 @@ pub(super) fn event((seq, at_ms, json): EventRow) -> StoredEvent {
 
 /// The error of a query that the driver refused.
 pub(super) fn refused(error: sqlx::Error) -> ReadError {
-    match is_damage(&error) {
-        true => ReadError::Damaged { at: "the ledger".to_owned(), source: error.into() },
-        false => ReadError::Database(error.into()),
+    if code(&error).is_some_and(|code| is_damaged(&code)) {
+        return ReadError::Damaged { at: "the database".to_owned(), source: error.into() };
     }
-}
-
-fn is_damage(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| is_damaged(&code))
+    ReadError::Database(error.into())
 }
 
 impl SqliteReader {
@@ -54,9 +50,9 @@ impl SqliteReader {
             ErrorKind::NotFound => ReadError::Missing { at: path.display().to_string() },
             _ => ReadError::NotReadable { at: path.display().to_string(), source: source.into() },
         })?;
-        let not_read = |error: sqlx::Error| match is_damage(&error) {
-            true => ReadError::Damaged { at: path.display().to_string(), source: error.into() },
-            false => refused(error),
+        let not_read = |error: sqlx::Error| match refused(error) {
+            ReadError::Damaged { source, .. } => ReadError::Damaged { at: path.display().to_string(), source },
+            error => error,
         };
         let options =
             SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(2)).disable_statement_logging();
