@@ -102,7 +102,7 @@ fn events_of_a_rule_are_found_by_its_id_name_and_title_also_once_it_is_not_loade
 #[test]
 fn the_weekly_report_counts_by_rule_the_detections_that_raise_no_alert() {
     let dir = home("");
-    fs::write(dir.path().join("gnomon.yml"), "rules: { packs: [], dirs: [rules] }\n").unwrap();
+    fs::write(dir.path().join("gnomon.yml"), "rules: { packs: none, dirs: [rules] }\n").unwrap();
     for (id, level, tool) in [(11, "low", "list_files"), (12, "informational", "read_file"), (13, "high", "delete_file")] {
         let text = rule(id, tool, &format!("Calls {tool}"), level, tool);
         fs::write(dir.path().join(format!("rules/{tool}.yml")), text).unwrap();
