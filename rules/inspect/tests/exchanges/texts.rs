@@ -154,11 +154,8 @@ fn reads(exchange: &mut Exchange, kind: &str, text: &str, piece: usize) -> bool 
     let mut out = Vec::new();
     for bytes in text.as_bytes().chunks(piece) {
         match plan {
-            ResponsePlan::FilterEvents => {
-                if exchange.filter_events(bytes, &mut out) == EventFlow::Abort {
-                    return false;
-                }
-            }
+            ResponsePlan::FilterEvents if exchange.filter_events(bytes, &mut out) == EventFlow::Abort => return false,
+            ResponsePlan::FilterEvents => {}
             _ if matches!(exchange.response_bytes(bytes), Gate::Refuse(_)) => return false,
             _ => {}
         }

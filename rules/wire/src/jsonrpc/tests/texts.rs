@@ -55,8 +55,7 @@ fn hear_in(body: &[u8], size: usize) -> Said {
         scanner.feed(chunk, &mut |_| ()).unwrap();
     }
     scanner.finish(&mut |_| ()).unwrap();
-    let said = said.lock().clone();
-    said
+    said.lock().clone()
 }
 
 /// What is heard, alike in all pieces; parts and paths as one text.
