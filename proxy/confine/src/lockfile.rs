@@ -209,7 +209,7 @@ mod tests {
         let installed = folder.path().join(".venv/lib/python3.12/site-packages");
         fs::create_dir_all(&installed).unwrap();
         let check = |name: &str, version: &str| locked(&package(lockfile.clone(), name, version)).map_err(|error| error.to_string());
-        assert!(check("mcp-files", "1.2.3").unwrap_err().contains("is not what is installed"));
+        assert!(check("mcp-files", "1.2.3").unwrap_err().contains("the package installed beside"));
         fs::create_dir(installed.join("mcp_files-1.2.3.dist-info")).unwrap();
         assert_eq!(check("mcp-files", "1.2.3"), Ok(()));
         assert!(check("mcp-files", "1.2.4").unwrap_err().ends_with("found 1.2.3"));

@@ -205,7 +205,7 @@ fn item(field: FieldRef, values: &[Node], modifiers: &Modifiers, report: &mut Re
         }
         _ => {
             if let Some(truth) = values.iter().find(|value| holds_texts(&field) && is_truth(value)) {
-                return report.at(truth.at, "true and false are no texts, and this field holds texts: quote it");
+                return report.at(truth.at, "this field has texts; put the value in quotes");
             }
             let read = if passes { pattern::read_passing } else { pattern::read };
             let patterns: Vec<_> = values.iter().map(|value| read(value, modifiers, report, &mut items.regexes)).collect();
