@@ -116,7 +116,7 @@ pub fn take(root: &Path, page: &str) -> Result<()> {
     let browser = browser.with_context(|| format!("none of {} is installed", BROWSERS.join(", ")))?;
     let picture = root.join(PICTURE);
     run(Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-color-profile=srgb", "--window-size=1000,1500"])
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-color-profile=srgb", "--window-size=1000,1400"])
         .arg(format!("--screenshot={}", picture.display()))
         .arg(format!("file://{}", root.join(REPORT).display())))?;
     fs::write(root.join(SHOWS), format!("{}\n", digest(page))).with_context(|| format!("writing {SHOWS}"))?;
