@@ -28,7 +28,8 @@ const LINE_MS: usize = 120;
 
 /// What was said in a terminal, line by line, as a picture that plays once. Who wants less motion sees all of it at once.
 pub fn recording(told: &str) -> String {
-    let lines: Vec<String> = told.trim_end().lines().flat_map(wrapped).map(|line| coloured(&line)).collect();
+    let lines: Vec<String> =
+        told.trim_end().lines().flat_map(|line| wrapped(line).into_iter().map(move |part| coloured(colour(line), &part))).collect();
     let svg = Term::new().render_svg(&lines.join("\n"));
     let mut style =
         String::from("    @keyframes said { from { fill-opacity: 0 } }\n    @media (prefers-reduced-motion: no-preference) {\n");
@@ -49,17 +50,20 @@ fn wrapped(line: &str) -> Vec<String> {
     characters.chunks(COLUMNS).map(|part| part.iter().collect()).collect()
 }
 
-/// Headings in bold, what was stopped in red, what was let through in green.
-fn coloured(line: &str) -> String {
-    let code = match line.trim_start() {
-        start if start.starts_with("== ") => "1",
-        start if start.starts_with("This server is not approved") || line.contains(" block confirmed ") => "31",
-        start if start.starts_with("Use the company portal") || line.contains(" redirect confirmed ") => "33",
-        _ if line.contains(" log confirmed ") => "32",
-        start if start.starts_with("Gnomon") => "1;35",
-        _ => return line.to_owned(),
-    };
-    format!("\x1b[{code}m{line}\x1b[0m")
+/// Headings in bold, what was stopped in red, what was redirected in yellow, what was let through in green: as ANSI has it.
+fn colour(line: &str) -> Option<&'static str> {
+    match line.trim_start() {
+        start if start.starts_with("== ") => Some("1"),
+        start if start.starts_with("This server is not approved") || line.contains(" block confirmed ") => Some("31"),
+        start if start.starts_with("Use the company portal") || line.contains(" redirect confirmed ") => Some("33"),
+        _ if line.contains(" log confirmed ") => Some("32"),
+        start if start.starts_with("Gnomon") => Some("1;35"),
+        _ => None,
+    }
+}
+
+fn coloured(code: Option<&str>, text: &str) -> String {
+    code.map_or_else(|| text.to_owned(), |code| format!("\x1b[{code}m{text}\x1b[0m"))
 }
 
 /// The weekly report of the made-up week, the same on every host and day.
