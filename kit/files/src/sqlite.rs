@@ -7,6 +7,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io,
+    mem::ManuallyDrop,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
@@ -78,7 +79,9 @@ impl fmt::Display for Displaced {
 pub struct Place {
     path: PathBuf,
     log: PathBuf,
-    index: PathBuf,
+    /// The index, if there was one. It stays open for ever: whoever closes any descriptor of a file gives up all locks that this process has on it
+    /// (fcntl(2)), those of SQLite's own connections too, and another process would take itself for the only one and cut the index short.
+    index: Option<ManuallyDrop<File>>,
     file_id: FileId,
     /// None if it was opened without a log.
     log_id: Option<FileId>,
@@ -93,8 +96,8 @@ impl Place {
     /// The file cannot be looked at.
     pub fn of(path: &Path) -> io::Result<Self> {
         let there = fs::metadata(path)?;
-        let (log, index) = (log_of(path), beside(path, "-shm"));
-        let length = AtomicU64::new(lasting(there.len(), Index::read(&index)));
+        let (log, index) = (log_of(path), File::open(beside(path, "-shm")).ok().map(ManuallyDrop::new));
+        let length = AtomicU64::new(lasting(there.len(), index.as_deref().and_then(Index::read)));
         let log_id = fs::metadata(&log).ok().as_ref().map(FileId::of);
         Ok(Self { path: path.to_owned(), log, index, file_id: FileId::of(&there), log_id, length })
     }
@@ -104,7 +107,7 @@ impl Place {
     /// # Errors
     /// What became of it. A lack of permission is none: writing reports it.
     pub fn look(&self) -> Result<(), Displaced> {
-        let index = Index::read(&self.index);
+        let index = self.index.as_deref().and_then(Index::read);
         if let Some(there) = found(&self.path, self.file_id).map_err(|Gone| Displaced::File)? {
             if there < self.length.load(Ordering::Relaxed) {
                 return Err(Displaced::FileCut);
@@ -120,7 +123,7 @@ impl Place {
     /// Notes that pages were just given back: the file may become as short as the database is now.
     pub fn shrinks(&self) {
         // Without an index nothing is known of it, and so any length is right.
-        let now = Index::read(&self.index).map_or(0, Index::database_length);
+        let now = self.index.as_deref().and_then(Index::read).map_or(0, Index::database_length);
         self.length.fetch_min(now, Ordering::Relaxed);
     }
 
@@ -171,9 +174,9 @@ struct Index {
 
 impl Index {
     /// Reads its header: native numbers, the size of a page at byte 14, frames at 16, pages at 20.
-    fn read(path: &Path) -> Option<Self> {
+    fn read(index: &File) -> Option<Self> {
         let mut header = [0; 24];
-        File::open(path).ok()?.read_exact_at(&mut header, 0).ok()?;
+        index.read_exact_at(&mut header, 0).ok()?;
         let number = |at: usize| header.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes);
         let is_made = header[12] == 1;
         let page = match u16::from_ne_bytes([header[14], header[15]]) {

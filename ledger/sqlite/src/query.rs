@@ -40,16 +40,22 @@ pub(super) fn refused(error: sqlx::Error) -> ReadError {
     ReadError::Database(error.into())
 }
 
+/// Says why a database that could not be opened cannot be read. Not asked of one that can: whoever closes a descriptor of a file gives up
+/// the locks that SQLite's own connections of this process have on it (fcntl(2)).
+fn may_be_read(path: &Path) -> Result<(), ReadError> {
+    let opened = std::fs::File::open(path).map(drop);
+    opened.map_err(|source| match source.kind() {
+        ErrorKind::NotFound => ReadError::Missing { at: path.display().to_string() },
+        _ => ReadError::NotReadable { at: path.display().to_string(), source: source.into() },
+    })
+}
+
 impl SqliteReader {
     /// Opens the database at `path` for reading.
     ///
     /// # Errors
     /// When it is missing, may not be read, or has another schema.
     pub async fn open(path: &Path) -> Result<Self, ReadError> {
-        std::fs::File::open(path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => ReadError::Missing { at: path.display().to_string() },
-            _ => ReadError::NotReadable { at: path.display().to_string(), source: source.into() },
-        })?;
         let not_read = |error: sqlx::Error| match refused(error) {
             ReadError::Damaged { source, .. } => ReadError::Damaged { at: path.display().to_string(), source },
             error => error,
@@ -61,6 +67,7 @@ impl SqliteReader {
             // Someone who may not write beside a closed ledger cannot make the log's shared memory.
             // Without a log there is no writer, and the file can be read as it stands.
             Err(error) => {
+                may_be_read(path)?;
                 if log_of(path).exists() {
                     return Err(not_read(error));
                 }

@@ -1,11 +1,7 @@
 //! A full disk, and a disk that does not answer: what is lost or late fires an alert, and the alert's command shows that disk.
 
 use super::prometheus::{Prometheus, Watched, has, home};
-use crate::{
-    full_disk::{called, portal_at},
-    portals::server::Server,
-    sensor_stage::{skip, until},
-};
+use crate::sensor_stage::skip;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -85,29 +81,6 @@ fn events_that_a_full_disk_takes_no_more_fire_and_the_command_shows_that_it_is_f
     let printed = watched.printed(&alert);
     assert!(disk.shown(&printed).contains(" 100% "), "{printed}");
     prometheus.fires("GnomonShadowMcpCall");
-}
-
-#[test]
-fn records_that_a_full_disk_keeps_from_the_audit_fire_and_the_command_shows_where_they_are_missing() {
-    let name = "records_that_a_full_disk_keeps_from_the_audit_fire_and_the_command_shows_where_they_are_missing";
-    if !has(name, &["prometheus"]) {
-        return;
-    }
-    let (portal, server) = (gnomon_testkit::free_port(), Server::start());
-    let dir = home(&portal_at(portal, &server));
-    let Some(disk) = Disk::in_memory(&dir.path().join("state"), "3m") else { return skip(name, "needs root, to mount a tmpfs") };
-    let mut watched = Watched::at(dir, &["proxy"]);
-    watched.stop();
-    let ballast = disk.0.join("ballast");
-    assert!(fs::write(&ballast, vec![0; 8 << 20]).is_err(), "it is full");
-    watched.start_again(&["proxy"]);
-    let prometheus = Prometheus::watching(&watched);
-    until("the portal to refuse", || called(portal).starts_with("HTTP/1.1 503 ").then_some(()));
-    let alert = prometheus.fires("GnomonAuditLost");
-    fs::remove_file(&ballast).unwrap();
-    until("the portal to answer", || called(portal).contains("done by the server").then_some(()));
-    let printed = watched.printed(&alert);
-    assert!(printed.lines().count() == 1 && printed.contains("lost"), "{printed}");
 }
 
 #[test]
