@@ -56,7 +56,7 @@ impl Form<Option<FeedPlace>> for OwnText {
             Some((scheme, _)) if scheme != "https" => {
                 check.refused(text.referenced, format!("{scheme}:// is not fetched from; use https:// or a file"))
             }
-            _ => Some(Some(FeedPlace::written(&text.value, &check.dir))),
+            _ => Some(Some(FeedPlace::written(&text.value, check.dir))),
         }
     }
 
