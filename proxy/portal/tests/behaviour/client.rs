@@ -190,13 +190,16 @@ impl Client {
     }
 }
 
-/// The next message of an event stream.
+/// The next message of an event stream. Comments that keep the stream alive are none, and do not prolong the wait for one.
 pub async fn next_event(body: &mut hyper::body::Incoming) -> Value {
-    loop {
-        let frame = crate::soon("an event", body.frame()).await.unwrap().unwrap();
-        let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
-        if let Some(message) = text.lines().find_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()) {
-            return message;
+    let message = async {
+        loop {
+            let frame = body.frame().await.unwrap().unwrap();
+            let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
+            if let Some(message) = text.lines().find_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()) {
+                return message;
+            }
         }
-    }
+    };
+    crate::soon("an event", message).await
 }

@@ -99,7 +99,8 @@ async fn a_caller_that_reads_slowly_gets_all_of_its_answer() {
 
 #[tokio::test]
 async fn streams_that_are_silent_and_calls_that_wait_for_people_last_as_long_as_they_take() {
-    let server = Server::start("one", Speaks::Legacy).await;
+    // With a script, it has a stream of its own, on which it says things beside its answers.
+    let server = Server::scripted("one", Speaks::Legacy, |_, _| None).await;
     let portal = Setup::of([("one", server.url())]).unread_for(PATIENCE).start().await;
     let mut client = Client::legacy(portal.address).await;
     client.call("one_echo", json!({"text": "x"})).await;
