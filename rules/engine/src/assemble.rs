@@ -8,7 +8,7 @@ use crate::{
     extension::Example,
     filter::LoadedFilter,
     judge::{Aim, Judged, Part},
-    lint,
+    lint::{self, Lint},
     load::{self, Document, Loaded},
     overrides::{self, Override, Whom},
     slow,
@@ -30,16 +30,6 @@ pub struct Adjustments {
     pub now: SystemTime,
     /// Run the lint, or skip it.
     pub lint: Lint,
-}
-
-/// The lint, which finds rules that are valid and make no sense. It costs more than loading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Lint {
-    /// Not run.
-    #[default]
-    Skip,
-    /// Run; its findings are in [`RuleSet::warnings`](crate::RuleSet::warnings).
-    Run,
 }
 
 impl Default for Adjustments {

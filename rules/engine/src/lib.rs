@@ -105,11 +105,12 @@ mod verdict;
 mod wanted;
 mod yaml;
 
-pub use assemble::{Adjustments, Lint};
+pub use assemble::Adjustments;
 pub use error::{LoadError, LoadErrors};
 pub use explain::{Explained, Finding, explain};
 pub use expr::NamedServers;
 pub use filter::{Filter, FilterStatus, Targets};
+pub use lint::Lint;
 pub use progress::Progress;
 pub use rule::{Activity, Change, Enforcement, Mode, Origin, Response, Rule, RuleIndex, Source};
 pub use set::RuleSet;

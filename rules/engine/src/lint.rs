@@ -5,7 +5,6 @@
 //! many items are skipped, as all combinations are tried.
 
 use crate::{
-    Lint,
     error::Report,
     expr::Expr,
     item::{Item, Keywords, Number, Pattern, Sense, Test},
@@ -14,6 +13,16 @@ use crate::{
 };
 use gnomon_observe::{Channel, Field, FieldRef, FieldType};
 use std::{collections::BTreeSet, sync::Arc};
+
+/// The lint, which finds rules that are valid and make no sense. It costs more than loading.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lint {
+    /// Not run.
+    #[default]
+    Skip,
+    /// Run; its findings are in [`RuleSet::warnings`](crate::RuleSet::warnings).
+    Run,
+}
 
 /// Most items of a rule whose combinations are tried.
 const MAX_ITEMS: usize = 12;
