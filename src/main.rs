@@ -59,6 +59,9 @@ enum Command {
     Events(gnomon_analyst::Events),
     /// Show the MCP servers that were seen
     Inventory(gnomon_analyst::Inventory),
+    /// Show the MCP servers that clients on this host are set up with, before any of them runs
+    #[command(subcommand)]
+    Local(gnomon_analyst::Local),
     /// Decide about MCP servers: look into them, approve, deny
     #[command(subcommand)]
     Review(gnomon_analyst::Review),
@@ -127,6 +130,7 @@ fn main() -> ExitCode {
         Command::Arm(arm) => arm.run(),
         Command::Events(events) => events.run(),
         Command::Inventory(inventory) => inventory.run(),
+        Command::Local(local) => local.run(),
         Command::Review(review) => review.run(),
         Command::Report(report) => report.run(),
         Command::Replay(replay) => replay.run(),

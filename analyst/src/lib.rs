@@ -7,6 +7,7 @@
 
 mod events;
 mod inventory;
+mod local;
 mod meant;
 mod report;
 mod review;
@@ -17,6 +18,7 @@ mod triage;
 
 pub use events::Events;
 pub use inventory::Inventory;
+pub use local::Local;
 pub use report::Report;
 pub use review::Review;
 pub use rules::{Rules, runbook::runbook};

@@ -75,7 +75,8 @@ impl TextSink for Sink {
 fn find(bytes: &[u8], size: usize) -> Option<Vec<Heard>> {
     let matcher = RULES.texts().expect("it asks of texts").matcher();
     let sink = Sink { matcher, heard: Heard::default(), place: None, next: 0 };
-    let mut scanner = Scanner::new(Limits { max_depth: 64, ..Limits::default() }).listening(Part::ALL.into_iter().collect(), Box::new(sink));
+    let mut scanner =
+        Scanner::new(Limits { max_depth: 64, ..Limits::default() }).listening(Part::ALL.into_iter().collect(), Box::new(sink));
     let mut found = Vec::new();
     for chunk in bytes.chunks(size) {
         scanner.feed(chunk, &mut |message| found.push(message.heard.clone())).ok()?;
@@ -89,6 +90,10 @@ fuzz_target!(|input: &[u8]| {
     let Some((choice, bytes)) = choice(input) else {
         return;
     };
-    let body = if choice & 16 == 0 { bytes.to_vec() } else { [br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"text":""#, bytes, br#""}]}}"#].concat() };
+    let body = if choice & 16 == 0 {
+        bytes.to_vec()
+    } else {
+        [br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"text":""#, bytes, br#""}]}}"#].concat()
+    };
     assert_eq!(find(&body, body.len().max(1)), find(&body, chunk_size(choice)));
 });

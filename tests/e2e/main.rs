@@ -22,6 +22,7 @@ mod full_disk;
 mod joined;
 mod joined_proxy;
 mod joined_sdk;
+mod local;
 mod loopback;
 mod mcp;
 mod namespaces;

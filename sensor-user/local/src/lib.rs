@@ -1,0 +1,14 @@
+//! Local MCP servers: what a command line starts, and which servers the configuration files of clients list.
+//!
+//! All of it is claimed by users of the host, who may be hostile: everything is bounded, nothing is run, and no secret that stands in a
+//! file or an argument is kept.
+
+mod launch;
+mod listed;
+mod people;
+mod scan;
+
+pub use launch::{Launch, PackageClaim, launch};
+pub use listed::{ListedServer, MAX_FILE, MAX_NAMES, MAX_SERVERS, Reached, SecretAt, Unread, listed};
+pub use people::{Account, Person, accounts, person};
+pub use scan::{FoundFile, MAX_FILES, limit_this_process, scan};

@@ -1,0 +1,418 @@
+//! The servers that a client's configuration file lists. What is secret in it never leaves this module: of environment, headers and arguments
+//! names and places are kept, and that something stands there which looks like a secret.
+
+use crate::launch::{self, Launch};
+use gnomon_observe::{is_secret_name, without_secrets};
+use gnomon_packs::ConfigFormat;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+
+/// The largest file that is read, in bytes.
+pub const MAX_FILE: usize = 4 << 20;
+/// The most servers that are kept of one file.
+pub const MAX_SERVERS: usize = 256;
+/// The most names of variables or headers, and places of secrets, that are kept of one server.
+pub const MAX_NAMES: usize = 64;
+/// The longest name or URL that is kept, in bytes.
+const MAX_TEXT: usize = 256;
+
+/// A server as a file lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedServer {
+    /// The name that the file gives it.
+    pub name: String,
+    /// How a client reaches it.
+    pub reached: Reached,
+    /// False where the file says that it is not used.
+    pub enabled: bool,
+    /// The names of the variables that it is given, sorted.
+    pub environment: Vec<String>,
+    /// The names of the headers that it is sent, sorted.
+    pub headers: Vec<String>,
+    /// Where secrets stand in the file itself: `env.GITHUB_TOKEN`, `headers.Authorization`, `args[3]`, `url`.
+    pub secrets: Vec<SecretAt>,
+}
+
+/// How a client reaches a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reached {
+    /// Started by the client, and talked to over its standard streams.
+    Stdio(Launch),
+    /// At this URL, without user, query and fragment.
+    Url(String),
+}
+
+/// A secret that stands in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretAt {
+    /// The place in the server's entry.
+    pub place: String,
+    /// What it looks like: `github-token`, `secret-by-name` …
+    pub kind: Cow<'static, str>,
+}
+
+/// Why a file's servers are not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// It is larger than [`MAX_FILE`].
+    #[error("it is larger than {MAX_FILE} bytes")]
+    TooLarge,
+    /// It is not of its format. The reason is not repeated, as it may quote the file.
+    #[error("it is not valid {0}")]
+    Malformed(&'static str),
+}
+
+/// The servers that a file lists. `servers_key` is the key under which its client keeps them, `a.b` for one within another; empty where
+/// it is not known, and the usual ones are tried.
+///
+/// # Errors
+/// [`Unread`].
+pub fn listed(format: ConfigFormat, servers_key: &str, bytes: &[u8]) -> Result<Vec<ListedServer>, Unread> {
+    let document = document(format, bytes)?;
+    let keys = if servers_key.is_empty() { USUAL_KEYS } else { &[servers_key] };
+    let mut servers = Vec::new();
+    let mut add = |holder: &Value| {
+        for list in keys.iter().filter_map(|key| under(holder, key)) {
+            servers.extend(entries(list).filter_map(|(name, entry)| server(name, entry)).take(MAX_SERVERS));
+        }
+    };
+    add(&document);
+    // Claude Code keeps those of each project in the user's file.
+    for project in document.get("projects").and_then(Value::as_object).into_iter().flat_map(Map::values).take(MAX_SERVERS) {
+        add(project);
+    }
+    servers.truncate(MAX_SERVERS);
+    Ok(servers)
+}
+
+/// Keys of clients whose own is not known.
+const USUAL_KEYS: &[&str] = &["mcpServers", "mcp.servers", "mcp_servers", "context_servers", "servers"];
+
+fn document(format: ConfigFormat, bytes: &[u8]) -> Result<Value, Unread> {
+    if bytes.len() > MAX_FILE {
+        return Err(Unread::TooLarge);
+    }
+    let text = |name: &'static str| std::str::from_utf8(bytes).map_err(|_| Unread::Malformed(name));
+    match format {
+        ConfigFormat::Json => {
+            let text = text("JSON")?.trim_start_matches('\u{feff}');
+            // Clients take comments and trailing commas. Nesting is bounded by the parser (512).
+            let parsed = jsonc_parser::parse_to_serde_value::<Value>(text, &jsonc_parser::ParseOptions::default());
+            parsed.map_err(|_| Unread::Malformed("JSON"))
+        }
+        ConfigFormat::Toml => toml::from_str(text("TOML")?).map_err(|_| Unread::Malformed("TOML")),
+        ConfigFormat::Yaml => serde_saphyr::from_str(text("YAML")?).map_err(|_| Unread::Malformed("YAML")),
+    }
+}
+
+/// What stands under a key, as it is written, else as the way to it.
+fn under<'v>(holder: &'v Value, key: &str) -> Option<&'v Value> {
+    holder.get(key).or_else(|| key.contains('.').then(|| key.split('.').try_fold(holder, |holder, part| holder.get(part)))?)
+}
+
+/// The entries of a list of servers: a mapping by name, or a sequence of entries that name themselves.
+fn entries(list: &Value) -> Box<dyn Iterator<Item = (&str, &Map<String, Value>)> + '_> {
+    match list {
+        Value::Object(by_name) => Box::new(by_name.iter().filter_map(|(name, entry)| Some((name.as_str(), entry.as_object()?)))),
+        Value::Array(all) => {
+            let named = all.iter().filter_map(Value::as_object);
+            Box::new(named.map(|entry| (entry.get("name").and_then(Value::as_str).unwrap_or_default(), entry)))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// Reads an entry; none where it neither starts anything nor names a URL.
+fn server(name: &str, entry: &Map<String, Value>) -> Option<ListedServer> {
+    let mut secrets = Secrets::default();
+    let first = |keys: &[&str]| keys.iter().find_map(|key| entry.get(*key)).filter(|value| !value.is_null());
+    let command = first(&["command", "cmd"]);
+    let url = first(&["url", "httpUrl", "serverUrl", "uri", "endpoint"]).and_then(Value::as_str);
+    let reached = match command.and_then(|command| arguments(command, entry)) {
+        Some(arguments) => {
+            for (at, argument) in arguments.iter().enumerate().skip(1) {
+                secrets.of_argument(at - 1, argument, arguments.get(at - 1).map(String::as_str));
+            }
+            Reached::Stdio(launch::launch(&arguments)?)
+        }
+        None => {
+            let url = url?;
+            secrets.of_url(url);
+            Reached::Url(place_of(url))
+        }
+    };
+    let environment = secrets.of_members("env", first(&["env", "envs", "environment"]));
+    let headers = secrets.of_members("headers", first(&["headers", "http_headers", "requestOptions"]));
+    let says = |key: &str| entry.get(key).and_then(Value::as_bool);
+    let enabled = says("enabled").unwrap_or(true) && !says("disabled").unwrap_or(false);
+    Some(ListedServer { name: bounded(name), reached, enabled, environment, headers, secrets: secrets.found })
+}
+
+/// The whole argument vector: `command` is the program, all of it as a list, or (Zed) a mapping with `path`.
+fn arguments(command: &Value, entry: &Map<String, Value>) -> Option<Vec<String>> {
+    let texts = |value: Option<&Value>| -> Vec<String> {
+        let list = value.and_then(Value::as_array).into_iter().flatten();
+        list.map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned)).collect()
+    };
+    let (program, rest) = match command {
+        Value::String(program) if !program.trim().is_empty() => (program.clone(), texts(entry.get("args"))),
+        Value::Array(_) => {
+            let mut all = texts(Some(command));
+            if all.is_empty() {
+                return None;
+            }
+            (all.remove(0), all)
+        }
+        Value::Object(zed) => (zed.get("path")?.as_str()?.to_owned(), texts(zed.get("args"))),
+        _ => return None,
+    };
+    // Some write the whole line as the program.
+    let mut all = match shlex::split(&program) {
+        Some(words) if rest.is_empty() && words.len() > 1 && !program.starts_with('/') => words,
+        _ => vec![program],
+    };
+    all.extend(rest);
+    Some(all)
+}
+
+/// A URL without what may be secret in it. Its path stays.
+fn place_of(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    bounded(&without_secrets(url).replace("***@", ""))
+}
+
+#[derive(Default)]
+struct Secrets {
+    found: Vec<SecretAt>,
+}
+
+impl Secrets {
+    fn add(&mut self, place: String, kind: Option<&'static str>) {
+        if let Some(kind) = kind.filter(|_| self.found.len() < MAX_NAMES) {
+            self.found.push(SecretAt { place: bounded(&place), kind: kind.into() });
+        }
+    }
+
+    /// Looks at each member, and returns their names, sorted.
+    fn of_members(&mut self, what: &str, members: Option<&Value>) -> Vec<String> {
+        let Some(Value::Object(members)) = members else { return Vec::new() };
+        for (name, value) in members.iter().take(MAX_NAMES) {
+            let kind = value.as_str().filter(|value| !is_reference(value)).and_then(|value| kind_of(name, value));
+            self.add(format!("{what}.{name}"), kind);
+        }
+        let mut names: Vec<String> = members.keys().take(MAX_NAMES).map(|name| bounded(name)).collect();
+        names.sort();
+        names
+    }
+
+    fn of_argument(&mut self, at: usize, argument: &str, before: Option<&str>) {
+        let (name, value) = match argument.split_once('=') {
+            Some((name, value)) => (name, value),
+            // `--token VALUE`, `--header 'Authorization: VALUE'`.
+            None => argument.split_once(':').unwrap_or((before.filter(|before| before.starts_with('-')).unwrap_or_default(), argument)),
+        };
+        let value = value.trim();
+        let kind = if value.is_empty() || is_reference(value) { None } else { kind_of(name, value).or_else(|| kind_of("", argument)) };
+        self.add(format!("args[{at}]"), kind);
+    }
+
+    fn of_url(&mut self, url: &str) {
+        let concealed = matches!(without_secrets(url), Cow::Owned(_)) && !is_reference(url);
+        let kind =
+            known_kind(url).or_else(|| url.split(['/', '?', '&', '=']).find_map(known_kind)).or(concealed.then_some("secret-by-name"));
+        self.add("url".to_owned(), kind);
+    }
+}
+
+/// True if the value is put in by the client when it starts the server, so that no secret stands in the file.
+fn is_reference(value: &str) -> bool {
+    let value = value.strip_prefix("Bearer ").unwrap_or(value).trim();
+    value.starts_with('$') || (value.starts_with('{') && value.ends_with('}')) || value.starts_with("op://") || value.contains("${")
+}
+
+fn kind_of(name: &str, value: &str) -> Option<&'static str> {
+    let value = value.trim();
+    let value = value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("Basic ")).unwrap_or(value);
+    known_kind(value).or_else(|| (value.len() >= 8 && is_secret_name(name) && !is_of_a_path(value)).then_some("secret-by-name"))
+}
+
+/// `--token-file /run/secrets/x` names a place.
+fn is_of_a_path(value: &str) -> bool {
+    value.starts_with(['/', '~', '.']) || value.starts_with("file:")
+}
+
+/// How the tokens of well-known services begin, and how long they are at least.
+const KNOWN: [(&str, usize, &str); 26] = [
+    ("ghp_", 36, "github-token"),
+    ("gho_", 36, "github-token"),
+    ("ghs_", 36, "github-token"),
+    ("ghu_", 36, "github-token"),
+    ("github_pat_", 40, "github-token"),
+    ("glpat-", 20, "gitlab-token"),
+    ("sk-ant-", 40, "anthropic-key"),
+    ("sk-proj-", 40, "openai-key"),
+    ("sk-", 35, "openai-key"),
+    ("xoxb-", 30, "slack-token"),
+    ("xoxp-", 30, "slack-token"),
+    ("xapp-", 30, "slack-token"),
+    ("AKIA", 20, "aws-key-id"),
+    ("ASIA", 20, "aws-key-id"),
+    ("AIza", 39, "google-key"),
+    ("ya29.", 30, "google-token"),
+    ("npm_", 36, "npm-token"),
+    ("pypi-", 40, "pypi-token"),
+    ("hf_", 34, "huggingface-token"),
+    ("sk_live_", 24, "stripe-key"),
+    ("rk_live_", 24, "stripe-key"),
+    ("lin_api_", 32, "linear-key"),
+    ("ntn_", 40, "notion-token"),
+    ("secret_", 40, "notion-token"),
+    ("ATATT3", 60, "atlassian-token"),
+    ("eyJ", 60, "jwt"),
+];
+
+fn known_kind(value: &str) -> Option<&'static str> {
+    if value.contains("-----BEGIN ") && value.contains("PRIVATE KEY") {
+        return Some("private-key");
+    }
+    let is_token = value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'=' | b'+' | b'/'));
+    let found = KNOWN.iter().find(|(begins, least, _)| is_token && value.len() >= *least && value.starts_with(begins));
+    found.map(|(.., kind)| *kind)
+}
+
+fn bounded(text: &str) -> String {
+    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GITHUB: &str = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
+
+    fn names(servers: &[ListedServer]) -> Vec<&str> {
+        servers.iter().map(|server| server.name.as_str()).collect()
+    }
+
+    fn package(server: &ListedServer) -> &str {
+        match &server.reached {
+            Reached::Stdio(launch) => launch.name(),
+            Reached::Url(url) => url,
+        }
+    }
+
+    #[test]
+    fn each_client_s_way_of_listing_servers_is_read() {
+        for (format, key, text, expected) in [
+            (ConfigFormat::Json, "mcpServers", r#"{"mcpServers":{"fs":{"command":"npx","args":["-y","server-fs"]}}}"#, "server-fs"),
+            (
+                ConfigFormat::Json,
+                "mcpServers",
+                "{// mine\n\"mcpServers\":{\"a\":{\"type\":\"http\",\"url\":\"https://h/mcp\",},},}",
+                "https://h/mcp",
+            ),
+            (ConfigFormat::Json, "servers", r#"{"servers":{"a":{"type":"stdio","command":"uvx","args":["server-a"]}}}"#, "server-a"),
+            (ConfigFormat::Json, "", r#"{"mcp":{"servers":{"a":{"command":"uvx server-a"}}}}"#, "server-a"),
+            (ConfigFormat::Json, "amp.mcpServers", r#"{"amp.mcpServers":{"a":{"command":"docker","args":["run","-i","img"]}}}"#, "img"),
+            (ConfigFormat::Json, "mcp", r#"{"mcp":{"a":{"type":"local","command":["npx","-y","p"]}}}"#, "p"),
+            (ConfigFormat::Json, "context_servers", r#"{"context_servers":{"a":{"command":{"path":"/opt/a","args":[]}}}}"#, "a"),
+            (ConfigFormat::Json, "mcpServers", r#"{"projects":{"/srv":{"mcpServers":{"a":{"command":"/opt/b"}}}}}"#, "b"),
+            (ConfigFormat::Json, "mcpServers", r#"{"mcpServers":{"a":{"httpUrl":"https://h/x"}}}"#, "https://h/x"),
+            (ConfigFormat::Toml, "mcp_servers", "[mcp_servers.a]\ncommand = 'npx'\nargs = ['-y', 'p']\n", "p"),
+            (ConfigFormat::Toml, "mcp_servers", "[[mcp_servers]]\nname = 'a'\ntransport = 'http'\nurl = 'https://h/x'\n", "https://h/x"),
+            (ConfigFormat::Yaml, "mcpServers", "mcpServers:\n  - name: a\n    command: npx\n    args: [-y, p]\n", "p"),
+            (
+                ConfigFormat::Yaml,
+                "extensions",
+                "extensions:\n  a: {type: stdio, cmd: uvx, args: [p], envs: {}}\n  b: {type: builtin}\n",
+                "p",
+            ),
+        ] {
+            let servers = listed(format, key, text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let [server] = servers.as_slice() else { panic!("{text}: {servers:?}") };
+            assert_eq!(package(server), expected, "{text}");
+            assert!(server.enabled && server.secrets.is_empty(), "{text}: {server:?}");
+        }
+    }
+
+    #[test]
+    fn that_a_secret_stands_in_a_file_is_told_with_its_place_and_never_the_secret() {
+        let text = format!(
+            r#"{{"mcpServers":{{
+                "a":{{"command":"npx","args":["-y","p","--api-key","hunter2hunter2","--header","Authorization: Bearer {GITHUB}"],
+                     "env":{{"GITHUB_TOKEN":"{GITHUB}","X_SECRET":"hunter2hunter2","HOME":"/srv","B_TOKEN":"${{env:B}}"}}}},
+                "b":{{"url":"https://ada:hunter2@h/mcp?api_key=hunter2hunter2","headers":{{"Authorization":"Bearer {GITHUB}","Accept":"x"}},"disabled":true}}
+            }}}}"#
+        );
+        let servers = listed(ConfigFormat::Json, "mcpServers", text.as_bytes()).unwrap();
+        fn found(server: &ListedServer) -> Vec<(&str, &str)> {
+            server.secrets.iter().map(|one| (&*one.place, &*one.kind)).collect()
+        }
+        let expected = [
+            ("args[3]", "secret-by-name"),
+            ("args[5]", "github-token"),
+            ("env.GITHUB_TOKEN", "github-token"),
+            ("env.X_SECRET", "secret-by-name"),
+        ];
+        assert_eq!(found(&servers[0]), expected);
+        assert_eq!(found(&servers[1]), [("url", "secret-by-name"), ("headers.Authorization", "github-token")]);
+        assert_eq!((servers[0].environment.len(), servers[1].headers.len(), servers[1].enabled), (4, 2, false));
+        assert_eq!(servers[1].reached, Reached::Url("https://h/mcp".to_owned()));
+        let shown = serde_json::to_string(&servers).unwrap();
+        assert!(!shown.contains("hunter2") && !shown.contains(&GITHUB[4..]), "{shown}");
+    }
+
+    #[test]
+    fn a_file_that_is_a_trap_is_refused_and_its_text_is_not_repeated() {
+        let deep = format!("{{\"mcpServers\":{}", "[".repeat(100_000));
+        let aliases = format!(
+            "a: &a [x]\n{}mcpServers: *z\n",
+            (b'a'..=b'y')
+                .map(|c| format!("{}: &{} [*{c}, *{c}, *{c}, *{c}, *{c}]\n", (c + 1) as char, (c + 1) as char, c = c as char))
+                .collect::<String>()
+        );
+        for (format, text) in [
+            (ConfigFormat::Json, deep.as_str()),
+            (ConfigFormat::Json, "{\"mcpServers\": hunter2"),
+            (ConfigFormat::Toml, "mcp_servers = hunter2"),
+            (ConfigFormat::Yaml, "mcpServers: [hunter2"),
+            (ConfigFormat::Yaml, aliases.as_str()),
+        ] {
+            let error = listed(format, "mcpServers", text.as_bytes()).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        assert_eq!(listed(ConfigFormat::Json, "", &vec![b' '; MAX_FILE + 1]), Err(Unread::TooLarge));
+        let many: String = (0..10_000).map(|n| format!("\"s{n}\":{{\"command\":\"x\"}},")).collect();
+        assert_eq!(
+            listed(ConfigFormat::Json, "mcpServers", format!("{{\"mcpServers\":{{{many}}}}}").as_bytes()).unwrap().len(),
+            MAX_SERVERS
+        );
+        assert_eq!(
+            names(&listed(ConfigFormat::Json, "mcpServers", br#"{"mcpServers":{"a":5,"b":{},"c":{"command":"x"}}}"#).unwrap()),
+            ["c"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_of_any_place_is_in_what_is_kept(secret in "[a-zA-Z0-9]{20,40}", name in "[A-Z_]{1,12}") {
+            let text = serde_json::json!({"mcpServers": {
+                "a": {"command": "npx", "args": ["-y", "p", format!("--token={secret}"), "--key", secret], "env": {name: secret}},
+                "b": {"url": format!("https://u:{secret}@h/x?token={secret}"), "headers": {"X-Api-Key": secret}},
+            }}).to_string();
+            let servers = listed(ConfigFormat::Json, "mcpServers", text.as_bytes()).unwrap();
+            prop_assert_eq!(servers.len(), 2);
+            prop_assert!(!serde_json::to_string(&servers).unwrap().contains(&secret));
+        }
+
+        #[test]
+        fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            for format in [ConfigFormat::Json, ConfigFormat::Toml, ConfigFormat::Yaml] {
+                let _ = listed(format, "", &bytes);
+            }
+        }
+    }
+}
