@@ -1,7 +1,7 @@
 //! `gnomon inventory`: the MCP servers that were seen, shadow ones first.
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use gnomon_cli::{
     line::clean,
     options::{Format, FormatFlag, StateFlag},
@@ -27,6 +27,30 @@ pub struct Inventory {
     /// Only servers first seen from then on: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = when::parse)]
     since: Option<SystemTime>,
+    /// Only servers with this in their address, port and path as shown, or in the name that they give themselves; in any case
+    #[arg(long, value_name = "TEXT")]
+    server: Option<String>,
+    /// Only servers of this status
+    #[arg(long, value_name = "STATUS")]
+    status: Option<Status>,
+    /// Only servers that list this tool, or had it called
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
+    /// Only servers that a client of this name talked to
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+    /// At most so many, shadow ones first, of these the most recently seen first
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+}
+
+/// The words for a server's status.
+#[derive(Clone, Copy, ValueEnum)]
+enum Status {
+    /// Named as allowed by the organisation
+    Sanctioned,
+    /// Not named
+    Shadow,
 }
 
 impl Inventory {
@@ -38,22 +62,53 @@ impl Inventory {
         let path = self.state.ledger()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut servers = runtime.block_on(async { Reader::open(&path).await?.inventory().await })?;
-        let since = self.since.map(unix_millis);
-        servers.retain(|server| since.is_none_or(|since| server.first_seen_ms >= since));
+        let seen = servers.len();
+        servers.retain(|server| self.wants(server));
         servers.sort_by_key(|server| server.status == ServerStatus::Sanctioned);
+        let more = servers.len().saturating_sub(self.limit.unwrap_or(usize::MAX));
+        servers.truncate(servers.len() - more);
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&servers)?)?,
-            Format::Text => table(&mut out, &servers)?,
+            Format::Text if seen == 0 => writeln!(out, "no MCP server seen yet")?,
+            Format::Text if servers.is_empty() && more == 0 => writeln!(out, "none of the {seen} servers that were seen is as asked for")?,
+            Format::Text => {
+                table(&mut out, &servers)?;
+                if more > 0 {
+                    writeln!(out, "and {more} more")?;
+                }
+            }
         }
         Ok(out.flush()?)
     }
+
+    fn wants(&self, server: &ServerRecord) -> bool {
+        let since = self.since.map(unix_millis);
+        let is_named = |text: &str| {
+            let text = text.to_lowercase();
+            let own = server.name.as_deref().unwrap_or_default().to_lowercase();
+            [endpoint(server).to_lowercase(), own].iter().any(|name| name.contains(&text))
+        };
+        let status = match self.status {
+            None => server.status,
+            Some(Status::Sanctioned) => ServerStatus::Sanctioned,
+            Some(Status::Shadow) => ServerStatus::Shadow,
+        };
+        since.is_none_or(|since| server.first_seen_ms >= since)
+            && server.status == status
+            && self.server.as_deref().is_none_or(is_named)
+            && self.tool.as_ref().is_none_or(|tool| server.tools.contains(tool))
+            && self.client.as_ref().is_none_or(|client| server.clients.contains(client))
+    }
+}
+
+/// Address, port where it is not that of HTTPS, and path.
+fn endpoint(server: &ServerRecord) -> String {
+    let port = server.port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}{}", server.address, server.path)
 }
 
 fn table(out: &mut impl Write, servers: &[ServerRecord]) -> io::Result<()> {
-    if servers.is_empty() {
-        return writeln!(out, "no MCP server seen yet");
-    }
     let rows: Vec<[String; 7]> = servers.iter().map(row).collect();
     let head = ["STATUS", "SERVER", "CONFIDENCE", "CALLS", "FIRST SEEN (UTC)", "LAST SEEN (UTC)", "TOOLS"].map(str::to_owned);
     let mut widths = [0; 7];
@@ -73,7 +128,6 @@ fn table(out: &mut impl Write, servers: &[ServerRecord]) -> io::Result<()> {
 }
 
 fn row(server: &ServerRecord) -> [String; 7] {
-    let port = server.port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default();
     let mut tools = server.tools.iter().take(SHOWN_TOOLS).map(|tool| clean(tool)).collect::<Vec<_>>().join(", ");
     if server.tools.len() > SHOWN_TOOLS {
         tools.push_str(&format!(", and {} more", server.tools.len() - SHOWN_TOOLS));
@@ -83,7 +137,7 @@ fn row(server: &ServerRecord) -> [String; 7] {
             ServerStatus::Sanctioned => "sanctioned".to_owned(),
             ServerStatus::Shadow => "shadow".to_owned(),
         },
-        clean(&format!("{}{port}{}", server.address, server.path)),
+        clean(&endpoint(server)),
         server.confidence.map_or("-", |confidence| confidence.as_str()).to_owned(),
         server.calls.to_string(),
         when::show(server.first_seen_ms),

@@ -126,3 +126,26 @@ fn the_weekly_report_counts_by_rule_the_detections_that_raise_no_alert() {
     let low = low.split("<h2>").next().unwrap();
     assert!(low.contains("Calls list_files") && low.contains("Calls read_file") && !low.contains("delete_file"), "{low}");
 }
+
+#[test]
+fn the_inventory_shows_the_servers_that_are_asked_for_and_how_many_more_there_are() {
+    let watched = Watched::at(home("sanctioned: [127.0.0.2]\n"), &["proxy"]);
+    for address in ["127.0.0.2", "127.0.0.3", "127.0.0.4"] {
+        watched.call_as("", &format!("{address}:1"), "read_file");
+    }
+    let shown = |options: &str| text(&watched.run(&format!("gnomon inventory {options}")).stdout);
+    until("three servers", || (2..=4).all(|last| shown("").contains(&format!("127.0.0.{last}:1"))).then_some(()));
+    let lists = |options: &str| -> Vec<u8> {
+        let shown = shown(options);
+        (2..=4).filter(|last| shown.contains(&format!("127.0.0.{last}:1"))).collect()
+    };
+    assert_eq!(lists("--status shadow"), [3, 4]);
+    assert_eq!(lists("--status sanctioned"), [2]);
+    assert_eq!(lists("--server 0.0.4"), [4]);
+    assert_eq!(lists("--tool no_such_tool"), []);
+    assert!(shown("--tool no_such_tool").contains("none of the 3 servers"), "{}", shown("--tool no_such_tool"));
+    let first = shown("--limit 1");
+    assert!(first.contains("shadow") && first.ends_with("and 2 more\n"), "{first}");
+    let json: Value = serde_json::from_str(&shown("--json --limit 2 --status shadow")).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2, "{json}");
+}
