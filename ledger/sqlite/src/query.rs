@@ -137,14 +137,15 @@ impl SqliteReader {
         for (server, what, name) in all {
             names.entry((server, what)).or_default().push(name);
         }
-        let rows = sqlx::query("SELECT * FROM server ORDER BY last_ts DESC, id").fetch_all(&mut self.conn).await.map_err(refused)?;
+        let rows = sqlx::query("SELECT * FROM server ORDER BY last_ts DESC, address, port, path").fetch_all(&mut self.conn).await.map_err(refused)?;
         rows.iter().map(|row| server(row, &mut names)).collect()
     }
 
     async fn tools(&mut self, seen_ms: Range<i64>, limit: usize) -> Result<Vec<NewName>, sqlx::Error> {
         let rows: Vec<(String, i64, String, String, i64)> = sqlx::query_as(
             "SELECT address, port, path, server_name.name, server_name.first_ts FROM server_name JOIN server ON server.id = server_name.server
-             WHERE what = ? AND server_name.first_ts >= ? AND server_name.first_ts < ? ORDER BY server_name.first_ts DESC LIMIT ?",
+             WHERE what = ? AND server_name.first_ts >= ? AND server_name.first_ts < ? ORDER BY server_name.first_ts DESC, address, port, path, server_name.name
+             LIMIT ?",
         )
         .bind(inventory::TOOL)
         .bind(seen_ms.start)

@@ -65,7 +65,7 @@ pub(super) async fn busiest(
         "SELECT known_by, user, server, requests, bytes FROM volume AS now WHERE hour = ?1 AND (requests > ?2 OR bytes > ?3)
            AND NOT EXISTS (SELECT 1 FROM volume AS told WHERE told.known_by = now.known_by AND told.user = now.user
              AND told.server = now.server AND told.hour > ?4 AND told.told = 1)
-         ORDER BY requests DESC LIMIT ?5",
+         ORDER BY requests DESC, user, server LIMIT ?5",
     )
     .bind(hour)
     .bind(FLOOR_REQUESTS)
