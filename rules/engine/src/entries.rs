@@ -42,31 +42,6 @@ pub(crate) fn id_of(node: &Node, report: &mut Report<'_>) -> Option<SmolStr> {
     Some(id.to_ascii_lowercase().into())
 }
 
-pub(crate) fn logsource(document: &Node, report: &mut Report<'_>) -> Option<()> {
-    const ADVICE: &str = "write `logsource: {product: mcp, category: mcp_traffic}`";
-    let Some(node) = document.get("logsource") else {
-        return report.at(document.at, format!("`logsource` is missing; {ADVICE}"));
-    };
-    let NodeKind::Map(entries) = &node.kind else {
-        return report.at(node.at, format!("`logsource` must be a mapping; {ADVICE}"));
-    };
-    for (key, value) in entries {
-        let wanted = match key.name.as_str() {
-            "product" => "mcp",
-            "category" => "mcp_traffic",
-            "definition" => continue,
-            other => return report.at(key.at, format!("`{other}` in `logsource` is of other traffic than ours; {ADVICE}")),
-        };
-        if value.text() != Some(wanted) {
-            return report.at(value.at, format!("this rule is for other traffic than ours; {ADVICE}"));
-        }
-    }
-    if node.get("product").is_none() || node.get("category").is_none() {
-        return report.at(node.at, format!("`logsource` is not complete; {ADVICE}"));
-    }
-    Some(())
-}
-
 /// A word of a closed vocabulary.
 pub(crate) fn word<T: FromStr<Err = gnomon_observe::UnknownWord>>(node: &Node, report: &mut Report<'_>) -> Option<T> {
     let Some(text) = node.text() else {

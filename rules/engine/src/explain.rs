@@ -6,8 +6,9 @@ use crate::{
     detection::{self, Block, Items},
     error::Report,
     expr::Expr,
+    sigma_logs,
     truth::{self, Truth},
-    yaml::{self, Key, Node, NodeKind},
+    yaml::{Key, Node, NodeKind},
 };
 use gnomon_observe::{FieldRef, Lookup, Observation, Phase, Value};
 use std::fmt::Write;
@@ -61,7 +62,7 @@ pub struct Explained {
 /// Explains the document that begins on this line of a rule file; none where no rule or filter that can be read begins there.
 #[must_use]
 pub fn explain(text: &str, line: u32, seen: &Observation) -> Option<Explained> {
-    let (documents, _) = yaml::documents(text);
+    let (documents, _) = sigma_logs::documents(text);
     let document = documents.iter().find(|document| document.at.line == line)?;
     let (block, node) = match document.get("filter") {
         Some(node) => (Block::Filter, node),

@@ -115,8 +115,8 @@ impl Expr {
 
 /// True if a field names the server or something on it.
 fn is_place(field: &FieldRef) -> bool {
-    use Field::{DestinationAddress, ServerAddress, Sni, UrlFull, UrlPath};
-    matches!(field, FieldRef::Field(ServerAddress | UrlPath | UrlFull | Sni | DestinationAddress))
+    use Field::{DestinationAddress, ServerAddress, Sni, UrlFull, UrlOriginal, UrlPath};
+    matches!(field, FieldRef::Field(ServerAddress | UrlPath | UrlFull | UrlOriginal | Sni | DestinationAddress))
 }
 
 /// The results of the first 128 different items of a set at one phase of one observation.

@@ -48,10 +48,10 @@ const RESPONSE_KEYS: &[&str] = &["action", "mode", "to", "message"];
 const TEST_KEYS: &[&str] = &["observe", "expect"];
 const MODES: &[&str] = &["explain", "location"];
 
-/// Reads the block. What is wrong goes to the report.
-pub(crate) fn read(block: Option<&Node>, report: &mut Report<'_>) -> Extension {
+/// Reads the block; `class` is that of a rule that names none. What is wrong goes to the report.
+pub(crate) fn read(block: Option<&Node>, class: Class, report: &mut Report<'_>) -> Extension {
     let mut extension = Extension {
-        class: Class::Mcp,
+        class,
         response: Response::default(),
         activity: Activity::Active,
         owasp: Vec::new(),

@@ -11,6 +11,7 @@ use crate::{
     error::Report,
     expr::{Asks, Expr},
     extension::{self, Example},
+    sigma_logs,
     yaml::{Node, NodeKind, Position},
 };
 use gnomon_observe::FieldRef;
@@ -87,7 +88,7 @@ pub(crate) fn read(document: &Node, source: &Source, report: &mut Report<'_>, it
     let title = entries::required(document, "title", "a title, one line that says what it excepts", report)
         .and_then(|title| entries::title_of(title, report));
     let id = document.get("id").and_then(|id| entries::id_of(id, report));
-    entries::logsource(document, report);
+    sigma_logs::logsource(document, report);
     let node = document.get("filter")?;
     let targets = match node.get("rules") {
         Some(rules) => targets(rules, report),

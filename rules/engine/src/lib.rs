@@ -97,6 +97,7 @@ mod pattern;
 mod progress;
 mod rule;
 mod set;
+mod sigma_logs;
 mod slow;
 mod text;
 mod texts;

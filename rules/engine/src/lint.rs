@@ -9,7 +9,8 @@ use crate::{
     expr::Expr,
     item::{Item, Keywords, Number, Pattern, Sense, Test},
     load::Loaded,
-    yaml::{self, Node, NodeKind, Position},
+    sigma_logs,
+    yaml::{Node, NodeKind, Position},
 };
 use gnomon_observe::{Channel, Field, FieldRef, FieldType};
 use std::{collections::BTreeSet, sync::Arc};
@@ -40,7 +41,7 @@ pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>, lint: Lint
     if facts.items.len() + facts.keywords.len() > MAX_ITEMS {
         return;
     }
-    let (documents, _) = yaml::documents(text);
+    let (documents, _) = sigma_logs::documents(text);
     let Some(detection) = documents.iter().find(|document| document.at.line == one.rule.line).and_then(|d| d.get("detection")) else {
         return;
     };

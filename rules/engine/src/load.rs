@@ -3,15 +3,16 @@
 use crate::{
     Activity, Enforcement, Mode, Response, Rule, Source,
     detection::{self, Block, Items},
-    entries::{MAX_FILE, id_of, logsource, required, text, texts, title_of, word},
+    entries::{MAX_FILE, id_of, required, text, texts, title_of, word},
     error::{Report, hint, nearest},
     expr::{Asks, Expr},
     extension::{self, Example},
     filter::{self, LoadedFilter},
     pattern::Budget,
-    yaml::{self, Node, NodeKind, Position},
+    sigma_logs::{self, LogSource},
+    yaml::{Node, NodeKind, Position},
 };
-use gnomon_observe::{Action, Level, Phase};
+use gnomon_observe::{Action, Class, Level, Phase};
 use smol_str::SmolStr;
 
 /// A rule as read, with the judge's data.
@@ -81,7 +82,7 @@ pub(crate) fn file(source: &Source, report: &mut Report<'_>, items: &mut Items) 
         report.at::<()>(start, format!("the file is larger than {MAX_FILE} bytes; split it"));
         return Vec::new();
     }
-    let (documents, fault) = yaml::documents(&source.text);
+    let (documents, fault) = sigma_logs::documents(&source.text);
     items.regexes = Budget::default();
     let read = |document: &Node| self::document(document, source, report, items);
     let read = documents.iter().filter_map(read).collect();
@@ -137,12 +138,12 @@ fn rule(document: &Node, source: &Source, report: &mut Report<'_>, items: &mut I
     let level = document.get("level").and_then(|node| word::<Level>(node, report)).unwrap_or(Level::Medium);
     let status = document.get("status").and_then(|node| status(node, report));
     let name = document.get("name").and_then(|node| text(node, report));
-    logsource(document, report);
+    let logs = sigma_logs::logsource(document, report);
     let expr = match document.get("detection") {
         Some(node) => detection::read(Block::Detection, node, report, items),
         None => report.at(document.at, "the rule has no `detection`; say what it looks for"),
     };
-    let extension = extension::read(document.get("gnomon"), report);
+    let extension = extension::read(document.get("gnomon"), logs.map_or(Class::Mcp, LogSource::class), report);
     let description = document.get("description").and_then(|node| text(node, report));
     let references = texts(document.get("references"), report);
     let false_positives = document.get("falsepositives").map(remarks).unwrap_or_default();

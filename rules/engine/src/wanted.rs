@@ -30,6 +30,8 @@ pub struct NeededEvidence {
     pub arguments: Arguments,
     /// True if any rule reads `http.request.body.text` or searches keywords.
     pub body_text: bool,
+    /// True if any rule reads `url.original`, `url.query` or `url.extension`, or searches keywords.
+    pub url: bool,
     /// True if any rule names a field of the answer.
     pub response: bool,
 }
@@ -38,12 +40,14 @@ impl NeededEvidence {
     pub(crate) fn add(&mut self, asks: &Asks) {
         if asks.keywords {
             self.body_text = true;
+            self.url = true;
             self.arguments.want_all();
         }
         for field in &asks.fields {
             self.response |= field.phase() == Phase::Response;
             match field {
                 FieldRef::Field(Field::BodyText) => self.body_text = true,
+                FieldRef::Field(Field::UrlOriginal | Field::UrlQuery | Field::UrlExtension) => self.url = true,
                 FieldRef::Field(Field::ToolArguments) => self.arguments.want_all(),
                 FieldRef::Field(_) => {}
                 FieldRef::Member(Family::RequestHeader, name) => insert(&mut self.request_headers, name),

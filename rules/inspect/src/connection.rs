@@ -49,6 +49,17 @@ pub(crate) struct RequestPath {
     pub endpoint: Arc<Endpoint>,
 }
 
+impl RequestPath {
+    /// Writes what rules of web logs read of a URL beyond its path: it may carry secrets, so it is judged only.
+    pub(crate) fn tell_all(&self, query: Option<&str>, seen: &mut Observation) {
+        let with_query = |url: &SmolStr| query.map_or_else(|| url.clone(), |query| format_smolstr!("{url}?{query}"));
+        seen.set(Field::UrlOriginal, vec![with_query(&self.full), with_query(&self.path)]);
+        seen.set_some(Field::UrlQuery, query);
+        let last = self.path.rsplit('/').next().unwrap_or_default();
+        seen.set_some(Field::UrlExtension, last.rsplit_once('.').map(|(_, extension)| extension).filter(|extension| !extension.is_empty()));
+    }
+}
+
 impl Connection {
     /// Judges the evidence of a new connection: addresses, port, process, user.
     #[must_use]

@@ -184,6 +184,9 @@ fields! {
     ServerPort "server.port" Int Hello Evidence Stored SERVERS "443" "The server's TCP port.";
     UrlPath "url.path" Str Head Evidence Stored SERVERS r#""/mcp""# "The URL's path, without the query.";
     UrlFull "url.full" Str Head Evidence Stored SERVERS r#""https://mcp.example.com/mcp""# "The URL without user and query, which may carry secrets.";
+    UrlOriginal "url.original" List Head Evidence Transient WEB r#"["https://mcp.example.com/mcp?debug=1","/mcp?debug=1"]"# "The URL as it was asked for, with its query, in full and from its path on. Judged, never stored.";
+    UrlQuery "url.query" Str Head Evidence Transient WEB r#""debug=1""# "The URL's query as sent, without the question mark; absent without one. Judged, never stored.";
+    UrlExtension "url.extension" Str Head Evidence Transient WEB r#""zip""# "What follows the last point of the path's last part. Judged, never stored.";
     HttpMethod "http.request.method" Str Head Evidence Stored WEB r#""POST""# "The HTTP method.";
     HttpStatus "http.response.status_code" Int Response Evidence Stored WEB "200" "The HTTP status that the server gave; absent where it was never asked.";
     RequestSize "http.request.body.size" Int Response Evidence Stored WEB "118" "Bytes of the request body as sent, so far as read. Rules learn it with the answer, so one that refuses withholds that.";

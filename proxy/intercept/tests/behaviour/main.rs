@@ -10,4 +10,5 @@ mod passages;
 mod recorded;
 mod texts;
 mod unread;
+mod urls;
 mod withheld;

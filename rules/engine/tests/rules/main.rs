@@ -7,3 +7,4 @@ mod judging;
 mod packs;
 mod rsigma;
 mod texts;
+mod web_logs;

@@ -107,6 +107,9 @@ impl Exchange {
         let (rules, mut base, progress) = connection.standing();
         let named = Named::among(head.headers);
         let (findings, endpoint) = head_findings(connection, head, &named, &mut base);
+        if rules.wanted().url {
+            connection.place(head.path).tell_all(head.query, &mut base);
+        }
         for name in &rules.wanted().request_headers {
             for value in head.headers.get_all(name.as_str()) {
                 base.set_member(Family::RequestHeader, name.clone(), String::from_utf8_lossy(value.as_bytes()).into_owned());

@@ -32,6 +32,9 @@ impl Dialogue {
         base.set(Field::UrlFull, full);
         base.set(Field::HttpVersion, "1.1");
         base.set_some(Field::UserAgent, post.user_agent.and_then(visible));
+        if rules.wanted().url {
+            connection.place(post.path).tell_all(None, &mut base);
+        }
         for name in &rules.wanted().request_headers {
             let value = match name.as_str() {
                 "accept" => Some(post.accept.as_bytes()),
