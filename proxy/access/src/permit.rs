@@ -9,7 +9,7 @@
 //! (cancellations, what becomes of tasks, probes) go without.
 
 use crate::LineRef;
-use gnomon_observe::{Action, Effect};
+use gnomon_observe::{Action, Consequences};
 
 /// Proof that policy lets a message pass, and the obligations before it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +47,11 @@ impl Permit {
     /// # Errors
     /// [`RefusedByRule`].
     pub const fn beside(&self, rules: Action) -> Result<Obligations, RefusedByRule> {
-        match rules.effect() {
-            Effect::Passes => Ok(self.obligations),
-            Effect::Changes => Ok(Obligations { redact: true }),
-            Effect::Refuses => Err(RefusedByRule(rules)),
+        // All members are listed, so that a consequence that is new does not compile before it is heeded; what is held is the caller's to hold.
+        let Consequences { held: _, changed, refused } = rules.effect().consequences();
+        match refused {
+            true => Err(RefusedByRule(rules)),
+            false => Ok(Obligations { redact: self.obligations.redact || changed }),
         }
     }
 }
