@@ -1,7 +1,7 @@
 //! Functions that every layer needs and none owns: backoff ([`Backoff`]), suggestions for misspelt words ([`nearest`]), milliseconds
 //! ([`unix_millis`], [`whole_millis`]), a clock that survives jumps ([`SteadyClock`]), what is opened
 //! later than at the start ([`Later`]), percent-encoding ([`percent`]), normal forms of
-//! addresses ([`address`]).
+//! addresses ([`address`]), integers of JSON with all their digits ([`integers`]).
 //!
 //! The crate depends on nothing of ours and knows nothing of agents, servers or events; a function belongs here once two layers would
 //! write it alike. There is no I/O in it, no clock and no randomness.
@@ -10,6 +10,7 @@
 mod address;
 mod backoff;
 mod clock;
+mod json;
 mod later;
 mod nearest;
 pub mod percent;
@@ -18,6 +19,7 @@ mod steady;
 pub use address::{address, unbracketed};
 pub use backoff::Backoff;
 pub use clock::{unix_millis, whole_millis};
+pub use json::{Integer, integers};
 pub use later::{Later, Opens};
 pub use nearest::{nearest, nearest_by};
 pub use steady::{Memory, NoMemory, SteadyClock, SteadyTime};

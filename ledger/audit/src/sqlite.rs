@@ -4,16 +4,17 @@ use crate::{
     chain::{ChainId, Head, RecordHash},
     store::{Columns, KeptCheckpoint, Store, StoreError, Stored, StoredRecord},
 };
-use gnomon_files::sqlite::{Place, is_full};
-use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
+use gnomon_database::{Database, Failure, Opened, PAGE_BYTES, durable, identity, is_full};
+use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection, sqlite::SqliteRow};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
 };
-use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 /// "gnoA": marks the file as an audit, so that nothing else is written into or read as one.
 const APPLICATION_ID: i64 = 0x676e_6f41;
-const PAGE_BYTES: u64 = 16384;
+/// KiB of pages that are kept in memory.
+const CACHE_KIB: u32 = 2048;
 
 /// Records are never updated; what would is refused by the database itself, so that no mistake of ours can.
 const SCHEMA: &str = "
@@ -43,23 +44,12 @@ const SCHEMA: &str = "
 /// driver keeps for the database, which would cost more than the record.
 const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
 
-/// The health of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
-    Sound,
-    /// Something failed. A transaction that could not be ended, as on a full disk, may still be open: nothing could be begun any
-    /// more, and what is not committed would be read as if it were.
-    Suspect,
-}
-
 /// An audit in a file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    conn: SqliteConnection,
-    options: SqliteConnectOptions,
-    health: Health,
+    database: Database,
+    path: PathBuf,
     chain: ChainId,
-    place: Place,
     /// The insert of each size.
     inserts: [Arc<str>; ROWS.len()],
 }
@@ -119,8 +109,19 @@ async fn trim(conn: &mut SqliteConnection, upto: Head) -> Result<(), StoreError>
 fn failed(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(cause) if cause.is_unique_violation() => StoreError::Conflict,
-        sqlx::Error::Database(cause) if cause.code().is_some_and(|code| is_full(&code)) => StoreError::Full(error.to_string()),
+        _ if is_full(&error) => StoreError::Full(error.to_string()),
         _ => StoreError::Database(error.to_string()),
+    }
+}
+
+/// What became of the database at this path.
+fn unusable(path: &Path, failure: Failure) -> StoreError {
+    let has_no_room = failure.is_full();
+    match failure {
+        Failure::Database(error) => failed(error),
+        Failure::File(error) if has_no_room => StoreError::Full(error.to_string()),
+        Failure::File(error) => StoreError::Database(format!("{}: {error}", path.display())),
+        Failure::Displaced(displaced) => StoreError::Database(displaced.to_string()),
     }
 }
 
@@ -142,22 +143,18 @@ impl SqliteStore {
     /// # Errors
     /// When the file cannot be used or is something else.
     pub async fn open(path: &Path, max_bytes: u64) -> Result<Self, StoreError> {
-        let database = |error: io::Error| match error.kind() {
-            io::ErrorKind::StorageFull => StoreError::Full(error.to_string()),
-            _ => StoreError::Database(format!("{}: {error}", path.display())),
-        };
-        OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).map_err(database)?;
-        let options = Self::options(path).pragma("max_page_count", (max_bytes / PAGE_BYTES).max(64).to_string());
-        let mut conn = options.connect().await.map_err(failed)?;
+        let most_pages = (max_bytes / u64::from(PAGE_BYTES)).max(64);
+        let options = durable(path, CACHE_KIB).pragma("max_page_count", most_pages.to_string());
+        let mut opened = Opened::to_write(path, options).await.map_err(|failure| unusable(path, failure))?;
         let fresh: i64 = sqlx::query("SELECT count(*) AS n FROM sqlite_schema")
-            .fetch_one(&mut conn)
+            .fetch_one(opened.conn())
             .await
             .and_then(|row| row.try_get("n"))
             .map_err(failed)?;
         if fresh == 0 {
-            Self::begin(&mut conn).await?;
+            Self::begin(opened.conn()).await?;
         }
-        Self::ours(conn, options, path).await
+        Self::ours(opened, path).await
     }
 
     /// Opens an audit to look at it: nothing is written.
@@ -165,22 +162,9 @@ impl SqliteStore {
     /// # Errors
     /// When there is none, or the file is something else.
     pub async fn read(path: &Path) -> Result<Self, StoreError> {
-        let options = Self::options(path).read_only(true).create_if_missing(false);
-        let conn = options.connect().await.map_err(failed)?;
-        Self::ours(conn, options, path).await
-    }
-
-    fn options(path: &Path) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(path)
-            .page_size(16384)
-            .journal_mode(SqliteJournalMode::Wal)
-            // In WAL mode only FULL syncs the log at every commit.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(2))
-            .pragma("cache_size", "-2048")
-            .optimize_on_close(false, None)
-            .disable_statement_logging()
+        let options = durable(path, CACHE_KIB).read_only(true);
+        let opened = Opened::with(path, options).await.map_err(|failure| unusable(path, failure))?;
+        Self::ours(opened, path).await
     }
 
     async fn begin(conn: &mut SqliteConnection) -> Result<(), StoreError> {
@@ -195,41 +179,32 @@ impl SqliteStore {
         all.commit().await.map_err(failed)
     }
 
-    async fn ours(mut conn: SqliteConnection, options: SqliteConnectOptions, path: &Path) -> Result<Self, StoreError> {
+    async fn ours(mut opened: Opened, path: &Path) -> Result<Self, StoreError> {
         let foreign = || StoreError::Foreign(path.display().to_string());
-        let row = sqlx::query("PRAGMA application_id").fetch_one(&mut conn).await.map_err(|_| foreign())?;
-        if row.try_get::<i64, _>(0).map_err(failed)? != APPLICATION_ID {
+        let (application, _) = identity(opened.conn()).await.map_err(|_| foreign())?;
+        if application != APPLICATION_ID {
             return Err(foreign());
         }
-        let row = sqlx::query("SELECT id FROM chain").fetch_one(&mut conn).await.map_err(failed)?;
+        let row = sqlx::query("SELECT id FROM chain").fetch_one(opened.conn()).await.map_err(failed)?;
         let id: Vec<u8> = row.try_get("id").map_err(failed)?;
         let inserts = ROWS.map(|rows| {
             let values = vec!["(?,?,?,?,?,?,?)"; rows].join(",");
             format!("INSERT INTO record (seq, hash, at_ms, kind, user, server, body) VALUES {values}").into()
         });
         let chain = ChainId(id.try_into().map_err(|_| foreign())?);
-        let place = Place::of(path).map_err(|error| StoreError::Database(format!("{}: {error}", path.display())))?;
-        Ok(Self { conn, options, health: Health::Sound, chain, place, inserts })
+        let database = opened.settled().map_err(|failure| unusable(path, failure))?;
+        Ok(Self { database, path: path.to_owned(), chain, inserts })
     }
 
-    /// The connection, or another one where it cannot be relied upon.
     async fn sound(&mut self) -> Result<&mut SqliteConnection, StoreError> {
-        if self.health == Health::Suspect {
-            // Else another file would be made.
-            self.place.look().map_err(|displaced| StoreError::Database(displaced.to_string()))?;
-            // The new one first: the last to close would fold the log, for which there may be no room.
-            let fresh = self.options.connect().await.map_err(failed)?;
-            // Errors of the old connection are ignored: its transaction ends with it.
-            let _ = std::mem::replace(&mut self.conn, fresh).close().await;
-            self.health = Health::Sound;
-        }
-        Ok(&mut self.conn)
+        let Self { database, path, .. } = self;
+        database.sound().await.map_err(|failure| unusable(path, failure))
     }
 
     /// Notes the result of a write: after a failure the connection is suspect.
     fn judged(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
         if matches!(written, Err(StoreError::Database(_) | StoreError::Full(_) | StoreError::Foreign(_))) {
-            self.health = Health::Suspect;
+            self.database.is_suspect();
         }
         written
     }
@@ -261,7 +236,7 @@ impl Store for SqliteStore {
     fn append<'a>(&'a mut self, entries: &'a [StoredRecord]) -> Stored<'a, ()> {
         Box::pin(async move {
             self.sound().await?;
-            let appended = append(&mut self.conn, &self.inserts, entries).await;
+            let appended = append(self.database.conn(), &self.inserts, entries).await;
             self.judged(appended)
         })
     }
@@ -286,7 +261,7 @@ impl Store for SqliteStore {
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()> {
         Box::pin(async move {
             self.sound().await?;
-            let kept = keep(&mut self.conn, checkpoint).await;
+            let kept = keep(self.database.conn(), checkpoint).await;
             self.judged(kept)
         })
     }
@@ -315,16 +290,16 @@ impl Store for SqliteStore {
     fn trim(&mut self, upto: Head) -> Stored<'_, ()> {
         Box::pin(async move {
             self.sound().await?;
-            let trimmed = trim(&mut self.conn, upto).await;
+            let trimmed = trim(self.database.conn(), upto).await;
             self.judged(trimmed)
         })
     }
 
     fn is_in_place(&self) -> bool {
-        self.place.look().is_ok()
+        self.database.look().is_ok()
     }
 
     fn close(self: Box<Self>) -> Stored<'static, ()> {
-        Box::pin(async move { self.conn.close().await.map_err(failed) })
+        Box::pin(async move { self.database.close().await.map_err(failed) })
     }
 }

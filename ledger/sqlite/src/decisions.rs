@@ -2,21 +2,17 @@
 //! processes. Its writers take turns: a transaction that writes begins as one, so that two cannot wait for each other.
 
 use super::{
-    migrate::{Schema, identity},
-    query::refused,
+    migrate::Schema,
+    not_opened,
+    query::{readable, refused},
 };
+use gnomon_database::{Failure, Folder, create, identity, plain};
 use gnomon_ledger_model::{Asked, DecidedBy, DecisionEntry, Decisions, KeptEntry, OpenError, Origin, ReadError, StoreError, Stored, Topic};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, ErrorKind},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
-    path::Path,
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 /// Timeout of a writer that waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
@@ -64,10 +60,9 @@ impl SqliteDecisions {
     /// # Errors
     /// When it cannot be written, is of a newer gnomon, of another program or damaged.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
-        let at = || path.display().to_string();
-        create(path).map_err(|source| OpenError::NotWritable { at: at(), source: source.into() })?;
-        let database = |source: sqlx::Error| OpenError::Database { at: at(), source: source.into() };
-        let mut conn = options(path).synchronous(SqliteSynchronous::Full).connect().await.map_err(database)?;
+        create(path, Folder::OfAnother).map_err(|error| not_opened(path, Failure::File(error)))?;
+        let options = options(path).synchronous(SqliteSynchronous::Full);
+        let mut conn = options.connect().await.map_err(|error| not_opened(path, error))?;
         SCHEMA.migrate(&mut conn, path).await?;
         Ok(Self { conn })
     }
@@ -78,10 +73,7 @@ impl SqliteDecisions {
     /// When it is missing, may not be read, or has another schema.
     pub async fn open_to_read(path: &Path) -> Result<Self, ReadError> {
         let at = || path.display().to_string();
-        plain(OpenOptions::new().read(true), path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => ReadError::Missing { at: at() },
-            _ => ReadError::NotReadable { at: at(), source: source.into() },
-        })?;
+        readable(path, Folder::OfAnother)?;
         let mut conn = options(path).read_only(true).connect().await.map_err(refused)?;
         let known = SCHEMA.version();
         match identity(&mut conn).await.map_err(refused)? {
@@ -98,8 +90,8 @@ impl SqliteDecisions {
     /// If memory cannot be allocated.
     pub async fn in_memory() -> Result<Self, OpenError> {
         let path = Path::new(":memory:");
-        let database = |source: sqlx::Error| OpenError::Database { at: "memory".to_owned(), source: source.into() };
-        let mut conn = SqliteConnectOptions::new().in_memory(true).disable_statement_logging().connect().await.map_err(database)?;
+        let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
+        let mut conn = options.connect().await.map_err(|error| not_opened(Path::new("memory"), error))?;
         SCHEMA.migrate(&mut conn, path).await?;
         Ok(Self { conn })
     }
@@ -131,35 +123,7 @@ impl SqliteDecisions {
 
 /// Options without a write-ahead log: people decide seldom, and a reader needs no more than the right to read the file.
 fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Delete)
-        .busy_timeout(TURN)
-        .optimize_on_close(false, None)
-        .disable_statement_logging()
-}
-
-/// Opens a regular file and nothing else: root writes here, in a folder that another user may own.
-fn plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    Ok(file)
-}
-
-fn create(path: &Path) -> io::Result<()> {
-    match plain(OpenOptions::new().read(true).append(true).create_new(true).mode(0o640), path) {
-        Ok(file) => {
-            let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let folder = std::fs::metadata(folder)?;
-            // Without root it cannot be given away, and then need not be.
-            let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
-            Ok(())
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => plain(OpenOptions::new().read(true).append(true), path).map(drop),
-        Err(error) => Err(error),
-    }
+    plain(path, TURN).journal_mode(SqliteJournalMode::Delete)
 }
 
 async fn newest(conn: &mut SqliteConnection) -> Result<i64, sqlx::Error> {

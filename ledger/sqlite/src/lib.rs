@@ -44,53 +44,33 @@ mod volume;
 pub use decisions::SqliteDecisions;
 pub use query::SqliteReader;
 
-use gnomon_files::sqlite::{Place, is_full, log_of};
+use gnomon_database::{Database, Failure, Opened, PAGE_BYTES, durable};
+use gnomon_files::sqlite::log_of;
 use gnomon_ledger_model::{
     FirstSeen, Forgotten, Group, Keep, OpenError, Store, StoreError, Stored,
     volume::{Pair, Volume},
 };
 use inventory::Applied;
-use sqlx::{
-    ConnectOptions, Connection, SqliteConnection,
-    sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
-};
+use sqlx::{Connection, sqlite::SqliteAutoVacuum};
 use std::{
-    fs::OpenOptions,
-    io,
     ops::Range,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 /// The smallest size bound that is honoured, in bytes; a smaller one is raised to it. The schema
 /// and one batch must fit several times over.
 pub const MIN_DATABASE_BYTES: u64 = 8 << 20;
-/// Large pages suit rows of a kilobyte or two: less of each page stays empty, and a commit writes
-/// fewer of them.
-const PAGE_BYTES: u32 = 16384;
+/// KiB of pages that the writer keeps in memory.
+const CACHE_KIB: u32 = 4096;
 /// Past this many bytes the write-ahead log is folded into the database and cut …
 const WAL_FOLD_BYTES: u64 = 24 << 20;
 /// … and past this many (someone keeps a read transaction open) nothing more is written to it.
 const WAL_MAX_BYTES: u64 = 64 << 20;
 
-/// The health of the connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Health {
-    Sound,
-    /// Something failed. A transaction that could not be ended, as on a full disk, may still be open: what is written next
-    /// would be a part of it, look committed and never be.
-    Suspect,
-}
-
 /// The writing side.
 pub struct SqliteStore {
-    conn: SqliteConnection,
-    options: SqliteConnectOptions,
-    health: Health,
+    database: Database,
     path: PathBuf,
-    /// None while it is begun anew.
-    place: Option<Place>,
     keep: Keep,
     wal: PathBuf,
     max_pages: i64,
@@ -101,16 +81,17 @@ pub struct SqliteStore {
     trimmed: trim::Schedule,
 }
 
-/// The code of an error that the database gave.
-fn code(error: &sqlx::Error) -> Option<std::borrow::Cow<'_, str>> {
-    error.as_database_error().and_then(|error| error.code())
-}
-
 /// Why a database could not be opened.
-pub(crate) fn not_opened(path: &Path, source: sqlx::Error) -> OpenError {
-    let at = path.display().to_string();
-    let has_no_room = code(&source).is_some_and(|code| is_full(&code));
-    if has_no_room { OpenError::Full { at, source: source.into() } } else { OpenError::Database { at, source: source.into() } }
+pub(crate) fn not_opened(path: &Path, failure: impl Into<Failure>) -> OpenError {
+    let (at, failure) = (path.display().to_string(), failure.into());
+    let has_no_room = failure.is_full();
+    match failure {
+        Failure::File(error) if has_no_room => OpenError::Full { at, source: error.into() },
+        Failure::Database(error) if has_no_room => OpenError::Full { at, source: error.into() },
+        Failure::File(error) => OpenError::NotWritable { at, source: error.into() },
+        Failure::Database(error) => OpenError::Database { at, source: error.into() },
+        displaced @ Failure::Displaced(_) => OpenError::Database { at, source: displaced.into() },
+    }
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -125,37 +106,18 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be written, is of a newer gnomon, of another program or damaged.
     pub async fn open(path: &Path, keep: Keep) -> Result<Self, OpenError> {
-        // SQLite gives its log and shared memory the mode of the database, so creating it decides.
-        let not_created = |source: io::Error| {
-            let (at, has_no_room) = (path.display().to_string(), source.kind() == io::ErrorKind::StorageFull);
-            let source = source.into();
-            if has_no_room { OpenError::Full { at, source } } else { OpenError::NotWritable { at, source } }
-        };
-        OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).map_err(not_created)?;
-        let database = |source: sqlx::Error| not_opened(path, source);
+        let not_opened = |failure: Failure| not_opened(path, failure);
         let max_pages = i64::try_from(keep.max_bytes.max(MIN_DATABASE_BYTES) / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .page_size(PAGE_BYTES)
+        let options = durable(path, CACHE_KIB)
             .auto_vacuum(SqliteAutoVacuum::Incremental)
-            .journal_mode(SqliteJournalMode::Wal)
-            // In WAL mode only FULL syncs the log at every commit.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(2))
-            .pragma("journal_size_limit", (WAL_FOLD_BYTES / 2).to_string())
-            .pragma("cache_size", "-4096")
-            .optimize_on_close(false, None)
-            .disable_statement_logging();
-        let mut conn = options.connect().await.map_err(database)?;
-        schema::SCHEMA.migrate(&mut conn, path).await?;
-        let place = Place::of(path).map_err(not_created)?;
-        let servers = inventory::count(&mut conn).await.map_err(database)?;
+            .pragma("journal_size_limit", (WAL_FOLD_BYTES / 2).to_string());
+        let mut opened = Opened::to_write(path, options).await.map_err(not_opened)?;
+        schema::SCHEMA.migrate(opened.conn(), path).await?;
+        let mut database = opened.settled().map_err(not_opened)?;
+        let servers = inventory::count(database.conn()).await.map_err(|error| not_opened(error.into()))?;
         Ok(Self {
-            conn,
-            options,
-            health: Health::Sound,
+            database,
             path: path.to_owned(),
-            place: Some(place),
             keep,
             wal: log_of(path),
             max_pages,
@@ -166,23 +128,11 @@ impl SqliteStore {
         })
     }
 
-    /// Opens another connection where this one cannot be relied upon.
-    async fn mend(&mut self) -> Result<(), sqlx::Error> {
-        if self.health == Health::Suspect {
-            // The new one first: the last to close would fold the log, for which there may be no room.
-            let fresh = self.options.connect().await?;
-            // Errors of the old connection are ignored: its transaction ends with it.
-            let _ = std::mem::replace(&mut self.conn, fresh).close().await;
-            self.health = Health::Sound;
-        }
-        Ok(())
-    }
-
     async fn try_append(&mut self, group: &Group, now_ms: i64) -> Result<FirstSeen, sqlx::Error> {
         self.bound_log().await?;
         self.make_room(group.bytes(), now_ms).await?;
         let servers = self.servers;
-        let mut tx = self.conn.begin().await?;
+        let mut tx = self.database.conn().begin().await?;
         let seqs = append::events(&mut tx, &mut self.statements, group).await?;
         append::incidents(&mut tx, group.deltas(), &seqs).await?;
         let Applied { servers, first_seen } = inventory::apply(&mut tx, group.deltas(), servers).await?;
@@ -197,9 +147,9 @@ impl SqliteStore {
         let length = || std::fs::metadata(&self.wal).map_or(0, |there| there.len());
         if length() > WAL_FOLD_BYTES {
             // PASSIVE never waits for readers; what it cannot fold now, it folds later.
-            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut self.conn).await?;
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(self.database.conn()).await?;
             if length() > WAL_MAX_BYTES {
-                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn).await?;
+                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(self.database.conn()).await?;
                 if length() > WAL_MAX_BYTES {
                     return Err(sqlx::Error::Protocol("a reader keeps the write-ahead log from being folded; end it".to_owned()));
                 }
@@ -212,10 +162,10 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn append<'a>(&'a mut self, group: &'a Group, now_ms: i64) -> Stored<'a, FirstSeen> {
         Box::pin(async move {
-            self.mend().await.map_err(StoreError::new)?;
+            self.database.sound().await.map_err(StoreError::new)?;
             let appended = self.try_append(group, now_ms).await;
             if appended.is_err() {
-                self.health = Health::Suspect;
+                self.database.is_suspect();
             }
             appended.map_err(StoreError::new)
         })
@@ -234,17 +184,16 @@ impl Store for SqliteStore {
     }
 
     fn is_in_place(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| place.look().is_ok())
+        self.database.look().is_ok()
     }
 
     fn begin_anew(&mut self) -> Stored<'_, ()> {
         Box::pin(async move {
             let forgotten = self.trimmed.forgotten;
-            self.place.as_ref().map_or(Ok(()), Place::give_way).map_err(StoreError::refused)?;
-            // The old one is closed first: as it ends it removes what is beside it, by name.
-            let nothing = SqliteConnectOptions::new().in_memory(true).connect().await.map_err(StoreError::new)?;
-            let _ = std::mem::replace(&mut self.conn, nothing).close().await;
-            self.place = None;
+            self.database.give_way().await.map_err(|failure| match failure {
+                Failure::File(_) => StoreError::refused(failure),
+                Failure::Database(_) | Failure::Displaced(_) => StoreError::new(failure),
+            })?;
             *self = Self::open(&self.path, self.keep).await.map_err(StoreError::new)?;
             self.trimmed.forgotten = forgotten;
             Ok(())
@@ -252,31 +201,31 @@ impl Store for SqliteStore {
     }
 
     fn oldest_hour(&mut self, from: i64) -> Stored<'_, Option<i64>> {
-        Box::pin(async move { volume::oldest(&mut self.conn, from).await.map_err(StoreError::new) })
+        Box::pin(async move { volume::oldest(self.database.conn(), from).await.map_err(StoreError::new) })
     }
 
     fn busiest(&mut self, hour: i64, told_after: i64, limit: usize) -> Stored<'_, Vec<(Pair, Volume)>> {
-        Box::pin(async move { volume::busiest(&mut self.conn, hour, told_after, limit).await.map_err(StoreError::new) })
+        Box::pin(async move { volume::busiest(self.database.conn(), hour, told_after, limit).await.map_err(StoreError::new) })
     }
 
     fn hours<'a>(&'a mut self, pair: Option<&'a Pair>, hours: Range<i64>) -> Stored<'a, Vec<(i64, Volume)>> {
-        Box::pin(async move { volume::hours(&mut self.conn, pair, hours).await.map_err(StoreError::new) })
+        Box::pin(async move { volume::hours(self.database.conn(), pair, hours).await.map_err(StoreError::new) })
     }
 
     fn tell<'a>(&'a mut self, pair: &'a Pair, hour: i64) -> Stored<'a, ()> {
-        Box::pin(async move { volume::tell(&mut self.conn, pair, hour).await.map_err(StoreError::new) })
+        Box::pin(async move { volume::tell(self.database.conn(), pair, hour).await.map_err(StoreError::new) })
     }
 
     fn forget_hours(&mut self, before: i64) -> Stored<'_, ()> {
-        Box::pin(async move { volume::forget(&mut self.conn, before).await.map_err(StoreError::new) })
+        Box::pin(async move { volume::forget(self.database.conn(), before).await.map_err(StoreError::new) })
     }
 
     /// Folds the log into the database and closes it.
     fn close(mut self: Box<Self>) -> Stored<'static, ()> {
         Box::pin(async move {
             // A failure leaves the log beside the database, which the next opening reads.
-            let folded = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut self.conn).await;
-            self.conn.close().await.and(folded.map(|_| ())).map_err(StoreError::new)
+            let folded = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(self.database.conn()).await;
+            self.database.close().await.and(folded.map(|_| ())).map_err(StoreError::new)
         })
     }
 }

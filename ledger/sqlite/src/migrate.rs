@@ -1,5 +1,6 @@
 //! Recognition of our own files, and migration of older schemas.
 
+use gnomon_database::identity;
 use gnomon_ledger_model::OpenError;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use std::path::Path;
@@ -44,9 +45,4 @@ impl Schema {
         sqlx::raw_sql(AssertSqlSafe(mark)).execute(&mut *tx).await.map_err(database)?;
         tx.commit().await.map_err(database)
     }
-}
-
-/// The file's application id and schema version.
-pub(crate) async fn identity(conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
-    sqlx::query_as("SELECT application_id, user_version FROM pragma_application_id, pragma_user_version").fetch_one(conn).await
 }

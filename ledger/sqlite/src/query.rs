@@ -1,7 +1,8 @@
 //! Reading: pages of events, the inventory, incidents.
 
-use super::{code, conditions, inventory, migrate::identity, schema::SCHEMA};
-use gnomon_files::sqlite::{is_damaged, log_of};
+use super::{conditions, inventory, schema::SCHEMA};
+use gnomon_database::{Folder, identity, is_damaged, may_read, plain};
+use gnomon_files::sqlite::log_of;
 use gnomon_ledger_model::{
     Asked, EventFilter, IdPrefix, IncidentRecord, LedgerReader, MAX_PAGE, Names, NewName, Order, ReadError, ServerRecord, ServerStatus,
     StoredEvent,
@@ -12,6 +13,9 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 use std::{collections::HashMap, io::ErrorKind, ops::Range, path::Path, time::Duration};
+
+/// How long a question waits for a lock of the writer.
+const LOCKED: Duration = Duration::from_secs(2);
 
 /// Reads a ledger over a read-only connection. Each question is a short transaction, so that a slow reader never keeps the
 /// write-ahead log from being folded.
@@ -34,17 +38,15 @@ pub(super) fn event((seq, at_ms, json): EventRow) -> StoredEvent {
 
 /// The error of a query that the driver refused.
 pub(super) fn refused(error: sqlx::Error) -> ReadError {
-    if code(&error).is_some_and(|code| is_damaged(&code)) {
+    if is_damaged(&error) {
         return ReadError::Damaged { at: "the database".to_owned(), source: error.into() };
     }
     ReadError::Database(error.into())
 }
 
-/// Says why a database that could not be opened cannot be read. Not asked of one that can: whoever closes a descriptor of a file gives up
-/// the locks that SQLite's own connections of this process have on it (fcntl(2)).
-fn may_be_read(path: &Path) -> Result<(), ReadError> {
-    let opened = std::fs::File::open(path).map(drop);
-    opened.map_err(|source| match source.kind() {
+/// Why a file cannot be read, if it cannot.
+pub(super) fn readable(path: &Path, folder: Folder) -> Result<(), ReadError> {
+    may_read(path, folder).map_err(|source| match source.kind() {
         ErrorKind::NotFound => ReadError::Missing { at: path.display().to_string() },
         _ => ReadError::NotReadable { at: path.display().to_string(), source: source.into() },
     })
@@ -60,14 +62,13 @@ impl SqliteReader {
             ReadError::Damaged { source, .. } => ReadError::Damaged { at: path.display().to_string(), source },
             error => error,
         };
-        let options =
-            SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(2)).disable_statement_logging();
+        let options = plain(path, LOCKED).read_only(true);
         let opened = match Self::connect(&options).await {
             Ok(opened) => opened,
             // Someone who may not write beside a closed ledger cannot make the log's shared memory.
             // Without a log there is no writer, and the file can be read as it stands.
             Err(error) => {
-                may_be_read(path)?;
+                readable(path, Folder::Own)?;
                 if log_of(path).exists() {
                     return Err(not_read(error));
                 }

@@ -74,7 +74,8 @@ pub(crate) const SCHEMA: Schema = Schema {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::migrate::identity, SCHEMA};
+    use super::SCHEMA;
+    use gnomon_database::identity;
     use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
     use std::path::Path;
 

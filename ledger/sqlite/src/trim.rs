@@ -3,8 +3,8 @@
 //! Freed pages are used again by the next events, so a full ledger neither grows nor shrinks; only
 //! a database above its bound (the bound was lowered) gives pages back to the file system.
 
-use super::{Health, PAGE_BYTES, SqliteStore};
-use gnomon_files::sqlite::Place;
+use super::SqliteStore;
+use gnomon_database::{Failure, PAGE_BYTES};
 use gnomon_ledger_model::Forgotten;
 use sqlx::Connection;
 use std::time::{Duration, Instant};
@@ -37,12 +37,12 @@ impl SqliteStore {
         for _ in 0..MAX_STEPS {
             let (pages, free): (i64, i64) =
                 sqlx::query_as("SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count")
-                    .fetch_one(&mut self.conn)
+                    .fetch_one(self.database.conn())
                     .await?;
             if pages - free + needed <= self.max_pages {
                 if pages > self.max_pages {
-                    sqlx::query("PRAGMA incremental_vacuum(1024)").execute(&mut self.conn).await?;
-                    self.place.iter().for_each(Place::shrinks);
+                    sqlx::query("PRAGMA incremental_vacuum(1024)").execute(self.database.conn()).await?;
+                    self.database.shrinks();
                 }
                 return Ok(());
             }
@@ -54,15 +54,15 @@ impl SqliteStore {
     }
 
     /// Deletes all that is older than the retention.
-    pub(super) async fn forget_all(&mut self, now_ms: i64) -> Result<(), sqlx::Error> {
-        self.mend().await?;
+    pub(super) async fn forget_all(&mut self, now_ms: i64) -> Result<(), Failure> {
+        self.database.sound().await?;
         loop {
             match self.forget_step(now_ms).await {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) => {
-                    self.health = Health::Suspect;
-                    return Err(error);
+                    self.database.is_suspect();
+                    return Err(error.into());
                 }
             }
         }
@@ -71,7 +71,7 @@ impl SqliteStore {
     /// The latest moment among the newest events.
     pub(super) async fn newest(&mut self) -> Result<Option<i64>, sqlx::Error> {
         let newest = "SELECT max(ts) FROM (SELECT ts FROM event ORDER BY seq DESC LIMIT ?)";
-        sqlx::query_scalar(newest).bind(STEP_ROWS).fetch_one(&mut self.conn).await
+        sqlx::query_scalar(newest).bind(STEP_ROWS).fetch_one(self.database.conn()).await
     }
 
     /// Deletes one step of events beyond the retention; returns the number of rows.
@@ -80,14 +80,14 @@ impl SqliteStore {
         // Not the first alone: its clock may have been ahead.
         let oldest: Option<i64> = sqlx::query_scalar("SELECT min(ts) FROM (SELECT ts FROM event ORDER BY seq LIMIT ?)")
             .bind(STEP_ROWS)
-            .fetch_one(&mut self.conn)
+            .fetch_one(self.database.conn())
             .await?;
         if oldest.is_some_and(|ts| ts < cutoff_ms) { self.delete_oldest(Some(cutoff_ms)).await } else { Ok(0) }
     }
 
     /// Deletes of the oldest rows those before the cutoff, and incidents that have no events left.
     async fn delete_oldest(&mut self, cutoff_ms: Option<i64>) -> Result<u64, sqlx::Error> {
-        let mut tx = self.conn.begin().await?;
+        let mut tx = self.database.conn().begin().await?;
         let rows: i64 = sqlx::query_scalar("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM event").fetch_one(&mut *tx).await?;
         // A sixteenth when little is kept, so that a small bound does not empty the ledger.
         let step = if cutoff_ms.is_some() { STEP_ROWS } else { (rows / 16).clamp(1, STEP_ROWS) };

@@ -1,8 +1,8 @@
 //! Authentication of callers, and authorisation of their requests.
 //!
 //! A [`Caller`] is the proven identity of a request's sender; [`Asked`] is what it asks for; a [`Policy`] decides, and issues a [`Permit`]
-//! for what it allows, without which a message cannot be sent. Lists, calls and everything built on calls ask the same
-//! function, so that what is hidden is uncallable by every road.
+//! for what it allows, without which nothing of a caller's is sent to a server. Lists, calls and everything built on calls ask the same
+//! function, so that what is hidden is uncallable by every road; being listed ([`Listing`]) is no permit.
 //!
 //! ```
 //! use gnomon_access::{Asked, Caller, Policy};
@@ -44,6 +44,6 @@ pub use glob::{Flavour, Glob};
 pub use line_ref::LineRef;
 pub use permit::{Obligations, Permit, RefusedByRule};
 pub use policy::{
-    Decision, Explained, Explanation, Finding, MAX_ENTRIES, MAX_POLICY_BYTES, MAX_VALUES, MAX_WHEN, MAX_WHEN_TEXT, MAX_WHEN_VALUES, Policy,
-    PolicyError, PolicySource, Problem,
+    Decision, Explained, Explanation, Finding, Listing, MAX_ENTRIES, MAX_POLICY_BYTES, MAX_VALUES, MAX_WHEN, MAX_WHEN_TEXT,
+    MAX_WHEN_VALUES, Policy, PolicyError, PolicySource, Problem,
 };

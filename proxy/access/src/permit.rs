@@ -1,12 +1,15 @@
 //! The one way past policy: a [`Permit`], which only a [`Policy`](crate::Policy) makes, and what rules say of the same message.
 //!
-//! A road of the portal that carries a caller's request holds its permit, and what a permit owes is a list that grows (redaction, approval,
-//! charging of a budget): who carries takes it apart member by member, and does not compile until each is seen to. What a client says
-//! without a call takes one way as well (`saying` in `gnomon-relay`), with the permit to reach the server. The portal's own
-//! requests (cancellations, what becomes of tasks, probes) go without.
+//! What a permit owes is a list that grows (redaction, approval, charging of a budget): one function (`owed` in `gnomon-relay`) takes it apart
+//! member by member, does not compile until each is seen to, and alone makes a `Cleared`. Held by types: a permit comes from a decision to let
+//! something through, as a [`Listing`](crate::Listing) is none; the session or peer by which a road of the portal sends a caller's request is
+//! given out for a `Cleared`. Held by a test of the sources (`gate` in `gnomon-relay`): which files send at all, as who has such a handle may
+//! answer the server's questions with it. What a client says without a call takes one way as well (`saying`), with the permit to reach
+//! the server; a call of the portal's own tools, which goes to no server, is cleared before it is carried out. The portal's own requests
+//! (cancellations, what becomes of tasks, probes) go without.
 
 use crate::LineRef;
-use gnomon_observe::{Action, Effect};
+use gnomon_observe::{Action, Consequences};
 
 /// Proof that policy lets a message pass, and the obligations before it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +47,11 @@ impl Permit {
     /// # Errors
     /// [`RefusedByRule`].
     pub const fn beside(&self, rules: Action) -> Result<Obligations, RefusedByRule> {
-        match rules.effect() {
-            Effect::Passes => Ok(self.obligations),
-            Effect::Changes => Ok(Obligations { redact: true }),
-            Effect::Refuses => Err(RefusedByRule(rules)),
+        // All members are listed, so that a consequence that is new does not compile before it is heeded; what is held is the caller's to hold.
+        let Consequences { held: _, changed, refused } = rules.effect().consequences();
+        match refused {
+            true => Err(RefusedByRule(rules)),
+            false => Ok(Obligations { redact: self.obligations.redact || changed }),
         }
     }
 }

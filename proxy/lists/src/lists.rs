@@ -153,7 +153,7 @@ impl PortalLists {
     }
 
     fn shows_of(&self, view: &View, caller: &Caller, kind: Kind, exposed: &Exposed) -> bool {
-        self.gate.may_list(caller, &self.asked(kind, exposed)).is_allow()
+        self.gate.may_list(caller, &self.asked(kind, exposed)).is_shown()
             && (kind != Kind::Resource || !self.hides(caller, view, &exposed.server, &exposed.entry.name))
     }
 

@@ -74,7 +74,7 @@ impl PortalLists {
     fn may_know(&self, caller: &Caller, server: &str, kind: Kind, left: &LeftOut) -> bool {
         let name = left.name.as_deref().unwrap_or_default();
         let asked = Asked { portal: self.portal(), server, capability: kind.asked(), name, hints: Hints::default(), arguments: None };
-        self.gate().may_list(caller, &asked).is_allow()
+        self.gate().may_list(caller, &asked).is_shown()
     }
 }
 

@@ -32,7 +32,7 @@ impl PortalLists {
     fn shows_page(&self, caller: &Caller, view: &View, server: &str, own: &str) -> bool {
         let Some(page) = plain(own) else { return !view.pages().has_any(server) };
         let tools = view.pages().tools.get(&(server.into(), page));
-        tools.is_none_or(|tools| tools.iter().any(|tool| self.gate().may_list(caller, &self.asked(Kind::Tool, tool)).is_allow()))
+        tools.is_none_or(|tools| tools.iter().any(|tool| self.gate().may_list(caller, &self.asked(Kind::Tool, tool)).is_shown()))
     }
 
     /// Whether a tool is listed without its page.

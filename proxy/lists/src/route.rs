@@ -5,7 +5,7 @@ use crate::{
     view::{Exposed, View},
 };
 use bytes::Bytes;
-use gnomon_access::{Asked, Caller, Decision, LineRef, Permit, arguments};
+use gnomon_access::{Asked, Caller, Decision, LineRef, Listing, Permit, arguments};
 use gnomon_relay::{
     held::Upstream,
     names::{Prefix, may_come_of, shortened, split_name},
@@ -99,7 +99,7 @@ impl PortalLists {
             "tools/call" | "prompts/get" => {
                 let kind = if method == "tools/call" { Kind::Tool } else { Kind::Prompt };
                 let name = members.text("name").ok_or_else(|| missing("name"))?;
-                let (server, exposed, _) = self.named(caller, kind, &name)?;
+                let (server, exposed) = self.named(caller, kind, &name)?;
                 let params = members.with(&[("name", Some(&quoted(&exposed.entry.name)))]);
                 let arguments = members.get("arguments").map(|json| arguments(json.as_bytes())).transpose();
                 let arguments = arguments.map_err(|error| RpcError::new(INVALID_PARAMS, error.to_string()))?;
@@ -132,7 +132,8 @@ impl PortalLists {
                 let (server, permit, changed) = match reference.text("type").as_deref() {
                     Some("ref/prompt") => {
                         let name = reference.text("name").ok_or_else(|| missing("name"))?;
-                        let (server, exposed, permit) = self.named(caller, Kind::Prompt, &name)?;
+                        let (server, exposed) = self.named(caller, Kind::Prompt, &name)?;
+                        let permit = self.about(caller, &server, &self.asked(Kind::Prompt, &exposed), &name)?;
                         (server, permit, reference.with(&[("name", Some(&quoted(&exposed.entry.name)))]))
                     }
                     Some("ref/resource") => {
@@ -162,6 +163,15 @@ impl PortalLists {
         }
     }
 
+    /// Checks policy for a request about a thing that is listed, which is no call of it.
+    fn about(&self, caller: &Caller, server: &Upstream, asked: &Asked<'_>, name: &str) -> Result<Permit, NotRouted> {
+        match self.gate().decide_about(caller, asked) {
+            Decision::Allow(permit) => Ok(permit),
+            // Another policy came into force meanwhile.
+            Decision::Deny { line } => Err(self.denied(caller, server, line, name, unknown(Kind::Prompt, name))),
+        }
+    }
+
     /// The error for a thing that is not listed for a caller: the reason, if the entry that denies it gives one to callers of its server;
     /// else that it does not exist.
     fn denied(&self, caller: &Caller, server: &Upstream, line: Option<LineRef>, name: &str, unknown: RpcError) -> NotRouted {
@@ -173,40 +183,35 @@ impl PortalLists {
         NotRouted { error, line: line.map(Box::new) }
     }
 
-    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<(Arc<Upstream>, Arc<Exposed>, Permit), NotRouted> {
-        let what = if kind == Kind::Tool { "tool" } else { "prompt" };
-        let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)));
+    fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<(Arc<Upstream>, Arc<Exposed>), NotRouted> {
         let view = self.view();
         if let Some((exposed, server)) = view.named(kind, name).and_then(|exposed| Some((exposed, view.upstream(exposed)?))) {
             return match self.gate().may_list(caller, &self.asked(kind, exposed)) {
-                Decision::Allow(permit) => Ok((server, exposed.clone(), permit)),
-                Decision::Deny { line } => Err(self.denied(caller, &server, line, name, unknown())),
+                Listing::Shown => Ok((server, exposed.clone())),
+                Listing::Hidden { line } => Err(self.denied(caller, &server, line, name, unknown(kind, name))),
             };
         }
-        if let (Kind::Tool, Some((exposed, permit))) = (kind, self.of_a_page(caller, &view, name))
+        if let (Kind::Tool, Some(exposed)) = (kind, self.of_a_page(caller, &view, name))
             && let Some(server) = view.upstream(&exposed)
         {
-            return Ok((server, exposed, permit));
+            return Ok((server, exposed));
         }
         // It may be of a server that was never up yet, and that the caller may know of.
         let server = split_name(kind, name).and_then(|(id, _)| self.servers().named(id).cloned());
         let server = server.filter(|server| self.gate().may_reach(caller, &server.id));
         match server.as_ref().map(|server| (&server.id, server.check())) {
             Some((id, Err(error))) => Err(RpcError::new(INTERNAL_ERROR, format!("server `{id}`: {error}")).into()),
-            _ => Err(self.why_left_out(caller, kind, name).unwrap_or_else(unknown).into()),
+            _ => Err(self.why_left_out(caller, kind, name).unwrap_or_else(|| unknown(kind, name)).into()),
         }
     }
 
     /// The tool that a page means. It knows its server's own name for it, and its calls are its client's: so of servers that have pages
     /// such a name leads to the only one whose tool of that name the caller may use.
-    fn of_a_page(&self, caller: &Caller, view: &View, name: &str) -> Option<(Arc<Exposed>, Permit)> {
-        let may = |exposed: &Arc<Exposed>| match self.gate().may_list(caller, &self.asked(Kind::Tool, exposed)) {
-            Decision::Allow(permit) => Some((exposed.clone(), permit)),
-            Decision::Deny { .. } => None,
-        };
-        let mut found = view.pages().may_call(name).iter().filter_map(may);
+    fn of_a_page(&self, caller: &Caller, view: &View, name: &str) -> Option<Arc<Exposed>> {
+        let may = |exposed: &&Arc<Exposed>| self.gate().may_list(caller, &self.asked(Kind::Tool, exposed)).is_shown();
+        let mut found = view.pages().may_call(name).iter().filter(may);
         let only = found.next()?;
-        found.next().is_none().then_some(only)
+        found.next().is_none().then(|| only.clone())
     }
 
     /// The server that a request names, where its caller may know of it.
@@ -264,6 +269,12 @@ impl PortalLists {
             _ => None,
         }
     }
+}
+
+/// The error for a tool or prompt that a caller may not know of, or that is none.
+fn unknown(kind: Kind, name: &str) -> RpcError {
+    let what = if kind == Kind::Tool { "tool" } else { "prompt" };
+    RpcError::new(INVALID_PARAMS, format!("Unknown {what}: {}", shortened(name)))
 }
 
 /// The error for methods that only exist in the other era.

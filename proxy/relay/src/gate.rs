@@ -1,10 +1,11 @@
 //! Authorisation for all parts of a portal, by the policy in force. Requests are checked here, and what clients say without a call
-//! ([`saying`](crate::saying)). That nothing else asks the policy, or the rules about what a client says, or sends a server what clients
-//! say, a test holds the sources to, by the usual spellings.
+//! ([`saying`](crate::saying)). Being listed and being let through are two types; a way to send requests to a server is given out for a
+//! [`Cleared`](crate::owed::Cleared) only. What types do not hold (that nothing else asks the policy, or the rules about what a client says,
+//! or sends by a handle that it has for another purpose), a test holds the sources to, by the usual spellings.
 
 use crate::{held::Upstream, related::is_of_task};
 use arc_swap::{ArcSwap, Guard};
-use gnomon_access::{Asked, Caller, Capability, Decision, Hints, Permit, Policy};
+use gnomon_access::{Asked, Caller, Capability, Decision, Hints, Listing, Permit, Policy};
 use gnomon_upstream::{Scope, members::Members, rpc::Notification};
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -41,14 +42,19 @@ impl Gate {
         self.policy().decide(caller, asked)
     }
 
+    /// Decides whether a server may be asked this about something, which is no call of it, and by which line.
+    pub fn decide_about(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
+        self.policy().decide_about(caller, asked)
+    }
+
     /// Whether a caller may know of this: some call of it would be allowed.
-    pub fn may_list(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
+    pub fn may_list(&self, caller: &Caller, asked: &Asked<'_>) -> Listing {
         self.policy().may_list(caller, asked)
     }
 
     /// The decision by a policy that was in force a moment ago, of which something is kept.
     pub fn lists_by(policy: &Policy, caller: &Caller, asked: &Asked<'_>) -> bool {
-        policy.may_list(caller, asked).is_allow()
+        policy.may_list(caller, asked).is_shown()
     }
 
     /// Whether a caller may read what has this URI, the server's own.
@@ -65,9 +71,17 @@ impl Gate {
     }
 
     /// Whether a caller may know of a tool now.
-    pub fn may_list_tool(&self, caller: &Caller, server: &str, name: &str, hints: Hints) -> Decision {
-        let asked = Asked { portal: &self.portal, server, capability: Capability::Tool, name, hints, arguments: None };
-        self.policy().may_list(caller, &asked)
+    pub fn shows_tool(&self, caller: &Caller, server: &str, (name, hints): (&str, Hints)) -> bool {
+        self.may_list(caller, &self.tool(server, name, hints)).is_shown()
+    }
+
+    /// Decides whether a server may be asked what became of calls of this tool.
+    pub fn decide_about_tool(&self, caller: &Caller, server: &str, (name, hints): (&str, Hints)) -> Decision {
+        self.decide_about(caller, &self.tool(server, name, hints))
+    }
+
+    fn tool<'a>(&'a self, server: &'a str, name: &'a str, hints: Hints) -> Asked<'a> {
+        Asked { portal: &self.portal, server, capability: Capability::Tool, name, hints, arguments: None }
     }
 
     /// The permit to ask a server for what is a caller's own as a whole.
@@ -91,7 +105,7 @@ impl Gate {
         Members::of(notification.params.as_ref())
             .ok()
             .and_then(|task| upstream.held.tasks.told(whose, &task))
-            .is_some_and(|made| self.may_list_tool(caller, &upstream.id, &made.tool, made.hints).is_allow())
+            .is_some_and(|made| self.shows_tool(caller, &upstream.id, (&made.tool, made.hints)))
     }
 
     /// Whether a caller may be told this of a server: that a resource changed only where they may read it, anything else where they
@@ -127,25 +141,34 @@ mod tests {
                     "policy.may_list(",
                     "policy.may_reach(",
                     "policy.decide(",
+                    "policy.decide_about(",
                     "policy.reach(",
                     "policy().may_list(",
                     "policy().may_reach(",
                     "policy().decide(",
+                    "policy().decide_about(",
                     "policy().reach(",
+                    "allows_by_name(",
                 ];
                 let asks = asks.iter().any(|ask| text.contains(ask));
                 assert!(!asks || path.ends_with("gate.rs"), "{} asks the policy itself: ask the gate", path.display());
-                // What tells a server something without a call, and the files that may: those of what clients say, the cancellation of
-                // a call, and the roads of calls, which hold a permit for what they name.
-                let ways: [(&str, &[&str]); 4] = [
+                // What sends to servers or opens a way to them, and the files that may: those of what clients say, the cancellation of a
+                // call, what answers servers' questions, and the roads of calls, which hold a `Cleared`.
+                let ways: [(&str, &[&str]); 10] = [
                     ("judge.said(", &["src/saying.rs"]),
                     ("\"logging/setLevel\"", &["src/saying.rs"]),
+                    ("Cleared(())", &["src/owed.rs"]),
+                    (".open_session(", &["src/session.rs", "src/shared.rs"]),
+                    ("turns_modern(", &["src/stateless.rs"]),
+                    (".modern()", &["src/stateless.rs", "road/stateless.rs"]),
                     (".notify(", &["session/saying.rs", "pending.rs"]),
-                    (".request(&", &["src/saying.rs", "road/stateless.rs", "road/tasks.rs"]),
+                    (".request(", &["src/saying.rs", "src/stateless.rs", "road/mod.rs", "road/stateless.rs", "road/tasks.rs"]),
+                    (".converse(", &["road/mod.rs", "road/stateless.rs"]),
+                    (".respond(", &["src/session.rs", "src/shared.rs", "session/asking.rs", "road/mod.rs", "road/stateless.rs"]),
                 ];
                 for (way, files) in ways {
                     let may = files.iter().chain(&["gate.rs"]).any(|file| path.ends_with(file));
-                    assert!(may || !text.contains(way), "{} has `{way}`: what clients say goes through saying.rs", path.display());
+                    assert!(may || !text.contains(way), "{} has `{way}`: see what owed.rs and saying.rs ask for", path.display());
                 }
             }
         }

@@ -27,6 +27,7 @@ impl Hearing {
         F: Future<Output = ControlFlow<()>> + Send,
     {
         let (open, opened) = oneshot::channel();
+        // Aborted as this is dropped, which whoever ends the session does: all that it holds is the session's, so nobody waits for it.
         let task = tokio::spawn(async move {
             let (mut open, mut again, mut last) = (Some(open), AGAIN, None);
             loop {

@@ -47,6 +47,7 @@ pub mod sessions;
 pub mod shared;
 pub mod shares;
 pub mod skills;
+pub mod stateless;
 mod taken_back;
 pub mod tasks;
 pub mod telling;

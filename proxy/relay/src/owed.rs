@@ -1,22 +1,29 @@
 //! The obligations of policy and rules together, before a message leaves.
+//!
+//! [`owed`] is the only maker of [`Cleared`], and what gives out a way to send requests to servers asks for it: the sessions that clients
+//! have with servers, those that are kept for clients without one, and servers without sessions.
 
 use crate::error::CallError;
 use gnomon_access::{Obligations, Permit};
 use gnomon_inspect::Refusal;
 use gnomon_observe::Action;
 
-/// Duties before a message leaves, by policy and rules.
+/// Proof that all that policy and rules oblige to before a message leaves has been seen to.
+#[derive(Debug)]
+pub struct Cleared(());
+
+/// Sees to what policy and rules oblige to before a message leaves.
 ///
 /// # Errors
 /// [`CallError::Refused`] by a rule, [`CallError::Unfulfilled`] for an obligation that is not implemented here.
-pub fn owed(permit: &Permit, rules: Result<Action, Box<Refusal>>) -> Result<(), CallError> {
+pub fn owed(permit: &Permit, rules: Result<Action, Box<Refusal>>) -> Result<Cleared, CallError> {
     let (action, refusal) = match rules {
         Ok(action) => (action, None),
         Err(refusal) => (refusal.action, Some(refusal)),
     };
     match (permit.beside(action), refusal) {
         // All members are listed, so that a new obligation does not compile before it is handled.
-        (Ok(Obligations { redact: false }), None) => Ok(()),
+        (Ok(Obligations { redact: false }), None) => Ok(Cleared(())),
         (_, Some(refusal)) => Err(CallError::Refused(refusal)),
         (Ok(Obligations { redact: true }), None) => Err(CallError::Unfulfilled("parts of it had to be replaced")),
         (Err(_), None) => Err(CallError::Unfulfilled("a rule refuses it")),

@@ -25,7 +25,7 @@ const LEVEL_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) fn may_say(gate: &Gate, whose: Whose<'_>, upstream: &Upstream, message: &[u8]) -> Result<(), CallError> {
     let permit = gate.reach(whose.caller, &upstream.id).ok_or(CallError::Withdrawn)?;
     let rules = upstream.held.judge.as_ref().map_or(Ok(Action::Allow), |judge| judge.said(whose, message));
-    owed(&permit, rules)
+    owed(&permit, rules).map(drop)
 }
 
 /// A level of logs that a server may be asked for.

@@ -15,6 +15,7 @@ use crate::{
     lent::Lent,
     logs::LogLevel,
     outflow::{Heard, Outflow, Stream, event},
+    owed::Cleared,
     own_sessions::OwnSessions,
     progress::Reported,
     questions::{Questions, nobody_listens},
@@ -210,11 +211,11 @@ impl Session {
         caller.is_some_and(|caller| self.gate.may_reach(&caller, &upstream.id))
     }
 
-    /// The session's own session with a server, opened if need be.
+    /// The session's own session with a server, opened if need be, for a request that may be sent.
     ///
     /// # Errors
     /// If the server refuses, is down, or has ended.
-    pub async fn server(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Result<Arc<LegacySession>, UpstreamError> {
+    pub async fn server(self: &Arc<Self>, _: &Cleared, upstream: &Arc<Upstream>) -> Result<Arc<LegacySession>, UpstreamError> {
         let open = self.open();
         let own = open.servers.with(upstream);
         if upstream.is_over() {

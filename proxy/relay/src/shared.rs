@@ -11,6 +11,7 @@ use crate::{
     held::Upstream,
     judged::Whose,
     logs::{LOGGED, LogLevel},
+    owed::Cleared,
     saying::LevelRequest,
     shares,
     telling::{Telling, beside},
@@ -245,13 +246,14 @@ impl SharedSessions {
         self.0.lock()
     }
 
-    /// A part in a session of the caller's with a server, opened if need be; the one of this `scope`, if there is one. Its server is told to
+    /// A part in a session of the caller's with a server, opened if need be, for a request that may be sent; the one of this `scope`, if there is one. Its server is told to
     /// log from this level on, where the call's client wants to be told and may say so.
     ///
     /// # Errors
     /// When the server refuses or is not there.
     pub async fn get(
         &self,
+        _: &Cleared,
         (gate, whose): (&Gate, Whose<'_>),
         server: &Arc<Upstream>,
         client: &Client,

@@ -75,6 +75,9 @@ pub async fn at_once(told: Vec<Telling>) {
 }
 
 /// Sends a message without waiting. None if too many are in progress, or at shutdown.
+///
+/// No stop joins its task: it outlives the call, the session and the portal that it is of, as a server is still to hear that they ended. Its
+/// timeout of ten seconds ends it, or the end of its runtime; nothing that is owed to the record hangs on it.
 pub fn beside(telling: Telling) -> Option<JoinHandle<()>> {
     let Ok(place) = PLACES.try_acquire() else {
         Untold::Busy.count();

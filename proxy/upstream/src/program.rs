@@ -328,9 +328,11 @@ impl Program {
         if let Some(metric) = &self.options.layers {
             metric.runs(id);
         }
+        // It ends as the last process closes its standard error, and is waited for below.
         let overheard = tokio::spawn(speech::overhear(id.clone(), veil, said));
         let (program, owner, begun) = (self.clone(), SmolStr::new(owner), Instant::now());
         let mut stopping = self.stopping.subscribe();
+        // It ends with the process. `stop` waits for it by the place that it holds until then.
         tokio::spawn(async move {
             let stopped = async move {
                 let _ = stopping.wait_for(|stopping| *stopping == Stopping::Yes).await;

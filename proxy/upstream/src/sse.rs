@@ -8,7 +8,7 @@ use crate::{
     pipe::{Outgoing, Pipe},
 };
 use ::http::{HeaderMap, uri::PathAndQuery};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::sync::mpsc;
 
 /// Opens the stream and waits for the path.
@@ -23,14 +23,18 @@ pub async fn connect(endpoint: Endpoint) -> Result<Arc<Pipe>, UpstreamError> {
     let path = path.ok_or_else(|| UpstreamError::Protocol("its event stream does not begin with an endpoint".to_owned()))?;
     let (pipe, outgoing) = Pipe::new(patience);
     let target = endpoint.at(path);
-    let line = pipe.clone();
+    // Only its users keep it open, as the line to a program: nobody joins this task, and it ends with the server's stream, as the line is closed, or as the
+    // last of them lets it go.
+    let (line, ended) = (Arc::downgrade(&pipe), pipe.ended());
     tokio::spawn(async move {
         tokio::select! {
             () = hear(&line, events) => {}
             () = tell(target, outgoing) => {}
-            () = line.closed() => {}
+            _ = ended => {}
         }
-        line.close();
+        if let Some(line) = line.upgrade() {
+            line.close();
+        }
     });
     Ok(pipe)
 }
@@ -49,10 +53,11 @@ fn named_path(endpoint: &Endpoint, data: &[u8]) -> Option<PathAndQuery> {
     path.parse().ok()
 }
 
-async fn hear(pipe: &Pipe, mut events: EventReader) {
+async fn hear(pipe: &Weak<Pipe>, mut events: EventReader) {
     while let Ok(Some(event)) = events.next().await {
+        let Some(held) = pipe.upgrade() else { return };
         if let Some(data) = event.data.filter(|data| !data.is_empty()) {
-            pipe.take(&data).await;
+            held.take(&data).await;
         }
     }
 }

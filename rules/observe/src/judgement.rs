@@ -75,6 +75,29 @@ pub enum Effect {
     Refuses,
 }
 
+/// What an effect means to those who hold messages back, forward them and count them. Who carries it out takes it apart member by member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consequences {
+    /// The original must be held until the action is ruled out, as it does not pass unchanged.
+    pub held: bool,
+    /// Parts are replaced before it passes.
+    pub changed: bool,
+    /// Nothing of it passes.
+    pub refused: bool,
+}
+
+impl Effect {
+    /// The only place that asks which effect this is: one that is new does not compile until it is decided here.
+    #[must_use]
+    pub const fn consequences(self) -> Consequences {
+        match self {
+            Self::Passes => Consequences { held: false, changed: false, refused: false },
+            Self::Changes => Consequences { held: true, changed: true, refused: false },
+            Self::Refuses => Consequences { held: true, changed: false, refused: true },
+        }
+    }
+}
+
 /// Whether an action is implemented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Support {
@@ -130,19 +153,13 @@ impl Action {
     /// as stopped.
     #[must_use]
     pub const fn interferes(self) -> bool {
-        match self.effect() {
-            Effect::Passes => false,
-            Effect::Changes | Effect::Refuses => true,
-        }
+        self.effect().consequences().held
     }
 
     /// True if nothing of the original passes.
     #[must_use]
     pub const fn refuses(self) -> bool {
-        match self.effect() {
-            Effect::Passes | Effect::Changes => false,
-            Effect::Refuses => true,
-        }
+        self.effect().consequences().refused
     }
 
     /// The actions that rules may ask for: all that are implemented.

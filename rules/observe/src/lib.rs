@@ -31,7 +31,9 @@ mod texts;
 mod value;
 
 pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, FieldType, PASSING, Retention, Role, UnknownField};
-pub use judgement::{Action, Channel, Class, Confidence, Correlation, Effect, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord};
+pub use judgement::{
+    Action, Channel, Class, Confidence, Consequences, Correlation, Effect, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord,
+};
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
 pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};

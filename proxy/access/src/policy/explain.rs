@@ -1,6 +1,6 @@
 //! Why policy decides as it does: each entry, and of each the first part that did not hold.
 
-use super::{Decision, Entry, LineRef, Policy, Question, truth::Truth, what::Effect};
+use super::{Decision, Entry, LineRef, Policy, truth::Truth, what::Effect};
 use crate::{Asked, Caller, caller::printable};
 use std::fmt;
 
@@ -55,7 +55,7 @@ impl Policy {
             |entry: &Entry| Explained { line: entry.line.clone(), effect: entry.effect.as_str(), finding: entry.finding(caller, asked) };
         let name = printable(asked.name);
         Explanation {
-            decision: self.judge(caller, asked, Question::Call),
+            decision: self.decide(caller, asked),
             entries: self.entries.iter().map(explained).collect(),
             caller: caller.to_string(),
             asked: format!("the {} `{name}` of server `{}` through portal `{}`", asked.capability, asked.server, asked.portal),

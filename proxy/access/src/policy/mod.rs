@@ -65,6 +65,28 @@ impl Decision {
     }
 }
 
+/// Whether a caller may know of something. It is no permit: whoever asks a server about the thing needs one of
+/// [`Policy::decide_about`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Listing {
+    /// It is on the caller's lists.
+    Shown,
+    /// It is not.
+    Hidden {
+        /// The entry that denies it; none where none allows it.
+        line: Option<LineRef>,
+    },
+}
+
+impl Listing {
+    /// True for `Shown`.
+    #[must_use]
+    pub const fn is_shown(&self) -> bool {
+        matches!(self, Listing::Shown)
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     line: LineRef,
@@ -76,21 +98,38 @@ struct Entry {
     when: Option<When>,
 }
 
-/// The question put to `when`: does it hold for these arguments, or could it for some?
+/// The question that entries are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Question {
+    /// May this call be made, with these arguments?
     Call,
-    List,
+    /// Could some call of it be made?
+    SomeCall,
+    /// Could anything of this server be used?
+    Server,
+    /// Does an entry name it among `resources`? What denies is not asked.
+    ByName,
 }
 
 impl Entry {
     /// Matches the entry. A part that does not hold ends it; one that is missing only weakens it.
     fn matches(&self, caller: &Caller, asked: &Asked<'_>, question: Question) -> Truth {
+        let has_a_say = match (question, self.effect) {
+            (Question::Call | Question::SomeCall, _) | (Question::Server, Effect::Allow) => true,
+            // What denies a part of a server, or some calls, leaves the rest of it.
+            (Question::Server, Effect::Deny) => self.what.is_all() && self.when.is_none(),
+            (Question::ByName, effect) => effect == Effect::Allow && self.what.resources.is_some(),
+        };
+        if !has_a_say {
+            return Truth::False;
+        }
         let mut truth = self.what.server(asked).and(self.what.portal(asked));
         if truth == Truth::False {
             return Truth::False;
         }
-        truth = truth.and(self.what.capability(asked, self.effect)).and(self.what.hints(asked));
+        if question != Question::Server {
+            truth = truth.and(self.what.capability(asked, self.effect)).and(self.what.hints(asked));
+        }
         for condition in &self.who {
             if truth == Truth::False {
                 return Truth::False;
@@ -100,10 +139,10 @@ impl Entry {
         match (&self.when, truth) {
             (None, _) | (_, Truth::False) => truth,
             (Some(when), _) => truth.and(match (question, self.effect) {
-                (Question::Call, _) => when.judge(asked.arguments, caller).0,
+                (Question::Call | Question::ByName, _) => when.judge(asked.arguments, caller).0,
                 // Some arguments may satisfy it, and some may not.
-                (Question::List, Effect::Allow) => Truth::True,
-                (Question::List, Effect::Deny) => Truth::False,
+                (Question::SomeCall | Question::Server, Effect::Allow) => Truth::True,
+                (Question::SomeCall | Question::Server, Effect::Deny) => Truth::False,
             }),
         }
     }
@@ -158,21 +197,29 @@ impl Policy {
 
     /// Decides on a call. `arguments` of `None` are no arguments.
     pub fn decide(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
-        self.judge(caller, asked, Question::Call)
+        self.decision(caller, asked, Question::Call)
     }
 
-    /// Decides on listing: `Allow` if some arguments would be allowed. What is not listed is not callable; what is listed is judged again
-    /// when it is called.
-    pub fn may_list(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
-        self.judge(caller, asked, Question::List)
+    /// Decides on a request about a thing that is no call of it and has none of a call's arguments, as the completion of an argument, or
+    /// what became of a task that a call began: allowed where some call of the thing would be.
+    pub fn decide_about(&self, caller: &Caller, asked: &Asked<'_>) -> Decision {
+        self.decision(caller, asked, Question::SomeCall)
+    }
+
+    /// Whether a caller may know of a thing: `Shown` if some arguments would be allowed. What is not listed is not callable; what is listed
+    /// is judged again when it is called.
+    pub fn may_list(&self, caller: &Caller, asked: &Asked<'_>) -> Listing {
+        match self.judge(caller, asked, Question::SomeCall) {
+            Ok(_) => Listing::Shown,
+            Err(line) => Listing::Hidden { line: line.cloned() },
+        }
     }
 
     /// True if an entry that names `resources` allows this one, beside entries that allow all that a server has. What denies it does so
     /// all the same: ask [`Policy::decide`] as well.
     #[must_use]
     pub fn allows_by_name(&self, caller: &Caller, asked: &Asked<'_>) -> bool {
-        let names = |entry: &&Entry| entry.effect == Effect::Allow && entry.what.resources.is_some();
-        self.entries.iter().filter(names).any(|entry| entry.matches(caller, asked, Question::Call) == Truth::True)
+        self.judge(caller, asked, Question::ByName).is_ok()
     }
 
     /// True if there could be anything at this server that the caller may use: some entry allows them something there, and none denies
@@ -186,38 +233,32 @@ impl Policy {
     /// thing by thing.
     #[must_use]
     pub fn reach(&self, caller: &Caller, portal: &str, server: &str) -> Option<Permit> {
-        let asked = Asked { portal, ..Asked::tool("", server, "") };
-        let mut allowed = false;
-        for entry in &self.entries {
-            let mut truth = entry.what.server(&asked).and(entry.what.portal(&asked));
-            for condition in &entry.who {
-                truth = truth.and(condition.holds(caller));
-            }
-            match entry.effect {
-                Effect::Deny if truth != Truth::False && entry.what.is_all() && entry.when.is_none() => return None,
-                Effect::Deny => {}
-                Effect::Allow => allowed |= truth == Truth::True,
-            }
-        }
-        allowed.then(|| Permit::new(None))
+        let asked = Asked::tool(portal, server, "");
+        // Several entries together may allow the use of a server: none of them is the one that does.
+        self.judge(caller, &asked, Question::Server).is_ok().then(|| Permit::new(None))
     }
 
-    fn judge(&self, caller: &Caller, asked: &Asked<'_>, question: Question) -> Decision {
+    fn decision(&self, caller: &Caller, asked: &Asked<'_>, question: Question) -> Decision {
+        match self.judge(caller, asked, question) {
+            Ok(line) => Decision::Allow(Permit::new(Some(line.clone()))),
+            Err(line) => Decision::Deny { line: line.cloned() },
+        }
+    }
+
+    /// The one decision: the first entry that allows it, or the entry that denies it, if one does.
+    fn judge(&self, caller: &Caller, asked: &Asked<'_>, question: Question) -> Result<&LineRef, Option<&LineRef>> {
         let mut allowed = None;
         for entry in &self.entries {
             if entry.effect == Effect::Allow && allowed.is_some() {
                 continue;
             }
             match (entry.effect, entry.matches(caller, asked, question)) {
-                (Effect::Deny, Truth::True | Truth::Missing) => return Decision::Deny { line: Some(entry.line.clone()) },
+                (Effect::Deny, Truth::True | Truth::Missing) => return Err(Some(&entry.line)),
                 (Effect::Allow, Truth::True) => allowed = Some(&entry.line),
                 _ => {}
             }
         }
-        match allowed {
-            Some(line) => Decision::Allow(Permit::new(Some(line.clone()))),
-            None => Decision::Deny { line: None },
-        }
+        allowed.ok_or(None)
     }
 
     /// The servers that entries name without a pattern, each with its entry: a name that no server has is a mistake

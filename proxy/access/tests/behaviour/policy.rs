@@ -19,7 +19,7 @@ fn check(text: &str, caller: &Caller, asked: &Asked<'_>, expect: Expect) {
     assert_eq!(decision.is_allow(), expect == Allow, "{text}\n{explanation}");
     assert_eq!(explanation.decision, decision, "explain and decide are one");
     let list = policy.may_list(caller, &Asked { arguments: None, ..*asked });
-    assert!(list.is_allow() || !decision.is_allow(), "what may be called is listed: {text}");
+    assert!(list.is_shown() || !decision.is_allow(), "what may be called is listed: {text}");
 }
 
 #[test]
@@ -220,12 +220,12 @@ fn arguments_are_judged_at_the_call_and_listed_before() {
     check(text, &anna, &call("db", "query", &json!({"limit": "1"})), Deny);
     check(text, &anna, &call("db", "query", &json!({})), Deny);
     check(text, &anna, &tool("db", "query"), Deny);
-    assert!(policy(text).may_list(&anna, &tool("db", "query")).is_allow());
+    assert!(policy(text).may_list(&anna, &tool("db", "query")).is_shown());
     let text = "[ { allow: { servers: [db] } }, { deny: { tools: [query], when: 'args.all == true' } } ]";
     check(text, &anna, &call("db", "query", &json!({"all": false})), Allow);
     check(text, &anna, &call("db", "query", &json!({"all": true})), Deny);
     check(text, &anna, &call("db", "query", &json!({})), Deny);
-    assert!(policy(text).may_list(&anna, &tool("db", "query")).is_allow());
+    assert!(policy(text).may_list(&anna, &tool("db", "query")).is_shown());
 }
 
 #[test]

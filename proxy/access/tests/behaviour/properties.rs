@@ -86,7 +86,13 @@ proptest! {
                 prop_assert_eq!(turned.decide(&caller, &asked).is_allow(), decision.is_allow(), "the order does not matter");
                 prop_assert_eq!(&whole.explain(&caller, &asked).decision, &decision);
                 let listed = whole.may_list(&caller, &Asked { arguments: None, ..asked });
-                prop_assert!(listed.is_allow() || !decision.is_allow(), "what is callable is listed");
+                prop_assert!(listed.is_shown() || !decision.is_allow(), "what is callable is listed");
+                let about = whole.decide_about(&caller, &asked);
+                prop_assert_eq!(about.is_allow(), listed.is_shown(), "what is listed may be asked about, and nothing else");
+                let reaches = whole.reach(&caller, asked.portal, asked.server);
+                prop_assert!(reaches.is_some() || !listed.is_shown(), "what has something listed can be reached");
+                // Being listed, or reached, names no entry by which something could be called.
+                prop_assert!(reaches.is_none_or(|permit| permit.line().is_none()));
             }
         }
     }

@@ -40,9 +40,9 @@ fn finance_reads_and_engineering_on_a_managed_device_writes() {
     ] {
         assert_eq!(policy.decide(caller, &read()).is_allow(), reads, "{who} reads");
         assert_eq!(policy.decide(caller, &write()).is_allow(), writes, "{who} writes");
-        assert_eq!(policy.may_list(caller, &write()).is_allow(), writes, "{who} sees what writes");
+        assert_eq!(policy.may_list(caller, &write()).is_shown(), writes, "{who} sees what writes");
         assert!(!policy.decide(caller, &delete()).is_allow(), "{who} deletes");
-        assert!(!policy.may_list(caller, &delete()).is_allow(), "{who} sees what deletes");
+        assert!(!policy.may_list(caller, &delete()).is_shown(), "{who} sees what deletes");
     }
     assert_eq!(policy.decide(&finance, &read()).line().unwrap().to_string(), "gnomon.yml:3:5");
     assert_eq!(policy.decide(&managed, &write()).line().unwrap().line, 4);

@@ -1,56 +1,36 @@
 //! Integers that are longer than numbers are exact.
 
+use gnomon_kit::{Integer, integers};
+
 /// The largest that a number holds exactly, and all below it (ECMA-262, 21.1.2.6).
 const SAFE: u64 = (1 << 53) - 1;
+/// Digits of the shortest that it does not.
+const DIGITS: usize = 16;
 
 /// This JSON with such integers as texts of their digits: identifiers that a script would otherwise read as others, without a
 /// word. None if it has none.
 pub fn exact(json: &str) -> Option<String> {
-    let bytes = json.as_bytes();
-    let (mut at, mut copied) = (0, 0);
+    let mut copied = 0;
     let mut out: Option<String> = None;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => at = end_of_text(bytes, at),
-            b'-' | b'0'..=b'9' => {
-                let rest = bytes.get(at..).unwrap_or_default();
-                let length = rest.iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')).count();
-                let number = json.get(at..at + length).unwrap_or_default();
-                if is_inexact(number) {
-                    let out = out.get_or_insert_default();
-                    out.push_str(json.get(copied..at).unwrap_or_default());
-                    out.extend(["\"", number, "\""]);
-                    copied = at + length;
-                }
-                at += length;
-            }
-            _ => at += 1,
-        }
+    for Integer { at, written } in integers(json).filter(|integer| is_inexact(integer.written)) {
+        let out = out.get_or_insert_default();
+        out.push_str(json.get(copied..at).unwrap_or_default());
+        out.extend(["\"", written, "\""]);
+        copied = at + written.len();
     }
     out.map(|out| out + json.get(copied..).unwrap_or_default())
 }
 
-/// The end of the string that begins at `begin`.
-fn end_of_text(bytes: &[u8], begin: usize) -> usize {
-    let mut at = begin + 1;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    at
-}
-
-fn is_inexact(number: &str) -> bool {
-    let digits = number.strip_prefix('-').unwrap_or(number);
-    digits.len() >= 16 && digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().map_or(true, |value| value > SAFE)
+fn is_inexact(integer: &str) -> bool {
+    let digits = integer.strip_prefix('-').unwrap_or(integer);
+    digits.len() >= DIGITS && digits.parse::<u64>().map_or(true, |value| value > SAFE)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{collection::vec, prelude::*};
+    use serde_json::Value;
 
     #[test]
     fn what_a_number_does_not_hold_is_a_text_and_all_else_is_as_it_was() {
@@ -64,6 +44,27 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(exact(json).as_deref(), wanted, "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn integers_keep_their_digits(integers in vec("-?(0|[1-9][0-9]{0,30})", 1..8), text in any::<String>()) {
+            let members: Vec<String> = integers.iter().enumerate().map(|(at, integer)| format!("\"{at}\": {integer}")).collect();
+            let json = format!("{{{}, \"text\": {}}}", members.join(", "), Value::from(text.as_str()));
+            let read: Value = serde_json::from_str(exact(&json).as_deref().unwrap_or(&json)).unwrap();
+            for (at, integer) in integers.iter().enumerate() {
+                match &read[at.to_string()] {
+                    Value::String(digits) => prop_assert_eq!(digits, integer),
+                    // A number of JavaScript is a float of 64 bits.
+                    number => {
+                        let float = number.as_f64().unwrap();
+                        prop_assert!(float.abs() <= SAFE as f64, "{}", integer);
+                        prop_assert_eq!(float as i64, integer.parse::<i64>().unwrap());
+                    }
+                }
+            }
+            prop_assert_eq!(read["text"].as_str(), Some(text.as_str()));
         }
     }
 }

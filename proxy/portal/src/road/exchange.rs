@@ -2,7 +2,9 @@
 
 use super::Road;
 use gnomon_lists::route::Routed;
-use gnomon_relay::{act::Act, call::Call, error::CallError, logs::LogLevel, pending::PendingUpstream, session::Session, shared::Lease};
+use gnomon_relay::{
+    act::Act, call::Call, error::CallError, logs::LogLevel, owed::Cleared, pending::PendingUpstream, session::Session, shared::Lease,
+};
 use gnomon_upstream::{
     Client, LegacySession, UpstreamError,
     rpc::{Id, Message},
@@ -24,6 +26,7 @@ impl Road {
     /// does not say that it is there, it is had once more in a new one, without the client noticing: `act` tells that, as the server may have acted before.
     pub(super) async fn exchange<T, F>(
         &self,
+        cleared: &Cleared,
         call: &Call,
         kept: Kept<'_>,
         (routed, act): (&Routed, &Act),
@@ -43,11 +46,11 @@ impl Road {
                     if logs.is_some() {
                         gnomon_upstream::hears_logs();
                     }
-                    Some(self.shared.get((self.lists.gate(), call.whose()), server, client, (scope, logs)).await?)
+                    Some(self.shared.get(cleared, (self.lists.gate(), call.whose()), server, client, (scope, logs)).await?)
                 }
             };
             let session = match (kept, &lease) {
-                (Kept::For(session), _) => session.server(server).await?,
+                (Kept::For(session), _) => session.server(cleared, server).await?,
                 (Kept::Shared(_), Some(lease)) => lease.session().clone(),
                 (Kept::Shared(_), None) => return Err(UpstreamError::Aborted.into()),
             };

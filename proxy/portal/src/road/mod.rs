@@ -28,13 +28,15 @@ use gnomon_relay::{
     names::{Prefix, shortened},
     noted::Refused,
     outflow::Heard,
-    owed::owed,
+    owed::{Cleared, owed},
     parked::Parked,
     questions::nobody_listens,
     related,
     session::Session,
     shared::SharedSessions,
-    shares, told,
+    shares,
+    stateless::asked_now,
+    told,
     unsent::Recipient,
     uris,
 };
@@ -235,10 +237,13 @@ impl Road {
             None => (Judged::unjudged(), Ok(Action::Allow)),
             Some(judge) => judge.request(call.whose(), &routed.id, &routed.method, routed.params.as_ref()),
         };
-        if let Err(error) = owed(&routed.permit, rules) {
-            judged.finish();
-            return refused(routed, &error, Sent::No);
-        }
+        let cleared = match owed(&routed.permit, rules) {
+            Ok(cleared) => cleared,
+            Err(error) => {
+                judged.finish();
+                return refused(routed, &error, Sent::No);
+            }
+        };
         if let Err(error) = act.leaves().await {
             judged.failed(&CallError::Unrecorded);
             let text = format!("{error} of its beginning, so it was not made; contact the operator of this portal");
@@ -248,8 +253,8 @@ impl Road {
         let asked = async {
             let outcome = match &call.from {
                 // Boxed here: what is around them is moved several times on its way, and they are large.
-                Origin::Session(session) => Box::pin(self.in_session(call, session, (routed, act), &judged)).await?,
-                Origin::Stateless(client) => Box::pin(self.stateless(call, client, (routed, act), &judged)).await?,
+                Origin::Session(session) => Box::pin(self.in_session(call, session, (routed, act), (&judged, &cleared))).await?,
+                Origin::Stateless(client) => Box::pin(self.stateless(call, client, (routed, act), (&judged, &cleared))).await?,
             };
             judged.answered(server.held.judge.as_ref(), &routed.id, &outcome)?;
             Ok(outcome)
@@ -301,20 +306,20 @@ impl Road {
         call: &Call,
         session: &Arc<Session>,
         (routed, act): (&Routed, &Act),
-        judged: &Judged,
+        (judged, cleared): (&Judged, &Cleared),
     ) -> Result<Outcome, CallError> {
         let server = &routed.server;
         let _reported = session.reported().and_then(|reported| reported.begin(&server.id, routed.params.as_ref()));
         let _reachable = session.calls().map(|calls| calls.begin(&server.id, call.emit.clone(), self.recipient(&call.caller)));
         if server.may_have_sessions() {
-            match self.legacy_in_session(call, session, (routed, act), judged).await {
+            match self.legacy_in_session(call, session, (routed, act), (judged, cleared)).await {
                 // The server turned out to be of the stateless era only.
                 Err(CallError::Upstream(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)))
                     if !server.may_have_sessions() => {}
                 other => return other,
             }
         }
-        self.modern_in_session(call, session, routed, judged).await
+        self.modern_in_session(call, session, routed, (judged, cleared)).await
     }
 
     /// Older era to older era.
@@ -323,11 +328,11 @@ impl Road {
         call: &Call,
         session: &Arc<Session>,
         (routed, act): (&Routed, &Act),
-        judged: &Judged,
+        (judged, cleared): (&Judged, &Cleared),
     ) -> Result<Outcome, CallError> {
         let exchange =
             |upstream: Arc<LegacySession>, id: Id, _| async move { self.converse(call, session, &upstream, &id, (routed, judged)).await };
-        let (outcome, under) = self.exchange(call, Kept::For(session), (routed, act), exchange).await?;
+        let (outcome, under) = self.exchange(cleared, call, Kept::For(session), (routed, act), exchange).await?;
         under.answered();
         if let Some(lent) = session.lent() {
             lent.goes_to_pages(&routed.server.id, &outcome);
@@ -369,7 +374,13 @@ impl Road {
     }
 
     /// Older era to stateless era: what the server wants to know it says in its result, and is called again.
-    async fn modern_in_session(&self, call: &Call, session: &Arc<Session>, routed: &Routed, judged: &Judged) -> Result<Outcome, CallError> {
+    async fn modern_in_session(
+        &self,
+        call: &Call,
+        session: &Arc<Session>,
+        routed: &Routed,
+        (judged, cleared): (&Judged, &Cleared),
+    ) -> Result<Outcome, CallError> {
         if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
             return Err(CallError::Untranslatable("this server reports changed resources only to clients of the 2026-07-28 protocol"));
         }
@@ -383,7 +394,7 @@ impl Road {
             let further: Vec<_> = level.iter().map(|level| (meta::LOG_LEVEL, Some(level.as_str()))).collect();
             let params = with_meta(&members, &session.client, &further);
             self.still_owns(call, routed, None).await?;
-            let answer = stateless::asked_now(&routed.server, &routed.method, Some(&params), &self.mirrored(routed)).await?;
+            let answer = asked_now(cleared, &routed.server, (&routed.method, Some(&params)), &self.mirrored(routed)).await?;
             let outcome = match self.drive(call, answer, routed, judged).await? {
                 Driven::Answered(outcome) => outcome,
                 Driven::Asked(..) => {

@@ -10,17 +10,16 @@ use bytes::Bytes;
 use gnomon_audit as audit;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{
-    act::Act, call::Call, error::CallError, held::Upstream, judged::Judged, logs::LogLevel, parked::ParkedCall, pending::PendingUpstream,
-    shares,
+    act::Act, call::Call, error::CallError, judged::Judged, logs::LogLevel, owed::Cleared, parked::ParkedCall, pending::PendingUpstream,
+    shares, stateless::asked_now,
 };
 use gnomon_upstream::{
-    Answer, Client, Conversation, LegacySession, ModernPeer, Presence, Unconnected, UpstreamError, as_text,
+    Answer, Client, Conversation, LegacySession, Presence, UpstreamError, as_text,
     era::{Era, meta},
     hears_logs,
     members::Members,
     rpc::{INTERNAL_ERROR, Id, Message, Outcome, Request, RpcError},
 };
-use http::HeaderMap;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 use std::sync::Arc;
@@ -32,13 +31,13 @@ impl Road {
         call: &Call,
         client: &Client,
         (routed, act): (&Routed, &Act),
-        judged: &Judged,
+        (judged, cleared): (&Judged, &Cleared),
     ) -> Result<Outcome, CallError> {
         let server = &routed.server;
         // One that is of this era and is only just started again is waited for.
         let is_modern = matches!(server.presence(), Presence::Up { era: Era::Modern, .. });
         if server.modern().is_none() && !is_modern && server.may_have_sessions() {
-            match self.legacy_stateless(call, client, (routed, act), judged).await {
+            match self.legacy_stateless(call, client, (routed, act), (judged, cleared)).await {
                 // The server turned out to be of the stateless era only.
                 Err(CallError::Upstream(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)))
                     if !server.may_have_sessions() => {}
@@ -49,7 +48,7 @@ impl Road {
         if LogLevel::asked_for(routed.params.as_ref()).is_some() {
             hears_logs();
         }
-        let answer = asked_now(server, &routed.method, routed.params.as_ref(), &self.mirrored(routed)).await?;
+        let answer = asked_now(cleared, server, (&routed.method, routed.params.as_ref()), &self.mirrored(routed)).await?;
         match self.drive(call, answer, routed, judged).await? {
             Driven::Answered(outcome) => Ok(outcome),
             Driven::Asked(..) => {
@@ -64,7 +63,7 @@ impl Road {
         call: &Call,
         client: &Client,
         (routed, act): (&Routed, &Act),
-        judged: &Judged,
+        (judged, cleared): (&Judged, &Cleared),
     ) -> Result<Outcome, CallError> {
         let members = Members::of(routed.params.as_ref()).unwrap_or_default();
         if let Some(state) = members.text("requestState").filter(|state| state.starts_with("gnomon.")) {
@@ -79,7 +78,7 @@ impl Road {
             };
             self.drive_on(call, (&session, client), answer, (routed, judged)).await
         };
-        match self.exchange(call, Kept::Shared(client), (routed, act), exchange).await? {
+        match self.exchange(cleared, call, Kept::Shared(client), (routed, act), exchange).await? {
             (Driven::Answered(outcome), under) => {
                 under.answered();
                 Ok(complete(outcome))
@@ -153,32 +152,6 @@ impl Road {
             Some(rest) if rest.len() > 2 => members.with(&[("_meta", Some(as_text(&rest))), ("task", None)]),
             _ => members.with(&[("_meta", None), ("task", None)]),
         }
-    }
-}
-
-/// A server of the stateless era; one that turned out to be that a moment ago is waited for.
-pub(super) async fn modern_now(server: &Upstream) -> Result<Arc<ModernPeer>, UpstreamError> {
-    let peer = match server.modern() {
-        Some(peer) => Some(peer),
-        None => server.turns_modern().await,
-    };
-    peer.ok_or_else(|| UpstreamError::Unreachable { why: Unconnected::Other, detail: "no connection yet".to_owned() })
-}
-
-/// A server of the stateless era is asked this; once more where it is a program that hangs and is started again.
-pub(super) async fn asked_now(
-    server: &Upstream,
-    method: &str,
-    params: Option<&Bytes>,
-    mirrored: &HeaderMap,
-) -> Result<Answer, UpstreamError> {
-    let peer = modern_now(server).await?;
-    match peer.request(&peer.id(), method, params, mirrored.clone()).await {
-        Err(UpstreamError::Hangs(_)) => {
-            let peer = modern_now(server).await?;
-            peer.request(&peer.id(), method, params, mirrored.clone()).await
-        }
-        asked => asked,
     }
 }
 

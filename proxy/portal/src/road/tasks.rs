@@ -162,7 +162,7 @@ impl Road {
         };
         let (server, own, made) = self.servers().iter().find_map(of).ok_or_else(unknown)?;
         let params = params.with(&[("taskId", Some(&quoted(&own)))]);
-        match self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints) {
+        match self.lists.gate().decide_about_tool(&call.caller, &server.id, (&made.tool, made.hints)) {
             Decision::Allow(permit) => Ok(Self::to_task(server, request, Some(params), own, permit)),
             Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
         }
@@ -194,8 +194,7 @@ impl Road {
             },
             None => None,
         };
-        let is_owned =
-            made.is_some_and(|made| self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow());
+        let is_owned = made.is_some_and(|made| self.lists.gate().shows_tool(&call.caller, &server.id, (&made.tool, made.hints)));
         if is_owned { Ok(()) } else { Err(UpstreamError::Rpc(RpcError::new(INVALID_PARAMS, "Unknown task").into()).into()) }
     }
 
@@ -246,7 +245,7 @@ impl Road {
         let own = |raw: &RawValue| {
             let task = Members::read(raw.get().as_bytes()).ok()?;
             let made = server.held.tasks.told(whose, &task)?;
-            if !self.lists.gate().may_list_tool(&call.caller, &server.id, &made.tool, made.hints).is_allow() {
+            if !self.lists.gate().shows_tool(&call.caller, &server.id, (&made.tool, made.hints)) {
                 return None;
             }
             let known = server.held.known_task(whose.0, &task.text("taskId")?)?;

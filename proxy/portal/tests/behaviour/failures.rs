@@ -10,6 +10,7 @@ use std::{
     future::Future,
     time::{Duration, Instant},
 };
+use tokio::sync::{broadcast, mpsc};
 
 /// The time in which the nine must answer, whatever the tenth does.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -351,4 +352,54 @@ async fn a_server_that_does_not_answer_as_mcp_is_reported_as_such_without_the_ad
         .await;
         assert!(!format!("{list:?}").contains("other.example"), "{list:?}");
     }
+}
+
+/// A server of HTTP+SSE that refuses `initialize`, and keeps its stream open; it tells of each stream that its client lets go.
+async fn refuses_on_its_stream(let_go: mpsc::Sender<()>) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (says, _) = broadcast::channel::<String>(16);
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            let (says, let_go) = (says.clone(), let_go.clone());
+            tokio::spawn(async move {
+                let (mut read, mut part) = (Vec::new(), [0; 4096]);
+                let body = loop {
+                    let length = tcp.read(&mut part).await.unwrap_or(0);
+                    read.extend_from_slice(&part[..length]);
+                    let head = read.windows(4).position(|end| end == b"\r\n\r\n");
+                    let body = head.map(|head| serde_json::from_slice::<Value>(&read[head + 4..]).unwrap_or_default());
+                    if length == 0 || body.as_ref().is_some_and(|body| read.starts_with(b"GET") || body.is_object()) {
+                        break body.unwrap_or_default();
+                    }
+                };
+                if read.starts_with(b"GET") {
+                    let mut said = says.subscribe();
+                    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nevent: endpoint\ndata: /say\n\n";
+                    tcp.write_all(head.as_bytes()).await.unwrap();
+                    let message = said.recv().await.unwrap();
+                    let _ = tcp.write_all(format!("data: {message}\n\n").as_bytes()).await;
+                    while tcp.read(&mut part).await.is_ok_and(|length| length > 0) {}
+                    let _ = let_go.send(()).await;
+                    return;
+                }
+                let is_sent = read.starts_with(b"POST /say");
+                if is_sent {
+                    let refused = json!({"jsonrpc": "2.0", "id": body["id"], "error": {"code": -32603, "message": "not now"}});
+                    let _ = says.send(refused.to_string());
+                }
+                let head = if is_sent { "202 Accepted" } else { "405 Method Not Allowed" };
+                let _ = tcp.write_all(format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").as_bytes()).await;
+            });
+        }
+    });
+    format!("http://{address}/mcp")
+}
+
+#[tokio::test]
+async fn the_stream_of_a_server_that_refuses_a_session_is_let_go() {
+    let (sender, mut let_go) = mpsc::channel(16);
+    let _portal = Setup::of([("bad", refuses_on_its_stream(sender).await)]).start().await;
+    crate::soon("the stream to be let go", let_go.recv()).await.unwrap();
 }

@@ -7,14 +7,16 @@ use crate::{
     refused,
     shelf::{SERVER, Shelved},
 };
-use gnomon_access::{Asked, Capability, Hints};
+use gnomon_access::{Asked, Capability, Decision, Hints, Permit};
 use gnomon_audit::Status;
 use gnomon_codemode::{Execution, Limit, Limits, Outcome as Ended, Program, Raw, Task};
+use gnomon_observe::Action;
 use gnomon_relay::{
     act::Act,
     acts::Ending,
     call::{Call, Script},
     noted::Refused,
+    owed::{Cleared, owed},
     shares::owner,
 };
 use gnomon_upstream::rpc::{INVALID_PARAMS, Outcome};
@@ -72,10 +74,11 @@ impl<C: Calls> Host<'_, C> {
         let asked = Asked { portal: gate.portal(), server: SERVER, capability, name, hints, arguments: Some(&value) };
         let decision = gate.decide(&call.caller, &asked);
         act.decided_by(decision.line());
-        if !decision.is_allow() {
+        let Decision::Allow(permit) = decision else {
             self.turned_down(call, name, "policy does not allow it");
             return Err((refused("policy"), format!("policy does not allow you to call the snippet `{name}` with these arguments")));
-        }
+        };
+        self.sees_to(call, &permit, name)?;
         if let Err(error) = shelved.entry.check_arguments(&value).await {
             self.turned_down(call, name, "its arguments do not fit the tool");
             return Err((refused("invalid_arguments"), error.message));
@@ -86,6 +89,14 @@ impl<C: Calls> Host<'_, C> {
         }
         // As they were written: what was read of them holds no integer beyond 64 bits.
         Ok(arguments.to_owned())
+    }
+
+    /// Sees to what policy obliges to before a call of the portal's own tools. Rules have no say in these: they judge what goes to servers.
+    pub(super) fn sees_to(&self, call: &Call, permit: &Permit, name: &str) -> Result<Cleared, (Ending, String)> {
+        owed(permit, Ok(Action::Allow)).map_err(|error| {
+            self.turned_down(call, name, "what policy obliges to is not supported here");
+            (refused(error.kind()), error.to_string())
+        })
     }
 
     /// Notes among the events that a call of the portal's own tools was refused.

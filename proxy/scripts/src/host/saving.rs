@@ -5,7 +5,7 @@ use crate::{
     Calls, refused,
     shelf::{FORGET, SAVE, SERVER, callable_name, entry_of, proven},
 };
-use gnomon_access::{Asked, Capability, Hints};
+use gnomon_access::{Asked, Capability, Decision, Hints};
 use gnomon_audit::Status;
 use gnomon_codemode::{Limits, Names, Outcome as Ended, Program, Raw, Task};
 use gnomon_ledger::{KeptSnippet, MAX_SNIPPET_CODE, MAX_SNIPPET_NAME, ProposalError, Proposed, Snippet, SnippetAudience};
@@ -143,8 +143,8 @@ impl<C: Calls> Host<'_, C> {
         let asked = Asked { portal: gate.portal(), server: SERVER, capability, name: SAVE, hints, arguments: Some(&said) };
         let decision = gate.decide(&call.caller, &asked);
         act.decided_by(decision.line());
-        if decision.is_allow() {
-            return Ok(());
+        if let Decision::Allow(permit) = decision {
+            return self.sees_to(call, &permit, SAVE).map(drop);
         }
         self.turned_down(call, SAVE, "policy does not allow it");
         let why = format!(

@@ -180,15 +180,11 @@ impl Api {
             Ok(arguments) => arguments,
             Err(error) => return wrong(&format!("`arguments` cannot be read: {error}")),
         };
-        match beyond(text, &arguments) {
-            Ok(None) => {}
-            Ok(Some(integer)) => {
-                let text = format!(
-                    "the integer {integer} in the arguments is beyond 64 bits, of which not all digits would be sent: nothing was called"
-                );
-                return Ok(Outcome::failed_tool(&text));
-            }
-            Err(_) => return wrong("a member is listed twice in `arguments`"),
+        if let Some(integer) = beyond(text) {
+            let text = format!(
+                "the integer {integer} in the arguments is beyond 64 bits, of which not all digits would be sent: nothing was called"
+            );
+            return Ok(Outcome::failed_tool(&text));
         }
         let Value::Object(arguments) = arguments else { return wrong("`arguments` is not an object") };
         self.call(operation, &arguments).await
