@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use gnomon_cli::{
-    complaint::Complaint,
+    Complaint,
     line::clean,
     options::{Format, FormatFlag},
 };

@@ -142,7 +142,7 @@ fn the_inventory_shows_the_servers_that_are_asked_for_and_how_many_more_there_ar
     assert_eq!(lists("--status shadow"), [3, 4]);
     assert_eq!(lists("--status sanctioned"), [2]);
     assert_eq!(lists("--server 0.0.4"), [4]);
-    assert_eq!(lists("--tool no_such_tool"), []);
+    assert!(lists("--tool no_such_tool").is_empty());
     assert!(shown("--tool no_such_tool").contains("none of the 3 servers"), "{}", shown("--tool no_such_tool"));
     let first = shown("--limit 1");
     assert!(first.contains("shadow") && first.ends_with("and 2 more\n"), "{first}");

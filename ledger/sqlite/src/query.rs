@@ -138,7 +138,10 @@ impl SqliteReader {
         for (server, what, name) in all {
             names.entry((server, what)).or_default().push(name);
         }
-        let rows = sqlx::query("SELECT * FROM server ORDER BY last_ts DESC, address, port, path").fetch_all(&mut self.conn).await.map_err(refused)?;
+        let rows = sqlx::query("SELECT * FROM server ORDER BY last_ts DESC, address, port, path")
+            .fetch_all(&mut self.conn)
+            .await
+            .map_err(refused)?;
         rows.iter().map(|row| server(row, &mut names)).collect()
     }
 

@@ -1,7 +1,7 @@
 //! The home directories of a host's accounts, each read by a process of its own that runs as their owner.
 
 use crate::scan::FoundFile;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::{
     ffi::OsStr,
     fs, io,
