@@ -24,11 +24,14 @@ pub enum Reason {
     Duplicate,
     /// Its `x-mcp-header` is invalid.
     Headers,
+    /// A rule refuses the list that it stands in.
+    Rule,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Shape, Self::Name, Self::Cost, Self::Size, Self::Duplicate, Self::Headers];
+    pub const ALL: [Self; 7] =
+        [Self::Shape, Self::Name, Self::Cost, Self::Size, Self::Duplicate, Self::Headers, Self::Rule];
 
     /// The reason's word in metrics.
     #[must_use]
@@ -40,6 +43,7 @@ impl Reason {
             Self::Size => "size",
             Self::Duplicate => "duplicate",
             Self::Headers => "headers",
+            Self::Rule => "rule",
         }
     }
 }

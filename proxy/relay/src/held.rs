@@ -105,6 +105,10 @@ impl Oversight for Held {
         self.judge.as_ref().map_or(Ok(()), |judge| judge.own(asked, outcome, news).map_err(|error| error.to_string()))
     }
 
+    fn edition(&self) -> u64 {
+        self.judge.as_ref().map_or(0, |judge| judge.edition())
+    }
+
     fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]) {
         if let Some(metric) = self.metric.as_ref().filter(|_| !self.is_retired()) {
             metric.set_left_out(server, kind, left_out);

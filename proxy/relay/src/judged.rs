@@ -219,6 +219,11 @@ impl Judge {
         passes.map_err(CallError::Refused)
     }
 
+    /// See [`Inspector::edition`](gnomon_inspect::Inspector::edition).
+    pub fn edition(&self) -> u64 {
+        self.rules.inspector.edition()
+    }
+
     /// The answer has begun.
     fn head(&self, dialogue: &mut Dialogue) {
         dialogue.answer_begins(self.place.is_some().then_some(200));

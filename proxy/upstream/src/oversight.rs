@@ -17,6 +17,9 @@ pub trait Oversight: Send + Sync + 'static {
     /// Why what was told is not passed on, in words for the log.
     fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), String>;
 
+    /// A number that is another once others rules judge: what was judged is then judged anew.
+    fn edition(&self) -> u64;
+
     /// The server's list of this kind was fetched, and these of its entries are not offered.
     fn left_out(&self, server: &str, kind: Kind, left_out: &[LeftOut]);
 
@@ -38,6 +41,10 @@ impl Oversight for () {
 
     fn judge(&self, _: &Asked<'_>, _: &Outcome, _: News) -> Result<(), String> {
         Ok(())
+    }
+
+    fn edition(&self) -> u64 {
+        0
     }
 
     fn left_out(&self, _: &str, _: Kind, _: &[LeftOut]) {}

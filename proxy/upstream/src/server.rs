@@ -112,6 +112,8 @@ pub struct Upstream<H> {
     work: Arc<Work>,
     under_way: Turns,
     stays: watch::Sender<Stays>,
+    /// The edition of the rules by which its lists were judged last.
+    judged_by: AtomicU64,
 }
 
 impl<H: Oversight> Upstream<H> {
@@ -140,6 +142,7 @@ impl<H: Oversight> Upstream<H> {
             patience: given_up::Patience::default(),
             work: Arc::default(),
             stays: watch::Sender::new(Stays::InForce),
+            judged_by: AtomicU64::new(0),
         })
     }
 

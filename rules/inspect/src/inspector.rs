@@ -13,7 +13,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -102,6 +102,7 @@ pub struct Inspector {
     tools: Cache<ListedTools, [u8; 32]>,
     enforcement: Enforcement,
     disarmed: AtomicBool,
+    edition: AtomicU64,
 }
 
 /// A page of a list of tools: its endpoint, the server's id in a portal, the cursor.
@@ -150,6 +151,7 @@ impl Inspector {
             tools: Cache::new(bounds.memory),
             enforcement: Enforcement::Enforce,
             disarmed: AtomicBool::new(false),
+            edition: AtomicU64::new(0),
         }
     }
 
@@ -194,6 +196,7 @@ impl Inspector {
     /// Puts other rules in force for exchanges that begin from now on.
     pub fn replace_rules(&self, rules: Arc<RuleSet>) {
         self.rules.store(Arc::new(InForce::new(rules)));
+        self.edition.fetch_add(1, Ordering::Release);
     }
 
     /// The current decisions and knowledge about servers.
@@ -204,6 +207,13 @@ impl Inspector {
     /// Replaces the configuration's facts about servers, for connections and requests that begin from now on.
     pub fn replace_surroundings(&self, surroundings: Surroundings) {
         self.surroundings.store(Arc::new(surroundings));
+        self.edition.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that is another once rules, reviews or surroundings are others: who keeps what was judged judges it anew then.
+    #[must_use]
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
     }
 
     /// The bounds of exchanges.
@@ -220,6 +230,7 @@ impl Inspector {
     /// Puts other reviews in force for requests that begin from now on, on open connections too.
     pub fn replace_reviews(&self, reviews: Arc<Reviews>) {
         self.reviews.store(reviews);
+        self.edition.fetch_add(1, Ordering::Release);
     }
 
     /// Writes into an observation whether this server, its name already [`normal_host`], is sanctioned,

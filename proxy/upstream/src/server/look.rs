@@ -165,6 +165,14 @@ impl<H: Oversight> Upstream<H> {
                         }
                     }
                 }
+                () = self.judged_by_others() => {
+                    refreshed = Instant::now();
+                    let asked = Instant::now();
+                    if let Err(why) = self.fetch_all(own).await {
+                        self.unless_at_work(own, asked, why)?;
+                    }
+                    self.here(self.present(own));
+                }
                 () = self.watched.changed() => {
                     let now = self.watched.all();
                     if now != watched {

@@ -28,6 +28,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How soon what is offered is judged by rules that were not in force before.
+const JUDGED_ANEW_WITHIN: Duration = Duration::from_secs(1);
 /// The timeout of a check whether it answers.
 pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// The timeout of fetching one page.
@@ -66,7 +68,12 @@ impl<H: Oversight> Upstream<H> {
     pub async fn keep(self: Arc<Self>) {
         if let Some(api) = self.reach.api() {
             self.offer(api).await;
-            return self.leaving().await;
+            loop {
+                tokio::select! {
+                    () = self.judged_by_others() => self.offer(api).await,
+                    () = self.leaving() => return,
+                }
+            }
         }
         let mut retry = RETRY;
         while !self.is_leaving() {
@@ -101,6 +108,14 @@ impl<H: Oversight> Upstream<H> {
                 _ = tokio::time::timeout(retry.failed(), self.look.notified()) => {}
                 () = self.leaving() => {}
             }
+        }
+    }
+
+    /// Waits until other rules judge than those by which its lists were judged.
+    pub(super) async fn judged_by_others(&self) {
+        let mut look = tokio::time::interval(JUDGED_ANEW_WITHIN);
+        while self.held.edition() == self.judged_by.load(Ordering::Acquire) {
+            look.tick().await;
         }
     }
 
@@ -152,6 +167,7 @@ impl<H: Oversight> Upstream<H> {
 
     /// Lists the operations of a document once: it does not change while gnomon runs.
     async fn offer(&self, api: &Arc<Api>) {
+        self.judged_by.store(self.held.edition(), Ordering::Release);
         let entries = api.judged(&self.id, &self.held).await;
         self.lists.store(Arc::new(self.lists.load().with(Kind::Tool, entries.into())));
         let own = Own::Modern(Arc::new(ModernPeer::of_api(api.clone())), self.own.clone());
@@ -231,6 +247,7 @@ impl<H: Oversight> Upstream<H> {
     }
 
     pub(super) async fn fetch_all(&self, own: &Own) -> Result<(), UpstreamError> {
+        self.judged_by.store(self.held.edition(), Ordering::Release);
         for kind in offered(own.capabilities()) {
             self.fetch(own, kind).await?;
         }
@@ -314,9 +331,13 @@ impl<H: Oversight> Upstream<H> {
             let asked = Asked { method: kind.method(), cursor: cursor.as_deref() };
             self.held.judge(&asked, outcome, news)
         });
+        let mut same = same;
         if let Err(why) = judged {
-            tracing::warn!(server = %self.id, "{} is not offered, what was offered before stays: {why}", kind.method());
-            return Ok(Fetched::Same);
+            // What was offered before may say the same, and the server answers to what it says now.
+            tracing::warn!(server = %self.id, "{} is not offered: {why}", kind.method());
+            listing.entries.clear();
+            same = old.of(kind).is_empty();
+            listing.left_out = vec![LeftOut { name: None, reason: Reason::Rule, why: why.to_smolstr() }];
         }
         let left_out_same = old.left_out(kind) == listing.left_out;
         if same && left_out_same {
