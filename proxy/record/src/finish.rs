@@ -59,6 +59,7 @@ impl Finisher {
             };
             call = Some((sighting.call, id.clone()));
             let seen = &mut sighting.seen;
+            seen.conceal();
             // Detections of gnomon's own have no rule that is loaded.
             let kind = match (seen.text(Field::RuleId), sighting.action) {
                 (None, _) | (Some(_), Action::Allow) => "event",

@@ -36,7 +36,7 @@ pub enum Role {
 pub enum Retention {
     /// Written into events as it is.
     Stored,
-    /// Written into events; it may be an address that a client chose, whose user info and secret parameters are left out.
+    /// Written into events; a client or a server chose it, and where it is an address, its user info and secret parameters are left out.
     Address,
     /// Judged and forgotten: it may hold what people typed.
     Transient,
@@ -146,18 +146,18 @@ fields! {
     Message "message" Str Response Outcome Stored ALL r#""blocked by gnomon: read_file is not allowed here""# "The line of text that the client was given, or the cause of an error.";
 
     // The JSON-RPC message.
-    McpMethod "mcp.method.name" Str Message Evidence Stored RPC r#""tools/call""# "The method, when the message is recognised as MCP.";
-    ToolName "gen_ai.tool.name" Str Message Evidence Stored RPC r#""read_file""# "The tool of a `tools/call`.";
-    PromptName "gen_ai.prompt.name" Str Message Evidence Stored RPC r#""summarise""# "The prompt of a `prompts/get`.";
+    McpMethod "mcp.method.name" Str Message Evidence Address RPC r#""tools/call""# "The method, when the message is recognised as MCP.";
+    ToolName "gen_ai.tool.name" Str Message Evidence Address RPC r#""read_file""# "The tool of a `tools/call`.";
+    PromptName "gen_ai.prompt.name" Str Message Evidence Address RPC r#""summarise""# "The prompt of a `prompts/get`.";
     ResourceUri "mcp.resource.uri" Str Message Evidence Address RPC r#""file:///srv/shared/plan.md""# "The resource of a `resources/*` request.";
-    RpcId "jsonrpc.request.id" Str Message Evidence Stored RPC r#""1""# "The request's id as text; absent for notifications.";
-    RpcMethod "rpc.method" Str Message Evidence Stored RPC r#""tools/call""# "The JSON-RPC method, MCP or not.";
-    McpSessionId "mcp.session.id" Str Head Evidence Stored RPC r#""7da9fbca-58f8-4c3a-93fe-3d2becefbe67""# "The `Mcp-Session-Id` header of the request.";
-    McpProtocolVersion "mcp.protocol.version" Str Message Evidence Stored RPC r#""2026-07-28""# "The protocol revision that the message states, else that its header states.";
-    McpClientName "mcp.client.name" Str Message Evidence Stored RPC r#""codex-mcp-client""# "The client's own name, as it states it.";
-    McpClientVersion "mcp.client.version" Str Message Evidence Stored RPC r#""0.169.0""# "The client's own version, as it states it.";
-    McpServerName "mcp.server.name" Str Response Evidence Stored RPC r#""docs""# "The server's own name, as it states it.";
-    McpServerVersion "mcp.server.version" Str Response Evidence Stored RPC r#""1.2.0""# "The server's own version, as it states it.";
+    RpcId "jsonrpc.request.id" Str Message Evidence Address RPC r#""1""# "The request's id as text; absent for notifications.";
+    RpcMethod "rpc.method" Str Message Evidence Address RPC r#""tools/call""# "The JSON-RPC method, MCP or not.";
+    McpSessionId "mcp.session.id" Str Head Evidence Address RPC r#""7da9fbca-58f8-4c3a-93fe-3d2becefbe67""# "The `Mcp-Session-Id` header of the request.";
+    McpProtocolVersion "mcp.protocol.version" Str Message Evidence Address RPC r#""2026-07-28""# "The protocol revision that the message states, else that its header states.";
+    McpClientName "mcp.client.name" Str Message Evidence Address RPC r#""codex-mcp-client""# "The client's own name, as it states it.";
+    McpClientVersion "mcp.client.version" Str Message Evidence Address RPC r#""0.169.0""# "The client's own version, as it states it.";
+    McpServerName "mcp.server.name" Str Response Evidence Address RPC r#""docs""# "The server's own name, as it states it.";
+    McpServerVersion "mcp.server.version" Str Response Evidence Address RPC r#""1.2.0""# "The server's own version, as it states it.";
     ToolArguments "gen_ai.tool.call.arguments" List Message Evidence Transient RPC r#"["/etc/passwd"]"# "All leaf values of the call's arguments, as text; their names are not among them. Judged, never stored.";
     BodyText "http.request.body.text" Str Message Evidence Transient WEB r#""{\"jsonrpc\":\"2.0\"""# "The first 1,024 bytes of the decoded request body. Judged, never stored.";
     BatchIndex "gnomon.batch.index" Int Message Evidence Stored RPC "0" "The message's place in a JSON-RPC batch, from 0; absent outside a batch.";
@@ -166,9 +166,10 @@ fields! {
     Truncated "gnomon.truncated" List Message Evidence Stored RPC r#"["arguments"]"# "Parts that exceeded their bound and were not judged whole: `names`, `arguments`, or `tools` of a list.";
     Signatures "gnomon.signatures" List Message Evidence Stored RPC r#"["H1","B3"]"# "Wire signatures of MCP in the request.";
     ResponseSignatures "gnomon.response.signatures" List Response Evidence Stored RPC r#"["R1"]"# "Wire signatures of MCP in the answer.";
+    ResponseMalformed "gnomon.response.malformed" Str Response Evidence Stored RPC r#""duplicate_key""# "Why the answer to a message of JSON-RPC, or a part of it, could not be read as one thing: as `gnomon.malformed` has it, `charset`, `content_coding`, `no_room`. Rules on what an answer says are undecided then: those that refuse do, and others say nothing.";
     RpcStatus "rpc.response.status_code" Str Response Evidence Stored RPC r#""-32602""# "The code of a JSON-RPC error.";
     ErrorType "error.type" Str Response Evidence Stored ALL r#""tool_error""# "Failure: `tool_error`, a JSON-RPC code, an HTTP status, or the reason that no answer came.";
-    Tools "gnomon.tools" List Response Evidence Stored RPC r#"["echo","read_file"]"# "Tool names of a `tools/list` result, at most 512.";
+    Tools "gnomon.tools" List Response Evidence Address RPC r#"["echo","read_file"]"# "Tool names of a `tools/list` result, at most 512.";
     ToolsHash "gnomon.tools.hash" Str Response Evidence Stored RPC r#""2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824""# "SHA-256 over what a `tools/list` result says of its tools, whatever their order: another one is another name, description or schema.";
     ToolsHashBefore "gnomon.tools.hash.before" Str Response Evidence Stored RPC r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""# "The hash of the list that the same server gave the same client before, where that was another one; gnomon remembers it until it is started anew.";
     ToolResult "gen_ai.tool.call.result" List Response Evidence Transient RPC r#"["Meeting at nine"]"# "All texts of the answer to a tool call: of its content, of `structuredContent` with the names of its members, of a task's result. Matched as they pass, never stored.";
@@ -187,11 +188,11 @@ fields! {
     UrlOriginal "url.original" List Head Evidence Transient WEB r#"["https://mcp.example.com/mcp?debug=1","/mcp?debug=1"]"# "The URL as it was asked for, with its query, in full and from its path on. Judged, never stored.";
     UrlQuery "url.query" Str Head Evidence Transient WEB r#""debug=1""# "The URL's query as sent, without the question mark; absent without one. Judged, never stored.";
     UrlExtension "url.extension" Str Head Evidence Transient WEB r#""zip""# "What follows the last point of the path's last part. Judged, never stored.";
-    HttpMethod "http.request.method" Str Head Evidence Stored WEB r#""POST""# "The HTTP method.";
+    HttpMethod "http.request.method" Str Head Evidence Address WEB r#""POST""# "The HTTP method.";
     HttpStatus "http.response.status_code" Int Response Evidence Stored WEB "200" "The HTTP status that the server gave; absent where it was never asked.";
     RequestSize "http.request.body.size" Int Response Evidence Stored WEB "118" "Bytes of the request body as sent, so far as read. Rules learn it with the answer, so one that refuses withholds that.";
     ResponseSize "http.response.body.size" Int Response Outcome Stored WEB "512" "Bytes of the answer's body as sent, so far as read.";
-    UserAgent "user_agent.original" Str Head Evidence Stored WEB r#""codex-mcp-client/0.169.0""# "The `User-Agent` header.";
+    UserAgent "user_agent.original" Str Head Evidence Address WEB r#""codex-mcp-client/0.169.0""# "The `User-Agent` header.";
     HttpVersion "network.protocol.version" Str Head Evidence Stored WEB r#""2""# "The HTTP version of the client's request: 1.0, 1.1 or 2.";
 
     // TLS and network.

@@ -6,7 +6,7 @@ use crate::{
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use smol_str::SmolStr;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 use thiserror::Error;
 
 /// The version written into `gnomon.schema`.
@@ -111,6 +111,18 @@ impl Observation {
         }
         self.unreadable &= !(1 << field as u8);
         self.partial &= !(1 << field as u8);
+    }
+
+    /// Leaves out of names, ids and addresses that programs chose what is secret in an address: what is made of the observation from now on
+    /// (events, lists, alerts) has none of it. Rules judge before.
+    pub fn conceal(&mut self) {
+        for field in Field::all() {
+            if let Some(value) = self.values.get_mut(self.index[field as usize] as usize)
+                && let Cow::Owned(concealed) = written(field, value)
+            {
+                *value = concealed;
+            }
+        }
     }
 
     /// Sets a member of a family; a member set twice becomes a list.
@@ -411,6 +423,18 @@ mod tests {
             let name = field.name();
             assert_eq!(serde_json::to_string(&seen).unwrap(), format!(r#"{{"{name}":"https://***@h.example/x?token=***&id=1"}}"#));
         }
+    }
+
+    #[test]
+    fn what_is_made_of_an_observation_has_no_secret_of_an_address_in_a_name() {
+        let mut seen = Observation::new();
+        seen.set(Field::Tools, vec!["echo".into(), "https://h.example/?api_key=abc".into()]);
+        seen.set(Field::McpClientName, "https://usr:pw@h.example/");
+        seen.set(Field::ToolName, "echo");
+        seen.conceal();
+        let texts = [seen.text(Field::McpClientName), seen.text(Field::ToolName)];
+        assert_eq!(texts, [Some("https://***@h.example/"), Some("echo")]);
+        assert_eq!(seen.get(Field::Tools), Lookup::Value(&Value::List(vec!["echo".into(), "https://h.example/?api_key=***".into()])));
     }
 
     #[test]

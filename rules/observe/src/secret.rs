@@ -2,6 +2,7 @@
 
 use crate::{Field, Retention, Value};
 use gnomon_kit::percent;
+use smol_str::SmolStr;
 use std::borrow::Cow;
 
 /// The replacement for values that are not written.
@@ -33,14 +34,20 @@ pub fn is_secret_name(name: &str) -> bool {
     SECRET.iter().any(|part| plain.contains(part))
 }
 
-/// A field's value as it is written: addresses that programs name may carry credentials.
+/// A field's value as it is written: names, ids and addresses that programs choose may carry the credentials of an address.
 pub(crate) fn written(field: Field, value: &Value) -> Cow<'_, Value> {
+    if field.info().retention != Retention::Address {
+        return Cow::Borrowed(value);
+    }
     match value {
-        Value::Str(uri) if field.info().retention == Retention::Address => match without_secrets(uri) {
+        Value::Str(text) => match without_secrets(text) {
             Cow::Borrowed(_) => Cow::Borrowed(value),
-            Cow::Owned(uri) => Cow::Owned(uri.into()),
+            Cow::Owned(text) => Cow::Owned(text.into()),
         },
-        _ => Cow::Borrowed(value),
+        Value::List(list) if list.iter().any(|text| matches!(without_secrets(text), Cow::Owned(_))) => {
+            Cow::Owned(Value::List(list.iter().map(|text| SmolStr::new(without_secrets(text))).collect()))
+        }
+        Value::List(_) | Value::Int(_) | Value::Bool(_) => Cow::Borrowed(value),
     }
 }
 

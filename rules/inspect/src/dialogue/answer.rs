@@ -16,7 +16,7 @@ use crate::{
 use gnomon_engine::{Answer, Origin, Progress, Rule, RuleSet, Verdict};
 use gnomon_observe::{Action, Field, Observation, Phase};
 use gnomon_wire::{
-    jsonrpc::{Id, Message, MessageKind, Version},
+    jsonrpc::{Id, Malformed, Message, MessageKind, Version},
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::{SmolStr, ToSmolStr};
@@ -72,8 +72,8 @@ impl Dialogue {
     }
 
     /// A message of the answer that cannot be read as one thing, whatever it answers.
-    pub(crate) fn take_unreadable_answer(&mut self) -> Option<Box<Refusal>> {
-        self.answer_is_unreadable();
+    pub(crate) fn take_unreadable_answer(&mut self, why: &'static str) -> Option<Box<Refusal>> {
+        self.answer_is_unreadable(why);
         self.judge_waiting().or_else(|| {
             let withheld = self.judge_stray(None)?;
             Some(self.withhold(withheld))
@@ -178,9 +178,9 @@ impl Dialogue {
             && self.basis.rules.open_rules(&self.basis.progress).any(|(_, rule)| judged(rule))
     }
 
-    /// The answer is in a coding that cannot be undone.
-    pub(crate) fn take_undecodable_answer(&mut self) -> Option<Box<Refusal>> {
-        self.answer_is_unreadable();
+    /// The answer is in a coding, or in characters, that cannot be undone.
+    pub(crate) fn take_undecodable_answer(&mut self, why: &'static str) -> Option<Box<Refusal>> {
+        self.answer_is_unreadable(why);
         let others = self.pairing.calls.iter().any(|call| call.waits == Waits::ForAnswer && !call.subject.is_question());
         self.judge_waiting().or_else(|| {
             let withheld = self.judge_stray(None).filter(|_| others)?;
@@ -270,8 +270,13 @@ impl Dialogue {
     }
 
     /// The answer cannot be read as one thing: no rule may conclude anything from what it lacks, and
-    /// one that would interfere refuses it.
-    pub(crate) fn answer_is_unreadable(&mut self) {
+    /// one that would interfere refuses it. That it could not be read is said of each message that it may answer; not where it only broke
+    /// off, which nobody reads otherwise.
+    pub(crate) fn answer_is_unreadable(&mut self, why: &'static str) {
+        let asks = |call: &&mut Call| matches!(call.subject, Subject::Message(_)) && !call.is_answer();
+        if why != Malformed::Truncated.as_str() {
+            self.pairing.calls.iter_mut().filter(asks).for_each(|call| call.seen.set(Field::ResponseMalformed, why));
+        }
         for call in self.pairing.calls.iter_mut().filter(|c| c.waits == Waits::ForAnswer) {
             unread_answer(&mut call.seen);
         }

@@ -223,8 +223,16 @@ pub(crate) fn without_body(signatures: SignatureSet) -> SignatureSet {
 /// Compares two ids as the client wrote them, for matching answers.
 pub(crate) fn same_id(a: Option<&Id>, b: Option<&Id>) -> bool {
     match (a, b) {
-        (Some(a), Some(b)) => a == b || id_text(a) == id_text(b),
+        (Some(a), Some(b)) => a == b || id_text(a) == id_text(b) || number(a).is_some_and(|a| number(b) == Some(a)),
         _ => false,
+    }
+}
+
+/// The number that an id is to a client which reads it as one, as JavaScript does: `1`, `1.0` and `"1"` are the same.
+fn number(id: &Id) -> Option<f64> {
+    match id {
+        Id::Str(text) | Id::Num(text) => text.trim().parse().ok(),
+        Id::Null | Id::Other => None,
     }
 }
 

@@ -57,11 +57,15 @@ impl Dialogue {
             Ok(_) if messages <= MAX_MESSAGES => None,
             Err(malformed) if scanner.partial().is_some_and(asks) => self.take_unreadable_question(malformed.as_str()),
             // It may answer any of the open calls; if there are none, its request is unknown.
-            _ if self.has_open_calls() => {
-                self.answer_is_unreadable();
-                self.judge_waiting()
+            read => {
+                let why = read.err().map_or("too_many_messages", Malformed::as_str);
+                if self.has_open_calls() {
+                    self.answer_is_unreadable(why);
+                    self.judge_waiting()
+                } else {
+                    self.take_unreadable_answer(why)
+                }
             }
-            _ => self.take_unreadable_answer(),
         };
         refused.map_or(Ok(()), Err)
     }

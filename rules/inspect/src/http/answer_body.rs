@@ -73,14 +73,15 @@ pub(crate) enum Content {
 pub(crate) enum Broken {
     /// A server's request, which expects an answer; with the reason that it cannot be read.
     Question(&'static str),
-    Unknown,
+    /// Anything; with the same reason.
+    Unknown(&'static str),
 }
 
 impl Broken {
     fn of(partial: Option<&Message>, why: &'static str) -> Self {
         // Objects of other APIs have a `method` as well.
         let ours = |message: &&Message| message.jsonrpc != Version::Absent || message.method.as_deref().is_some_and(mcp::is_mcp_method);
-        if partial.filter(ours).is_some_and(asks) { Self::Question(why) } else { Self::Unknown }
+        if partial.filter(ours).is_some_and(asks) { Self::Question(why) } else { Self::Unknown(why) }
     }
 }
 
@@ -430,7 +431,7 @@ impl EventText {
         if decoded.is_ok() {
             return Left::More;
         }
-        on(Step::Unreadable(Broken::Unknown));
+        on(Step::Unreadable(Broken::Unknown("content_coding")));
         on(Step::Undecodable);
         Left::Nothing
     }

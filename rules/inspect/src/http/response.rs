@@ -3,6 +3,7 @@
 
 use super::{
     answer_body::{Awaited, Broken, Content, Event, Left, Questions, Step, content_of},
+    charset,
     exchange::{Exchange, Gate, Said},
     reading::codings,
 };
@@ -59,18 +60,30 @@ impl Exchange {
             content => content,
         };
         let codings = codings(headers);
-        let undecodable = codings.is_err() && content != Content::Opaque;
-        let content = if undecodable { Content::Opaque } else { content };
+        let undecodable = match content {
+            Content::Opaque => None,
+            _ if codings.is_err() => Some("content_coding"),
+            _ => charset::is_hidden(headers, content == Content::Events).then_some("charset"),
+        };
+        let content = if undecodable.is_some() { Content::Opaque } else { content };
         self.response.begin(content, codings);
         match (content, waits) {
             // A server may send requests of its own on a stream, which rules may refuse.
             (Content::Events, false) if self.dialogue.may_refuse_messages() => ResponsePlan::FilterEvents,
-            (_, false) => ResponsePlan::Stream,
+            (_, false) => {
+                if let Some(why) = undecodable {
+                    self.dialogue.answer_is_unreadable(why);
+                }
+                ResponsePlan::Stream
+            }
             (Content::Json | Content::Unlabelled | Content::Framed, true) => ResponsePlan::HoldBody,
             (Content::Events, true) => ResponsePlan::FilterEvents,
             // Nothing in it can be read as a message, so all there is to know is known.
             (Content::Opaque, true) => {
-                let refused = if undecodable { self.dialogue.take_undecodable_answer() } else { self.dialogue.judge_waiting() };
+                let refused = match undecodable {
+                    Some(why) => self.dialogue.take_undecodable_answer(why),
+                    None => self.dialogue.judge_waiting(),
+                };
                 refused.map_or(ResponsePlan::Stream, ResponsePlan::Refuse)
             }
         }
@@ -155,7 +168,7 @@ impl Exchange {
             _ => on(self, step),
         });
         if single && self.response.messages > MAX_MESSAGES && left == Left::More {
-            on(self, Step::Unreadable(Broken::Unknown));
+            on(self, Step::Unreadable(Broken::Unknown("too_many_messages")));
             left = Left::Nothing;
         }
         self.response.put(reader, left);
@@ -166,7 +179,7 @@ impl Exchange {
         match step {
             Step::Message(message) => self.dialogue.take_answer(message),
             Step::Unreadable(Broken::Question(why)) => self.dialogue.take_unreadable_question(why),
-            Step::Unreadable(Broken::Unknown) => self.dialogue.take_unreadable_answer(),
+            Step::Unreadable(Broken::Unknown(why)) => self.dialogue.take_unreadable_answer(why),
             Step::Endpoint(path) => {
                 self.response.session = Some((*path).into());
                 self.dialogue.answer_shows(Signature::R2);
@@ -256,7 +269,7 @@ impl Exchange {
     /// means: break off.
     pub fn answer_has_no_room(&mut self) -> Gate {
         self.response.leaves_unread();
-        let refused = self.dialogue.take_unreadable_answer().or_else(|| match self.response.questions {
+        let refused = self.dialogue.take_unreadable_answer("no_room").or_else(|| match self.response.questions {
             Questions::Judged => self.dialogue.take_unreadable_question("no_room"),
             Questions::Pass => None,
         });
