@@ -166,7 +166,7 @@ fn undone(run: &str) -> Option<String> {
 /// Text in UTF-8, or as `powershell -enc` takes it in UTF-16, without control characters but those of lines.
 fn readable(bytes: Vec<u8>) -> Option<String> {
     let is_text = |text: &str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
-    let wide = bytes.len() % 2 == 0 && bytes.chunks_exact(2).all(|pair| matches!(pair, [1..=u8::MAX, 0]));
+    let wide = bytes.len().is_multiple_of(2) && bytes.chunks_exact(2).all(|pair| matches!(pair, [1..=u8::MAX, 0]));
     if wide {
         return Some(bytes.into_iter().step_by(2).map(char::from).collect::<String>()).filter(|text| is_text(text));
     }

@@ -125,10 +125,10 @@ fn is_card(digits: &str) -> bool {
 /// Luhn (ISO/IEC 7812-1, annex B).
 fn has_check_digit(digits: &str) -> bool {
     let doubled = |(at, digit): (usize, u8)| {
-        let digit = u32::from(digit - b'0') * if at % 2 == 1 { 2 } else { 1 };
+        let digit = u32::from(digit - b'0') * if at.is_multiple_of(2) { 1 } else { 2 };
         digit / 10 + digit % 10
     };
-    digits.bytes().rev().enumerate().map(doubled).sum::<u32>() % 10 == 0
+    digits.bytes().rev().enumerate().map(doubled).sum::<u32>().is_multiple_of(10)
 }
 
 /// Remainder 1 by 97, with the first four characters behind the others and letters as numbers from 10 (ISO 7064, MOD 97-10).
