@@ -28,6 +28,8 @@ pub struct NeededEvidence {
     pub response_headers: Vec<SmolStr>,
     /// Arguments of tool calls.
     pub arguments: Arguments,
+    /// True if any rule reads what arguments mean: `gnomon.arguments.decoded`, `.addresses` or `.numbers`.
+    pub meaning: bool,
     /// True if any rule reads `http.request.body.text` or searches keywords.
     pub body_text: bool,
     /// True if any rule reads `url.original`, `url.query` or `url.extension`, or searches keywords.
@@ -49,6 +51,10 @@ impl NeededEvidence {
                 FieldRef::Field(Field::BodyText) => self.body_text = true,
                 FieldRef::Field(Field::UrlOriginal | Field::UrlQuery | Field::UrlExtension) => self.url = true,
                 FieldRef::Field(Field::ToolArguments) => self.arguments.want_all(),
+                FieldRef::Field(Field::ArgumentsDecoded | Field::ArgumentsAddresses | Field::ArgumentsNumbers) => {
+                    self.arguments.want_all();
+                    self.meaning = true;
+                }
                 FieldRef::Field(_) => {}
                 FieldRef::Member(Family::RequestHeader, name) => insert(&mut self.request_headers, name),
                 FieldRef::Member(Family::ResponseHeader, name) => insert(&mut self.response_headers, name),

@@ -10,7 +10,16 @@ pub(crate) const ASKED: [&str; 3] = ["elicitation/create", "sampling/createMessa
 /// The fields in which one such request differs from another.
 pub(crate) const METHOD: [Field; 2] = [Field::McpMethod, Field::RpcMethod];
 /// Fields that no such request fills. One that is missing here holds answers back for nothing, and lets nothing pass.
-const NEVER_ASKED: [Field; 5] = [Field::ToolName, Field::PromptName, Field::ResourceUri, Field::ToolArguments, Field::BodyText];
+const NEVER_ASKED: [Field; 8] = [
+    Field::ToolName,
+    Field::PromptName,
+    Field::ResourceUri,
+    Field::ToolArguments,
+    Field::ArgumentsDecoded,
+    Field::ArgumentsAddresses,
+    Field::ArgumentsNumbers,
+    Field::BodyText,
+];
 
 /// A set of rules, and what follows from it.
 pub(crate) struct InForce {
@@ -104,6 +113,9 @@ mod tests {
             "mcp.method.name: tools/call, gen_ai.tool.name: read_file",
             "gen_ai.tool.name: read_file",
             "gen_ai.tool.call.arguments|contains: /etc/passwd",
+            "gnomon.arguments.decoded|contains: /etc/passwd",
+            "gnomon.arguments.addresses|cidr: 127.0.0.0/8",
+            "gnomon.arguments.numbers: iban",
             "http.response.status_code: 500",
         ] {
             assert!(!may_be_refused(detection), "{detection}");

@@ -32,6 +32,7 @@ mod hosts;
 mod http;
 mod in_force;
 mod inspector;
+mod meaning;
 mod passage;
 mod recorded;
 mod refusal_text;

@@ -149,3 +149,35 @@ fn the_shipped_catalogue_parses_and_knows_its_hosts() {
     let copilot = hosts.lookup_at("api.githubcopilot.com", "/mcp/");
     assert_eq!(copilot.map(|entry| entry.kind), Some(HostClass::McpPath));
 }
+
+#[test]
+fn the_shipped_catalogue_knows_the_model_vendors_and_their_regional_endpoints() {
+    let hosts = HostCatalogue::shipped().unwrap();
+    for host in [
+        "corp.openai.azure.com",
+        "corp.services.ai.azure.com",
+        "aiplatform.googleapis.com",
+        "europe-west4-aiplatform.googleapis.com",
+        "aiplatform.eu.rep.googleapis.com",
+        "eu.api.openai.com",
+        "bedrock-runtime-fips.us-gov-west-1.amazonaws.com",
+        "bedrock-agent-runtime.eu-central-1.amazonaws.com",
+        "q.us-east-1.amazonaws.com",
+        "api2.cursor.sh",
+        "api.perplexity.ai",
+        "router.huggingface.co",
+        "x1.us-east-1.aws.endpoints.huggingface.cloud",
+        "eu-west-1.api.x.ai",
+        "eu-de.ml.cloud.ibm.com",
+        "inference.generativeai.eu-frankfurt-1.oci.oraclecloud.com",
+        "api.cohere.com",
+        "openrouter.ai",
+        "models.github.ai",
+        "ark.cn-beijing.volces.com",
+    ] {
+        assert_eq!(hosts.lookup(host).map(|entry| entry.kind), Some(HostClass::LlmApi), "{host}");
+    }
+    for host in ["openai.azure.com.evil.example", "cursor.sh", "compute.googleapis.com"] {
+        assert_eq!(hosts.lookup(host).map(|entry| entry.kind), None, "{host}");
+    }
+}

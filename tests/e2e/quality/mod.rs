@@ -3,6 +3,7 @@
 //! tables; docs/quality.md explains them.
 
 mod baseline;
+mod calls;
 mod corpus;
 mod live;
 mod replayed;

@@ -371,6 +371,11 @@ fn what_rules_ask_for_is_gathered_and_nothing_else() {
     assert_eq!(members.response_headers, ["server"]);
     assert_eq!(members.arguments, Arguments::Named(vec!["path".into()]));
     assert!(members.response && !members.body_text);
+    for field in ["decoded", "addresses", "numbers"] {
+        let meaning = wanted(&format!("{{gnomon.arguments.{field}: x}}"));
+        assert!(meaning.meaning && meaning.arguments == Arguments::All { named: vec![] }, "{field}");
+    }
     let keywords = wanted("[secret]");
+    assert!(!keywords.meaning);
     assert!(keywords.body_text && keywords.arguments == Arguments::All { named: vec![] });
 }

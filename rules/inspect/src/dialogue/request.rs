@@ -6,7 +6,7 @@ use super::{
     call::{Call, Heard, Subject, Waits, describe, describe_malformed, set_signatures, without_body},
     verdicts::MAX_TARGETS,
 };
-use crate::shadow::interfering;
+use crate::{meaning, shadow::interfering};
 use gnomon_observe::{Observation, Phase};
 use gnomon_wire::{
     jsonrpc::{Message, MessageKind, Version},
@@ -77,6 +77,9 @@ impl Dialogue {
         self.verdicts.is_shaped(message.shape);
         let (mut seen, mut findings) = self.basis.begin();
         describe(&mut seen, &mut findings, message);
+        if self.basis.rules.wanted().meaning {
+            meaning::describe(&mut seen);
+        }
         contradicts(&mut seen);
         set_signatures(&mut seen, &findings);
         let (id, method) = (message.id.clone(), message.method.clone());

@@ -86,6 +86,24 @@ fn a_name_that_is_no_string_could_be_any() {
 }
 
 #[test]
+fn arguments_are_judged_by_what_they_mean() {
+    let call =
+        |arguments: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"read","arguments":{arguments}}}}}"#);
+    for (rule, meant, other) in [
+        ("gnomon.arguments.decoded|contains: /etc/passwd", r#"{"path":"..%252f..%252fetc%252fpasswd"}"#, r#"{"path":"etc passwd"}"#),
+        ("gnomon.arguments.decoded|startswith: /root/", r#"{"path":"/srv/../root/.ssh"}"#, r#"{"path":"/srv/./root/.ssh"}"#),
+        ("gnomon.arguments.addresses|cidr: 169.254.0.0/16", r#"{"o":{"url":"http://0xa9fea9fe/"}}"#, r#"{"o":{"url":"http://0xa9/"}}"#),
+        ("gnomon.arguments.numbers: payment_card", r#"{"text":"4539 1488 0343 6467"}"#, r#"{"text":"4539 1488 0343 6468"}"#),
+    ] {
+        assert!(refuses(rule, &call(meant)), "{rule}");
+        assert!(!refuses(rule, &call(other)), "{rule}");
+        assert!(!refuses(rule, &call("{}")), "{rule}");
+        // A meaning that is not known is undecidable, as are the arguments.
+        assert!(refuses(rule, r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["read",{}]}"#), "{rule}");
+    }
+}
+
+#[test]
 fn nul_bytes_before_a_call_hide_nothing_of_it() {
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#;
     for nul in ["\0", "\0\0", "\0\0\0", "\0\0\0\0\0", " \0", "\0\n", " \0 \0", "\0 \0 ", "\u{feff}\0", "\0// x\n"] {
