@@ -197,6 +197,30 @@ fn without_root_it_is_one_process_and_no_sensor() {
     assert!(alone && said.contains("nothing else on this host"), "{said}");
 }
 
+#[test]
+fn a_sensor_that_an_ordinary_user_starts_ends_with_what_it_needs() {
+    if !needs("a sensor without root") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    let socket = folder.path().join("sensor.sock");
+    let standing = ["--listen", socket.to_str().unwrap(), "--peer", "nobody"];
+    for more in [&standing[..], &["--parent", "1"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+        command.args(["sensor", "--own-cgroup", "/"]).args(more).uid(NOBODY).gid(NOBODY).stdin(Stdio::null());
+        let output = match command.output() {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                return skip("a sensor without root", "other users cannot reach the built command");
+            }
+            output => output.unwrap(),
+        };
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains("the sensor needs CAP_BPF") && said.contains("run it as root"), "{said}");
+        assert!(!socket.exists());
+    }
+}
+
 /// How the program reaches the server once its connections no longer go through the proxy. Connections under way when the process ended are
 /// refused.
 fn eventually_direct(program: &mut Joined, upstream: std::net::SocketAddr) -> Road {

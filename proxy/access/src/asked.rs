@@ -44,6 +44,16 @@ pub struct Hints {
     pub destructive: Option<bool>,
 }
 
+impl Hints {
+    /// The hints as a server says them. What is said to be both read-only and destructive is destructive and not read-only: MCP gives
+    /// the second no meaning then, and whoever allows what only reads does not mean it.
+    #[must_use]
+    pub fn said(read_only: Option<bool>, destructive: Option<bool>) -> Self {
+        let read_only = if destructive == Some(true) { read_only.map(|_| false) } else { read_only };
+        Self { read_only, destructive }
+    }
+}
+
 /// A request to be decided on.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {

@@ -104,7 +104,7 @@ impl Entry {
         }
         let name = name.ok_or_else(|| out(None, Reason::Shape, format_smolstr!("`{}` is missing", kind.named_by())))?;
         let annotations = members.object("annotations").unwrap_or_default();
-        let hints = Hints { read_only: annotations.flag("readOnlyHint"), destructive: annotations.flag("destructiveHint") };
+        let hints = Hints::said(annotations.flag("readOnlyHint"), annotations.flag("destructiveHint"));
         Ok(Arc::new(Self { fits, ..Self::new(SmolStr::new(name), Bytes::copy_from_slice(text.as_bytes()), hints, Origin::Server, None) }))
     }
 
@@ -346,6 +346,22 @@ mod tests {
         let known = Lists::default().with(Kind::Tool, listing).by_name(Kind::Tool);
         let again = Page::read(Kind::Tool, text, &known).unwrap();
         assert!(Arc::ptr_eq(&again.entries[0], &known["a"]) && !Arc::ptr_eq(&again.entries[1], &known["a"]));
+    }
+
+    #[test]
+    fn a_tool_that_is_said_to_be_read_only_and_destructive_is_destructive() {
+        for (said, read_only, destructive) in [
+            (json!({"readOnlyHint": true, "destructiveHint": true}), Some(false), Some(true)),
+            (json!({"readOnlyHint": true, "destructiveHint": false}), Some(true), Some(false)),
+            (json!({"readOnlyHint": true}), Some(true), None),
+            (json!({"destructiveHint": true}), None, Some(true)),
+            (json!({"readOnlyHint": false}), Some(false), None),
+        ] {
+            let page = json!({"tools": [{"name": "t", "inputSchema": {"type": "object"}, "annotations": said}]}).to_string();
+            let entry = Page::read(Kind::Tool, page.as_bytes(), &HashMap::new()).unwrap().entries.remove(0);
+            assert_eq!(entry.hints, Hints { read_only, destructive }, "{said}");
+            assert!(std::str::from_utf8(&entry.text).unwrap().contains(&said.to_string()), "clients are shown what their server wrote");
+        }
     }
 
     #[test]

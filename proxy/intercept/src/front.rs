@@ -19,8 +19,8 @@ use gnomon_http::{
     Alpn, Destination, MAX_FIELDS, Scheme,
     server::{Answered, Stalled, http1},
 };
-use gnomon_inspect::{Hello, Passage, Telling, normal_host};
-use gnomon_observe::{Action, Channel, Field};
+use gnomon_inspect::{Hello, Passage, normal_host};
+use gnomon_observe::{Channel, Field};
 use gnomon_record::{FlowOutcome, Missing};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::service_fn};
@@ -41,7 +41,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
         _ => Missing::Outside,
     };
     if missing == Missing::Lost {
-        return lost(&shared, Asking { client, user: None, owned: None, missing, seat }, stream);
+        return refused::unowned(&shared, &Asking { client, user: None, owned: None, missing, seat }, Channel::Http, stream);
     }
     if let Some(owned) = &owned
         && seat.is_of_in_time(&user(owned)).await.is_err()
@@ -69,21 +69,6 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: Socket
         }
     }
     serve_owned(shared, stream, Caller { client, owned: owned.map(Arc::new), missing, seat }).await;
-}
-
-/// Refuses a connection of a program of this host whose owner is unknown: neither the user to go on as nor the rules' verdict is known.
-/// Reported once in a while, and counted each time.
-fn lost(shared: &Shared, asking: Asking, stream: TcpStream) {
-    let outcome = FlowOutcome::Unowned;
-    let reports = match asking.seat.is_to_be_told(outcome) {
-        false => Vec::new(),
-        true => {
-            let seen = asking.observe(Channel::Http);
-            asking.open(&shared.inspector, seen).0.report(Action::Block, outcome.as_str(), Telling::Always)
-        }
-    };
-    shared.recorder.flow(outcome, reports);
-    refused::reset(stream);
 }
 
 /// Serves one connection whose owner is known, or known not to be known.

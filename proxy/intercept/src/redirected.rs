@@ -14,7 +14,7 @@ use crate::{
     asking::{Asking, Caller, user},
     client_seats::ClientSeat,
     elsewhere, front,
-    refused::{judged, meant, over_share, reset},
+    refused::{judged, meant, over_share, reset, unowned},
     route::flow_outcome,
     shared::Shared,
     tunnel,
@@ -69,10 +69,14 @@ pub(crate) async fn serve(
         None => None,
     };
     // A client that connects to this listener directly would use it as an open relay.
-    let (Some(owners), Some(owned)) = (owners, owned.filter(|owned| owned.redirected)) else {
-        shared.recorder.flow(FlowOutcome::Unowned, Vec::new());
-        reset(client);
-        return;
+    let (owners, owned) = match (owners, owned) {
+        (Some(owners), Some(owned)) if owned.redirected => (owners, owned),
+        (_, owned) => {
+            // Nobody outside this host reaches it: an owner that is not there was lost.
+            let missing = Missing::Lost;
+            let asking = Asking { client: from, user: None, owned: owned.map(Arc::new), missing, seat };
+            return unowned(&shared, &asking, Channel::Https, client);
+        }
     };
     owners.served(owned.cookie);
     let original = meant(owned.original);

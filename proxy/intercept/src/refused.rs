@@ -1,6 +1,10 @@
-//! Connections that are refused before a word of them is read: whose user has as many as one may.
+//! Connections that are refused before a word of them is read: whose user has as many as one may, or is not known.
 
-use crate::{asking::Asking, client_seats::ClientSeat, shared::Shared};
+use crate::{
+    asking::{Asking, user},
+    client_seats::ClientSeat,
+    shared::Shared,
+};
 use gnomon_inspect::{Connection, Hello, Telling};
 use gnomon_observe::{Action, Channel};
 use gnomon_record::{FlowOutcome, Missing};
@@ -26,12 +30,28 @@ pub(crate) async fn refuse(shared: &Shared, client: TcpStream, from: SocketAddr,
         Some(owners) => owners.owner(&client).await.filter(|owned| owned.redirected),
         None => None,
     };
-    let outcome = if owned.is_some() { FlowOutcome::OverShare } else { FlowOutcome::Unowned };
-    let reports = owned.map(|owned| {
-        let asking = Asking { client: from, user: None, owned: Some(Arc::new(owned)), missing: Missing::Outside, seat };
-        judged(shared, &asking).report(Action::Block, outcome.as_str(), Telling::Always)
-    });
-    shared.recorder.flow(outcome, reports.unwrap_or_default());
+    let asking = Asking { client: from, user: None, missing: Missing::Lost, owned: owned.map(Arc::new), seat };
+    if asking.owned.is_none() {
+        return unowned(shared, &asking, Channel::Https, client);
+    }
+    let outcome = FlowOutcome::OverShare;
+    shared.recorder.flow(outcome, judged(shared, &asking).report(Action::Block, outcome.as_str(), Telling::Always));
+    reset(client);
+}
+
+/// Refuses a connection of a program of this host whose owner is unknown, or that the kernel did not redirect to the listener of those:
+/// neither where it is to go, nor as whom, nor the rules' verdict is known. Reported once in a while, and counted each time.
+pub(crate) fn unowned(shared: &Shared, asking: &Asking, channel: Channel, client: TcpStream) {
+    let outcome = FlowOutcome::Unowned;
+    if let Some(owned) = &asking.owned {
+        // Told of apart from those whose owner is not known: only the name counts here, not the share.
+        let _ = asking.seat.is_of(&user(owned));
+    }
+    let reports = match asking.seat.is_to_be_told(outcome) {
+        false => Vec::new(),
+        true => asking.open(&shared.inspector, asking.observe(channel)).0.report(Action::Block, outcome.as_str(), Telling::Always),
+    };
+    shared.recorder.flow(outcome, reports);
     reset(client);
 }
 

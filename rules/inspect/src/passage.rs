@@ -108,6 +108,7 @@ passages! {
     WebSocket "websocket" Message Opaque IfSuspected "WebSocket messages.";
     Grpc "grpc" Message Opaque IfMatched "gRPC messages.";
     NoRoom "no_room" Message Unknown Always "A body that was not whole when there was no more room for such bodies: their bytes are bounded, in all and for each principal.";
+    Rows "rows" Message Opaque IfSuspected "What follows the first value of a body whose path ends in `/_bulk` or `/_msearch`, where search engines take documents line by line.";
     ForeignBody "foreign_body" Message Opaque IfMatched "A body in a content coding that cannot be undone, or that is not text, whose own bytes are not JSON-RPC.";
 }
 

@@ -13,7 +13,7 @@ use gnomon_host::cgroup::{Cgroup, CgroupError, Hierarchy};
 use gnomon_link::{Access, Listener, SensorEnd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{Alive, Readable, ServiceError, os, wait};
+use crate::{Alive, Readable, ServiceError, os, privilege, wait};
 
 /// Which process may be served, checked with the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,10 @@ impl ServiceSocket {
     /// cgroup of all of gnomon's processes.
     ///
     /// # Errors
-    /// Another sensor listens there, the socket cannot be made, or there is no such cgroup.
+    /// This process may attach nothing, another sensor listens there, the socket cannot be made, or there is no such cgroup.
     pub fn listen(socket: &Path, own_cgroup: &Path, peer: Peer) -> Result<Self, ServiceError> {
+        // Else it would be each sensor that it starts which says so, to nobody who could help.
+        privilege::lacking()?;
         let hierarchy = Hierarchy::find()?;
         let own = std::fs::canonicalize(own_cgroup).map_err(os("look for gnomon's own cgroup"))?;
         let own = own.strip_prefix(hierarchy.mount()).unwrap_or(&own);

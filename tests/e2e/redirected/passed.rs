@@ -220,14 +220,14 @@ async fn a_client_that_only_listens_hears_what_the_server_says_after_its_end() {
 }
 
 #[tokio::test]
-async fn a_listener_of_redirected_connections_is_no_open_relay() {
+async fn a_listener_of_redirected_connections_is_no_open_relay_and_tells_of_whoever_it_refuses_once_in_a_while() {
     let upstream = Upstream::start(H1).await;
     let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
     // The owner of the first is unknown; the second connected to the listener itself.
     let unknown = listen(&gnomon, Namespace::Own);
     let direct = listen(&gnomon, Namespace::Own);
     kernel.roads.lock().unwrap().insert(direct, Owned { redirected: false, ..owned(8, upstream.address, ADA) });
-    for (number, address) in [unknown, direct].into_iter().enumerate() {
+    for (number, address) in [unknown, unknown, direct, direct].into_iter().enumerate() {
         // It may be reset before `connect` returns.
         let ended = match TcpStream::connect(address).await {
             Ok(mut stream) => end(&mut stream).await,
@@ -237,4 +237,9 @@ async fn a_listener_of_redirected_connections_is_no_open_relay() {
         gnomon.metrics_until(&format!("gnomon_flows_total{{outcome=\"unowned\"}} {}", number + 1)).await;
     }
     assert_eq!(kernel.served.load(Ordering::SeqCst), 0);
+    let told = gnomon.finish().await;
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(told.iter().all(|event| event["gnomon.action"] == "block"), "{told:#?}");
+    assert_eq!((&told[0]["gnomon.process.identity"], told[0].get("process.pid")), (&json!("late"), None));
+    assert_eq!((&told[1]["user.name"], &told[1]["process.pid"]), (&json!("ada"), &json!(4711)));
 }

@@ -199,6 +199,43 @@ async fn a_call_on_a_path_of_mcp_is_read_with_every_method_and_behind_rows() {
     assert!(!upstream.executed().concat().contains("tools/call"), "did the tool run?");
 }
 
+/// Documents may quote calls, so the rows behind the first are not judged as messages; that they are there does not stay untold.
+#[tokio::test]
+async fn rows_behind_the_first_are_a_passage_that_is_counted_and_named_and_refused_where_a_rule_means_their_place() {
+    let call = call(1, "any_tool").to_string();
+    let bulk = |first: &str| post("POST", "/logs/_bulk", "content-type: application/x-ndjson\r\n", format!("{first}\n{call}\n").as_bytes());
+    for (rule, passed, told) in [
+        ("mcp.method.name: tools/list".to_owned(), 2, 1),
+        ("gnomon.passage: rows".to_owned(), 0, 2),
+        (format!("mcp.method.name: tools/call, server.address: {HOST}"), 0, 2),
+        ("mcp.method.name: tools/call, url.path: /logs/_bulk".to_owned(), 0, 2),
+        ("mcp.method.name: tools/call, url.path: /other".to_owned(), 2, 1),
+    ] {
+        let upstream = Upstream::answering(&["http/1.1"], |received| received.end.map(|_| Answer::json("{}"))).await;
+        let gnomon = Gnomon::with().rules([block(1, &rule)]).before(&upstream).await;
+        // The first value is read as anywhere else: a message in it is an event of its own.
+        for first in [r#"{"index":{}}"#, r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#] {
+            let mut client = H1::connect(&gnomon).await;
+            let answer = client.send(&[bulk(first)]).await;
+            let refused = passed == 0 || (rule.ends_with("tools/list") && first.contains("tools/list"));
+            assert_eq!(answer.header("x-gnomon").is_some(), refused, "{rule} {first}: {answer:?}");
+            client.close().await;
+        }
+        // One value and nothing behind it is no passage.
+        let mut client = H1::connect(&gnomon).await;
+        let one = post("POST", "/logs/_bulk", "content-type: application/x-ndjson\r\n", b"{\"index\":{}}\n\n");
+        assert_eq!(client.send(&[one]).await.status, 200);
+        client.close().await;
+        let passed = passed - usize::from(rule.ends_with("tools/list"));
+        gnomon.metrics_until(&format!("gnomon_passed_total{{reason=\"rows\"}} {passed}")).await;
+        let events = gnomon.finish().await;
+        assert!(events.iter().filter(|event| !event["gnomon.action"].is_null()).count() >= told, "{rule}: {events:#?}");
+        if rule.starts_with("gnomon.passage") {
+            assert!(events.iter().any(|event| event["gnomon.passage"] == "rows" && event["gnomon.action"] == "block"), "{events:#?}");
+        }
+    }
+}
+
 /// This many equal rows, compressed with gzip.
 fn metrics(rows: usize) -> Vec<u8> {
     let rows = r#"{"name":"requests","value":1,"host":"web"},"#.repeat(rows);

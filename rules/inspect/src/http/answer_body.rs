@@ -304,7 +304,8 @@ impl Document {
             Found::More if awaited == Awaited::No && *idle > IDLE_BYTES && reading.likeness() == Likeness::None => {
                 return Left::Nothing;
             }
-            Found::More => return Left::More,
+            // Answers have one value.
+            Found::More | Found::Rows => return Left::More,
             Found::Unreadable(reason) => Some(reason),
             // Some other text that begins like JSON.
             Found::Faulty(_) if content != Content::Json => return Left::More,

@@ -43,6 +43,8 @@ pub(crate) enum Found {
     Faulty(Malformed),
     /// No JSON-RPC as far as its raw bytes tell, with the reason if it could not be read.
     Foreign(Option<&'static str>),
+    /// More rows stand behind the first value, which was read ([`Values::Rows`]).
+    Rows,
 }
 
 /// The extent to which a body that is not JSON is searched.
@@ -174,6 +176,8 @@ enum Standing {
 enum Ending {
     /// The body was JSON throughout.
     Json,
+    /// Its first row was.
+    Row,
     /// Something else.
     Foreign,
     /// The coding could not be undone, and its output was no JSON.
@@ -293,7 +297,7 @@ impl Reading {
     }
 
     fn found(&self) -> Found {
-        let (mut faulty, mut open) = (None, false);
+        let (mut faulty, mut open, mut rows) = (None, false, false);
         for text in self.texts() {
             let like = text.scanner.likeness() > Likeness::None;
             match text.standing {
@@ -302,11 +306,13 @@ impl Reading {
                 Standing::Over(Ending::Undecodable(reason)) if like => return Found::Unreadable(reason),
                 Standing::Broken(malformed) => faulty = faulty.or(Some(malformed)),
                 Standing::Open | Standing::Over(Ending::Json) => open = true,
+                Standing::Over(Ending::Row) => rows = true,
                 Standing::Over(Ending::Foreign | Ending::Undecodable(_)) => {}
             }
         }
         match faulty {
             Some(malformed) => Found::Faulty(malformed),
+            None if rows => Found::Rows,
             None if open => Found::More,
             None => Found::Foreign(self.unread()),
         }
@@ -350,7 +356,7 @@ impl Text {
             Some(decoder) => decoder.feed(raw, &mut read),
         };
         self.standing = match (scanned, decoded) {
-            (Err(Malformed::TrailingData), _) if manner.values == Values::Rows => Standing::Over(Ending::Json),
+            (Err(Malformed::TrailingData), _) if manner.values == Values::Rows => Standing::Over(Ending::Row),
             (_, Err(error)) => Standing::Over(self.cut(error)),
             (Err(malformed), Ok(())) => self.broken(malformed, search),
             (Ok(()), Ok(())) => Standing::Open,

@@ -145,6 +145,11 @@ impl Exchange {
                 self.body.reading = None;
                 self.judge_foreign(reason);
             }
+            Found::Rows => {
+                self.body.reading = None;
+                self.dialogue.pass_on(Passage::Rows);
+                self.dialogue.judge_exchange();
+            }
         }
     }
 

@@ -9,3 +9,4 @@ mod joining;
 mod ordinary;
 mod program;
 mod stage;
+mod standing;

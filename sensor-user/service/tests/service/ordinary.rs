@@ -164,3 +164,15 @@ fn each_capability_that_is_missing_is_named_with_what_it_is_for() {
         }
     }
 }
+
+#[test]
+fn without_root_s_rights_it_attaches_nothing_and_names_all_that_it_needs() {
+    if !possible("the sensor of an ordinary user without capabilities") {
+        return;
+    }
+    let said = Ordinary::start(&[]).said();
+    assert!(said.starts_with("the sensor needs ") && said.contains("run it as root, or give its user these"), "{said}");
+    for capability in &CAPABILITIES {
+        assert_eq!(said.contains(capability.name), capability.need == Need::Required, "{}: {said}", capability.name);
+    }
+}

@@ -152,6 +152,9 @@ fn every_entry_of_the_table_is_tried_against_a_server_that_acts() {
             Passage::WebSocket => "passages::within_http::websocket_passes_unless_it_says_mcp_or_a_rule_means_its_server",
             Passage::Grpc => "passages::within_http::grpc_passes_unless_a_rule_means_its_server",
             Passage::NoRoom => "room::where_no_rule_could_match_what_there_is_no_room_for_passes_and_is_an_event",
+            Passage::Rows => {
+                "unread::rows_behind_the_first_are_a_passage_that_is_counted_and_named_and_refused_where_a_rule_means_their_place"
+            }
             Passage::ForeignBody => "bodies",
         };
         assert!(!test.is_empty(), "{passage:?}");
