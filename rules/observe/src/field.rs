@@ -290,6 +290,7 @@ const PASSAGES: &[&str] = &[
     "websocket",
     "grpc",
     "no_room",
+    "rows",
     "foreign_body",
 ];
 
