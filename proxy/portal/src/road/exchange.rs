@@ -2,7 +2,9 @@
 
 use super::Road;
 use gnomon_lists::route::Routed;
-use gnomon_relay::{act::Act, call::Call, error::CallError, logs::LogLevel, pending::PendingUpstream, session::Session, shared::Lease};
+use gnomon_relay::{
+    act::Act, call::Call, error::CallError, logs::LogLevel, pending::PendingUpstream, session::Session, shared::Lease, shares,
+};
 use gnomon_upstream::{
     Client, LegacySession, UpstreamError,
     rpc::{Id, Message},
@@ -41,7 +43,7 @@ impl Road {
                     let scope = if routed.method.starts_with("tasks/") { task() } else { None };
                     let logs = LogLevel::asked_for(routed.params.as_ref());
                     if logs.is_some() {
-                        gnomon_upstream::hears_logs();
+                        gnomon_upstream::hears_logs(shares::listener(&call.caller));
                     }
                     Some(self.shared.get((self.lists.gate(), call.whose()), server, client, (scope, logs)).await?)
                 }
