@@ -14,8 +14,8 @@ section! {
     pub struct Proxy, written ProxySource at "proxy." {
         /// Address and port of the proxy. Anything but loopback needs `proxy.users`.
         listen: SocketAddr as Address = loopback(8443);
-        /// Servers whose TLS is never opened: `host`, `*.host` (names below it) or `host:port`. They are passed through byte
-        /// for byte and not judged.
+        /// Servers whose TLS is never opened: `host`, `*.host` (names below it) or `host:port`. It is passed on byte for byte. Rules
+        /// that server, program or user decide hold; those that would have to read a request do not. HTTP without TLS is read.
         bypass: Vec<String> as Hosts, without "none", sample "['*.bank.example']";
         /// PEM files with further authorities to trust when servers are verified. Relative to this file.
         upstream_ca: Vec<PathBuf> as FilePaths, without "the system's roots", sample "[corp-root.pem]";

@@ -4,11 +4,11 @@
 //! [`LOOK`]; what it connects before that goes direct, and is observed as everything is.
 
 use gnomon_config::scopes::{Fail, Mode, Quic, Scope};
-use gnomon_host::cgroup::{CgroupError, Hierarchy, MAX_MATCHES};
+use gnomon_host::cgroup::{CgroupError, CgroupId, Hierarchy, MAX_MATCHES, SYSTEM};
 use gnomon_link::{self as link, List, ScopeChange, ScopeSettings};
 use gnomon_watch::{Watch, WatchError};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write as _},
     sync::Arc,
     time::Duration,
@@ -16,8 +16,10 @@ use std::{
 
 /// How often cgroups are looked for.
 pub const LOOK: Duration = Duration::from_millis(250);
-/// Most cgroups in scopes: the kernel half takes 4096, and `gnomon exec` needs some.
+/// Most cgroups in scopes: the kernel half takes 4096, and `gnomon exec` needs some. Where more match, users who have few have all of them.
 const MOST: usize = 2048;
+/// Most users that the log names.
+const NAMED: usize = 8;
 
 /// The numbers of scopes in which nothing is refused.
 pub fn shadowed(scopes: &[Scope]) -> Vec<u32> {
@@ -63,13 +65,9 @@ pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
             // The runtime is ending.
             Err(_) => return,
         };
-        match change(&watch, &scopes, &mut held, &wanted.0).await {
-            Ok(()) if wanted.1 => tell(
-                &mut said,
-                format!(
-                    "more cgroups match scopes than are kept ({MAX_MATCHES} of a scope, {MOST} in all): those beyond are in none of them"
-                ),
-            ),
+        watch.scopes_leave_out(wanted.left_out);
+        match change(&watch, &scopes, &mut held, &wanted.scopes).await {
+            Ok(()) if !wanted.beyond.is_empty() => tell(&mut said, beyond(&wanted.beyond)),
             Ok(()) => said = None,
             // The next sensor gets all scopes.
             Err((_, WatchError::Gone)) => {}
@@ -86,23 +84,65 @@ fn tell(said: &mut Option<String>, what: String) {
     }
 }
 
-/// The scope of each cgroup, the first of those that match it; and whether there may be more.
-fn wanted(scopes: &[Scope]) -> Result<(BTreeMap<u64, u32>, bool), CgroupError> {
+/// The cgroups that are in scopes.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    /// The scope of each, by number.
+    scopes: BTreeMap<u64, u32>,
+    /// How many match one and are in none.
+    left_out: usize,
+    /// The users whose those are.
+    beyond: BTreeSet<u32>,
+}
+
+/// The scope of each cgroup: the first of those that match it.
+fn wanted(scopes: &[Scope]) -> Result<Wanted, CgroupError> {
     let hierarchy = Hierarchy::find()?;
-    let (mut found, mut more) = (BTreeMap::new(), false);
+    let (mut of_users, mut beyond, mut left_out) = (BTreeMap::<u32, BTreeMap<CgroupId, u32>>::new(), BTreeSet::new(), 0);
     for (number, scope) in numbered(scopes) {
         let Some(pattern) = scope.matches.pattern() else { continue };
         let matching = hierarchy.matching(&pattern)?;
-        more |= matching.len() >= MAX_MATCHES;
-        for cgroup in matching {
-            if found.len() < MOST {
-                found.entry(cgroup.0).or_insert(number);
-            } else {
-                more = true;
-            }
+        left_out += matching.left_out;
+        beyond.extend(matching.beyond);
+        for (user, cgroups) in matching.of_users {
+            let of_user = of_users.entry(user).or_default();
+            cgroups.into_iter().for_each(|cgroup| _ = of_user.entry(cgroup).or_insert(number));
         }
     }
-    Ok((found, more))
+    let mut wanted = shared(of_users, MOST);
+    wanted.left_out += left_out;
+    wanted.beyond.append(&mut beyond);
+    Ok(wanted)
+}
+
+/// `most` of them in all: those with the fewest have all of theirs, the others as many as one another, their oldest.
+fn shared(of_users: BTreeMap<u32, BTreeMap<CgroupId, u32>>, most: usize) -> Wanted {
+    let mut wanted = Wanted::default();
+    let mut users: Vec<_> = of_users.into_iter().collect();
+    users.sort_by_key(|(_, of_user)| of_user.len());
+    let (mut room, mut waiting) = (most, users.len());
+    for (user, of_user) in users {
+        let theirs = of_user.len().min(room / waiting.max(1));
+        (room, waiting) = (room - theirs, waiting - 1);
+        if theirs < of_user.len() {
+            wanted.left_out += of_user.len() - theirs;
+            wanted.beyond.insert(user);
+        }
+        wanted.scopes.extend(of_user.into_iter().take(theirs).map(|(cgroup, number)| (cgroup.0, number)));
+    }
+    wanted
+}
+
+/// What the log says of those that are in no scope.
+fn beyond(users: &BTreeSet<u32>) -> String {
+    let name = |user: &u32| if *user == SYSTEM { "the system".to_owned() } else { format!("user {user}") };
+    let mut named = users.iter().take(NAMED).map(name).collect::<Vec<_>>().join(", ");
+    if users.len() > NAMED {
+        named += " and others";
+    }
+    format!(
+        "more cgroups of {named} match scopes than are kept ({MAX_MATCHES} of a scope for each user, {MOST} in all): the youngest are in none of them"
+    )
 }
 
 async fn change(
@@ -149,5 +189,24 @@ fn settings(number: u32, scope: &Scope) -> ScopeSettings {
             Fail::Open => link::Fail::Open,
             Fail::Closed => link::Fail::Closed,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_few_cgroups_has_all_of_them_in_scopes_however_many_others_make() {
+        let of_user = |first: u64, count: u64| (first..first + count).map(|id| (CgroupId(id), 1)).collect::<BTreeMap<_, _>>();
+        let of_users =
+            BTreeMap::from([(SYSTEM, of_user(0, 3)), (1000, of_user(100, 50)), (1001, of_user(200, 50)), (1002, of_user(300, 1))]);
+        let wanted = shared(of_users, 20);
+        let of = |first: u64| wanted.scopes.range(first..first + 100).map(|(id, _)| id - first).collect::<Vec<_>>();
+        assert_eq!((of(0), of(300)), (vec![0, 1, 2], vec![0]));
+        assert_eq!((of(100), of(200)), ((0..8).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>()), "the oldest");
+        assert_eq!((wanted.left_out, &wanted.beyond), (84, &BTreeSet::from([1000, 1001])));
+        assert!(beyond(&wanted.beyond).starts_with("more cgroups of user 1000, user 1001 match scopes than are kept"));
+        assert_eq!(shared(BTreeMap::new(), 20), Wanted::default());
     }
 }

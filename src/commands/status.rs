@@ -9,7 +9,7 @@ use gnomon_cli::{
     line::clean,
     options::{ConfigFlag, Format, FormatFlag, SwitchFlag},
 };
-use gnomon_config::Config;
+use gnomon_config::{Config, Portal};
 use gnomon_exec::SOCKET_VARIABLE;
 use gnomon_host::switch::Arming;
 use gnomon_inspect::Enforcement;
@@ -34,9 +34,18 @@ pub struct Status {
     format: FormatFlag,
 }
 
-/// The records that are kept, and those that never are: the same on every machine, and tested elsewhere.
-const KEPT: &str = "who called which MCP server and tool, when, from which program; which programs connect to known hosts";
-const NEVER: &str = "bodies, arguments of tools and answers (unless a portal records them in its audit), passwords, tokens, cookies, queries of requests' URLs";
+/// The records that are kept, and those that never are: the same on every machine, and tested elsewhere. docs/privacy.md says it at length.
+const KEPT: &str = "who called which MCP server and tool, when, from which program, with its command line; which programs connect to known hosts, or to what a rule names; \
+                    programs' connections that were to be read and could not be, or went direct";
+const NEVER: &str = "bodies, arguments of tools and answers (unless a portal records them in its audit), what servers say of themselves and their tools, passwords, tokens, \
+                     API keys, cookies, queries of requests' URLs, key strokes, screens, files";
+/// What is kept all the same.
+const BUT: &str = "paths of URLs and the headers that a rule names are kept as they are";
+/// What does not expire.
+const STAYS: &str =
+    "the list of servers, tools and client programs that were seen, and what people decided about servers, events and snippets";
+/// What a portal's audit has of each call, list, session and log-in.
+const AUDITED: &str = "person, mail, groups, address, country, device and call";
 
 /// The position of the kill switch.
 enum KillSwitch {
@@ -104,7 +113,10 @@ impl Found {
             "never_opened": config.map(|config| &config.proxy.bypass),
             "kept": KEPT,
             "kept_days": config.map(|config| config.events.retention.days),
+            "kept_for_good": STAYS,
             "never_kept": NEVER,
+            "kept_as_it_is": BUT,
+            "audit": config.and_then(audit),
             "contact": config.and_then(|config| config.contact.as_ref()),
             "configuration_error": self.config.as_ref().err().map(ToString::to_string),
         })
@@ -139,10 +151,15 @@ impl Found {
                     "            for {} days, and at most {} GiB",
                     config.events.retention.days, config.events.retention.max_gib
                 )?;
+                writeln!(out, "            without end: {STAYS}")?;
+                if !config.portals.is_empty() {
+                    writeln!(out, "  audit     of portals, for {} days: {AUDITED}{}", config.audit.days, payloads(config))?;
+                }
             }
             Err(error) => writeln!(out, "  the configuration cannot be read: {}", clean(&error.to_string()))?,
         }
         writeln!(out, "  never     {NEVER}")?;
+        writeln!(out, "            but {BUT}")?;
         match &self.switch {
             KillSwitch::Armed => writeln!(out, "  switch    armed")?,
             KillSwitch::Disarmed(reason) => writeln!(out, "  switch    disarmed: nothing is redirected or refused; {}", clean(reason))?,
@@ -151,6 +168,26 @@ impl Found {
         let contact = self.config.as_ref().ok().and_then(|config| config.contact.as_deref());
         writeln!(out, "  ask       {}", contact.map_or_else(|| "the administrator of this machine".to_owned(), clean))
     }
+}
+
+/// What the audit of this machine's portals has; none where there is no portal.
+fn audit(config: &Config) -> Option<Value> {
+    let recording = config
+        .portals
+        .iter()
+        .map(|portal| json!({"portal": portal.id, "arguments": portal.record.arguments, "results": portal.record.results}));
+    (!config.portals.is_empty()).then(
+        || json!({"kept": AUDITED, "days": config.audit.days, "max_gib": config.audit.max_gib, "portals": recording.collect::<Vec<_>>()}),
+    )
+}
+
+/// The portals that record more than that, as the end of a sentence.
+fn payloads(config: &Config) -> String {
+    let of = |what: &str, records: fn(&Portal) -> bool| {
+        let portals: Vec<String> = config.portals.iter().filter(|portal| records(portal)).map(|portal| clean(&portal.id)).collect();
+        if portals.is_empty() { String::new() } else { format!("; {what} at {}", portals.join(", ")) }
+    };
+    of("arguments", |portal| portal.record.arguments) + &of("results", |portal| portal.record.results)
 }
 
 fn mode(config: &Config) -> &'static str {
@@ -176,4 +213,36 @@ fn when(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     let time = time.map(|time| time.to_offset(UtcOffset::UTC)).and_then(|time| time.format(&Rfc3339).ok());
     time.unwrap_or_else(|| seconds.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(config: &str) -> (String, Value) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gnomon.yml");
+        std::fs::write(&file, config).unwrap();
+        let config = Config::load(&file).map_err(Complaint::from);
+        let found = Found { running: None, switch: KillSwitch::Armed, config };
+        let mut text = Vec::new();
+        found.write(&mut text).unwrap();
+        (String::from_utf8(text).unwrap(), found.json())
+    }
+
+    #[test]
+    fn who_works_on_a_machine_is_told_what_is_kept_of_them_and_for_how_long() {
+        let (text, json) = told("events: {retention: {days: 7}}\n");
+        for kept in [KEPT, STAYS, NEVER, BUT, "for 7 days"] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
+        assert!(!text.contains("  audit ") && json["audit"].is_null(), "{text}");
+        let (text, json) = told(
+            "audit: {days: 30}\nservers: [{id: a, url: 'http://127.0.0.1:1/mcp'}]\nportals:\n  - {id: plain, listen: '127.0.0.1:8445', servers: [a], policy: [{allow: {servers: [a]}}]}\n  \
+             - {id: full, listen: '127.0.0.1:8446', servers: [a], policy: [{allow: {servers: [a]}}], record: [arguments, results]}\n",
+        );
+        assert!(text.contains("  audit     of portals, for 30 days: person, mail, groups"), "{text}");
+        assert!(text.contains("call; arguments at full; results at full\n"), "{text}");
+        assert_eq!(json["audit"]["portals"][0], json!({"portal": "plain", "arguments": false, "results": false}));
+    }
 }

@@ -45,5 +45,6 @@ mod sensor;
 mod sensor_stage;
 mod session_ends;
 mod soak;
+mod state_files;
 mod stops;
 mod unchanged;

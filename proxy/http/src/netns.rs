@@ -43,7 +43,9 @@ pub enum IpFamily {
 
 /// Opens sockets in other network namespaces and as other users.
 pub trait Sockets: Send + Sync + 'static {
-    /// A TCP socket of this family with that near end, neither bound nor connected.
+    /// A TCP socket of this family in that network namespace, neither bound nor connected. It is that user's where whoever opens it can act
+    /// as users, and else the opener's own; it is never one of another namespace. The connection waits for it, so the answer must come within
+    /// seconds.
     ///
     /// # Errors
     /// Why there is none, in words that are fit for a client's eyes.

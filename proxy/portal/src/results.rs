@@ -2,7 +2,10 @@
 
 use gnomon_audit::Status;
 use gnomon_lists::route::Routed;
-use gnomon_relay::{acts::Ending, error::CallError};
+use gnomon_relay::{
+    acts::Ending,
+    error::{CallError, refused as words},
+};
 use gnomon_upstream::{
     UpstreamError,
     carried::{CarriedOut, Sent, changes},
@@ -11,6 +14,9 @@ use gnomon_upstream::{
 };
 use serde_json::{Value, value::RawValue};
 use smol_str::ToSmolStr;
+
+/// The member of a result's `_meta` that says whether its call was carried out.
+const META: &str = "dev.gnomon/carriedOut";
 
 /// A result as the stateless era has it.
 pub(crate) fn complete(outcome: Outcome) -> Outcome {
@@ -27,7 +33,10 @@ pub(crate) fn complete(outcome: Outcome) -> Outcome {
 pub(crate) fn refused(routed: &Routed, error: &CallError, sent: Sent) -> (Outcome, Ending) {
     let carried = error.carried_out(sent);
     let ending = match error {
-        CallError::Refused(refusal) => Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, "rule") },
+        CallError::Refused(refusal) | CallError::Withheld(refusal, _) => {
+            let why = if carried.is_none() { "rule" } else { "withheld" };
+            Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, why) }
+        }
         CallError::Upstream(UpstreamError::Rpc(outcome)) => return (outcome.clone(), answered(outcome)),
         CallError::Upstream(UpstreamError::Ended) => Ending::because(Status::Cancelled, error.kind()),
         // Ours to say: the server has no part in it.
@@ -46,8 +55,22 @@ pub(crate) fn refused(routed: &Routed, error: &CallError, sent: Sent) -> (Outcom
         }
     };
     match error {
-        CallError::Refused(refusal) if routed.method == "tools/call" => (Outcome::failed_tool(&refusal.text), ending),
+        CallError::Refused(refusal) | CallError::Withheld(refusal, _) if routed.method == "tools/call" => {
+            (failed(&words(refusal, carried), carried), ending)
+        }
         other => (other.outcome(&routed.server.id, carried.filter(|_| changes(&routed.method))), ending),
+    }
+}
+
+/// A tool's failure, so that the model reads it; beside it what is known of the call, as errors have it in their data.
+fn failed(text: &str, carried: Option<CarriedOut>) -> Outcome {
+    let failed = Outcome::failed_tool(text);
+    match (&failed, carried) {
+        (Outcome::Result(result), Some(carried)) => match Members::read(result) {
+            Ok(members) => Outcome::Result(members.with(&[("_meta", Some(&format!(r#"{{"{META}":"{}"}}"#, carried.word())))])),
+            Err(_) => failed,
+        },
+        _ => failed,
     }
 }
 

@@ -4,7 +4,7 @@ use crate::not_taken_up::NotTakenUp;
 use gnomon_inspect::Refusal;
 use gnomon_upstream::{
     UpstreamError,
-    carried::{CarriedOut, Sent},
+    carried::{CARRIED_OUT, CarriedOut, Sent},
     rpc::{INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Outcome, RpcError},
 };
 use serde_json::json;
@@ -18,6 +18,9 @@ pub enum CallError {
     /// A rule refuses what was to be sent, or what came back.
     #[error("{}", .0.text)]
     Refused(Box<Refusal>),
+    /// A rule withholds the answer that came, which says this of the call.
+    #[error("{}", .0.text)]
+    Withheld(Box<Refusal>, CarriedOut),
     /// Policy does not let the caller use the server, or no longer.
     #[error("the client may not use this server")]
     Withdrawn,
@@ -46,6 +49,9 @@ impl CallError {
     pub fn carried_out(&self, sent: Sent) -> Option<CarriedOut> {
         match (self, sent) {
             (Self::Upstream(error), _) => error.carried_out(sent),
+            (Self::Withheld(_, carried), _) => Some(*carried),
+            // What its server said before the answer.
+            (Self::Refused(_), Sent::Yes) => Some(CarriedOut::Perhaps),
             // Its beginning could not be recorded once more, after its server had forgotten the session.
             (Self::NotKept | Self::NoRoom | Self::Unrecorded, Sent::Yes) => Some(CarriedOut::Perhaps),
             _ => None,
@@ -57,9 +63,13 @@ impl CallError {
     pub fn outcome(&self, server: &str, carried: Option<CarriedOut>) -> Outcome {
         match self {
             Self::Upstream(error) => error.outcome(server, carried),
-            Self::Refused(refusal) => RpcError::new(INVALID_REQUEST, refusal.text.clone())
-                .with(json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}}))
-                .into(),
+            Self::Refused(refusal) | Self::Withheld(refusal, _) => {
+                let mut data = json!({"gnomon": {"action": refusal.action.as_str(), "rule": refusal.rule_id}});
+                if let Some(carried) = carried {
+                    data[CARRIED_OUT] = carried.word().into();
+                }
+                RpcError::new(INVALID_REQUEST, refused(refusal, carried)).with(data).into()
+            }
             Self::Withdrawn | Self::Unfulfilled(_) => RpcError::new(INVALID_REQUEST, self.to_string()).into(),
             Self::Unrecorded => told(format!("server `{server}`: {self}"), carried).with(json!({"server": server})).into(),
             Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
@@ -73,6 +83,7 @@ impl CallError {
         match self {
             Self::Upstream(error) => error.kind(),
             Self::Refused(_) => "refused",
+            Self::Withheld(..) => "withheld",
             Self::Withdrawn => "withdrawn",
             Self::Unfulfilled(_) => "unfulfilled",
             Self::Unrecorded => "unrecorded",
@@ -81,6 +92,15 @@ impl CallError {
             Self::NoRoom => "no_room",
             Self::Untranslatable(_) => "untranslatable",
         }
+    }
+}
+
+/// The words of a refusal, with what is known of the call.
+#[must_use]
+pub fn refused(refusal: &Refusal, carried: Option<CarriedOut>) -> String {
+    match carried {
+        None => refusal.text.clone(),
+        Some(carried) => format!("{}; {}", refusal.text, carried.words()),
     }
 }
 

@@ -14,6 +14,8 @@ use gnomon_observe::{Action, Channel, Field, Observation};
 use gnomon_record::{JudgedExchange, Recorder};
 use gnomon_upstream::{
     Asked, Client, News, Reach,
+    carried::CarriedOut,
+    members::Members,
     rpc::{Id, Message, Outcome, quoted},
 };
 use http::HeaderValue;
@@ -277,13 +279,17 @@ impl Judged {
     /// The answer.
     ///
     /// # Errors
-    /// [`CallError::Refused`].
+    /// [`CallError::Withheld`].
     pub fn answered(&self, judge: Option<&Judge>, id: &Id, outcome: &Outcome) -> Result<(), CallError> {
         let Some(judge) = judge else { return Ok(()) };
         self.passes(|dialogue| {
             judge.head(dialogue);
             dialogue.answer_message(&answer(id, outcome).pieces())?;
             dialogue.answer_over()
+        })
+        .map_err(|error| match error {
+            CallError::Refused(refusal) => CallError::Withheld(refusal, says_of_the_call(outcome)),
+            other => other,
         })
     }
 
@@ -317,6 +323,16 @@ impl Judged {
             None => Ok(()),
         }
     }
+}
+
+/// What an answer says of its call: an error may have come at any point of it, and what asks for input or began a task goes on.
+fn says_of_the_call(outcome: &Outcome) -> CarriedOut {
+    let Outcome::Result(result) = outcome else { return CarriedOut::Perhaps };
+    let is_over = Members::read(result).is_ok_and(|members| {
+        let complete = members.get("resultType").is_none_or(|kind| kind == "\"complete\"");
+        complete && members.get("task").is_none() && members.flag("isError") != Some(true)
+    });
+    if is_over { CarriedOut::Yes } else { CarriedOut::Perhaps }
 }
 
 fn request<'a>(id: &Id, method: &str, params: Option<&'a Bytes>) -> Text<'a> {

@@ -1,18 +1,27 @@
 //! The principal whose share of a pool something takes. What shares are for is `gnomon-shares`' affair.
 
 use gnomon_access::{AuthMethod, Caller};
+use gnomon_upstream::Listener;
 use smol_str::{SmolStr, format_smolstr};
 
 /// The owner of the share that something counts against: who it is as far as it is proven; without any log-in the user that the program runs as,
 /// as the kernel attests it, else where the connection comes from.
 pub fn owner(caller: &Caller) -> SmolStr {
+    proven(caller).unwrap_or_else(|| format_smolstr!("address {}", caller.address))
+}
+
+/// The same, where a log-in or the kernel proves it.
+pub fn proven(caller: &Caller) -> Option<SmolStr> {
     if caller.method != AuthMethod::None {
-        return caller.subject.clone();
+        return Some(caller.subject.clone());
     }
-    match caller.process.as_ref().and_then(|process| process.user.as_ref()) {
-        Some(user) => format_smolstr!("user {user}"),
-        None => format_smolstr!("address {}", caller.address),
-    }
+    let user = caller.process.as_ref().and_then(|process| process.user.as_ref())?;
+    Some(format_smolstr!("user {user}"))
+}
+
+/// Whoever listens to what a server logs within one of their calls.
+pub fn listener(caller: &Caller) -> Listener {
+    proven(caller).map_or(Listener::Somebody, Listener::Proven)
 }
 
 /// The owner of a task that is begun or asked for within a session: who is proven to ask, else the kernel's user, else the session.

@@ -11,13 +11,15 @@ pub enum Sent {
     Yes,
 }
 
-/// What is known of a call that has no answer.
+/// What is known of a call whose client gets no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CarriedOut {
     /// Its server did not get it, or turned it away.
     No,
     /// Its server may have got it.
     Perhaps,
+    /// Its server said so, and a rule withholds what it said.
+    Yes,
 }
 
 impl CarriedOut {
@@ -27,6 +29,7 @@ impl CarriedOut {
         match self {
             Self::No => "the call was not carried out",
             Self::Perhaps => "the call may have been carried out: check before you repeat it",
+            Self::Yes => "the call was carried out, and its answer is withheld",
         }
     }
 
@@ -36,11 +39,12 @@ impl CarriedOut {
         match self {
             Self::No => "no",
             Self::Perhaps => PERHAPS,
+            Self::Yes => "yes",
         }
     }
 }
 
-/// The member of an error's data that says whether its call was carried out: `no` or [`PERHAPS`].
+/// The member of an error's data that says whether its call was carried out: `no`, [`PERHAPS`] or `yes`.
 pub const CARRIED_OUT: &str = "carriedOut";
 /// It may have been.
 pub const PERHAPS: &str = "perhaps";

@@ -6,14 +6,28 @@
 
 use crate::{carried::Sent, error::UpstreamError, work::Work};
 use gnomon_shares::Share;
-use std::{cell::Cell, sync::Arc, time::Instant};
+use smol_str::SmolStr;
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+    time::Instant,
+};
+
+/// Who wants to be told, within a call, what its server logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// This caller, who is proven to be it. What one of its calls may hear, its others may.
+    Proven(SmolStr),
+    /// Somebody, of whom nothing is proven: no other call is known to be theirs.
+    Somebody,
+}
 
 struct Heard {
     last: Cell<Option<Instant>>,
     sent: Cell<Sent>,
     place: Cell<Option<Share>>,
-    /// Whether its client wants to be told what its server logs.
-    hears_logs: Cell<bool>,
+    /// Its caller, where they want to be told what its server logs.
+    listener: RefCell<Option<Listener>>,
     /// What its server is at.
     work: Arc<Work>,
 }
@@ -25,7 +39,7 @@ tokio::task_local! {
 /// A call that has this place, and whether it left by its end.
 pub(crate) async fn within<T>(place: Share, work: Arc<Work>, call: impl Future<Output = T>) -> (T, Sent) {
     let heard =
-        Heard { last: Cell::new(None), sent: Cell::new(Sent::No), place: Cell::new(Some(place)), hears_logs: Cell::new(false), work };
+        Heard { last: Cell::new(None), sent: Cell::new(Sent::No), place: Cell::new(Some(place)), listener: RefCell::default(), work };
     let call = async {
         let done = call.await;
         (done, CALL.with(|call| call.sent.get()))
@@ -34,13 +48,13 @@ pub(crate) async fn within<T>(place: Share, work: Arc<Work>, call: impl Future<O
 }
 
 /// The client of the call that this is part of wants to be told what its server logs.
-pub fn hears_logs() {
-    let _ = CALL.try_with(|call| call.hears_logs.set(true));
+pub fn hears_logs(listener: Listener) {
+    let _ = CALL.try_with(|call| call.listener.replace(Some(listener)));
 }
 
-/// Whether it does.
-pub(crate) fn is_told_logs() -> bool {
-    CALL.try_with(|call| call.hears_logs.get()).unwrap_or(false)
+/// Whoever does.
+pub(crate) fn listener() -> Option<Listener> {
+    CALL.try_with(|call| call.listener.borrow().clone()).ok().flatten()
 }
 
 /// Whether a request of this method is the call, rather than something that is asked ahead of it.

@@ -5,7 +5,7 @@ use crate::{
     asked::Asked,
     conversation::{Conversation, Heard, Said, SharedLine},
     error::UpstreamError,
-    heard,
+    heard::{self, Listener},
 };
 use bytes::Bytes;
 use gnomon_catalogue::{
@@ -85,8 +85,8 @@ struct Waiting {
     said: mpsc::Sender<Heard>,
     /// The client's own progress token, JSON.
     token: Option<String>,
-    /// Whether whoever waits is told what the server logs.
-    hears_logs: bool,
+    /// Whoever waits, where they are told what the server logs.
+    listener: Option<Listener>,
     owed: Owed,
 }
 
@@ -153,7 +153,7 @@ impl Pipe {
             if waiting.len() >= MOST_WAITING {
                 return Err(UpstreamError::Protocol("too many requests wait for it".to_owned()));
             }
-            waiting.insert(id.clone(), Waiting { said, token, hears_logs: heard::is_told_logs(), owed });
+            waiting.insert(id.clone(), Waiting { said, token, listener: heard::listener(), owed });
         }
         self.send(rpc::request(id, method, params.as_deref())).await?;
         // A subscription is silent while nothing changes.
@@ -263,24 +263,31 @@ impl Pipe {
         }
     }
 
-    /// Passes what the server logs to the request under way that is told of it, ahead of its answer. Nothing says which it is for: where
-    /// several are told, or none, it is anybody's, as is any other message.
+    /// Passes what the server logs to the requests under way that are told of it, ahead of their answers. Nothing says which it is for:
+    /// where several callers are told, or none, it is anybody's, as is any other message. What one caller's calls hear of each other was
+    /// that caller's to hear; each of them leaves out what is below the level that it asked for.
     fn logged(&self, message: Message) -> Option<Message> {
         match &message {
             Message::Notification(notification) if notification.method == "notifications/message" => {}
             _ => return Some(message),
         }
-        let said = {
+        let told: Vec<mpsc::Sender<Heard>> = {
             let waiting = self.waiting.lock();
-            let mut told = waiting.values().filter(|waiting| waiting.hears_logs && !waiting.said.is_closed());
-            match (told.next(), told.next()) {
-                (Some(only), None) => only.said.clone(),
+            let told: Vec<&Waiting> = waiting.values().filter(|waiting| waiting.listener.is_some() && !waiting.said.is_closed()).collect();
+            match told.split_first() {
+                Some((_, [])) => {}
+                Some((first, others))
+                    if matches!(first.listener, Some(Listener::Proven(_)))
+                        && others.iter().all(|other| other.listener == first.listener) => {}
                 _ => return Some(message),
             }
+            told.iter().map(|waiting| waiting.said.clone()).collect()
         };
-        // The last place is for the answer.
-        if said.capacity() < 2 || said.try_send(Ok(Said::Message(message))).is_err() {
-            tracing::debug!("what a server logs is dropped: it is not read");
+        for said in told {
+            // The last place is for the answer.
+            if said.capacity() < 2 || said.try_send(Ok(Said::Message(message.clone()))).is_err() {
+                tracing::debug!("what a server logs is dropped: it is not read");
+            }
         }
         None
     }
@@ -445,6 +452,34 @@ mod tests {
         let Said::Message(Message::Notification(told)) = two.next().await.unwrap() else { panic!("no progress") };
         assert_eq!(told.params.unwrap(), r#"{"progressToken":"mine","progress":1}"#);
         assert!(matches!(one.next().await, Ok(Said::Answer(Outcome::Result(_)))));
+    }
+
+    #[tokio::test]
+    async fn what_is_logged_reaches_every_call_of_the_one_caller_who_listens_and_none_where_several_do() {
+        let ada = || Some(Listener::Proven("ada".into()));
+        for (listeners, heard) in [
+            (vec![ada(), ada(), None], vec![true, true, false]),
+            (vec![ada(), Some(Listener::Proven("bob".into()))], vec![false; 2]),
+            (vec![ada(), Some(Listener::Somebody)], vec![false; 2]),
+            (vec![Some(Listener::Somebody), Some(Listener::Somebody)], vec![false; 2]),
+            (vec![Some(Listener::Somebody), None], vec![true, false]),
+        ] {
+            let (pipe, _outgoing) = Pipe::new(Duration::from_secs(5));
+            let mut calls = Vec::new();
+            for listener in &listeners {
+                let id = pipe.id();
+                calls.push(pipe.request(&id, "tools/call", None).await.unwrap());
+                pipe.waiting.lock().get_mut(&id).unwrap().listener.clone_from(listener);
+            }
+            pipe.take(&Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#))
+                .await;
+            for id in 1..=listeners.len() {
+                pipe.take(&Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#))).await;
+            }
+            for (call, heard) in calls.iter_mut().zip(heard) {
+                assert_eq!(matches!(call.next().await, Ok(Said::Message(_))), heard, "{listeners:?}");
+            }
+        }
     }
 
     #[tokio::test]

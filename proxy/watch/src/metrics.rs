@@ -100,6 +100,7 @@ pub struct WatchMetrics {
     cpu: GaugeVec,
     reduced: IntCounter,
     left: IntCounterVec,
+    left_out: IntGauge,
     flows: IntCounterVec,
     identities: IntCounterVec,
     shed: IntCounterVec,
@@ -165,6 +166,11 @@ impl WatchMetrics {
         for outcome in [ADOPTED, LOST] {
             left.with_label_values(&[outcome]);
         }
+        let left_out = IntGauge::new(
+            "gnomon_scope_cgroups_left_out",
+            "Cgroups that match a scope of the configuration and are in none, as their user has more than are kept of one, or all together.",
+        )?;
+        registry.register(Box::new(left_out.clone()))?;
         for program in Program::ALL {
             // Counters that alerts use are exported at 0 as well.
             for outcome in [Outcome::Attempted.name(), Outcome::RingFull.name(), Outcome::TableFull.name(), MISSED] {
@@ -189,7 +195,11 @@ impl WatchMetrics {
         for what in Shed::ALL {
             shed.with_label_values(&[what.as_str()]);
         }
-        Ok(Self { events, fail_open, features, up, cpu, reduced, left, flows, identities, shed, bytes, last: Arc::default() })
+        Ok(Self { events, fail_open, features, up, cpu, reduced, left, left_out, flows, identities, shed, bytes, last: Arc::default() })
+    }
+
+    pub(crate) fn scopes_leave_out(&self, cgroups: usize) {
+        self.left_out.set(i64::try_from(cgroups).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn began(&self, features: &[Feature]) {

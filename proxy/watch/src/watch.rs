@@ -168,6 +168,11 @@ impl Watch {
         ask(&session, |token| ToSensor::Scope { token, change }).await.map(drop)
     }
 
+    /// Notes how many cgroups match a scope and are in none, as there are too many.
+    pub fn scopes_leave_out(&self, cgroups: usize) {
+        self.metrics.scopes_leave_out(cgroups);
+    }
+
     /// The number of sensors joined so far.
     #[must_use]
     pub fn joined(&self) -> u64 {

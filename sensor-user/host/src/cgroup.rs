@@ -13,6 +13,7 @@ mod below;
 mod mount;
 mod pattern;
 mod scope;
+mod user;
 mod walk;
 
 use std::io::{self, Read as _};
@@ -25,9 +26,10 @@ use serde::Serialize;
 
 pub use below::{MAX_CGROUPS, MAX_DEPTH};
 pub use mount::CgroupLayout;
-pub use pattern::{BadPattern, CgroupPattern, MAX_MATCHES};
+pub use pattern::{BadPattern, CgroupPattern, MAX_MATCHES, Matching};
 pub use scope::{MAX_NOTE, Maker, Note, Removal, Scope};
-pub use walk::{LeftBehind, MAX_LEFT, is_inside};
+pub use user::{MAX_OF_USER, SYSTEM};
+pub use walk::{LeftBehind, MAX_FOREIGN, MAX_LEFT, is_inside};
 
 use crate::identity::{Held, errno, is_gone};
 use crate::workload::{MAX_CGROUP_PATH, Workload};
@@ -101,6 +103,8 @@ pub struct Hierarchy {
 pub struct Cgroup {
     path: String,
     id: CgroupId,
+    /// The user id of whoever its directory belongs to.
+    owner: u32,
     directory: Arc<OwnedFd>,
 }
 
@@ -173,9 +177,9 @@ impl Cgroup {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let opened =
             rustix::fs::openat(directory, below, flags, Mode::empty()).map_err(|error| CgroupError::new("opening", &path, error))?;
-        let status =
-            statx(&opened, "", AtFlags::EMPTY_PATH, StatxFlags::INO).map_err(|error| CgroupError::new("looking at", &path, error))?;
-        Ok(Self { path, id: CgroupId(status.stx_ino), directory: Arc::new(opened) })
+        let status = statx(&opened, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::UID)
+            .map_err(|error| CgroupError::new("looking at", &path, error))?;
+        Ok(Self { path, id: CgroupId(status.stx_ino), owner: status.stx_uid, directory: Arc::new(opened) })
     }
 
     /// Its path in the hierarchy, beginning with `/`.

@@ -4,6 +4,7 @@ use super::Road;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{
     act::Act, call::Call, error::CallError, logs::LogLevel, owed::Cleared, pending::PendingUpstream, session::Session, shared::Lease,
+    shares,
 };
 use gnomon_upstream::{
     Client, LegacySession, UpstreamError,
@@ -44,7 +45,7 @@ impl Road {
                     let scope = if routed.method.starts_with("tasks/") { task() } else { None };
                     let logs = LogLevel::asked_for(routed.params.as_ref());
                     if logs.is_some() {
-                        gnomon_upstream::hears_logs();
+                        gnomon_upstream::hears_logs(shares::listener(&call.caller));
                     }
                     Some(self.shared.get(cleared, (self.lists.gate(), call.whose()), server, client, (scope, logs)).await?)
                 }

@@ -290,7 +290,7 @@ impl Road {
                         counted.failed(error);
                     }
                 }
-                if matches!(error, CallError::Refused(_)) {
+                if matches!(error, CallError::Refused(_) | CallError::Withheld(..)) {
                     judged.finish();
                 } else {
                     judged.failed(&error);

@@ -46,7 +46,7 @@ impl Road {
         }
         self.still_owns(call, routed, None).await?;
         if LogLevel::asked_for(routed.params.as_ref()).is_some() {
-            hears_logs();
+            hears_logs(shares::listener(&call.caller));
         }
         let answer = asked_now(cleared, server, (&routed.method, routed.params.as_ref()), &self.mirrored(routed)).await?;
         match self.drive(call, answer, routed, judged).await? {

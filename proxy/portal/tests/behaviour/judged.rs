@@ -5,6 +5,7 @@ use crate::{
     client::{Client, next_event},
     server::{Server, Speaks},
 };
+use gnomon_audit::{RecordKind, Status};
 use serde_json::{Value, json};
 
 /// The events of calls.
@@ -84,6 +85,23 @@ async fn an_answer_that_a_rule_forbids_is_withheld() {
 }
 
 #[tokio::test]
+async fn whose_answer_is_withheld_is_told_that_the_call_was_carried_out() {
+    let server = Server::start("one", Speaks::Both).await;
+    let portal = Setup::of([("one", server.url())]).rule("block", "gen_ai.tool.call.result|contains: one").start().await;
+    for (number, mut client) in [Client::legacy(portal.address).await, Client::modern(portal.address)].into_iter().enumerate() {
+        let answer = client.call("one_echo", json!({"text": "x"})).await;
+        let result = &answer.last()["result"];
+        assert_eq!((&result["isError"], &result["_meta"]["dev.gnomon/carriedOut"]), (&json!(true), &json!("yes")), "{answer:?}");
+        assert!(answer.text().ends_with("; the call was carried out, and its answer is withheld"), "{answer:?}");
+        assert_eq!(server.got("tools/call").len(), number + 1);
+    }
+    let records = portal.records(1).await;
+    let calls: Vec<_> = records.iter().filter(|record| record.kind == RecordKind::Call).collect();
+    assert!(calls.len() == 2 && calls.iter().all(|call| call.status == Some(Status::Refused)), "{calls:#?}");
+    assert!(calls.iter().all(|call| call.error.as_deref() == Some("withheld") && call.rules.len() == 1), "{calls:#?}");
+}
+
+#[tokio::test]
 async fn a_question_of_a_server_that_a_rule_forbids_ends_the_call_and_is_never_asked() {
     let server = Server::start("one", Speaks::Legacy).await;
     let portal = Setup::of([("one", server.url())]).rule("block", "mcp.method.name: elicitation/create").start().await;
@@ -91,6 +109,7 @@ async fn a_question_of_a_server_that_a_rule_forbids_ends_the_call_and_is_never_a
     let answer = client.call("one_ask", json!({})).await;
     assert_eq!(answer.messages.len(), 1, "{answer:?}");
     assert_eq!(answer.last()["result"]["isError"], true, "{answer:?}");
+    assert_eq!(answer.last()["result"]["_meta"]["dev.gnomon/carriedOut"], "perhaps", "its server was at it: {answer:?}");
 }
 
 #[tokio::test]

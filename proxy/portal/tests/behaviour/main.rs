@@ -20,6 +20,7 @@ mod hidden;
 mod judged;
 mod labelled;
 mod lists;
+mod logged;
 mod lost;
 mod matrix;
 mod offered;

@@ -7,13 +7,20 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use gnomon_tls::{Alpn, CaCertificate, CaError, CertificateAuthority, LEAF_CAPACITY, LeafCache, LeafName, Present};
-use rcgen::{BasicConstraints, CertificateParams, DnType, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, NameConstraints, SanType,
+};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{ServerName, UnixTime};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// The fleet's root, an authority between, and the key and certificate of one host, which may sign below `mcp.example` only.
+/// The fleet's root, an authority between, and the key and certificate of one host, which may sign for servers below `mcp.example` only,
+/// as docs/fleet.md has it made.
 struct Fleet {
     root: rcgen::Certificate,
     between: rcgen::Certificate,
@@ -37,8 +44,11 @@ impl Fleet {
         let issuer = Issuer::from_ca_cert_der(between.der(), between_key).unwrap();
         let mut of_host = params("one host");
         of_host.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        of_host.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let permitted_subtrees = vec![GeneralSubtree::DnsName("mcp.example".into())];
-        of_host.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: vec![] });
+        let any = [CidrSubnet::from_v4_prefix([0; 4], 0), CidrSubnet::from_v6_prefix([0; 16], 0)];
+        of_host.name_constraints =
+            Some(NameConstraints { permitted_subtrees, excluded_subtrees: any.map(GeneralSubtree::IpAddress).to_vec() });
         let host = of_host.signed_by(&key, &issuer).unwrap();
         Self { root, between, host, key }
     }
@@ -108,6 +118,71 @@ async fn clients_that_trust_the_fleets_root_believe_the_host_within_its_names_an
             Some(said) => assert!(said.contains("permitted subtree violation"), "{said}"),
         }
         serving.abort();
+    }
+}
+
+/// What a stolen key of a host would sign: a leaf for this name or address, for this use.
+fn stolen(fleet: &Fleet, name: SanType, usage: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![name];
+    params.extended_key_usages = vec![usage];
+    let signer = KeyPair::from_pem(&fleet.key.serialize_pem()).unwrap();
+    let leaf = params.signed_by(&key, &Issuer::from_ca_cert_der(fleet.host.der(), signer).unwrap()).unwrap();
+    (leaf, key)
+}
+
+/// What `openssl verify` says of a leaf for this use, and the end of its name.
+fn verified(fleet: &Fleet, leaf: &rcgen::Certificate, purpose: &str) -> Option<String> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (root, chain) = (file("root.pem", fleet.root.pem()), file("chain.pem", fleet.host.pem() + &fleet.between.pem()));
+    let mut command = Command::new("openssl");
+    command.args(["verify", "-purpose", purpose, "-CAfile"]).arg(root).arg("-untrusted").arg(chain);
+    let output = command.args(["-no-CApath", "-no-CAstore"]).arg(file("leaf.pem", leaf.pem())).output().ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn a_hosts_key_poses_neither_as_a_server_by_its_address_nor_as_a_client() {
+    let fleet = Fleet::new();
+    let mut roots = RootCertStore::empty();
+    roots.add(fleet.root.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = Arc::new(roots);
+    let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build().unwrap();
+    let clients = WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap();
+    let chain = [fleet.host.der().clone(), fleet.between.der().clone()];
+    let name = || SanType::DnsName("tools.mcp.example".try_into().unwrap());
+    let (by_name, by_v4, by_v6) = ("tools.mcp.example", "192.0.2.1", "2001:db8::1");
+    let server = |san: SanType, called: &'static str| {
+        let (leaf, _) = stolen(&fleet, san, ExtendedKeyUsagePurpose::ServerAuth);
+        let called = ServerName::try_from(called).unwrap();
+        let by_rustls = servers.verify_server_cert(leaf.der(), &chain, &called, &[], UnixTime::now()).map(drop);
+        (by_rustls, verified(&fleet, &leaf, "sslserver"))
+    };
+    let client = {
+        let (leaf, _) = stolen(&fleet, name(), ExtendedKeyUsagePurpose::ClientAuth);
+        (clients.verify_client_cert(leaf.der(), &chain, UnixTime::now()).map(drop), verified(&fleet, &leaf, "sslclient"))
+    };
+    let (fits, says) = server(name(), by_name);
+    assert!(fits.is_ok(), "{fits:?}");
+    assert!(says.is_none_or(|says| says.contains("leaf.pem: OK")));
+    for (what, (by_rustls, says)) in [
+        ("an address", server(SanType::IpAddress(by_v4.parse().unwrap()), by_v4)),
+        ("an address of IPv6", server(SanType::IpAddress(by_v6.parse().unwrap()), by_v6)),
+        ("a client", client),
+    ] {
+        assert!(by_rustls.is_err(), "{what}");
+        match says {
+            None => _ = gnomon_testkit::has("a_hosts_key_poses_neither_as_a_server_by_its_address_nor_as_a_client", &["openssl"]),
+            Some(says) if what == "a client" => assert!(says.contains("certificate purpose"), "{says}"),
+            Some(says) => assert!(says.contains("excluded subtree violation"), "{what}: {says}"),
+        }
     }
 }
 

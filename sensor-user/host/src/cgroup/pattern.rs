@@ -1,15 +1,18 @@
 //! Cgroups by the shape of their path: what a scope of the configuration is about.
 //!
 //! A path as systemd and container runtimes make them, with `*` for any part of one name. Only the folders that match are
-//! looked into, so that a search costs as many system calls as the pattern has names, and not as many as there are cgroups.
+//! looked into, so that a search costs as many system calls as the pattern has names, and not as many as there are cgroups. What one user
+//! makes takes no other's place.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use super::below::children;
+use super::user::{self, Budget, SYSTEM};
 use super::{Cgroup, CgroupError, CgroupId, Hierarchy};
 
-/// Most cgroups that one pattern matches; further ones are left out.
+/// Most cgroups of one user that one pattern matches; younger ones are left out.
 pub const MAX_MATCHES: usize = 1024;
 /// Most names of a pattern.
 const MAX_NAMES: usize = 32;
@@ -58,39 +61,76 @@ impl fmt::Display for CgroupPattern {
     }
 }
 
+/// The cgroups that a pattern matches.
+#[derive(Debug, Default)]
+pub struct Matching {
+    /// By the user whose they are ([`SYSTEM`] for those of nobody in particular), [`MAX_MATCHES`] of each: the oldest.
+    pub of_users: BTreeMap<u32, BTreeSet<CgroupId>>,
+    /// How many more match. Where a user has more cgroups than are searched, there may be others.
+    pub left_out: usize,
+    /// The users whose those are, and of whom there may be others.
+    pub beyond: BTreeSet<u32>,
+}
+
+impl Matching {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.of_users.values().map(BTreeSet::len).sum()
+    }
+
+    /// True if there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn add(&mut self, user: u32, cgroup: CgroupId) {
+        let of_user = self.of_users.entry(user).or_default();
+        of_user.insert(cgroup);
+        // Numbers grow: whoever makes more takes their own older ones out of no scope.
+        if of_user.len() > MAX_MATCHES {
+            of_user.pop_last();
+            self.left_out += 1;
+            self.beyond.insert(user);
+        }
+    }
+}
+
 impl Hierarchy {
-    /// The cgroups that match now, at most [`MAX_MATCHES`].
+    /// The cgroups that match now.
     ///
     /// # Errors
     /// The hierarchy cannot be read.
-    pub fn matching(&self, pattern: &CgroupPattern) -> Result<Vec<CgroupId>, CgroupError> {
-        let mut found = Vec::new();
-        look(&self.top()?, &pattern.names, &mut found);
+    pub fn matching(&self, pattern: &CgroupPattern) -> Result<Matching, CgroupError> {
+        let (mut found, mut budget) = (Matching::default(), Budget::shared());
+        look(&self.top()?, SYSTEM, &pattern.names, (&mut found, &mut budget));
+        found.beyond.append(&mut budget.over());
         Ok(found)
     }
 }
 
-/// Collects the matches; a cgroup that vanishes meanwhile is passed over.
-fn look(cgroup: &Cgroup, names: &[String], found: &mut Vec<CgroupId>) {
-    let Some((name, rest)) = names.split_first() else {
-        found.push(cgroup.id());
-        return;
-    };
+/// Collects the matches below a cgroup of this user; a cgroup that vanishes meanwhile is passed over.
+fn look(cgroup: &Cgroup, user: u32, names: &[String], (found, budget): (&mut Matching, &mut Budget)) {
+    let Some((name, rest)) = names.split_first() else { return };
     let below = |name: &str| Cgroup::open(cgroup.directory(), name, format!("{}/{name}", cgroup.path().trim_end_matches('/')));
     if !name.contains('*') {
-        if let Ok(next) = below(name) {
-            look(&next, rest, found);
+        match below(name) {
+            Ok(next) if rest.is_empty() => found.add(user::of_entry(user, name), next.id()),
+            Ok(next) => look(&next, user::of(user, &next), rest, (found, budget)),
+            Err(_) => {}
         }
         return;
     }
-    for (child, _) in children(cgroup.directory()) {
-        if found.len() >= MAX_MATCHES {
-            return;
+    for (child, id) in children(cgroup.directory()) {
+        let of_child = user::of_entry(user, &child);
+        if !budget.take(of_child) || !fits(name, &child) {
+            continue;
         }
-        if fits(name, &child)
-            && let Ok(next) = below(&child)
-        {
-            look(&next, rest, found);
+        if rest.is_empty() {
+            found.add(of_child, id);
+        } else if let Ok(next) = below(&child) {
+            look(&next, user::of(user, &next), rest, (found, budget));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Cgroups, created below the one that the tests run in, and removed again.
 
+use std::fs;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gnomon_host::cgroup::{CgroupError, Hierarchy, LeftBehind, Removal, Scope};
+use gnomon_host::cgroup::{CgroupError, Hierarchy, LeftBehind, MAX_FOREIGN, MAX_MATCHES, Removal, Scope};
 use gnomon_host::identity::{Answer, BootTime, Generation, Resolver};
 
 use crate::support::{eventually, skipped, start};
@@ -83,8 +85,8 @@ fn a_cgroup_is_found_by_its_number() {
 fn empty_cgroups_that_a_program_made_below_go_with_the_scope() {
     let Some((hierarchy, scope)) = scope("nested_cgroups") else { return };
     let directory = hierarchy.mount().join(scope.cgroup().path().trim_start_matches('/'));
-    std::fs::create_dir_all(directory.join("a/b/c")).unwrap();
-    std::fs::create_dir(directory.join("d")).unwrap();
+    fs::create_dir_all(directory.join("a/b/c")).unwrap();
+    fs::create_dir(directory.join("d")).unwrap();
     assert_eq!(scope.remove().unwrap(), Removal::Removed);
     assert_eq!(scope.remove().unwrap(), Removal::Removed, "once more does no harm");
 }
@@ -117,11 +119,11 @@ fn what_a_killed_maker_left_is_removed_if_empty_and_found_if_not_and_what_others
     let [empty, used, kept, other] =
         ["gnomon-exec-4194305-0", "gnomon-exec-4194305-1", "gnomon-exec-4194305-2", "somebody"].map(|name| directory.join(name));
     for made in [&empty, &used, &kept, &other] {
-        std::fs::create_dir(made).unwrap();
+        fs::create_dir(made).unwrap();
     }
     let mut children = [&used, &kept].map(|cgroup| {
         let child = start(Command::new("sh").args(["-c", "read line"]));
-        std::fs::write(cgroup.join("cgroup.procs"), child.id().to_string()).unwrap();
+        fs::write(cgroup.join("cgroup.procs"), child.id().to_string()).unwrap();
         child
     });
     let left = hierarchy.left_behind(scope.cgroup().path()).unwrap();
@@ -150,4 +152,70 @@ fn what_a_killed_maker_left_is_removed_if_empty_and_found_if_not_and_what_others
         drop(child.0.stdin.take());
         child.wait().unwrap();
     }
+}
+
+/// A cgroup below this one that belongs to that user; `None`, reported as a skip, where it cannot be given away.
+fn delegated(name: &str, below: &Path, user: u32) -> Option<PathBuf> {
+    let made = below.join(format!("of-{user}"));
+    fs::create_dir(&made).unwrap();
+    match std::os::unix::fs::chown(&made, Some(user), None) {
+        Ok(()) => Some(made),
+        Err(error) => {
+            skipped(name, &error.to_string());
+            None
+        }
+    }
+}
+
+#[test]
+fn of_one_user_s_cgroups_a_pattern_matches_the_oldest_and_keeps_no_other_user_s_out() {
+    let test = "of_one_user_s_cgroups_a_pattern_matches_the_oldest_and_keeps_no_other_user_s_out";
+    let Some((hierarchy, scope)) = scope(test) else { return };
+    let directory = hierarchy.mount().join(scope.cgroup().path().trim_start_matches('/'));
+    let (Some(many), Some(few)) = (delegated(test, &directory, 4_000_001), delegated(test, &directory, 4_000_002)) else { return };
+    for number in 0..MAX_MATCHES + 5 {
+        fs::create_dir(many.join(format!("app-{number}"))).unwrap();
+    }
+    fs::create_dir(few.join("app-0")).unwrap();
+    // What a user gives to another one within stays theirs.
+    std::os::unix::fs::chown(many.join("app-0"), Some(4_000_003), None).unwrap();
+    let found = hierarchy.matching(&format!("{}/*/app-*", scope.cgroup().path()).parse().unwrap()).unwrap();
+    assert_eq!(
+        found.of_users.iter().map(|(user, of_user)| (*user, of_user.len())).collect::<Vec<_>>(),
+        [(4_000_001, MAX_MATCHES), (4_000_002, 1)]
+    );
+    assert_eq!((found.len(), found.beyond), (MAX_MATCHES + 1, [4_000_001].into()));
+    let ids = |folder: &str| hierarchy.at(&format!("{}/of-4000001/{folder}", scope.cgroup().path())).unwrap().id();
+    assert!(
+        found.of_users[&4_000_001].contains(&ids("app-0"))
+            && !found.of_users[&4_000_001].contains(&ids(&format!("app-{}", MAX_MATCHES + 4)))
+    );
+}
+
+#[test]
+fn cgroups_that_a_user_calls_like_scopes_hide_no_scope_and_hold_no_descriptor() {
+    let test = "cgroups_that_a_user_calls_like_scopes_hide_no_scope_and_hold_no_descriptor";
+    let Some((hierarchy, scope)) = scope(test) else { return };
+    let directory = hierarchy.mount().join(scope.cgroup().path().trim_start_matches('/'));
+    let Some(theirs) = delegated(test, &directory, 4_000_001) else { return };
+    let mut child = start(Command::new("sh").args(["-c", "read line"]));
+    // Populated is what has a process below it: one process is in all of them.
+    let mut folder = theirs.clone();
+    for number in 0..MAX_FOREIGN + 3 {
+        folder.push(format!("gnomon-exec-4194305-{number}"));
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::chown(&folder, Some(4_000_001), None).unwrap();
+    }
+    let real = folder.join("gnomon-exec-4194305-99");
+    fs::create_dir(&real).unwrap();
+    fs::write(real.join("cgroup.procs"), child.id().to_string()).unwrap();
+    let left = hierarchy.left_behind(scope.cgroup().path()).unwrap();
+    assert_eq!(
+        left.populated.iter().map(|scope| scope.cgroup().path().rsplit('/').next().unwrap()).collect::<Vec<_>>(),
+        ["gnomon-exec-4194305-99"]
+    );
+    assert!(left.foreign.len() == MAX_FOREIGN && left.foreign.iter().all(|(_, owner)| *owner == 4_000_001));
+    assert!(left.beyond[&4_000_001].ends_with(&format!("gnomon-exec-4194305-{MAX_FOREIGN}")), "{:?}", left.beyond);
+    drop(child.0.stdin.take());
+    child.wait().unwrap();
 }

@@ -8,7 +8,6 @@ use std::path::Path;
 
 use gnomon_host::cgroup::{Cgroup, CgroupError, Hierarchy, Scope};
 use gnomon_link::{Adoption, Long, Name, ToProxy};
-use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::lineage;
@@ -49,6 +48,8 @@ fn shown(socket: &Path) -> String {
 enum Lost {
     #[error("it is not known who started them, as their scope is user {0}'s")]
     Owner(u32),
+    #[error("user {0} has too many cgroups, or too many that are called like scopes, for all to be looked at")]
+    Beyond(u32),
     #[error("nothing says what their scope was for: an older gnomon made it, or this kernel keeps no attributes of cgroups")]
     Unmarked,
     #[error("a newer gnomon made their scope")]
@@ -106,29 +107,32 @@ pub(crate) fn take_over(hierarchy: &Hierarchy, below: &str, kernel: &Kernel, soc
         tracing::info!("removed {} empty cgroups of earlier runs", left.removed);
     }
     let mut outcome = Takeover::default();
+    let foreign = left.foreign.into_iter().map(|(path, owner)| (path, Lost::Owner(owner)));
+    for (path, why) in foreign.chain(left.beyond.into_iter().map(|(user, path)| (path, Lost::Beyond(user)))) {
+        outcome.told.push(lost(&path, &why));
+    }
     for mut scope in left.populated {
         let path = scope.cgroup().path().to_owned();
-        let adoption = match adopt(hierarchy, kernel, &mut scope, socket) {
+        let told = match adopt(hierarchy, kernel, &mut scope, socket) {
             Ok(kept) => {
                 tracing::info!(uid = kept.uid, "programs that an earlier run left in {path} are in its scope again");
                 outcome.adopted.push(Adopted { scope, kept });
-                Adoption::Adopted
+                ToProxy::ExecScope { cgroup: Long::cut(&path), adoption: Adoption::Adopted }
             }
-            Err(why) => {
-                tracing::warn!("programs in {path} go around the proxy, and have to be started again: {why}");
-                Adoption::Lost(Name::cut(&why.to_string()))
-            }
+            Err(why) => lost(&path, &why),
         };
-        outcome.told.push(ToProxy::ExecScope { cgroup: Long::cut(&path), adoption });
+        outcome.told.push(told);
     }
     outcome
 }
 
+/// Says that what runs in this scope goes direct.
+fn lost(path: &str, why: &Lost) -> ToProxy {
+    tracing::warn!("programs in {path} go around the proxy, and have to be started again: {why}");
+    ToProxy::ExecScope { cgroup: Long::cut(path), adoption: Adoption::Lost(Name::cut(&why.to_string())) }
+}
+
 fn adopt(hierarchy: &Hierarchy, kernel: &Kernel, scope: &mut Scope, socket: Option<&Path>) -> Result<Kept, Lost> {
-    let owner = scope.owner()?;
-    if owner != 0 && owner != geteuid().as_raw() {
-        return Err(Lost::Owner(owner));
-    }
     let kept = scope.note::<serde_json::Value>()?.ok_or(Lost::Unmarked)?.kept;
     if kept.get("version").and_then(serde_json::Value::as_u64) != Some(VERSION.into()) {
         return Err(Lost::Newer);
