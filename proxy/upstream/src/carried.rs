@@ -18,6 +18,8 @@ pub enum CarriedOut {
     No,
     /// Its server may have got it.
     Perhaps,
+    /// Its server answered, and the answer may not be given.
+    Yes,
 }
 
 impl CarriedOut {
@@ -27,6 +29,7 @@ impl CarriedOut {
         match self {
             Self::No => "the call was not carried out",
             Self::Perhaps => "the call may have been carried out: check before you repeat it",
+            Self::Yes => "the call was carried out: do not repeat it",
         }
     }
 
@@ -36,14 +39,17 @@ impl CarriedOut {
         match self {
             Self::No => "no",
             Self::Perhaps => PERHAPS,
+            Self::Yes => YES,
         }
     }
 }
 
-/// The member of an error's data that says whether its call was carried out: `no` or [`PERHAPS`].
+/// The member of an error's data that says whether its call was carried out: `no`, [`PERHAPS`] or [`YES`].
 pub const CARRIED_OUT: &str = "carriedOut";
 /// It may have been.
 pub const PERHAPS: &str = "perhaps";
+/// It was, and its answer is withheld.
+pub const YES: &str = "yes";
 
 /// Whether a call of this method changes anything: what is only read may be asked for again.
 #[must_use]
