@@ -12,19 +12,28 @@ use gnomon_audit::{NotWritten, Record, RecordKind, Status, redact, text_digest};
 use gnomon_kit::whole_millis;
 use gnomon_record::{Duty, Left, Undertaken};
 use gnomon_upstream::{
+    carried::{CARRIED_OUT, CarriedOut, changes},
     era,
     rpc::{INTERNAL_ERROR, Outcome, RpcError},
 };
 use parking_lot::{Mutex, MutexGuard};
-use serde_json::Value;
+use serde_json::{Value, json};
 use smol_str::{SmolStr, ToSmolStr};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 /// Largest arguments, and largest result, that are recorded, bytes: they wait in memory for the end of their call.
 const LARGEST_PAYLOAD: usize = 256 << 10;
 /// A request in progress. Does nothing without an audit.
 pub struct Act {
     begun: Instant,
+    /// Whether it may have left for its server.
+    left: AtomicBool,
     open: Option<Undertaken<OpenAct>>,
 }
 
@@ -85,7 +94,7 @@ impl Act {
             }
             acts.duties().take_on(OpenAct { acts: acts.clone(), begun, record: Mutex::new(Some(record)) })
         });
-        Self { begun, open }
+        Self { begun, left: AtomicBool::new(false), open }
     }
 
     /// Writes what is known by now into its record.
@@ -106,6 +115,7 @@ impl Act {
         if let Some(number) = open.acts.keep_beginning(|| open.record().as_deref().cloned()).await? {
             self.note(|_, record| record.start = Some(number));
         }
+        self.left.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -211,12 +221,57 @@ impl Act {
         if acts.payloads().results && record.kind == RecordKind::Call {
             record.result = Some(result(body));
         }
+        let instead = Withheld::of(&record, self.left.into_inner(), body);
         let kept = acts.keep_before_answer(*record);
         open.finish();
         match kept.await {
             Ok(()) => outcome,
-            Err(error) => {
-                RpcError::new(INTERNAL_ERROR, format!("{error}, so the answer is withheld; contact the operator of this portal")).into()
+            Err(error) => instead.outcome(error),
+        }
+    }
+}
+
+/// What is said in place of an answer that cannot be recorded.
+enum Withheld {
+    /// A list: nothing comes of asking again.
+    List,
+    /// An answer to what changes nothing.
+    Answer,
+    /// A call's, with its server.
+    Call(CarriedOut, Option<SmolStr>),
+}
+
+impl Withheld {
+    fn of(record: &Record, left: bool, body: &[u8]) -> Self {
+        if record.kind == RecordKind::List {
+            return Self::List;
+        }
+        if !record.method.as_deref().is_some_and(changes) {
+            return Self::Answer;
+        }
+        // A task that has begun, and a call that waits for input, have not come to their end.
+        let unfinished = || record.task.is_some() || memchr::memmem::find(body, b"\"input_required\"").is_some();
+        let carried = match record.status {
+            _ if !left => CarriedOut::No,
+            Some(Status::Unavailable) => CarriedOut::No,
+            Some(Status::Ok) if !unfinished() => CarriedOut::Yes,
+            _ => CarriedOut::Perhaps,
+        };
+        Self::Call(carried, record.server.clone())
+    }
+
+    fn outcome(self, error: NotWritten) -> Outcome {
+        let told = |what: &str| RpcError::new(INTERNAL_ERROR, format!("{error}{what}; contact the operator of this portal"));
+        match self {
+            Self::List => told(", so the list cannot be given").into(),
+            Self::Answer => told(", so the answer is withheld").into(),
+            Self::Call(carried, server) => {
+                let withheld = if carried == CarriedOut::No { "" } else { ", so the answer is withheld" };
+                let mut data = json!({CARRIED_OUT: carried.word()});
+                if let Some(server) = server {
+                    data["server"] = server.as_str().into();
+                }
+                told(&format!("{withheld}; {}", carried.words())).with(data).into()
             }
         }
     }

@@ -22,7 +22,7 @@ use gnomon_relay::{
 };
 use gnomon_upstream::{
     as_text,
-    carried::{CARRIED_OUT, PERHAPS},
+    carried::{CARRIED_OUT, PERHAPS, YES},
     catalogue::Listed,
     members::Members,
     modern::with_meta,
@@ -343,7 +343,10 @@ fn plain(outcome: &Outcome, name: &str) -> Result<Box<Raw>, String> {
 fn end(outcome: &Outcome) -> CallEnd {
     let Outcome::Error(error) = outcome else { return CallEnd::Failed };
     let error: Value = serde_json::from_slice(error).unwrap_or_default();
-    if error["data"][CARRIED_OUT] == PERHAPS { CallEnd::Lost } else { CallEnd::Failed }
+    match error["data"][CARRIED_OUT].as_str() {
+        Some(PERHAPS | YES) => CallEnd::Lost,
+        _ => CallEnd::Failed,
+    }
 }
 
 /// A result with what came beside it (`_meta`: a link to the next page, when to try again), as `codemode.withMeta` gives it. An

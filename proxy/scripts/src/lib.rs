@@ -367,7 +367,10 @@ impl<C: Calls> Scripts<C> {
             }
         };
         works.executions.with_label_values(&[tool, word(&ended)]).inc();
-        act.end(ending, outcome).await
+        match (act.end(ending, outcome).await, ended) {
+            (Outcome::Error(_), Ok(ended)) if !ended.called.is_empty() => unrecorded(ended),
+            (outcome, _) => outcome,
+        }
     }
 
     fn told(&self, works: &CodeModeWorks, ended: &Execution, call: &Call, execution: &SmolStr, owner: &SmolStr) -> (Outcome, Ending) {
@@ -398,6 +401,14 @@ impl<C: Calls> Scripts<C> {
         let text = text_of(Err(&failure), ended, |_| None);
         (Outcome::failed_tool(&text), Ending::because(Status::Error, failure.word))
     }
+}
+
+/// What is said where the audit cannot take the record of a script that made calls: which they are, and nothing of what they gave.
+fn unrecorded(mut ended: Execution) -> Outcome {
+    ended.logs.clear();
+    let text = "The audit could not write the record of this execution, so its result is withheld. Contact the operator of this portal.";
+    let failure = Failure { word: "audit".into(), text: text.into() };
+    Outcome::failed_tool(&text_of(Err(&failure), &ended, |_| None))
 }
 
 /// The text for a caller who finds no place: whose bound it is.

@@ -18,7 +18,7 @@ pub enum CarriedOut {
     No,
     /// Its server may have got it.
     Perhaps,
-    /// Its server said so, and a rule withholds what it said.
+    /// Its server answered, and the answer may not be given.
     Yes,
 }
 
@@ -29,7 +29,7 @@ impl CarriedOut {
         match self {
             Self::No => "the call was not carried out",
             Self::Perhaps => "the call may have been carried out: check before you repeat it",
-            Self::Yes => "the call was carried out, and its answer is withheld",
+            Self::Yes => "the call was carried out, and its answer is withheld: do not repeat it",
         }
     }
 
@@ -39,15 +39,17 @@ impl CarriedOut {
         match self {
             Self::No => "no",
             Self::Perhaps => PERHAPS,
-            Self::Yes => "yes",
+            Self::Yes => YES,
         }
     }
 }
 
-/// The member of an error's data that says whether its call was carried out: `no`, [`PERHAPS`] or `yes`.
+/// The member of an error's data that says whether its call was carried out: `no`, [`PERHAPS`] or [`YES`].
 pub const CARRIED_OUT: &str = "carriedOut";
 /// It may have been.
 pub const PERHAPS: &str = "perhaps";
+/// It was, and its answer is withheld.
+pub const YES: &str = "yes";
 
 /// Whether a call of this method changes anything: what is only read may be asked for again.
 #[must_use]

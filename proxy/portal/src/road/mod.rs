@@ -42,7 +42,7 @@ use gnomon_relay::{
 };
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, Said, UpstreamError,
-    carried::Sent,
+    carried::{CARRIED_OUT, CarriedOut, Sent},
     catalogue::Listed,
     endpoint::{Endpoint, NAME},
     era::meta,
@@ -53,7 +53,7 @@ use gnomon_upstream::{
     rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION, quoted},
 };
 use http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
     pin::Pin,
@@ -246,8 +246,9 @@ impl Road {
         };
         if let Err(error) = act.leaves().await {
             judged.failed(&CallError::Unrecorded);
-            let text = format!("{error} of its beginning, so it was not made; contact the operator of this portal");
-            return (RpcError::new(INTERNAL_ERROR, text).into(), Ending::because(Status::Refused, "audit"));
+            let text = format!("{error} of its beginning; {}; contact the operator of this portal", CarriedOut::No.words());
+            let told = RpcError::new(INTERNAL_ERROR, text).with(json!({"server": server.id, CARRIED_OUT: CarriedOut::No.word()}));
+            return (told.into(), Ending::because(Status::Refused, "audit"));
         }
         let begun = Instant::now();
         let asked = async {

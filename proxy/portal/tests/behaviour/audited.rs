@@ -109,6 +109,15 @@ async fn refused_callers_are_recorded_at_a_bounded_rate_and_tokens_never() {
     assert!(!all.contains("gnomon_guess") && !all.contains(token.token.as_str()), "{all}");
 }
 
+/// A list, and what changes nothing, are withheld without a word on whether something was carried out.
+async fn told_without_a_record(client: &mut Client) {
+    let list = client.request("tools/list", json!({})).await;
+    let error = &list.last()["error"];
+    let text = error["message"].as_str().unwrap();
+    assert!(text.contains("the audit could not write the record, so the list cannot be given"), "{text}");
+    assert!(error.get("data").is_none(), "{error}");
+}
+
 #[tokio::test]
 async fn where_the_audit_is_a_condition_nothing_is_answered_that_is_not_recorded() {
     let server = Server::start("one", Speaks::Modern).await;
@@ -128,7 +137,19 @@ async fn where_the_audit_is_a_condition_nothing_is_answered_that_is_not_recorded
         answered += 1;
         assert!(answered < 1000, "the database never gets full");
     };
-    assert!(withheld.last()["error"]["message"].as_str().unwrap().contains("the audit could not write"), "{withheld:?}");
+    let error = &withheld.last()["error"];
+    let text = error["message"].as_str().unwrap();
+    assert!(text.contains("the audit could not write the record, so the answer is withheld; the call was carried out"), "{text}");
+    assert_eq!((&error["data"]["carriedOut"], &error["data"]["server"]), (&json!("yes"), &json!("one")));
+    assert_eq!(server.got("tools/call").len(), answered + 1);
+    told_without_a_record(&mut client).await;
+    let mut script = Client::modern(portal.address).at("?codemode=search_and_execute");
+    let code = "async () => { console.log('secret'); return await codemode.one_echo({text: 'x'}) }";
+    let answer = script.call("portal_codemode_execute", json!({"code": code})).await;
+    assert_eq!(server.got("tools/call").len(), answered + 2, "{answer:?}");
+    let text = answer.text();
+    assert!(text.contains("The audit could not write the record of this execution, so its result is withheld."), "{answer:?}");
+    assert!(text.contains("Calls before that: one_echo without an answer, perhaps done.") && !text.contains("secret"), "{text}");
     let records = portal.records(answered).await;
     assert_eq!(of(&records, RecordKind::Call).len(), answered, "what was answered is there");
 }
@@ -166,7 +187,11 @@ async fn the_beginning_of_a_call_is_durable_before_its_server_hears_of_it() {
         heard = now;
         assert!(heard < 1000, "the database never gets full");
     };
-    assert!(refused.last()["error"]["message"].as_str().unwrap().contains("the audit could not write"), "{refused:?}");
+    let error = &refused.last()["error"];
+    let text = error["message"].as_str().unwrap();
+    assert!(text.contains("the audit could not write the record; the call was not carried out") && !text.contains("withheld"), "{text}");
+    assert_eq!((&error["data"]["carriedOut"], &error["data"]["server"]), (&json!("no"), &json!("one")));
+    told_without_a_record(&mut client).await;
     let records = portal.records(heard).await;
     let starts = of(&records, RecordKind::Start);
     assert_eq!(starts.len(), heard, "what the server heard of has its beginning on record");

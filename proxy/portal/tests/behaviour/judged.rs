@@ -92,7 +92,7 @@ async fn whose_answer_is_withheld_is_told_that_the_call_was_carried_out() {
         let answer = client.call("one_echo", json!({"text": "x"})).await;
         let result = &answer.last()["result"];
         assert_eq!((&result["isError"], &result["_meta"]["dev.gnomon/carriedOut"]), (&json!(true), &json!("yes")), "{answer:?}");
-        assert!(answer.text().ends_with("; the call was carried out, and its answer is withheld"), "{answer:?}");
+        assert!(answer.text().ends_with("; the call was carried out, and its answer is withheld: do not repeat it"), "{answer:?}");
         assert_eq!(server.got("tools/call").len(), number + 1);
     }
     let records = portal.records(1).await;
