@@ -28,6 +28,8 @@ pub const MAX_PAGES: usize = 200;
 pub const MAX_ENTRY_BYTES: usize = 256 << 10;
 /// Longest text of a schema that is not measured, where it has no references: it cannot unfold.
 const UNMEASURED: usize = 8 << 10;
+/// Most regular expressions of a schema that are logged as left out.
+const MOST_TOLD: usize = 5;
 
 /// The author of an entry, and with an operation of a document its listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,8 +81,8 @@ enum Check {
     /// Not checked: there is no schema, or it refers to other documents.
     Nothing,
     By(Arc<Checker>),
-    /// The schema costs more than its bound.
-    TooCostly(SmolStr),
+    /// The schema costs more than its bound, or is none.
+    Unusable(SmolStr),
 }
 
 impl Entry {
@@ -140,12 +142,35 @@ impl Entry {
         members.get(name).and_then(|schema| serde_json::from_str(schema).ok())
     }
 
-    /// Compiled when it is first called: most tools never are.
-    fn check<'a>(&self, place: &'a OnceLock<Check>, name: &str) -> &'a Check {
-        place.get_or_init(|| match self.schema(name).as_ref().map_or(Ok(None), Checker::new) {
-            Ok(Some(checker)) => Check::By(Arc::new(checker)),
-            Ok(None) => Check::Nothing,
-            Err(why) => Check::TooCostly(why),
+    /// Compiled when it is first called: most tools never are. What is not checked of it is logged then.
+    fn check<'a>(&self, place: &'a OnceLock<Check>, name: &str, server: &str) -> &'a Check {
+        place.get_or_init(|| {
+            let Some(schema) = self.schema(name) else { return Check::Nothing };
+            let tool = crate::left_out::named(&self.name);
+            match Checker::new(&schema) {
+                Ok(Some(checker)) => {
+                    if !checker.left_out.is_empty() {
+                        let expressions =
+                            checker.left_out.iter().take(MOST_TOLD).map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ");
+                        let more = checker.left_out.len().saturating_sub(MOST_TOLD);
+                        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                        tracing::warn!(
+                            server,
+                            tool = &*tool,
+                            "its {name} is checked without regular expressions that cannot be used: {expressions}{more}"
+                        );
+                    }
+                    Check::By(Arc::new(checker))
+                }
+                Ok(None) => {
+                    tracing::warn!(server, tool = &*tool, "its {name} refers to another document, so nothing is checked against it");
+                    Check::Nothing
+                }
+                Err(why) => {
+                    tracing::warn!(server, tool = &*tool, "it cannot be called, as of its {name}: {why}");
+                    Check::Unusable(why)
+                }
+            }
         })
     }
 
@@ -167,39 +192,45 @@ impl Entry {
         mirror::annotations(&self.schema("inputSchema")?).err()
     }
 
-    /// Checks a call's arguments against the tool's input schema.
+    /// Checks a call's arguments against the tool's input schema, and that its result can be checked. `server` is for the log.
     ///
     /// # Errors
     /// [`crate::rpc::INVALID_PARAMS`] that says what does not fit, without repeating values, or that it could not be found out.
-    pub async fn check_arguments(&self, arguments: &Value) -> Result<(), RpcError> {
-        let why = match self.check(&self.input, "inputSchema") {
+    pub async fn check_arguments(&self, server: &str, arguments: &Value) -> Result<(), RpcError> {
+        if self.origin == Origin::Server
+            && let Check::Unusable(why) = self.check(&self.output, "outputSchema", server)
+        {
+            let why = format!("the tool cannot be called, as its results could not be checked: {why}");
+            return Err(RpcError::new(crate::rpc::INVALID_PARAMS, why));
+        }
+        let why = match self.check(&self.input, "inputSchema", server) {
             Check::Nothing => return Ok(()),
             Check::By(checker) => match checker.check(arguments).await {
                 Verdict::Fits => return Ok(()),
                 Verdict::Differs(what) => format!("the arguments do not fit the tool's input schema: {what}"),
                 Verdict::Unknown(why) => format!("the arguments cannot be checked against the tool's input schema: {why}; send less"),
             },
-            Check::TooCostly(why) => format!("the tool cannot be called: {why}"),
+            Check::Unusable(why) => format!("the tool cannot be called, as its arguments cannot be checked: {why}"),
         };
         Err(RpcError::new(crate::rpc::INVALID_PARAMS, why))
     }
 
-    /// The error of a result's `structuredContent` by the tool's output schema, if there is one.
+    /// The error of a result's `structuredContent` by the tool's output schema, if there is one. Its call's arguments were checked before.
     pub async fn wrong_output(&self, structured: &Value) -> Option<String> {
-        match self.check(&self.output, "outputSchema") {
+        match self.output.get()? {
             Check::By(checker) => match checker.check(structured).await {
                 Verdict::Fits => None,
                 Verdict::Differs(what) => Some(format!("the result does not fit the tool's own output schema: {what}")),
                 Verdict::Unknown(why) => Some(format!("the result cannot be checked against the tool's own output schema: {why}")),
             },
-            Check::Nothing | Check::TooCostly(_) => None,
+            Check::Nothing | Check::Unusable(_) => None,
         }
     }
 
-    /// Whether results are checked at all. A document's schemas of results are not enforced.
+    /// Whether results of a call whose arguments were checked are checked at all. A document's schemas of results are not enforced.
     #[must_use]
     pub fn has_output_schema(&self) -> bool {
-        self.origin == Origin::Server && matches!(self.check(&self.output, "outputSchema"), Check::By(_))
+        self.origin == Origin::Server && matches!(self.output.get(), Some(Check::By(_)))
     }
 }
 
@@ -381,9 +412,9 @@ mod tests {
     async fn arguments_that_do_not_fit_are_refused_without_being_repeated() {
         let tool =
             tool(&json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": false}));
-        assert_eq!(tool.check_arguments(&json!({"n": 1})).await, Ok(()));
+        assert_eq!(tool.check_arguments("one", &json!({"n": 1})).await, Ok(()));
         for wrong in [json!({}), json!({"n": "top secret"}), json!({"n": 1, "m": "top secret"}), json!([])] {
-            let error = tool.check_arguments(&wrong).await.unwrap_err();
+            let error = tool.check_arguments("one", &wrong).await.unwrap_err();
             assert!(error.code == crate::rpc::INVALID_PARAMS && !error.message.contains("top secret"), "{}", error.message);
         }
     }
@@ -391,6 +422,6 @@ mod tests {
     #[tokio::test]
     async fn a_schema_that_refers_elsewhere_is_not_fetched() {
         let tool = tool(&json!({"type": "object", "$ref": "http://127.0.0.1:9/schema.json"}));
-        assert_eq!(tool.check_arguments(&json!({"anything": 1})).await, Ok(()));
+        assert_eq!(tool.check_arguments("one", &json!({"anything": 1})).await, Ok(()));
     }
 }

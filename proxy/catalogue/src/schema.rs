@@ -6,12 +6,13 @@
 //! threads that do nothing else: a hostile pair of the two is refused, and delays no one else.
 
 mod cost;
+mod expressions;
 mod measure;
 mod workers;
 
-use jsonschema::{PatternOptions, Validator};
-use serde_json::Value;
-use smol_str::SmolStr;
+use jsonschema::{PatternOptions, ValidationError, Validator};
+use serde_json::{Value, json};
+use smol_str::{SmolStr, format_smolstr};
 use std::{sync::Arc, time::Duration};
 
 pub(crate) use measure::Measure;
@@ -45,18 +46,27 @@ pub(crate) struct Checker {
     schema: Value,
     measure: Measure,
     validator: Validator,
+    /// The regular expressions that cannot be used, shortened: everything else is checked.
+    pub left_out: Vec<SmolStr>,
 }
 
 impl Checker {
-    /// None where nothing can be checked: the schema has a reference to another document, say, which is never fetched.
+    /// None where nothing can be checked: the schema has a reference to another document, which is never fetched.
     ///
     /// # Errors
-    /// If it costs more than its bound.
+    /// If it costs more than its bound, or is no schema; in words for people.
     pub fn new(schema: &Value) -> Result<Option<Self>, SmolStr> {
         let Some(measure) = Measure::of(schema)? else { return Ok(None) };
-        let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(PROGRAM);
-        let built = jsonschema::options().with_pattern_options(patterns).build(schema);
-        Ok(built.ok().map(|validator| Self { schema: schema.clone(), measure, validator }))
+        if let Ok(validator) = compiled(schema) {
+            return Ok(Some(Self { schema: schema.clone(), measure, validator, left_out: Vec::new() }));
+        }
+        // One expression that the engine refuses must not cost all the rest.
+        let usable = expressions::usable(schema, &|expression| compiled(&json!({"pattern": expression})).is_ok());
+        let validator = compiled(&usable.schema).map_err(|error| {
+            let text: String = error.masked().to_string().chars().filter(|c| !c.is_control()).take(200).collect();
+            format_smolstr!("its schema cannot be used: {text}")
+        })?;
+        Ok(Some(Self { schema: usable.schema, measure, validator, left_out: usable.left_out }))
     }
 
     /// Checks a value.
@@ -93,13 +103,17 @@ impl Checker {
     }
 }
 
+fn compiled(schema: &Value) -> Result<Validator, ValidationError<'static>> {
+    let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACKS).size_limit(PROGRAM);
+    jsonschema::options().with_pattern_options(patterns).build(schema)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
         measure::{MAX_DEPTH, MAX_NODES, MAX_PATTERN},
         *,
     };
-    use serde_json::json;
     use std::time::Instant;
 
     /// `levels` of two references each to the next.
@@ -157,6 +171,39 @@ mod tests {
             assert_eq!(checker.check(&json!({"x": "text"})).await, Verdict::Fits, "{schema}");
             assert!(matches!(checker.check(&json!({"x": 1})).await, Verdict::Differs(_)), "{schema}");
         }
+    }
+
+    #[tokio::test]
+    async fn one_expression_that_cannot_be_used_leaves_everything_else_checked() {
+        let with = |pattern: &str| {
+            json!({"type": "object", "required": ["n"], "additionalProperties": false, "properties": {
+                "n": {"type": "integer", "maximum": 5}, "s": {"type": "string", "pattern": pattern}}})
+        };
+        // The expression, a text that matches, one that does not; none where it is left out.
+        for (pattern, texts) in [
+            (r"^[\w-.]+$", Some(("a-b.c", "a b"))),
+            ("^{id}$", Some(("{id}", "id"))),
+            (r"^a\Z", Some(("a", "ab"))),
+            (r"^[\p{L}\d_]{1,255}$", None),
+            ("^.{1,100000}$", None),
+            ("^a{,3}$", None),
+            ("^(docs", None),
+        ] {
+            let checker = checker(&with(pattern));
+            assert_eq!(checker.left_out.is_empty(), texts.is_some(), "{pattern}");
+            for wrong in [json!({}), json!({"n": "x"}), json!({"n": 6}), json!({"n": 1, "zz": 1}), json!({"n": 1, "s": 1})] {
+                assert!(matches!(checker.check(&wrong).await, Verdict::Differs(_)), "{pattern} {wrong}");
+            }
+            assert_eq!(checker.check(&json!({"n": 1, "s": texts.map_or("anything", |(fits, _)| fits)})).await, Verdict::Fits, "{pattern}");
+            if let Some((_, wrong)) = texts {
+                assert!(matches!(checker.check(&json!({"n": 1, "s": wrong})).await, Verdict::Differs(_)), "{pattern}");
+            }
+        }
+        let named =
+            checker(&json!({"patternProperties": {"^(x": {"type": "integer"}, "^y": {"type": "integer"}}, "additionalProperties": false}));
+        assert_eq!(named.check(&json!({"x": "text", "y": 1})).await, Verdict::Fits);
+        assert!(matches!(named.check(&json!({"y": "text"})).await, Verdict::Differs(_)));
+        assert!(Checker::new(&json!({"type": "no such type"})).unwrap_err().starts_with("its schema cannot be used: "));
     }
 
     #[tokio::test]

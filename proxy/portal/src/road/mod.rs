@@ -226,7 +226,7 @@ impl Road {
         let server = &routed.server;
         if let Some(exposed) = routed.exposed.as_ref().filter(|_| routed.method == "tools/call") {
             let none = Value::Object(serde_json::Map::new());
-            if let Err(error) = exposed.entry.check_arguments(routed.arguments.as_ref().unwrap_or(&none)).await {
+            if let Err(error) = exposed.entry.check_arguments(&server.id, routed.arguments.as_ref().unwrap_or(&none)).await {
                 let asked = Request::new(routed.id.clone(), routed.method.clone(), routed.params.clone());
                 self.turned_down(call, Some(&server.id), &asked, (error.code, "its arguments do not fit the tool"));
                 // A tool's error, so that the model reads it and can do better (2025-11-25, SEP-1303).

@@ -79,7 +79,7 @@ impl<C: Calls> Host<'_, C> {
             return Err((refused("policy"), format!("policy does not allow you to call the snippet `{name}` with these arguments")));
         };
         self.sees_to(call, &permit, name)?;
-        if let Err(error) = shelved.entry.check_arguments(&value).await {
+        if let Err(error) = shelved.entry.check_arguments(SERVER, &value).await {
             self.turned_down(call, name, "its arguments do not fit the tool");
             return Err((refused("invalid_arguments"), error.message));
         }
