@@ -30,8 +30,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Shape, Self::Name, Self::Cost, Self::Size, Self::Duplicate, Self::Headers, Self::Rule];
+    pub const ALL: [Self; 7] = [Self::Shape, Self::Name, Self::Cost, Self::Size, Self::Duplicate, Self::Headers, Self::Rule];
 
     /// The reason's word in metrics.
     #[must_use]
