@@ -313,6 +313,7 @@ async fn hold(route: &Route, watched: &Watched, mut body: Incoming, until: Until
     let mut account: Option<Account> = None;
     let mut ready = VecDeque::new();
     let mut size = 0;
+    let mut stepped = false;
     let mut over = body.is_end_stream();
     let mut gate = if body.is_end_stream() { watched.with(Exchange::request_end) } else { watched.with(Exchange::gate) };
     loop {
@@ -343,7 +344,13 @@ async fn hold(route: &Route, watched: &Watched, mut body: Incoming, until: Until
                     let Ok(data) = frame.into_data() else { continue };
                     size += data.len();
                     over = body.is_end_stream();
+                    // Of a body that needed steps before, each further piece is one.
+                    let turn = match &account {
+                        Some(account) if stepped => account.turn().await,
+                        Some(_) | None => None,
+                    };
                     let mut judged = watched.with(|e| judge_chunk(e, &data, Last::of(&body)));
+                    drop(turn);
                     ready.push_back(data);
                     gate = loop {
                         if let Some(gate) = judged {
@@ -354,7 +361,8 @@ async fn hold(route: &Route, watched: &Watched, mut body: Incoming, until: Until
                         if account.keeps(watched.with(|e| e.request_decoders())).is_err() {
                             return left_unread(watched, account, ready, (!over).then_some(body));
                         }
-                        tokio::task::yield_now().await;
+                        stepped = true;
+                        let _turn = account.turn().await;
                         judged = watched.with(|e| judge_chunk(e, &[], Last::of(&body)));
                     };
                 }
@@ -558,7 +566,7 @@ async fn hold_answer(
                     if account.keeps(watched.with(|e| e.answer_keeps())).is_err() {
                         return Err(no_room());
                     }
-                    tokio::task::yield_now().await;
+                    let _turn = account.turn().await;
                     judged = watched.with(|e| e.response_some(&[]));
                 }
                 match judged.unwrap_or(Gate::Stream) {

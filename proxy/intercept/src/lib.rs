@@ -47,6 +47,7 @@ mod scrape;
 mod serve;
 mod shared;
 mod splice;
+mod steps;
 mod tunnel;
 mod turns;
 mod upgrade;

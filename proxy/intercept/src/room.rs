@@ -9,7 +9,7 @@
 //!
 //! The trade-off: the charge is an estimate on the safe side, so less is held than the bound says.
 
-use crate::lately::Lately;
+use crate::{lately::Lately, steps::Steps};
 use gnomon_inspect::{Exchange, Gate, Passage};
 use gnomon_record::Recorder;
 use gnomon_shares::{Bounds, Share, Shares};
@@ -22,7 +22,11 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    task::yield_now,
+    time::{Instant, sleep},
+};
 
 /// Most bytes in all …
 pub(crate) const MOST: usize = 192 << 20;
@@ -53,6 +57,7 @@ pub(crate) struct Room {
     bytes: Arc<Shares>,
     waiting: Arc<Shares>,
     light: AtomicUsize,
+    steps: Steps,
     recorder: Arc<Recorder>,
     /// What passed unread and was told of lately.
     told: Lately,
@@ -88,6 +93,7 @@ impl Room {
             bytes: Shares::new(bounds),
             waiting: Shares::new(WAITING),
             light: AtomicUsize::new(0),
+            steps: Steps::default(),
             recorder,
             told: Lately::default(),
         })
@@ -212,6 +218,13 @@ impl Account {
             }
         }
         Err(NoRoom)
+    }
+
+    /// The principal's turn to decode a step, after others' tasks. To be dropped once that step is read.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let turn = self.room.steps.turn(&self.principal).await;
+        yield_now().await;
+        turn
     }
 
     /// Leaves what is still to come of a request unread. Where it passes it is counted and told of, as a call might hide in it that a rule

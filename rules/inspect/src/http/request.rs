@@ -24,7 +24,7 @@ impl Exchange {
         }
     }
 
-    /// The same in steps: where the bytes decode to more than a mebibyte, it gives none, and is to be called again with no bytes
+    /// The same in steps: where the bytes decode to more than 128 KiB, it gives none, and is to be called again with no bytes
     /// until there is a gate. What one connection sends must not keep the others of its thread waiting.
     pub fn request_some(&mut self, raw: &[u8]) -> Option<Gate> {
         self.dialogue.asks(raw.len());

@@ -24,7 +24,7 @@ pub enum Pace {
 
 impl Decoder {
     /// Most bytes that [`Decoder::feed_some`] makes at a time, with all codings, beyond one buffer of 16 KiB.
-    pub const STEP: usize = 1 << 20;
+    pub const STEP: usize = 128 << 10;
 
     /// A decoder for the codings in the order of [`super::parse_content_encoding`]. Of none, it
     /// hands the bytes on without limits.
