@@ -5,6 +5,7 @@ mod answers;
 mod bodies;
 mod evasions;
 mod hold_back;
+mod meaning;
 mod passage;
 mod passages;
 mod recorded;

@@ -111,7 +111,16 @@ async fn refused_callers_are_recorded_at_a_bounded_rate_and_tokens_never() {
 
 /// A list, and what changes nothing, are withheld without a word on whether something was carried out.
 async fn told_without_a_record(client: &mut Client) {
-    let list = client.request("tools/list", json!({})).await;
+    // Its record is short, and may find room where a call's did not.
+    let mut lists = 0;
+    let list = loop {
+        let list = client.request("tools/list", json!({})).await;
+        if list.last()["error"].is_object() {
+            break list;
+        }
+        lists += 1;
+        assert!(lists < 1000, "the database never gets full");
+    };
     let error = &list.last()["error"];
     let text = error["message"].as_str().unwrap();
     assert!(text.contains("the audit could not write the record, so the list cannot be given"), "{text}");

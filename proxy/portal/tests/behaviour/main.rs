@@ -77,6 +77,16 @@ fn authenticator(auth: &str, pools: Arc<ServerPools>) -> Arc<Authenticator> {
 }
 
 /// A portal on a port of its own; stopped when dropped.
+/// A rule that does this to what it selects. The number determines its id and its name.
+fn source(n: usize, action: &str, selection: &str) -> Source {
+    let text = format!(
+        "title: Rule {n}\nid: 00000000-0000-4000-8000-00000000000{n}\nlogsource: {{product: mcp, category: mcp_traffic}}\n\
+         detection:\n    selection:\n        {selection}\n    condition: selection\nlevel: high\n\
+         gnomon:\n    class: policy\n    response: {{action: {action}}}\n"
+    );
+    Source { name: format!("rule{n}.yml"), text, origin: Origin::Admin }
+}
+
 struct Running {
     address: SocketAddr,
     portal: Arc<Portal>,
@@ -84,6 +94,7 @@ struct Running {
     shelf: Option<Arc<Shelf>>,
     ledger: Ledger,
     recorder: Arc<Recorder>,
+    inspector: Arc<Inspector>,
     dir: tempfile::TempDir,
     _writer: Writer,
     _audit: gnomon_audit::Writer,
@@ -91,6 +102,12 @@ struct Running {
 }
 
 impl Running {
+    /// Puts other rules into force: one that does this to what it selects, or none.
+    fn rule(&self, rule: Option<(&str, &str)>) {
+        let sources: Vec<_> = rule.into_iter().map(|(action, selection)| source(0, action, selection)).collect();
+        self.inspector.replace_rules(Arc::new(RuleSet::compile(&sources).unwrap_or_else(|errors| panic!("{errors}"))));
+    }
+
     /// Puts another policy into force.
     fn regulate(&self, policy: &str) {
         self.portal.regulate(Arc::new(Policy::parse(policy, "policy.yml").unwrap()), std::collections::HashMap::new());
@@ -283,13 +300,7 @@ impl Setup {
 
     /// Adds an administrator's rule with these lines of `detection` and `response: ACTION`.
     fn rule(mut self, action: &str, selection: &str) -> Self {
-        let n = self.rules.len();
-        let text = format!(
-            "title: Rule {n}\nid: 00000000-0000-4000-8000-00000000000{n}\nlogsource: {{product: mcp, category: mcp_traffic}}\n\
-             detection:\n    selection:\n        {selection}\n    condition: selection\nlevel: high\n\
-             gnomon:\n    class: policy\n    response: {{action: {action}}}\n"
-        );
-        self.rules.push(Source { name: format!("rule{n}.yml"), text, origin: Origin::Admin });
+        self.rules.push(source(self.rules.len(), action, selection));
         self
     }
 
@@ -436,7 +447,7 @@ impl Setup {
             policy: Arc::new(Policy::parse(self.policy, "policy.yml").unwrap()),
             authenticator: authenticator(&self.auth, pools),
             owners: self.owners,
-            rules: Some(Rules { inspector, recorder: recorder.clone() }),
+            rules: Some(Rules { inspector: inspector.clone(), recorder: recorder.clone() }),
             code_mode: self.code_mode,
             codemode: Some(Arc::new(works)),
             snippets: shelf.clone(),
@@ -461,6 +472,6 @@ impl Setup {
             },
             Duration::ZERO,
         ));
-        Running { address, portal, shelf, ledger, recorder, dir, _writer: writer, _audit: audit_writer, _stop: stop }
+        Running { address, portal, shelf, ledger, recorder, inspector, dir, _writer: writer, _audit: audit_writer, _stop: stop }
     }
 }

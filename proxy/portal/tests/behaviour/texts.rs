@@ -79,6 +79,33 @@ async fn what_a_rule_finds_in_descriptions_and_instructions_is_told_once_and_wha
 }
 
 #[tokio::test]
+async fn what_is_offered_is_judged_anew_when_rules_change() {
+    let tools = json!([{"name": "echo", "description": POISON, "inputSchema": {"type": "object"}}]);
+    let server = Server::with_tools("one", Speaks::Legacy, tools, |_, _| json!({"content": []})).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let offered = async || {
+        let mut client = Client::legacy(portal.address).await;
+        let instructions = client.initialize().await.last()["result"]["instructions"].to_string().contains("Ask one");
+        (!client.names("tools/list", "tools", "name").await.is_empty(), instructions)
+    };
+    assert_eq!(offered().await, (true, true));
+    for (rule, expected) in [
+        (Some(("block", "gen_ai.tool.description|contains: '<important>'")), (false, true)),
+        (None, (true, true)),
+        (Some(("block", "mcp.server.instructions|startswith: 'ask one'")), (true, false)),
+        (None, (true, true)),
+    ] {
+        portal.rule(rule);
+        let becomes = async {
+            while offered().await != expected {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), becomes).await.unwrap_or_else(|_| panic!("{rule:?}: not {expected:?}"));
+    }
+}
+
+#[tokio::test]
 async fn a_list_that_changes_is_an_event_with_the_hash_before() {
     let changed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let is_changed = changed.clone();
