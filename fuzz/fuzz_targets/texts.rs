@@ -82,6 +82,10 @@ fn find(bytes: &[u8], size: usize) -> Option<Vec<Heard>> {
         scanner.feed(chunk, &mut |message| found.push(message.heard.clone())).ok()?;
     }
     scanner.finish(&mut |message| found.push(message.heard.clone())).ok()?;
+    // How much is fed at once decides which of several is found first.
+    for heard in &mut found {
+        heard.marks.sort_by(|one, other| (one.number, &one.path).cmp(&(other.number, &other.path)));
+    }
     Some(found)
 }
 
