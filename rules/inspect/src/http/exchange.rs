@@ -3,7 +3,7 @@
 
 use super::{
     answer_body::AnswerBody,
-    charset::is_odd,
+    charset::is_hidden,
     named::{Named, lossy, text},
     reading::{Manner, Reading, Search, Values, codings, says_frames, says_grpc},
     request_body::{Frames, RequestBody},
@@ -121,7 +121,9 @@ impl Exchange {
         let opened = Opened { rules, base, progress, findings, endpoint, mismatches, wants, unread };
         let dialogue = Dialogue::open(connection, opened);
         let mirrored = Mirrored { method: lossy(named.mcp_method), name: lossy(named.mcp_name), version: lossy(named.mcp_version) };
-        let json_expected = content_type.as_ref().is_some_and(|kind| kind.to_ascii_lowercase().contains("json"));
+        // Of several, servers take the first, the last or all.
+        let kinds = head.headers.get_all(header::CONTENT_TYPE).iter();
+        let json_expected = kinds.into_iter().any(|kind| kind.as_bytes().to_ascii_lowercase().windows(4).any(|part| part == b"json"));
         let says_mcp = says_mcp(head.path, &findings);
         let framed = content_type.as_deref().is_some_and(says_frames);
         let search = match framed {
@@ -133,7 +135,7 @@ impl Exchange {
         let index = head.path.strip_suffix("/_bulk").or_else(|| head.path.strip_suffix("/_msearch"));
         let rows = index.is_some_and(|index| !says_mcp && !mcp::path_says_mcp(index));
         let values = if rows { Values::Rows } else { Values::One };
-        let charset_is_odd = json_expected && content_type.as_deref().is_some_and(is_odd);
+        let charset_is_odd = json_expected && is_hidden(head.headers, false);
         let manner = Manner { values, ..Manner::of(dialogue.bounds(), dialogue.limits(), search) };
         let reading = (!charset_is_odd && may_carry_messages(head, json_expected || says_mcp))
             .then(|| Box::new(Reading::new(codings(head.headers), manner)));
