@@ -243,6 +243,10 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
             "{id: main, servers: [docs], listen: '0.0.0.0:1'}",
             "0.0.0.0:1 is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1",
         ),
+        (
+            "{id: main, servers: [docs], listen: '0.0.0.0:1', auth: {mode: oidc, issuer: 'https://login.example'}}",
+            "tokens would be readable on the way to 0.0.0.0:1; put something that ends TLS before it and name its https:// URL as `url`, or listen on 127.0.0.1",
+        ),
         ("{id: main, servers: [docs], code_mode: on}", "`on` is not known here; known here: off, opt_in, default_on, enforced"),
         (
             "{id: main, servers: [docs], code_mode: off, snippets: review}",
