@@ -245,4 +245,17 @@ mod tests {
         assert!(text.contains("call; arguments at full; results at full\n"), "{text}");
         assert_eq!(json["audit"]["portals"][0], json!({"portal": "plain", "arguments": false, "results": false}));
     }
+
+    #[test]
+    fn that_no_sensor_watches_or_that_the_configuration_cannot_be_read_is_said_and_who_can_be_asked() {
+        let (text, json) = told("contact: security@corp.example\n");
+        assert!(text.starts_with("no sensor watches this machine now\n") && json["watched"] == json!(false), "{text}");
+        assert!(text.ends_with("  ask       security@corp.example\n"), "{text}");
+        let config = Err(Complaint::own("permission denied"));
+        let mut text = Vec::new();
+        Found { running: None, switch: KillSwitch::Armed, config }.write(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("  the configuration cannot be read: permission denied") && text.contains(NEVER), "{text}");
+        assert!(text.ends_with("  ask       the administrator of this machine\n"), "{text}");
+    }
 }
