@@ -45,7 +45,7 @@ const BUT: &str = "paths of URLs and the headers that a rule names are kept as t
 const STAYS: &str =
     "the list of servers, tools and client programs that were seen, and what people decided about servers, events and snippets";
 /// What a portal's audit has of each call, list, session and log-in.
-const AUDITED: &str = "person, mail, groups, address, country, device and call";
+const AUDITED: &str = "person, mail, groups, address, country, device, program and call";
 
 /// The position of the kill switch.
 enum KillSwitch {
