@@ -2,7 +2,12 @@
 //! explains, the sources that whoever changes something is sent to.
 
 use anyhow::{Context, Result, ensure};
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The fewest words in the name of a test; and the first words of names that are no tests': of metrics, and of the kernel's.
 const WORDS: usize = 4;
@@ -11,8 +16,6 @@ const NO_TESTS: [&str; 3] = ["gnomon", "process", "bpf"];
 const CONTRACT: &str = "ledger/contract/src/";
 /// The page with the glossary, and its heading.
 const GLOSSARY: (&str, &str) = ("ARCHITECTURE.md", "## Words");
-/// Pages that name sources by their path.
-const GUIDES: [&str; 2] = [GLOSSARY.0, "CONTRIBUTING.md"];
 
 /// Compares every test and link in the documents with the sources.
 ///
@@ -36,13 +39,14 @@ pub fn check(root: &Path) -> Result<()> {
     let mut wrong = Vec::new();
     let glossary = read(GLOSSARY.0)?;
     wrong.extend(types_named(&glossary).filter(|name| !types.contains(*name)).map(|name| format!("{}: no type `{name}`", GLOSSARY.0)));
-    for page in GUIDES {
-        let text = read(page)?;
-        let gone = |path: &&str| !files.lines().any(|file| file == *path);
-        wrong.extend(sources_named(&text).filter(gone).map(|path| format!("{page}: no file {path}")));
-    }
     for page in files.lines().filter(|file| file.ends_with(".md")) {
         let text = prose(&read(page)?);
+        let folder = Path::new(page).parent().context("a file has a folder")?;
+        let there = |path: &str| {
+            let places = [PathBuf::from(path), folder.join(path), folder.join("src").join(path)];
+            files.lines().any(|file| places.iter().any(|place| Path::new(file) == place))
+        };
+        wrong.extend(sources_named(&text).filter(|path| !there(path)).map(|path| format!("{page}: no file {path}")));
         wrong.extend(
             tests_named(&text)
                 .filter(|name| !tests.contains(*name) && !rules.contains(name))
@@ -103,9 +107,9 @@ fn types_named(page: &str) -> impl Iterator<Item = &str> {
     glossary.split('`').skip(1).step_by(2).filter_map(|word| word.rsplit("::").next()).filter(named)
 }
 
-/// Paths of Rust files in backquotes, from the root on: a name alone, or with a `*`, is none.
+/// Paths of Rust files in backquotes, from the root, the page or its `src` on: a name alone, or with a `*`, is none.
 fn sources_named(page: &str) -> impl Iterator<Item = &str> {
-    let path = |word: &&str| word.ends_with(".rs") && word.contains("/src/") && !word.contains(['*', ' ']);
+    let path = |word: &&str| word.ends_with(".rs") && word.contains('/') && !word.contains(['*', ' ']);
     page.split('`').skip(1).step_by(2).filter(path)
 }
 
