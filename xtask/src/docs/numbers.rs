@@ -41,15 +41,16 @@ struct Row<'a> {
 }
 
 fn rows(text: &str) -> Vec<Row<'_>> {
-    let read = |part: &'_ str| -> Row<'_> {
-        let mut row = Row::default();
-        for line in part.lines().filter(|line| !line.starts_with('#')) {
-            let Some((place, what)) = line.trim().split_once(": ") else { continue };
-            if line.starts_with(' ') { row.because.push((place, what)) } else { row.says.push((place, what)) }
-        }
-        row
-    };
-    text.split("\n\n").map(read).filter(|row| !row.says.is_empty() || !row.because.is_empty()).collect()
+    text.split("\n\n").map(row).filter(|row| !row.says.is_empty() || !row.because.is_empty()).collect()
+}
+
+fn row(text: &str) -> Row<'_> {
+    let mut row = Row::default();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((place, what)) = line.trim().split_once(": ") else { continue };
+        if line.starts_with(' ') { row.because.push((place, what)) } else { row.says.push((place, what)) }
+    }
+    row
 }
 
 /// A page with its lines joined.
