@@ -408,7 +408,8 @@ fn what_a_killed_keeper_left_is_ended_by_the_next_gnomon_and_what_is_kept_is_not
 /// Linux 5.10, which has no Landlock, is among the kernels of `cargo xtask kernels`.
 #[test]
 fn where_files_or_calls_cannot_be_confined_a_program_runs_only_if_that_is_said() {
-    let Some(stage) = Stage::new("demand") else { return };
+    // No cgroup is needed for that.
+    let stage = Stage { cgroup: PathBuf::new(), home: tempfile::tempdir().unwrap() };
     let run = |demand| {
         let plan = Plan { group: None, demand, ..stage.plan("leaves", Limits { memory: 48 * MIB, tasks: 64 }) };
         let (code, said) = Actor::keeper(&plan).ended();
