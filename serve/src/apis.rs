@@ -126,7 +126,8 @@ mod tests {
         let document = r#"{"openapi":"3.1.0","info":{"title":"t","version":"1"},"servers":[{"url":"https://api.example"}],"paths":{"/a":{"get":{"operationId":"a","responses":{}}}}}"#;
         std::fs::write(&file, document).unwrap();
         let pinned = digest(document.as_bytes()).unwrap();
-        let api = |sha256| OpenApi { file: file.clone(), sha256, base: None, allow: Vec::new(), writes: Vec::new(), credentials: Vec::new() };
+        let api =
+            |sha256| OpenApi { file: file.clone(), sha256, base: None, allow: Vec::new(), writes: Vec::new(), credentials: Vec::new() };
         assert_eq!(imported("shop", &api(Some(pinned))).unwrap().operations.len(), 1);
         let changed = document.replace("api.example", "evil.example");
         std::fs::write(&file, &changed).unwrap();

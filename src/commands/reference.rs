@@ -162,9 +162,34 @@ mod tests {
     #[test]
     fn no_label_of_a_metric_names_a_person_a_program_or_a_server_but_those_of_portals() {
         let known = [
-            "action", "channel", "class", "direction", "feature", "incident", "lacking", "layer", "level", "list", "method", "outcome", "pack",
-            "part", "portal", "program", "reason", "rule", "sanctioned", "severity", "sink", "state", "status", "title", "tls", "tool",
-            "version", "what",
+            "action",
+            "channel",
+            "class",
+            "direction",
+            "feature",
+            "incident",
+            "lacking",
+            "layer",
+            "level",
+            "list",
+            "method",
+            "outcome",
+            "pack",
+            "part",
+            "portal",
+            "program",
+            "reason",
+            "rule",
+            "sanctioned",
+            "severity",
+            "sink",
+            "state",
+            "status",
+            "title",
+            "tls",
+            "tool",
+            "version",
+            "what",
         ];
         for row in metrics().unwrap().lines().filter(|line| line.starts_with("| `")) {
             let cells: Vec<_> = row.split('|').map(|cell| cell.trim().replace('`', "")).collect();

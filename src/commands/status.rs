@@ -162,7 +162,9 @@ impl Found {
         writeln!(out, "            but {BUT}")?;
         match &self.switch {
             KillSwitch::Armed => writeln!(out, "  switch    armed")?,
-            KillSwitch::Disarmed(reason) => writeln!(out, "  switch    disarmed: nothing is redirected, and no rule refuses; {}", clean(reason))?,
+            KillSwitch::Disarmed(reason) => {
+                writeln!(out, "  switch    disarmed: nothing is redirected, and no rule refuses; {}", clean(reason))?
+            }
             KillSwitch::Unknown(why) => writeln!(out, "  switch    cannot be looked at: {why}")?,
         }
         let contact = self.config.as_ref().ok().and_then(|config| config.contact.as_deref());

@@ -521,10 +521,9 @@ fn from_one_port_of_its_own_a_redirected_program_reaches_one_server_at_a_time() 
     let mut stage = Stage::new("own-port", proxy.port, |_| {});
     let mut client = Client::start(&stage.client_cgroup());
     let port = gnomon_testkit::free_port().port();
-    for (scope, to_other) in [
-        (Mode::Observe, format!("upstream {}", other.at)),
-        (redirect(Fail::Open), format!("error {}", libc::EADDRNOTAVAIL)),
-    ] {
+    for (scope, to_other) in
+        [(Mode::Observe, format!("upstream {}", other.at)), (redirect(Fail::Open), format!("error {}", libc::EADDRNOTAVAIL))]
+    {
         stage.scope(scope);
         assert!(client.ask(&format!("from {port} {}", one.at)).ends_with(&one.at.to_string()));
         assert_eq!(client.ask(&format!("from {port} {}", other.at)), to_other);

@@ -136,7 +136,8 @@ fn of_a_label_no_command_of_an_alert_has_more_than_characters_of_ids_and_reasons
         let command = rule["annotations"]["command"].as_str().unwrap();
         for (at, _) in command.match_indices("$labels") {
             let before = command[..at].trim_end();
-            let allowed = before.strip_suffix("]\" \"\"").and_then(|before| before.rsplit_once("reReplaceAll \"[^")).map(|(_, class)| class);
+            let allowed =
+                before.strip_suffix("]\" \"\"").and_then(|before| before.rsplit_once("reReplaceAll \"[^")).map(|(_, class)| class);
             assert!(matches!(allowed, Some("0-9a-f-" | "0-9a-z-" | "a-z_")), "{}: {command}", rule["alert"]);
             taken += 1;
         }

@@ -25,15 +25,7 @@ fn asked(rule: &str, method: &Method, path: &str, (name, value): (&'static str, 
     let _ = connection.hello("tools.example", 443, &Hello::default());
     let mut headers = HeaderMap::new();
     headers.insert(name, value.parse().unwrap());
-    let head = Head {
-        method,
-        path,
-        query: None,
-        version: Version::HTTP_11,
-        headers: &headers,
-        alpn: None,
-        authority: Authority::Agrees,
-    };
+    let head = Head { method, path, query: None, version: Version::HTTP_11, headers: &headers, alpn: None, authority: Authority::Agrees };
     Exchange::begin(&connection, &head)
 }
 
