@@ -51,7 +51,7 @@ enum Command {
     Doctor(commands::doctor::Doctor),
     /// Show what is watched on this machine, and the contact for questions
     Status(commands::status::Status),
-    /// Stop all interference at once: nothing is redirected or refused (needs root)
+    /// Stop all interference at once: nothing is redirected, and no rule refuses (needs root)
     Disarm(commands::disarm::Disarm),
     /// End `gnomon disarm`: rules and scopes are in force again (needs root)
     Arm(commands::disarm::Arm),

@@ -201,6 +201,22 @@ fn the_schema_has_a_property_for_every_key() {
 }
 
 #[test]
+fn what_pages_show_as_configuration_is_valid() {
+    let mut shown = 0;
+    for page in ["audit", "fleet", "portal", "portal-servers", "siem"] {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/{page}.md"));
+        let text = std::fs::read_to_string(&page).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+        // Some show a part only: `…`, or a portal whose servers stand elsewhere.
+        for block in blocks.filter(|block| !block.contains('…') && (!block.contains("portals:") || block.contains("servers:\n"))) {
+            parse(block).unwrap_or_else(|cause| panic!("{}: {cause}\n{block}", page.display()));
+            shown += 1;
+        }
+    }
+    assert!(shown >= 7, "{shown}");
+}
+
+#[test]
 fn scopes_are_read_and_their_mistakes_are_named() {
     let config =
         parse("sensor: {scopes: [{name: agents, match: {user: '1000'}, mode: intercept, ports: [443, 8443], fail: closed}]}").unwrap();
@@ -242,6 +258,10 @@ fn what_is_wrong_with_a_portal_is_told_with_its_place() {
         (
             "{id: main, servers: [docs], listen: '0.0.0.0:1'}",
             "0.0.0.0:1 is reachable from other machines and `auth` is `none`: anybody could use this portal; listen on 127.0.0.1",
+        ),
+        (
+            "{id: main, servers: [docs], listen: '0.0.0.0:1', auth: {mode: oidc, issuer: 'https://login.example'}}",
+            "tokens would be readable on the way to 0.0.0.0:1; put something that ends TLS before it and name its https:// URL as `url`, or listen on 127.0.0.1",
         ),
         ("{id: main, servers: [docs], code_mode: on}", "`on` is not known here; known here: off, opt_in, default_on, enforced"),
         (

@@ -112,3 +112,27 @@ pub fn api(server: &Server, api: &OpenApi, pools: &Arc<ServerPools>) -> Result<A
     let api = Api::new(pools.clone(), options, Api::LIMITS);
     api.map(Arc::new).map_err(|error| Complaint::input(format!("server `{id}`: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Whoever writes the file may otherwise decide what is called, and where.
+    #[test]
+    fn a_document_that_changed_after_it_was_pinned_is_refused_with_both_digests() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("api.json");
+        let document = r#"{"openapi":"3.1.0","info":{"title":"t","version":"1"},"servers":[{"url":"https://api.example"}],"paths":{"/a":{"get":{"operationId":"a","responses":{}}}}}"#;
+        std::fs::write(&file, document).unwrap();
+        let pinned = digest(document.as_bytes()).unwrap();
+        let api =
+            |sha256| OpenApi { file: file.clone(), sha256, base: None, allow: Vec::new(), writes: Vec::new(), credentials: Vec::new() };
+        assert_eq!(imported("shop", &api(Some(pinned))).unwrap().operations.len(), 1);
+        let changed = document.replace("api.example", "evil.example");
+        std::fs::write(&file, &changed).unwrap();
+        let told = imported("shop", &api(Some(pinned))).err().unwrap().to_string();
+        assert!(told.contains(&pinned.to_string()) && told.contains(&digest(changed.as_bytes()).unwrap().to_string()), "{told}");
+        assert_eq!(imported("shop", &api(None)).unwrap().operations.len(), 1, "without a pin whoever writes it decides");
+    }
+}

@@ -82,7 +82,7 @@ impl Half {
         let shown = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         match health {
             "armed" => say(format_args!("armed: rules and scopes hold again")),
-            _ => say(format_args!("disarmed by {}{shown}; nothing is redirected or refused", self.switch.path().display())),
+            _ => say(format_args!("disarmed by {}{shown}; nothing is redirected, and no rule refuses", self.switch.path().display())),
         }
         let mut seen = Observation::new();
         seen.set(Field::Health, health);

@@ -167,3 +167,35 @@ fn say(what: std::fmt::Arguments<'_>) {
     // Standard error may be gone; the metrics tell as well.
     let _ = writeln!(io::stderr(), "gnomon: {what}");
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use gnomon_link::{Access, Listener};
+    use rustix::{process::geteuid, thread::set_thread_res_uid};
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    /// What it says of processes stands in events, and decides whom a policy by program lets in.
+    #[test]
+    fn a_sensor_is_believed_only_where_root_listens() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let (others, roots) = (folder.path().join("others.sock"), folder.path().join("roots.sock"));
+        let is_root = geteuid().is_root();
+        // The kernel remembers who began to listen; a user of one thread is enough for that.
+        let path = others.clone();
+        let listens = thread::spawn(move || {
+            if is_root {
+                let nobody = rustix::process::Uid::from_raw(65_534);
+                set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            }
+            Listener::bind(&path, Access::Everybody).unwrap()
+        });
+        let _others = listens.join().unwrap();
+        let refused = connect(&others).err().unwrap().to_string();
+        assert!(refused.starts_with("whoever listens there is user ") && refused.ends_with(" and not root"), "{refused}");
+        let _roots = Listener::bind(&roots, Access::Everybody).unwrap();
+        assert_eq!(connect(&roots).is_ok(), is_root);
+    }
+}

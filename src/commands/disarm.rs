@@ -53,7 +53,10 @@ impl Disarm {
         };
         switch.disarm(&reason).map_err(|error| failed("disarm", &switch, &error))?;
         let path = switch.path().display();
-        writeln!(io::stdout(), "disarmed: {path} is there. Nothing is redirected or refused any more; `gnomon arm` takes it back")?;
+        writeln!(
+            io::stdout(),
+            "disarmed: {path} is there. Nothing is redirected, and no rule refuses any more; `gnomon arm` takes it back"
+        )?;
         confirm(&self.flags, SwitchPosition::Disarmed)
     }
 }

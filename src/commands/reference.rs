@@ -157,6 +157,49 @@ mod tests {
         }
     }
 
+    /// Whoever reaches the address may read metrics: no label has a person, a program of theirs, or a server that is no portal's
+    /// (docs/privacy.md). An incident is a number.
+    #[test]
+    fn no_label_of_a_metric_names_a_person_a_program_or_a_server_but_those_of_portals() {
+        let known = [
+            "action",
+            "channel",
+            "class",
+            "direction",
+            "feature",
+            "incident",
+            "lacking",
+            "layer",
+            "level",
+            "list",
+            "method",
+            "outcome",
+            "pack",
+            "part",
+            "portal",
+            "program",
+            "reason",
+            "rule",
+            "sanctioned",
+            "severity",
+            "sink",
+            "state",
+            "status",
+            "title",
+            "tls",
+            "tool",
+            "version",
+            "what",
+        ];
+        for row in metrics().unwrap().lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<_> = row.split('|').map(|cell| cell.trim().replace('`', "")).collect();
+            for label in cells[3].split(", ").filter(|label| !label.is_empty()) {
+                let of_portals = label == "server" && (cells[1].starts_with("gnomon_portal_") || cells[1].starts_with("gnomon_server_"));
+                assert!(of_portals || known.contains(&label), "{}: what does `{label}` say, and of whom?", cells[1]);
+            }
+        }
+    }
+
     #[test]
     fn every_metric_that_any_part_registers_is_on_the_page() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));

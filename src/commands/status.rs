@@ -45,7 +45,7 @@ const BUT: &str = "paths of URLs and the headers that a rule names are kept as t
 const STAYS: &str =
     "the list of servers, tools and client programs that were seen, and what people decided about servers, events and snippets";
 /// What a portal's audit has of each call, list, session and log-in.
-const AUDITED: &str = "person, mail, groups, address, country, device and call";
+const AUDITED: &str = "person, mail, groups, address, country, device, program and call";
 
 /// The position of the kill switch.
 enum KillSwitch {
@@ -162,7 +162,9 @@ impl Found {
         writeln!(out, "            but {BUT}")?;
         match &self.switch {
             KillSwitch::Armed => writeln!(out, "  switch    armed")?,
-            KillSwitch::Disarmed(reason) => writeln!(out, "  switch    disarmed: nothing is redirected or refused; {}", clean(reason))?,
+            KillSwitch::Disarmed(reason) => {
+                writeln!(out, "  switch    disarmed: nothing is redirected, and no rule refuses; {}", clean(reason))?
+            }
             KillSwitch::Unknown(why) => writeln!(out, "  switch    cannot be looked at: {why}")?,
         }
         let contact = self.config.as_ref().ok().and_then(|config| config.contact.as_deref());
@@ -244,5 +246,18 @@ mod tests {
         assert!(text.contains("  audit     of portals, for 30 days: person, mail, groups"), "{text}");
         assert!(text.contains("call; arguments at full; results at full\n"), "{text}");
         assert_eq!(json["audit"]["portals"][0], json!({"portal": "plain", "arguments": false, "results": false}));
+    }
+
+    #[test]
+    fn that_no_sensor_watches_or_that_the_configuration_cannot_be_read_is_said_and_who_can_be_asked() {
+        let (text, json) = told("contact: security@corp.example\n");
+        assert!(text.starts_with("no sensor watches this machine now\n") && json["watched"] == json!(false), "{text}");
+        assert!(text.ends_with("  ask       security@corp.example\n"), "{text}");
+        let config = Err(Complaint::own("permission denied"));
+        let mut text = Vec::new();
+        Found { running: None, switch: KillSwitch::Armed, config }.write(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("  the configuration cannot be read: permission denied") && text.contains(NEVER), "{text}");
+        assert!(text.ends_with("  ask       the administrator of this machine\n"), "{text}");
     }
 }

@@ -233,6 +233,9 @@ fn a_server_has_no_rights_and_reaches_no_other_process() {
     for number in [libc_numbers::UNSHARE, libc_numbers::PTRACE, libc_numbers::MOUNT, libc_numbers::KEYCTL, libc_numbers::IO_URING_SETUP] {
         assert_eq!(gnomon.call("call", json!({"number": number, "arguments": [0, 0, 0]})), "denied: Operation not permitted", "{number}");
     }
+    // Its cgroup, from which it would move to another.
+    let groups = gnomon_host::cgroup::Hierarchy::find().unwrap().mount().join("cgroup.procs");
+    assert_eq!(gnomon.call("write", json!({"path": groups, "text": "0"})), "denied: Permission denied");
     assert!(gnomon.log().contains("is confined by session, "), "{}", gnomon.log());
 }
 

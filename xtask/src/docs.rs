@@ -1,8 +1,9 @@
 //! Generates the reference pages, the recording of the demonstration and the pictures from the program itself, or checks that
-//! they are current; and checks the tests and links that documents name.
+//! they are current; and checks the tests, links and numbers that documents have.
 
 mod claims;
 mod examples;
+mod numbers;
 mod pictures;
 mod recording;
 
@@ -74,6 +75,7 @@ impl Docs {
         }
         // They may name what was just written.
         claims::check(root)?;
+        numbers::check(root)?;
         pictures::is_of(root, &report)?;
         Ok(std::process::ExitCode::SUCCESS)
     }

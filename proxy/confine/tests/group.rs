@@ -404,3 +404,27 @@ fn what_a_killed_keeper_left_is_ended_by_the_next_gnomon_and_what_is_kept_is_not
     assert!(is_there(&child));
     assert_eq!(stage.groups(), [format!("server-hog-{}", kept.process.id())]);
 }
+
+/// Linux 5.10, which has no Landlock, is among the kernels of `cargo xtask kernels`.
+#[test]
+fn where_files_or_calls_cannot_be_confined_a_program_runs_only_if_that_is_said() {
+    // No cgroup is needed for that.
+    let stage = Stage { cgroup: PathBuf::new(), home: tempfile::tempdir().unwrap() };
+    let run = |demand| {
+        let plan = Plan { group: None, demand, ..stage.plan("leaves", Limits { memory: 48 * MIB, tasks: 64 }) };
+        let (code, said) = Actor::keeper(&plan).ended();
+        let report: serde_json::Value = serde_json::from_str(said.lines().next().unwrap_or_default()).unwrap_or_else(|_| panic!("{said}"));
+        (code, report)
+    };
+    let (code, best) = run(Demand::BestEffort);
+    assert_eq!(code, Some(0), "{best}");
+    let needed = |missing: &serde_json::Value| missing["layer"] == "files" || missing["layer"] == "calls";
+    let lacks = best["ready"]["missing"].as_array().unwrap().iter().any(needed);
+    let (code, enforced) = run(Demand::Enforced);
+    if lacks {
+        assert_eq!(code, Some(125), "{enforced}");
+        assert!(enforced["refused"].to_string().contains("confine: best_effort"), "{enforced}");
+    } else {
+        assert!(code == Some(0) && enforced["ready"].is_object(), "{enforced}");
+    }
+}

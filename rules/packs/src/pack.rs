@@ -84,6 +84,20 @@ mod tests {
         assert_eq!(on.map(|pack| pack.name).collect::<Vec<_>>(), ["shadow-mcp", "user-agents"]);
     }
 
+    /// What people are told of (docs/privacy.md): whose connections become records, and what no event has.
+    #[test]
+    fn no_rule_that_is_on_by_default_names_a_program_or_a_person_and_none_that_ships_a_header_with_arguments() {
+        for pack in packs() {
+            for (path, text) in pack.files() {
+                let detection = text.split_once("\ndetection:\n").unwrap().1.lines().take_while(|line| line.starts_with(' '));
+                let names = |prefix: &str| detection.clone().any(|line| line.trim_start_matches([' ', '-', '\'']).starts_with(prefix));
+                assert!(!names("http.request.header.mcp-param"), "{path}");
+                let of_people = ["process.", "user.", "container.", "k8s."].into_iter().find(|prefix| names(prefix));
+                assert!(pack.enabled_by_default == Enablement::Disabled || of_people.is_none(), "{path}: {of_people:?}");
+            }
+        }
+    }
+
     #[test]
     fn every_rule_file_on_disk_is_embedded() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

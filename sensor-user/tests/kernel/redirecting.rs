@@ -511,6 +511,28 @@ fn data_with_the_syn_goes_to_the_proxy_too() {
     }
 }
 
+/// docs/sensor.md, "a program chooses its own address": to the kernel both connections have one destination.
+#[test]
+fn from_one_port_of_its_own_a_redirected_program_reaches_one_server_at_a_time() {
+    if !needs("own-port") {
+        return;
+    }
+    let (proxy, one, other) = (Proxy::start(), Upstream::start("127.0.0.2:0"), Upstream::start("127.0.0.3:0"));
+    let mut stage = Stage::new("own-port", proxy.port, |_| {});
+    let mut client = Client::start(&stage.client_cgroup());
+    let port = gnomon_testkit::free_port().port();
+    for (scope, to_other) in
+        [(Mode::Observe, format!("upstream {}", other.at)), (redirect(Fail::Open), format!("error {}", libc::EADDRNOTAVAIL))]
+    {
+        stage.scope(scope);
+        assert!(client.ask(&format!("from {port} {}", one.at)).ends_with(&one.at.to_string()));
+        assert_eq!(client.ask(&format!("from {port} {}", other.at)), to_other);
+        assert_eq!(client.ask("abort"), "done");
+    }
+    let came = proxy.came();
+    assert_eq!((came.len(), came[0].0), (1, SocketAddr::from(([127, 0, 0, 1], port))));
+}
+
 #[test]
 fn a_multipath_connection_goes_to_the_proxy() {
     if !needs("multipath") {

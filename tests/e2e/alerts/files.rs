@@ -128,6 +128,24 @@ fn each_alert_names_a_command_and_a_chapter_and_asks_for_what_is_there() {
     }
 }
 
+/// A host that was taken over chooses the labels of its series, and somebody pastes the command.
+#[test]
+fn of_a_label_no_command_of_an_alert_has_more_than_characters_of_ids_and_reasons() {
+    let mut taken = 0;
+    for rule in rules().iter().filter(|rule| rule["alert"].is_string()) {
+        let command = rule["annotations"]["command"].as_str().unwrap();
+        for (at, _) in command.match_indices("$labels") {
+            let before = command[..at].trim_end();
+            let allowed =
+                before.strip_suffix("]\" \"\"").and_then(|before| before.rsplit_once("reReplaceAll \"[^")).map(|(_, class)| class);
+            assert!(matches!(allowed, Some("0-9a-f-" | "0-9a-z-" | "a-z_")), "{}: {command}", rule["alert"]);
+            taken += 1;
+        }
+        assert!(!command.contains("$value") && !command.contains(".Labels"), "{command}");
+    }
+    assert!(taken >= 8, "{taken}");
+}
+
 #[test]
 fn alerts_name_rules_that_are_loaded() {
     let scraped = Watched::start().scrape();

@@ -15,6 +15,26 @@ async fn a_server_that_refuses_is_a_reset_before_any_byte() {
     assert_eq!(*kernel.failed.lock().unwrap(), [(nobody, ADA, 30)], "so that its next connections are refused at once");
 }
 
+/// What the proxy would say in its stead would be taken for the server's words.
+#[tokio::test]
+async fn a_server_that_ends_a_connection_instead_of_answering_is_an_end_without_an_answer() {
+    let upstream = Upstream::start(H1).await;
+    let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
+    for resets in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let mut stream = kernel.connect(&gnomon, server).await;
+        stream.write_all(&get("any.example", server.port())).await.unwrap();
+        let (mut reached, _) = soon("the connection", listener.accept()).await.unwrap();
+        soon("the request", reached.read(&mut [0; 1024])).await.unwrap();
+        if resets {
+            reached.set_zero_linger().unwrap();
+        }
+        drop(reached);
+        assert!(matches!(end(&mut stream).await, Ok(0) | Err(ErrorKind::ConnectionReset)), "{resets}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_was_there_is_asked_again_a_second_after_it_refused() {
     let upstream = Upstream::start(H1).await;

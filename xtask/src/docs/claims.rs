@@ -2,14 +2,20 @@
 //! explains, the sources that whoever changes something is sent to.
 
 use anyhow::{Context, Result, ensure};
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-/// The fewest words in the name of a test.
-const WORDS: usize = 6;
+/// The fewest words in the name of a test; and the first words of names that are no tests': of metrics, and of the kernel's.
+const WORDS: usize = 4;
+const NO_TESTS: [&str; 3] = ["gnomon", "process", "bpf"];
+/// Tests without the attribute: a macro gives it to them, for each engine.
+const CONTRACT: &str = "ledger/contract/src/";
 /// The page with the glossary, and its heading.
 const GLOSSARY: (&str, &str) = ("ARCHITECTURE.md", "## Words");
-/// Pages that name sources by their path.
-const GUIDES: [&str; 2] = [GLOSSARY.0, "CONTRIBUTING.md"];
 
 /// Compares every test and link in the documents with the sources.
 ///
@@ -24,25 +30,26 @@ pub fn check(root: &Path) -> Result<()> {
     // Rules have names like tests; their files are called by them.
     let rules: BTreeSet<_> =
         files.lines().filter(|file| file.ends_with(".yml")).filter_map(|file| Path::new(file).file_stem()?.to_str()).collect();
-    let (mut functions, mut types) = (BTreeSet::new(), BTreeSet::new());
+    let (mut tests, mut types) = (BTreeSet::new(), BTreeSet::new());
     for file in files.lines().filter(|file| file.ends_with(".rs")) {
         let text = read(file)?;
-        functions.extend(functions_of(&text).map(str::to_owned));
+        tests.extend(tests_of(&text, file.starts_with(CONTRACT)).map(str::to_owned));
         types.extend(types_of(&text).map(str::to_owned));
     }
     let mut wrong = Vec::new();
     let glossary = read(GLOSSARY.0)?;
     wrong.extend(types_named(&glossary).filter(|name| !types.contains(*name)).map(|name| format!("{}: no type `{name}`", GLOSSARY.0)));
-    for page in GUIDES {
-        let text = read(page)?;
-        let gone = |path: &&str| !files.lines().any(|file| file == *path);
-        wrong.extend(sources_named(&text).filter(gone).map(|path| format!("{page}: no file {path}")));
-    }
     for page in files.lines().filter(|file| file.ends_with(".md")) {
         let text = prose(&read(page)?);
+        let folder = Path::new(page).parent().context("a file has a folder")?;
+        let there = |path: &str| {
+            let places = [PathBuf::from(path), folder.join(path), folder.join("src").join(path)];
+            files.lines().any(|file| places.iter().any(|place| Path::new(file) == place))
+        };
+        wrong.extend(sources_named(&text).filter(|path| !there(path)).map(|path| format!("{page}: no file {path}")));
         wrong.extend(
             tests_named(&text)
-                .filter(|name| !functions.contains(*name) && !rules.contains(name))
+                .filter(|name| !tests.contains(*name) && !rules.contains(name))
                 .map(|test| format!("{page}: no test `{test}`")),
         );
         for link in links(&text) {
@@ -63,9 +70,21 @@ pub fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The names of the functions in a source file.
-fn functions_of(source: &str) -> impl Iterator<Item = &str> {
-    source.split("fn ").skip(1).map(|rest| &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())])
+/// The names of the tests in a source file: functions below an attribute of that name, or all.
+fn tests_of(source: &str, all: bool) -> impl Iterator<Item = &str> {
+    let mut marked = false;
+    source.lines().map(str::trim_start).filter_map(move |line| {
+        if line.starts_with("#[") {
+            marked |= line.ends_with("test]") || line.contains("test(");
+            return None;
+        }
+        let comment = line.starts_with("//");
+        let is_test = !comment && (marked || all);
+        marked &= comment;
+        let rest = line.strip_prefix("pub ").unwrap_or(line);
+        let rest = rest.strip_prefix("async ").unwrap_or(rest).strip_prefix("fn ")?;
+        is_test.then(|| &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())])
+    })
 }
 
 /// Names of types and traits that a file declares, rows of the macros for closed vocabularies included.
@@ -88,9 +107,9 @@ fn types_named(page: &str) -> impl Iterator<Item = &str> {
     glossary.split('`').skip(1).step_by(2).filter_map(|word| word.rsplit("::").next()).filter(named)
 }
 
-/// Paths of Rust files in backquotes, from the root on: a name alone, or with a `*`, is none.
+/// Paths of Rust files in backquotes, from the root, the page or its `src` on: a name alone, or with a `*`, is none.
 fn sources_named(page: &str) -> impl Iterator<Item = &str> {
-    let path = |word: &&str| word.ends_with(".rs") && word.contains("/src/") && !word.contains(['*', ' ']);
+    let path = |word: &&str| word.ends_with(".rs") && word.contains('/') && !word.contains(['*', ' ']);
     page.split('`').skip(1).step_by(2).filter(path)
 }
 
@@ -105,11 +124,13 @@ fn prose(page: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Words in backquotes that look like names of tests. Those that begin with `gnomon_` are metrics.
+/// Words in backquotes that look like names of tests.
 fn tests_named(text: &str) -> impl Iterator<Item = &str> {
     let sentence = |word: &&str| {
-        !word.starts_with("gnomon_")
-            && word.split('_').count() >= WORDS
+        let words: Vec<_> = word.split('_').collect();
+        words.len() >= WORDS
+            && !NO_TESTS.contains(&words[0])
+            && words.iter().all(|word| !word.is_empty())
             && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
     text.split('`').skip(1).step_by(2).filter(sentence)
@@ -145,6 +166,8 @@ mod tests {
         assert_eq!(sources_named(guide).collect::<Vec<_>>(), ["a/src/b.rs"]);
         let source = "pub enum Kept {\n    Review, \"review state\", [\npub(crate) trait Other<T> {}";
         assert_eq!(types_of(source).collect::<Vec<_>>(), ["Kept", "Review", "Other"]);
-        assert_eq!(functions_of("pub fn a_b<T>() {}\nasync fn c() {}").collect::<Vec<_>>(), ["a_b", "c"]);
+        let tests = "#[test]\nfn a_b() {}\nfn helper() {}\n    #[tokio::test(start_paused = true)]\n    // Why.\n    async fn c() {}\n#[cfg(test)]\nfn d() {}";
+        assert_eq!(tests_of(tests, false).collect::<Vec<_>>(), ["a_b", "c"]);
+        assert_eq!(tests_of("pub async fn a_b(engine: &impl Engine) {}\n/// fn c()\n", true).collect::<Vec<_>>(), ["a_b"]);
     }
 }

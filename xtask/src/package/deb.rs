@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{fresh, layout, output, source_date, version};
 use crate::root as workspace;
@@ -74,6 +74,17 @@ pub fn needed_libc(program: &Path) -> Result<String> {
     });
     let (major, minor) = versions.max().context("the program asks for no C library")?;
     Ok(format!("{major}.{minor}"))
+}
+
+/// Fails if the program links to more than `INSTALL` and docs/install.md say: glibc with its libm, and libgcc.
+pub fn links_to_nothing_else(program: &Path) -> Result<()> {
+    let headers = output(Command::new("objdump").arg("-p").arg(program))?;
+    let needed = headers.lines().filter_map(|line| line.trim().strip_prefix("NEEDED")).map(str::trim);
+    let other: Vec<_> = needed
+        .filter(|library| !["libc.so", "libm.so", "libgcc_s.so", "ld-linux"].iter().any(|known| library.starts_with(known)))
+        .collect();
+    ensure!(other.is_empty(), "the program links to {} as well; say so in INSTALL and docs/install.md", other.join(", "));
+    Ok(())
 }
 
 /// The size on disk, in KiB.

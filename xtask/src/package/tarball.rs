@@ -6,7 +6,12 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use super::{deb::needed_libc, fresh, layout, output, root::Root, source_date, version};
+use super::{
+    deb::{links_to_nothing_else, needed_libc},
+    fresh, layout, output,
+    root::Root,
+    source_date, version,
+};
 
 /// Builds it. Two builds of the same sources by the same compiler are identical.
 pub fn build(home: &Path, program: &Path) -> Result<PathBuf> {
@@ -14,7 +19,9 @@ pub fn build(home: &Path, program: &Path) -> Result<PathBuf> {
     let name = format!("gnomon-{}-linux-{architecture}", version()?);
     let tree = fresh(home.join(&name))?;
     layout::lay_out(&tree, program)?;
-    layout::put(&tree, "INSTALL", install(&needed_libc(&tree.join("usr/bin/gnomon"))?).as_bytes(), 0o644)?;
+    let installed = tree.join("usr/bin/gnomon");
+    links_to_nothing_else(&installed)?;
+    layout::put(&tree, "INSTALL", install(&needed_libc(&installed)?).as_bytes(), 0o644)?;
     let tarball = home.join(format!("{name}.tar.xz"));
     let mut tar = Command::new("tar");
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mode=go+rX,go-w", "--xz"]);
@@ -27,7 +34,8 @@ pub fn build(home: &Path, program: &Path) -> Result<PathBuf> {
 fn install(libc: &str) -> String {
     format!(
         "gnomon for Linux, from a folder.\n\n\
-         Needs: glibc {libc} or newer (musl will not do), Linux 5.10 or newer with cgroup v2; for the services systemd 247 or newer.\n\
+         Needs: glibc {libc} or newer (musl will not do) and GCC's libgcc_s.so.1, which is beside it; Linux 5.10 or newer with cgroup v2;\n\
+         for the services systemd 247 or newer.\n\
          Nothing else is linked: cryptography, SQLite and the kernel half are in the program.\n\n\
          To try it:     usr/bin/gnomon run\n\
          To install it: as root, cp -a usr etc / && systemd-sysusers && systemctl daemon-reload\n\

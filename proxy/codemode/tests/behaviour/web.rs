@@ -69,6 +69,15 @@ async fn timers_run_in_their_order_and_waiting_for_them_is_no_computing() {
     assert!(matches!(&both.outcome, Outcome::Value(value) if value.get() == r#"["slow",null,"slow","slept"]"#), "{both:?}");
 }
 
+/// Other executions are not to be heard by the time that they take.
+#[tokio::test]
+async fn no_clock_of_a_script_is_finer_than_a_millisecond_and_no_memory_is_shared() {
+    let sandbox = sandbox().await;
+    let code = "async () => { for (let n = 0; n < 1000; n++) if (Date.now() % 1 || new Date().getTime() % 1) return 'finer'; \
+                return [typeof performance, typeof SharedArrayBuffer, typeof Atomics, typeof Temporal, typeof Worker] }";
+    assert_eq!(value(&sandbox, code).await, r#"["undefined","undefined","undefined","undefined","undefined"]"#);
+}
+
 #[tokio::test]
 async fn a_timer_outlasts_no_clock() {
     let sandbox = sandbox().await;

@@ -107,6 +107,21 @@ async fn a_bypassed_server_shows_its_own_certificate_and_is_still_reported() {
 }
 
 #[tokio::test]
+async fn without_tls_a_server_on_the_bypass_list_is_read_as_any_other() {
+    let upstream = Upstream::without_tls(|_| None).await;
+    let gnomon =
+        Gnomon::with().rules([block(1, "gen_ai.tool.name: blocked_tool")]).bypass(HOST).resolve(HOST, upstream.address).start().await;
+    let post = String::from_utf8(h1_post("/rpc", call(1, "blocked_tool").to_string().as_bytes())).unwrap();
+    let absolute = post.replacen("POST /rpc", &format!("POST http://{HOST}/rpc"), 1);
+    let mut asked = H1::over(TcpStream::connect(gnomon.address).await.unwrap());
+    let mut inside = H1::over(tunnel(gnomon.address, &format!("{HOST}:80")).await);
+    for answer in [asked.send(&[absolute.into_bytes()]).await, inside.send(&[post.into_bytes()]).await] {
+        assert_eq!(answer.header("x-gnomon"), Some("block"), "{answer:?}");
+    }
+    assert!(upstream.paths().is_empty());
+}
+
+#[tokio::test]
 async fn a_name_on_the_bypass_list_cannot_be_borrowed_for_another_server() {
     let upstream = Upstream::start(H1).await;
     let other = Upstream::start(H1).await;

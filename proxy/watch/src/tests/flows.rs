@@ -95,6 +95,30 @@ async fn a_rule_that_would_block_is_reported_as_what_happened() {
     stage.end().await;
 }
 
+/// docs/privacy.md: what is not TLS is not recorded, whoever it is and whatever rules ask, unless it was to be sent through the proxy.
+#[tokio::test]
+async fn a_flow_without_tls_is_counted_and_reported_by_no_rule() {
+    const NODE: &str = "
+title: Node
+id: 11111111-2222-4333-8444-555555555556
+logsource: {product: mcp, category: mcp_traffic}
+detection:
+    node:
+        process.executable.path: /usr/bin/node
+    condition: node
+";
+    let stage = Stage::new(&[NODE], known()).await;
+    stage.connect(&Call { port: 25, ..Call::new(1) }).await;
+    stage.session().look(Instant::now() + Duration::from_secs(3));
+    stage.record(&close(1, 0));
+    assert_eq!(stage.events().await, Vec::<Value>::new());
+    assert_eq!(stage.metric(r#"gnomon_flows_seen_total{tls="no"}"#), Some(1));
+    stage.connect(&Call::new(2)).await;
+    stage.record(&hello(2, "www.vendor.example"));
+    assert_eq!(stage.events().await.len(), 1);
+    stage.end().await;
+}
+
 #[tokio::test]
 async fn an_unknown_process_is_never_guessed() {
     for (found, why) in [

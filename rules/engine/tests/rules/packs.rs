@@ -77,3 +77,13 @@ fn no_shipped_rule_is_warned_of() {
     let set = RuleSet::compile_with(&found, &linted).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(set.warnings().is_empty(), "{:?}", set.warnings().iter().map(ToString::to_string).collect::<Vec<_>>());
 }
+
+#[test]
+fn the_rule_that_readme_shows_loads_and_its_examples_hold() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md")).unwrap();
+    let text = readme.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0.to_owned();
+    let set =
+        RuleSet::compile(&[Source { name: "README.md".into(), text, origin: Origin::Admin }]).unwrap_or_else(|errors| panic!("{errors}"));
+    let tests = set.run_tests();
+    assert!(!tests.is_empty() && tests.iter().all(|test| test.passed));
+}

@@ -9,7 +9,12 @@ use std::sync::Arc;
 const CALLS: &str = "mcp.method.name: tools/call";
 
 /// A POST to `/api`, with this header, under a rule that blocks what fits.
-fn post(rule: &str, (name, value): (&'static str, &str)) -> Exchange {
+fn post(rule: &str, header: (&'static str, &str)) -> Exchange {
+    asked(rule, &Method::POST, "/api", header)
+}
+
+/// The same by another method or at another path.
+fn asked(rule: &str, method: &Method, path: &str, (name, value): (&'static str, &str)) -> Exchange {
     let text = format!(
         "title: T\nid: 0d9c2a51-2f57-4f0e-8d0b-5d0f8c1c7e22\nlogsource: {{ product: mcp, category: mcp_traffic }}\n\
          detection:\n    seen: {{ {rule} }}\n    condition: seen\ngnomon: {{ response: {{ action: block }} }}\n"
@@ -20,15 +25,7 @@ fn post(rule: &str, (name, value): (&'static str, &str)) -> Exchange {
     let _ = connection.hello("tools.example", 443, &Hello::default());
     let mut headers = HeaderMap::new();
     headers.insert(name, value.parse().unwrap());
-    let head = Head {
-        method: &Method::POST,
-        path: "/api",
-        query: None,
-        version: Version::HTTP_11,
-        headers: &headers,
-        alpn: None,
-        authority: Authority::Agrees,
-    };
+    let head = Head { method, path, query: None, version: Version::HTTP_11, headers: &headers, alpn: None, authority: Authority::Agrees };
     Exchange::begin(&connection, &head)
 }
 
@@ -203,4 +200,24 @@ fn a_method_in_another_case_is_the_same_on_every_path() {
         assert!(!refuses("gen_ai.tool.name: other", &call), "{call}");
     }
     assert!(!refuses(CALLS, r#"{"jsonrpc":"2.0","id":1,"method":"Tools.Call"}"#));
+}
+
+#[test]
+fn a_body_under_a_method_that_mcp_does_not_use_is_read_where_it_is_called_json_or_the_request_says_mcp() {
+    let call = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#;
+    let text = ("content-type", "text/plain");
+    for method in [Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS, Method::TRACE] {
+        let refused = |rule: &str, path: &str, header| refuses_in(asked(rule, &method, path, header), call, usize::MAX);
+        assert!(refused(CALLS, "/api", JSON), "{method}");
+        assert!(refused(CALLS, "/mcp", text), "{method}");
+        assert!(refused(CALLS, "/api", ("mcp-session-id", "1")), "{method}");
+        // As an upload of a transcript it passes, and nothing tells of it.
+        let mut upload = asked(CALLS, &method, "/api", text);
+        assert!(!matches!(upload.request_bytes(call), Gate::Refuse(_)) && !matches!(upload.request_end(), Gate::Refuse(_)), "{method}");
+        upload.flush();
+        assert!(upload.passed().is_none() && upload.reports().next().is_none(), "{method}");
+        // What the head decides holds.
+        assert!(refused(&format!("http.request.method: {method}"), "/api", text), "{method}");
+        assert!(refused("server.address: tools.example", "/api", text), "{method}");
+    }
 }
