@@ -6,7 +6,7 @@
 use http::{HeaderMap, header};
 
 /// Beginnings of the names of sets that have ASCII in them as it is.
-const READ: [&str; 18] = [
+const READ: [&str; 34] = [
     "utf-8",
     "utf8",
     "us-ascii",
@@ -25,13 +25,30 @@ const READ: [&str; 18] = [
     "euc-",
     "shift",
     "sjis",
+    "x-sjis",
+    "windows-31j",
+    "windows-874",
+    "cp437",
+    "cp85",
+    "cp866",
+    "cp874",
+    "cp932",
+    "cp936",
+    "cp949",
+    "cp950",
+    "ks_c_5601",
+    "tis-620",
+    "macintosh",
+    "x-mac-",
+    "binary",
 ];
 /// Those that JSON is recognised in by its bytes (RFC 4627 section 3).
 const SHOWN: [&str; 6] = ["utf-16", "utf16", "utf-32", "utf32", "ucs-", "ucs2"];
 
 /// True if a content type names a character set in which what we would read as ASCII is something else, such as UTF-7: whoever honours it
-/// reads another text than we do. No JSON is written in one (RFC 8259 section 8.1). A stream of events does not show in which characters it
-/// is, and is UTF-8 to whoever goes by its specification.
+/// reads another text than we do. The media type says nothing about it: some servers read JSON from any body, in the character set that its
+/// content type names. No JSON is written in one (RFC 8259 section 8.1). A stream of events does not show in which characters it is, and is
+/// UTF-8 to whoever goes by its specification.
 pub(crate) fn is_hidden(headers: &HeaderMap, events: bool) -> bool {
     headers.get_all(header::CONTENT_TYPE).iter().any(|kind| {
         let kind = String::from_utf8_lossy(kind.as_bytes()).to_ascii_lowercase();
@@ -74,9 +91,7 @@ mod tests {
 
     #[test]
     fn what_has_ascii_in_it_as_it_is_and_what_shows_itself_is_not_odd() {
-        for known in
-            ["application/json", "application/json; charset=UTF-8", "application/json;charset=\"latin1\"", "a/b; x=y; charset=utf-16"]
-        {
+        for known in ["application/json", "application/json; charset=UTF-8", "text/plain;charset=\"cp850\"", "a/b; x=y; charset=utf-16"] {
             assert!(!is_odd(known), "{known}");
         }
         for odd in [
@@ -88,6 +103,9 @@ mod tests {
             "application/json; charset=\"\\utf-7\"",
             "application/json; charset*=us-ascii''utf-7",
             "application/json; charset*0=utf; charset*1=-7",
+            "text/plain; charset=utf-7",
+            "image/png;charset=cp875",
+            "text/plain; charset=windows-65000",
         ] {
             assert!(is_odd(odd), "{odd}");
         }

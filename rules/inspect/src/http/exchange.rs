@@ -135,7 +135,7 @@ impl Exchange {
         let index = head.path.strip_suffix("/_bulk").or_else(|| head.path.strip_suffix("/_msearch"));
         let rows = index.is_some_and(|index| !says_mcp && !mcp::path_says_mcp(index));
         let values = if rows { Values::Rows } else { Values::One };
-        let charset_is_odd = json_expected && is_hidden(head.headers, false);
+        let charset_is_odd = is_hidden(head.headers, false);
         let manner = Manner { values, ..Manner::of(dialogue.bounds(), dialogue.limits(), search) };
         let reading = (!charset_is_odd && may_carry_messages(head, json_expected || says_mcp))
             .then(|| Box::new(Reading::new(codings(head.headers), manner)));

@@ -203,6 +203,23 @@ fn a_method_in_another_case_is_the_same_on_every_path() {
 }
 
 #[test]
+fn a_call_in_characters_that_hide_it_is_refused_whatever_media_type_names_them() {
+    let (hidden, harmless) = (br#"{"jsonrpc":"2.0","id":1,"method":"+AHQ-ools/call","params":{"name":"echo"}}"#, b"notes of a meeting");
+    for media in ["text/plain", "image/png", "application/octet-stream", "application/x-www-form-urlencoded", "application/json"] {
+        for charset in ["utf-7", "\"unicode-1-1-utf-7\"", "cp037", "IBM1140", "raw_unicode_escape", "x\"; charset=utf-8\"; charset=u7"] {
+            let kind = format!("{media}; charset={charset}");
+            for rule in [CALLS, "gen_ai.tool.name: danger"] {
+                assert!(refuses_in(post(rule, ("content-type", &kind)), hidden, usize::MAX), "{kind} {rule}");
+            }
+        }
+        for charset in ["utf-8", "windows-1252", "cp850", "Shift_JIS", "macintosh"] {
+            let kind = format!("text/plain; charset={charset}");
+            assert!(!refuses_in(post(CALLS, ("content-type", &kind)), harmless, usize::MAX), "{kind}");
+        }
+    }
+}
+
+#[test]
 fn a_body_under_a_method_that_mcp_does_not_use_is_read_where_it_is_called_json_or_the_request_says_mcp() {
     let call = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#;
     let text = ("content-type", "text/plain");
