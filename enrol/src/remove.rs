@@ -1,9 +1,8 @@
 //! `gnomon server remove`: takes a server out of the configuration, where it is registered and wherever a portal offers it. What else
 //! names it is told, and left to people: whoever may do what is theirs to say.
 
-use super::IN_FORCE;
-use crate::{
-    registering,
+use super::{
+    IN_FORCE, registering,
     yaml_places::{Edit, Lines, Node, changed, document, without},
 };
 use anyhow::Result;
