@@ -2,7 +2,7 @@
 
 use crate::{
     Check, Otlp, Syslog,
-    declare::{Form, One, Part, section},
+    declare::{Form, One, Part, Show, section},
     exports::{OtlpSource, SyslogSource},
     forms::{EventFile, Number},
 };
@@ -65,7 +65,9 @@ impl Form<Jsonl> for EventFile {
             None => default,
         })
     }
+}
 
+impl Show<Jsonl> for EventFile {
     fn show(value: &Jsonl) -> Value {
         match value {
             Jsonl::Off => "off".into(),

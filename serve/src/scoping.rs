@@ -100,7 +100,7 @@ fn wanted(scopes: &[Scope]) -> Result<Wanted, CgroupError> {
     let hierarchy = Hierarchy::find()?;
     let (mut of_users, mut beyond, mut left_out) = (BTreeMap::<u32, BTreeMap<CgroupId, u32>>::new(), BTreeSet::new(), 0);
     for (number, scope) in numbered(scopes) {
-        let Some(pattern) = scope.matches.pattern() else { continue };
+        let Some(pattern) = scope.r#match.pattern() else { continue };
         let matching = hierarchy.matching(&pattern)?;
         left_out += matching.left_out;
         beyond.extend(matching.beyond);

@@ -93,7 +93,7 @@ fn decisions(config: &Config, dir: &Path) -> Result<Check> {
 
 /// Which cgroups a scope of the configuration is about at this moment.
 fn scope(scope: &Scope) -> Check {
-    let found = match scope.matches.pattern() {
+    let found = match scope.r#match.pattern() {
         None => Err("there is no such user".to_owned()),
         Some(pattern) => Hierarchy::find().and_then(|hierarchy| hierarchy.matching(&pattern)).map_err(|error| error.to_string()),
     };
@@ -106,7 +106,7 @@ fn scope(scope: &Scope) -> Check {
         Ok(cgroups) => (CheckStatus::Ok, format!("{} cgroups match", cgroups.len()), None),
         Err(why) => (CheckStatus::Warn, why, None),
     };
-    let seen = format!("{} ({}), {}: {found}", scope.name, scope.matches, scope.mode.as_str());
+    let seen = format!("{} ({}), {}: {found}", scope.name, scope.r#match, scope.mode.as_str());
     Check { id: format!("scope.{}", scope.name), title: "scope", state, seen, next }
 }
 
