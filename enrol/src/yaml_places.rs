@@ -11,10 +11,10 @@ const DEEPEST: usize = 64;
 /// A node, and where it stands in the text, bytes.
 pub struct Node {
     range: Range<usize>,
-    kind: Kind,
+    kind: NodeValue,
 }
 
-enum Kind {
+enum NodeValue {
     Scalar(String),
     List(StructureStyle, Vec<Node>),
     Map(Vec<(Node, Node)>),
@@ -58,8 +58,8 @@ fn node<'t>((event, span): (Event<'t>, Span), next: &mut impl FnMut() -> Option<
     let mut range = bytes(&span)?;
     let depth = depth.checked_sub(1)?;
     let kind = match event {
-        Event::Scalar(text, ..) => Kind::Scalar(text.into_owned()),
-        Event::Alias(_) => Kind::Alias,
+        Event::Scalar(text, ..) => NodeValue::Scalar(text.into_owned()),
+        Event::Alias(_) => NodeValue::Alias,
         Event::SequenceStart(style, ..) => {
             let mut items: Vec<Node> = Vec::new();
             let end = loop {
@@ -73,7 +73,7 @@ fn node<'t>((event, span): (Event<'t>, Span), next: &mut impl FnMut() -> Option<
                 StructureStyle::Flow => bytes(&end)?.end,
                 StructureStyle::Block => items.last().map_or(range.end, |last| last.range.end),
             };
-            Kind::List(style, items)
+            NodeValue::List(style, items)
         }
         Event::MappingStart(style, ..) => {
             let mut entries: Vec<(Node, Node)> = Vec::new();
@@ -93,7 +93,7 @@ fn node<'t>((event, span): (Event<'t>, Span), next: &mut impl FnMut() -> Option<
                     entries.last().map_or(range.end, |(key, value)| if value.range.is_empty() { key.range.end } else { value.range.end })
                 }
             };
-            Kind::Map(entries)
+            NodeValue::Map(entries)
         }
         _ => return None,
     };
@@ -104,31 +104,31 @@ impl Node {
     /// The text of a scalar.
     pub fn text(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scalar(text) => Some(text),
-            Kind::List(..) | Kind::Map(_) | Kind::Alias => None,
+            NodeValue::Scalar(text) => Some(text),
+            NodeValue::List(..) | NodeValue::Map(_) | NodeValue::Alias => None,
         }
     }
 
     /// The key and the value of an entry of a mapping.
     pub fn entry(&self, key: &str) -> Option<(&Node, &Node)> {
         match &self.kind {
-            Kind::Map(entries) => entries.iter().find(|(known, _)| known.text() == Some(key)).map(|(key, value)| (key, value)),
-            Kind::Scalar(_) | Kind::List(..) | Kind::Alias => None,
+            NodeValue::Map(entries) => entries.iter().find(|(known, _)| known.text() == Some(key)).map(|(key, value)| (key, value)),
+            NodeValue::Scalar(_) | NodeValue::List(..) | NodeValue::Alias => None,
         }
     }
 
     /// The items of a list.
     pub fn items(&self) -> &[Node] {
         match &self.kind {
-            Kind::List(_, items) => items,
-            Kind::Scalar(_) | Kind::Map(_) | Kind::Alias => &[],
+            NodeValue::List(_, items) => items,
+            NodeValue::Scalar(_) | NodeValue::Map(_) | NodeValue::Alias => &[],
         }
     }
 }
 
 /// Takes an item out of the list that is the value of this key; none where only people can.
 pub fn without(text: &str, (key, list): (&Node, &Node), at: usize) -> Option<Vec<Edit>> {
-    let Kind::List(style, items) = &list.kind else { return None };
+    let NodeValue::List(style, items) = &list.kind else { return None };
     let item = items.get(at)?;
     match style {
         StructureStyle::Flow => Some(vec![Edit { range: within_flow(text, items, at)?, text: "" }]),
