@@ -42,7 +42,7 @@ pub(crate) trait Form<T>: Show<T> {
     fn read(source: Self::Source, default: T, check: &mut Check<'_>) -> Option<T>;
 }
 
-/// What may not be there.
+/// A raw value that may be absent.
 pub(crate) trait Absent {
     /// True if nothing is written.
     fn is_absent(&self) -> bool;
@@ -268,8 +268,8 @@ macro_rules! section {
 ///
 /// `without "…"` says in words what holds without the key, `needed: true` that it has to be there. `with (check, …)` names what is at hand.
 ///
-/// Where a mapping is one of several things, as a server is a program or is elsewhere, each has its keys in a type of its own, and the keys
-/// `by hand`, which have no type (`name as Form, without "…", sample "…";`), are read and shown by the code that chooses between them.
+/// A mapping may describe one of several things, as a server is a program or has a URL. Then each has its keys in a type of its own, and the
+/// keys `by hand`, which have no type (`name as Form, without "…", sample "…";`), are read and shown by the code that chooses between them.
 macro_rules! mapping {
     (
         $(#[$meta:meta])* pub struct $name:ident, written $source:ident $(: $derive:ident)? at $at:literal, with ($($given:tt)*) {

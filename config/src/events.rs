@@ -25,7 +25,7 @@ section! {
 }
 
 section! {
-    /// How much is kept of them.
+    /// Retention of events, by age and size.
     pub struct Retention, written RetentionSource at "events.retention." {
         /// Retention of events, days: in the ledger and in the file of JSON lines.
         days: u64 as Number<1, 3650> = 30;

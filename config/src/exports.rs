@@ -58,7 +58,7 @@ impl fmt::Display for NamedSecret {
     }
 }
 
-/// Whether something is sent there, and where that is said.
+/// The place of an endpoint; none where it is `off`.
 fn sent(endpoint: Option<&Spanned<String>>) -> Option<Location> {
     endpoint.filter(|text| text.value != "off").map(|text| text.referenced)
 }

@@ -28,7 +28,7 @@ pub enum FeedPlace {
 }
 
 impl FeedPlace {
-    /// What is written, of a file relative to this folder.
+    /// Parses the text of the configuration; a file is relative to this folder.
     #[must_use]
     pub fn written(text: &str, dir: &Path) -> Self {
         if text.starts_with("https://") { Self::Url(text.to_owned()) } else { Self::File(dir.join(text)) }

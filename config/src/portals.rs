@@ -156,7 +156,7 @@ impl Show<Option<Tls>> for Certified {
     }
 }
 
-/// Who may come in and do what is not shown: their own commands do.
+/// Authentication is not shown here: `gnomon config show` prints no identities.
 impl Show<Arc<AuthConfig>> for LogIn {
     fn show(_: &Arc<AuthConfig>) -> Value {
         Value::Null
@@ -177,7 +177,7 @@ impl Form<Arc<Policy>> for Policies {
     }
 }
 
-/// As is who may come in.
+/// Neither is the policy: `gnomon policy` explains it.
 impl Show<Arc<Policy>> for Policies {
     fn show(_: &Arc<Policy>) -> Value {
         Value::Null
@@ -290,7 +290,7 @@ impl Tls {
     }
 }
 
-/// Where a portal's keys stand that have to fit together; its id stands for those that are not written.
+/// The places of the keys that are checked against each other; the place of the id for those that are not written.
 struct Places {
     listen: Location,
     auth: Location,
@@ -394,7 +394,7 @@ impl Check<'_> {
         offered
     }
 
-    /// What a portal with saved snippets must be like.
+    /// Checks a portal with saved snippets.
     fn snippets(&mut self, said: Location, code_mode: CodeMode, offered: &[String]) {
         if code_mode == CodeMode::Off {
             self.refuse(said, "snippets are of Code Mode, and `code_mode` is `off`: turn it on, or leave `snippets` out".to_owned());

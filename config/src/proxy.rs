@@ -63,7 +63,7 @@ mapping! {
 /// An override of name resolution, and its spelling.
 #[derive(Clone, Debug)]
 pub struct Resolve {
-    /// As it was written.
+    /// The text of the configuration.
     pub spelling: String,
     /// Its meaning.
     pub value: ResolveOverride,

@@ -70,7 +70,7 @@ pub fn triage_in(state_dir: &Path) -> PathBuf {
 /// The shipped packs that are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packs {
-    /// Those that are on by default.
+    /// The packs that are on by default.
     Builtin,
     /// None of them.
     None,

@@ -100,13 +100,13 @@ written! {
 /// The mode of a scope's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// They are not even looked at.
+    /// Not observed.
     Off,
-    /// They are tagged.
+    /// Tagged with their owner.
     Observe,
-    /// They are sent through the proxy, and nothing is refused.
+    /// Redirected to the proxy and read; nothing is refused.
     Intercept,
-    /// They are sent through the proxy, and rules hold.
+    /// Redirected to the proxy; rules hold.
     Enforce,
 }
 
@@ -124,7 +124,7 @@ impl Mode {
 pub enum Quic {
     /// Refused, so that clients fall back to TCP.
     Refuse,
-    /// It passes unread.
+    /// Passed on, unread.
     Leave,
 }
 
@@ -133,9 +133,9 @@ words! { Quic: "refuse" => Refuse, "leave" => Leave }
 /// The treatment of a connection that cannot be redirected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fail {
-    /// It goes direct, and is counted.
+    /// Connected directly, and counted.
     Open,
-    /// It is refused.
+    /// Refused.
     Closed,
 }
 

@@ -46,12 +46,12 @@ mapping! {
             prompts as Labelled, without "as the server has them", sample "{review: {alias: code-review}}";
         }
 
-        /// How a server is reached over HTTP; of one that is an API, what proves to it who we are.
+        /// Transport of a server with a URL, and the credentials of one with a URL or a document.
         pub struct Remote, written RemoteSource, with (check) {
             /// Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or whichever the server has: HTTP+SSE is tried where a POST
             /// is answered with 404, 405 or 406.
             transport: Transport as Word<Transport> = Transport::Either;
-            /// What proves to it who we are.
+            /// The credentials that it is sent.
             auth: Auth as Part<Auth>;
         }
 
@@ -90,7 +90,7 @@ mapping! {
 }
 
 section! {
-    /// What proves to a server who we are.
+    /// The credentials that a server is sent.
     pub struct Auth, written AuthKeys at "servers[].auth." {
         /// The token that the portal sends to the server: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Clients
         /// never see it, and the server never sees a client's.
@@ -116,7 +116,7 @@ pub struct Server {
     pub id: String,
     /// A URL, a program, or an API.
     pub at: At,
-    /// How it is reached over HTTP, if it is.
+    /// Its transport and credentials, where it is reached over HTTP.
     pub remote: Remote,
     /// The labels of its tools and prompts.
     pub labels: Labels,

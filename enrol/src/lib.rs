@@ -39,7 +39,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How what was changed in the configuration comes into force.
+/// The next step after a change of the configuration.
 const IN_FORCE: &str = "put it in force with `systemctl reload gnomon`, or SIGHUP to the process of gnomon; it needs no restart";
 
 /// `gnomon server`.

@@ -1,4 +1,4 @@
-//! Where the parts of a YAML text stand, so that one can be taken out and all else stays byte for byte.
+//! The places of the parts of a YAML text, so that one can be removed and all else stays byte for byte.
 //!
 //! Only what is found at a plain place is told of: what hangs on anchors, or begins on another's line, is people's to change.
 
@@ -26,7 +26,7 @@ enum NodeValue {
 pub struct Edit {
     /// Bytes.
     pub range: Range<usize>,
-    /// What stands there instead.
+    /// The replacement.
     pub text: &'static str,
 }
 
@@ -146,7 +146,7 @@ pub fn without(text: &str, (key, list): (&Node, &Node), at: usize) -> Option<Vec
     }
 }
 
-/// What goes with an item of a list in flow style: the comma after it, or else the one before.
+/// The range to remove with an item of a list in flow style: the item and the comma after it, or else the one before.
 fn within_flow(text: &str, items: &[Node], at: usize) -> Option<Range<usize>> {
     let range = items.get(at)?.range.clone();
     let blanks = |text: &str| text.len() - text.trim_start_matches([' ', '\t']).len();
@@ -184,7 +184,7 @@ fn dash(text: &str, item: usize) -> Option<usize> {
     }
 }
 
-/// Where a node ends, without the space that a block of text ends with.
+/// The end of a node, without the space that a block of text ends with.
 fn said_until(text: &str, range: &Range<usize>) -> usize {
     text.get(range.clone()).map_or(range.end, |said| range.start + said.trim_end().len())
 }
@@ -198,12 +198,12 @@ fn line_end(text: &str, at: usize) -> usize {
     text.get(at..).and_then(|after| after.find('\n')).map_or(text.len(), |end| at + end + 1)
 }
 
-/// Whether what is taken out leaves its lines behind, empty.
+/// The treatment of lines that a removal empties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
-    /// They go with it.
+    /// Removed.
     Go,
-    /// They stay, so that all others keep their numbers.
+    /// Kept, so that all others keep their numbers.
     Stay,
 }
 

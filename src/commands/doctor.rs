@@ -69,7 +69,7 @@ impl Doctor {
     }
 }
 
-/// Whether the decisions about servers can be read, and kept where several gnomons share them.
+/// Checks that decisions about servers can be read, and written where several gnomons share them.
 fn decisions(config: &Config, dir: &Path) -> Result<Check> {
     let check = |state, seen, next| Check { id: "decisions".to_owned(), title: "decisions", state, seen, next };
     let journal = config.state.as_ref().map_or_else(|| journal_in(dir).display().to_string(), ToString::to_string);
@@ -91,7 +91,7 @@ fn decisions(config: &Config, dir: &Path) -> Result<Check> {
     })
 }
 
-/// Which cgroups a scope of the configuration is about at this moment.
+/// The cgroups that a configured scope matches now.
 fn scope(scope: &Scope) -> Check {
     let found = match scope.r#match.pattern() {
         None => Err("there is no such user".to_owned()),

@@ -23,7 +23,7 @@ pub const UNPINNED: &str = "unpinned";
 const MOST_VARIABLES: usize = 64;
 
 section! {
-    /// What an instance of a program may take.
+    /// Resource limits of an instance of a program.
     pub struct Limits, written LimitsSource at "servers[].limits." {
         /// Memory that each process of the program may write to, MiB; and that all of an instance use together, where gnomon's
         /// cgroup is delegated to it.
@@ -40,10 +40,10 @@ section! {
 /// The digests that hold a program to a reviewed version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Pinning {
-    /// Nothing is said.
+    /// No `pin`.
     #[default]
     None,
-    /// It is said that nothing does.
+    /// `pin: unpinned`.
     Unpinned,
     /// By these digests.
     To(Pins),
