@@ -89,7 +89,7 @@ fn tell(said: &mut Option<String>, what: String) {
 struct Wanted {
     /// The scope of each, by number.
     scopes: BTreeMap<u64, u32>,
-    /// How many match one and are in none.
+    /// The number of cgroups that match a scope and are left out.
     left_out: usize,
     /// The users whose those are.
     beyond: BTreeSet<u32>,

@@ -155,7 +155,7 @@ impl Database {
     /// Whether whoever opens the path finds all that was written.
     ///
     /// # Errors
-    /// What became of it.
+    /// It was moved, replaced or cut short.
     pub fn look(&self) -> Result<(), Displaced> {
         self.place.as_ref().map_or(Err(Displaced::File), DatabasePlace::look)
     }

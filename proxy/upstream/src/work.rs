@@ -26,7 +26,7 @@ impl Default for Work {
     }
 }
 
-/// One of them, until this is dropped.
+/// A call in progress, until this is dropped.
 pub(crate) struct OneCall(Arc<Work>);
 
 impl Drop for OneCall {

@@ -18,7 +18,7 @@ pub(crate) fn limits() -> Limits {
 pub(crate) struct Ears(Option<Arc<TextPatterns>>);
 
 impl Ears {
-    /// Those of these rules.
+    /// The patterns of these rules.
     pub fn of(rules: &RuleSet) -> Self {
         Self(rules.texts().cloned())
     }

@@ -108,12 +108,12 @@ pub struct Heard {
     pub marks: Vec<Mark>,
 }
 
-/// One finding.
+/// A match of a pattern in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// What was found.
+    /// The number of the pattern's question.
     pub number: u32,
-    /// Where.
+    /// The part of the message that the text is in.
     pub part: Part,
     /// The path of the text ([`TextPlace::path`]).
     pub path: SmolStr,
