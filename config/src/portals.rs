@@ -40,7 +40,7 @@ mapping! {
         /// Origins of web pages that may call it, besides those of its own hosts.
         origins: Vec<String> as Texts, without "none", sample "['https://inspector.corp.example']";
         /// The portal's URL as clients know it, if a reverse proxy terminates TLS in front of it. Tokens must have been issued for it.
-        url: String as Url = own_url(tls.is_some(), listen, &path), without "its own address and path", sample "'https://mcp.corp.example/mcp'";
+        url: String as Url = own_url(tls.as_ref(), listen, &path), without "its own address and path", sample "'https://mcp.corp.example/mcp'";
         /// The portal's own TLS: `cert`, a PEM file with its certificate and the chain above it, and `key`, which must not be readable by
         /// everybody; both are read again when they change. Or `ca: own`, a certificate of gnomon's own authority for the names of `url`,
         /// `hosts` and `listen`. `client_ca`: PEM files with the authorities of client certificates, for `auth: {mode: mtls}` and for
@@ -140,8 +140,8 @@ fn labelled(servers: &[Server]) -> impl Iterator<Item = (&str, &Labels)> {
 }
 
 /// The URL of a portal that names no other.
-fn own_url(has_tls: bool, listen: SocketAddr, path: &str) -> String {
-    format!("{}://{listen}{path}", if has_tls { "https" } else { "http" })
+fn own_url<T>(tls: Option<T>, listen: SocketAddr, path: &str) -> String {
+    format!("{}://{listen}{path}", if tls.is_some() { "https" } else { "http" })
 }
 
 impl Form<Option<Tls>> for Certified {

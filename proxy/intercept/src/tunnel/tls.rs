@@ -70,7 +70,11 @@ impl Tunnel {
             }
             return self.pass_judged(&connection, Passage::ForeignAlpn).await;
         }
-        let Agreed { destination, chosen, problem } = self.agree(destination, &offered, refused).await;
+        let Agreed { destination, chosen, problem } = match refused {
+            // Nothing will be sent to the server, so it is not even dialled.
+            true => Agreed::on(destination.with_alpn(fallback(&offered)), &offered, None),
+            false => self.agree(destination, &offered).await,
+        };
         let Ok(config) = self.shared.leaves.server_config(&leaf, chosen) else {
             self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new());
             return;
@@ -141,31 +145,17 @@ impl Tunnel {
         (connection, refused)
     }
 
-    /// The protocol that the server chooses of those that its client offers; of a server that is refused, one that the client can speak.
-    async fn agree(&mut self, destination: Destination, offered: &[Alpn], refused: bool) -> Agreed {
-        let fallback = if offered.contains(&Alpn::Http11) || offered.is_empty() { Alpn::Http11 } else { Alpn::H2 };
-        let (destination, problem) = if refused {
-            // Nothing will be sent to the server, so it is not even dialled.
-            (destination.with_alpn(fallback), None)
-        } else {
-            let pools = &self.shared.pools;
-            let negotiated = match self.server.take().filter(|_| self.original.is_some()) {
-                Some(server) => pools.negotiate_over(destination.clone(), offered, server).await,
-                None => pools.negotiate(destination.clone(), offered).await,
-            };
-            match negotiated {
-                Ok(destination) => (destination, None),
-                Err(error) => (destination.with_alpn(fallback), Some(error)),
-            }
+    /// The protocol that the server chooses of those that its client offers.
+    async fn agree(&mut self, destination: Destination, offered: &[Alpn]) -> Agreed {
+        let pools = &self.shared.pools;
+        let negotiated = match self.server.take().filter(|_| self.original.is_some()) {
+            Some(server) => pools.negotiate_over(destination.clone(), offered, server).await,
+            None => pools.negotiate(destination.clone(), offered).await,
         };
-        let chosen = if offered.is_empty() {
-            Alpn::None
-        } else if destination.alpn() == Alpn::None {
-            fallback
-        } else {
-            destination.alpn()
-        };
-        Agreed { destination, chosen, problem }
+        match negotiated {
+            Ok(destination) => Agreed::on(destination, offered, None),
+            Err(error) => Agreed::on(destination.with_alpn(fallback(offered)), offered, Some(error)),
+        }
     }
 
     /// Passes on unread what is bypassed by this name. A name is no more than what the client says: it
@@ -202,6 +192,22 @@ struct Agreed {
     chosen: Alpn,
     /// Why the server cannot be reached, if it cannot.
     problem: Option<SendError>,
+}
+
+impl Agreed {
+    fn on(destination: Destination, offered: &[Alpn], problem: Option<SendError>) -> Self {
+        let chosen = match destination.alpn() {
+            _ if offered.is_empty() => Alpn::None,
+            Alpn::None => fallback(offered),
+            chosen => chosen,
+        };
+        Self { destination, chosen, problem }
+    }
+}
+
+/// The protocol with a client whose server has chosen none.
+fn fallback(offered: &[Alpn]) -> Alpn {
+    if offered.contains(&Alpn::Http11) || offered.is_empty() { Alpn::Http11 } else { Alpn::H2 }
 }
 
 /// The server's side of a connection whose client is read.
