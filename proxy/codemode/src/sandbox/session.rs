@@ -146,7 +146,7 @@ impl<'a> Session<'a> {
         }
         match Raw::from_string(arguments.to_owned()) {
             Ok(arguments) => Ok(Heard::Call { id, name: name.to_owned(), arguments }),
-            Err(_) => Err(Violation::Protocol("its arguments are no JSON")),
+            Err(_) => Err(Violation::Protocol("its arguments are not JSON")),
         }
     }
 
@@ -156,7 +156,7 @@ impl<'a> Session<'a> {
             End::Value(json) => {
                 self.is_undefined = json.is_empty();
                 let json = if json.is_empty() { "null" } else { json };
-                Raw::from_string(json.to_owned()).map(ScriptOutcome::Value).map_err(|_| Violation::Protocol("its result is no JSON"))
+                Raw::from_string(json.to_owned()).map(ScriptOutcome::Value).map_err(|_| Violation::Protocol("its result is not JSON"))
             }
             End::Thrown(text) => Ok(ScriptOutcome::Thrown { message: text.chars().take(MAX_MESSAGE).collect() }),
             End::Limit(limit) => Ok(ScriptOutcome::Limit(limit)),
