@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use gnomon_cli::{
     line::clean,
     options::{Format, FormatFlag, StateFlag},
-    when,
+    runtime, when,
 };
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Reader, ServerRecord, ServerStatus};
@@ -60,7 +60,7 @@ impl Inventory {
     /// The command's error.
     pub fn run(self) -> Result<()> {
         let path = self.state.ledger()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
         let mut servers = runtime.block_on(async { Reader::open(&path).await?.inventory().await })?;
         let seen = servers.len();
         servers.retain(|server| self.wants(server));

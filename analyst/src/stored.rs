@@ -20,7 +20,9 @@ const PAGE: usize = 1_000;
 pub fn event(ledger: &Path, id: &str) -> Result<Event> {
     let known = |c: char| c.is_ascii_hexdigit() || c == '-';
     if id.len() < 4 || !id.chars().all(known) {
-        return Err(Complaint::usage(format!("`{id}` is no event's id")).next("`gnomon events --json` has them as `event.id`").into());
+        return Err(Complaint::usage(format!("`{id}` is not the id of an event"))
+            .next("`gnomon events --json` has them as `event.id`")
+            .into());
     }
     let condition = if id.len() == 36 { format!("event.id={id}") } else { format!("event.id={id}*") };
     let filter = EventFilter { conditions: vec![condition.parse()?], limit: 2, ..EventFilter::default() };

@@ -20,7 +20,7 @@ pub fn system_state() -> PathBuf {
     SYSTEM_STATE.into()
 }
 
-/// Which configuration.
+/// The flag for the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ConfigFlag {
     /// The configuration file [default: /etc/gnomon/gnomon.yml for root, if it exists]
@@ -55,7 +55,7 @@ impl ConfigFlag {
     }
 }
 
-/// Where CA, ledger and inventory are.
+/// The flag for the state folder: CA, ledger, inventory.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StateFlag {
     /// Where the certificate authority and the ledger are kept [default: /var/lib/gnomon for root, else ~/.local/state/gnomon]
@@ -103,7 +103,7 @@ pub fn ledger_in(state_dir: &Path) -> PathBuf {
     state_dir.join("ledger.sqlite")
 }
 
-/// Which rules.
+/// Flags for the rules.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RuleFlags {
     /// A folder with rules of your own (*.yml, *.yaml, at any depth), or one such file; adds to the configuration's; repeatable
@@ -124,7 +124,7 @@ impl RuleFlags {
     }
 }
 
-/// Where the kill switch is.
+/// The flag for the kill switch.
 #[derive(Args, Clone, Debug)]
 pub struct SwitchFlag {
     /// The kill switch: while this file is there, gnomon interferes with nothing
@@ -139,7 +139,7 @@ impl SwitchFlag {
     }
 }
 
-/// What a running gnomon is told.
+/// Flags of the commands that serve.
 #[derive(Args, Clone, Debug)]
 pub struct ServeFlags {
     #[command(flatten)]
@@ -218,7 +218,7 @@ impl ServeFlags {
     }
 }
 
-/// How results are written.
+/// The flag for the format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// For people.
@@ -242,7 +242,7 @@ impl FormatFlag {
     }
 }
 
-/// Whether the effective user is root, from procfs: the standard library cannot ask the kernel.
+/// True if the effective user is root, from procfs: the standard library cannot ask the kernel.
 fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));

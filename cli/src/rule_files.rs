@@ -17,7 +17,7 @@ use std::{
 
 /// Longest rule or catalogue file, bytes.
 const MAX_FILE: u64 = 4 << 20;
-/// How deep folders of rules may nest; a circle of links ends here.
+/// The most levels of nested rule folders; a circle of links ends here.
 const MAX_DEPTH: usize = 16;
 /// Most files of rules.
 const MAX_FILES: usize = 20_000;

@@ -2,7 +2,7 @@
 
 use crate::{
     Check,
-    declare::{Form, section},
+    declare::{Form, Show, section},
     feed::{FeedKey, FeedPlace, feed_in},
     forms::{FilePath, FilePaths, OwnText, PackNames, Word, words},
 };
@@ -70,7 +70,7 @@ pub fn triage_in(state_dir: &Path) -> PathBuf {
 /// The shipped packs that are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packs {
-    /// Those that are on by default.
+    /// The packs that are on by default.
     Builtin,
     /// None of them.
     None,
@@ -124,7 +124,9 @@ impl Form<Packs> for PackNames {
             Err(cause) => check.refused(names.referenced, cause),
         }
     }
+}
 
+impl Show<Packs> for PackNames {
     fn show(value: &Packs) -> Value {
         match value {
             Packs::Builtin => "builtin".into(),

@@ -21,7 +21,7 @@ const PACK: &str = "shadow-mcp";
 const RETENTION: Duration = Duration::from_secs(100 * 365 * DAY);
 
 /// A server of the week.
-struct Place {
+struct WeekServer {
     host: &'static str,
     name: &'static str,
     sanctioned: bool,
@@ -41,8 +41,8 @@ const NODE: &str = "/usr/bin/node";
 const PYTHON: &str = "/usr/bin/python3.11";
 const CODEX: &str = "/usr/local/bin/codex";
 
-const PLACES: [Place; 8] = [
-    Place {
+const PLACES: [WeekServer; 8] = [
+    WeekServer {
         host: "mcp.corp.example",
         name: "Company portal",
         sanctioned: true,
@@ -53,7 +53,7 @@ const PLACES: [Place; 8] = [
         rule: None,
         refused: false,
     },
-    Place {
+    WeekServer {
         host: "tickets.corp.example",
         name: "Tickets",
         sanctioned: true,
@@ -64,7 +64,7 @@ const PLACES: [Place; 8] = [
         rule: None,
         refused: false,
     },
-    Place {
+    WeekServer {
         host: "mcp.notes.example",
         name: "Sample notes",
         sanctioned: false,
@@ -75,7 +75,7 @@ const PLACES: [Place; 8] = [
         rule: Some("shadow_mcp_message.yml"),
         refused: false,
     },
-    Place {
+    WeekServer {
         host: "mcp.crm.example",
         name: "crm-server",
         sanctioned: false,
@@ -86,7 +86,7 @@ const PLACES: [Place; 8] = [
         rule: Some("shadow_mcp_message.yml"),
         refused: false,
     },
-    Place {
+    WeekServer {
         host: "design.example",
         name: "Design canvas",
         sanctioned: false,
@@ -97,7 +97,7 @@ const PLACES: [Place; 8] = [
         rule: Some("shadow_mcp_message.yml"),
         refused: false,
     },
-    Place {
+    WeekServer {
         host: "files.transfer.example",
         name: "drop",
         sanctioned: false,
@@ -108,7 +108,7 @@ const PLACES: [Place; 8] = [
         rule: Some("mcp_server_denied.yml"),
         refused: true,
     },
-    Place {
+    WeekServer {
         host: "warehouse.corp.example",
         name: "Warehouse",
         sanctioned: true,
@@ -119,7 +119,7 @@ const PLACES: [Place; 8] = [
         rule: Some("portal_bypass.yml"),
         refused: false,
     },
-    Place {
+    WeekServer {
         host: "browser.tools.example",
         name: "browser-tools",
         sanctioned: false,
@@ -188,7 +188,7 @@ impl Written<'_> {
     }
 }
 
-impl Place {
+impl WeekServer {
     /// A day at this server: each user's calls, an hour's worth apart, and the list of its tools on the first day of use.
     fn fill(&self, written: &mut Written<'_>, day: u64, morning: SystemTime) -> Result<()> {
         let at = usize::try_from(day)?;

@@ -223,7 +223,7 @@ fn of_portal(was: &Portal, now: &Portal) -> Vec<String> {
     if was.auth != now.auth {
         told.push("log-in (`auth`) is another".to_owned());
     }
-    if was.labels != now.labels {
+    if was.overrides != now.overrides {
         told.push("labels (`overrides`) are others".to_owned());
     }
     let offered = |portal: &Portal| portal.servers.iter().map(|id| (id.clone(), String::new())).collect::<BTreeMap<_, _>>();

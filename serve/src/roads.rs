@@ -67,6 +67,6 @@ fn scopes(config: &Config) -> String {
         .sensor
         .scopes
         .iter()
-        .map(|scope| format!("\x20           {} ({}): {}\n", scope.name, scope.matches, scope.mode.as_str()))
+        .map(|scope| format!("\x20           {} ({}): {}\n", scope.name, scope.r#match, scope.mode.as_str()))
         .collect()
 }

@@ -7,7 +7,7 @@ use gnomon_cli::{
     Complaint,
     line::{clean, counted},
     options::{Format, FormatFlag, StateFlag},
-    when,
+    runtime, when,
 };
 use gnomon_kit::unix_millis;
 use gnomon_serve::auditing::{database_in, key_in};
@@ -82,16 +82,11 @@ pub struct Key {
 impl Audit {
     pub fn run(self) -> Result<()> {
         match self {
-            Self::Show(show) => block_on(show.run()),
-            Self::Verify(verify) => block_on(verify.run()),
+            Self::Show(show) => runtime()?.block_on(show.run()),
+            Self::Verify(verify) => runtime()?.block_on(verify.run()),
             Self::Key(key) => key.run(),
         }
     }
-}
-
-/// Reading the audit needs a runtime, and a small one does.
-pub fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 async fn open(state: &StateFlag) -> Result<SqliteStore, Complaint> {

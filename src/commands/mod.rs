@@ -18,6 +18,5 @@ pub mod replay;
 pub mod run;
 pub mod sandbox_zygote;
 pub mod sensor;
-pub mod server;
 pub mod status;
 pub mod token;

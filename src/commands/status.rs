@@ -143,7 +143,7 @@ impl Found {
                 writeln!(out, "  proxy     {}; never opened: {}", config.proxy.listen, list(&config.proxy.bypass))?;
                 writeln!(out, "  rules     {}", mode_in_words(config))?;
                 for scope in &config.sensor.scopes {
-                    writeln!(out, "  scope     {} ({}): {}", clean(&scope.name), scope.matches, scope.mode.as_str())?;
+                    writeln!(out, "  scope     {} ({}): {}", clean(&scope.name), scope.r#match, scope.mode.as_str())?;
                 }
                 writeln!(out, "  keeps     {KEPT}")?;
                 writeln!(

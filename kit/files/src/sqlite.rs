@@ -76,7 +76,7 @@ impl fmt::Display for Displaced {
 /// are given back ([`shrinks`](Self::shrinks)). The log has all frames that its index counts; that index is what connections share, and lives
 /// as long as one of them.
 #[derive(Debug)]
-pub struct Place {
+pub struct DatabasePlace {
     path: PathBuf,
     log: PathBuf,
     /// The index, if there was one. It stays open for ever: whoever closes any descriptor of a file gives up all locks that this process has on it
@@ -89,7 +89,7 @@ pub struct Place {
     length: AtomicU64,
 }
 
-impl Place {
+impl DatabasePlace {
     /// The place as it is now that the database is open.
     ///
     /// # Errors
@@ -213,7 +213,7 @@ mod tests {
         let path = dir.path().join("a.sqlite");
         fs::write(&path, [1; 100]).unwrap();
         fs::write(log_of(&path), [1; 100]).unwrap();
-        let place = Place::of(&path).unwrap();
+        let place = DatabasePlace::of(&path).unwrap();
         fs::write(log_of(&path), []).unwrap();
         place.look().unwrap();
         File::options().write(true).open(&path).unwrap().set_len(99).unwrap();

@@ -42,11 +42,11 @@ pub struct Judge {
     portal: SmolStr,
     server: SmolStr,
     /// The server's address; none if it is a process.
-    place: Option<Place>,
+    place: Option<ServerPlace>,
     recent: Recent,
 }
 
-struct Place {
+struct ServerPlace {
     host: SmolStr,
     port: u16,
     path: SmolStr,
@@ -126,7 +126,7 @@ impl Text<'_> {
 impl Judge {
     /// The judge of a server of a portal.
     pub fn new(rules: Rules, portal: &SmolStr, server: &SmolStr, reach: &Reach) -> Self {
-        let place = reach.endpoint().map(|endpoint| Place {
+        let place = reach.endpoint().map(|endpoint| ServerPlace {
             host: endpoint.host().into(),
             port: endpoint.port(),
             path: endpoint.path().path().into(),
@@ -239,7 +239,7 @@ impl Judge {
 
     fn connection(&self, seen: Observation) -> Connection {
         let (mut connection, _) = Connection::open(&self.rules.inspector, seen);
-        if let Some(Place { host, port, .. }) = &self.place {
+        if let Some(ServerPlace { host, port, .. }) = &self.place {
             // The verdict of a connection is the first that its messages get.
             let _ = connection.hello(host, *port, &Hello::default());
         }

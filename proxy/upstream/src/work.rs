@@ -9,10 +9,10 @@ use std::{
 
 /// The calls that are under way with a server, and its last sign of life.
 #[derive(Debug)]
-pub(crate) struct Work(Mutex<State>);
+pub(crate) struct Work(Mutex<WorkState>);
 
 #[derive(Debug)]
-struct State {
+struct WorkState {
     calls: usize,
     /// Since when there is one.
     since: Instant,
@@ -22,11 +22,11 @@ struct State {
 impl Default for Work {
     fn default() -> Self {
         let now = Instant::now();
-        Self(Mutex::new(State { calls: 0, since: now, heard: now }))
+        Self(Mutex::new(WorkState { calls: 0, since: now, heard: now }))
     }
 }
 
-/// One of them, until this is dropped.
+/// A call in progress, until this is dropped.
 pub(crate) struct OneCall(Arc<Work>);
 
 impl Drop for OneCall {

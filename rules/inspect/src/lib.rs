@@ -43,7 +43,7 @@ mod sighting;
 
 pub use self::http::{Authority, EventFlow, Exchange, Gate, Head, Post, Reply, ResponsePlan, says_events};
 pub use connection::{Connection, Hello, Telling};
-pub use dialogue::{Dialogue, HoldsDialogue, LateAnswer, MAX_MESSAGES, MAX_TOLD, Outcome, Refusal, Target};
+pub use dialogue::{Dialogue, ExchangeOutcome, HoldsDialogue, LateAnswer, MAX_MESSAGES, MAX_TOLD, Refusal, Target};
 pub use gnomon_engine::{Enforcement, NamedServers};
 pub use hosts::{HostPattern, HostPatterns, InvalidHostPattern, normal_host};
 pub use inspector::{Bounds, Inspector, Registered, Surroundings};

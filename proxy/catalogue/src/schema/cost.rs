@@ -146,7 +146,7 @@ pub(super) fn own(schema: &Value) -> u64 {
     each.fold(1, u64::saturating_add)
 }
 
-/// How often what it applies is looked at.
+/// The number of times that a schema's subschemas are evaluated.
 pub(super) fn factor(schema: &Value) -> u64 {
     if ["unevaluatedProperties", "unevaluatedItems"].iter().any(|key| schema.get(key).is_some()) { AGAIN } else { 1 }
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::host::{Host, Program, Task};
 use crate::layers::Layers;
 use crate::limits::{Limit, Limits};
-use crate::outcome::{Execution, Outcome};
+use crate::outcome::{Execution, ScriptOutcome};
 use crate::zygote::MAX_WORKERS;
 use worker::{NoWorker, Worker};
 use zygote::Zygote;
@@ -153,7 +153,7 @@ impl Sandbox {
     /// Runs a program to its end. Dropping the future kills the worker and drops the calls that `host` is answering.
     ///
     /// # Errors
-    /// If nothing was run: too much is running, or the sandbox is dead. Later failures are an [`Outcome`].
+    /// If nothing was run: too much is running, or the sandbox is dead. Later failures are a [`ScriptOutcome`].
     pub async fn execute<H: Host>(&self, program: Program<'_>, limits: &Limits, host: &H) -> Result<Execution, ExecuteError> {
         self.perform((program, Task::Run), limits, host).await
     }
@@ -170,7 +170,7 @@ impl Sandbox {
     ) -> Result<Execution, ExecuteError> {
         let limits = limits.held();
         if program.code.len() > limits.code {
-            return Ok(execution::refused(Outcome::Limit(Limit::Code)));
+            return Ok(execution::refused(ScriptOutcome::Limit(Limit::Code)));
         }
         let _permit = self.turn().await?;
         let worker = self.worker(&limits).await?;
@@ -182,7 +182,7 @@ impl Sandbox {
         if let Ok(permit) = self.workers.try_acquire() {
             return Ok(permit);
         }
-        let _place = Place::take(&self.waiting, self.config.queue).ok_or(ExecuteError::Busy)?;
+        let _place = QueuePlace::take(&self.waiting, self.config.queue).ok_or(ExecuteError::Busy)?;
         match tokio::time::timeout(self.config.patience, self.workers.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(ExecuteError::Busy),
@@ -237,15 +237,15 @@ impl Sandbox {
 }
 
 /// A place in the queue.
-struct Place<'a>(&'a AtomicUsize);
+struct QueuePlace<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> QueuePlace<'a> {
     fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
         waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < most).then_some(now + 1)).ok().map(|_| Self(waiting))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

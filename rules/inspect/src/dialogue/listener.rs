@@ -3,7 +3,7 @@
 use gnomon_engine::{RuleSet, TextMatcher, TextPatterns};
 use gnomon_observe::{Field, TextFindings, TextHit};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Heard, Limits, Mark, Message, Part, Place, Scanner, TextSink},
+    jsonrpc::{ArgumentCapture, Heard, Limits, Mark, Message, Part, Scanner, TextPlace, TextSink},
     mcp,
 };
 use std::{mem, ops::Range, sync::Arc};
@@ -18,7 +18,7 @@ pub(crate) fn limits() -> Limits {
 pub(crate) struct Ears(Option<Arc<TextPatterns>>);
 
 impl Ears {
-    /// Those of these rules.
+    /// The patterns of these rules.
     pub fn of(rules: &RuleSet) -> Self {
         Self(rules.texts().cloned())
     }
@@ -68,7 +68,7 @@ impl Listener {
 }
 
 impl TextSink for Listener {
-    fn begin(&mut self, place: &Place<'_>) {
+    fn begin(&mut self, place: &TextPlace<'_>) {
         self.heard.parts.insert(place.part);
         self.part = place.part;
         self.path.clear();

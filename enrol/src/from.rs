@@ -23,7 +23,7 @@ const PAGE: usize = 1_000;
 const PAGES: usize = 200;
 /// The most names of one kind that a proposal has.
 const NAMES: usize = 512;
-/// How many users a comment names.
+/// The most users that a comment names.
 const USERS: usize = 5;
 /// What a policy names: the key, the method by which it is used, and the field that has its name.
 const USES: [(&str, &str, &str); 3] = [
@@ -98,7 +98,7 @@ fn guessed_url(record: &ServerRecord) -> String {
     format!("{scheme}://{host}{port}{}", record.path)
 }
 
-/// What was called of a server.
+/// The use of a server, as its events have it.
 pub(super) struct Used {
     url: Option<String>,
     /// By the policy's key, name by name.
@@ -192,7 +192,7 @@ impl Used {
         Proposal { allow, choices: Vec::new(), odd }
     }
 
-    /// One line of what was seen.
+    /// A summary in one line.
     pub fn line(&self) -> String {
         let calls: u64 = self.names.values().flat_map(BTreeMap::values).map(|uses| uses.calls).sum();
         let tools = self.names.get("tools").map_or(0, BTreeMap::len);

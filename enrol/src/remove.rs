@@ -1,9 +1,8 @@
 //! `gnomon server remove`: takes a server out of the configuration, where it is registered and wherever a portal offers it. What else
 //! names it is told, and left to people: whoever may do what is theirs to say.
 
-use super::IN_FORCE;
-use crate::{
-    registering,
+use super::{
+    IN_FORCE, registering,
     yaml_places::{Edit, Lines, Node, changed, document, without},
 };
 use anyhow::Result;
@@ -39,14 +38,14 @@ pub struct Remove {
     format: FormatFlag,
 }
 
-/// What would be done.
+/// The change to the configuration.
 struct Removal {
     new: String,
     /// The lines that change, as they are and as they would be, by their numbers.
     lines: Vec<(usize, String, Option<String>)>,
     /// The portals that offer it.
     portals: Vec<String>,
-    /// What names it as well, so that the file would be refused without it: one error a line, with its place.
+    /// Other references to it, without which the file would be refused: one error a line, with its place.
     refused: Option<String>,
     /// The files and lines of rules that name it.
     rules: Vec<String>,
@@ -86,7 +85,7 @@ impl Remove {
 }
 
 impl Removal {
-    /// Of the server of this id, out of a text that says this.
+    /// Removes the server of this id from the text of this configuration.
     fn of(id: &str, (path, text): (&Path, &str), config: &Config) -> Result<Self, Complaint> {
         let by_hand = |why: &str| Complaint::input(format!("{}: {why}", path.display())).next(format!("take `{id}` out by hand"));
         let edits = edits(text, id).ok_or_else(|| by_hand("it is written in a form from which a single server cannot be removed"))?;
@@ -171,7 +170,7 @@ fn edits(text: &str, id: &str) -> Option<Vec<Edit>> {
     Some(edits)
 }
 
-/// Whether a configuration says the same as another without a server.
+/// True if a configuration equals another without this server.
 fn removes_one_server(old: &Config, new: &Config, id: &str) -> bool {
     let mut old = old.to_json();
     if let Some(servers) = old["servers"].as_array_mut() {

@@ -1,5 +1,5 @@
-//! What a running gnomon says of its servers. There is one road to it: the metrics that it serves, which any process of this host may
-//! read, so there is nothing here that monitoring does not see as well.
+//! The state of the servers of a running gnomon, read from the metrics that it serves. Any process of this host may read those, so nothing
+//! here is hidden from monitoring.
 
 use anyhow::{Result, anyhow, bail};
 use gnomon_cli::Complaint;
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// Of a gnomon with thousands of servers there is less to read.
+/// Enough for the metrics of thousands of servers.
 const BOUNDS: Bounds = Bounds { answer: 64 << 20, patience: Duration::from_secs(20) };
 
 /// One series: its labels, and its value.
@@ -42,7 +42,7 @@ impl Series {
 pub(super) struct Metrics(BTreeMap<String, Vec<Series>>);
 
 impl Metrics {
-    /// Those that are served at this address.
+    /// Reads the metrics served at this address.
     ///
     /// # Errors
     /// Nobody answers there, or something else does.
@@ -74,7 +74,7 @@ impl Metrics {
     }
 }
 
-/// Where something is reached that listens on all addresses.
+/// The address to connect to for a listener on all addresses: loopback.
 fn reached_at(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

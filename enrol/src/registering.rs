@@ -64,7 +64,7 @@ fn indented(entry: &str, by: usize) -> String {
     entry.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect()
 }
 
-/// Whether a configuration says the same as another and one server more.
+/// True if a configuration equals another but for one server more.
 ///
 /// # Errors
 /// The new text is no configuration.

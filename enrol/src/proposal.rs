@@ -11,14 +11,14 @@ const CHOICES: usize = 200;
 /// The longest name, bytes: more than any tool's.
 const LONGEST: usize = 512;
 
-/// What is proposed.
+/// Proposed entries of a policy.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Proposal {
     /// Entries to take as they are.
     pub allow: Vec<String>,
     /// Entries to choose from: nothing says that they do no harm.
     pub choices: Vec<Choice>,
-    /// How many names are in neither, as they are patterns or not what they look like.
+    /// The number of names in neither, as they hold `*` or characters that look like others.
     pub odd: usize,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Proposal {
 pub(super) struct Choice {
     /// The entry.
     pub entry: String,
-    /// What is to be known of it.
+    /// A remark for the reader.
     pub note: &'static str,
 }
 
@@ -89,14 +89,14 @@ impl Proposal {
     }
 }
 
-/// What something says of itself; nobody checked.
+/// An entry's own claim, which nobody verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reads {
-    /// That it only reads.
+    /// It claims to only read.
     AsItSays,
     /// Nothing, or that it writes.
     MayWrite,
-    /// It is no tool.
+    /// A prompt or resource, which only reads by its kind.
     ByItsKind,
 }
 

@@ -105,7 +105,7 @@ fn for_operators(why: &UpstreamError) -> String {
     }
 }
 
-/// What is to be done about that, by what it says.
+/// The next step, by words in the reason.
 pub(super) fn next_step(why: &str) -> Option<&'static str> {
     const STEPS: [(&[&str], &str); 7] = [
         (

@@ -1,7 +1,6 @@
 //! Adding an HTTP API that an OpenAPI document describes.
 
-use super::{Add, Done, IN_FORCE, Target, quoted, secret};
-use crate::registering;
+use super::{Add, Done, IN_FORCE, Target, quoted, registering, secret};
 use anyhow::Result;
 use gnomon_cli::{Complaint, options::Format};
 use gnomon_config::Config as Configuration;

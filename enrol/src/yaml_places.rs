@@ -1,4 +1,4 @@
-//! Where the parts of a YAML text stand, so that one can be taken out and all else stays byte for byte.
+//! The places of the parts of a YAML text, so that one can be removed and all else stays byte for byte.
 //!
 //! Only what is found at a plain place is told of: what hangs on anchors, or begins on another's line, is people's to change.
 
@@ -11,10 +11,10 @@ const DEEPEST: usize = 64;
 /// A node, and where it stands in the text, bytes.
 pub struct Node {
     range: Range<usize>,
-    kind: Kind,
+    kind: NodeValue,
 }
 
-enum Kind {
+enum NodeValue {
     Scalar(String),
     List(StructureStyle, Vec<Node>),
     Map(Vec<(Node, Node)>),
@@ -26,7 +26,7 @@ enum Kind {
 pub struct Edit {
     /// Bytes.
     pub range: Range<usize>,
-    /// What stands there instead.
+    /// The replacement.
     pub text: &'static str,
 }
 
@@ -58,8 +58,8 @@ fn node<'t>((event, span): (Event<'t>, Span), next: &mut impl FnMut() -> Option<
     let mut range = bytes(&span)?;
     let depth = depth.checked_sub(1)?;
     let kind = match event {
-        Event::Scalar(text, ..) => Kind::Scalar(text.into_owned()),
-        Event::Alias(_) => Kind::Alias,
+        Event::Scalar(text, ..) => NodeValue::Scalar(text.into_owned()),
+        Event::Alias(_) => NodeValue::Alias,
         Event::SequenceStart(style, ..) => {
             let mut items: Vec<Node> = Vec::new();
             let end = loop {
@@ -73,7 +73,7 @@ fn node<'t>((event, span): (Event<'t>, Span), next: &mut impl FnMut() -> Option<
                 StructureStyle::Flow => bytes(&end)?.end,
                 StructureStyle::Block => items.last().map_or(range.end, |last| last.range.end),
             };
-            Kind::List(style, items)
+            NodeValue::List(style, items)
         }
         Event::MappingStart(style, ..) => {
             let mut entries: Vec<(Node, Node)> = Vec::new();
@@ -93,7 +93,7 @@ fn node<'t>((event, span): (Event<'t>, Span), next: &mut impl FnMut() -> Option<
                     entries.last().map_or(range.end, |(key, value)| if value.range.is_empty() { key.range.end } else { value.range.end })
                 }
             };
-            Kind::Map(entries)
+            NodeValue::Map(entries)
         }
         _ => return None,
     };
@@ -104,31 +104,31 @@ impl Node {
     /// The text of a scalar.
     pub fn text(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scalar(text) => Some(text),
-            Kind::List(..) | Kind::Map(_) | Kind::Alias => None,
+            NodeValue::Scalar(text) => Some(text),
+            NodeValue::List(..) | NodeValue::Map(_) | NodeValue::Alias => None,
         }
     }
 
     /// The key and the value of an entry of a mapping.
     pub fn entry(&self, key: &str) -> Option<(&Node, &Node)> {
         match &self.kind {
-            Kind::Map(entries) => entries.iter().find(|(known, _)| known.text() == Some(key)).map(|(key, value)| (key, value)),
-            Kind::Scalar(_) | Kind::List(..) | Kind::Alias => None,
+            NodeValue::Map(entries) => entries.iter().find(|(known, _)| known.text() == Some(key)).map(|(key, value)| (key, value)),
+            NodeValue::Scalar(_) | NodeValue::List(..) | NodeValue::Alias => None,
         }
     }
 
     /// The items of a list.
     pub fn items(&self) -> &[Node] {
         match &self.kind {
-            Kind::List(_, items) => items,
-            Kind::Scalar(_) | Kind::Map(_) | Kind::Alias => &[],
+            NodeValue::List(_, items) => items,
+            NodeValue::Scalar(_) | NodeValue::Map(_) | NodeValue::Alias => &[],
         }
     }
 }
 
 /// Takes an item out of the list that is the value of this key; none where only people can.
 pub fn without(text: &str, (key, list): (&Node, &Node), at: usize) -> Option<Vec<Edit>> {
-    let Kind::List(style, items) = &list.kind else { return None };
+    let NodeValue::List(style, items) = &list.kind else { return None };
     let item = items.get(at)?;
     match style {
         StructureStyle::Flow => Some(vec![Edit { range: within_flow(text, items, at)?, text: "" }]),
@@ -146,7 +146,7 @@ pub fn without(text: &str, (key, list): (&Node, &Node), at: usize) -> Option<Vec
     }
 }
 
-/// What goes with an item of a list in flow style: the comma after it, or else the one before.
+/// The range to remove with an item of a list in flow style: the item and the comma after it, or else the one before.
 fn within_flow(text: &str, items: &[Node], at: usize) -> Option<Range<usize>> {
     let range = items.get(at)?.range.clone();
     let blanks = |text: &str| text.len() - text.trim_start_matches([' ', '\t']).len();
@@ -184,7 +184,7 @@ fn dash(text: &str, item: usize) -> Option<usize> {
     }
 }
 
-/// Where a node ends, without the space that a block of text ends with.
+/// The end of a node, without the space that a block of text ends with.
 fn said_until(text: &str, range: &Range<usize>) -> usize {
     text.get(range.clone()).map_or(range.end, |said| range.start + said.trim_end().len())
 }
@@ -198,12 +198,12 @@ fn line_end(text: &str, at: usize) -> usize {
     text.get(at..).and_then(|after| after.find('\n')).map_or(text.len(), |end| at + end + 1)
 }
 
-/// Whether what is taken out leaves its lines behind, empty.
+/// The treatment of lines that a removal empties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
-    /// They go with it.
+    /// Removed.
     Go,
-    /// They stay, so that all others keep their numbers.
+    /// Kept, so that all others keep their numbers.
     Stay,
 }
 

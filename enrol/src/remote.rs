@@ -42,7 +42,7 @@ fn secret_in(uri: &Uri) -> Option<&str> {
         .find(|name| is_secret_name(name) || ["key", "auth", "pass", "sig", "code"].contains(&name.to_ascii_lowercase().as_str()))
 }
 
-/// What a host is best called by: its first label that says something, or the host where that is an address.
+/// A short name for a host: its first label that is not generic, or the host itself where that is an address.
 fn name_of(host: &str) -> &str {
     if host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok() {
         return host;

@@ -1,4 +1,10 @@
-//! `gnomon server`: register what portals offer, and see whether it answers.
+//! `gnomon server`: registers MCP servers in the configuration, and shows whether they answer.
+//!
+//! A server is found in one of four ways, each a file: by its URL (`remote`), as a program (`program`, `package`), as an API that a
+//! document describes (`api`), or as one that was seen in use (`from`). It is asked as a portal would ask it (`attempt`), and what to
+//! allow of it is proposed (`proposal`). Only then the configuration is changed: as text, so that comments and order stay (`registering`,
+//! `yaml_places`), and in no other way than by this one server. What runs is asked by its metrics (`running`), never by a road of its own.
+#![deny(missing_docs)]
 
 mod api;
 mod attempt;
@@ -6,14 +12,15 @@ mod from;
 mod package;
 mod program;
 mod proposal;
+mod registering;
 mod remote;
 mod remove;
 mod running;
 mod status;
 mod test;
 mod writable;
+mod yaml_places;
 
-use crate::{commands::audit::block_on, registering};
 use anyhow::Result;
 use clap::{ArgGroup, Args, Subcommand};
 use from::Used;
@@ -22,6 +29,7 @@ use gnomon_cli::{
     Complaint,
     line::clean,
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
+    runtime,
 };
 use gnomon_config::{Config as Configuration, SecretRef};
 use proposal::Proposal;
@@ -31,9 +39,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How what was changed in the configuration comes into force.
+/// The next step after a change of the configuration.
 const IN_FORCE: &str = "put it in force with `systemctl reload gnomon`, or SIGHUP to the process of gnomon; it needs no restart";
 
+/// `gnomon server`.
 #[derive(Subcommand)]
 pub enum Server {
     /// Add a server to the configuration: an MCP server by its URL, a program on this host, or an HTTP API
@@ -48,6 +57,7 @@ pub enum Server {
     Status(status::Status),
 }
 
+/// `gnomon server add`.
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true)))]
 pub struct Add {
@@ -111,11 +121,15 @@ pub struct Add {
 }
 
 impl Server {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// It was called wrongly, a server does not answer, or the configuration cannot be changed.
     pub fn run(self) -> Result<()> {
         match self {
-            Self::Add(add) => block_on(add.run()),
+            Self::Add(add) => runtime()?.block_on(add.run()),
             Self::Remove(remove) => remove.run(),
-            Self::Test(test) => block_on(test.run()),
+            Self::Test(test) => runtime()?.block_on(test.run()),
             Self::List(list) => list.run(),
             Self::Status(status) => status.run(),
         }
