@@ -83,6 +83,15 @@ impl StateFlag {
         })
     }
 
+    /// The folder of the gnomon that runs by this file: the one named, root's for root's configuration whoever asks, else as [`StateFlag::dir`].
+    ///
+    /// # Errors
+    /// As [`StateFlag::dir`].
+    pub fn dir_beside(&self, config: Option<&Path>) -> Result<PathBuf, Complaint> {
+        let is_named = self.state_dir.as_ref().is_some_and(|dir| !dir.as_os_str().is_empty());
+        if config == Some(Path::new(SYSTEM_CONFIG)) && !is_named { Ok(system_state()) } else { self.dir() }
+    }
+
     /// The folder that was named for this command alone, which another command would have to be told too.
     pub fn named(&self) -> Option<&Path> {
         let told = env::var_os("GNOMON_STATE_DIR");

@@ -341,7 +341,7 @@ mod tests {
         };
         let read = |sources: Vec<Source>| {
             let rules = RuleSet::compile(&sources).unwrap();
-            (RuleText { sources, overrides: None }, rules)
+            (RuleText { sources, ..RuleText::default() }, rules)
         };
         let (old, same) = (read(vec![source("a.yml", "A")]), read(vec![source("a.yml", "A")]));
         assert_eq!(of_rules((&old.0, &old.1), (&same.0, &same.1)), []);

@@ -9,6 +9,7 @@ mod analyst;
 mod apis;
 mod bounds;
 mod caller;
+mod checked;
 mod confined;
 mod containers;
 mod defaults;
