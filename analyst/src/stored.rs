@@ -3,7 +3,7 @@
 use anyhow::Result;
 use gnomon_cli::{Complaint, runtime};
 use gnomon_ledger::{EventFilter, Order, Reader};
-use gnomon_observe::{FieldRef, Observation};
+use gnomon_observe::{Family, Field, FieldRef, Observation};
 use serde_json::{Map, Value};
 use std::{path::Path, time::SystemTime};
 
@@ -61,20 +61,23 @@ pub fn each(ledger: &Path, since: SystemTime, limit: usize, mut take: impl FnMut
     })
 }
 
-/// The observation that an event was made of, as far as it was stored.
+/// The observation that an event was made of, as far as it was stored. What events never hold is unknown, not absent: of headers where one
+/// of the fields that are `asked` for is such a one.
 ///
 /// # Errors
 /// If it has fields that this version does not know.
-pub fn observation(event: &Event) -> Result<Observation, Complaint> {
-    Observation::from_json(event).map_err(|error| Complaint::own(format!("the event cannot be read: {error}")))
-}
-
-/// Whether events never hold a field.
-pub fn is_never_stored(field: &FieldRef) -> bool {
-    match field {
-        FieldRef::Field(field) => !field.info().is_stored(),
-        FieldRef::Member(family, _) => *family == gnomon_observe::Family::Argument,
+pub fn observation<'f>(event: &Event, asked: impl IntoIterator<Item = &'f FieldRef>) -> Result<Observation, Complaint> {
+    let mut seen = Observation::from_json(event).map_err(|error| Complaint::own(format!("the event cannot be read: {error}")))?;
+    Field::all().filter(|field| !field.info().is_stored()).for_each(|field| seen.set_unreadable(field));
+    seen.set_family_unreadable(Family::Argument);
+    for field in asked {
+        if let FieldRef::Member(family, _) = field
+            && !field.is_stored()
+        {
+            seen.set_family_unreadable(*family);
+        }
     }
+    Ok(seen)
 }
 
 /// A text of an event; lists have their entries joined.

@@ -18,6 +18,7 @@ mod detections;
 mod disarm;
 mod exec;
 mod exec_kernel;
+mod explained;
 mod feed;
 mod full_disk;
 mod joined;

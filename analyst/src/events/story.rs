@@ -168,7 +168,8 @@ fn why<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()
             s.with("signatures ", "gnomon.signatures", ""),
             s.with("answer ", "gnomon.response.signatures", ""),
         ],
-    )
+    )?;
+    s.line("found in", &[s.get("gnomon.text.places").map(|list| list.replace(',', ", "))])
 }
 
 fn aftermath<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {

@@ -62,7 +62,7 @@ pub fn tell(chosen: &Chosen, set: &RuleSet, rules: &[SmolStr], since: SystemTime
                 writeln!(out, "; users {}; servers {}", users.as_deref().unwrap_or("unknown"), servers.as_deref().unwrap_or("unknown"))?
             }
         }
-        let unanswered: Vec<String> = rule.fields.iter().filter(|field| stored::is_never_stored(field)).map(ToString::to_string).collect();
+        let unanswered: Vec<String> = rule.fields.iter().filter(|field| !field.is_stored()).map(ToString::to_string).collect();
         if !unanswered.is_empty() {
             writeln!(out, "  events never hold {}: only a recording with bodies can answer, `gnomon replay`", unanswered.join(", "))?;
         }

@@ -162,9 +162,9 @@ impl Triage {
             Ok(loaded) => loaded,
             Err(error) => return Ok(writeln!(out, "whether another exception is for it is not known, as rules cannot be read: {error}")?),
         };
-        let (Some(rule), Ok(seen)) = (stored::text(event, "rule.id").and_then(|id| set.find(&id)), stored::observation(event)) else {
-            return Ok(());
-        };
+        let Some(rule) = stored::text(event, "rule.id").and_then(|id| set.find(&id)) else { return Ok(()) };
+        let asked = set.filters().iter().flat_map(|filter| &filter.fields);
+        let Ok(seen) = stored::observation(event, asked) else { return Ok(()) };
         for filter in rule.filters.iter().filter_map(|place| set.filters().get(*place)) {
             let source = read.sources.iter().find(|source| source.name == filter.file);
             let told = source.and_then(|source| explain(&source.text, filter.line, &seen));

@@ -1,6 +1,6 @@
 //! Names of secrets, one list for headers, parameters, options and members; and addresses without their secrets.
 
-use crate::{Field, Retention, Value};
+use crate::{Family, Field, FieldRef, Retention, Value};
 use gnomon_kit::percent;
 use smol_str::SmolStr;
 use std::borrow::Cow;
@@ -32,6 +32,22 @@ const SECRET: [&str; 14] = [
 pub fn is_secret_name(name: &str) -> bool {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     SECRET.iter().any(|part| plain.contains(part))
+}
+
+impl FieldRef {
+    /// True if events hold it: what people typed, what servers say, and headers that carry credentials are in none.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        match self {
+            FieldRef::Field(field) => field.info().is_stored(),
+            FieldRef::Member(family, name) => is_stored_member(*family, name),
+        }
+    }
+}
+
+/// True if events hold this member of a family.
+pub(crate) fn is_stored_member(family: Family, name: &str) -> bool {
+    family != Family::Argument && !is_secret_name(name)
 }
 
 /// A field's value as it is written: names, ids and addresses that programs choose may carry the credentials of an address.
