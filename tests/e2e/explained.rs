@@ -113,3 +113,28 @@ fn a_rule_on_what_is_not_kept_is_explained_as_it_was_judged() {
     let story = said(&watched, &format!("gnomon events show {id}"));
     assert!(story.contains(&format!("found in    {place}")) && !story.contains("gnore previous"), "{story}");
 }
+
+#[test]
+fn the_report_says_what_the_rules_in_force_look_into_and_what_they_do_not() {
+    let dir = home("");
+    let file = dir.path().join("rules/own.yml");
+    let poisoned = rule(45, "Poisoned", "    bad: {gen_ai.tool.call.result|contains: ignore previous}\n    condition: bad\n");
+    fs::write(&file, &poisoned).unwrap();
+    let watched = Watched::at(dir, &["proxy"]);
+    watched.call("read_file", "");
+    until("the event", || (!said(&watched, "gnomon events").is_empty()).then_some(()));
+    let page = said(&watched, "gnomon report");
+    let line = |page: &str, beginning: &str| page.lines().find(|line| line.starts_with(beginning)).unwrap_or_default().to_owned();
+    assert_eq!(line(&page, "Looked into by the rules in force: "), "Looked into by the rules in force: results of tools", "{page}");
+    let not = line(&page, "Not looked at: ");
+    assert!(not.contains("arguments of calls") && not.contains("texts of errors") && !not.contains("results of tools"), "{page}");
+    assert!(said(&watched, "gnomon report --html -").contains("Looked into by the rules in force: results of tools."));
+
+    let argument = rule(46, "By argument", "    a: {gen_ai.tool.call.arguments.path|contains: passwd}\n    condition: a\n");
+    fs::write(&file, format!("{poisoned}---\n{argument}")).unwrap();
+    let json: Value = serde_json::from_str(&said(&watched, "gnomon report --json")).unwrap();
+    assert_eq!(json["looked_at"], serde_json::json!(["arguments of calls", "results of tools"]), "{json}");
+    fs::write(&file, "title: [").unwrap();
+    let page = said(&watched, "gnomon report");
+    assert!(page.contains("is not known, as they cannot be read: ") && !page.contains("Looked into"), "{page}");
+}
