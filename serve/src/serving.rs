@@ -6,7 +6,7 @@ use crate::{
     changes::{By, Changes},
     checking::Serves,
     exporting::Exports,
-    narrating::{Narration, narrate},
+    narrating::{Narration, hint, narrate},
     portals::Portals,
     reloading::{Regulating, RuleKeeping},
     reviewing::Reviewing,
@@ -104,7 +104,8 @@ impl Serving {
         let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let vouching = service::vouch(Handle::current())?;
         // To standard error: standard output is for events and detections.
-        write!(io::stderr(), "{announcement}{}", portals.announcement()).context("writing to standard error")?;
+        let hint = hint(&config.rules.packs);
+        write!(io::stderr(), "{announcement}{}{hint}", portals.announcement()).context("writing to standard error")?;
         let (stop, _) = watch::channel(Phase::Serving);
         let asked = |phase| reaches(stop.subscribe(), phase);
         let serving = match proxy {

@@ -28,6 +28,7 @@ mod local;
 mod loopback;
 mod mcp;
 mod namespaces;
+mod narrated;
 mod page_bombs;
 mod portals;
 mod programs;
