@@ -5,7 +5,7 @@ use gnomon_cli::{Complaint, runtime};
 use gnomon_ledger::{EventFilter, Order, Reader};
 use gnomon_observe::{Family, Field, FieldRef, Observation};
 use serde_json::{Map, Value};
-use std::{path::Path, time::SystemTime};
+use std::path::Path;
 
 /// The flat JSON object of an event.
 pub type Event = Map<String, Value>;
@@ -35,14 +35,14 @@ pub fn event(ledger: &Path, id: &str) -> Result<Event> {
     }
 }
 
-/// Gives each event since then to `take`, oldest first, at most `limit`; how many there were.
+/// Gives each event of this filter to `take`, oldest first, at most `limit`; how many there were.
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub fn each(ledger: &Path, since: SystemTime, limit: usize, mut take: impl FnMut(Event)) -> Result<usize> {
+pub fn each(ledger: &Path, filter: EventFilter, limit: usize, mut take: impl FnMut(Event)) -> Result<usize> {
     runtime()?.block_on(async {
         let mut reader = Reader::open(ledger).await?;
-        let mut filter = EventFilter { since_ms: Some(gnomon_kit::unix_millis(since)), limit: PAGE, ..EventFilter::default() };
+        let mut filter = EventFilter { limit: PAGE, ..filter };
         let mut count = 0;
         loop {
             let page = reader.events(&filter, Order::OldestFirst).await?;
