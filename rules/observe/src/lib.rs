@@ -20,6 +20,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod command_line;
 mod field;
 mod json;
 mod judgement;
@@ -28,8 +29,10 @@ mod own;
 mod reference;
 mod secret;
 mod texts;
+mod tokens;
 mod value;
 
+pub use command_line::{argument_without_secrets, arguments_without_secrets, secrets_in_arguments};
 pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, FieldType, PASSING, Retention, Role, UnknownField};
 pub use judgement::{
     Action, Channel, Class, Confidence, Consequences, Correlation, Effect, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord,
@@ -39,4 +42,5 @@ pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_V
 pub use reference::{field_reference, json_schema};
 pub use secret::{CONCEALED, is_secret_name, without_secrets};
 pub use texts::{TextFindings, TextHit};
+pub use tokens::known_token;
 pub use value::Value;

@@ -80,8 +80,8 @@ pub fn without_secrets(uri: &str) -> Cow<'_, str> {
         let begin = scheme.len() + "//".len();
         begin..begin + rest.find('/').unwrap_or(rest.len())
     });
-    // A `;` may be part of a password.
-    let in_full = match parameters.strip_prefix(';') {
+    // `;` and `&` may be part of a password.
+    let in_full = match parameters.strip_prefix([';', '&']) {
         Some(_) if authority.end == before.len() && !authority.is_empty() => {
             let rest = uri.get(authority.start..).unwrap_or_default();
             authority.start..authority.start + rest.find(['/', '?', '#']).unwrap_or(rest.len())
@@ -162,6 +162,7 @@ mod tests {
             ("https://h.example;password=abc", "https://h.example;password=***"),
             ("https://h.example/x;v=1/y;password=abc?b=2", "https://h.example/x;v=1/y;password=***?b=2"),
             ("https://u:p;w@h.example/x", "https://***@h.example/x"),
+            ("https://u:p&w@h.example/x", "https://***@h.example/x"),
             ("//u:pw@h.example/x", "//***@h.example/x"),
             ("nosuch+https://u:pw@h/?api_key=abc", "nosuch+https://***@h/?api_key=***"),
         ] {
