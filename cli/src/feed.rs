@@ -180,7 +180,8 @@ fn plain(path: &Path) -> Option<Vec<String>> {
 }
 
 fn version_of(about: &str) -> Result<Version, String> {
-    let about: serde_json::Value = serde_saphyr::from_str(about).map_err(|error| format!("{ABOUT}: {error}"))?;
+    let about: serde_json::Value =
+        serde_saphyr::from_str(about).map_err(|error| format!("{ABOUT}: {}", gnomon_access::yaml::cause(&error)))?;
     let version = about["version"].as_str().ok_or_else(|| format!("{ABOUT} has no version that is a text: `version: '2026.11.23'`"))?;
     version.parse()
 }

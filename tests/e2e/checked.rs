@@ -1,6 +1,11 @@
 //! `gnomon config check` is green where a start is, and red where one is: it reads what a start reads, of the state folder as well.
 
-use crate::{exec::GNOMON, sensor_stage::skip, support::rules};
+use crate::{
+    alerts::prometheus::{Watched, home},
+    exec::GNOMON,
+    sensor_stage::{kill, skip, until},
+    support::rules,
+};
 use std::{
     fs::{self, Permissions},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
@@ -102,4 +107,43 @@ fn what_this_user_may_not_read_of_the_state_folder_is_said_to_be_unchecked() {
     }
     let said = by_nobody();
     assert!(said.status.code() == Some(3) && text(&said.stderr).contains("bad.yml:"), "{said:?}");
+}
+
+/// A method that is none of MCP's is said to be so before anybody waits for the rule to match.
+#[test]
+fn the_check_of_a_rule_points_out_a_method_that_mcp_does_not_have() {
+    let dir = installed();
+    fs::write(dir.path().join("rules/one.yml"), rules::block(1, "mcp.method.name: tool/call").text).unwrap();
+    let said = command(dir.path(), &["rules", "check"]).output().unwrap();
+    let out = text(&said.stdout);
+    assert!(said.status.success(), "{said:?}");
+    assert!(out.contains("warning: ") && out.contains("no revision of MCP has the method `tool/call`; did you mean `tools/call`?"), "{out}");
+}
+
+#[test]
+fn after_a_reload_that_was_refused_the_last_line_says_so_and_several_errors_are_told_apart_everywhere() {
+    let watched = Watched::at(home(""), &["proxy"]);
+    let file = watched.dir.path().join("gnomon.yml");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{good}proxy: {{lisen: 1}}\n")).unwrap();
+    for _ in 0..5 {
+        let before = watched.log().len();
+        kill(watched.pid(), rustix::process::Signal::HUP);
+        let new = until("both to be told", || {
+            let log = watched.log().split_off(before);
+            (log.contains("rules reloaded") && log.contains("unknown key `lisen`") && log.ends_with('\n')).then_some(log)
+        });
+        let last = new.lines().last().unwrap_or_default();
+        assert!(last.contains("unknown key `lisen`") || last.contains("but the configuration was not reloaded"), "{new}");
+    }
+    fs::write(&file, format!("{good}proxy: {{listen: nowhere}}\nmetrics: {{listen: nothing}}\n")).unwrap();
+    kill(watched.pid(), rustix::process::Signal::HUP);
+    for command in ["gnomon status", "gnomon events --where gnomon.health=not_changed"] {
+        let said = until(command, || {
+            let said = text(&watched.run(command).stdout);
+            (said.contains("nowhere") && said.contains("nothing")).then_some(said)
+        });
+        assert!(!said.contains('\u{fffd}'), "{command}: {said}");
+    }
+    assert!(text(&watched.run("gnomon config check").stderr).contains("nothing"), "each on a line of its own");
 }

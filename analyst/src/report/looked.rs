@@ -1,6 +1,6 @@
 //! What the rules in force look into, and what not: the page's silence must not be taken for an answer.
 
-use gnomon_cli::{Complaint, line::clean};
+use gnomon_cli::{Complaint, line::one_line};
 use gnomon_engine::{Arguments, RuleSet};
 use gnomon_observe::{Field, FieldRef, PASSING};
 use serde::Serialize;
@@ -64,7 +64,7 @@ impl Looked {
     /// The sentences of the page, without control characters.
     pub fn told(&self) -> Vec<String> {
         let unread = self.rules_unread.iter().map(|why| {
-            format!("Whether rules look into arguments and answers is not known, as they cannot be read: {}", clean(&why.replace('\n', "; ")))
+            format!("Whether rules look into arguments and answers is not known, as they cannot be read: {}", one_line(why))
         });
         let looked = (!self.looked_at.is_empty()).then(|| format!("Looked into by the rules in force: {}", self.looked_at.join(", ")));
         let not = format!("Not looked at: {}", self.not_looked_at.join(", "));

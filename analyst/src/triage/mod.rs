@@ -20,7 +20,7 @@ use covered::Covered;
 use file::ExceptionFile;
 use gnomon_cli::{
     Complaint, decisions,
-    line::{clean, word},
+    line::{clean, one_line, word},
     rule_files::RuleText,
     runtime,
 };
@@ -143,7 +143,7 @@ impl Triage {
         for rule in &silenced.rules {
             let reach = match Covered::count(&ledger, rule, event, &fields) {
                 Ok(covered) => covered.told(),
-                Err(error) => format!("not known, as the ledger cannot be read: {}", clean(&format!("{error:#}"))),
+                Err(error) => format!("not known, as the ledger cannot be read: {}", one_line(&format!("{error:#}"))),
             };
             writeln!(out, "  {rule}: {reach}")?;
         }

@@ -24,6 +24,7 @@ mod command_line;
 mod field;
 mod json;
 mod judgement;
+mod methods;
 mod observation;
 mod own;
 mod reference;
@@ -37,6 +38,7 @@ pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, FieldTy
 pub use judgement::{
     Action, Channel, Class, Confidence, Consequences, Correlation, Effect, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord,
 };
+pub use methods::MCP_METHODS;
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
 pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};

@@ -204,3 +204,12 @@ fn a_method_in_another_case_is_the_same_on_every_path() {
     }
     assert!(!refuses(CALLS, r#"{"jsonrpc":"2.0","id":1,"method":"Tools.Call"}"#));
 }
+
+#[test]
+fn the_methods_that_rules_may_name_unwarned_are_those_by_which_messages_are_recognised() {
+    let mut recognised: Vec<_> = gnomon_wire::mcp::methods().collect();
+    let mut named = gnomon_observe::MCP_METHODS.to_vec();
+    recognised.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, recognised);
+}
