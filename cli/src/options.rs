@@ -257,3 +257,19 @@ fn is_root() -> bool {
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     uids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_systems_configuration_goes_with_the_systems_state_whoever_asks_unless_another_is_named() {
+        let system = Path::new(SYSTEM_CONFIG);
+        assert_eq!(StateFlag::default().dir_beside(Some(system)).unwrap(), Path::new(SYSTEM_STATE));
+        let named = StateFlag { state_dir: Some("/srv/state".into()) };
+        for config in [Some(system), Some(Path::new("/home/ada/gnomon.yml")), None] {
+            assert_eq!(named.dir_beside(config).unwrap(), Path::new("/srv/state"));
+        }
+    }
+}

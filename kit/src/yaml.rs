@@ -12,8 +12,14 @@ const FAULTS: [(&[&str], &str); 15] = [
     (&["anchor", "alias"], "`*` names something that is not marked by `&` above it: write the value out, or the text in quotes"),
     (&["tag", "handle"], "`!` has no meaning here: write the text in quotes"),
     (&["directive", "document", "version number"], "`---`, `...` or `%` has no meaning here: one document is read, as YAML 1.2 has it"),
-    (&["block mapping", "simple key", "mapping key", "mapping value", "':'"], "a key with `:` is missing or stands where none can be: look at the indentation, and quote texts with `:`"),
-    (&["block collection", "block sequence", "'-'", "\"-\""], "an entry with `-` is missing or stands where none can be: look at the indentation"),
+    (
+        &["block mapping", "simple key", "mapping key", "mapping value", "':'"],
+        "a key with `:` is missing or stands where none can be: look at the indentation, and quote texts with `:`",
+    ),
+    (
+        &["block collection", "block sequence", "'-'", "\"-\""],
+        "an entry with `-` is missing or stands where none can be: look at the indentation",
+    ),
     (&["indent"], "the indentation is none of the lines before"),
     (&["comment", "whitespace"], "a space is missing before `#` or behind `:`"),
     (&["eof", "end of"], "the text ends in the middle"),

@@ -117,7 +117,10 @@ fn the_check_of_a_rule_points_out_a_method_that_mcp_does_not_have() {
     let said = command(dir.path(), &["rules", "check"]).output().unwrap();
     let out = text(&said.stdout);
     assert!(said.status.success(), "{said:?}");
-    assert!(out.contains("warning: ") && out.contains("no revision of MCP has the method `tool/call`; did you mean `tools/call`?"), "{out}");
+    assert!(
+        out.contains("warning: ") && out.contains("no revision of MCP has the method `tool/call`; did you mean `tools/call`?"),
+        "{out}"
+    );
 }
 
 #[test]

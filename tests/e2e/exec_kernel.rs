@@ -137,7 +137,8 @@ async fn no_secret_of_a_command_line_is_in_anything_that_is_written() {
         "ada:SECRET@tcp(db.example:3306)/x",
     ];
     let forms: Vec<String> = forms.iter().enumerate().map(|(n, form)| form.replace("SECRET", &format!("hunter2x{n:02}"))).collect();
-    let pairs = ["-H", "Authorization: Digest hunter2x90", "-e", "TOKEN=hunter2x91", "--header", "Cookie: a=hunter2x92", "--token", "hunter2x93"];
+    let pairs =
+        ["-H", "Authorization: Digest hunter2x90", "-e", "TOKEN=hunter2x91", "--header", "Cookie: a=hunter2x92", "--token", "hunter2x93"];
     let mut words = vec!["python3", script.to_str().unwrap(), &url];
     words.extend(forms.iter().map(String::as_str).chain(pairs));
     let (output, folder) = stage.run(&["--config", config.to_str().unwrap()], &words).await;

@@ -77,7 +77,11 @@ fn a_rule_on_what_is_not_kept_is_explained_as_it_was_judged() {
         rule(40, "Poisoned", "    bad: {gen_ai.tool.call.result|contains: ignore previous}\n    condition: bad\n"),
         rule(41, "Other poison", "    bad: {gen_ai.tool.call.result|contains: run this}\n    condition: bad\n"),
         rule(42, "By argument", "    a: {gen_ai.tool.call.arguments.path|contains: passwd}\n    condition: a\n"),
-        rule(43, "Not quoted", "    a: {gen_ai.tool.name: read_file}\n    quoted: {gen_ai.tool.call.result|contains: quoted}\n    condition: a and not quoted\n"),
+        rule(
+            43,
+            "Not quoted",
+            "    a: {gen_ai.tool.name: read_file}\n    quoted: {gen_ai.tool.call.result|contains: quoted}\n    condition: a and not quoted\n",
+        ),
         rule(44, "Other tool", "    a: {gen_ai.tool.name: other, gen_ai.tool.call.result|contains: x}\n    condition: a\n"),
     ];
     fs::write(dir.path().join("rules/own.yml"), rules.join("---\n")).unwrap();
@@ -92,7 +96,9 @@ fn a_rule_on_what_is_not_kept_is_explained_as_it_was_judged() {
     let id = event["event.id"].as_str().unwrap();
     let matched: Vec<&str> = event["gnomon.rules.matched"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let of = |number: u8| format!("3f0c7a52-9d4e-4f0b-8a11-5b2e6c9d7e{number:02}");
-    for (number, whole, then) in [(40, "unknown", true), (41, "unknown", false), (42, "unknown", true), (43, "unknown", true), (44, "false", false)] {
+    for (number, whole, then) in
+        [(40, "unknown", true), (41, "unknown", false), (42, "unknown", true), (43, "unknown", true), (44, "false", false)]
+    {
         let rule = of(number);
         assert_eq!(matched.contains(&rule.as_str()), then, "{rule}: {matched:?}");
         let text = said(&watched, &format!("gnomon rules explain {rule} {id}"));

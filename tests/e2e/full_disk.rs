@@ -190,7 +190,11 @@ fn started_on_a_full_disk(name: &str, audit: Audit, full: Full) {
 
 #[test]
 fn a_portal_that_is_started_on_a_full_disk_refuses_what_it_is_asked_and_serves_once_there_is_room() {
-    started_on_a_full_disk("a_portal_that_is_started_on_a_full_disk_refuses_what_it_is_asked_and_serves_once_there_is_room", Audit::Old, Full::Bytes);
+    started_on_a_full_disk(
+        "a_portal_that_is_started_on_a_full_disk_refuses_what_it_is_asked_and_serves_once_there_is_room",
+        Audit::Old,
+        Full::Bytes,
+    );
 }
 
 #[test]

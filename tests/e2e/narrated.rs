@@ -43,6 +43,17 @@ fn printed(words: &[&str]) -> String {
     until("gnomon to serve", || TcpStream::connect(proxy).ok());
     let answer = ask(proxy, answering("{}"), "read_file", "{}");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // Told once it is durable.
+    let state = dir.path().join("state");
+    until("the event", || {
+        let events = Command::new(GNOMON).args(["events", "--json", "--state-dir"]).arg(&state).output().unwrap();
+        (!events.stdout.is_empty()).then_some(())
+    });
+    if words.iter().any(|word| word == "--quiet") {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    } else {
+        until("the line", || fs::read_to_string(&out).unwrap().ends_with('\n').then_some(()));
+    }
     kill(serving.0.id(), Signal::TERM);
     serving.0.wait().unwrap();
     let log = fs::read_to_string(log).unwrap();

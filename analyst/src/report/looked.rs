@@ -63,9 +63,10 @@ impl Looked {
 
     /// The sentences of the page, without control characters.
     pub fn told(&self) -> Vec<String> {
-        let unread = self.rules_unread.iter().map(|why| {
-            format!("Whether rules look into arguments and answers is not known, as they cannot be read: {}", one_line(why))
-        });
+        let unread = self
+            .rules_unread
+            .iter()
+            .map(|why| format!("Whether rules look into arguments and answers is not known, as they cannot be read: {}", one_line(why)));
         let looked = (!self.looked_at.is_empty()).then(|| format!("Looked into by the rules in force: {}", self.looked_at.join(", ")));
         let not = format!("Not looked at: {}", self.not_looked_at.join(", "));
         unread.chain(looked).chain([not]).collect()

@@ -90,11 +90,15 @@ impl Then {
     /// What is to be said beside what the stored event shows.
     const fn beside(self, whole: Finding) -> Option<&'static str> {
         match (self, whole) {
-            (Then::Matched, Finding::Unknown) => Some("it matched when it was seen (the event names it); the text that decided is not kept"),
+            (Then::Matched, Finding::Unknown) => {
+                Some("it matched when it was seen (the event names it); the text that decided is not kept")
+            }
             (Then::NotNamed, Finding::Unknown) => {
                 Some("the event does not name it: it did not match when it was seen, or was not loaded; what would show why is not kept")
             }
-            (Then::Matched, Finding::False) => Some("it matched when it was seen (the event names it): the rule or its exceptions changed since"),
+            (Then::Matched, Finding::False) => {
+                Some("it matched when it was seen (the event names it): the rule or its exceptions changed since")
+            }
             (Then::NotNamed, Finding::True) => {
                 Some("the event does not name it: it was not loaded when that was seen, or it or its exceptions changed since")
             }

@@ -76,7 +76,11 @@ mod tests {
             ("gen_ai.tool.name", json!("Searches")),
         ] {
             let mut other = event.clone();
-            if value.is_null() { other.remove(field) } else { other.insert(field.to_owned(), value.clone()) };
+            if value.is_null() {
+                other.remove(field)
+            } else {
+                other.insert(field.to_owned(), value.clone())
+            };
             for wider in [&[][..], &["user.name".to_owned()], &["server.address".to_owned()]] {
                 let fields = scaffold::narrow(event, wider);
                 assert!(!fields.is_empty() && fields.len() <= NARROW.len());

@@ -170,7 +170,8 @@ impl Editions {
             written(&path, lines.as_bytes())?;
         }
         // What stays behind costs some bytes only.
-        let kept: Vec<PathBuf> = kept.into_iter().flat_map(|version| self.files(version)).chain([path, self.folder.join(REFUSED)]).collect();
+        let kept: Vec<PathBuf> =
+            kept.into_iter().flat_map(|version| self.files(version)).chain([path, self.folder.join(REFUSED)]).collect();
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             if !kept.contains(&entry.path()) {
                 let _ = fs::remove_file(entry.path());

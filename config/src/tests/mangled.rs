@@ -62,26 +62,42 @@ fn texts() -> Vec<String> {
     // The example, also with what it shows in comments.
     let shown = example.lines().map(|line| line.strip_prefix("# ").or_else(|| line.strip_prefix('#')).unwrap_or(line));
     let shown = shown.collect::<Vec<_>>().join("\n");
-    [example.clone(), shown].into_iter().chain(KEYS.iter().map(|key| setting(key.path, key.sample))).collect()
+    [example.clone(), shown].into_iter().chain(KEYS.iter().map(|key| setting(key.path, &key.sample))).collect()
 }
 
 /// What is put into a text, or in place of a character of it.
 const PUT: [&str; 30] = [
-    "", "\t", " ", "\n", "  \n", "[", "]", "{", "}", ",", ":", ": ", "- ", "-", "'", "\"", "\\", "&a ", "*a", "*", "!x ", "!", "%", "@", "|", ">",
-    "# ", "---\n", "\u{0}", "\u{e9}",
+    "", "\t", " ", "\n", "  \n", "[", "]", "{", "}", ",", ":", ": ", "- ", "-", "'", "\"", "\\", "&a ", "*a", "*", "!x ", "!", "%", "@",
+    "|", ">", "# ", "---\n", "\u{0}", "\u{e9}",
 ];
 
 /// Values of another kind.
-const VALUES: [&str; 16] =
-    ["[]", "{}", "~", "", "text", "'1'", "-1", "1.5", "99999999999999999999", "true", "[[a]]", "{a: {b: c}}", ".nan", "2026-11-24", "!!binary x", "*a"];
+const VALUES: [&str; 16] = [
+    "[]",
+    "{}",
+    "~",
+    "",
+    "text",
+    "'1'",
+    "-1",
+    "1.5",
+    "99999999999999999999",
+    "true",
+    "[[a]]",
+    "{a: {b: c}}",
+    ".nan",
+    "2026-11-24",
+    "!!binary x",
+    "*a",
+];
 
 #[test]
 fn any_value_of_any_key_is_refused_in_the_words_of_the_file() {
-    for key in KEYS {
+    for key in KEYS.iter() {
         for value in VALUES {
             is_in_our_words(&setting(key.path, value)).unwrap_or_else(|told| panic!("{told}"));
         }
-        let twice = format!("{}\n", setting(key.path, key.sample));
+        let twice = format!("{}\n", setting(key.path, &key.sample));
         for text in [format!("{twice}{twice}"), format!("{twice}---\n{twice}"), twice.replacen(':', "", 1), format!("<<: *a\n{twice}")] {
             is_in_our_words(&text).unwrap_or_else(|told| panic!("{told}"));
         }

@@ -134,7 +134,7 @@ impl Database {
             // Else what is in its place would be written to.
             self.look()?;
             // The new one first: the last to close would fold the log, for which there may be no room.
-            let fresh = self.options.connect().await.map_err(|error| Failure::connecting(error, &self.options.get_filename()))?;
+            let fresh = self.options.connect().await.map_err(|error| Failure::connecting(error, self.options.get_filename()))?;
             // Errors of the old connection are ignored: its transaction ends with it.
             let _ = mem::replace(&mut self.conn, fresh).close().await;
             self.health = Health::Sound;

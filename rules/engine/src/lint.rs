@@ -116,7 +116,10 @@ fn methods(facts: &Facts<'_>, one: &Loaded, text: &str, report: &mut Report<'_>)
     let place = detection.as_ref().and_then(|detection| place_of(detection, &FieldRef::Field(Field::McpMethod)));
     for method in odd {
         let near = nearest(&method, MCP_METHODS, 0.8).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        report.advise(place.unwrap_or(Position { line: one.rule.line, column: 1 }), &format!("no revision of MCP has the method `{method}`{near}"));
+        report.advise(
+            place.unwrap_or(Position { line: one.rule.line, column: 1 }),
+            &format!("no revision of MCP has the method `{method}`{near}"),
+        );
     }
 }
 

@@ -139,7 +139,7 @@ impl Found {
         if first < word.len() {
             match depth.checked_sub(1) {
                 Some(depth) => self.line(word, at, depth),
-                None => self.hide(at..at + word.len()),
+                None => self.words(word, at),
             }
             return None;
         }
@@ -177,6 +177,16 @@ impl Found {
                 None => self.argument(word, at + begin, depth, &mut hides),
             }
             begin += end.max(1);
+        }
+    }
+
+    /// Words between white space, whatever quotes are among them: what is nested deeper than any line that people write.
+    fn words(&mut self, text: &str, at: usize) {
+        let (mut begin, mut hides) = (0, Hides::default());
+        for word in text.split(char::is_whitespace) {
+            self.argument(word, at + begin, 0, &mut hides);
+            begin += word.len();
+            begin += text.get(begin..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
         }
     }
 
@@ -328,7 +338,8 @@ fn scheme(text: &str) -> Option<usize> {
     let end = text.find("://")?;
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
     let before = text.get(..end)?;
-    let begin = before.rfind(|c| !is_scheme(c)).map_or(0, |at| at + before.get(at..).and_then(|c| c.chars().next()).map_or(1, char::len_utf8));
+    let begin =
+        before.rfind(|c| !is_scheme(c)).map_or(0, |at| at + before.get(at..).and_then(|c| c.chars().next()).map_or(1, char::len_utf8));
     // `//host/…://`: no scheme at all.
     (begin < end).then_some(begin)
 }

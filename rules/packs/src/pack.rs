@@ -13,9 +13,19 @@ static BASELINE_CLOUDFLARE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/bas
 
 static PACKS: [Pack; 6] = [
     Pack { name: "shadow-mcp", enabled_by_default: Enablement::Enabled, dir: &SHADOW_MCP, finds: None },
-    Pack { name: "detections", enabled_by_default: Enablement::Disabled, dir: &DETECTIONS, finds: Some("hostile or secret contents of calls and answers") },
+    Pack {
+        name: "detections",
+        enabled_by_default: Enablement::Disabled,
+        dir: &DETECTIONS,
+        finds: Some("hostile or secret contents of calls and answers"),
+    },
     Pack { name: "user-agents", enabled_by_default: Enablement::Enabled, dir: &USER_AGENTS, finds: None },
-    Pack { name: "llm-direct", enabled_by_default: Enablement::Disabled, dir: &LLM_DIRECT, finds: Some("who asks models of vendors directly") },
+    Pack {
+        name: "llm-direct",
+        enabled_by_default: Enablement::Disabled,
+        dir: &LLM_DIRECT,
+        finds: Some("who asks models of vendors directly"),
+    },
     Pack { name: "examples", enabled_by_default: Enablement::Disabled, dir: &EXAMPLES, finds: None },
     Pack { name: "baseline-cloudflare", enabled_by_default: Enablement::Disabled, dir: &BASELINE_CLOUDFLARE, finds: None },
 ];

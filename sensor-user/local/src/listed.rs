@@ -241,7 +241,8 @@ fn is_reference(value: &str) -> bool {
 fn kind_of(name: &str, value: &str) -> Option<&'static str> {
     let value = value.trim();
     let value = value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("Basic ")).unwrap_or(value);
-    known_token(value).or_else(|| (value.len() >= SHORTEST_SECRET && is_secret_name(name) && !is_of_a_path(value)).then_some("secret-by-name"))
+    known_token(value)
+        .or_else(|| (value.len() >= SHORTEST_SECRET && is_secret_name(name) && !is_of_a_path(value)).then_some("secret-by-name"))
 }
 
 /// What stands within an argument: behind `--header=Cookie:`, `--env=TOKEN=`, in a URL.

@@ -48,7 +48,10 @@ fn credentials_on_command_lines_do_not_reach_events() {
         (&["curl", "--header=Cookie: a=abc; b=1"], "curl --header=Cookie: ***"),
         (&["curl", "--header", "Authorization: Digest a=1, b=2"], "curl --header Authorization: ***"),
         (&["sh", "-c", "curl --header=\"Cookie: a=abc; b=1\" https://x"], "sh -c curl --header=\"Cookie: *** https://x"),
-        (&["docker", "run", "--env=TOKEN=abc", "-e", "API_KEY=abc", "-eX_TOKEN=abc"], "docker run --env=TOKEN=*** -e API_KEY=*** -eX_TOKEN=***"),
+        (
+            &["docker", "run", "--env=TOKEN=abc", "-e", "API_KEY=abc", "-eX_TOKEN=abc"],
+            "docker run --env=TOKEN=*** -e API_KEY=*** -eX_TOKEN=***",
+        ),
         (&["npm", "config", "set", "//registry.example/:_authToken=abc"], "npm config set //registry.example/:_authToken=***"),
         (&["helm", "--set=auth.token=abc"], "helm --set=auth.token=***"),
         (&["app", "--dsn", "ada:pw@tcp(db:3306)/x"], "app --dsn ada:***@tcp(db:3306)/x"),
