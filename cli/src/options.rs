@@ -83,6 +83,15 @@ impl StateFlag {
         })
     }
 
+    /// The folder of the gnomon that runs by this file: the one named, root's for root's configuration whoever asks, else as [`StateFlag::dir`].
+    ///
+    /// # Errors
+    /// As [`StateFlag::dir`].
+    pub fn dir_beside(&self, config: Option<&Path>) -> Result<PathBuf, Complaint> {
+        let is_named = self.state_dir.as_ref().is_some_and(|dir| !dir.as_os_str().is_empty());
+        if config == Some(Path::new(SYSTEM_CONFIG)) && !is_named { Ok(system_state()) } else { self.dir() }
+    }
+
     /// The folder that was named for this command alone, which another command would have to be told too.
     pub fn named(&self) -> Option<&Path> {
         let told = env::var_os("GNOMON_STATE_DIR");
@@ -247,4 +256,20 @@ fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     uids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_systems_configuration_goes_with_the_systems_state_whoever_asks_unless_another_is_named() {
+        let system = Path::new(SYSTEM_CONFIG);
+        assert_eq!(StateFlag::default().dir_beside(Some(system)).unwrap(), Path::new(SYSTEM_STATE));
+        let named = StateFlag { state_dir: Some("/srv/state".into()) };
+        for config in [Some(system), Some(Path::new("/home/ada/gnomon.yml")), None] {
+            assert_eq!(named.dir_beside(config).unwrap(), Path::new("/srv/state"));
+        }
+    }
 }

@@ -88,6 +88,16 @@ impl Packs {
         };
         packs().iter().filter(wanted).collect()
     }
+
+    /// The packs that are worth turning on and are off because nobody chose any.
+    pub fn worth_turning_on(&self) -> Vec<&'static Pack> {
+        match self {
+            Packs::Builtin => {
+                packs().iter().filter(|pack| pack.enabled_by_default == Enablement::Disabled && pack.finds.is_some()).collect()
+            }
+            Packs::None | Packs::Named(_) => Vec::new(),
+        }
+    }
 }
 
 impl FromStr for Packs {

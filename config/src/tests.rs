@@ -1,6 +1,8 @@
 use super::*;
 use keys::KEYS;
 
+mod mangled;
+
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("/etc/gnomon/gnomon.yml")).map_err(|complaint| complaint.cause)
 }

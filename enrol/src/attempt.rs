@@ -2,7 +2,7 @@
 
 use super::proposal::{Proposal, Reads};
 use anyhow::Result;
-use gnomon_cli::line::{clean, counted};
+use gnomon_cli::line::{clean, counted, one_line};
 use gnomon_config::Config;
 use gnomon_http::{MAX_LOOKUPS, UpstreamBudget};
 use gnomon_serve::{portals::pools, reaching::Reaching};
@@ -58,7 +58,7 @@ pub(super) async fn attempt(config: &Config, ids: &[&str], state_dir: &Path) -> 
         let id = server.id.clone();
         asked.spawn(async move {
             let found = match reached {
-                Err(why) => Err(clean(&format!("{why:#}"))),
+                Err(why) => Err(one_line(&format!("{why:#}"))),
                 Ok((None, _)) => Err("it is not reached by URL, program or document".to_owned()),
                 Ok((Some(reach), reaching)) => {
                     let found = ask(&id, reach).await;
@@ -87,7 +87,7 @@ async fn ask(id: &str, reach: Reach) -> Result<Found, String> {
             let why = for_operators(&why);
             match &upstream.reach {
                 Reach::Program(program) => match program.last_words().await {
-                    Some(said) => Err(format!("{why}; it said: {}", clean(&said))),
+                    Some(said) => Err(format!("{why}; it said: {}", one_line(&said))),
                     None => Err(why),
                 },
                 Reach::Http { .. } | Reach::Api(_) => Err(why),
@@ -100,8 +100,8 @@ async fn ask(id: &str, reach: Reach) -> Result<Found, String> {
 /// The reason that a server does not answer, with the part that clients are not told.
 fn for_operators(why: &UpstreamError) -> String {
     match why.detail() {
-        Some(detail) => clean(&format!("{why}: {detail}")),
-        None => clean(&why.to_string()),
+        Some(detail) => one_line(&format!("{why}: {detail}")),
+        None => one_line(&why.to_string()),
     }
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{
     Complaint,
-    line::clean,
+    line::one_line,
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
     runtime,
 };
@@ -152,9 +152,9 @@ fn list(out: &mut impl Write, checks: &[Check]) -> io::Result<()> {
             CheckStatus::Warn => "warn",
             CheckStatus::Fail => "fail",
         };
-        writeln!(out, "{word:<5} {}: {}", check.title, clean(&check.seen))?;
+        writeln!(out, "{word:<5} {}: {}", check.title, one_line(&check.seen))?;
         if let Some(next) = &check.next {
-            writeln!(out, "      next: {}", clean(next))?;
+            writeln!(out, "      next: {}", one_line(next))?;
         }
     }
     Ok(())

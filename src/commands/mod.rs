@@ -10,6 +10,7 @@ pub mod disarm;
 pub mod doctor;
 pub mod exec;
 pub mod exec_host;
+mod narrated;
 pub mod policy;
 pub mod portal;
 pub mod proxy;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{
     Complaint,
-    line::clean,
+    line::{clean, one_line},
     options::{ConfigFlag, Format, FormatFlag, SwitchFlag},
 };
 use gnomon_config::{Config, Portal};
@@ -156,7 +156,7 @@ impl Found {
                     writeln!(out, "  audit     of portals, for {} days: {AUDITED}{}", config.audit.days, payloads(config))?;
                 }
             }
-            Err(error) => writeln!(out, "  the configuration cannot be read: {}", clean(&error.to_string()))?,
+            Err(error) => writeln!(out, "  the configuration cannot be read: {}", one_line(&error.to_string()))?,
         }
         writeln!(out, "  never     {NEVER}")?;
         writeln!(out, "            but {BUT}")?;

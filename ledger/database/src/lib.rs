@@ -85,7 +85,7 @@ impl Opened {
     /// # Errors
     /// It cannot be opened.
     pub async fn with(path: &Path, options: SqliteConnectOptions) -> Result<Self, Failure> {
-        let conn = options.connect().await?;
+        let conn = options.connect().await.map_err(|error| Failure::connecting(error, path))?;
         Ok(Self { conn, options, path: path.to_owned() })
     }
 
@@ -134,7 +134,7 @@ impl Database {
             // Else what is in its place would be written to.
             self.look()?;
             // The new one first: the last to close would fold the log, for which there may be no room.
-            let fresh = self.options.connect().await?;
+            let fresh = self.options.connect().await.map_err(|error| Failure::connecting(error, self.options.get_filename()))?;
             // Errors of the old connection are ignored: its transaction ends with it.
             let _ = mem::replace(&mut self.conn, fresh).close().await;
             self.health = Health::Sound;

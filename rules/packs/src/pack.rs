@@ -12,12 +12,22 @@ static EXAMPLES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/examples");
 static BASELINE_CLOUDFLARE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/baseline-cloudflare");
 
 static PACKS: [Pack; 6] = [
-    Pack { name: "shadow-mcp", enabled_by_default: Enablement::Enabled, dir: &SHADOW_MCP },
-    Pack { name: "detections", enabled_by_default: Enablement::Disabled, dir: &DETECTIONS },
-    Pack { name: "user-agents", enabled_by_default: Enablement::Enabled, dir: &USER_AGENTS },
-    Pack { name: "llm-direct", enabled_by_default: Enablement::Disabled, dir: &LLM_DIRECT },
-    Pack { name: "examples", enabled_by_default: Enablement::Disabled, dir: &EXAMPLES },
-    Pack { name: "baseline-cloudflare", enabled_by_default: Enablement::Disabled, dir: &BASELINE_CLOUDFLARE },
+    Pack { name: "shadow-mcp", enabled_by_default: Enablement::Enabled, dir: &SHADOW_MCP, finds: None },
+    Pack {
+        name: "detections",
+        enabled_by_default: Enablement::Disabled,
+        dir: &DETECTIONS,
+        finds: Some("hostile or secret contents of calls and answers"),
+    },
+    Pack { name: "user-agents", enabled_by_default: Enablement::Enabled, dir: &USER_AGENTS, finds: None },
+    Pack {
+        name: "llm-direct",
+        enabled_by_default: Enablement::Disabled,
+        dir: &LLM_DIRECT,
+        finds: Some("who asks models of vendors directly"),
+    },
+    Pack { name: "examples", enabled_by_default: Enablement::Disabled, dir: &EXAMPLES, finds: None },
+    Pack { name: "baseline-cloudflare", enabled_by_default: Enablement::Disabled, dir: &BASELINE_CLOUDFLARE, finds: None },
 ];
 
 /// The state of a pack that no configuration names.
@@ -36,6 +46,8 @@ pub struct Pack {
     pub name: &'static str,
     /// Its state without any configuration.
     pub enabled_by_default: Enablement,
+    /// What it finds, of a pack that is off by default and worth turning on.
+    pub finds: Option<&'static str>,
     dir: &'static Dir<'static>,
 }
 

@@ -18,7 +18,6 @@
 
 mod accounts;
 mod ancestry;
-mod conceal;
 mod digest;
 mod executable;
 mod held;
@@ -33,7 +32,6 @@ use serde::{Serialize, Serializer};
 
 pub use accounts::MAX_GROUP_NAMES;
 pub use ancestry::MAX_ANCESTORS;
-pub use conceal::{CONCEALED, conceal};
 pub use digest::{MAX_EXECUTABLE, Sha256};
 pub use resolver::{MAX_ARGUMENTS, MAX_COMMAND_LINE, Options, Resolver};
 pub use status::MAX_GROUPS;

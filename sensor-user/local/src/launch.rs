@@ -1,12 +1,15 @@
 //! How a local server is started: from an argument vector to the package, image or program that it names. Nothing is run or looked up, and
 //! what is said here is what the arguments claim.
 
+use gnomon_observe::argument_without_secrets;
 use gnomon_packs::Ecosystem;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, path::Path};
 
 /// The longest name of a package (npm allows 214 bytes, images 255 and more).
 const MAX_NAME: usize = 256;
+/// How much of a path or version is looked at before it is cut, in bytes: a secret is not cut in two.
+const LONGEST_LOOKED_AT: usize = 4096;
 /// How many programs that only start another (`env`, `sh -c`, `uv run`) are looked through.
 const MAX_WRAPPERS: usize = 6;
 
@@ -78,6 +81,11 @@ pub fn launch<T: AsRef<str>>(arguments: &[T]) -> Option<Launch> {
 }
 
 fn started(arguments: &[&str], wrappers: usize) -> Option<Launch> {
+    // `TOKEN=x program`, as a shell has it.
+    let arguments = match arguments.iter().position(|word| !is_assignment(word)) {
+        Some(at) => arguments.get(at..)?,
+        None => arguments,
+    };
     let (program, rest) = arguments.split_first()?;
     let within = |rest: &[&str]| wrappers.checked_sub(1).and_then(|left| started(rest, left));
     let found = match stem(program).as_str() {
@@ -326,9 +334,10 @@ fn package(ecosystem: Ecosystem, runner: &'static str, name: &str, version: Opti
     is_name.then(|| Launch::Package(PackageClaim { ecosystem, name: name.to_owned(), version, runner: runner.into() }))
 }
 
-/// A path or version, as long as it is kept.
+/// A path or version, as it is kept: bounded, and without what is secret in an address or a variable.
 fn bounded(text: &str) -> String {
-    text.get(..text.floor_char_boundary(MAX_NAME)).unwrap_or_default().to_owned()
+    let cut = |text: &str, longest| text.get(..text.floor_char_boundary(longest)).unwrap_or_default().to_owned();
+    cut(&argument_without_secrets(&cut(text, LONGEST_LOOKED_AT)), MAX_NAME)
 }
 
 impl Launch {
@@ -372,6 +381,7 @@ mod tests {
             ("cmd /c npx -y mcp-remote", "npm", "mcp-remote", None),
             ("env -i TOKEN=x npx -y mcp-remote", "npm", "mcp-remote", None),
             ("sh -c 'TOKEN=x exec npx -y mcp-remote https://x'", "npm", "mcp-remote", None),
+            ("TOKEN=x npx -y mcp-remote", "npm", "mcp-remote", None),
             ("uvx mcp-server-git --repository /srv", "pypi", "mcp-server-git", None),
             ("uvx --python 3.12 --from mcp-server-git==2025.1.1 mcp-server-git", "pypi", "mcp-server-git", Some("2025.1.1")),
             ("uvx mcp-server-fetch@1.0.0", "pypi", "mcp-server-fetch", Some("1.0.0")),

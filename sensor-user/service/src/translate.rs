@@ -61,7 +61,7 @@ fn executable(executable: identity::Executable) -> Executable {
 
 fn command_line(arguments: &identity::CommandLine) -> CommandLine {
     // Command lines sent to the other process may end in events.
-    let joined = identity::conceal(arguments.arguments()).join(" ");
+    let joined = gnomon_observe::arguments_without_secrets(arguments.arguments()).join(" ");
     let text = Long::cut(&joined);
     match arguments {
         identity::CommandLine::Whole(_) if text.len() == joined.len() => CommandLine::Whole(text),
