@@ -18,6 +18,7 @@ mod disarm;
 mod exec;
 mod exec_kernel;
 mod feed;
+mod floods;
 mod full_disk;
 mod joined;
 mod joined_proxy;

@@ -126,6 +126,16 @@ impl Reader {
             Self::Events(events) => events.kept(),
         }
     }
+
+    fn made(&self) -> u64 {
+        match self {
+            Self::Json(document) => {
+                let text = document.reading.as_ref().map_or(0, Reading::made);
+                text.saturating_add(document.events.as_ref().map_or(0, EventText::made))
+            }
+            Self::Events(events) => events.made(),
+        }
+    }
 }
 
 /// An answer that is read as one text.
@@ -192,6 +202,11 @@ impl AnswerBody {
     /// Bytes that are kept of what is not whole, or waits for the rest of its event.
     pub fn kept(&self) -> usize {
         self.held.capacity() + self.reader.as_ref().map_or(0, Reader::kept)
+    }
+
+    /// Bytes that decoders have made of it so far.
+    pub fn made(&self) -> u64 {
+        self.reader.as_ref().map_or(0, Reader::made)
     }
 
     /// Leaves what is still to come unread.
@@ -393,6 +408,10 @@ impl EventText {
     fn kept(&self) -> usize {
         let coded = self.decoder.as_ref().map_or(0, Coded::kept);
         self.scanner.kept() + self.document.as_ref().map_or(0, Scanner::kept) + self.data.len() + coded
+    }
+
+    fn made(&self) -> u64 {
+        self.decoder.as_ref().map_or(0, Coded::made)
     }
 
     fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {

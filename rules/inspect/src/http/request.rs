@@ -52,6 +52,13 @@ impl Exchange {
         self.gate()
     }
 
+    /// The request broke off before its end. What came is judged as far as it was decoded: nobody waits for the rest.
+    pub fn request_breaks_off(&mut self) {
+        if let Some(reading) = &mut self.body.reading {
+            reading.breaks_off();
+        }
+    }
+
     /// The caller holds as much as it may. From now on the gate holds nothing: what was fed may go
     /// unless it is refused, and later bytes are judged as they come.
     pub fn window_full(&mut self) -> Gate {
@@ -83,6 +90,12 @@ impl Exchange {
     #[must_use]
     pub fn request_decoders(&self) -> usize {
         self.body.reading.as_ref().map_or(0, |reading| reading.decoders())
+    }
+
+    /// Bytes that the decoders of the request's body have made so far; none any more once reading has ended.
+    #[must_use]
+    pub fn request_decoded(&self) -> u64 {
+        self.body.reading.as_ref().map_or(0, |reading| reading.made())
     }
 
     /// Bytes of memory that the calls take whose answers are awaited, about.

@@ -265,6 +265,12 @@ impl Exchange {
         self.response.kept()
     }
 
+    /// Bytes that decoders have made of the answer so far; none any more once reading has ended.
+    #[must_use]
+    pub fn answer_decoded(&self) -> u64 {
+        self.response.made()
+    }
+
     /// There is no room for what is kept of the answer: it is judged as one that cannot be read, and left unread from now on. A refusal
     /// means: break off.
     pub fn answer_has_no_room(&mut self) -> Gate {
