@@ -21,6 +21,14 @@ use gnomon_wire::{
 };
 use smol_str::{SmolStr, ToSmolStr};
 
+/// Why an answer was not read to its end where a bound of ours is the reason, and not what the server sent.
+pub(crate) mod bound {
+    /// There was no room for what had to be kept of it.
+    pub(crate) const NO_ROOM: &str = "bound_no_room";
+    /// It had more messages than are judged.
+    pub(crate) const TOO_MANY_MESSAGES: &str = "bound_too_many_messages";
+}
+
 /// An answer that must not pass.
 pub(super) struct Withheld {
     pub verdict: Verdict,

@@ -7,7 +7,7 @@ use super::{
     exchange::{Exchange, Gate, Said},
     reading::codings,
 };
-use crate::{MAX_MESSAGES, Refusal};
+use crate::{MAX_MESSAGES, Refusal, dialogue::bound};
 use gnomon_observe::Family;
 use gnomon_wire::mcp::{self, Signature};
 use http::{HeaderMap, header};
@@ -168,7 +168,7 @@ impl Exchange {
             _ => on(self, step),
         });
         if single && self.response.messages > MAX_MESSAGES && left == Left::More {
-            on(self, Step::Unreadable(Broken::Unknown("too_many_messages")));
+            on(self, Step::Unreadable(Broken::Unknown(bound::TOO_MANY_MESSAGES)));
             left = Left::Nothing;
         }
         self.response.put(reader, left);
@@ -275,8 +275,8 @@ impl Exchange {
     /// means: break off.
     pub fn answer_has_no_room(&mut self) -> Gate {
         self.response.leaves_unread();
-        let refused = self.dialogue.take_unreadable_answer("no_room").or_else(|| match self.response.questions {
-            Questions::Judged => self.dialogue.take_unreadable_question("no_room"),
+        let refused = self.dialogue.take_unreadable_answer(bound::NO_ROOM).or_else(|| match self.response.questions {
+            Questions::Judged => self.dialogue.take_unreadable_question(bound::NO_ROOM),
             Questions::Pass => None,
         });
         refused.map_or(Gate::Stream, Gate::Refuse)
