@@ -322,6 +322,11 @@ async fn answer(
     on_upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Response<Download> {
     let plan = watched.with(|e| e.response_head(response.status().as_u16(), response.headers()));
+    watched.with(|e| {
+        if let Some(passage) = e.answer_passed() {
+            route.shared.room.passes_unread(route.destination.principal(), e, passage);
+        }
+    });
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(refusal) = watched.with(|e| e.switches(response.headers())) {
             watched.over(Leg::Answer);

@@ -98,6 +98,15 @@ impl Room {
         })
     }
 
+    /// Counts and tells of what passes unread by this passage, though a server or a client could read it: each of a principal's first ones,
+    /// then in sums.
+    pub fn passes_unread(&self, principal: &Arc<str>, exchange: &mut Exchange, passage: Passage) {
+        self.recorder.metrics().passed(passage);
+        if let Some(requests) = self.told.counts(principal) {
+            exchange.tell_unread(passage, requests);
+        }
+    }
+
     /// The account of one body, which has nothing yet.
     pub fn account(self: &Arc<Self>, principal: &Arc<str>) -> Account {
         Account { room: self.clone(), principal: principal.clone(), bytes: 0, kept: 0, came: 0, charged: Charged::Nothing }
@@ -257,12 +266,8 @@ impl Account {
     }
 
     fn tells(&self, exchange: &mut Exchange, gate: &Gate) {
-        if matches!(gate, Gate::Refuse(_)) {
-            return;
-        }
-        self.room.recorder.metrics().passed(Passage::NoRoom);
-        if let Some(requests) = self.room.told.counts(&self.principal) {
-            exchange.tell_no_room(requests);
+        if !matches!(gate, Gate::Refuse(_)) {
+            self.room.passes_unread(&self.principal, exchange, Passage::NoRoom);
         }
     }
 

@@ -291,6 +291,7 @@ const PASSAGES: &[&str] = &[
     "grpc",
     "no_room",
     "rows",
+    "events_unreadable",
     "foreign_body",
 ];
 

@@ -2,7 +2,7 @@
 
 use super::reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames};
 use crate::{
-    Bounds,
+    Bounds, Passage,
     dialogue::{Ears, answer_limits, asks, tells},
 };
 use gnomon_wire::{
@@ -33,6 +33,8 @@ pub(crate) struct AnswerBody {
     /// Messages in it so far.
     pub messages: u32,
     pub questions: Questions,
+    /// The passage by which it passes unread.
+    pub passed: Option<Passage>,
 }
 
 /// The treatment of requests that the server puts into the answer.
@@ -166,6 +168,7 @@ impl AnswerBody {
             session: None,
             messages: 0,
             questions: Questions::Pass,
+            passed: None,
         }
     }
 

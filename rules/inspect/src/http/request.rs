@@ -112,9 +112,9 @@ impl Exchange {
         }
     }
 
-    /// Tells that it passes unread as there was no room for it. `requests` is how many this stands for.
-    pub fn tell_no_room(&mut self, requests: u64) {
-        self.dialogue.tell_unread(Passage::NoRoom, requests);
+    /// Tells that it, or its answer, passes unread. `requests` is how many this stands for.
+    pub fn tell_unread(&mut self, passage: Passage, requests: u64) {
+        self.dialogue.tell_unread(passage, requests);
     }
 
     /// True if more of the request's body is kept as it comes.
