@@ -20,6 +20,7 @@ mod exec;
 mod exec_kernel;
 mod explained;
 mod feed;
+mod floods;
 mod full_disk;
 mod joined;
 mod joined_proxy;

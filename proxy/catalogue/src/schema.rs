@@ -7,6 +7,7 @@
 
 mod cost;
 mod expressions;
+mod keywords;
 mod measure;
 mod workers;
 

@@ -169,7 +169,7 @@ fields! {
     Truncated "gnomon.truncated" List Message Evidence Stored RPC r#"["arguments"]"# "Parts that exceeded their bound and were not judged whole: `names`, `arguments`, or `tools` of a list.";
     Signatures "gnomon.signatures" List Message Evidence Stored RPC r#"["H1","B3"]"# "Wire signatures of MCP in the request.";
     ResponseSignatures "gnomon.response.signatures" List Response Evidence Stored RPC r#"["R1"]"# "Wire signatures of MCP in the answer.";
-    ResponseMalformed "gnomon.response.malformed" Str Response Evidence Stored RPC r#""duplicate_key""# "Why the answer to a message of JSON-RPC, or a part of it, could not be read as one thing: as `gnomon.malformed` has it, `charset`, `content_coding`, `no_room`. Rules on what an answer says are undecided then: those that refuse do, and others say nothing.";
+    ResponseMalformed "gnomon.response.malformed" Str Response Evidence Stored RPC r#""duplicate_key""# "Why the answer to a message of JSON-RPC, or a part of it, could not be read as one thing: as `gnomon.malformed` has it, `charset`, `content_coding`; or why it was not read to its end, where that is a bound of gnomon's and not the server's doing: `bound_no_room`, `bound_too_many_messages`. Rules on what an answer says are undecided then: those that refuse do, and others say nothing.";
     RpcStatus "rpc.response.status_code" Str Response Evidence Stored RPC r#""-32602""# "The code of a JSON-RPC error.";
     ErrorType "error.type" Str Response Evidence Stored ALL r#""tool_error""# "Failure: `tool_error`, a JSON-RPC code, an HTTP status, or the reason that no answer came.";
     Tools "gnomon.tools" List Response Evidence Address RPC r#"["echo","read_file"]"# "Tool names of a `tools/list` result, at most 512.";
@@ -291,6 +291,7 @@ const PASSAGES: &[&str] = &[
     "grpc",
     "no_room",
     "rows",
+    "events_unreadable",
     "foreign_body",
 ];
 

@@ -18,6 +18,7 @@ mod told;
 mod verdicts;
 mod whole;
 
+pub(crate) use answer::bound;
 #[cfg(test)]
 pub(crate) use call::forget_request;
 pub(crate) use call::{describe_malformed, note};
