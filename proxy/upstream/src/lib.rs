@@ -42,7 +42,7 @@ pub use api::{Api, ApiOptions, InvalidApi, Selection};
 pub use as_text::as_text;
 pub use conversation::{Answer, Conversation, Said};
 pub use error::{Unconnected, UpstreamError};
-pub use gnomon_catalogue::{Fits, catalogue, left_out, members, mirror, rpc};
+pub use gnomon_catalogue::{Fits, catalogue, form, left_out, members, mirror, rpc};
 pub use heard::{Listener, hears_logs, take_place};
 pub use legacy::{Client, LegacySession, Scope, ServerFace, Speaks};
 pub use modern::ModernPeer;

@@ -14,6 +14,7 @@ mod eras;
 mod excess;
 mod extended;
 mod failures;
+mod filled;
 mod frozen;
 mod habits;
 mod hidden;
