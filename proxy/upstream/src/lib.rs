@@ -46,7 +46,7 @@ pub use gnomon_catalogue::{Fits, catalogue, form, left_out, members, mirror, rpc
 pub use heard::{Listener, hears_logs, take_place};
 pub use legacy::{Client, LegacySession, Scope, ServerFace, Speaks};
 pub use modern::ModernPeer;
-pub use oversight::{Asked, News, Oversight};
+pub use oversight::{Asked, News, Objection, Oversight};
 pub use owner::Owner;
 pub use program::{Program, ProgramLimits, ProgramOptions, ServerLayers};
 pub use reach::{Reach, Transport};
