@@ -7,6 +7,7 @@ mod apis;
 mod asking;
 mod attested;
 mod audited;
+mod cells;
 mod client;
 mod coded;
 mod crossed;
