@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 
 import lab
 import mcp
@@ -20,8 +21,7 @@ PINNED = lab.HERE.parent / "recipes"
 PYTHON, NODE = "/usr/bin/python3", shutil.which("node", path="/usr/bin:/usr/local/bin")
 # Somebody with a home that nobody else may enter; the account is one that every Debian has.
 OWNER = "games"
-NAMES = ["files", "written", "memory", "git", "branches", "home"]
-PATIENCE = 120
+PATIENCE = 300
 
 
 class Host:
@@ -33,9 +33,12 @@ class Host:
         for folder in ("etc", "state", "opt", "srv"):
             (root / folder).mkdir()
         self.metrics = f"127.0.0.1:{lab.free_port()}"
+
+    def offers(self, name):
+        """A configuration whose portal names a server that is to be added."""
         self.config.write_text(
             f"metrics: {{ listen: '{self.metrics}' }}\nportals:\n  - id: main\n    listen: 127.0.0.1:{self.port}\n"
-            f"    servers: [{', '.join(NAMES)}]\n    policy:\n      - allow: {{ servers: [{', '.join(NAMES)}] }}\n"
+            f"    servers: [{name}]\n    policy:\n      - allow: {{ servers: [{name}] }}\n"
         )
 
     def run(self, *command, fails=False, **options):
@@ -45,6 +48,7 @@ class Host:
         return said
 
     def add(self, name, *flags, fails=False):
+        self.offers(name)
         known = {"GNOMON_CONFIG": str(self.config), "GNOMON_STATE_DIR": str(self.state)}
         return self.run(self.gnomon, "server", "add", "--id", name, *flags, fails=fails, env=os.environ | known)
 
@@ -70,6 +74,11 @@ class Host:
         with lab.process(command, self.port, self.root / "log"):
             client = mcp.Client(f"http://127.0.0.1:{self.port}/mcp", timeout=PATIENCE)
             client.open()
+            # A list does not wait for a program that takes its time to start.
+            begun = time.monotonic()
+            while not client.tools():
+                assert time.monotonic() - begun < PATIENCE, (self.root / "log").read_text()[-2000:]
+                time.sleep(0.2)
             yield client
 
 
@@ -85,8 +94,9 @@ def install(host):
 
 def environment(host, at):
     """A virtual environment with the git server, as the recipe makes it."""
-    host.run(PYTHON, "-m", "venv", at)
-    host.run(at / "bin/pip", "install", "-q", "--disable-pip-version-check", "-r", PINNED / "requirements.txt")
+    if not at.exists():
+        host.run(PYTHON, "-m", "venv", at)
+        host.run(at / "bin/pip", "install", "-q", "--disable-pip-version-check", "-r", PINNED / "requirements.txt")
     return at / "bin/python", at / "bin/mcp-server-git"
 
 
@@ -156,7 +166,7 @@ def git(host, _):
 
 def branches(host, _):
     repository = host.repository("changed")
-    command = [*environment(host, host.root / "opt/branches"), "--repository", repository]
+    command = [*environment(host, host.root / "opt/git"), "--repository", repository]
     host.lets_write("branches", "--write", repository, *safe(repository), "--command", *command)
     with host.serves() as client:
         client.call("branches_git_create_branch", repo_path=str(repository), branch_name="other")
