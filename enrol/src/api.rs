@@ -138,6 +138,11 @@ fn store(config: &Path, document: &str, bytes: &[u8]) -> Result<()> {
     if let Some(folder) = document.parent() {
         fs::create_dir_all(folder).map_err(|error| cannot(folder, &error))?;
     }
+    // Another configuration beside this one may have pinned what is there.
+    if fs::read(&document).is_ok_and(|stored| stored != bytes) {
+        let cause = format!("{} is another document", document.display());
+        return Err(Complaint::input(cause).next("name the API with --id, or remove that file if nothing refers to it").into());
+    }
     Ok(registering::replace(&document, bytes, None, 0o644).map_err(|error| cannot(&document, &error))?)
 }
 

@@ -62,6 +62,10 @@ struct AtPortal {
     reason: Option<String>,
     /// Since when, in seconds since 1970; none before it was first asked.
     since: Option<u64>,
+    /// Since when it has said nothing although it is at calls, in seconds since 1970.
+    silent_since: Option<u64>,
+    /// What rules withhold of it, and which: lists, `instructions`.
+    withheld: Vec<(String, String)>,
     /// Calls of clients by how they ended, and those without an answer by why.
     calls: Vec<(String, u64)>,
     errors: Vec<(String, u64)>,
@@ -74,7 +78,8 @@ impl List {
     pub(super) fn run(self) -> Result<()> {
         self.looked.told(&[], |seen, width, out| {
             for at in &seen.portals {
-                writeln!(out, "{:width$}  {}  {}", seen.id, at.in_words(), at.portal)?;
+                let withheld = at.withheld().map(|withheld| format!("  withheld: {withheld}")).unwrap_or_default();
+                writeln!(out, "{:width$}  {}  {}{withheld}", seen.id, at.in_words(), at.portal)?;
             }
             match seen.portals.is_empty() {
                 true => writeln!(out, "{:width$}  not offered by any portal that runs", seen.id),
@@ -158,11 +163,17 @@ impl AtPortal {
             counted.map(|series| (series.label(label).to_owned(), series.whole())).collect()
         };
         let answered = one("gnomon_portal_server_seconds_count");
+        let time = |metric| Some(one(metric) as u64).filter(|since| *since > 0);
         Self {
             portal: portal.to_owned(),
             up,
             reason: here("gnomon_portal_server_down").first().map(|series| series.label("reason").to_owned()).filter(|_| !up),
-            since: Some(one("gnomon_portal_server_changed_timestamp_seconds") as u64).filter(|since| *since > 0),
+            since: time("gnomon_portal_server_changed_timestamp_seconds"),
+            silent_since: time("gnomon_portal_server_silent_timestamp_seconds").filter(|_| up),
+            withheld: here("gnomon_portal_server_withheld")
+                .iter()
+                .map(|series| (series.label("what").to_owned(), series.label("rule").to_owned()))
+                .collect(),
             calls: by("gnomon_portal_server_calls_total", "status"),
             errors: by("gnomon_portal_server_errors_total", "reason"),
             sessions: one("gnomon_portal_server_sessions") as u64,
@@ -170,25 +181,32 @@ impl AtPortal {
         }
     }
 
-    fn since(&self) -> Option<String> {
-        self.since.map(|since| when::show(i64::try_from(since.saturating_mul(1000)).unwrap_or(i64::MAX)))
-    }
 
     /// Whether it is there, since when, and why not.
     fn in_words(&self) -> String {
-        let since = self.since().map(|since| format!(" since {since}")).unwrap_or_default();
+        let since = self.since.map(|since| format!(" since {}", shown(since))).unwrap_or_default();
         match (&self.reason, self.up) {
-            (_, true) => format!("up{since}"),
+            (_, true) => match self.silent_since {
+                Some(silent) => format!("up{since}, silent since {} (at calls: frozen, or doing one thing at a time)", shown(silent)),
+                None => format!("up{since}"),
+            },
             (Some(reason), false) => format!("down{since}: {reason} ({})", meaning(reason)),
             (None, false) if self.since.is_none() => "not known yet".to_owned(),
             (None, false) => format!("down{since}"),
         }
     }
 
+    /// What rules withhold of it, in words.
+    fn withheld(&self) -> Option<String> {
+        let withheld: Vec<_> = self.withheld.iter().map(|(what, rule)| format!("{what} (rule {rule})")).collect();
+        (!withheld.is_empty()).then(|| withheld.join(", "))
+    }
+
     fn json(&self) -> Value {
         let counts = |counts: &[(String, u64)]| counts.iter().map(|(word, count)| (word.clone(), (*count).into())).collect::<Map<_, _>>();
         json!({
-            "portal": self.portal, "up": self.up, "reason": self.reason, "since": self.since,
+            "portal": self.portal, "up": self.up, "reason": self.reason, "since": self.since, "silent_since": self.silent_since,
+            "withheld": self.withheld.iter().map(|(what, rule)| json!({"what": what, "rule": rule})).collect::<Vec<_>>(),
             "calls": counts(&self.calls), "errors": counts(&self.errors), "sessions": self.sessions, "mean_seconds": self.took,
         })
     }
@@ -211,6 +229,9 @@ impl Seen<'_> {
         let words = |counts: &[(String, u64)]| counts.iter().map(|(word, count)| format!("{count} {word}")).collect::<Vec<_>>().join(", ");
         for at in &self.portals {
             writeln!(out, "  at {}: {}", at.portal, at.in_words())?;
+            if let Some(withheld) = at.withheld() {
+                writeln!(out, "    withheld  {withheld}; `gnomon events` says of what")?;
+            }
             let took = at.took.map(|took| format!("; {:.3} s on average", took)).unwrap_or_default();
             let calls = if at.calls.is_empty() { "none".to_owned() } else { words(&at.calls) };
             writeln!(out, "    calls     {calls}{took}")?;
@@ -223,10 +244,18 @@ impl Seen<'_> {
             writeln!(out, "  runs {}", counted(instances, "time"))?;
         }
         for (list, reason, count) in &self.left_out {
-            writeln!(out, "  not offered: {count} of its {list} ({reason})")?;
+            // Told with the rule at the portal.
+            if reason != "rule" {
+                writeln!(out, "  not offered: {count} of its {list} ({reason})")?;
+            }
         }
         Ok(())
     }
+}
+
+/// A time in seconds since 1970, as it is told.
+fn shown(seconds: u64) -> String {
+    when::show(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX))
 }
 
 /// What a reason means, in words.

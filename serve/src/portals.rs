@@ -75,6 +75,9 @@ impl Portals {
                 let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
                 // Writing to a String cannot fail.
                 let _ = writeln!(announcement, "  portal    {}: {scheme}://{address}{path} offers {servers}", portal.id);
+                if portal.policy.is_empty() {
+                    let _ = writeln!(announcement, "            nobody may use any of it yet: `policy` of portal `{}` allows nothing", portal.id);
+                }
             }
             listeners.push(listening);
         }

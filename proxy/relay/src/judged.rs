@@ -202,8 +202,8 @@ impl Judge {
     /// Judges what the portal itself asked a server and was told.
     ///
     /// # Errors
-    /// [`CallError::Refused`].
-    pub fn own(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), CallError> {
+    /// The refusal.
+    pub fn own(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), Box<Refusal>> {
         let mut dialogue = self.dialogue(self.seen(None), None);
         let id = Id::number(0);
         let params = asked.cursor.map(|cursor| Bytes::from(format!(r#"{{"cursor":{}}}"#, quoted(cursor))));
@@ -218,7 +218,7 @@ impl Judge {
             News::None => false,
         };
         self.rules.recorder.report(dialogue.reports().filter(|sighting| passes.is_err() || tells(sighting.rule.is_some())).collect());
-        passes.map_err(CallError::Refused)
+        passes
     }
 
     /// See [`Inspector::edition`](gnomon_inspect::Inspector::edition).

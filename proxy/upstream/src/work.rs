@@ -51,6 +51,11 @@ impl Work {
         self.0.lock().heard = Instant::now();
     }
 
+    /// For how long nothing came of its calls.
+    pub fn unheard(&self) -> Duration {
+        self.0.lock().heard.elapsed()
+    }
+
     /// For how long it has said nothing while it was at calls, where it was at one or was heard when it was `asked` whether it is there;
     /// none where it had nothing else to do than answer that.
     pub fn silence(&self, asked: Instant) -> Option<Duration> {

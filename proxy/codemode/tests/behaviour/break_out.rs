@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use gnomon_codemode::{Limit, Limits, Sandbox, ScriptOutcome, Violation};
+use gnomon_codemode::{Limit, Limits, Names, Program, Sandbox, ScriptOutcome, Violation};
 
-use crate::stage::{run, run_with, start, works};
+use crate::stage::{TOOLS, Tools, run, run_with, start, works};
 
 /// System calls that are not on the allow-list.
 const DEEDS: [&str; 13] =
@@ -44,6 +44,26 @@ async fn an_end_without_an_answer_is_a_violation() {
         assert!(matches!(outcome, ScriptOutcome::Violation(violation) if violation == expected), "{deed}: {outcome:?}");
         works(&sandbox).await;
     }
+}
+
+#[tokio::test]
+async fn what_was_learned_of_one_process_s_memory_is_worth_nothing_to_the_next_and_costs_no_other_its_script() {
+    let sandbox = start(&[]).await.unwrap();
+    let before = sandbox.process().await.unwrap();
+    works(&sandbox).await;
+    assert_eq!(sandbox.process().await, Some(before), "a script that does what it may changes nothing");
+    let (tools, names, limits) = (Tools::default(), Names::new(TOOLS), Limits::default());
+    let program = Program { code: "async () => { await sleep(1500); return 'whole' }", names: &names };
+    let breaks_out = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let outcome = run(&sandbox, "rehearse:open").await.outcome;
+        assert!(matches!(outcome, ScriptOutcome::Violation(_)), "{outcome:?}");
+        works(&sandbox).await;
+    };
+    let (beside, ()) = tokio::join!(sandbox.execute(program, &limits, &tools), breaks_out);
+    assert!(matches!(&beside.unwrap().outcome, ScriptOutcome::Value(value) if value.get() == "\"whole\""));
+    assert_ne!(sandbox.process().await, Some(before));
+    assert_eq!(sandbox.restarts(), 0, "nothing of it died");
 }
 
 #[tokio::test]
