@@ -396,7 +396,8 @@ fn settle(named: &NamedServer, seen: &[ServerRecord]) -> Result<ReviewedServer, 
 fn inventory(state_dir: &Path) -> Result<Vec<ServerRecord>> {
     let read = runtime()?.block_on(async { Reader::open(&ledger_in(state_dir)).await?.inventory().await });
     match read {
-        Ok(servers) => Ok(servers),
+        // Decisions are about servers with an address.
+        Ok(servers) => Ok(servers.into_iter().filter(|server| !server.is_local()).collect()),
         Err(ReadError::Missing { .. }) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }

@@ -47,7 +47,7 @@ pub fn of(event: &Event) -> String {
         }
     }
     line.push_str(" → ");
-    line.push_str(&first(&["server.address", "destination.address"]).unwrap_or_else(|| "?".to_owned()));
+    line.push_str(&first(&["server.address", "gnomon.local.server", "destination.address"]).unwrap_or_else(|| "?".to_owned()));
     match event.get("server.port").and_then(Value::as_i64) {
         None | Some(443) => {}
         Some(port) => {

@@ -54,7 +54,7 @@ pub use portals::{Portal, Sessions, Shown, Tls};
 pub use proxy::{Proxy, Resolve, User};
 pub use rules::{Packs, Rules, triage_in};
 pub use secret::SecretRef;
-pub use sensor::Sensor;
+pub use sensor::{Looking, ReadHomes, Sensor};
 pub use servers::{At, Server, programs};
 
 use check::Check;

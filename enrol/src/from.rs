@@ -37,7 +37,10 @@ impl Add {
     pub(super) async fn seen(self, server: &str) -> Result<()> {
         let ledger = self.state.ledger()?;
         let mut reader = Reader::open(&ledger).await?;
-        let record = find(server, reader.inventory().await?)?;
+        let mut seen = reader.inventory().await?;
+        // One that a client starts has no address.
+        seen.retain(|record| !record.is_local());
+        let record = find(server, seen)?;
         let used = Used::of(&mut reader, &record).await?;
         drop(reader);
         let url = used.url.clone().unwrap_or_else(|| guessed_url(&record));
@@ -249,6 +252,7 @@ mod tests {
             version: None,
             confidence: None,
             channel: None,
+            users: Vec::new(),
         }
     }
 

@@ -47,7 +47,7 @@ impl Roads {
             let announcement = format!("{announcement}{PROXY_ALONE}{}", scopes(config));
             return Ok(Self { proxy: Some(proxy), watching: None, announcement });
         };
-        let (proxy, watching) = Watching::start(proxy, sensors, config, core.inspector.clone(), core.recorder.clone())?;
+        let (proxy, watching) = Watching::start(proxy, sensors, config, state_dir, core.inspector.clone(), core.recorder.clone())?;
         let announcement = format!("{announcement}{WITH_SENSOR}{}", scopes(config));
         Ok(Self { proxy: Some(proxy), watching: Some(watching), announcement })
     }

@@ -49,6 +49,7 @@ mod sensor;
 mod sensor_stage;
 mod session_ends;
 mod soak;
+mod starts;
 mod state_files;
 mod stops;
 mod unchanged;

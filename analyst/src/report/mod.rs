@@ -183,7 +183,7 @@ fn debt(servers: &[ServerRecord], reviews: &[Decision], now_ms: i64) -> Debt {
             State::Approved | State::Denied => {}
         }
     }
-    for record in servers.iter().filter(|record| record.status == ServerStatus::Shadow) {
+    for record in servers.iter().filter(|record| record.status == ServerStatus::Shadow && !record.is_local()) {
         let server = ReviewedServer { host: record.address.clone(), port: record.port.unwrap_or_default() };
         if reviews.iter().any(|decision| decision.server == server) {
             continue;

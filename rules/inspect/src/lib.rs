@@ -32,6 +32,7 @@ mod hosts;
 mod http;
 mod in_force;
 mod inspector;
+mod local;
 mod meaning;
 mod passage;
 mod recorded;
@@ -47,6 +48,7 @@ pub use dialogue::{Dialogue, ExchangeOutcome, HoldsDialogue, LateAnswer, MAX_MES
 pub use gnomon_engine::{Enforcement, NamedServers};
 pub use hosts::{HostPattern, HostPatterns, InvalidHostPattern, normal_host};
 pub use inspector::{Bounds, Inspector, Registered, Surroundings};
+pub use local::judge_local;
 pub use passage::{Extent, Legibility, Passage, Passed, unknown_fields};
 pub use recorded::judge_recorded;
 pub use reviews::Reviews;

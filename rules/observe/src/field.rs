@@ -103,6 +103,9 @@ const RPC: &[Channel] = &[Channel::Https, Channel::Http, Channel::Stdio];
 const ALL: &[Channel] = Channel::ALL;
 const HOST: &[Channel] = &[Channel::Https, Channel::Http, Channel::Stdio, Channel::Process];
 const SERVERS: &[Channel] = &[Channel::Https, Channel::Http, Channel::Config];
+const STARTS: &[Channel] = &[Channel::Process];
+const CONFIG: &[Channel] = &[Channel::Config];
+const LOCAL: &[Channel] = &[Channel::Config, Channel::Process];
 
 macro_rules! fields {
     ($($id:ident $name:literal $kind:ident $phase:ident $role:ident $retention:ident $channels:ident $sample:literal $doc:literal;)+) => {
@@ -215,10 +218,11 @@ fields! {
     ExecutableHash "process.executable.hash.sha256" Str Connect Evidence Stored HOST r#""2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824""# "SHA-256 of that file.";
     Image "gnomon.process.image" Str Connect Evidence Stored HOST r#""on_disk""# "Location of the running program's file: on_disk, deleted (removed or replaced since it was started) or memory (it never was in a file system).";
     CommandLine "process.command_line" Str Connect Evidence Stored HOST r#""node agent.js""# "The command line, bounded.";
+    ParentPid "process.parent.pid" Int Connect Evidence Stored STARTS "4700" "Process id of the parent.";
     ParentExecutable "process.parent.executable.path" Str Connect Evidence Stored HOST r#""/usr/bin/bash""# "The parent program's file.";
     Ancestors "process.ancestors" List Connect Evidence Stored HOST r#"["/usr/bin/bash","/usr/sbin/sshd"]"# "Program files of the ancestors, nearest first.";
-    UserId "user.id" Str Connect Evidence Stored HOST r#""1000""# "Numeric user id.";
-    UserName "user.name" Str Connect Evidence Stored HOST r#""ada""# "The user's name: of the process, else as the proxy authenticated it.";
+    UserId "user.id" Str Connect Evidence Stored ALL r#""1000""# "Numeric user id.";
+    UserName "user.name" Str Connect Evidence Stored ALL r#""ada""# "The user's name: of the process, else as the proxy authenticated it.";
     UserGroups "user.group.names" List Connect Evidence Stored HOST r#"["engineering"]"# "Groups of the user.";
     ContainerId "container.id" Str Connect Evidence Stored HOST r#""1f2d3c4b5a69""# "Container id from the cgroup path, where root or a service of root's made that cgroup: the outermost. What a user names below their own slice is not taken for one.";
     ContainerRuntime "container.runtime.name" Str Connect Evidence Stored HOST r#""docker""# "Runtime of that container, by the name of its cgroup: docker, containerd, cri-o, podman, systemd-nspawn, lxc, or unknown.";
@@ -227,13 +231,28 @@ fields! {
     ProcessIdentity "gnomon.process.identity" Str Connect Evidence Stored HOST r#""confirmed""# "Certainty of the process: `confirmed` as the program that connected, `unverified` where the kernel half cannot rule out another exec, or the reason that it is not known: late, gone, stale, unreadable or busy.";
     HostName "host.name" Str Connect Evidence Stored ALL r#""build-17""# "The host that gnomon runs on.";
 
+    // Servers that run on this host.
+    PackageEcosystem "package.ecosystem" Str Connect Evidence Stored LOCAL r#""npm""# "Registry of the package that a local server is started from: npm, pypi or docker.";
+    PackageName "package.name" Str Connect Evidence Stored LOCAL r#""@modelcontextprotocol/server-filesystem""# "Name of that package, as the arguments have it: what they claim, not what was fetched.";
+    PackageVersion "package.version" Str Connect Evidence Stored LOCAL r#""2025.8.21""# "Version, range, tag or digest that the arguments name; absent where they name none.";
+    PackagePinned "gnomon.package.pinned" Bool Connect Evidence Stored LOCAL "false" "Whether that is one content for ever: an exact version or a digest. If not, the next start may run other code.";
+    PackageRunner "gnomon.package.runner" Str Connect Evidence Stored LOCAL r#""npx""# "What fetches and starts the package: npx, pnpm dlx, yarn dlx, bunx, deno, uvx, pipx, python -m or docker.";
+    LocalServer "gnomon.local.server" Str Connect Evidence Address LOCAL r#""pkg:npm/@modelcontextprotocol/server-filesystem""# "The local server: `pkg:`, registry and name of its package, else `file:` and its script or program.";
+    LocalKnownBy "gnomon.local.known_by" Str Connect Evidence Stored LOCAL r#""catalogue""# "Why it is taken for an MCP server: its package is in the catalogue, a configuration file lists it (config), or its name says so (name).";
+    ConfigClient "gnomon.config.client" Str Connect Evidence Stored CONFIG r#""Cursor""# "The client whose configuration file it is.";
+    ConfigPath "gnomon.config.path" Str Connect Evidence Stored CONFIG r#""/home/ada/.cursor/mcp.json""# "The configuration file.";
+    ConfigEntry "gnomon.config.entry" Str Connect Evidence Address CONFIG r#""files""# "The name that the file gives the server.";
+    ConfigChange "gnomon.config.change" Str Connect Evidence Stored CONFIG r#""first_seen""# "What became of the entry: first_seen, changed or removed; unread where the file cannot be read.";
+    ConfigSecrets "gnomon.config.secrets" List Connect Evidence Stored CONFIG r#"["env.GITHUB_TOKEN github-token"]"# "Where secrets stand in the entry, and what each looks like; never the secret.";
+    Agent "gnomon.agent" Str Connect Evidence Stored STARTS r#""Claude Code""# "The nearest known agent among the ancestors, by the names of their files, scripts and packages.";
+
     // Ours.
     Channel "gnomon.channel" Str Connect Evidence Stored ALL r#""https""# "Channel of the call: https, http, stdio, config or process.";
     Sanctioned "gnomon.sanctioned" Bool Hello Evidence Stored ALL "false" "Whether the organisation named this server as allowed.";
     ServerReview "gnomon.server.review" Str Hello Evidence Stored SERVERS r#""denied""# "People's decision about the server (`gnomon review`): in_review, approved, denied or expired; absent without one.";
     Catalogue "gnomon.server.catalogue" Str Hello Evidence Stored SERVERS r#""mcp""# "Class of the server in the host catalogue: mcp, llm-api …";
     Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "Means by which the request was tied to its process: owner, client_random, tuple or none.";
-    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Vantage point of gnomon: flow, proxy, portal, upstream, plaintext, stdio, replay.";
+    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Vantage point of gnomon: flow, proxy, portal, upstream, plaintext, stdio, process, config, replay.";
     FlowId "gnomon.flow.id" Str Connect Outcome Stored WEB r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b12""# "Names the connection.";
     FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "End of a connection that was not read as HTTP: bypassed, passthrough, refused, ca_rejected, upstream_unverified, observed (seen in the kernel only), around_proxy …";
     Passage "gnomon.passage" Str Message Evidence Stored WEB r#""request_line_odd""# "Why a connection or a message was passed on, or refused, unread; see docs/rules.md.";
@@ -257,9 +276,6 @@ const UNFILLED: &[&str] = &[
     "gnomon.dlp.findings",
     "k8s.namespace.name",
     "k8s.pod.name",
-    "package.ecosystem",
-    "package.name",
-    "package.version",
 ];
 
 /// Fields whose texts are matched as they pass, over their whole length. No observation of traffic holds their values: it holds what was found in
@@ -320,6 +336,9 @@ impl Field {
             Self::Transport => Some(&["tcp", "udp"]),
             Self::Image => Some(&["on_disk", "deleted", "memory"]),
             Self::ServerReview => Some(&["in_review", "approved", "denied", "expired"]),
+            Self::PackageEcosystem => Some(&["npm", "pypi", "docker"]),
+            Self::ConfigChange => Some(&["first_seen", "changed", "removed", "unread"]),
+            Self::LocalKnownBy => Some(&["catalogue", "config", "name"]),
             _ => None,
         }
     }

@@ -23,6 +23,7 @@ mod executable;
 mod held;
 mod read_threads;
 mod resolver;
+mod start;
 mod stat;
 mod status;
 
@@ -34,6 +35,7 @@ pub use accounts::MAX_GROUP_NAMES;
 pub use ancestry::MAX_ANCESTORS;
 pub use digest::{MAX_EXECUTABLE, Sha256};
 pub use resolver::{MAX_ARGUMENTS, MAX_COMMAND_LINE, Options, Resolver};
+pub use start::{Lineage, Parent, StartAnswer, Started};
 pub use status::MAX_GROUPS;
 
 use crate::workload::Workload;

@@ -91,7 +91,9 @@ fn started(arguments: &[&str], wrappers: usize) -> Option<Launch> {
     let found = match stem(program).as_str() {
         "env" => within(after_assignments(rest)),
         "nohup" | "setsid" | "exec" => within(rest),
-        "sh" | "bash" | "zsh" | "dash" => of_shell(rest).and_then(|words| within(&words.iter().map(String::as_str).collect::<Vec<_>>())),
+        // `sh FILE`, as the kernel starts a script.
+        _ if is_shell(program) && rest.first().is_some_and(|word| !word.starts_with('-')) => script(rest, program, wrappers),
+        _ if is_shell(program) => of_shell(rest).and_then(|words| within(&words.iter().map(String::as_str).collect::<Vec<_>>())),
         "cmd" => rest.iter().position(|word| word.eq_ignore_ascii_case("/c")).and_then(|at| within(rest.get(at + 1..)?)),
         "npx" | "npx-cli" | "pnpx" => npm("npx", rest),
         "npm" | "npm-cli" => subcommand(rest, &["exec", "x"]).and_then(|rest| npm("npx", rest)),
@@ -120,6 +122,11 @@ fn stem(program: &str) -> String {
     [".exe", ".cmd", ".bat", ".js", ".cjs", ".mjs"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name).to_owned()
 }
 
+/// True if a program is a shell, which runs what its arguments say.
+pub(crate) fn is_shell(program: &str) -> bool {
+    ["sh", "bash", "zsh", "dash"].contains(&stem(program).as_str())
+}
+
 fn is_python(name: &str) -> bool {
     name.strip_prefix("python").is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
@@ -133,11 +140,15 @@ fn uv(rest: &[&str], wrappers: usize) -> Option<Launch> {
     }
 }
 
+/// Runners that are scripts themselves, or that version managers put a script in the place of.
+const RUNNERS: [&str; 14] =
+    ["npx", "npx-cli", "npm", "npm-cli", "pnpm", "pnpx", "yarn", "bun", "bunx", "deno", "uv", "uvx", "pipx", "docker"];
+
 /// What an interpreter runs: a runner's own script, or a server's.
 fn script(rest: &[&str], interpreter: &str, wrappers: usize) -> Option<Launch> {
     let at = rest.iter().position(|word| !word.starts_with('-'))?;
     let file = rest.get(at)?;
-    let is_runner = ["npx", "npx-cli", "npm", "npm-cli", "pnpm", "yarn", "bunx", "pipx"].contains(&stem(file).as_str());
+    let is_runner = RUNNERS.contains(&stem(file).as_str());
     if is_runner && wrappers > 0 {
         return started(rest.get(at..)?, wrappers - 1);
     }
@@ -341,6 +352,33 @@ fn bounded(text: &str) -> String {
 }
 
 impl Launch {
+    /// The same within the bounds that hold for what was read here: somebody else may have written it.
+    pub(crate) fn within_bounds(&mut self) {
+        match self {
+            Self::Package(PackageClaim { name, version, runner, .. }) => {
+                *name = bounded(name);
+                *version = version.as_deref().map(bounded);
+                *runner = bounded(runner).into();
+            }
+            Self::Program { path, script } => {
+                *path = bounded(path);
+                *script = script.as_deref().map(bounded);
+            }
+        }
+    }
+
+    /// Where it comes from, as inventories name it: `pkg:npm/NAME`, spelt as its registry compares names and without version, else `file:`
+    /// and the script or program. `executable` is the program's file, where it is known, for a program that is only named.
+    #[must_use]
+    pub fn place(&self, executable: Option<&str>) -> String {
+        match self {
+            Self::Package(package) => format!("pkg:{}/{}", package.ecosystem.as_str(), package.ecosystem.normal(&package.name)),
+            Self::Program { script: Some(script), .. } => format!("file:{script}"),
+            Self::Program { path, script: None } if path.starts_with('/') => format!("file:{path}"),
+            Self::Program { path, script: None } => format!("file:{}", bounded(executable.unwrap_or(path))),
+        }
+    }
+
     /// The file's name of the program, or the package's name: what people call it.
     #[must_use]
     pub fn name(&self) -> &str {

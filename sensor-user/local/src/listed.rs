@@ -48,6 +48,25 @@ pub enum Reached {
     Url(String),
 }
 
+impl ListedServer {
+    /// The same within the bounds that hold for what was read here: somebody else may have written it.
+    pub(crate) fn within_bounds(&mut self) {
+        self.name = bounded(&self.name);
+        match &mut self.reached {
+            Reached::Stdio(launch) => launch.within_bounds(),
+            Reached::Url(url) => *url = place_of(url),
+        }
+        for names in [&mut self.environment, &mut self.headers] {
+            names.truncate(MAX_NAMES);
+            names.iter_mut().for_each(|name| *name = bounded(name));
+        }
+        self.secrets.truncate(MAX_NAMES);
+        for secret in &mut self.secrets {
+            *secret = SecretAt { place: bounded(&secret.place), kind: bounded(&secret.kind).into() };
+        }
+    }
+}
+
 /// A secret that stands in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretAt {
