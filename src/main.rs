@@ -4,8 +4,6 @@
 //! options of a library. What is done is done in the libraries.
 
 mod commands;
-mod registering;
-mod yaml_places;
 
 use clap::{Parser, Subcommand};
 use gnomon_cli::{Complaint, Fault};
@@ -88,7 +86,7 @@ enum Command {
     Policy(commands::policy::Policy),
     /// Register what portals offer
     #[command(subcommand)]
-    Server(commands::server::Server),
+    Server(gnomon_enrol::Server),
     /// Create service tokens for agents
     #[command(subcommand)]
     Token(commands::token::Token),

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use gnomon_cli::{
     line::clean,
     options::{Format, FormatFlag, StateFlag},
-    when,
+    runtime, when,
 };
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Reader, ServerRecord, ServerStatus};
@@ -16,6 +16,8 @@ use std::{
 
 /// The most tool names in a line.
 const SHOWN_TOOLS: usize = 6;
+/// The most users in a line.
+const SHOWN_USERS: usize = 4;
 
 /// `gnomon inventory`.
 #[derive(Args)]
@@ -39,6 +41,12 @@ pub struct Inventory {
     /// Only servers that a client of this name talked to
     #[arg(long, value_name = "NAME")]
     client: Option<String>,
+    /// Only servers that are started on this host
+    #[arg(long)]
+    local: bool,
+    /// Only servers that are started on this host by this user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     /// At most so many, shadow ones first, of these the most recently seen first
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
@@ -60,7 +68,7 @@ impl Inventory {
     /// The command's error.
     pub fn run(self) -> Result<()> {
         let path = self.state.ledger()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
         let mut servers = runtime.block_on(async { Reader::open(&path).await?.inventory().await })?;
         let seen = servers.len();
         servers.retain(|server| self.wants(server));
@@ -99,11 +107,18 @@ impl Inventory {
             && self.server.as_deref().is_none_or(is_named)
             && self.tool.as_ref().is_none_or(|tool| server.tools.contains(tool))
             && self.client.as_ref().is_none_or(|client| server.clients.contains(client))
+            && (!self.local || server.is_local())
+            && self.user.as_ref().is_none_or(|user| server.users.contains(user))
     }
 }
 
-/// Address, port where it is not that of HTTPS, and path.
+/// Address, port where it is not that of HTTPS, and path; of a local server its package or file, and whose it is.
 fn endpoint(server: &ServerRecord) -> String {
+    if server.is_local() {
+        let (shown, more) = server.users.split_at(server.users.len().min(SHOWN_USERS));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        return if shown.is_empty() { server.address.clone() } else { format!("{} of {}{more}", server.address, shown.join(", ")) };
+    }
     let port = server.port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}{port}{}", server.address, server.path)
 }

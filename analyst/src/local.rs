@@ -84,7 +84,7 @@ impl List {
     fn accounts(&self) -> Result<Vec<Account>> {
         let mut accounts = accounts().context("/etc/passwd")?;
         if let Some(unknown) = self.user.iter().find(|name| !accounts.iter().any(|account| account.name == **name)) {
-            let complaint = Complaint::usage(format!("{} is no user of this host with a home directory of its own", clean(unknown)));
+            let complaint = Complaint::usage(format!("{} is not a user of this host with a home directory of its own", clean(unknown)));
             return Err(complaint.next("`getent passwd` lists the users").into());
         }
         let own = rustix::process::geteuid();

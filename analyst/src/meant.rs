@@ -4,7 +4,11 @@
 //! Nothing is guessed: a text that fits several rules is an error that names them, one that fits none an error with the nearest.
 
 use anyhow::Result;
-use gnomon_cli::{Complaint, line::clean, rule_files};
+use gnomon_cli::{
+    Complaint,
+    line::{clean, one_line},
+    rule_files,
+};
 use gnomon_config::{Config, Packs, Rules};
 use gnomon_engine::{Rule, RuleSet};
 use gnomon_kit::nearest_by;
@@ -121,7 +125,8 @@ pub async fn in_ledger(text: &str, config: Result<Config, Complaint>, reader: &m
     if !reader.events(&filter, Order::OldestFirst).await?.is_empty() {
         return Ok(text.to_owned());
     }
-    let unread = configured.err().map(|error| format!("; the configured rules cannot be read: {}", error.cause)).unwrap_or_default();
+    let unread =
+        configured.err().map(|error| format!("; the configured rules cannot be read: {}", one_line(&error.cause))).unwrap_or_default();
     let unknown = || format!("no rule has the id, name or title `{}`, and no event was matched by such a rule{unread}", clean(text));
     Err(unclear.complaint(text, unknown, LISTED).into())
 }

@@ -15,7 +15,7 @@ use gnomon_kit::unix_millis;
 use gnomon_ledger::{
     DecidedBy, Decision, NamedServer, ReadError, Reader, ReviewEntry, ReviewedServer, ServerRecord, ServerStatus, Withdrawal,
 };
-use gnomon_observe::Review as State;
+use gnomon_observe::Review as ReviewState;
 use nix::unistd::{Uid, User};
 use std::{
     collections::BTreeMap,
@@ -143,13 +143,13 @@ enum Shown {
 }
 
 impl Shown {
-    fn of(state: Option<State>) -> Self {
+    fn of(state: Option<ReviewState>) -> Self {
         match state {
             None => Shown::Unreviewed,
-            Some(State::InReview) => Shown::InReview,
-            Some(State::Approved) => Shown::Approved,
-            Some(State::Denied) => Shown::Denied,
-            Some(State::Expired) => Shown::Expired,
+            Some(ReviewState::InReview) => Shown::InReview,
+            Some(ReviewState::Approved) => Shown::Approved,
+            Some(ReviewState::Denied) => Shown::Denied,
+            Some(ReviewState::Expired) => Shown::Expired,
         }
     }
 
@@ -185,13 +185,13 @@ impl Review {
             Self::List(list) => list.run(),
             Self::Show(show) => show.run(),
             Self::Start(Start { state, config, server, owner, reason }) => {
-                decide((&state, &config), &server, State::InReview, Some(owner), reason, None)
+                decide((&state, &config), &server, ReviewState::InReview, Some(owner), reason, None)
             }
             Self::Approve(Approve { state, config, server, owner, reason, until }) => {
-                decide((&state, &config), &server, State::Approved, Some(owner), Some(reason), Some(until))
+                decide((&state, &config), &server, ReviewState::Approved, Some(owner), Some(reason), Some(until))
             }
             Self::Deny(Deny { state, config, server, owner, reason, until }) => {
-                decide((&state, &config), &server, State::Denied, owner, Some(reason), until)
+                decide((&state, &config), &server, ReviewState::Denied, owner, Some(reason), until)
             }
             Self::Snippet(snippet) => snippet.run(),
         }
@@ -360,7 +360,7 @@ fn who(by: &DecidedBy) -> String {
 fn decide(
     (state_flag, config): (&StateFlag, &ConfigFlag),
     server: &Server,
-    state: State,
+    state: ReviewState,
     owner: Option<String>,
     reason: Option<String>,
     until: Option<SystemTime>,
@@ -396,7 +396,8 @@ fn settle(named: &NamedServer, seen: &[ServerRecord]) -> Result<ReviewedServer, 
 fn inventory(state_dir: &Path) -> Result<Vec<ServerRecord>> {
     let read = runtime()?.block_on(async { Reader::open(&ledger_in(state_dir)).await?.inventory().await });
     match read {
-        Ok(servers) => Ok(servers),
+        // Decisions are about servers with an address.
+        Ok(servers) => Ok(servers.into_iter().filter(|server| !server.is_local()).collect()),
         Err(ReadError::Missing { .. }) => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }

@@ -155,11 +155,12 @@ pub fn rule(event: &Event) -> String {
 }
 
 /// Names of tools and users are compared letter by letter: servers tell them apart so.
+pub fn is_cased(field: &str) -> bool {
+    matches!(field, "gen_ai.tool.name" | "gen_ai.prompt.name" | "user.name" | "mcp.resource.uri")
+}
+
 fn key(field: &str) -> String {
-    match field {
-        "gen_ai.tool.name" | "gen_ai.prompt.name" | "user.name" | "mcp.resource.uri" => format!("{field}|cased"),
-        _ => field.to_owned(),
-    }
+    if is_cased(field) { format!("{field}|cased") } else { field.to_owned() }
 }
 
 fn value(event: &Event, field: &str) -> String {

@@ -3,9 +3,9 @@
 use anyhow::Result;
 use gnomon_cli::{Complaint, runtime};
 use gnomon_ledger::{EventFilter, Order, Reader};
-use gnomon_observe::{FieldRef, Observation};
+use gnomon_observe::{Family, Field, FieldRef, Observation};
 use serde_json::{Map, Value};
-use std::{path::Path, time::SystemTime};
+use std::path::Path;
 
 /// The flat JSON object of an event.
 pub type Event = Map<String, Value>;
@@ -20,7 +20,9 @@ const PAGE: usize = 1_000;
 pub fn event(ledger: &Path, id: &str) -> Result<Event> {
     let known = |c: char| c.is_ascii_hexdigit() || c == '-';
     if id.len() < 4 || !id.chars().all(known) {
-        return Err(Complaint::usage(format!("`{id}` is no event's id")).next("`gnomon events --json` has them as `event.id`").into());
+        return Err(Complaint::usage(format!("`{id}` is not the id of an event"))
+            .next("`gnomon events --json` has them as `event.id`")
+            .into());
     }
     let condition = if id.len() == 36 { format!("event.id={id}") } else { format!("event.id={id}*") };
     let filter = EventFilter { conditions: vec![condition.parse()?], limit: 2, ..EventFilter::default() };
@@ -35,14 +37,14 @@ pub fn event(ledger: &Path, id: &str) -> Result<Event> {
     }
 }
 
-/// Gives each event since then to `take`, oldest first, at most `limit`; how many there were.
+/// Gives each event of this filter to `take`, oldest first, at most `limit`; how many there were.
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub fn each(ledger: &Path, since: SystemTime, limit: usize, mut take: impl FnMut(Event)) -> Result<usize> {
+pub fn each(ledger: &Path, filter: EventFilter, limit: usize, mut take: impl FnMut(Event)) -> Result<usize> {
     runtime()?.block_on(async {
         let mut reader = Reader::open(ledger).await?;
-        let mut filter = EventFilter { since_ms: Some(gnomon_kit::unix_millis(since)), limit: PAGE, ..EventFilter::default() };
+        let mut filter = EventFilter { limit: PAGE, ..filter };
         let mut count = 0;
         loop {
             let page = reader.events(&filter, Order::OldestFirst).await?;
@@ -61,20 +63,23 @@ pub fn each(ledger: &Path, since: SystemTime, limit: usize, mut take: impl FnMut
     })
 }
 
-/// The observation that an event was made of, as far as it was stored.
+/// The observation that an event was made of, as far as it was stored. What events never hold is unknown, not absent: of headers where one
+/// of the fields that are `asked` for is such a one.
 ///
 /// # Errors
 /// If it has fields that this version does not know.
-pub fn observation(event: &Event) -> Result<Observation, Complaint> {
-    Observation::from_json(event).map_err(|error| Complaint::own(format!("the event cannot be read: {error}")))
-}
-
-/// Whether events never hold a field.
-pub fn is_never_stored(field: &FieldRef) -> bool {
-    match field {
-        FieldRef::Field(field) => !field.info().is_stored(),
-        FieldRef::Member(family, _) => *family == gnomon_observe::Family::Argument,
+pub fn observation<'f>(event: &Event, asked: impl IntoIterator<Item = &'f FieldRef>) -> Result<Observation, Complaint> {
+    let mut seen = Observation::from_json(event).map_err(|error| Complaint::own(format!("the event cannot be read: {error}")))?;
+    Field::all().filter(|field| !field.info().is_stored()).for_each(|field| seen.set_unreadable(field));
+    seen.set_family_unreadable(Family::Argument);
+    for field in asked {
+        if let FieldRef::Member(family, _) = field
+            && !field.is_stored()
+        {
+            seen.set_family_unreadable(*family);
+        }
     }
+    Ok(seen)
 }
 
 /// A text of an event; lists have their entries joined.

@@ -214,6 +214,8 @@ impl Ring<'_> {
         fs::write(rules.join("tool-calls.yml"), RULE)?;
         let args = [
             "proxy".into(),
+            // Rivals print no detections either.
+            "--quiet".into(),
             "--state-dir".into(),
             state.clone().into(),
             "--listen".into(),

@@ -21,13 +21,13 @@ pub struct Stale {
     source: Source,
 }
 
-/// Where reviews are from that may not be the newest.
+/// The source of reviews that may be outdated.
 enum Source {
-    /// What this host read last.
+    /// The copy that this host read last.
     Cache {
         why: String,
         unreadable: Vec<usize>,
-        /// How the database's differ, where it is there and is not the one that this host has read.
+        /// The difference from the database, where it is there and is not the one that this host has read.
         there: Option<Vec<(ReviewedServer, Option<Decision>)>>,
     },
     /// A standby of the database, by its URL.
@@ -84,7 +84,7 @@ pub async fn heeded(decided: &Decided) -> Result<(), Complaint> {
 }
 
 impl Stale {
-    /// What a standby has.
+    /// The copy of a standby.
     fn on(Standby { at, changed_ms }: Standby) -> Self {
         Self { as_of_ms: changed_ms, source: Source::Standby(at) }
     }

@@ -4,18 +4,19 @@
 //! folder, in which the serving process may write as well, is believed no further than the key. Before the signature holds nothing of an
 //! archive is looked at; after it the bounds below still hold, as a key may be stolen.
 
+mod editions;
+
 use crate::complaint::Complaint;
+pub use editions::{Editions, current_in};
 use flate2::read::GzDecoder;
 use gnomon_config::FeedKey;
 use minisign_verify::Signature;
 use std::{
     cmp::Ordering,
     collections::BTreeMap,
-    fmt, fs,
-    fs::OpenOptions,
-    io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::{Component, Path, PathBuf},
+    fmt,
+    io::Read,
+    path::{Component, Path},
     str::FromStr,
 };
 
@@ -27,8 +28,6 @@ pub const LONGEST_SIGNATURE: u64 = 4 << 10;
 const LONGEST_UNPACKED: u64 = 64 << 20;
 /// Most files of an archive.
 const MOST_FILES: usize = 20_000;
-/// The file that says which edition is in force, and which was before it.
-const CURRENT: &str = "current";
 /// The file of an archive that states its version.
 const ABOUT: &str = "feed.yml";
 
@@ -181,158 +180,10 @@ fn plain(path: &Path) -> Option<Vec<String>> {
 }
 
 fn version_of(about: &str) -> Result<Version, String> {
-    let about: serde_json::Value = serde_saphyr::from_str(about).map_err(|error| format!("{ABOUT}: {error}"))?;
+    let about: serde_json::Value =
+        serde_saphyr::from_str(about).map_err(|error| format!("{ABOUT}: {}", gnomon_access::yaml::cause(&error)))?;
     let version = about["version"].as_str().ok_or_else(|| format!("{ABOUT} has no version that is a text: `version: '2026.11.23'`"))?;
     version.parse()
-}
-
-/// The file whose content says which edition is in force.
-pub fn current_in(folder: &Path) -> PathBuf {
-    folder.join(CURRENT)
-}
-
-/// The editions that a state folder has: the one in force, and the one before it.
-#[derive(Debug)]
-pub struct Editions {
-    folder: PathBuf,
-}
-
-impl Editions {
-    /// Those of this folder, which need not be there yet.
-    ///
-    /// # Errors
-    /// A link stands in its place: root writes there, and the serving process may have made it.
-    pub fn of(folder: &Path) -> Result<Self, Complaint> {
-        if folder.is_symlink() {
-            return Err(Complaint::input(format!("{} is a link, and feeds are not read or written through one", folder.display()))
-                .next("remove it, and run gnomon rules update"));
-        }
-        Ok(Self { folder: folder.to_owned() })
-    }
-
-    /// The edition in force, and the one before it, by version.
-    ///
-    /// # Errors
-    /// What says so cannot be read.
-    pub fn named(&self) -> Result<(Option<Version>, Option<Version>), Complaint> {
-        let path = current_in(&self.folder);
-        let text = match gnomon_files::read(&path, 256) {
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
-            Err(error) => return Err(unusable(&path, &error)),
-        };
-        let mut lines = text.lines().map(|line| line.parse::<Version>().map_err(|cause| unusable(&path, &cause)));
-        Ok((lines.next().transpose()?, lines.next().transpose()?))
-    }
-
-    /// The edition in force; none where none is.
-    ///
-    /// # Errors
-    /// It is not there, or its signature does not hold any more.
-    pub fn current(&self, key: &FeedKey) -> Result<Option<Feed>, Complaint> {
-        self.named()?.0.map(|version| self.open(&version, key)).transpose()
-    }
-
-    fn open(&self, version: &Version, key: &FeedKey) -> Result<Feed, Complaint> {
-        let [archive, signature] = self.files(version);
-        let read = |path: &Path, longest| gnomon_files::read(path, longest).map_err(|error| unusable(path, &error));
-        let bytes = read(&archive, LONGEST_ARCHIVE)?;
-        let signature = String::from_utf8_lossy(&read(&signature, LONGEST_SIGNATURE)?).into_owned();
-        let feed = Feed::open(&bytes, &signature, key)
-            .map_err(|error| Complaint::input(format!("{}: {error}", archive.display())).next(TAKE_OUT))?;
-        if feed.version != *version {
-            return Err(unusable(&archive, &format_args!("it is version {}", feed.version)));
-        }
-        Ok(feed)
-    }
-
-    fn files(&self, version: &Version) -> [PathBuf; 2] {
-        [format!("{version}.tar.gz"), format!("{version}.tar.gz.minisig")].map(|name| self.folder.join(name))
-    }
-
-    /// Puts an edition into force, whose signature was checked. The one that was in force is kept, older ones are removed.
-    ///
-    /// # Errors
-    /// It cannot be written. The edition from before is in force then.
-    pub fn install(&self, feed: &Feed, archive: &[u8], signature: &str) -> Result<(), Complaint> {
-        let before = self.named().unwrap_or_default().0.filter(|version| *version != feed.version);
-        let made = fs::create_dir_all(&self.folder);
-        made.and_then(|()| fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755)))
-            .map_err(|error| unusable(&self.folder, &error))?;
-        let [at, signed] = self.files(&feed.version);
-        written(&at, archive)?;
-        written(&signed, signature.as_bytes())?;
-        self.point_to(Some(&feed.version), before.as_ref())
-    }
-
-    /// Puts the edition from before back into force, and says which: none are the rules that ship.
-    ///
-    /// # Errors
-    /// None is in force, its signature does not hold, or it cannot be written.
-    pub fn roll_back(&self, key: &FeedKey) -> Result<Option<Version>, Complaint> {
-        let (current, before) = self.named()?;
-        if current.is_none() {
-            return Err(Complaint::input("no feed is in force".to_owned()).next("the rules that ship are"));
-        }
-        if let Some(before) = &before {
-            self.open(before, key)?;
-        }
-        self.point_to(before.as_ref(), None)?;
-        Ok(before)
-    }
-
-    /// Takes every edition out of force, so that the rules that ship are.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn remove(&self) -> Result<(), Complaint> {
-        self.point_to(None, None)
-    }
-
-    fn point_to(&self, current: Option<&Version>, before: Option<&Version>) -> Result<(), Complaint> {
-        let kept: Vec<&Version> = current.into_iter().chain(before).collect();
-        let path = current_in(&self.folder);
-        if current.is_none() {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(&path, &error)),
-                _ => {}
-            }
-        } else {
-            let lines: String = kept.iter().map(|version| format!("{version}\n")).collect();
-            written(&path, lines.as_bytes())?;
-        }
-        // What stays behind costs some bytes only.
-        let kept: Vec<PathBuf> = kept.into_iter().flat_map(|version| self.files(version)).chain([path]).collect();
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            if !kept.contains(&entry.path()) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What to do about an edition that cannot be used.
-const TAKE_OUT: &str = "gnomon rules update installs it anew; gnomon rules update --remove goes back to the rules that ship";
-
-fn unusable(path: &Path, cause: &dyn fmt::Display) -> Complaint {
-    Complaint::input(format!("{}: {cause}", path.display())).next(TAKE_OUT)
-}
-
-/// Replaces a file whole, or leaves it. The draft is made anew, so nobody's link is followed.
-fn written(path: &Path, bytes: &[u8]) -> Result<(), Complaint> {
-    let draft = path.with_extension("draft");
-    let attempt = || -> io::Result<()> {
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&draft)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
-    };
-    attempt().map_err(|error| unusable(path, &error))
 }
 
 #[cfg(test)]

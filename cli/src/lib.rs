@@ -11,6 +11,7 @@ pub mod decisions;
 pub mod feed;
 pub mod judging;
 pub mod line;
+pub mod loaded;
 pub mod options;
 pub mod rule_files;
 mod runtime;

@@ -47,7 +47,7 @@ pub fn of(event: &Event) -> String {
         }
     }
     line.push_str(" → ");
-    line.push_str(&first(&["server.address", "destination.address"]).unwrap_or_else(|| "?".to_owned()));
+    line.push_str(&first(&["server.address", "gnomon.local.server", "destination.address"]).unwrap_or_else(|| "?".to_owned()));
     match event.get("server.port").and_then(Value::as_i64) {
         None | Some(443) => {}
         Some(port) => {
@@ -121,6 +121,12 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || reorders(c) { '\u{fffd}' } else { c }).collect()
 }
 
+/// Text of several lines, as several errors have it, on one.
+pub fn one_line(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|line| clean(line.trim())).filter(|line| !line.is_empty()).collect();
+    lines.join("; ")
+}
+
 /// Text as one word of a shell, whatever strangers put into it.
 pub fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '=' | '@' | ',' | '+');
@@ -169,6 +175,12 @@ mod tests {
         // A known program is named without its claim.
         let known = serde_json::json!({"process.executable.path": "/usr/bin/node", "mcp.client.name": "codex"});
         assert!(!of(known.as_object().unwrap()).contains("codex"));
+    }
+
+    #[test]
+    fn several_lines_are_told_on_one_without_marks_between_them() {
+        assert_eq!(one_line("a.yml:1:1: one\n  a.yml:2:1: two\n\n"), "a.yml:1:1: one; a.yml:2:1: two");
+        assert_eq!(one_line("a\u{1b}[2J"), "a\u{fffd}[2J");
     }
 
     #[test]

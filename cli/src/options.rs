@@ -20,7 +20,7 @@ pub fn system_state() -> PathBuf {
     SYSTEM_STATE.into()
 }
 
-/// Which configuration.
+/// The flag for the configuration.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ConfigFlag {
     /// The configuration file [default: /etc/gnomon/gnomon.yml for root, if it exists]
@@ -55,7 +55,7 @@ impl ConfigFlag {
     }
 }
 
-/// Where CA, ledger and inventory are.
+/// The flag for the state folder: CA, ledger, inventory.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StateFlag {
     /// Where the certificate authority and the ledger are kept [default: /var/lib/gnomon for root, else ~/.local/state/gnomon]
@@ -83,6 +83,15 @@ impl StateFlag {
         })
     }
 
+    /// The folder of the gnomon that runs by this file: the one named, root's for root's configuration whoever asks, else as [`StateFlag::dir`].
+    ///
+    /// # Errors
+    /// As [`StateFlag::dir`].
+    pub fn dir_beside(&self, config: Option<&Path>) -> Result<PathBuf, Complaint> {
+        let is_named = self.state_dir.as_ref().is_some_and(|dir| !dir.as_os_str().is_empty());
+        if config == Some(Path::new(SYSTEM_CONFIG)) && !is_named { Ok(system_state()) } else { self.dir() }
+    }
+
     /// The folder that was named for this command alone, which another command would have to be told too.
     pub fn named(&self) -> Option<&Path> {
         let told = env::var_os("GNOMON_STATE_DIR");
@@ -103,7 +112,7 @@ pub fn ledger_in(state_dir: &Path) -> PathBuf {
     state_dir.join("ledger.sqlite")
 }
 
-/// Which rules.
+/// Flags for the rules.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RuleFlags {
     /// A folder with rules of your own (*.yml, *.yaml, at any depth), or one such file; adds to the configuration's; repeatable
@@ -124,7 +133,7 @@ impl RuleFlags {
     }
 }
 
-/// Where the kill switch is.
+/// The flag for the kill switch.
 #[derive(Args, Clone, Debug)]
 pub struct SwitchFlag {
     /// The kill switch: while this file is there, gnomon interferes with nothing
@@ -139,7 +148,7 @@ impl SwitchFlag {
     }
 }
 
-/// What a running gnomon is told.
+/// Flags of the commands that serve.
 #[derive(Args, Clone, Debug)]
 pub struct ServeFlags {
     #[command(flatten)]
@@ -218,7 +227,7 @@ impl ServeFlags {
     }
 }
 
-/// How results are written.
+/// The flag for the format of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// For people.
@@ -242,9 +251,25 @@ impl FormatFlag {
     }
 }
 
-/// Whether the effective user is root, from procfs: the standard library cannot ask the kernel.
+/// True if the effective user is root, from procfs: the standard library cannot ask the kernel.
 fn is_root() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     uids.and_then(|ids| ids.split_whitespace().nth(1)) == Some("0")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_systems_configuration_goes_with_the_systems_state_whoever_asks_unless_another_is_named() {
+        let system = Path::new(SYSTEM_CONFIG);
+        assert_eq!(StateFlag::default().dir_beside(Some(system)).unwrap(), Path::new(SYSTEM_STATE));
+        let named = StateFlag { state_dir: Some("/srv/state".into()) };
+        for config in [Some(system), Some(Path::new("/home/ada/gnomon.yml")), None] {
+            assert_eq!(named.dir_beside(config).unwrap(), Path::new("/srv/state"));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     complaint::Complaint,
-    feed::{Editions, Feed, current_in},
+    feed::{Editions, Feed, Version, current_in},
 };
 use gnomon_config as config;
 use gnomon_engine::{Adjustments, Lint, Origin, RuleSet, Source};
@@ -17,18 +17,20 @@ use std::{
 
 /// Longest rule or catalogue file, bytes.
 const MAX_FILE: u64 = 4 << 20;
-/// How deep folders of rules may nest; a circle of links ends here.
+/// The most levels of nested rule folders; a circle of links ends here.
 const MAX_DEPTH: usize = 16;
 /// Most files of rules.
 const MAX_FILES: usize = 20_000;
 
 /// Rules as they were read, so that they can be compiled again when an exception has ended, even without the files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RuleText {
     /// The rules that ship, then the administrator's.
     pub sources: Vec<Source>,
     /// The changes of single rules without their text.
     pub overrides: Option<Source>,
+    /// The edition of the feed that took the place of packs.
+    pub edition: Option<Version>,
 }
 
 impl RuleText {
@@ -45,7 +47,7 @@ impl RuleText {
     /// # Errors
     /// When a file cannot be read.
     pub fn with_feed(rules: &config::Rules, feed: Option<&Feed>) -> Result<Self, Complaint> {
-        Ok(Self { sources: sources(rules, feed)?, overrides: overrides(rules)? })
+        Ok(Self { sources: sources(rules, feed)?, overrides: overrides(rules)?, edition: feed.map(|feed| feed.version.clone()) })
     }
 
     /// The rules with these folders and files in place of files that have a rule of the same id.
@@ -66,7 +68,7 @@ impl RuleText {
             }
         }
         sources.extend(named);
-        Ok(Self { sources, overrides: self.overrides.clone() })
+        Ok(Self { sources, ..self.clone() })
     }
 
     /// Compiles them as of now; the error lists everything that is wrong.
@@ -154,9 +156,11 @@ pub fn listed(path: &Path) -> Result<Vec<PathBuf>, Complaint> {
     Ok(files)
 }
 
-/// The administrator's folders and files. One for exceptions need not be there: the first makes it.
-fn places(rules: &config::Rules) -> Vec<PathBuf> {
-    let triage = [&rules.triage, &rules.state_triage].into_iter().flatten().filter(|folder| folder.exists());
+/// The administrator's folders and files. One for exceptions need not be there: the first makes it. One that may not be looked into is
+/// there: what is in it would be missing silently.
+pub fn places(rules: &config::Rules) -> Vec<PathBuf> {
+    let is_there = |folder: &&PathBuf| !matches!(folder.try_exists(), Ok(false));
+    let triage = [&rules.triage, &rules.state_triage].into_iter().flatten().filter(is_there);
     rules.dirs.iter().chain(triage).cloned().collect()
 }
 

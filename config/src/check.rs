@@ -2,6 +2,7 @@
 
 use crate::{ConfigError, SecretRef, raw::Wrong, secret::NotAReference};
 use gnomon_access::yaml::hint;
+use gnomon_confine::Digest;
 use serde_saphyr::{Location, Spanned};
 use std::{
     cell::RefCell,
@@ -54,6 +55,11 @@ impl<'a> Check<'a> {
                 None
             }
         }
+    }
+
+    /// A SHA-256.
+    pub fn digest(&mut self, text: &Spanned<String>) -> Option<Digest> {
+        self.parsed(text, "a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it")
     }
 
     /// Paths, relative to the file.

@@ -5,7 +5,7 @@ use gnomon_codemode::Limits;
 use std::time::Duration;
 
 section! {
-    /// What scripts may take.
+    /// Limits of scripts.
     pub struct CodeMode, written CodeModeSource at "codemode." {
         /// Computing time of a script of Code Mode, seconds of a processor; waiting for tools, or for a busy host, is not counted.
         sandbox_seconds: u64 as Number<1, 60> = 5;

@@ -35,7 +35,8 @@ pub fn remedies_from(remedy: Remedy) {
     let _ = REMEDY.set(remedy);
 }
 
-/// What whoever set up [`remedies_from`] would do about a file that cannot be read; none where nobody did, or rights are not what is missing.
+/// The next step for a file that cannot be read, from the function that [`remedies_from`] was given; none without one, or where permissions
+/// are not the cause.
 pub fn remedy(path: &Path, error: &io::Error) -> Option<String> {
     REMEDY.get().and_then(|remedy| remedy(path, error))
 }

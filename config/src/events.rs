@@ -2,7 +2,7 @@
 
 use crate::{
     Check, Otlp, Syslog,
-    declare::{Form, One, Part, section},
+    declare::{Form, One, Part, Show, section},
     exports::{OtlpSource, SyslogSource},
     forms::{EventFile, Number},
 };
@@ -25,7 +25,7 @@ section! {
 }
 
 section! {
-    /// How much is kept of them.
+    /// Retention of events, by age and size.
     pub struct Retention, written RetentionSource at "events.retention." {
         /// Retention of events, days: in the ledger and in the file of JSON lines.
         days: u64 as Number<1, 3650> = 30;
@@ -65,7 +65,9 @@ impl Form<Jsonl> for EventFile {
             None => default,
         })
     }
+}
 
+impl Show<Jsonl> for EventFile {
     fn show(value: &Jsonl) -> Value {
         match value {
             Jsonl::Off => "off".into(),

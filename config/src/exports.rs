@@ -2,57 +2,45 @@
 
 use crate::{
     Check, SecretRef,
-    declare::{Form, One, mapping},
-    forms::{FilePaths, OwnText, Texts},
+    declare::{Form, One, Show, mapping},
+    forms::{FilePaths, OwnText, written},
+    key::Shape,
 };
 use gnomon_export::{EndpointError, MAX_HEADERS, OtlpEndpoint, SyslogEndpoint};
 use serde_json::{Value, json};
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 use std::{fmt, path::PathBuf};
 
 mapping! {
-    #[derive(Default)]
-    struct OtlpSource at "events.otlp." {
+    /// A collector that speaks OTLP over HTTP.
+    pub struct Otlp, written OtlpSource: Default at "events.otlp.", with (check) {
         /// The URL of an OpenTelemetry collector that every event is sent to as a log record (OTLP over HTTP, protobuf), or
         /// `off`. Without a path it is `/v1/logs`. With `http` everybody on the way can read events.
-        endpoint as OwnText, without "off", sample "'https://collector.example:4318'";
+        endpoint: OtlpEndpoint as OwnText, fit endpoint.and_then(|text| check.collector(&text)), without "off",
+            sample "'https://collector.example:4318'";
         /// `NAME=SECRET` for each header of these requests, at most 16. The secret is the header's whole value, as `Bearer …`,
         /// and is named as passwords are: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd).
-        headers as Texts, without "none", sample "['Authorization=file:/etc/gnomon/otlp-authorization']";
+        headers: Vec<NamedSecret> as NamedSecrets, without "none", sample "['Authorization=file:/etc/gnomon/otlp-authorization']";
         /// PEM files with further authorities to trust when the collector is verified. Relative to this file.
-        ca as FilePaths, without "the system's roots", sample "[corp-root.pem]";
+        ca: Vec<PathBuf> as FilePaths, without "the system's roots", sample "[corp-root.pem]";
     }
 }
 
 mapping! {
-    #[derive(Default)]
-    struct SyslogSource at "events.syslog." {
+    /// A syslog server over TCP.
+    pub struct Syslog, written SyslogSource: Default at "events.syslog.", with (check) {
         /// A syslog server that every event is sent to (RFC 5424), as `tls://HOST:PORT` or `tcp://HOST:PORT`, or `off`. With
         /// `tcp` everybody on the way can read events.
-        endpoint as OwnText, without "off", sample "'tls://siem.example:6514'";
+        endpoint: SyslogEndpoint as OwnText, fit endpoint.and_then(|text| check.syslog(&text)), without "off",
+            sample "'tls://siem.example:6514'";
         /// PEM files with further authorities to trust when the syslog server is verified. Relative to this file.
-        ca as FilePaths, without "the system's roots", sample "[corp-root.pem]";
+        ca: Vec<PathBuf> as FilePaths, without "the system's roots", sample "[corp-root.pem]";
     }
 }
 
-/// A collector that speaks OTLP over HTTP.
-#[derive(Clone, Debug)]
-pub struct Otlp {
-    /// Its address.
-    pub endpoint: OtlpEndpoint,
-    /// Headers that authenticate us.
-    pub headers: Vec<NamedSecret>,
-    /// Authorities to trust besides the system's.
-    pub ca: Vec<PathBuf>,
-}
-
-/// A syslog server over TCP.
-#[derive(Clone, Debug)]
-pub struct Syslog {
-    /// Its address.
-    pub endpoint: SyslogEndpoint,
-    /// Authorities to trust besides the system's.
-    pub ca: Vec<PathBuf>,
+written! {
+    /// Headers, each with a reference to its value.
+    NamedSecrets: Vec<Spanned<String>>, Shape::Texts;
 }
 
 /// A header and where its value is.
@@ -70,51 +58,73 @@ impl fmt::Display for NamedSecret {
     }
 }
 
+/// The place of an endpoint; none where it is `off`.
+fn sent(endpoint: Option<&Spanned<String>>) -> Option<Location> {
+    endpoint.filter(|text| text.value != "off").map(|text| text.referenced)
+}
+
 impl Form<Option<Otlp>> for One<OtlpSource> {
     fn read(source: OtlpSource, _: Option<Otlp>, check: &mut Check<'_>) -> Option<Option<Otlp>> {
-        // Checked also while nothing is sent, so that turning it on brings no surprise.
-        let headers = check.headers(source.headers);
-        let Some(text) = source.endpoint.filter(|text| text.value != "off") else { return Some(None) };
-        let endpoint = check.endpoint(&text)?;
-        if endpoint.is_exposed() && !headers.is_empty() {
-            check.refuse(text.referenced, "the headers' secrets would be readable on the way; use https".to_owned());
+        let Some(place) = sent(source.endpoint.as_ref()) else {
+            // Checked also while nothing is sent, so that turning it on brings no surprise.
+            check.headers(source.headers);
+            return Some(None);
+        };
+        let otlp = Otlp::read(source, check)?;
+        if otlp.endpoint.is_exposed() && !otlp.headers.is_empty() {
+            check.refuse(place, "the headers' secrets would be readable on the way; use https".to_owned());
         }
-        Some(Some(Otlp { endpoint, headers, ca: check.paths(source.ca) }))
+        Some(Some(otlp))
     }
+}
 
+impl Show<Option<Otlp>> for One<OtlpSource> {
     fn show(value: &Option<Otlp>) -> Value {
-        value.as_ref().map_or_else(
-            || json!({"endpoint": "off"}),
-            |otlp| {
-                json!({
-                    "endpoint": otlp.endpoint.to_string(),
-                    "headers": otlp.headers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                    "ca": FilePaths::show(&otlp.ca),
-                })
-            },
-        )
+        value.as_ref().map_or_else(|| json!({"endpoint": "off"}), Otlp::show)
+    }
+}
+
+impl Show<OtlpEndpoint> for OwnText {
+    fn show(value: &OtlpEndpoint) -> Value {
+        value.to_string().into()
     }
 }
 
 impl Form<Option<Syslog>> for One<SyslogSource> {
     fn read(source: SyslogSource, _: Option<Syslog>, check: &mut Check<'_>) -> Option<Option<Syslog>> {
-        let Some(text) = source.endpoint.filter(|text| text.value != "off") else { return Some(None) };
-        match text.value.parse() {
-            Ok(endpoint) => Some(Some(Syslog { endpoint, ca: check.paths(source.ca) })),
-            Err(error) => check.refused(text.referenced, format!("`{}` is not a syslog server: {error}", text.value)),
+        match sent(source.endpoint.as_ref()) {
+            None => Some(None),
+            Some(_) => Syslog::read(source, check).map(Some),
         }
     }
+}
 
+impl Show<Option<Syslog>> for One<SyslogSource> {
     fn show(value: &Option<Syslog>) -> Value {
-        value.as_ref().map_or_else(
-            || json!({"endpoint": "off"}),
-            |syslog| json!({"endpoint": syslog.endpoint.to_string(), "ca": FilePaths::show(&syslog.ca)}),
-        )
+        value.as_ref().map_or_else(|| json!({"endpoint": "off"}), Syslog::show)
+    }
+}
+
+impl Show<SyslogEndpoint> for OwnText {
+    fn show(value: &SyslogEndpoint) -> Value {
+        value.to_string().into()
+    }
+}
+
+impl Form<Vec<NamedSecret>> for NamedSecrets {
+    fn read(source: Self::Source, _: Vec<NamedSecret>, check: &mut Check<'_>) -> Option<Vec<NamedSecret>> {
+        Some(check.headers(source))
+    }
+}
+
+impl Show<Vec<NamedSecret>> for NamedSecrets {
+    fn show(value: &Vec<NamedSecret>) -> Value {
+        value.iter().map(ToString::to_string).collect()
     }
 }
 
 impl Check<'_> {
-    fn endpoint(&mut self, text: &Spanned<String>) -> Option<OtlpEndpoint> {
+    fn collector(&mut self, text: &Spanned<String>) -> Option<OtlpEndpoint> {
         match text.value.parse() {
             Ok(endpoint) => Some(endpoint),
             // The text holds a secret: it is not repeated.
@@ -123,7 +133,14 @@ impl Check<'_> {
         }
     }
 
-    pub(crate) fn headers(&mut self, texts: Vec<Spanned<String>>) -> Vec<NamedSecret> {
+    fn syslog(&mut self, text: &Spanned<String>) -> Option<SyslogEndpoint> {
+        match text.value.parse() {
+            Ok(endpoint) => Some(endpoint),
+            Err(error) => self.refused(text.referenced, format!("`{}` is not a syslog server: {error}", text.value)),
+        }
+    }
+
+    fn headers(&mut self, texts: Vec<Spanned<String>>) -> Vec<NamedSecret> {
         if let Some(text) = texts.get(MAX_HEADERS) {
             self.refuse(text.referenced, format!("there are more than {MAX_HEADERS} headers; remove some"));
         }

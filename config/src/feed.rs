@@ -1,6 +1,10 @@
 //! The place and the key of a feed of rules.
 
-use crate::{Check, declare::Form, forms::OwnText};
+use crate::{
+    Check,
+    declare::{Form, Show},
+    forms::OwnText,
+};
 use minisign_verify::PublicKey;
 use serde_json::Value;
 use std::{
@@ -24,7 +28,7 @@ pub enum FeedPlace {
 }
 
 impl FeedPlace {
-    /// What is written, of a file relative to this folder.
+    /// Parses the text of the configuration; a file is relative to this folder.
     #[must_use]
     pub fn written(text: &str, dir: &Path) -> Self {
         if text.starts_with("https://") { Self::Url(text.to_owned()) } else { Self::File(dir.join(text)) }
@@ -59,7 +63,9 @@ impl Form<Option<FeedPlace>> for OwnText {
             _ => Some(Some(FeedPlace::written(&text.value, check.dir))),
         }
     }
+}
 
+impl Show<Option<FeedPlace>> for OwnText {
     fn show(value: &Option<FeedPlace>) -> Value {
         value.as_ref().map(ToString::to_string).into()
     }
@@ -92,7 +98,9 @@ impl Form<Option<FeedKey>> for OwnText {
     fn read(source: Self::Source, _: Option<FeedKey>, check: &mut Check<'_>) -> Option<Option<FeedKey>> {
         Some(source.and_then(|text| check.parsed(&text, "")))
     }
+}
 
+impl Show<Option<FeedKey>> for OwnText {
     fn show(value: &Option<FeedKey>) -> Value {
         value.as_ref().map(|key| key.text.as_str()).into()
     }

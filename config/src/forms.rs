@@ -1,12 +1,13 @@
 //! The notation of plain values: numbers within bounds, words, addresses, paths, texts, lists of those.
 
 use crate::{
-    Check,
-    declare::{Form, Written},
+    Check, SecretRef,
+    declare::{Form, Show, Written},
     key::Shape,
     raw::Names,
 };
 use gnomon_access::yaml::hint;
+use gnomon_confine::Digest;
 use gnomon_ledger::PostgresUrl;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -29,7 +30,9 @@ impl<const LOW: u64, const HIGH: u64, T: TryFrom<u64> + Serialize> Form<T> for N
             _ => check.refused(number.referenced, format!("{} is out of bounds; use {LOW} to {HIGH}", number.value)),
         }
     }
+}
 
+impl<const LOW: u64, const HIGH: u64, T: Serialize> Show<T> for Number<LOW, HIGH> {
     fn show(value: &T) -> Value {
         json!(value)
     }
@@ -50,7 +53,9 @@ impl<const LOW: u64, const HIGH: u64> Form<Option<usize>> for MaybeNumber<LOW, H
             Some(_) => Number::<LOW, HIGH>::read(source, 0, check).map(Some),
         }
     }
+}
 
+impl<const LOW: u64, const HIGH: u64> Show<Option<usize>> for MaybeNumber<LOW, HIGH> {
     fn show(value: &Option<usize>) -> Value {
         json!(value)
     }
@@ -96,7 +101,9 @@ impl<T: Words> Form<T> for Word<T> {
         T::named(&word.value)
             .or_else(|| check.refused(word.referenced, format!("`{}` is not known here{}", word.value, hint(&word.value, T::WORDS))))
     }
+}
 
+impl<T: Words> Show<T> for Word<T> {
     fn show(value: &T) -> Value {
         value.word().into()
     }
@@ -132,6 +139,10 @@ written! {
     NeededText: Spanned<String>, Shape::Text;
     /// A path that has to be there.
     NeededPath: String, Shape::Text;
+    /// A reference to a secret.
+    Secret: Option<Spanned<String>>, Shape::Text;
+    /// A digest in hexadecimal digits.
+    Sha256: Option<Spanned<String>>, Shape::Text;
     /// Texts of which each is read by itself.
     Texts: Vec<Spanned<String>>, Shape::Texts;
     /// Patterns of hosts, which are kept as they are written.
@@ -156,7 +167,9 @@ impl Form<SocketAddr> for Address {
         let Some(text) = source else { return Some(default) };
         check.parsed(&text, &format!("an address with a port, as {default}"))
     }
+}
 
+impl Show<SocketAddr> for Address {
     fn show(value: &SocketAddr) -> Value {
         value.to_string().into()
     }
@@ -166,7 +179,9 @@ impl Form<Option<PathBuf>> for FilePath {
     fn read(source: Self::Source, default: Option<PathBuf>, check: &mut Check<'_>) -> Option<Option<PathBuf>> {
         Some(source.map(|path| check.dir.join(path)).or(default))
     }
+}
 
+impl Show<Option<PathBuf>> for FilePath {
     fn show(value: &Option<PathBuf>) -> Value {
         value.as_ref().map(|path| path.display().to_string()).into()
     }
@@ -176,7 +191,9 @@ impl Form<Vec<PathBuf>> for FilePaths {
     fn read(source: Self::Source, _: Vec<PathBuf>, check: &mut Check<'_>) -> Option<Vec<PathBuf>> {
         Some(check.paths(source))
     }
+}
 
+impl Show<Vec<PathBuf>> for FilePaths {
     fn show(value: &Vec<PathBuf>) -> Value {
         value.iter().map(|path| path.display().to_string()).collect()
     }
@@ -186,9 +203,72 @@ impl Form<Option<String>> for Text {
     fn read(source: Self::Source, _: Option<String>, _: &mut Check<'_>) -> Option<Option<String>> {
         Some(source.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
     }
+}
 
+impl Show<Option<String>> for Text {
     fn show(value: &Option<String>) -> Value {
         value.as_deref().into()
+    }
+}
+
+impl Show<String> for NeededText {
+    fn show(value: &String) -> Value {
+        value.as_str().into()
+    }
+}
+
+impl Form<PathBuf> for NeededPath {
+    fn read(source: Self::Source, _: PathBuf, check: &mut Check<'_>) -> Option<PathBuf> {
+        Some(check.dir.join(source))
+    }
+}
+
+impl Show<PathBuf> for NeededPath {
+    fn show(value: &PathBuf) -> Value {
+        value.display().to_string().into()
+    }
+}
+
+impl Form<Vec<String>> for Texts {
+    fn read(source: Self::Source, _: Vec<String>, _: &mut Check<'_>) -> Option<Vec<String>> {
+        Some(source.into_iter().map(|text| text.value).collect())
+    }
+}
+
+impl Show<Vec<String>> for Texts {
+    fn show(value: &Vec<String>) -> Value {
+        json!(value)
+    }
+}
+
+impl Form<Option<SecretRef>> for Secret {
+    fn read(source: Self::Source, default: Option<SecretRef>, check: &mut Check<'_>) -> Option<Option<SecretRef>> {
+        let Some(text) = source else { return Some(default) };
+        match check.secret(&text.value) {
+            Ok(secret) => Some(Some(secret)),
+            Err(cause) => check.refused(text.referenced, cause.to_string()),
+        }
+    }
+}
+
+impl Show<Option<SecretRef>> for Secret {
+    fn show(value: &Option<SecretRef>) -> Value {
+        value.as_ref().map(ToString::to_string).into()
+    }
+}
+
+impl Form<Option<Digest>> for Sha256 {
+    fn read(source: Self::Source, default: Option<Digest>, check: &mut Check<'_>) -> Option<Option<Digest>> {
+        match source {
+            None => Some(default),
+            Some(text) => check.digest(&text).map(Some),
+        }
+    }
+}
+
+impl Show<Option<Digest>> for Sha256 {
+    fn show(value: &Option<Digest>) -> Value {
+        value.map(|digest| digest.to_string()).into()
     }
 }
 
@@ -196,7 +276,9 @@ impl Form<Option<PostgresUrl>> for Database {
     fn read(source: Self::Source, _: Option<PostgresUrl>, check: &mut Check<'_>) -> Option<Option<PostgresUrl>> {
         Some(source.and_then(|url| check.parsed(&url, "")))
     }
+}
 
+impl Show<Option<PostgresUrl>> for Database {
     fn show(value: &Option<PostgresUrl>) -> Value {
         value.as_ref().map(ToString::to_string).into()
     }
@@ -207,7 +289,9 @@ impl Form<Vec<String>> for Hosts {
         let is_one = |text: &Spanned<String>, check: &mut Check<'_>| check.parsed::<gnomon_inspect::HostPattern>(text, "").is_some();
         Some(source.into_iter().filter(|text| is_one(text, check)).map(|text| text.value).collect())
     }
+}
 
+impl Show<Vec<String>> for Hosts {
     fn show(value: &Vec<String>) -> Value {
         json!(value)
     }

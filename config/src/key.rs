@@ -3,7 +3,7 @@
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One text.
+    /// A text.
     Text,
     /// A whole number within bounds, both included.
     Number(u64, u64),
@@ -33,7 +33,7 @@ pub enum Shape {
     Mapping,
 }
 
-/// One key.
+/// A configuration key.
 #[derive(Debug)]
 pub struct Key {
     /// Dotted; `[]` marks the entries of a list.

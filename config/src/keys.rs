@@ -14,7 +14,7 @@ pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     table
 });
 
-/// What the page and the schema show in another order than that of the declarations, which is the one in which errors name the
+/// The order of page and schema, where it differs from that of the declarations, which is the one in which errors name the
 /// keys that are known: by the beginnings of paths, of which the longest counts. A new key stands behind those of its section.
 const ORDER: &[&str] = &[
     "proxy.",

@@ -12,12 +12,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 const LONGEST_DESCRIPTION: usize = 8192;
 
 impl Check<'_> {
-    /// Labels of one server.
-    pub(crate) fn labels(&mut self, labels: raw::Labels) -> Labels {
+    /// Labels of a server's tools and prompts.
+    fn labels(&mut self, labels: raw::Labels) -> Labels {
         Labels { tools: self.labels_of(labels.tools), prompts: self.labels_of(labels.prompts) }
     }
 
-    fn labels_of(&mut self, labels: BTreeMap<String, Spanned<raw::Label>>) -> HashMap<SmolStr, Label> {
+    pub(crate) fn labels_of(&mut self, labels: BTreeMap<String, Spanned<raw::Label>>) -> HashMap<SmolStr, Label> {
         let mut aliases = HashSet::new();
         let mut known = HashMap::with_capacity(labels.len());
         for (name, Spanned { referenced: place, value: label, .. }) in labels {
@@ -91,8 +91,13 @@ fn is_alias(text: &str) -> bool {
     text.len() <= LONGEST_ALIAS && text.split(['_', '-']).all(is_part)
 }
 
-/// The labels as `gnomon config show` prints them; nothing where there are none.
-pub(crate) fn to_json(labels: &HashMap<SmolStr, Label>) -> Option<Value> {
+/// The labels of tools and of prompts as `gnomon config show` prints them; a key without any is left out.
+pub(crate) fn show(labels: &Labels) -> Map<String, Value> {
+    let kinds = [("tools", &labels.tools), ("prompts", &labels.prompts)];
+    kinds.into_iter().filter_map(|(key, labels)| Some((key.to_owned(), of_kind(labels)?))).collect()
+}
+
+fn of_kind(labels: &HashMap<SmolStr, Label>) -> Option<Value> {
     let label = |label: &Label| json!({"alias": label.alias, "description": label.description, "enabled": label.enabled});
     let said = |mut value: Value| {
         if let Some(members) = value.as_object_mut() {

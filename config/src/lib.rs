@@ -2,8 +2,8 @@
 //!
 //! A key is declared once, in the section that it stands in (`proxy.rs`, `rules.rs`, `servers.rs`, …): name, type, form with its bounds,
 //! default, sample, and what it does. Reading, checking, showing ([`Config::to_json`]), the JSON Schema ([`schema`]) and the reference
-//! page ([`keys`]) come of that one declaration; see `declare.rs`. What has to fit together, as the keys of a server, is checked by code
-//! beside the declaration.
+//! page ([`keys`]) come of that one declaration; see `declare.rs`. What keys have to say to each other, as those of a server, is checked
+//! by code beside the declaration.
 //!
 //! Values are checked once, when they are read, and become types; everything later takes them as given. All that is wrong is
 //! told together, each with its line and column. Secrets stay references until the proxy starts, so that showing a
@@ -54,7 +54,7 @@ pub use portals::{Portal, Sessions, Shown, Tls};
 pub use proxy::{Proxy, Resolve, User};
 pub use rules::{Packs, Rules, triage_in};
 pub use secret::SecretRef;
-pub use sensor::Sensor;
+pub use sensor::{Looking, ReadHomes, Sensor};
 pub use servers::{At, Server, programs};
 
 use check::Check;

@@ -2,7 +2,7 @@
 
 use crate::{
     Check,
-    declare::{Form, section},
+    declare::{Form, Show, section},
     forms::{Address, loopback},
 };
 use serde_json::Value;
@@ -46,7 +46,9 @@ impl Form<Switch<SocketAddr>> for Address {
         let Some(text) = source else { return Some(default) };
         check.parsed(&text, &format!("an address with a port, as {default}, or off"))
     }
+}
 
+impl Show<Switch<SocketAddr>> for Address {
     fn show(value: &Switch<SocketAddr>) -> Value {
         value.to_string().into()
     }

@@ -2,11 +2,12 @@
 
 use crate::{
     Check, SecretRef,
-    declare::{Form, Many, mapping, section},
+    declare::{Form, Many, Show, mapping, section},
     forms::{Address, FilePaths, Hosts, MaybeNumber, NeededText, Number, Texts, loopback},
 };
 use gnomon_http::ResolveOverride;
-use serde_json::{Value, json};
+use serde_json::Value;
+use serde_saphyr::Spanned;
 use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 section! {
@@ -50,27 +51,19 @@ impl Proxy {
 }
 
 mapping! {
-    struct UserSource at "proxy.users[]." {
+    /// A user of the proxy.
+    pub struct User, written UserSource at "proxy.users[].", with (check) {
         /// A user who may use the proxy (Basic authentication). It becomes `user.name` in events.
-        name as NeededText, needed: true, sample "ada";
+        name: String as NeededText, fit Some(name.value), needed: true, sample "ada";
         /// The user's password: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Never the password itself.
-        password as NeededText, needed: true, sample "'env:ADA_PASSWORD'";
+        password: SecretRef as NeededText, fit check.password(&password), needed: true, sample "'env:ADA_PASSWORD'";
     }
-}
-
-/// A user of the proxy.
-#[derive(Clone, Debug)]
-pub struct User {
-    /// As events have it.
-    pub name: String,
-    /// The reference to the password.
-    pub password: SecretRef,
 }
 
 /// An override of name resolution, and its spelling.
 #[derive(Clone, Debug)]
 pub struct Resolve {
-    /// As it was written.
+    /// The text of the configuration.
     pub spelling: String,
     /// Its meaning.
     pub value: ResolveOverride,
@@ -87,7 +80,9 @@ impl Form<Vec<Resolve>> for Texts {
     fn read(source: Self::Source, _: Vec<Resolve>, check: &mut Check<'_>) -> Option<Vec<Resolve>> {
         Some(source.iter().filter_map(|text| check.parsed(text, "")).collect())
     }
+}
 
+impl Show<Vec<Resolve>> for Texts {
     fn show(value: &Vec<Resolve>) -> Value {
         value.iter().map(|resolve| resolve.spelling.as_str()).collect()
     }
@@ -97,23 +92,37 @@ impl Form<Vec<User>> for Many<UserSource> {
     fn read(source: Self::Source, _: Vec<User>, check: &mut Check<'_>) -> Option<Vec<User>> {
         let mut known: Vec<User> = Vec::with_capacity(source.len());
         for user in source {
-            let name = user.name.value;
+            let (name, place) = (&user.name.value, user.name.referenced);
             // RFC 7617 section 2: a user-id holds no colon.
             if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
-                check.refuse(user.name.referenced, format!("`{name}` cannot be a user's name: it must not be empty nor hold `:`"));
-            } else if known.iter().any(|other| other.name == name) {
-                check.refuse(user.name.referenced, format!("the user `{name}` is listed twice; remove one"));
+                check.refuse(place, format!("`{name}` cannot be a user's name: it must not be empty nor hold `:`"));
+            } else if known.iter().any(|other| other.name == *name) {
+                check.refuse(place, format!("the user `{name}` is listed twice; remove one"));
             }
-            match check.secret(&user.password.value) {
-                Ok(password) => known.push(User { name, password }),
-                // The text may be the password itself: it is not repeated.
-                Err(cause) => check.refuse(user.password.referenced, cause.to_string()),
-            }
+            known.extend(User::read(user, check));
         }
         Some(known)
     }
+}
 
+impl Show<Vec<User>> for Many<UserSource> {
     fn show(value: &Vec<User>) -> Value {
-        value.iter().map(|user| json!({"name": user.name, "password": user.password.to_string()})).collect()
+        value.iter().map(User::show).collect()
+    }
+}
+
+impl Show<SecretRef> for NeededText {
+    fn show(value: &SecretRef) -> Value {
+        value.to_string().into()
+    }
+}
+
+impl Check<'_> {
+    fn password(&mut self, text: &Spanned<String>) -> Option<SecretRef> {
+        match self.secret(&text.value) {
+            Ok(password) => Some(password),
+            // The text may be the password itself: it is not repeated.
+            Err(cause) => self.refused(text.referenced, cause.to_string()),
+        }
     }
 }

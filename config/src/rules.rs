@@ -2,7 +2,7 @@
 
 use crate::{
     Check,
-    declare::{Form, section},
+    declare::{Form, Show, section},
     feed::{FeedKey, FeedPlace, feed_in},
     forms::{FilePath, FilePaths, OwnText, PackNames, Word, words},
 };
@@ -70,7 +70,7 @@ pub fn triage_in(state_dir: &Path) -> PathBuf {
 /// The shipped packs that are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packs {
-    /// Those that are on by default.
+    /// The packs that are on by default.
     Builtin,
     /// None of them.
     None,
@@ -87,6 +87,16 @@ impl Packs {
             Packs::Named(names) => names.contains(&pack.name),
         };
         packs().iter().filter(wanted).collect()
+    }
+
+    /// The packs that are worth turning on and are off because nobody chose any.
+    pub fn worth_turning_on(&self) -> Vec<&'static Pack> {
+        match self {
+            Packs::Builtin => {
+                packs().iter().filter(|pack| pack.enabled_by_default == Enablement::Disabled && pack.finds.is_some()).collect()
+            }
+            Packs::None | Packs::Named(_) => Vec::new(),
+        }
     }
 }
 
@@ -124,7 +134,9 @@ impl Form<Packs> for PackNames {
             Err(cause) => check.refused(names.referenced, cause),
         }
     }
+}
 
+impl Show<Packs> for PackNames {
     fn show(value: &Packs) -> Value {
         match value {
             Packs::Builtin => "builtin".into(),

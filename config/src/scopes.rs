@@ -6,7 +6,7 @@
 
 use crate::{
     Check,
-    declare::{Form, Many, One, mapping},
+    declare::{Form, Many, One, Show, mapping},
     forms::{NeededText, OwnText, Word, Words as _, words, written},
     keys::Shape,
 };
@@ -15,23 +15,6 @@ use nix::unistd::User;
 use serde_json::{Value, json};
 use serde_saphyr::Spanned;
 use std::fmt;
-
-/// The treatment of connections of some cgroups.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// Its name.
-    pub name: String,
-    /// The cgroups that it matches.
-    pub matches: Match,
-    /// The mode of their connections.
-    pub mode: Mode,
-    /// Destination ports that are redirected, at most 16.
-    pub ports: Vec<u16>,
-    /// The treatment of HTTP/3.
-    pub quic: Quic,
-    /// The treatment of a connection that cannot be redirected.
-    pub fail: Fail,
-}
 
 /// The match of cgroups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,28 +59,30 @@ impl fmt::Display for Match {
 pub(crate) const MAX_PORTS: usize = 16;
 
 mapping! {
-    struct ScopeSource at "sensor.scopes[]." {
+    /// The treatment of connections of some cgroups.
+    #[derive(PartialEq, Eq)]
+    pub struct Scope, written ScopeSource at "sensor.scopes[].", with (check, named: &Spanned<String>) {
         /// A scope: cgroups whose connections are treated alike. Everything else is observed. Of scopes that match one cgroup
         /// the first holds, of nested cgroups the inner one's.
-        name as NeededText, needed: true, sample "agents";
-        r#match as One<MatchSource>, needed: true;
+        name: String as NeededText, fit Some(name.value), needed: true, sample "agents";
+        /// The cgroups that it matches.
+        r#match: Match as One<MatchSource>, fit check.matches(r#match, named), needed: true;
         /// `off`: not looked at. `observe`: tagged. `intercept`: sent through the proxy and read, nothing is refused.
         /// `enforce`: sent through the proxy, and rules hold.
-        mode as Word<Mode> => Mode = Mode::Observe, sample "intercept";
+        mode: Mode as Word<Mode> = Mode::Observe, sample "intercept";
         /// Destination ports that are sent through the proxy, at most 16.
-        ports as Ports => Vec<u16> = vec![443], sample "[443, 8443]";
+        ports: Vec<u16> as Ports = vec![443], sample "[443, 8443]";
         /// HTTP/3 where connections are sent through the proxy: UDP to port 443, whatever `ports` says, is refused, so that
         /// clients fall back to TCP, or left unread. UDP to other ports always goes direct, unseen.
-        quic as Word<Quic> => Quic = Quic::Refuse, sample "leave";
+        quic: Quic as Word<Quic> = Quic::Refuse, sample "leave";
         /// What happens to a connection that cannot be sent through the proxy: it goes direct and is counted (`open`), or is refused
         /// (`closed`). Connections to link-local, cloud metadata, multicast and broadcast addresses go direct either way.
-        fail as Word<Fail> => Fail = Fail::Open, sample "closed";
+        fail: Fail as Word<Fail> = Fail::Open, sample "closed";
     }
 }
 
 mapping! {
-    #[derive(Default)]
-    struct MatchSource at "sensor.scopes[].match." {
+    struct MatchSource: Default at "sensor.scopes[].match." {
         /// Cgroups by path, `*` for any part of one name, and all below them. One of the three ways to match.
         cgroup as OwnText, without "none", sample "'/system.slice/docker-*.scope'";
         /// The sessions of a user, by name or number: the cgroup `/user.slice/user-UID.slice` that systemd-logind makes.
@@ -115,13 +100,13 @@ written! {
 /// The mode of a scope's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// They are not even looked at.
+    /// Not observed.
     Off,
-    /// They are tagged.
+    /// Tagged with their owner.
     Observe,
-    /// They are sent through the proxy, and nothing is refused.
+    /// Redirected to the proxy and read; nothing is refused.
     Intercept,
-    /// They are sent through the proxy, and rules hold.
+    /// Redirected to the proxy; rules hold.
     Enforce,
 }
 
@@ -139,7 +124,7 @@ impl Mode {
 pub enum Quic {
     /// Refused, so that clients fall back to TCP.
     Refuse,
-    /// It passes unread.
+    /// Passed on, unread.
     Leave,
 }
 
@@ -148,9 +133,9 @@ words! { Quic: "refuse" => Refuse, "leave" => Leave }
 /// The treatment of a connection that cannot be redirected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fail {
-    /// It goes direct, and is counted.
+    /// Connected directly, and counted.
     Open,
-    /// It is refused.
+    /// Refused.
     Closed,
 }
 
@@ -158,28 +143,32 @@ words! { Fail: "open" => Open, "closed" => Closed }
 
 impl Form<Vec<Scope>> for Many<ScopeSource> {
     fn read(source: Self::Source, _: Vec<Scope>, check: &mut Check<'_>) -> Option<Vec<Scope>> {
-        Some(check.scopes(source))
-    }
-
-    fn show(value: &Vec<Scope>) -> Value {
-        value.iter().map(shown).collect()
+        let mut known: Vec<Scope> = Vec::with_capacity(source.len());
+        for scope in source {
+            if known.iter().any(|known| known.name == scope.name.value) {
+                check.refuse(scope.name.referenced, format!("the scope `{}` is listed twice; rename one", scope.name.value));
+            }
+            let name = scope.name.clone();
+            known.extend(Scope::read(scope, check, &name));
+        }
+        Some(known)
     }
 }
 
-fn shown(scope: &Scope) -> Value {
-    let matches = match &scope.matches {
-        Match::Cgroup(pattern) => json!({"cgroup": pattern.to_string()}),
-        Match::User(user) => json!({"user": user}),
-        Match::Unit(unit) => json!({"unit": unit}),
-    };
-    json!({
-        "name": scope.name,
-        "match": matches,
-        "mode": scope.mode.word(),
-        "ports": scope.ports,
-        "quic": scope.quic.word(),
-        "fail": scope.fail.word(),
-    })
+impl Show<Vec<Scope>> for Many<ScopeSource> {
+    fn show(value: &Vec<Scope>) -> Value {
+        value.iter().map(Scope::show).collect()
+    }
+}
+
+impl Show<Match> for One<MatchSource> {
+    fn show(value: &Match) -> Value {
+        match value {
+            Match::Cgroup(pattern) => json!({"cgroup": pattern.to_string()}),
+            Match::User(user) => json!({"user": user}),
+            Match::Unit(unit) => json!({"unit": unit}),
+        }
+    }
 }
 
 impl Form<Vec<u16>> for Ports {
@@ -191,47 +180,27 @@ impl Form<Vec<u16>> for Ports {
         }
         Some(list)
     }
+}
 
+impl Show<Vec<u16>> for Ports {
     fn show(value: &Vec<u16>) -> Value {
         json!(value)
     }
 }
 
 impl Check<'_> {
-    fn scopes(&mut self, scopes: Vec<ScopeSource>) -> Vec<Scope> {
-        let mut known: Vec<Scope> = Vec::with_capacity(scopes.len());
-        let mut names: Vec<String> = Vec::with_capacity(scopes.len());
-        for scope in scopes {
-            if names.contains(&scope.name.value) {
-                self.refuse(scope.name.referenced, format!("the scope `{}` is listed twice; rename one", scope.name.value));
-            }
-            let Some(matches) = self.matches(&scope) else { continue };
-            let name = scope.name.value;
-            names.push(name.clone());
-            // All are looked at, so that all that is wrong is told.
-            let (mode, ports) = (ScopeSource::mode(scope.mode, self), ScopeSource::ports(scope.ports, self));
-            let (quic, fail) = (ScopeSource::quic(scope.quic, self), ScopeSource::fail(scope.fail, self));
-            if let (Some(mode), Some(ports), Some(quic), Some(fail)) = (mode, ports, quic, fail) {
-                known.push(Scope { name, matches, mode, ports, quic, fail });
-            }
-        }
-        known
-    }
-
-    fn matches(&mut self, scope: &ScopeSource) -> Option<Match> {
-        let MatchSource { cgroup, user, unit } = &scope.r#match;
+    fn matches(&mut self, source: MatchSource, scope: &Spanned<String>) -> Option<Match> {
+        let MatchSource { cgroup, user, unit } = source;
         match (cgroup, user, unit) {
-            (Some(cgroup), None, None) => self.parsed(cgroup, "").map(Match::Cgroup),
-            (None, Some(user), None) => Some(Match::User(user.value.clone())),
-            (None, None, Some(unit)) if !unit.value.contains('/') && unit.value.contains('.') => Some(Match::Unit(unit.value.clone())),
+            (Some(cgroup), None, None) => self.parsed(&cgroup, "").map(Match::Cgroup),
+            (None, Some(user), None) => Some(Match::User(user.value)),
+            (None, None, Some(unit)) if !unit.value.contains('/') && unit.value.contains('.') => Some(Match::Unit(unit.value)),
             (None, None, Some(unit)) => {
-                self.refuse(unit.referenced, format!("`{}` is not a unit; write it whole, as agent.service", unit.value));
-                None
+                self.refused(unit.referenced, format!("`{}` is not a unit; write it whole, as agent.service", unit.value))
             }
             _ => {
-                let cause = format!("the scope `{}` needs one of match.cgroup, match.user and match.unit", scope.name.value);
-                self.refuse(scope.name.referenced, cause);
-                None
+                let cause = format!("the scope `{}` needs one of match.cgroup, match.user and match.unit", scope.value);
+                self.refused(scope.referenced, cause)
             }
         }
     }

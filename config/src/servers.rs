@@ -4,8 +4,9 @@ pub mod programs;
 
 use crate::{
     Check, ConfigError, NamedSecret, OpenApi, SecretRef,
-    declare::{Form, Many, Maybe, One, Part, mapping},
-    forms::{FilePath, FilePaths, NeededText, OwnText, Text, Texts, Variables, Word, Words as _, words, written},
+    declare::{Absent as _, Form, Many, Maybe, Part, Show, mapping, section},
+    exports::NamedSecrets,
+    forms::{FilePath, FilePaths, NeededText, OwnText, Secret, Text, Variables, Word, words, written},
     keys::Shape,
     labels,
     openapi::OpenApiSource,
@@ -15,10 +16,13 @@ use gnomon_confine::{Demand, Network};
 use gnomon_portal::Labels;
 use gnomon_upstream::Transport;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header::AUTHORIZATION};
-use programs::{Limits, Program, ProgramSource};
-use serde_json::{Value, json};
+use programs::{Limits, Pinning, Variable};
+use serde_json::{Map, Value, json};
 use serde_saphyr::Spanned;
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+};
 
 /// Longest id of a server or a portal.
 const LONGEST_ID: usize = 32;
@@ -27,60 +31,72 @@ words! { Transport: "either" => Either, "streamable" => Streamable, "sse" => Sse
 
 mapping! {
     struct ServerSource at "servers[]." {
-        /// A name for an MCP server: lower-case letters, digits and `-`, at most 32. Tools of several servers are shown as
-        /// `ID_TOOL`, so it has no `_`.
-        id as NeededText, needed: true, sample "docs";
-        /// The server's URL: `https://` or `http://`. Credentials do not belong here. A server has this or `command`.
-        url as OwnText, without "none", sample "'https://docs.example/mcp'";
-        /// Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or whichever the server has: HTTP+SSE is tried where a POST
-        /// is answered with 404, 405 or 406.
-        transport as Word<Transport> => Transport = Transport::Either;
-        auth as One<AuthSource>;
-        openapi as Maybe<OpenApiSource>;
-        /// A server on standard input and output that gnomon runs: the program (a path relative to this file, or a name in `PATH`) and
-        /// its arguments. Paths in it may be read. See [portal-servers.md](../portal-servers.md).
-        command as Command, without "none", sample "[/opt/mcp/files-server, /srv/shared]";
-        /// Digests of the program, verified before each start: `sha256` of the file, `files` with further paths and their SHA-256, or
-        /// `package: name@version` and `lockfile` for `npx` and `uv run`. A launcher without `package` is refused unless this is
-        /// `unpinned`.
-        pin as Pinned, without "nothing, with a warning", sample "{sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855}";
-        /// Variables of the program, at most 64; it gets none of gnomon's. A value `file:/path` (first line), `env:NAME` or
-        /// `credential:NAME` (systemd) refers to a secret; secrets are redacted in what the program writes to the log.
-        env as Variables, without "none", sample "{LOG_LEVEL: info, API_KEY: 'file:/etc/gnomon/files-key'}";
-        /// The program's working directory. It may be read. Relative to this file.
-        cwd as FilePath, without "a folder of its own", sample "/srv/shared";
-        /// Paths that the program may read and execute, with all below them, besides the system's programs and libraries and those that
-        /// `command` names. Relative to this file. A path that holds the state folder, this file or a secret is refused.
-        read as FilePaths, without "none", sample "[/opt/mcp/lib]";
-        /// Paths that it may read and change, with all below them. Relative to this file.
-        write as FilePaths, without "none", sample "[/srv/shared]";
-        /// The program's network access: none, any address over IPv4 and IPv6 (this host's own services included), or the local sockets
-        /// of this host as well.
-        network as Word<Network> => Network = Network::None, sample "internet";
-        /// The user that the program runs as where gnomon runs as root, by name or number: by default a number of its own from 61184 on,
-        /// which has no name. Elsewhere it runs as gnomon's own user.
-        user as Text, without "a user of its own", sample "mcp";
-        /// Required confinement: refuse to run the program where the kernel cannot restrict its files and system calls, or run it with
-        /// whatever there is.
-        confine as Word<Demand> => Demand = Demand::Enforced;
-        limits as Part<Limits>;
-        /// Labels of tools, by the server's own names: `alias` (letters and digits with single `_` or `-` between them, at most 40),
-        /// `description` (at most 8192 bytes) and `enabled`: a tool that is `false` is neither listed nor callable. Policy, rules, events
-        /// and audit keep to the server's own names.
-        tools as Labelled, without "as the server has them", sample "{create_issue: {alias: open-ticket, description: Opens a ticket of our help desk.}, delete_repo: {enabled: false}}";
-        /// The same for prompts.
-        prompts as Labelled, without "as the server has them", sample "{review: {alias: code-review}}";
+        by hand ServerKeys {
+            /// A name for an MCP server: lower-case letters, digits and `-`, at most 32. Tools of several servers are shown as
+            /// `ID_TOOL`, so it has no `_`.
+            id as NeededText, needed: true, sample "docs";
+            /// The server's URL: `https://` or `http://`. Credentials do not belong here. A server has this or `command`.
+            url as OwnText, without "none", sample "'https://docs.example/mcp'";
+            openapi as Maybe<OpenApiSource>;
+            /// Labels of tools, by the server's own names: `alias` (letters and digits with single `_` or `-` between them, at most 40),
+            /// `description` (at most 8192 bytes) and `enabled`: a tool that is `false` is neither listed nor callable. Policy, rules, events
+            /// and audit keep to the server's own names.
+            tools as Labelled, without "as the server has them", sample "{create_issue: {alias: open-ticket, description: Opens a ticket of our help desk.}, delete_repo: {enabled: false}}";
+            /// The same for prompts.
+            prompts as Labelled, without "as the server has them", sample "{review: {alias: code-review}}";
+        }
+
+        /// Transport of a server with a URL, and the credentials of one with a URL or a document.
+        pub struct Remote, written RemoteSource, with (check) {
+            /// Streamable HTTP, the HTTP+SSE transport of 2024-11-05, or whichever the server has: HTTP+SSE is tried where a POST
+            /// is answered with 404, 405 or 406.
+            transport: Transport as Word<Transport> = Transport::Either;
+            /// The credentials that it is sent.
+            auth: Auth as Part<Auth>;
+        }
+
+        /// A program on this host.
+        pub struct Program, written ProgramSource, with (check) {
+            /// A server on standard input and output that gnomon runs: the program (a path relative to this file, or a name in `PATH`) and
+            /// its arguments. Paths in it may be read. See [portal-servers.md](../portal-servers.md).
+            command: Vec<String> as Command, without "none", sample "[/opt/mcp/files-server, /srv/shared]";
+            /// Digests of the program, verified before each start: `sha256` of the file, `files` with further paths and their SHA-256, or
+            /// `package: name@version` and `lockfile` for `npx` and `uv run`. A launcher without `package` is refused unless this is
+            /// `unpinned`.
+            pin: Pinning as Pinned, without "nothing, with a warning", sample "{sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855}";
+            /// Variables of the program, at most 64; it gets none of gnomon's. A value `file:/path` (first line), `env:NAME` or
+            /// `credential:NAME` (systemd) refers to a secret; secrets are redacted in what the program writes to the log.
+            env: Vec<(String, Variable)> as Variables, without "none", sample "{LOG_LEVEL: info, API_KEY: 'file:/etc/gnomon/files-key'}";
+            /// The program's working directory. It may be read. Relative to this file.
+            cwd: Option<PathBuf> as FilePath, without "a folder of its own", sample "/srv/shared";
+            /// Paths that the program may read and execute, with all below them, besides the system's programs and libraries and those that
+            /// `command` names. Relative to this file. A path that holds the state folder, this file or a secret is refused.
+            read: Vec<PathBuf> as FilePaths, without "none", sample "[/opt/mcp/lib]";
+            /// Paths that it may read and change, with all below them. Relative to this file.
+            write: Vec<PathBuf> as FilePaths, without "none", sample "[/srv/shared]";
+            /// The program's network access: none, any address over IPv4 and IPv6 (this host's own services included), or the local sockets
+            /// of this host as well.
+            network: Network as Word<Network> = Network::None, sample "internet";
+            /// The user that the program runs as where gnomon runs as root, by name or number: by default a number of its own from 61184 on,
+            /// which has no name. Elsewhere it runs as gnomon's own user.
+            user: Option<String> as Text, without "a user of its own", sample "mcp";
+            /// Required confinement: refuse to run the program where the kernel cannot restrict its files and system calls, or run it with
+            /// whatever there is.
+            confine: Demand as Word<Demand> = Demand::Enforced;
+            /// The bounds of one instance.
+            limits: Limits as Part<Limits>;
+        }
     }
 }
 
-mapping! {
-    #[derive(Default)]
-    struct AuthSource at "servers[].auth." {
+section! {
+    /// The credentials that a server is sent.
+    pub struct Auth, written AuthKeys at "servers[].auth." {
         /// The token that the portal sends to the server: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd). Clients
         /// never see it, and the server never sees a client's.
-        bearer as OwnText, without "none", sample "'file:/etc/gnomon/docs-token'";
+        bearer: Option<SecretRef> as Secret, without "none", sample "'file:/etc/gnomon/docs-token'";
         /// `NAME=SECRET` for each header that the portal sends to the server, at most 16; secrets are named as above.
-        headers as Texts, without "none", sample "['X-Api-Key=env:DOCS_KEY']";
+        headers: Vec<NamedSecret> as NamedSecrets, without "none", sample "['X-Api-Key=env:DOCS_KEY']";
     }
 }
 
@@ -100,12 +116,8 @@ pub struct Server {
     pub id: String,
     /// A URL, a program, or an API.
     pub at: At,
-    /// The transport, if it has a URL.
-    pub transport: Transport,
-    /// The reference to the token that it is sent.
-    pub bearer: Option<SecretRef>,
-    /// Headers that it is shown.
-    pub headers: Vec<NamedSecret>,
+    /// Its transport and credentials, where it is reached over HTTP.
+    pub remote: Remote,
     /// The labels of its tools and prompts.
     pub labels: Labels,
 }
@@ -134,10 +146,10 @@ impl Server {
             Ok::<_, ConfigError>(value)
         };
         let mut headers = HeaderMap::new();
-        if let Some(bearer) = &self.bearer {
+        if let Some(bearer) = &self.remote.auth.bearer {
             headers.insert(AUTHORIZATION, value(bearer, format!("Bearer {}", bearer.fetch()?))?);
         }
-        for NamedSecret { name, secret } in &self.headers {
+        for NamedSecret { name, secret } in &self.remote.auth.headers {
             let name =
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| ConfigError::new(format!("`{name}` is not the name of a header")))?;
             headers.insert(name, value(secret, secret.fetch()?)?);
@@ -160,37 +172,18 @@ impl Server {
     }
 
     fn to_json(&self) -> Value {
-        let url = match &self.at {
-            At::Url(url) => url,
-            At::Program(program) => {
-                let mut shown = program.to_json();
-                shown["id"] = self.id.as_str().into();
-                return self.labelled(shown);
-            }
-            At::Api(api) => {
-                let mut shown = api.to_json(self.bearer.as_ref(), &self.headers);
-                shown["id"] = self.id.as_str().into();
-                return self.labelled(shown);
-            }
+        let of_its_kind = match &self.at {
+            At::Url(url) => [json!({"url": url}), self.remote.show()],
+            At::Program(program) => [program.show(), json!({})],
+            At::Api(api) => [json!({"openapi": api.show()}), json!({"auth": Part::<Auth>::show(&self.remote.auth)})],
         };
-        self.labelled(json!({
-            "id": self.id,
-            "url": url,
-            "transport": self.transport.word(),
-            "auth": {
-                "bearer": self.bearer.as_ref().map(ToString::to_string),
-                "headers": self.headers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            },
-        }))
-    }
-
-    fn labelled(&self, mut shown: Value) -> Value {
-        for (key, labels) in [("tools", &self.labels.tools), ("prompts", &self.labels.prompts)] {
-            if let Some(labels) = labels::to_json(labels) {
-                shown[key] = labels;
+        let mut shown = Map::from_iter([("id".to_owned(), self.id.as_str().into())]);
+        for keys in of_its_kind.into_iter().chain([labels::show(&self.labels).into()]) {
+            if let Value::Object(keys) = keys {
+                shown.extend(keys);
             }
         }
-        shown
+        shown.into()
     }
 }
 
@@ -207,7 +200,9 @@ impl Form<Vec<Server>> for Many<ServerSource> {
     fn read(_: Self::Source, default: Vec<Server>, _: &mut Check<'_>) -> Option<Vec<Server>> {
         Some(default)
     }
+}
 
+impl Show<Vec<Server>> for Many<ServerSource> {
     fn show(value: &Vec<Server>) -> Value {
         value.iter().map(Server::to_json).collect()
     }
@@ -216,59 +211,50 @@ impl Form<Vec<Server>> for Many<ServerSource> {
 impl Check<'_> {
     pub(crate) fn servers(&mut self, servers: Vec<ServerSource>) -> Vec<Server> {
         let mut known: Vec<Server> = Vec::with_capacity(servers.len());
-        for mut server in servers {
-            self.id(&server.id, known.iter().map(|known| known.id.as_str()));
-            let Some(at) = self.at(&mut server) else { continue };
-            let transport = ServerSource::transport(server.transport, self);
-            let bearer = server.auth.bearer.and_then(|text| match self.secret(&text.value) {
-                Ok(secret) => Some(secret),
-                Err(cause) => self.refused(text.referenced, cause.to_string()),
-            });
-            let headers = self.headers(server.auth.headers);
-            let labels = self.labels(raw::Labels { tools: server.tools, prompts: server.prompts });
-            if let Some(transport) = transport {
-                known.push(Server { id: server.id.value, at, transport, bearer, headers, labels });
-            }
+        for server in servers {
+            let (keys, remote, program) = server.apart();
+            self.id(&keys.id, known.iter().map(|known| known.id.as_str()));
+            let ServerKeys { id, url, openapi, tools, prompts } = keys;
+            let Some(at) = self.at(&id, (url, openapi, program), &remote) else { continue };
+            let remote = Remote::read(remote, self);
+            let labels = Labels { tools: self.labels_of(tools), prompts: self.labels_of(prompts) };
+            known.extend(remote.map(|remote| Server { id: id.value, at, remote, labels }));
         }
         known
     }
 
     /// A server has a URL, is a program, or has a document, and the keys that go with that.
-    fn at(&mut self, server: &mut ServerSource) -> Option<At> {
-        let (id, place) = (&server.id.value, server.id.referenced);
-        let program = ProgramSource {
-            command: server.command.take().map(|command| command.value).unwrap_or_default(),
-            pin: server.pin.take(),
-            env: std::mem::take(&mut server.env),
-            cwd: server.cwd.take(),
-            read: std::mem::take(&mut server.read),
-            write: std::mem::take(&mut server.write),
-            network: server.network.take(),
-            user: server.user.take(),
-            confine: server.confine.take(),
-            limits: std::mem::take(&mut server.limits),
-        };
-        if let Some(api) = server.openapi.take() {
-            if server.url.is_some() || !program.command.is_empty() {
+    fn at(
+        &mut self,
+        Spanned { value: id, referenced: place, .. }: &Spanned<String>,
+        (url, openapi, mut program): (Option<Spanned<String>>, Option<Spanned<OpenApiSource>>, ProgramSource),
+        remote: &RemoteSource,
+    ) -> Option<At> {
+        let place = *place;
+        // An empty one is none.
+        program.command = program.command.filter(|command| !command.value.is_empty());
+        let is_program = program.command.is_some();
+        if let Some(api) = openapi {
+            if url.is_some() || is_program {
                 return self.refused(place, format!("the server `{id}` has `openapi` and a `url` or `command`; remove one"));
             }
-            if program.is_said() || server.transport.is_some() {
+            if !program.is_absent() || remote.transport.is_some() {
                 let cause = format!("the server `{id}` has `openapi`: `transport` and what programs may do do not belong there");
                 return self.refused(place, cause);
             }
-            return self.openapi(place, api.value).map(|api| At::Api(Box::new(api)));
+            return OpenApi::read(api.value, self).map(|api| At::Api(Box::new(api)));
         }
-        match (server.url.take(), program.command.is_empty()) {
-            (Some(_), false) => self.refused(place, format!("the server `{id}` has a `url` and a `command`; remove one")),
-            (None, true) => self.refused(place, format!("the server `{id}` has none of `url`, `command` and `openapi`; add one")),
-            (Some(url), true) => {
-                if program.is_said() {
+        match (url, is_program) {
+            (Some(_), true) => self.refused(place, format!("the server `{id}` has a `url` and a `command`; remove one")),
+            (None, false) => self.refused(place, format!("the server `{id}` has none of `url`, `command` and `openapi`; add one")),
+            (Some(url), false) => {
+                if !program.is_absent() {
                     return self.refused(place, format!("the server `{id}` has a `url`: what programs may do does not belong there"));
                 }
                 self.url(url).map(At::Url)
             }
-            (None, false) => {
-                if server.transport.is_some() || server.auth.bearer.is_some() || !server.auth.headers.is_empty() {
+            (None, true) => {
+                if !remote.is_absent() {
                     let cause = format!("`transport` and `auth` are for servers with a `url`; `{id}` gets its secrets by `env`");
                     return self.refused(place, cause);
                 }

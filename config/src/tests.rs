@@ -1,6 +1,8 @@
 use super::*;
 use keys::KEYS;
 
+mod mangled;
+
 fn parse(text: &str) -> Result<Config, String> {
     Config::parse(text, Path::new("/etc/gnomon/gnomon.yml")).map_err(|complaint| complaint.cause)
 }
@@ -221,7 +223,7 @@ fn scopes_are_read_and_their_mistakes_are_named() {
     let config =
         parse("sensor: {scopes: [{name: agents, match: {user: '1000'}, mode: intercept, ports: [443, 8443], fail: closed}]}").unwrap();
     let scope = &config.sensor.scopes[0];
-    assert_eq!(scope.matches.pattern().unwrap().to_string(), "/user.slice/user-1000.slice");
+    assert_eq!(scope.r#match.pattern().unwrap().to_string(), "/user.slice/user-1000.slice");
     assert_eq!((scope.mode, scope.ports.as_slice(), scope.fail), (scopes::Mode::Intercept, &[443, 8443][..], scopes::Fail::Closed));
     let unit = |unit: &str| scopes::Match::Unit(unit.to_owned()).pattern().unwrap().to_string();
     assert_eq!(unit("agent.service"), "/system.slice/agent.service");

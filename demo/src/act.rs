@@ -18,7 +18,7 @@ use std::{
 const READY: Duration = Duration::from_secs(15);
 /// The time within which the gnomon that `gnomon exec` started for the agent must end after it.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
-/// How often either is looked at.
+/// The interval at which both are polled.
 const LOOK: Duration = Duration::from_millis(20);
 /// The pack that the rules come from.
 const PACK: &str = "examples";

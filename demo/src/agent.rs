@@ -104,6 +104,6 @@ impl Connection {
         let answer = self.sender.send_request(request).await?;
         #[expect(clippy::disallowed_methods, reason = "bounded")]
         let body = Limited::new(answer.into_body(), MOST).collect().await.map_err(anyhow::Error::from_boxed)?;
-        serde_json::from_slice(&body.to_bytes()).context("the answer is no JSON")
+        serde_json::from_slice(&body.to_bytes()).context("the answer is not JSON")
     }
 }

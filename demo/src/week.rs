@@ -3,8 +3,8 @@
 //! Nothing of it was seen. The rules are those that ship, by their files; names are of RFC 2606.
 
 use anyhow::{Context as _, Result, bail};
-use gnomon_ledger::{Event, Ledger, LedgerOptions, Recorded};
-use gnomon_observe::{Field, Observation};
+use gnomon_ledger::{Decided, DecidedBy, Decision, Event, Ledger, LedgerOptions, Recorded, ReviewedServer};
+use gnomon_observe::{Field, Observation, Review};
 use std::{
     fs,
     path::Path,
@@ -21,7 +21,7 @@ const PACK: &str = "shadow-mcp";
 const RETENTION: Duration = Duration::from_secs(100 * 365 * DAY);
 
 /// A server of the week.
-struct Place {
+struct WeekServer {
     host: &'static str,
     name: &'static str,
     sanctioned: bool,
@@ -33,16 +33,16 @@ struct Place {
     users: &'static [(&'static str, &'static str)],
     /// The file of the rule that decides about a call, in the pack; none of a sanctioned server.
     rule: Option<&'static str>,
-    /// Whether calls are refused.
-    refused: bool,
+    /// Whether it was denied in review, the evening before its first day, and calls are refused.
+    denied: bool,
 }
 
 const NODE: &str = "/usr/bin/node";
 const PYTHON: &str = "/usr/bin/python3.11";
 const CODEX: &str = "/usr/local/bin/codex";
 
-const PLACES: [Place; 8] = [
-    Place {
+const PLACES: [WeekServer; 8] = [
+    WeekServer {
         host: "mcp.corp.example",
         name: "Company portal",
         sanctioned: true,
@@ -51,9 +51,9 @@ const PLACES: [Place; 8] = [
         calls: [9, 11, 12, 10, 9, 0, 1, 14, 17, 19, 22, 24, 2, 1],
         users: &[("ada", NODE), ("bo", CODEX), ("chen", NODE), ("dina", PYTHON)],
         rule: None,
-        refused: false,
+        denied: false,
     },
-    Place {
+    WeekServer {
         host: "tickets.corp.example",
         name: "Tickets",
         sanctioned: true,
@@ -62,9 +62,9 @@ const PLACES: [Place; 8] = [
         calls: [4, 3, 5, 4, 4, 0, 0, 5, 6, 4, 5, 6, 0, 0],
         users: &[("ada", NODE), ("emil", NODE)],
         rule: None,
-        refused: false,
+        denied: false,
     },
-    Place {
+    WeekServer {
         host: "mcp.notes.example",
         name: "Sample notes",
         sanctioned: false,
@@ -73,9 +73,9 @@ const PLACES: [Place; 8] = [
         calls: [8, 9, 7, 9, 8, 1, 0, 7, 5, 4, 3, 2, 0, 0],
         users: &[("bo", CODEX), ("emil", NODE)],
         rule: Some("shadow_mcp_message.yml"),
-        refused: false,
+        denied: false,
     },
-    Place {
+    WeekServer {
         host: "mcp.crm.example",
         name: "crm-server",
         sanctioned: false,
@@ -84,9 +84,9 @@ const PLACES: [Place; 8] = [
         calls: [0, 0, 0, 2, 3, 0, 0, 3, 4, 3, 2, 2, 0, 0],
         users: &[("dina", PYTHON)],
         rule: Some("shadow_mcp_message.yml"),
-        refused: false,
+        denied: false,
     },
-    Place {
+    WeekServer {
         host: "design.example",
         name: "Design canvas",
         sanctioned: false,
@@ -95,9 +95,9 @@ const PLACES: [Place; 8] = [
         calls: [0, 0, 0, 0, 0, 0, 0, 0, 2, 3, 3, 4, 1, 0],
         users: &[("chen", NODE)],
         rule: Some("shadow_mcp_message.yml"),
-        refused: false,
+        denied: false,
     },
-    Place {
+    WeekServer {
         host: "files.transfer.example",
         name: "drop",
         sanctioned: false,
@@ -106,9 +106,9 @@ const PLACES: [Place; 8] = [
         calls: [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 1, 0, 0],
         users: &[("emil", NODE)],
         rule: Some("mcp_server_denied.yml"),
-        refused: true,
+        denied: true,
     },
-    Place {
+    WeekServer {
         host: "warehouse.corp.example",
         name: "Warehouse",
         sanctioned: true,
@@ -117,9 +117,9 @@ const PLACES: [Place; 8] = [
         calls: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0],
         users: &[("dina", PYTHON)],
         rule: Some("portal_bypass.yml"),
-        refused: false,
+        denied: false,
     },
-    Place {
+    WeekServer {
         host: "browser.tools.example",
         name: "browser-tools",
         sanctioned: false,
@@ -128,7 +128,7 @@ const PLACES: [Place; 8] = [
         calls: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1],
         users: &[("ada", NODE)],
         rule: Some("shadow_mcp_message.yml"),
-        refused: false,
+        denied: false,
     },
 ];
 
@@ -156,6 +156,20 @@ pub async fn week(state: &Path, until: SystemTime) -> Result<()> {
         }
         // The queue is bounded: a day at a time fits into it.
         ledger.flush().await?;
+    }
+    for place in PLACES.iter().filter(|place| place.denied) {
+        let day = place.calls.iter().position(|calls| *calls > 0).unwrap_or_default() as u64;
+        let evening = first + Duration::from_secs(day * DAY) - Duration::from_secs(6 * 3600);
+        let denial = Decision {
+            at_ms: i64::try_from(evening.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis())?,
+            by: DecidedBy { user: Some("sam".to_owned()), login_uid: None, uid: 1000 },
+            server: ReviewedServer { host: place.host.to_owned(), port: 443 },
+            state: Review::Denied,
+            owner: Some("security".to_owned()),
+            reason: Some("takes files that anybody may fetch".to_owned()),
+            until_ms: None,
+        };
+        Decided::of(state).review(&denial).await.context("writing down a review of the made-up week")?;
     }
     let last_morning = first + Duration::from_secs((DAYS - 1) * DAY + 8 * 3600);
     for (outcome, host, times) in UNREAD {
@@ -188,7 +202,7 @@ impl Written<'_> {
     }
 }
 
-impl Place {
+impl WeekServer {
     /// A day at this server: each user's calls, an hour's worth apart, and the list of its tools on the first day of use.
     fn fill(&self, written: &mut Written<'_>, day: u64, morning: SystemTime) -> Result<()> {
         let at = usize::try_from(day)?;
@@ -208,14 +222,14 @@ impl Place {
             for call in 0..u64::from(calls) {
                 let mut seen = self.call(user, program, "tools/call");
                 seen.set(Field::ToolName, offered[usize::try_from(call)? % offered.len()]);
-                seen.set(Field::HttpStatus, if self.refused { 403_i64 } else { 200_i64 });
+                seen.set(Field::HttpStatus, if self.denied { 403_i64 } else { 200_i64 });
                 if let Some(rule) = &rule {
                     seen.set(Field::EventKind, if call == 0 { "alert" } else { "signal" });
                     seen.set(Field::RuleId, rule.id.as_str());
                     seen.set(Field::RuleName, rule.title.as_str());
                     seen.set(Field::RuleLevel, rule.level.as_str());
                     seen.set(Field::DetectionClass, "mcp");
-                    seen.set(Field::Action, if self.refused { "block" } else { "log" });
+                    seen.set(Field::Action, if self.denied { "block" } else { "log" });
                 }
                 written.add(seen, begun + Duration::from_secs(60 + call * 900));
             }
@@ -231,6 +245,9 @@ impl Place {
         seen.set(Field::UrlPath, "/mcp");
         seen.set(Field::McpMethod, method);
         seen.set(Field::Sanctioned, self.sanctioned);
+        if self.denied {
+            seen.set(Field::ServerReview, Review::Denied.as_str());
+        }
         seen.set(Field::UserName, user);
         seen.set(Field::Executable, program);
         seen.set(Field::Confidence, "confirmed");

@@ -1,17 +1,26 @@
 #![no_main]
 
 use gnomon_fuzz::choice;
-use gnomon_local::{MAX_NAMES, MAX_SERVERS, Reached, launch, listed};
+use gnomon_local::{Kept, Known, MAX_NAMES, MAX_SERVERS, Reached, launch, listed, said};
 use gnomon_packs::ConfigFormat;
 use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
 
-// Files of clients and command lines are read whatever stands in them, and what is kept is bounded.
+static KNOWN: LazyLock<Known> = LazyLock::new(|| Known::shipped().expect("what ships can be read"));
+
+// Files of clients, command lines and what readers of homes say are read whatever stands in them, and what is kept is bounded.
 fuzz_target!(|input: &[u8]| {
     let Some((first, bytes)) = choice(input) else { return };
     if first % 4 == 3 {
         let line = String::from_utf8_lossy(bytes);
         let arguments: Vec<&str> = line.split('\n').collect();
         assert!(launch(&arguments).is_some());
+        let _ = (KNOWN.started(&arguments), KNOWN.agent(arguments.first().copied(), &arguments));
+        if let Ok(files) = said(bytes) {
+            let mut kept = Kept::default();
+            kept.take(1, files.clone());
+            assert!(kept.take(1, files).is_empty(), "what was told is not told again");
+        }
         return;
     }
     let format = match first % 4 {

@@ -3,7 +3,7 @@
 use gnomon_engine::{Origin, RuleSet, Source, TextMatcher};
 use gnomon_fuzz::{choice, chunk_size};
 use gnomon_observe::Field;
-use gnomon_wire::jsonrpc::{Heard, Limits, MAX_PATH, Mark, Part, Place, Scanner, TextSink};
+use gnomon_wire::jsonrpc::{Heard, Limits, MAX_PATH, Mark, Part, Scanner, TextPlace, TextSink};
 use libfuzzer_sys::fuzz_target;
 use std::{ops::Range, sync::LazyLock};
 
@@ -40,7 +40,7 @@ impl Sink {
 }
 
 impl TextSink for Sink {
-    fn begin(&mut self, place: &Place<'_>) {
+    fn begin(&mut self, place: &TextPlace<'_>) {
         assert!(self.place.is_none() && place.path.len() <= MAX_PATH && place.at >= self.next);
         (self.place, self.next) = (Some((place.part, place.path.to_owned())), place.at);
         self.heard.parts.insert(place.part);

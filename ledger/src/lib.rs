@@ -61,10 +61,10 @@ pub use gnomon_ledger_model::{
     EventFilter, FirstSeen, Forgotten, Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, IncidentRole, Incidents,
     MAX_CLIENTS, MAX_DAILY, MAX_DAILY_NAMES, MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES,
     MAX_REVIEW_TEXT, MAX_SERVERS, MAX_SHOWN, MAX_SHOWN_OF_ONE, MAX_SNIPPET_CODE, MAX_SNIPPET_DESCRIPTION, MAX_SNIPPET_NAME,
-    MAX_SNIPPET_PARAMETERS, MAX_TOOLS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NamedServer, NewName, NoAudience, NoServer, OpenError, Order,
-    Questions, ReadError, Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS,
-    ServerRecord, ServerStatus, ShownIncident, Snippet, SnippetAudience, SnippetDecision, StoredEvent, Story, Tally, Today, Usage,
-    VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, Withdrawal, conditions_on, plain_name, this_host,
+    MAX_SNIPPET_PARAMETERS, MAX_TOOLS, MAX_USERS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NamedServer, NewName, NoAudience, NoServer,
+    OpenError, Order, Questions, ReadError, Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS,
+    STORY_EVENTS, ServerRecord, ServerStatus, ShownIncident, Snippet, SnippetAudience, SnippetDecision, StoredEvent, Story, Tally, Today,
+    Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, Withdrawal, conditions_on, plain_name, this_host,
 };
 pub use gnomon_ledger_postgres::{PostgresUrl, PostgresUrlError, Standby};
 pub use gnomon_ledger_sqlite::MIN_DATABASE_BYTES;

@@ -51,7 +51,7 @@ impl WriterLock {
         let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         match written {
             // The lock holds without that, too.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {}
             written => written.map_err(not_writable)?,
         }
         Ok(Self { file, path })

@@ -63,7 +63,7 @@ pub struct Recorded<'a> {
 
 /// The kinds of recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum RecordingKind {
     Har,
     Events,
     Capture,
@@ -85,9 +85,9 @@ impl Replay<'_> {
         let (meter, budget) = Metered::new(input, har::MAX_ENTRY);
         let mut reader = BufReader::with_capacity(64 << 10, meter);
         match kind_of(&mut reader).map_err(|error| Complaint::input(format!("cannot read {name}: {error}")))? {
-            Kind::Har => har::replay(self, &name, reader, &budget),
-            Kind::Events => events::replay(self, &name, reader, &budget),
-            Kind::Capture => pcap::replay(self, &name, reader, &budget),
+            RecordingKind::Har => har::replay(self, &name, reader, &budget),
+            RecordingKind::Events => events::replay(self, &name, reader, &budget),
+            RecordingKind::Capture => pcap::replay(self, &name, reader, &budget),
         }
     }
 
@@ -106,11 +106,11 @@ impl Replay<'_> {
 
 /// Tells the kind by the first key, and skips a byte order mark. What is neither is taken for a
 /// HAR, whose reader then says what is missing.
-fn kind_of(reader: &mut impl BufRead) -> io::Result<Kind> {
+fn kind_of(reader: &mut impl BufRead) -> io::Result<RecordingKind> {
     // One read may give less than is there, but never nothing before the end.
     let start = reader.fill_buf()?;
     if pcap::is_capture(start) {
-        return Ok(Kind::Capture);
+        return Ok(RecordingKind::Capture);
     }
     let mark = start.starts_with(b"\xef\xbb\xbf");
     let text = String::from_utf8_lossy(&start[..start.len().min(PEEK)]).into_owned();
@@ -119,12 +119,12 @@ fn kind_of(reader: &mut impl BufRead) -> io::Result<Kind> {
     }
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if text.is_empty() {
-        return Ok(Kind::Events);
+        return Ok(RecordingKind::Events);
     }
     let key = text.strip_prefix('{').and_then(|rest| rest.trim_start().strip_prefix('"')).and_then(|rest| rest.split('"').next());
     match key {
-        Some(key) if key != "log" && key.parse::<gnomon_observe::FieldRef>().is_ok() => Ok(Kind::Events),
-        _ => Ok(Kind::Har),
+        Some(key) if key != "log" && key.parse::<gnomon_observe::FieldRef>().is_ok() => Ok(RecordingKind::Events),
+        _ => Ok(RecordingKind::Har),
     }
 }
 

@@ -2,7 +2,8 @@
 //! only notices changes in files it already knew.
 
 fn main() {
-    for folder in ["shadow-mcp", "detections", "user-agents", "llm-direct", "examples", "baseline-cloudflare", "catalogue"] {
+    for folder in ["shadow-mcp", "detections", "user-agents", "local-servers", "llm-direct", "examples", "baseline-cloudflare", "catalogue"]
+    {
         println!("cargo::rerun-if-changed={folder}");
     }
 }

@@ -114,6 +114,15 @@ pub fn netns_known() -> bool {
     crate::load!(NETNS_KNOWN) != 0
 }
 
+/// 1 where programs on tracepoints can tell the cgroups above a task (Linux 5.15), else 0. Set by the loader.
+#[unsafe(no_mangle)]
+static LINEAGE_KNOWN: u32 = 1;
+
+#[inline(always)]
+pub fn lineage_known() -> bool {
+    crate::load!(LINEAGE_KNOWN) != 0
+}
+
 /// An odd number drawn by the loader: what a holder's number is multiplied by for its place in [`HELD`].
 #[unsafe(no_mangle)]
 static HELD_SEED: u64 = 1;

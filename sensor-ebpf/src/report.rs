@@ -69,10 +69,16 @@ fn due(process: u32) -> bool {
 /// Puts one record of fixed size into the ring, and counts what became of it.
 #[inline(always)]
 pub fn deliver<T: Copy + 'static>(program: Program, config: &Config, record: &T) {
+    deliver_with(program, config, record, Urgency::Batched);
+}
+
+/// The same, and wakes the reader as urgently as that.
+#[inline(always)]
+pub fn deliver_with<T: Copy + 'static>(program: Program, config: &Config, record: &T, urgency: Urgency) {
     match EVENTS.reserve::<T>(0) {
         Some(mut entry) => {
             entry.write(*record);
-            entry.submit(wake(config, Urgency::Batched));
+            entry.submit(wake(config, urgency));
             count(program, Outcome::Delivered);
         }
         None => count(program, Outcome::RingFull),

@@ -1,10 +1,10 @@
 //! Which scope applies to the task that runs.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_cgroup_id};
-use gnomon_sensor_abi::{Config, Owner, Scope, ports};
+use gnomon_sensor_abi::{Config, Owner, Scope, mode, ports};
 
 use crate::load;
-use crate::maps::SCOPES;
+use crate::maps::{SCOPES, lineage_known};
 
 /// How deep the tree of cgroups is searched; below that only the task's own cgroup counts.
 const DEPTH: i32 = 16;
@@ -26,6 +26,39 @@ pub fn current(config: &Config) -> &Scope {
     // SAFETY: a helper without pointers.
     at(unsafe { bpf_get_current_cgroup_id() }).unwrap_or(found)
 }
+
+/// The mode of the scope that applies to the task, for programs that are attached to no cgroup: off as well where the task is not below
+/// the cgroup that is looked at. Where such programs cannot tell the cgroups above the task (before Linux 5.15), only its own is
+/// compared, and the root that all are below.
+#[inline(always)]
+pub fn seen(config: &Config) -> u8 {
+    let below = load!(config.seen);
+    // SAFETY: a helper without pointers.
+    let own = unsafe { bpf_get_current_cgroup_id() };
+    let mut found = config.default_scope.mode;
+    let mut inside = own == below || below == ROOT;
+    if lineage_known() {
+        for level in 0..DEPTH {
+            // SAFETY: a helper without pointers.
+            let id = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
+            if id == 0 {
+                break;
+            }
+            inside |= id == below;
+            if let Some(scope) = at(id) {
+                found = scope.mode;
+            }
+        }
+    }
+    if let Some(scope) = at(own) {
+        found = scope.mode;
+    }
+    let inside = load!(inside);
+    if inside { load!(found) } else { mode::OFF }
+}
+
+/// The id of the hierarchy's first cgroup, which is always the same.
+const ROOT: u64 = 1;
 
 #[inline(always)]
 fn at(cgroup: u64) -> Option<&'static Scope> {

@@ -18,6 +18,9 @@ pub enum Feature {
     Program(Program),
     /// Owners told apart by network namespace for sure (Linux 5.15).
     NamespacedOwners,
+    /// Starts of programs told apart by the cgroups above their process (Linux 5.15). Without it they are reported of the whole host, or of
+    /// no cgroup below another.
+    TaskLineage,
 }
 
 impl Feature {
@@ -29,6 +32,7 @@ impl Feature {
             Self::Maps => "maps",
             Self::Program(program) => program.name(),
             Self::NamespacedOwners => "namespaced_owners",
+            Self::TaskLineage => "task_lineage",
         }
     }
 }
@@ -52,11 +56,12 @@ impl Features {
             }
         };
         found.push((Feature::Maps, Status::Ok));
-        let owners = loader.namespaced_owners();
+        let (owners, lineage) = (loader.namespaced_owners(), loader.task_lineage());
         for program in Program::ALL {
             found.push((Feature::Program(program), loader.verify(program)));
         }
         found.push((Feature::NamespacedOwners, owners));
+        found.push((Feature::TaskLineage, lineage));
         Self(found)
     }
 

@@ -13,13 +13,13 @@ use aya::maps::{Map, MapData};
 use aya::programs::{Program as Loaded, ProgramError, ProgramType};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
-use gnomon_sensor_abi::{Config, Program};
+use gnomon_sensor_abi::{Config, Program, starts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::attach::{Hook, hook, to_cgroup, to_tracepoint};
 use crate::attached::{Overridden, overridden};
 use crate::memory::page;
-use crate::scope::{Mode, Scope};
+use crate::scope::{CgroupId, Mode, Scope};
 use crate::sensor::{Sensor, Table};
 use crate::status::{Status, status, system};
 use crate::{SensorError, object};
@@ -92,7 +92,15 @@ pub struct Loader {
     /// The paths of those two cgroups.
     folders: (PathBuf, PathBuf),
     namespaces: Namespaces,
+    lineage: Lineage,
     sensor: Sensor,
+}
+
+/// Whether programs on tracepoints can tell the cgroups above a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lineage {
+    Known,
+    Unknown,
 }
 
 impl Loader {
@@ -114,6 +122,8 @@ impl Loader {
         let netns_known = u32::from(known);
         let retval = is_helper_supported(ProgramType::CgroupSockAddr, BpfHelper::BPF_FUNC_set_retval).unwrap_or(false);
         let retval_known = u32::from(retval);
+        let lineage = is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_get_current_ancestor_cgroup_id).unwrap_or(false);
+        let lineage_known = u32::from(lineage);
         let mut drawn = [0; 8];
         getrandom::fill(&mut drawn)
             .map_err(|error| SensorError::System { what: "drawing a random number", source: io::Error::other(error.to_string()) })?;
@@ -123,6 +133,7 @@ impl Loader {
             .btf(None)
             .override_global("NETNS_KNOWN", &netns_known, true)
             .override_global("RETVAL_KNOWN", &retval_known, true)
+            .override_global("LINEAGE_KNOWN", &lineage_known, true)
             .override_global("HELD_SEED", &held_seed, true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .map_max_entries("FLOWS", options.flows.max(1))
@@ -137,9 +148,13 @@ impl Loader {
             wake_bytes: options.wake_bytes.min(options.ring_bytes / 4),
             flows_each: options.flows_each.max(1),
             default_scope: options.default_scope.raw(),
+            seen: CgroupId::of(&options.cgroup)?.0,
+            starts: starts::REMEMBERED,
+            reserved: 0,
         })?;
         let folders = (options.cgroup.clone(), options.proxy_cgroup.clone());
-        Ok(Self { bpf, cgroup, proxy_cgroup, folders, namespaces, sensor })
+        let lineage = if lineage { Lineage::Known } else { Lineage::Unknown };
+        Ok(Self { bpf, cgroup, proxy_cgroup, folders, namespaces, lineage, sensor })
     }
 
     /// Access to the maps, to set scopes before anything is attached.
@@ -202,6 +217,15 @@ impl Loader {
         match self.namespaces {
             Namespaces::Known => Status::Ok,
             Namespaces::Unknown => Status::Unsupported("getsockopt and sock_ops programs cannot tell network namespaces apart".into()),
+        }
+    }
+
+    /// [`Status::Ok`] if starts of programs can be reported of the tasks below a cgroup: [`Feature::TaskLineage`](crate::Feature).
+    #[must_use]
+    pub fn task_lineage(&self) -> Status {
+        match self.lineage {
+            Lineage::Known => Status::Ok,
+            Lineage::Unknown => Status::Unsupported("programs on tracepoints cannot tell the cgroups above a task".into()),
         }
     }
 

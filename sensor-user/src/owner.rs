@@ -22,6 +22,20 @@ pub enum Road {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Comm([u8; 16]);
 
+impl Comm {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+}
+
+impl From<[u8; 16]> for Comm {
+    fn from(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl fmt::Display for Comm {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(self.0.len());

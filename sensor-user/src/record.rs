@@ -1,12 +1,13 @@
 //! Records of the kernel half, from bytes to types.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use gnomon_sensor_abi::{self as abi, Reason, decision, end, kind};
 
 use crate::bytes::read;
-use crate::owner::{Owner, address};
+use crate::owner::{Comm, Owner, address};
 
 /// The decision on a `connect()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,23 @@ pub struct Hello<'a> {
     pub bytes: &'a [u8],
 }
 
+/// A process called `execve`, and runs another program from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Time since boot (`CLOCK_BOOTTIME`) of the call, in nanoseconds: as an owner's generation has it.
+    pub began_ns: NonZeroU64,
+    /// The id of the cgroup; see [`crate::CgroupId`].
+    pub cgroup: u64,
+    /// The process, in the first PID namespace.
+    pub pid: u32,
+    /// The user, in the first user namespace.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// The name of the file that was asked for, without its folders, at most 15 bytes.
+    pub name: Comm,
+}
+
 /// A report of the kernel half.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
@@ -90,6 +108,8 @@ pub enum Record<'a> {
     Hello(Hello<'a>),
     /// A connection ended.
     Close(Close),
+    /// A program was started.
+    Start(Start),
 }
 
 /// Bytes that the kernel half cannot have written.
@@ -129,6 +149,7 @@ impl<'a> Record<'a> {
                 let truncated = raw.truncated != 0;
                 Ok(Self::Hello(Hello { cookie: raw.cookie, offset: raw.offset, remaining: raw.remaining, truncated, bytes: rest }))
             }
+            kind::START => Start::new(&read(bytes).ok_or(short)?).map(Self::Start),
             other => Err(Malformed::Kind(other)),
         }
     }
@@ -152,6 +173,13 @@ impl Connect {
             _ => return Err(Malformed::Field("decision")),
         };
         Ok(Self { owner: Owner::new(&raw.owner).ok_or(Malformed::Field("original"))?, decision })
+    }
+}
+
+impl Start {
+    fn new(raw: &abi::Start) -> Result<Self, Malformed> {
+        let began_ns = NonZeroU64::new(raw.began_ns).ok_or(Malformed::Field("began"))?;
+        Ok(Self { began_ns, cgroup: raw.cgroup, pid: raw.tgid, uid: raw.uid, gid: raw.gid, name: Comm::from(raw.comm) })
     }
 }
 
@@ -188,7 +216,7 @@ mod tests {
 
         #[test]
         fn a_plausible_header_before_any_bytes_does_not_either(
-            kind in 0_u16..5, len in 0_u16..700, rest in proptest::collection::vec(any::<u8>(), 0..600),
+            kind in 0_u16..6, len in 0_u16..700, rest in proptest::collection::vec(any::<u8>(), 0..600),
         ) {
             let mut bytes = [kind.to_ne_bytes(), len.to_ne_bytes()].concat();
             bytes.extend_from_slice(&[0; 4]);

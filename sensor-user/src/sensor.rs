@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::sys::{Stats, enable_stats};
-use gnomon_sensor_abi::{Config, FailedKey, Program};
+use gnomon_sensor_abi::{Config, FailedKey, Program, starts};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,15 @@ use crate::attach::{Hook, hook, to_cgroup};
 use crate::failed::Failed;
 use crate::scope::Scopes;
 use crate::{Counters, Execs, SensorError};
+
+/// What becomes of starts of programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starts {
+    /// When each process last called exec is remembered.
+    Remembered,
+    /// It is in the ring as well.
+    Reported,
+}
 
 /// The maps that this half uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,6 +161,19 @@ impl Sensor {
     pub fn set_explicit_port(&mut self, port: u16) -> Result<(), SensorError> {
         let mut config = self.config()?.get(&0, 0).map_err(failed_on(Table::Config))?;
         config.explicit_port = port;
+        self.configure(config)
+    }
+
+    /// Has the kernel half report starts of programs ([`crate::Start`]), or remember them only, as it does at first.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_starts(&mut self, starts: Starts) -> Result<(), SensorError> {
+        let mut config = self.config()?.get(&0, 0).map_err(failed_on(Table::Config))?;
+        config.starts = match starts {
+            Starts::Remembered => starts::REMEMBERED,
+            Starts::Reported => starts::REPORTED,
+        };
         self.configure(config)
     }
 

@@ -6,7 +6,7 @@
 
 use gnomon_access::Policy;
 use gnomon_audit::{Audit, Record, RecordKind, Status, text_digest};
-use gnomon_cli::rule_files::RuleText;
+use gnomon_cli::{line::one_line, rule_files::RuleText};
 use gnomon_config::{Config, Portal};
 use gnomon_engine::RuleSet;
 use gnomon_inspect::Sighting;
@@ -90,9 +90,9 @@ impl Change {
         Self::of(None, "exceptions whose time is over act no longer".to_owned())
     }
 
-    /// A change that was requested and failed.
+    /// A change that was requested and failed, for reasons that may have a line each.
     pub fn failed(why: &str) -> Self {
-        Self { portal: None, what: why.to_owned(), status: Status::Error }
+        Self { portal: None, what: one_line(why), status: Status::Error }
     }
 }
 
@@ -223,7 +223,7 @@ fn of_portal(was: &Portal, now: &Portal) -> Vec<String> {
     if was.auth != now.auth {
         told.push("log-in (`auth`) is another".to_owned());
     }
-    if was.labels != now.labels {
+    if was.overrides != now.overrides {
         told.push("labels (`overrides`) are others".to_owned());
     }
     let offered = |portal: &Portal| portal.servers.iter().map(|id| (id.clone(), String::new())).collect::<BTreeMap<_, _>>();
@@ -341,7 +341,7 @@ mod tests {
         };
         let read = |sources: Vec<Source>| {
             let rules = RuleSet::compile(&sources).unwrap();
-            (RuleText { sources, overrides: None }, rules)
+            (RuleText { sources, ..RuleText::default() }, rules)
         };
         let (old, same) = (read(vec![source("a.yml", "A")]), read(vec![source("a.yml", "A")]));
         assert_eq!(of_rules((&old.0, &old.1), (&same.0, &same.1)), []);

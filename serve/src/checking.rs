@@ -149,7 +149,7 @@ pub fn check_listener(config: &Config) -> Result<(), Complaint> {
 /// Checks that this process can read the credentials of the servers that portals offer, as a start of it would.
 ///
 /// # Errors
-/// One cannot be read.
+/// A secret cannot be read.
 pub fn credentials(config: &Config) -> Result<()> {
     for server in config.offered() {
         server.credentials().with_context(|| format!("server `{}`", server.id))?;

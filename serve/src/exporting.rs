@@ -12,7 +12,7 @@ use std::path::Path;
 /// Checks that secrets and authorities of the exports can be had, as a start would. Blocks while it reads files.
 ///
 /// # Errors
-/// One cannot.
+/// A secret or certificate cannot be read.
 pub fn check_exports(config: &Config) -> Result<()> {
     if let Some(otlp) = &config.events.otlp {
         otlp.headers.iter().try_for_each(|header| header.secret.fetch().map(drop))?;

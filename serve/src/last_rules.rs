@@ -87,7 +87,8 @@ pub fn instead(state_dir: &Path, bad: Complaint) -> Result<Fallback> {
     let bytes = gnomon_files::read(&file_in(state_dir), LONGEST).ok();
     let Some(kept) = bytes.and_then(|bytes| serde_json::from_slice::<Kept>(&bytes).ok()) else { return Err(bad.into()) };
     let at = when::show(kept.at_ms);
-    let read = RuleText { sources: kept.sources.into_iter().map(Source::from).collect(), overrides: kept.overrides.map(Source::from) };
+    let sources = kept.sources.into_iter().map(Source::from).collect();
+    let read = RuleText { sources, overrides: kept.overrides.map(Source::from), ..RuleText::default() };
     let Ok(rules) = read.compile(Lint::Skip) else { return Err(bad.into()) };
     let told = format!(
         "the rules on disk are bad; those of {at} UTC ({}) stay in force until the files are mended:\n{bad}",
@@ -103,7 +104,7 @@ mod tests {
 
     fn rules(text: &str) -> RuleText {
         let source = |name: &str, origin| Source { name: name.to_owned(), text: text.to_owned(), origin };
-        RuleText { sources: vec![source("own/one.yml", Origin::Admin)], overrides: None }
+        RuleText { sources: vec![source("own/one.yml", Origin::Admin)], ..RuleText::default() }
     }
 
     const RULE: &str = "title: One\nid: 00000000-0000-4000-8000-000000000001\nlogsource: {product: mcp, category: mcp_traffic}\n\

@@ -13,6 +13,7 @@ pub mod checking;
 pub mod descriptors;
 mod exporting;
 mod hangup;
+mod homes;
 mod last_rules;
 mod narrating;
 pub mod portals;

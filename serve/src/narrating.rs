@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use gnomon_cli::line;
+use gnomon_config::Packs;
 use gnomon_ledger::{EventFilter, Reader};
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
 };
 
@@ -17,6 +18,17 @@ pub enum Narration {
     Lines,
     /// Each detection as JSON.
     Json,
+}
+
+/// A hint for a person at a terminal to the packs that are off because nobody chose any; nothing for a log.
+pub fn hint(packs: &Packs) -> String {
+    let off = packs.worth_turning_on();
+    if off.is_empty() || !io::stderr().is_terminal() {
+        return String::new();
+    }
+    let found: Vec<String> = off.iter().map(|pack| format!("{} ({})", pack.name, pack.finds.unwrap_or_default())).collect();
+    let names: Vec<&str> = off.iter().map(|pack| pack.name).collect();
+    format!("  off       packs {}; they are turned on by --packs builtin,{}\n", found.join(", "), names.join(","))
 }
 
 /// Shows detections as they become durable. It reads the ledger like any other reader, so a slow

@@ -75,6 +75,9 @@ impl Portals {
                 let (address, path, servers) = (listening.local_addr(), &portal.path, portal.servers.join(", "));
                 // Writing to a String cannot fail.
                 let _ = writeln!(announcement, "  portal    {}: {scheme}://{address}{path} offers {servers}", portal.id);
+                if portal.policy.is_empty() {
+                    let _ = writeln!(announcement, "            nobody may use any of it yet: `policy` of portal `{}` allows nothing", portal.id);
+                }
             }
             listeners.push(listening);
         }
@@ -212,8 +215,8 @@ fn portal_of(
         id: portal.id.as_str().into(),
         servers,
         prefix: portal.prefix,
-        labels: portal.labels.clone(),
-        sessions: portal.sessions,
+        labels: portal.overrides.clone(),
+        sessions: portal.sessions.limits(),
         max_request: portal.max_request_bytes,
         hosts: portal.hosts.clone(),
         origins: portal.origins.clone(),

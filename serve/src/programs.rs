@@ -141,7 +141,7 @@ pub fn described(config: &Config, id: &str, program: &Configured, host: &Host) -
         account,
         limits: Limits { memory: program.limits.memory_mib * MIB, tasks: program.limits.tasks },
         group: host.group.clone(),
-        demand: program.demand,
+        demand: program.confine,
         grace_ms: whole_millis(limits.grace),
     };
     let text = |plan: &Plan| serde_json::to_string(plan).map_err(|error| wrong(error.to_string()));

@@ -152,7 +152,7 @@ impl Reaching {
         Ok(Some(match (&server.at, &reached.by) {
             (At::Url(url), _) => {
                 let endpoint = Endpoint::new(self.pools.clone(), &server.id, url, server.credentials()?, Limits::default());
-                Reach::http(endpoint.with_context(|| format!("server `{}`", server.id))?, server.transport)
+                Reach::http(endpoint.with_context(|| format!("server `{}`", server.id))?, server.remote.transport)
             }
             (_, By::Program(program)) => Reach::Program(program.clone()),
             (_, By::Api(api)) => Reach::Api(api.clone()),

@@ -119,7 +119,7 @@ impl Regulated {
             let Some((was, now_its)) = find(before, portal).zip(find(&now, portal)) else { continue };
             let logs_in = was.auth != now_its.auth || before.countries != now.countries;
             let authenticator = logs_in.then(|| authenticator(&now, &now_its, reaching.pools())).transpose()?;
-            let regulates = was.labels != now_its.labels || !was.policy.written().eq(now_its.policy.written()) || logs_in;
+            let regulates = was.overrides != now_its.overrides || !was.policy.written().eq(now_its.policy.written()) || logs_in;
             let regulates = if regulates { Regulates::Something } else { Regulates::Nothing };
             let gone = was.servers.iter().filter(|id| changed.contains(*id) || !now_its.servers.contains(id));
             let gone: HashSet<SmolStr> = gone.map(|id| id.as_str().into()).collect();
@@ -157,7 +157,7 @@ impl Regulated {
         }
         for one in &portals {
             match one.regulates {
-                Regulates::Something => one.portal.regulate(one.now.policy.clone(), one.now.labels.clone()),
+                Regulates::Something => one.portal.regulate(one.now.policy.clone(), one.now.overrides.clone()),
                 Regulates::Nothing => one.portal.restate(one.now.policy.clone()),
             }
         }

@@ -16,6 +16,7 @@ use gnomon_config::{self as config, Config};
 use gnomon_engine::Lint;
 use gnomon_inspect::Inspector;
 use gnomon_record::{Metrics, Recorder, Reload};
+use parking_lot::Mutex;
 use std::{
     io::{self, Write as _},
     path::PathBuf,
@@ -67,6 +68,46 @@ async fn apart_within<T: Send + 'static>(patience: Duration, read: impl FnOnce()
     }
 }
 
+/// A reload that was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// Numbers them, from 1.
+    pub number: u64,
+    /// Who asked.
+    pub by: By,
+}
+
+/// The log of reloads. Two parts answer each that is asked for, whichever is done first: the last line must not read as if all were well
+/// where one was refused.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadLog(Arc<Mutex<Refused>>);
+
+/// The newest refusal.
+#[derive(Debug, Default)]
+struct Refused {
+    ask: u64,
+    part: &'static str,
+}
+
+impl ReloadLog {
+    /// Says how a part of a reload ended; `ask` is none where nobody asked.
+    fn say(&self, ask: Option<u64>, part: &'static str, outcome: Reload, told: &str) {
+        let mut refused = self.0.lock();
+        let beside = match (ask, outcome) {
+            (Some(ask), Reload::Failure) => {
+                *refused = Refused { ask, part };
+                String::new()
+            }
+            (Some(ask), Reload::Success) if refused.ask == ask && refused.part != part => {
+                format!("gnomon: but {} not reloaded, for the reason above\n", refused.part)
+            }
+            (Some(_) | None, _) => String::new(),
+        };
+        // In one piece, so that whoever reads along sees all of it.
+        let _ = io::stderr().write_all(format!("gnomon: {told}\n{beside}").as_bytes());
+    }
+}
+
 /// The rules of a running gnomon.
 pub struct RuleKeeping {
     /// The paths.
@@ -81,22 +122,24 @@ pub struct RuleKeeping {
     pub recorder: Arc<Recorder>,
     /// The record of changes.
     pub told: Changes,
+    /// The log of reloads.
+    pub log: ReloadLog,
 }
 
 impl RuleKeeping {
     /// Puts rules in force when they change, when that is asked for, and without an exception when it ends.
-    pub async fn run(mut self, mut changes: RuleChanges, mut asked: watch::Receiver<By>) {
+    pub async fn run(mut self, mut changes: RuleChanges, mut asked: watch::Receiver<Ask>) {
         loop {
             tokio::select! {
-                by = asker(&mut asked) => self.reload(&by).await,
-                () = changes.next() => self.reload(&By::Files).await,
+                ask = asker(&mut asked) => self.reload(&ask.by, Some(ask.number)).await,
+                () = changes.next() => self.reload(&By::Files, None).await,
                 () = comes(self.inspector.rules().next_expiry()) => self.expire(),
             }
         }
     }
 
     /// Puts the rules as they stand on disk into force; the old ones stay when those are bad.
-    async fn reload(&mut self, by: &By) {
+    async fn reload(&mut self, by: &By, ask: Option<u64>) {
         let (named, state_dir, metrics) = (self.rules.clone(), self.state_dir.clone(), self.recorder.metrics());
         let loaded = apart(move || {
             let now = RuleText::of(&named)?;
@@ -105,27 +148,26 @@ impl RuleKeeping {
             Ok((now, rules))
         });
         // The log has the result either way, for the sender of the signal or the author of the file.
-        let told = match loaded.await {
+        let (outcome, told) = match loaded.await {
             Ok((now, rules)) => {
                 self.told.tell(by, of_rules((&self.read, &self.inspector.rules()), (&now, &rules)));
                 self.read = now;
                 metrics.rules_replaced(&rules);
-                metrics.rules_reloaded(Reload::Success);
                 let count = rules.rules().len();
                 self.inspector.replace_rules(Arc::new(rules));
                 let hint = match self.inspector.rules().warnings().len() {
                     0 => String::new(),
                     warnings => format!("; {warnings} warnings, which `gnomon rules check` shows"),
                 };
-                format!("rules reloaded: {count} are in force; requests that are under way keep theirs{hint}")
+                (Reload::Success, format!("rules reloaded: {count} are in force; requests that are under way keep theirs{hint}"))
             }
             Err(error) => {
-                metrics.rules_reloaded(Reload::Failure);
                 self.told.tell(by, vec![Change::failed(&format!("rules were not reloaded: {error:#}"))]);
-                format!("rules not reloaded, those from before stay in force:\n{}", told(&error))
+                (Reload::Failure, format!("rules not reloaded, those from before stay in force:\n{}", told(&error)))
             }
         };
-        let _ = writeln!(io::stderr(), "gnomon: {told}");
+        metrics.rules_reloaded(outcome);
+        self.log.say(ask, "rules were", outcome, &told);
     }
 
     /// An exception has ended: the rules in force without it, also where their files are bad by now.
@@ -160,18 +202,20 @@ pub struct Regulating {
     pub recorder: Arc<Recorder>,
     /// The record of changes.
     pub told: Changes,
+    /// The log of reloads.
+    pub log: ReloadLog,
 }
 
 impl Regulating {
     /// Puts the portals' policies, log-ins and servers as they stand in the configuration into force, each time that is asked; the
     /// old ones stay where anything is wrong that would keep gnomon from starting. An identity provider may be waited for, so nothing else waits for this.
-    pub async fn run(self, mut asked: watch::Receiver<By>) {
+    pub async fn run(self, mut asked: watch::Receiver<Ask>) {
         if self.begun.file.is_none() {
             return;
         }
         let mut in_force = self.begun.clone();
         loop {
-            let by = asker(&mut asked).await;
+            let Ask { number, by } = asker(&mut asked).await;
             let (outcome, told) = match self.reload(&in_force).await {
                 Ok((now, told, changed)) => {
                     self.told.tell(&by, changed);
@@ -187,7 +231,7 @@ impl Regulating {
                 }
             };
             self.recorder.metrics().configuration_reloaded(outcome);
-            let _ = writeln!(io::stderr(), "gnomon: {told}");
+            self.log.say(Some(number), "the configuration was", outcome, &told);
         }
     }
 
@@ -205,8 +249,8 @@ impl Regulating {
     }
 }
 
-/// Waits for the next request of a reload, and returns its originator.
-async fn asker(asked: &mut watch::Receiver<By>) -> By {
+/// Waits for the next request of a reload.
+async fn asker(asked: &mut watch::Receiver<Ask>) -> Ask {
     match asked.changed().await {
         Ok(()) => asked.borrow_and_update().clone(),
         Err(_) => std::future::pending().await,

@@ -47,7 +47,7 @@ impl Roads {
             let announcement = format!("{announcement}{PROXY_ALONE}{}", scopes(config));
             return Ok(Self { proxy: Some(proxy), watching: None, announcement });
         };
-        let (proxy, watching) = Watching::start(proxy, sensors, config, core.inspector.clone(), core.recorder.clone())?;
+        let (proxy, watching) = Watching::start(proxy, sensors, config, state_dir, core.inspector.clone(), core.recorder.clone())?;
         let announcement = format!("{announcement}{WITH_SENSOR}{}", scopes(config));
         Ok(Self { proxy: Some(proxy), watching: Some(watching), announcement })
     }
@@ -67,6 +67,6 @@ fn scopes(config: &Config) -> String {
         .sensor
         .scopes
         .iter()
-        .map(|scope| format!("\x20           {} ({}): {}\n", scope.name, scope.matches, scope.mode.as_str()))
+        .map(|scope| format!("\x20           {} ({}): {}\n", scope.name, scope.r#match, scope.mode.as_str()))
         .collect()
 }

@@ -20,7 +20,7 @@ use tokio::{sync::Notify, sync::mpsc, task::JoinHandle, time};
 const QUIET: Duration = Duration::from_millis(200);
 /// … but no longer than this is waited.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often is looked without notice.
+/// The interval at which files are compared without a notice of the kernel's.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The properties that tell a changed file: device, inode, size, and when it was written and renamed.

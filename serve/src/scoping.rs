@@ -89,7 +89,7 @@ fn tell(said: &mut Option<String>, what: String) {
 struct Wanted {
     /// The scope of each, by number.
     scopes: BTreeMap<u64, u32>,
-    /// How many match one and are in none.
+    /// The number of cgroups that match a scope and are left out.
     left_out: usize,
     /// The users whose those are.
     beyond: BTreeSet<u32>,
@@ -100,7 +100,7 @@ fn wanted(scopes: &[Scope]) -> Result<Wanted, CgroupError> {
     let hierarchy = Hierarchy::find()?;
     let (mut of_users, mut beyond, mut left_out) = (BTreeMap::<u32, BTreeMap<CgroupId, u32>>::new(), BTreeSet::new(), 0);
     for (number, scope) in numbered(scopes) {
-        let Some(pattern) = scope.matches.pattern() else { continue };
+        let Some(pattern) = scope.r#match.pattern() else { continue };
         let matching = hierarchy.matching(&pattern)?;
         left_out += matching.left_out;
         beyond.extend(matching.beyond);

@@ -3,12 +3,12 @@
 use crate::{
     arming::{self, Obeying},
     auditing::Auditing,
-    changes::{By, Changes},
+    changes::Changes,
     checking::Serves,
     exporting::Exports,
-    narrating::{Narration, narrate},
+    narrating::{Narration, hint, narrate},
     portals::Portals,
-    reloading::{Regulating, RuleKeeping},
+    reloading::{Ask, Regulating, ReloadLog, RuleKeeping},
     reviewing::Reviewing,
     roads::Roads,
     rule_changes::RuleChanges,
@@ -56,7 +56,7 @@ pub struct Serving {
     signals: Signals,
     /// How far its stop is.
     stop: watch::Sender<Phase>,
-    reload: watch::Sender<By>,
+    reload: watch::Sender<Ask>,
     /// The proxy; without one, a task that ends when the stop begins.
     serving: JoinHandle<()>,
     offering: JoinHandle<()>,
@@ -104,14 +104,16 @@ impl Serving {
         let exports = Exports::start(config, state_dir, recorder.metrics().registry())?;
         let vouching = service::vouch(Handle::current())?;
         // To standard error: standard output is for events and detections.
-        write!(io::stderr(), "{announcement}{}", portals.announcement()).context("writing to standard error")?;
+        let hint = hint(&config.rules.packs);
+        write!(io::stderr(), "{announcement}{}{hint}", portals.announcement()).context("writing to standard error")?;
         let (stop, _) = watch::channel(Phase::Serving);
         let asked = |phase| reaches(stop.subscribe(), phase);
         let serving = match proxy {
             Some(proxy) => tokio::spawn(proxy.run_until(asked(Phase::Draining), asked(Phase::CutOff))),
             None => tokio::spawn(asked(Phase::Draining)),
         };
-        let (reload, asked_for) = watch::channel(By::Nobody);
+        let (reload, asked_for) = watch::channel(Ask::default());
+        let log = ReloadLog::default();
         let told = Changes::new(audit.cloned(), recorder.clone());
         let keeping = RuleKeeping {
             rules: config.rules.clone(),
@@ -120,10 +122,11 @@ impl Serving {
             inspector: inspector.clone(),
             recorder: recorder.clone(),
             told: told.clone(),
+            log: log.clone(),
         };
         let keeping = tokio::spawn(keeping.run(changes, asked_for.clone()));
         let (begun, regulated) = (config.clone(), portals.regulated());
-        let regulating = Regulating { begun, flags: flags.clone(), serves, regulated, recorder: recorder.clone(), told };
+        let regulating = Regulating { begun, flags: flags.clone(), serves, regulated, recorder: recorder.clone(), told, log };
         let regulating = tokio::spawn(regulating.run(asked_for));
         let offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
@@ -155,7 +158,7 @@ impl Serving {
             tokio::select! {
                 signal = self.signals.next() => match signal {
                     Asked::Reload(by) => {
-                        let _ = self.reload.send(by);
+                        self.reload.send_modify(|ask| *ask = Ask { number: ask.number + 1, by });
                     }
                     Asked::Stop => return None,
                 },

@@ -136,7 +136,7 @@ impl Core {
 
 /// How long a start waits for another gnomon that still writes to the ledger: one that is ending takes a moment.
 const WRITES_STILL: Duration = Duration::from_secs(5);
-/// How often it is looked whether it has ended.
+/// The interval between attempts to take the ledger over.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long a start waits for the detections of today to be read.

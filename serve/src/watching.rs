@@ -1,13 +1,13 @@
 //! The sensors of a running gnomon, one after the other: the supervisor hands over links to them, or they listen on a
 //! socket as a service of their own. The proxy goes on without any.
 
-use crate::scoping;
+use crate::{homes::Homing, scoping};
 use anyhow::{Context, Result, ensure};
-use gnomon_config::{Config, scopes::Fail};
+use gnomon_config::{Config, Looking, ReadHomes, scopes::Fail};
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, RedirectedListeners};
 use gnomon_kit::Backoff;
-use gnomon_link::{AsyncChannel, ProxyEnd};
+use gnomon_link::{AsyncChannel, Homes, ProxyEnd, Starts};
 use gnomon_record::{Owners, Recorder};
 use gnomon_supervise::Handed;
 use gnomon_watch::{Watch, WatchError, WatchOptions};
@@ -40,6 +40,7 @@ pub struct Watching {
     watch: Arc<Watch>,
     joining: JoinHandle<()>,
     scoping: JoinHandle<()>,
+    homing: Option<JoinHandle<()>>,
 }
 
 impl Watching {
@@ -51,14 +52,19 @@ impl Watching {
         proxy: Proxy,
         sensors: Sensors,
         config: &Config,
+        state_dir: &Path,
         inspector: Arc<Inspector>,
         recorder: Arc<Recorder>,
     ) -> Result<(Proxy, Self)> {
         let (redirecting, shadowed) = (scoping::redirecting(&config.sensor.scopes), scoping::shadowed(&config.sensor.scopes));
         // Portals ask whose their connections are as well, and the kernel half knows one port or all.
         let explicit_port = if config.portals.is_empty() { proxy.local_addr().port() } else { 0 };
-        let options = WatchOptions { redirecting, shadowed, explicit_port, ..WatchOptions::default() };
-        let watch = Watch::new(options, inspector, recorder.clone(), recorder.metrics().registry())?;
+        let starts = match config.sensor.starts {
+            Looking::On => Starts::Reported,
+            Looking::Off => Starts::Remembered,
+        };
+        let options = WatchOptions { redirecting, shadowed, explicit_port, starts, ..WatchOptions::default() };
+        let watch = Watch::new(options, inspector.clone(), recorder.clone(), recorder.metrics().registry())?;
         let listeners = proxy.redirected();
         let joining = match sensors {
             Sensors::Handed(sensors) => {
@@ -78,7 +84,17 @@ impl Watching {
             Sensors::Listening(socket) => tokio::spawn(join_again_and_again(watch.clone(), listeners, socket)),
         };
         let scoping = tokio::spawn(scoping::keep(watch.clone(), config.sensor.scopes.clone()));
-        Ok((proxy.owners(watch.clone()).sockets(watch.clone()), Self { watch, joining, scoping }))
+        let homes = match config.sensor.homes {
+            ReadHomes::Off => None,
+            ReadHomes::On => Some(Homes::OfTheHost),
+            ReadHomes::Always => Some(Homes::Always),
+        };
+        let every = Duration::from_secs(60 * u64::from(config.sensor.homes_minutes));
+        let homing = homes.map(|homes| {
+            let homing = Homing { watch: watch.clone(), inspector, recorder, state_dir: state_dir.to_owned(), homes, every };
+            tokio::spawn(homing.run())
+        });
+        Ok((proxy.owners(watch.clone()).sockets(watch.clone()), Self { watch, joining, scoping, homing }))
     }
 
     /// The lookup of connections' owners.
@@ -91,6 +107,9 @@ impl Watching {
         self.watch.let_go();
         self.joining.abort();
         self.scoping.abort();
+        if let Some(homing) = &self.homing {
+            homing.abort();
+        }
     }
 }
 

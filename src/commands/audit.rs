@@ -7,7 +7,7 @@ use gnomon_cli::{
     Complaint,
     line::{clean, counted},
     options::{Format, FormatFlag, StateFlag},
-    when,
+    runtime, when,
 };
 use gnomon_kit::unix_millis;
 use gnomon_serve::auditing::{database_in, key_in};
@@ -82,16 +82,11 @@ pub struct Key {
 impl Audit {
     pub fn run(self) -> Result<()> {
         match self {
-            Self::Show(show) => block_on(show.run()),
-            Self::Verify(verify) => block_on(verify.run()),
+            Self::Show(show) => runtime()?.block_on(show.run()),
+            Self::Verify(verify) => runtime()?.block_on(verify.run()),
             Self::Key(key) => key.run(),
         }
     }
-}
-
-/// Reading the audit needs a runtime, and a small one does.
-pub fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 async fn open(state: &StateFlag) -> Result<SqliteStore, Complaint> {
@@ -131,17 +126,19 @@ pub struct Told {
 pub async fn newest(state: &StateFlag, limit: usize, wants: impl Fn(&Record, i64) -> bool) -> Result<VecDeque<Told>> {
     let mut store = open(state).await?;
     let mut told: VecDeque<Told> = VecDeque::new();
-    let mut last = store.anchor().await?.seq;
-    loop {
-        let entries = store.after(last, PAGE).await?;
-        let Some(end) = entries.last() else { return Ok(told) };
-        last = end.head.seq;
-        told.extend(entries.into_iter().filter_map(|entry| {
-            let record: Record = serde_json::from_str(&entry.body).ok()?;
-            wants(&record, entry.columns.at_ms).then_some(Told { body: entry.body, record })
-        }));
-        told.drain(..told.len().saturating_sub(limit));
+    let (begin, mut end) = (store.anchor().await?.seq, store.head().await?.seq);
+    // From the newest back, a page at a time: an audit is long, and little of it is asked for.
+    while end > begin && told.len() < limit {
+        let from = end.saturating_sub(PAGE.into()).max(begin);
+        for entry in store.after(from, PAGE).await?.into_iter().rev().filter(|entry| entry.head.seq <= end) {
+            let Ok(record) = serde_json::from_str::<Record>(&entry.body) else { continue };
+            if told.len() < limit && wants(&record, entry.columns.at_ms) {
+                told.push_front(Told { body: entry.body, record });
+            }
+        }
+        end = from;
     }
+    Ok(told)
 }
 
 /// Writes them, a line each.

@@ -1,12 +1,12 @@
 //! `gnomon codemode`: the scripts that were run in Code Mode, out of the audit.
 
-use crate::commands::audit::{Told, block_on, newest, write};
+use crate::commands::audit::{Told, newest, write};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use gnomon_cli::{
     Complaint,
     options::{Format, FormatFlag, StateFlag},
-    when,
+    runtime, when,
 };
 use gnomon_kit::unix_millis;
 use std::{
@@ -53,8 +53,8 @@ pub struct Show {
 impl CodeMode {
     pub fn run(self) -> Result<()> {
         match self {
-            Self::List(list) => block_on(list.run()),
-            Self::Show(show) => block_on(show.run()),
+            Self::List(list) => runtime()?.block_on(list.run()),
+            Self::Show(show) => runtime()?.block_on(show.run()),
         }
     }
 }

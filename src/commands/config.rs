@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use gnomon_cli::options::{ConfigFlag, Format, FormatFlag};
+use gnomon_cli::{
+    loaded,
+    options::{ConfigFlag, Format, FormatFlag, StateFlag},
+};
 use gnomon_config::schema;
 use gnomon_serve::checking::{self, Serves};
 use std::{
@@ -12,7 +15,7 @@ use std::{
 
 #[derive(Subcommand)]
 pub enum Config {
-    /// Check the file, its rules, its catalogues, its documents and its references to secrets
+    /// Check the file and what a start loads with it: rules, those of the state folder included, catalogues, documents, references to secrets
     Check(Check),
     /// Show the effective configuration, defaults included; secrets as references only
     Show(Show),
@@ -24,6 +27,8 @@ pub enum Config {
 pub struct Check {
     #[command(flatten)]
     config: ConfigFlag,
+    #[command(flatten)]
+    state: StateFlag,
     /// The file to check instead of --config
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -41,15 +46,7 @@ impl Config {
     pub fn run(self) -> Result<()> {
         let mut out = io::stdout().lock();
         match self {
-            Self::Check(Check { config, file }) => {
-                let config = match &file {
-                    Some(file) => gnomon_config::Config::load(file)?,
-                    None => config.load()?,
-                };
-                let rules = checking::check(&config, Serves::Everything)?.rules;
-                let name = config.file.map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
-                writeln!(out, "{name}: good, {} rules", rules.rules().len())?;
-            }
+            Self::Check(check) => check.run(&mut out)?,
             Self::Show(Show { config, format }) => {
                 let config = config.load()?.to_json();
                 match format.format() {
@@ -59,6 +56,25 @@ impl Config {
             }
             Self::Schema => writeln!(out, "{}", serde_json::to_string_pretty(&schema::json_schema())?)?,
         }
+        Ok(())
+    }
+}
+
+impl Check {
+    fn run(self, out: &mut impl Write) -> Result<()> {
+        let mut config = match &self.file {
+            Some(file) => gnomon_config::Config::load(file)?,
+            None => self.config.load()?,
+        };
+        // A start without such a folder says so; what a configuration holds can be checked all the same.
+        let unread: Vec<String> = match self.state.dir_beside(config.file.as_deref()) {
+            Ok(state_dir) => loaded::settle(&mut config.rules, &state_dir).iter().map(loaded::Unread::told).collect(),
+            Err(none) => vec![format!("not checked: exceptions and editions of a feed; {none}")],
+        };
+        let checked = checking::check(&config, Serves::Everything)?;
+        let name = config.file.as_ref().map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
+        writeln!(out, "{name}: good, {} rules", checked.rules.rules().len())?;
+        loaded::told(&config.rules, &checked.read).iter().chain(&unread).try_for_each(|line| writeln!(out, "  {line}"))?;
         Ok(())
     }
 }

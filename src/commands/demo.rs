@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Args;
-use gnomon_cli::{line::word, when};
+use gnomon_cli::{line::word, runtime, when};
 use gnomon_demo::{self as demo, Afterwards, Road};
 use std::{
     io::{self, Write as _},
@@ -46,7 +46,7 @@ impl Demo {
 }
 
 fn week(state: &Path, until: SystemTime) -> Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::week(state, until))?;
+    runtime()?.block_on(demo::week(state, until))?;
     let at = word(&state.display().to_string());
     writeln!(
         io::stdout(),

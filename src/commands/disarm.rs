@@ -15,9 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the sensor may take to obey before it is said that it did not.
+/// The time that the sensor has to obey; later the command says that it did not.
 const OBEYS: Duration = Duration::from_secs(2);
-/// How often that is looked at.
+/// The interval at which its state is read.
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Args)]
@@ -76,7 +76,7 @@ enum SwitchPosition {
     Disarmed,
 }
 
-/// Whether the sensor that runs obeys; a switch that nobody has heard of is no switch.
+/// Reports whether the running sensor has obeyed the switch.
 fn confirm(flags: &SwitchFlags, position: SwitchPosition) -> Result<()> {
     let Some(folder) = flags.exec_socket.parent() else { return Ok(()) };
     let start = Instant::now();

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{
     Complaint,
-    line::clean,
+    line::one_line,
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
     runtime,
 };
@@ -69,7 +69,7 @@ impl Doctor {
     }
 }
 
-/// Whether the decisions about servers can be read, and kept where several gnomons share them.
+/// Checks that decisions about servers can be read, and written where several gnomons share them.
 fn decisions(config: &Config, dir: &Path) -> Result<Check> {
     let check = |state, seen, next| Check { id: "decisions".to_owned(), title: "decisions", state, seen, next };
     let journal = config.state.as_ref().map_or_else(|| journal_in(dir).display().to_string(), ToString::to_string);
@@ -91,9 +91,9 @@ fn decisions(config: &Config, dir: &Path) -> Result<Check> {
     })
 }
 
-/// Which cgroups a scope of the configuration is about at this moment.
+/// The cgroups that a configured scope matches now.
 fn scope(scope: &Scope) -> Check {
-    let found = match scope.matches.pattern() {
+    let found = match scope.r#match.pattern() {
         None => Err("there is no such user".to_owned()),
         Some(pattern) => Hierarchy::find().and_then(|hierarchy| hierarchy.matching(&pattern)).map_err(|error| error.to_string()),
     };
@@ -106,7 +106,7 @@ fn scope(scope: &Scope) -> Check {
         Ok(cgroups) => (CheckStatus::Ok, format!("{} cgroups match", cgroups.len()), None),
         Err(why) => (CheckStatus::Warn, why, None),
     };
-    let seen = format!("{} ({}), {}: {found}", scope.name, scope.matches, scope.mode.as_str());
+    let seen = format!("{} ({}), {}: {found}", scope.name, scope.r#match, scope.mode.as_str());
     Check { id: format!("scope.{}", scope.name), title: "scope", state, seen, next }
 }
 
@@ -152,9 +152,9 @@ fn list(out: &mut impl Write, checks: &[Check]) -> io::Result<()> {
             CheckStatus::Warn => "warn",
             CheckStatus::Fail => "fail",
         };
-        writeln!(out, "{word:<5} {}: {}", check.title, clean(&check.seen))?;
+        writeln!(out, "{word:<5} {}: {}", check.title, one_line(&check.seen))?;
         if let Some(next) = &check.next {
-            writeln!(out, "      next: {}", clean(next))?;
+            writeln!(out, "      next: {}", one_line(next))?;
         }
     }
     Ok(())

@@ -1,20 +1,23 @@
-//! `gnomon proxy`: the inline proxy alone, for scripts and services. It prints where it is and then
-//! stays silent; events go to the ledger and where `--events` says.
+//! `gnomon proxy`: the inline proxy alone, in one process, for scripts and services. It prints where it is, and detections as `gnomon run`
+//! does; events go to the ledger and where `--events` says.
 
+use super::narrated::NarrationFlags;
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::options::ServeFlags;
-use gnomon_serve::{self as serve, Narration};
+use gnomon_serve as serve;
 
 #[derive(Args)]
 pub struct Proxy {
     #[command(flatten)]
     serve: ServeFlags,
+    #[command(flatten)]
+    narration: NarrationFlags,
 }
 
 impl Proxy {
     pub fn run(self) -> Result<()> {
         let (config, state_dir) = self.serve.settle()?;
-        serve::run(&self.serve, &config, &state_dir, Narration::Silent, serve::Parts::Everything(None))
+        serve::run(&self.serve, &config, &state_dir, self.narration.narration(), serve::Parts::Everything(None))
     }
 }

@@ -147,7 +147,7 @@ mod tests {
                 for (at, _) in code.match_indices("\"gnomon_") {
                     let called = code[..at].trim_end().strip_suffix('(').is_some_and(|before| {
                         let word = before.rsplit(|c: char| !(c.is_alphanumeric() || "_:".contains(c))).next().unwrap_or_default();
-                        word.ends_with("::new") || ["counter", "gauge", "metric", "histogram"].contains(&word)
+                        word.ends_with("::new") || ["counter", "gauge", "gauges", "metric", "histogram"].contains(&word)
                     });
                     if called {
                         found.insert(code[at + 1..].split('"').next().unwrap_or_default().to_owned());

@@ -1,10 +1,11 @@
 //! `gnomon run`: watch this host, with one line for each detection. As root that is three processes, of which one has the
 //! kernel half (see `supervise`); otherwise it is the inline proxy, which sees the programs that use it.
 
+use super::narrated::NarrationFlags;
 use anyhow::Result;
 use clap::Args;
-use gnomon_cli::options::{Format, FormatFlag, ServeFlags};
-use gnomon_serve::{self as serve, Narration, Sensors};
+use gnomon_cli::options::ServeFlags;
+use gnomon_serve::{self as serve, Sensors};
 use gnomon_supervise::{self as supervise, Plan, SensorCoverage, Serving};
 use std::{env, path::PathBuf, process};
 
@@ -16,7 +17,7 @@ pub struct Run {
     #[command(flatten)]
     serve: ServeFlags,
     #[command(flatten)]
-    format: FormatFlag,
+    narration: NarrationFlags,
     /// Which connections the kernel half sees: `host` (all), `off`, or those below the cgroup with this folder; needs root [default: host]
     #[arg(long, env = "GNOMON_SENSOR", hide_env_values = true, value_name = "WHERE", value_parser = str::parse::<SensorCoverage>)]
     sensor: Option<SensorCoverage>,
@@ -40,11 +41,7 @@ impl Run {
             None => None,
         };
         let (config, state_dir) = self.serve.settle()?;
-        let narration = match self.format.format() {
-            Format::Text => Narration::Lines,
-            Format::Json => Narration::Json,
-        };
-        serve::run(&self.serve, &config, &state_dir, narration, serve::Parts::Everything(sensors))
+        serve::run(&self.serve, &config, &state_dir, self.narration.narration(), serve::Parts::Everything(sensors))
     }
 
     fn supervise(self) -> Result<()> {

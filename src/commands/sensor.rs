@@ -9,7 +9,7 @@ use gnomon_cli::{
 };
 use gnomon_config::Config;
 use gnomon_host::cgroup::Hierarchy;
-use gnomon_sensord::{Alive, Attached, Closed, CostBound, Ended, ExecOptions, Options, Peer, ServiceSocket, serve};
+use gnomon_sensord::{Alive, Attached, Closed, CostBound, Ended, ExecOptions, HomeReader, Options, Peer, ServiceSocket, serve};
 use gnomon_supervise::{self as supervise, service};
 use nix::unistd::User;
 use signal_hook::{
@@ -62,6 +62,9 @@ pub struct Sensor {
 
 /// The sensor's allocator is to give memory back at once, and take none in huge pages. It reads this when the process starts.
 const FRUGAL: [(&str, &str); 3] = [("MIMALLOC_PURGE_DELAY", "0"), ("MIMALLOC_PAGE_FULL_RETAIN", "0"), ("MIMALLOC_ALLOW_THP", "0")];
+
+/// The program that runs now, wherever it is and whatever replaced it.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 impl Sensor {
     pub fn run(self) -> Result<()> {
@@ -131,6 +134,7 @@ impl Sensor {
         Ok(Options {
             cgroup: self.cgroup.clone(),
             exec: exec.map(|(socket, authority)| ExecOptions::new(socket, authority)),
+            homes: Some(HomeReader { program: THIS_PROGRAM.into(), arguments: ["local", "home"].map(str::to_owned).to_vec() }),
             switch: self.switch.switch(),
             cost: CostBound { percent: self.max_cpu.unwrap_or(CostBound::DEFAULT.percent), ..CostBound::DEFAULT },
             closed: env::var(Closed::VARIABLE).ok().map(|number| Closed::take_up(&number)).transpose()?.map(Arc::new),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{
     Complaint,
-    line::clean,
+    line::{clean, one_line},
     options::{ConfigFlag, Format, FormatFlag, SwitchFlag},
 };
 use gnomon_config::{Config, Portal};
@@ -36,14 +36,14 @@ pub struct Status {
 
 /// The records that are kept, and those that never are: the same on every machine, and tested elsewhere. docs/privacy.md says it at length.
 const KEPT: &str = "who called which MCP server and tool, when, from which program, with its command line; which programs connect to known hosts, or to what a rule names; \
+                    MCP servers that are started on this machine, by whom and by which agent, with their command line; \
                     programs' connections that were to be read and could not be, or went direct";
 const NEVER: &str = "bodies, arguments of tools and answers (unless a portal records them in its audit), what servers say of themselves and their tools, passwords, tokens, \
                      API keys, cookies, queries of requests' URLs, key strokes, screens, files";
 /// What is kept all the same.
 const BUT: &str = "paths of URLs and the headers that a rule names are kept as they are";
 /// What does not expire.
-const STAYS: &str =
-    "the list of servers, tools and client programs that were seen, and what people decided about servers, events and snippets";
+const STAYS: &str = "the list of servers, tools and client programs that were seen, of servers that run on this machine with their users, and what people decided about servers, events and snippets";
 /// What a portal's audit has of each call, list, session and log-in.
 const AUDITED: &str = "person, mail, groups, address, country, device, program and call";
 
@@ -143,7 +143,7 @@ impl Found {
                 writeln!(out, "  proxy     {}; never opened: {}", config.proxy.listen, list(&config.proxy.bypass))?;
                 writeln!(out, "  rules     {}", mode_in_words(config))?;
                 for scope in &config.sensor.scopes {
-                    writeln!(out, "  scope     {} ({}): {}", clean(&scope.name), scope.matches, scope.mode.as_str())?;
+                    writeln!(out, "  scope     {} ({}): {}", clean(&scope.name), scope.r#match, scope.mode.as_str())?;
                 }
                 writeln!(out, "  keeps     {KEPT}")?;
                 writeln!(
@@ -156,7 +156,7 @@ impl Found {
                     writeln!(out, "  audit     of portals, for {} days: {AUDITED}{}", config.audit.days, payloads(config))?;
                 }
             }
-            Err(error) => writeln!(out, "  the configuration cannot be read: {}", clean(&error.to_string()))?,
+            Err(error) => writeln!(out, "  the configuration cannot be read: {}", one_line(&error.to_string()))?,
         }
         writeln!(out, "  never     {NEVER}")?;
         writeln!(out, "            but {BUT}")?;

@@ -50,7 +50,7 @@ pub use sensors::Sensors;
 
 /// The time for which one part's end is awaited when the other has ended.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(3);
-/// How often that is looked at.
+/// The interval at which the other part is polled.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Signals, and a descriptor that can be read when there are some.

@@ -144,7 +144,7 @@ const LONGEST_PAUSE_OPEN: Duration = Duration::from_secs(5);
 /// The interval at which a sensor that was left alone is polled for its end.
 const LOOK_AFTER_IT: Duration = Duration::from_millis(200);
 
-enum State {
+enum SensorState {
     Running {
         sensor: Part,
         since: Instant,
@@ -161,7 +161,7 @@ pub struct SensorKeeper {
     arguments: Vec<OsString>,
     giver: Giver,
     pause: Backoff,
-    state: State,
+    state: SensorState,
 }
 
 impl SensorKeeper {
@@ -174,12 +174,12 @@ impl SensorKeeper {
         arguments.extend(["--exec-socket".into(), (&plan.exec_socket).into(), "--authority".into(), state_dir.join("ca.pem").into()]);
         arguments.extend(["--max-cpu".into(), plan.max_cpu.to_string().into()]);
         arguments.extend(["--disarm-file".into(), plan.switch.path().into()]);
-        Self { arguments, giver, pause: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), state: State::Pausing(Instant::now()) }
+        Self { arguments, giver, pause: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), state: SensorState::Pausing(Instant::now()) }
     }
 
     /// True if it has ended with success.
     pub fn has_ended_well(&mut self) -> bool {
-        let State::Running { sensor, ended, .. } = &mut self.state else { return false };
+        let SensorState::Running { sensor, ended, .. } = &mut self.state else { return false };
         if ended.is_none() {
             *ended = sensor.ended().ok().flatten();
         }
@@ -188,7 +188,7 @@ impl SensorKeeper {
 
     /// Starts it where that is due. When to look again, if not at the next signal.
     pub fn see_to_it(&mut self) -> Option<Instant> {
-        if let State::Running { sensor, since, ended } = &mut self.state
+        if let SensorState::Running { sensor, since, ended } = &mut self.state
             && let Some(status) = ended.or_else(|| sensor.ended().ok().flatten())
         {
             if since.elapsed() >= IN_ORDER {
@@ -197,25 +197,25 @@ impl SensorKeeper {
             self.state = self.after(status);
         }
         match self.state {
-            State::Pausing(until) if until <= Instant::now() => {
+            SensorState::Pausing(until) if until <= Instant::now() => {
                 self.state = match self.start() {
-                    Ok(sensor) => State::Running { sensor, since: Instant::now(), ended: None },
+                    Ok(sensor) => SensorState::Running { sensor, since: Instant::now(), ended: None },
                     Err(error) => {
                         say(format_args!("the sensor cannot be started: {error:#}"));
-                        State::Pausing(self.next_pause())
+                        SensorState::Pausing(self.next_pause())
                     }
                 };
                 None
             }
-            State::Pausing(until) => Some(until),
-            State::Running { .. } | State::Over => None,
+            SensorState::Pausing(until) => Some(until),
+            SensorState::Running { .. } | SensorState::Over => None,
         }
     }
 
     /// Ends the sensor. It ends by itself when its link is closed, unless it would stay for scopes that fail closed: no proxy could serve
     /// them again.
     pub fn stop(self) {
-        if let State::Running { mut sensor, ended: None, .. } = self.state
+        if let SensorState::Running { mut sensor, ended: None, .. } = self.state
             && let Ok(None) = within(FOLLOWS_WITHIN, || {
                 let ended = sensor.ended();
                 if matches!(ended, Ok(None))
@@ -231,15 +231,15 @@ impl SensorKeeper {
         }
     }
 
-    fn after(&mut self, status: ExitStatus) -> State {
+    fn after(&mut self, status: ExitStatus) -> SensorState {
         let without = "from now on nothing is seen but what comes to the proxy, and nothing is redirected";
         // A crash of ours has the code 101; with any other it said why it cannot work, or was told to end.
         if status.signal().is_some() || status.code() == Some(101) {
             say(format_args!("the sensor was killed ({status}): {without}; it is started again in {:?}", self.pause.wait()));
-            State::Pausing(self.next_pause())
+            SensorState::Pausing(self.next_pause())
         } else {
             say(format_args!("the sensor ended ({status}): {without}"));
-            State::Over
+            SensorState::Over
         }
     }
 

@@ -58,6 +58,13 @@ fn a_document_becomes_a_server_of_the_configuration_and_what_people_wrote_stays(
     fs::write(&stored, generated::document("3.0.3", 1, "https://evil.example").to_string()).expect("it can be written");
     let changed = gnomon(&["config", "check"], &config);
     assert!(changed.status.code() == Some(3) && said(&changed).contains("is not the document that is pinned"), "{}", said(&changed));
+    // What another configuration beside it may have pinned is not written over.
+    let other = dir.path().join("other.yml");
+    fs::write(&other, CONFIG).expect("the configuration");
+    let refused = gnomon(&add, &other);
+    assert!(!refused.status.success() && said(&refused).contains("is another document"), "{}", said(&refused));
+    assert!(fs::read_to_string(&stored).expect("it is there").contains("evil.example"));
+    assert_eq!(fs::read_to_string(&other).expect("it is there"), CONFIG);
 }
 
 #[test]

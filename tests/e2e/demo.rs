@@ -73,6 +73,19 @@ fn a_made_up_week_can_be_reported_on_and_never_mixes_with_what_was_seen() {
     assert_eq!(page["new_tools"].as_array().unwrap().len(), 2, "{page}");
     let days = page["usage"]["days"].as_array().unwrap();
     assert!(days.iter().filter(|day| day["sanctioned"].as_u64() > day["shadow"].as_u64()).count() >= 5, "{page}");
+    // What is told as denied is denied: the page and the journal of reviews agree with the detections.
+    let waiting: Vec<_> =
+        page["debt"]["unreviewed"].as_array().unwrap().iter().map(|one| one["server"]["host"].as_str().unwrap()).collect();
+    assert!(waiting.contains(&"mcp.notes.example") && !waiting.contains(&"files.transfer.example"), "{page}");
+    let events = asked(&["events", "--json", "--rule", "MCP message to a server that was denied in review", "--state-dir"]);
+    let denied: Vec<serde_json::Value> =
+        String::from_utf8(events.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!denied.is_empty() && denied.iter().all(|event| event["gnomon.server.review"] == "denied"), "{denied:#?}");
+    for event in &denied {
+        let review = asked(&["review", "show", event["server.address"].as_str().unwrap(), "--state-dir"]);
+        let said = String::from_utf8(review.stdout).unwrap();
+        assert!(review.status.success() && said.contains("denied") && said.contains("security"), "{said}");
+    }
     // Made-up events beside real ones would be believed.
     let again = asked(&["demo", "--week"]);
     assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("has a ledger already"));

@@ -102,6 +102,66 @@ async fn alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person()
     assert_eq!((&event["user.id"], &event["destination.port"]), (&json!("65534"), &json!(port)), "{event:#}");
 }
 
+/// Posts a call to the first argument, whatever the others are, and stays for a while, since processes are looked up after their call.
+const TALKER: &str = r#"
+import sys, time, urllib.request
+body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"any_tool","arguments":{}}}'
+urllib.request.urlopen(urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})).read()
+time.sleep(1)
+"#;
+
+#[tokio::test]
+async fn no_secret_of_a_command_line_is_in_anything_that_is_written() {
+    let name = "no_secret_of_a_command_line_is_in_anything_that_is_written";
+    let Some(stage) = Stage::new(name).filter(|_| has(name, &["python3"])) else { return };
+    let (config, lines, script) =
+        (stage.dir.path().join("gnomon.yml"), stage.dir.path().join("out/events.jsonl"), stage.dir.path().join("talker.py"));
+    fs::create_dir(stage.dir.path().join("out")).unwrap();
+    fs::set_permissions(stage.dir.path().join("out"), Permissions::from_mode(0o777)).unwrap();
+    fs::write(&config, format!("events: {{ jsonl: '{}' }}\n", lines.display())).unwrap();
+    fs::write(&script, TALKER).unwrap();
+    let url = format!("http://{}/mcp", crate::explained::answering("{}"));
+    // Each secret is another one, so that the one which is left is seen.
+    let forms = [
+        "--header=Cookie:SECRET",
+        "--header=Authorization: Basic SECRET",
+        "--env=TOKEN=SECRET",
+        "-eAPI_KEY=SECRET",
+        "https://h.example/cb#access_token=SECRET",
+        "https://h.example/x?anything=SECRET",
+        "https://ada:SECRET@h.example/",
+        "https://SECRET@h.example/",
+        "//registry.example/:_authToken=SECRET",
+        "--data={\"a\": \"SECRET\"}",
+        "user=ada&password=SECRET",
+        "ada:SECRET@tcp(db.example:3306)/x",
+    ];
+    let forms: Vec<String> = forms.iter().enumerate().map(|(n, form)| form.replace("SECRET", &format!("hunter2x{n:02}"))).collect();
+    let pairs =
+        ["-H", "Authorization: Digest hunter2x90", "-e", "TOKEN=hunter2x91", "--header", "Cookie: a=hunter2x92", "--token", "hunter2x93"];
+    let mut words = vec!["python3", script.to_str().unwrap(), &url];
+    words.extend(forms.iter().map(String::as_str).chain(pairs));
+    let (output, folder) = stage.run(&["--config", config.to_str().unwrap()], &words).await;
+    assert!(output.status.success(), "{output:?}");
+    until_gone(&folder).await;
+    let events = stage.events();
+    let event = events.iter().find(|event| event["gen_ai.tool.name"] == "any_tool").unwrap_or_else(|| panic!("{events:#?}"));
+    let line = event["process.command_line"].as_str().unwrap_or_else(|| panic!("{event:#}"));
+    assert!(line.starts_with("python3 ") && line.contains(&url) && line.contains("--env=TOKEN=***"), "{line}");
+    let printed = |words: &[&str]| Command::new(GNOMON).args(words).arg("--state-dir").arg(stage.state()).output().unwrap().stdout;
+    let written = fs::read_dir(stage.state()).unwrap().flatten().map(|file| file.path()).chain([lines]).filter(|file| file.is_file());
+    let mut places: Vec<(String, Vec<u8>)> = written.map(|file| (file.display().to_string(), fs::read(&file).unwrap())).collect();
+    places.push(("inventory".to_owned(), printed(&["inventory", "--json"])));
+    places.push(("events".to_owned(), printed(&["events", "--json"])));
+    places.push(("report".to_owned(), printed(&["report", "--json"])));
+    assert!(places.iter().any(|(_, text)| text.windows(8).any(|part| part == b"any_tool")));
+    for (place, text) in places {
+        if let Some(at) = text.windows(8).position(|part| part == b"hunter2x") {
+            panic!("{place} has {:?}", String::from_utf8_lossy(&text[at.saturating_sub(60)..(at + 12).min(text.len())]));
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_directly_after_another_waits_until_the_first_has_written_all() {
     let Some(stage) = Stage::new("one_directly_after_another_waits_until_the_first_has_written_all") else { return };

@@ -142,3 +142,52 @@ fn an_edition_that_is_forged_older_or_fails_its_tests_changes_nothing() {
     publisher.does(state, &["update", "--remove"]);
     assert!(publisher.does(state, &["list"]).contains("MCP message to an unsanctioned server"));
 }
+
+#[test]
+fn an_edition_names_the_rules_that_it_switches_off_before_they_do_not_act_any_more() {
+    let (publisher, state) = (Publisher::new(), tempfile::tempdir().unwrap());
+    let state = state.path();
+    let shell = rules::block(1, "gen_ai.tool.name: shell").text;
+    let other = rules::block(2, "gen_ai.tool.name: other").text.replace("Blocked by the tests", "Other");
+    publisher.publishes("1", &[("shadow-mcp/no_shell.yml", &shell), ("shadow-mcp/other.yml", &other)]);
+    publisher.does(state, &["update"]);
+
+    let off = shell.replace("gnomon:\n", "gnomon:\n    enabled: false\n");
+    let exception = format!(
+        "title: Except ada\nid: {}\nlogsource: {{product: mcp, category: mcp_traffic}}\n\
+         filter:\n    rules: ['{}']\n    selection: {{user.name: ada}}\n    condition: not selection\n",
+        rules::id(3),
+        rules::id(2)
+    );
+    publisher.publishes("2", &[("shadow-mcp/no_shell.yml", &off), ("shadow-mcp/other.yml", &other), ("shadow-mcp/ada.yml", &exception)]);
+    for words in [&["update", "--dry-run"][..], &["update"]] {
+        let said = publisher.does(state, words);
+        assert!(said.contains("; switched off: Blocked by the tests; narrowed by exceptions of the edition: Other\n"), "{said}");
+    }
+}
+
+#[test]
+fn an_edition_that_was_taken_back_is_not_installed_again_until_a_newer_one_or_by_word() {
+    let (publisher, state) = (Publisher::new(), tempfile::tempdir().unwrap());
+    let state = state.path();
+    let rule = rules::block(1, "gen_ai.tool.name: shell").text;
+    let publishes = |version: &str| publisher.publishes(version, &[("shadow-mcp/no_shell.yml", &rule)]);
+    publishes("1");
+    publisher.does(state, &["update"]);
+    publishes("2");
+    publisher.does(state, &["update"]);
+    assert!(publisher.does(state, &["update", "--rollback"]).contains("edition 1 is in force again"));
+    // What a timer does the next night, twice.
+    for _ in 0..2 {
+        let said = publisher.does(state, &["update"]);
+        assert!(said.contains("edition 2 was taken back") && said.contains("--again"), "{said}");
+        assert_eq!(fs::read_to_string(state.join("feed/current")).unwrap(), "1\n");
+    }
+    assert!(publisher.does(state, &["update", "--again"]).contains("installed;"));
+    assert!(fs::read_to_string(state.join("feed/current")).unwrap().starts_with("2\n"));
+    publisher.does(state, &["update", "--remove"]);
+    assert!(publisher.does(state, &["update"]).contains("edition 2 was taken back"));
+    publishes("3");
+    assert!(publisher.does(state, &["update"]).contains("installed;"), "a newer one is installed by itself");
+    assert!(!state.join("feed/refused").exists());
+}

@@ -17,7 +17,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -26,10 +26,33 @@ const NAME: &str = "a_full_disk_stops_no_traffic_and_is_used_again_once_there_is
 /// A mounted tmpfs of 3 MiB.
 struct Disk<'a>(&'a Path);
 
+/// How a disk is full.
+#[derive(Clone, Copy, PartialEq)]
+enum Full {
+    /// No byte more.
+    Bytes,
+    /// No file more: SQLite cannot make what it needs beside a database.
+    Files,
+}
+
 impl<'a> Disk<'a> {
     fn mount(at: &'a Path) -> Option<Self> {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(at).output();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m,nr_inodes=64", "tmpfs"]).arg(at).output();
         mounted.is_ok_and(|output| output.status.success()).then_some(Self(at))
+    }
+
+    /// Fills it. What is in the folder that is returned makes it so.
+    fn fill(&self, full: Full) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        fs::create_dir(&ballast).unwrap();
+        match full {
+            Full::Bytes => assert!(fs::write(ballast.join("bytes"), vec![0; 8 << 20]).is_err(), "it is full"),
+            Full::Files => {
+                let last = (0..100).map(|number| fs::write(ballast.join(number.to_string()), "")).find(Result::is_err);
+                assert_eq!(last.unwrap().unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+            }
+        }
+        ballast
     }
 }
 
@@ -128,12 +151,12 @@ enum Audit {
 }
 
 /// A gnomon is started on a full disk and has a portal.
-fn started_on_a_full_disk(name: &str, audit: Audit) {
+fn started_on_a_full_disk(name: &str, audit: Audit, full: Full) {
     let (portal, server) = (gnomon_testkit::free_port(), Server::start());
     let dir = home("");
     let (config, state) = (dir.path().join("gnomon.yml"), dir.path().join("state"));
     fs::create_dir(&state).unwrap();
-    let Some(_disk) = Disk::mount(&state) else { return skip(name, "needs root, to mount a tmpfs") };
+    let Some(disk) = Disk::mount(&state) else { return skip(name, "needs root, to mount a tmpfs") };
     let without = fs::read_to_string(&config).unwrap();
     let with = format!("{without}{}", portal_at(portal, &server));
     fs::write(&config, if audit == Audit::Old { &with } else { &without }).unwrap();
@@ -143,8 +166,7 @@ fn started_on_a_full_disk(name: &str, audit: Audit) {
         serves();
     }
     watched.stop();
-    let ballast = state.join("ballast");
-    assert!(fs::write(&ballast, vec![0; 8 << 20]).is_err(), "it is full");
+    let ballast = disk.fill(full);
     fs::write(&config, with).unwrap();
     watched.start_again(&["proxy"]);
     let told = "until there is room, portals refuse what they are asked";
@@ -160,7 +182,7 @@ fn started_on_a_full_disk(name: &str, audit: Audit) {
         (count >= 3.0).then_some(())
     });
 
-    fs::remove_file(&ballast).unwrap();
+    fs::remove_dir_all(&ballast).unwrap();
     serves();
     let lost = String::from_utf8(watched.run("gnomon audit show --kind lost").stdout).unwrap();
     assert_eq!(lost.lines().count(), 1, "{lost}");
@@ -168,10 +190,22 @@ fn started_on_a_full_disk(name: &str, audit: Audit) {
 
 #[test]
 fn a_portal_that_is_started_on_a_full_disk_refuses_what_it_is_asked_and_serves_once_there_is_room() {
-    started_on_a_full_disk("a_portal_that_is_started_on_a_full_disk_refuses_what_it_is_asked_and_serves_once_there_is_room", Audit::Old);
+    started_on_a_full_disk(
+        "a_portal_that_is_started_on_a_full_disk_refuses_what_it_is_asked_and_serves_once_there_is_room",
+        Audit::Old,
+        Full::Bytes,
+    );
 }
 
 #[test]
 fn a_portal_whose_audit_a_full_disk_has_no_room_to_begin_serves_once_there_is_room() {
-    started_on_a_full_disk("a_portal_whose_audit_a_full_disk_has_no_room_to_begin_serves_once_there_is_room", Audit::New);
+    started_on_a_full_disk("a_portal_whose_audit_a_full_disk_has_no_room_to_begin_serves_once_there_is_room", Audit::New, Full::Bytes);
+}
+
+#[test]
+fn a_disk_that_has_no_room_for_another_file_is_a_full_one() {
+    let name = "a_disk_that_has_no_room_for_another_file_is_a_full_one";
+    for audit in [Audit::Old, Audit::New] {
+        started_on_a_full_disk(name, audit, Full::Files);
+    }
 }

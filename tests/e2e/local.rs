@@ -1,5 +1,9 @@
 //! What the configuration files of clients list, for the users of a host.
 
+use crate::{
+    sensor_stage::{free_port, kill, needs, until},
+    support::cgroup::OwnCgroup,
+};
 use serde_json::Value;
 use std::{
     fs,
@@ -72,4 +76,149 @@ fn root_sees_the_servers_of_all_users_and_no_secret_of_theirs() {
 
     let unknown = gnomon(&file, "local list --user nobody-of-this-name");
     assert_eq!(unknown.status.code(), Some(2));
+}
+
+/// A gnomon with accounts of its own, whose homes it reads.
+struct Reading {
+    child: std::process::Child,
+    state: std::path::PathBuf,
+    arguments: Vec<String>,
+    passwd: std::path::PathBuf,
+    log: std::path::PathBuf,
+    run: std::path::PathBuf,
+    _cgroup: OwnCgroup,
+}
+
+impl Reading {
+    fn start(dir: &std::path::Path) -> Self {
+        let cgroup = OwnCgroup::new();
+        let run = std::path::Path::new("/run").join(cgroup.file_name().unwrap());
+        let (state, passwd, log, config) = (dir.join("state"), dir.join("passwd"), dir.join("log"), dir.join("gnomon.yml"));
+        fs::write(&config, "sensor: {homes: always}\nmetrics: {listen: 'off'}\n").unwrap();
+        let text = |path: &std::path::Path| path.display().to_string();
+        let listen = free_port().to_string();
+        let arguments = ["run", "--config", &text(&config), "--state-dir", &text(&state), "--sensor", &text(&cgroup), "--listen", &listen];
+        let mut arguments = arguments.map(str::to_owned).to_vec();
+        arguments.extend(["--exec-socket".to_owned(), text(&run.join("exec.sock"))]);
+        let child = Self::spawn(&arguments, &passwd, &log);
+        Self { child, state, arguments, passwd, log, run, _cgroup: cgroup }
+    }
+
+    fn spawn(arguments: &[String], passwd: &std::path::Path, log: &std::path::Path) -> std::process::Child {
+        let script = r#"mount --bind "$0" /etc/passwd && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]).arg(passwd).arg(env!("CARGO_BIN_EXE_gnomon")).args(arguments);
+        let log = fs::File::options().append(true).create(true).open(log).unwrap();
+        command.stdout(std::process::Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    fn stop(&mut self) {
+        kill(self.child.id(), rustix::process::Signal::TERM);
+        self.child.wait().unwrap();
+    }
+
+    fn start_again(&mut self) {
+        self.stop();
+        self.child = Self::spawn(&self.arguments, &self.passwd, &self.log);
+    }
+
+    fn said(&self, command: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_gnomon")).args(command).arg("--state-dir").arg(&self.state).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Events of configuration files, once there are so many.
+    fn told(&self, many: usize) -> Vec<Value> {
+        until("what files list to be told", || {
+            let events = self.said(&["events", "--json"]);
+            let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let told: Vec<Value> = events.into_iter().filter(|event| event["gnomon.channel"] == "config").collect();
+            (told.len() >= many).then_some(told)
+        })
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.stop();
+        if std::thread::panicking() {
+            eprintln!("{}", fs::read_to_string(&self.log).unwrap_or_default());
+        }
+        let _ = fs::remove_dir_all(&self.run);
+    }
+}
+
+/// Writes a file of a user's, below their home.
+fn own(home: &std::path::Path, uid: u32, file: &str, text: &str) {
+    let path = home.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    for path in path.ancestors().take_while(|path| path.starts_with(home)) {
+        chown(path, Some(uid), Some(uid)).unwrap();
+    }
+}
+
+#[test]
+fn what_files_in_homes_list_is_told_when_it_comes_changes_and_goes_and_is_in_the_inventory_without_secrets() {
+    if !needs("homes") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (ada, bob) = (dir.path().join("ada"), dir.path().join("bob"));
+    let entry = |name: &str, package: &str, token: &str| {
+        format!(r#"{{"mcpServers":{{"{name}":{{"command":"npx","args":["-y","{package}"],"env":{{"GITHUB_TOKEN":"{token}"}}}}}}}}"#)
+    };
+    own(&ada, 31_001, ".cursor/mcp.json", &entry("hub", "server-hub", TOKEN));
+    own(&bob, 31_002, ".cursor/mcp.json", &entry("hub", "server-hub", "${TOKEN}"));
+    own(&bob, 31_002, ".codex/config.toml", "[mcp_servers.docs]\nurl = 'http://docs.example/mcp?key=abcdefgh'\n");
+    // What is hostile in one home keeps nobody else's from being told.
+    assert!(Command::new("mkfifo").arg(ada.join(".claude.json")).status().unwrap().success());
+    for home in [&ada, &bob] {
+        fs::set_permissions(home, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let line = |name: &str, uid: u32, home: &std::path::Path| format!("{name}:x:{uid}:{uid}::{}:/bin/sh\n", home.display());
+    let passwd = format!("root:x:0:0::/nonexistent:/bin/sh\n{}{}", line("ada", 31_001, &ada), line("bob", 31_002, &bob));
+    fs::write(dir.path().join("passwd"), passwd).unwrap();
+
+    let mut gnomon = Reading::start(dir.path());
+    // Of each entry one, of its secret and of what is not encrypted another, and of the pipe one.
+    let told = gnomon.told(6);
+    let text = serde_json::to_string(&told).unwrap();
+    assert!(!text.contains(&TOKEN[4..]) && !text.contains("abcdefgh"), "{text}");
+    let of = |told: &[Value], rule: &str| -> Vec<Value> { told.iter().filter(|event| event["rule.name"] == rule).cloned().collect() };
+    assert_eq!(of(&told, "MCP server in the configuration of a client").len(), 3, "{told:#?}");
+    let secret = of(&told, "Secret in the configuration of an MCP client");
+    assert_eq!(
+        (secret.len(), &secret[0]["user.name"], &secret[0]["gnomon.config.secrets"][0]),
+        (1, &"ada".into(), &"env.GITHUB_TOKEN github-token".into())
+    );
+    let plain = of(&told, "MCP server without encryption in the configuration of a client");
+    assert_eq!(
+        (&plain[0]["server.address"], &plain[0]["url.full"]),
+        (&"docs.example".into(), &"http://docs.example/mcp".into()),
+        "{plain:#?}"
+    );
+    assert!(
+        told.iter().any(|event| event["gnomon.config.change"] == "unread" && event["message"] == "it is not a regular file"),
+        "{told:#?}"
+    );
+
+    let inventory: Value = serde_json::from_str(&gnomon.said(&["inventory", "--json", "--local"])).unwrap();
+    assert_eq!((&inventory[0]["address"], &inventory[0]["channel"]), (&"pkg:npm/server-hub".into(), &"config".into()), "{inventory:#}");
+    assert_eq!((&inventory[0]["users"], &inventory[0]["clients"]), (&serde_json::json!(["ada", "bob"]), &serde_json::json!(["Cursor"])));
+
+    // Only what is another is told, after a restart too.
+    own(&ada, 31_001, ".cursor/mcp.json", &entry("hub", "server-hub@1.2.3", "${TOKEN}"));
+    fs::remove_file(bob.join(".codex/config.toml")).unwrap();
+    gnomon.start_again();
+    let after = gnomon.told(told.len() + 2);
+    let news: Vec<_> = after.iter().filter(|event| !told.contains(event)).collect();
+    let mut news: Vec<_> =
+        news.iter().map(|event| (event["user.name"].as_str().unwrap(), event["gnomon.config.change"].as_str().unwrap())).collect();
+    news.sort_unstable();
+    assert_eq!(news, [("ada", "changed"), ("bob", "removed")], "{after:#?}");
+    let kept = fs::read_to_string(gnomon.state.join("homes.json")).unwrap();
+    assert!(!kept.contains(&TOKEN[4..]) && kept.contains("pkg:npm/server-hub"), "{kept}");
+    assert_eq!(fs::metadata(gnomon.state.join("homes.json")).unwrap().permissions().mode() & 0o777, 0o640);
 }

@@ -2,7 +2,7 @@
 //! rights it needs; for one that does not answer, the reason is printed. `server list` and `status`: what a running portal knows of its
 //! servers.
 
-use crate::{alerts::prometheus::Watched, exec::GNOMON, portals::server::Server, sensor_stage::until};
+use crate::{alerts::prometheus::Watched, exec::GNOMON, portals::server::Server, sensor_stage::until, support::rules};
 use gnomon_testkit::has;
 use serde_json::{Value, json};
 use std::{
@@ -240,6 +240,62 @@ fn the_servers_of_a_running_portal_are_listed_with_their_state_since_when_and_wh
     assert!(text.starts_with("notes (http)\n  at main: up since") && text.contains("calls     none"), "{text}");
     let unknown = folder.gnomon(&["server", "status", "nots"]);
     assert!(unknown.status.code() == Some(2) && said(&unknown).contains("it has: notes, gone, idle"), "{}", said(&unknown));
+}
+
+#[test]
+fn a_portal_that_allows_nothing_says_so_when_it_starts_and_one_that_allows_something_does_not() {
+    for (policy, silent) in [("", false), (", policy: [{allow: {servers: [notes]}}]", true)] {
+        let folder = Folder::new();
+        let (portal, metrics, nobody) = (gnomon_testkit::free_port(), gnomon_testkit::free_port(), gnomon_testkit::free_port());
+        let text = format!(
+            "metrics: {{listen: '{metrics}'}}\nservers:\n  - {{id: notes, url: 'http://{nobody}/mcp'}}\nportals:\n  \
+             - {{id: main, listen: '{portal}', servers: [notes]{policy}}}\n"
+        );
+        fs::write(folder.config(), text).unwrap();
+        let mut gnomon = Command::new(GNOMON);
+        gnomon.env("GNOMON_CONFIG", folder.config()).env("GNOMON_STATE_DIR", folder.0.path().join("state")).arg("portal");
+        let mut serving = Serving(gnomon.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        // The announcement is one piece; what is read first has all of it.
+        let mut told = [0; 4096];
+        let read = serving.0.stdout.as_mut().unwrap().read(&mut told).unwrap();
+        let told = String::from_utf8_lossy(&told[..read]).into_owned();
+        assert!(told.contains("offers notes"), "{told}");
+        assert_eq!(!told.contains("`policy` of portal `main` allows nothing"), silent, "{told}");
+    }
+}
+
+#[test]
+fn the_rule_that_withholds_a_server_s_list_is_named_where_its_state_is_asked_for() {
+    let folder = Folder::new();
+    let (listed, other) = (Server::start(), Server::start());
+    let (portal, metrics) = (gnomon_testkit::free_port(), gnomon_testkit::free_port());
+    let rule = rules::block(7, "gnomon.tools: echo, gnomon.server.id: notes");
+    fs::create_dir(folder.0.path().join("rules.d")).unwrap();
+    fs::write(folder.0.path().join("rules.d/lists.yml"), &rule.text).unwrap();
+    let text = format!(
+        "metrics: {{listen: '{metrics}'}}\nrules: {{dirs: [rules.d]}}\nservers:\n  - {{id: notes, url: 'http://127.0.0.1:{}/mcp'}}\n  \
+         - {{id: tasks, url: 'http://127.0.0.1:{}/mcp'}}\nportals:\n  - {{id: main, listen: '{portal}', servers: [notes, tasks], policy: [{{allow: {{servers: [notes, tasks]}}}}]}}\n",
+        listed.port, other.port
+    );
+    fs::write(folder.config(), text).unwrap();
+    let _serving = Serving::portal(&folder);
+    let id = rules::id(7);
+    let begun = Instant::now();
+    let told = loop {
+        let told = said(&folder.gnomon(&["server", "list"]));
+        if told.matches("up since").count() == 2 {
+            break told;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{told}");
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].ends_with(&format!("withheld: tools (rule {id})")) && !lines[1].contains("withheld"), "{told}");
+    let text = said(&folder.gnomon(&["server", "status", "notes"]));
+    assert!(text.contains(&format!("    withheld  tools (rule {id});")) && !text.contains("not offered"), "{text}");
+    let status: Value = serde_json::from_slice(&folder.gnomon(&["server", "status", "--json"]).stdout).unwrap();
+    assert_eq!(status[0]["portals"][0]["withheld"], json!([{"what": "tools", "rule": id}]), "{status}");
+    assert_eq!(status[1]["portals"][0]["withheld"], json!([]), "{status}");
 }
 
 #[test]

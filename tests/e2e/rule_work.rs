@@ -104,7 +104,7 @@ fn a_benign_verdict_on_the_server_leaves_what_else_the_call_was_found_to_be() {
     let (silenced, stays) = said.split_once("goes on being told").unwrap_or_else(|| panic!("{said}"));
     assert!(silenced.contains(server["rule.name"].as_str().unwrap()) && !silenced.contains(title), "{said}");
     assert!(stays.contains(title), "{said}");
-    let file = said.split(' ').next().unwrap();
+    let file = said.lines().find_map(|line| line.split_once(" written: ")).unwrap_or_else(|| panic!("{said}")).0;
     let written = fs::read_to_string(file).unwrap();
     assert!(written.contains(&format!("# - {}  # {title}", key["rule.id"].as_str().unwrap())), "{written}");
     let line = "gnomon_rules_reload_total{outcome=\"success\"} 1\n";
@@ -119,6 +119,48 @@ fn a_benign_verdict_on_the_server_leaves_what_else_the_call_was_found_to_be() {
     let said = run_with(&host, config.path(), &script.replace("nothing", &format!("'{}'", server["rule.name"].as_str().unwrap())));
     let silenced = said.split("goes on being told").next().unwrap();
     assert!(silenced.contains(title) && silenced.contains(server["rule.name"].as_str().unwrap()), "{said}");
+}
+
+#[test]
+fn a_benign_verdict_says_before_it_is_written_how_much_it_silences_and_one_command_undoes_it() {
+    if !needs("a_benign_verdict_says_before_it_is_written_how_much_it_silences_and_one_command_undoes_it") {
+        return;
+    }
+    let host = Host::start_with(&["--sensor", "off"]);
+    for tool in ["search_docs", "search_docs", "search_docs", "shell"] {
+        host.cause_event(tool);
+    }
+    let told = || host.events().lines().filter(|line| line.contains("\"rule.id\"")).count();
+    until("the events", || (told() == 4).then_some(()));
+    let event = newest(&host, "search_docs");
+    let triage = format!("gnomon triage {} benign --until 2099-01-01 --reason approved", event["event.id"].as_str().unwrap());
+    let rule = format!("  {} [{}]: ", event["rule.name"].as_str().unwrap(), event["rule.id"].as_str().unwrap());
+    let said = run(&host, &format!("{triage} --dry-run"));
+    assert!(said.contains(&format!("{rule}3 of 4 events\n")) && said.contains("nothing was written"), "{said}");
+    assert!(!host.state.path().join("triage.d").read_dir().is_ok_and(|mut files| files.next().is_some()));
+    let wider = run(&host, &format!("{triage} --dry-run --wider gen_ai.tool.name"));
+    assert!(wider.contains(&format!("{rule}4 of 4 events\n")), "{wider}");
+    let shown: serde_json::Value =
+        serde_json::from_str(&run(&host, &format!("gnomon events show {} --json", event["event.id"].as_str().unwrap()))).unwrap();
+    assert_eq!(shown["verdicts"], serde_json::json!([]), "a dry run keeps no verdict");
+
+    let said = run(&host, &triage);
+    let (before, after) = said.split_once(" written: ").unwrap_or_else(|| panic!("{said}"));
+    assert!(before.contains("3 of 4 events"), "the numbers come first: {said}");
+    let undo = after.lines().find(|line| line.starts_with("  rm ")).unwrap_or_else(|| panic!("{said}"));
+    let reloaded = |times: u32| {
+        let line = format!("gnomon_rules_reload_total{{outcome=\"success\"}} {times}\n");
+        until(&line, || host.scrape().contains(&line).then_some(()));
+    };
+    reloaded(1);
+    let seen = host.events().lines().count();
+    host.cause_event("search_docs");
+    until("the event", || (host.events().lines().count() > seen).then_some(()));
+    assert_eq!(told(), 4, "it is silenced");
+    run(&host, undo);
+    reloaded(2);
+    host.cause_event("search_docs");
+    until("the detection", || (told() == 5).then_some(()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! in its crate.
 
 use gnomon_codemode::{
-    Asked, CallFailure, Execution, Host, LayerState, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig,
+    Asked, CallFailure, Execution, Host, LayerState, Limit, Limits, Names, Program, Raw, Sandbox, SandboxConfig, ScriptOutcome,
 };
 
 struct Nothing;
@@ -31,9 +31,9 @@ async fn the_products_zygote_runs_programs_and_survives_what_they_do() {
         "async () => { const d = new Date(0); return d.getHours() + 7 }",
     ] {
         let outcome = run(&sandbox, code).await.outcome;
-        assert!(matches!(&outcome, Outcome::Value(value) if value.get() == "7"), "{code}: {outcome:?}");
+        assert!(matches!(&outcome, ScriptOutcome::Value(value) if value.get() == "7"), "{code}: {outcome:?}");
     }
     let bomb = run(&sandbox, "async () => { const kept = []; for (;;) kept.push(new Array(1000).fill(kept.length)) }").await.outcome;
-    assert!(matches!(bomb, Outcome::Limit(Limit::Heap | Limit::SandboxTime)), "{bomb:?}");
+    assert!(matches!(bomb, ScriptOutcome::Limit(Limit::Heap | Limit::SandboxTime)), "{bomb:?}");
     assert_eq!(sandbox.restarts(), 0);
 }

@@ -1,7 +1,9 @@
-//! No type of ours bears a name that every Rust file has already: whoever reads `From` or `Result` reads the standard library's.
+//! No type of ours bears a name that every Rust file has already, or that of a type of the standard library that everybody knows: whoever
+//! reads `From` or `Path` reads that. And words that could mean anything mean one thing.
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,21 +46,126 @@ const PRELUDE: [&str; 35] = [
     "Vec",
 ];
 
+/// Types and traits of the standard library that are read without looking which one is meant.
+const KNOWN: [&str; 51] = [
+    "Any",
+    "Arc",
+    "BTreeMap",
+    "BTreeSet",
+    "Bytes",
+    "CStr",
+    "CString",
+    "Cell",
+    "Child",
+    "Command",
+    "Condvar",
+    "Context",
+    "Cow",
+    "Debug",
+    "Deref",
+    "Display",
+    "Duration",
+    "Error",
+    "ErrorKind",
+    "ExitCode",
+    "ExitStatus",
+    "File",
+    "Formatter",
+    "Hash",
+    "HashMap",
+    "HashSet",
+    "Hasher",
+    "Instant",
+    "IpAddr",
+    "Layout",
+    "Mutex",
+    "OnceLock",
+    "Ordering",
+    "OsStr",
+    "OsString",
+    "Path",
+    "PathBuf",
+    "PhantomData",
+    "Poll",
+    "Range",
+    "Rc",
+    "Read",
+    "RefCell",
+    "RwLock",
+    "SocketAddr",
+    "Stdio",
+    "SystemTime",
+    "TcpStream",
+    "VecDeque",
+    "Waker",
+    "Write",
+];
+
+/// Words that could mean anything.
+const WORDS: [&str; 8] = ["Kind", "Outcome", "Place", "Refusal", "Standing", "State", "Wanted", "Watch"];
+
 #[test]
 fn no_type_is_named_as_one_of_the_prelude() {
+    let found: Vec<_> = all().into_iter().filter(|found| PRELUDE.contains(&found.name.as_str())).collect();
+    assert!(found.is_empty(), "types of ours with names of the prelude:\n{}", told(&found));
+}
+
+#[test]
+fn no_type_that_others_see_is_named_as_one_of_the_standard_library_that_everybody_knows() {
+    let of_the_product = |found: &Found| !aside(&found.file) && found.is_public && KNOWN.contains(&found.name.as_str());
+    let found: Vec<_> = all().into_iter().filter(of_the_product).collect();
+    assert!(found.is_empty(), "types of ours with names of the standard library:\n{}", told(&found));
+}
+
+#[test]
+fn a_word_that_could_mean_anything_names_one_type() {
+    let mut named: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    // What the programs of the kernel half count has a workspace of its own.
+    let is_meant = |found: &Found| !aside(&found.file) && !found.file.starts_with("sensor-ebpf/") && WORDS.contains(&found.name.as_str());
+    for found in all().into_iter().filter(is_meant) {
+        named.entry(found.name.clone()).or_default().push(found);
+    }
+    assert!(named.contains_key("Kind"), "the search finds too little: {named:?}");
+    let several: Vec<_> = named.into_values().filter(|found| found.len() > 1).flatten().collect();
+    assert!(several.is_empty(), "say what it is of:\n{}", told(&several));
+}
+
+/// A declaration of a type or trait.
+#[derive(Debug)]
+struct Found {
+    file: String,
+    line: usize,
+    name: String,
+    is_public: bool,
+}
+
+/// Those of the whole repository.
+fn all() -> Vec<Found> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
     sources(root, &mut files);
     assert!(files.len() > 700, "the sources of the workspace are found: {}", files.len());
     let mut found = Vec::new();
-    for file in files {
-        for (line, text) in fs::read_to_string(&file).unwrap().lines().enumerate() {
-            if let Some(name) = declared(text).filter(|name| PRELUDE.contains(name)) {
-                found.push(format!("{}:{}: {name}", file.strip_prefix(root).unwrap().display(), line + 1));
+    for path in files {
+        let file = path.strip_prefix(root).unwrap().display().to_string();
+        for (line, text) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+            if let Some(name) = declared(text) {
+                let is_public = text.trim_start().starts_with("pub ");
+                found.push(Found { file: file.clone(), line: line + 1, name: name.to_owned(), is_public });
             }
         }
     }
-    assert!(found.is_empty(), "types of ours with names of the prelude:\n{}", found.join("\n"));
+    found
+}
+
+/// Tests, and what is no part of the product.
+fn aside(file: &str) -> bool {
+    let folder = ["bench/", "fuzz/", "xtask/", "tests/"].iter().any(|folder| file.starts_with(folder));
+    folder || file.contains("/tests/") || file.contains("/examples/") || file.ends_with("tests.rs")
+}
+
+fn told(found: &[Found]) -> String {
+    found.iter().map(|found| format!("{}:{}: {}", found.file, found.line, found.name)).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

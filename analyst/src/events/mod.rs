@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use gnomon_cli::{
     Complaint, line,
     options::{Format, FormatFlag},
-    when,
+    runtime, when,
 };
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Condition, EventFilter, MAX_PAGE, Order, Reader, StoredEvent};
@@ -77,7 +77,7 @@ impl Events {
     /// # Errors
     /// The command's error.
     pub fn run(self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
         match self.command {
             Some(Command::Show(show)) => runtime.block_on(show.run()),
             None => {

@@ -71,7 +71,12 @@ impl Show {
     async fn tell(&self, reader: &mut Reader, event: StoredEvent, format: Format) -> Result<()> {
         let story = reader.story(event).await?;
         // The rules may have changed since, or the caller may not read them: then their descriptions are left out.
-        let config = self.config.load();
+        let config = self.config.load().map(|mut config| {
+            if let Ok(state_dir) = self.state.dir() {
+                config.rules.settle(&state_dir);
+            }
+            config
+        });
         let rules = config.as_ref().ok().and_then(|config| rule_files::load(&config.rules).ok());
         let id = stored::text(&serde_json::from_str(&story.event.json)?, "event.id").unwrap_or_default();
         let (verdicts, recalled) = match config {

@@ -2,7 +2,7 @@
 
 use super::telling::Telling;
 use gnomon_cli::{
-    line::{Event, clean, counted, plain, with_id, word},
+    line::{Event, clean, counted, one_line, plain, with_id, word},
     when,
 };
 use gnomon_kit::unix_millis;
@@ -71,7 +71,7 @@ fn verdicts<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Resu
     let verdicts = match &telling.verdicts {
         Ok(verdicts) => verdicts,
         Err(why) => {
-            writeln!(s.out, "{}", clean(&format!("whether anybody judged it is not known: {why}")))?;
+            writeln!(s.out, "{}", one_line(&format!("whether anybody judged it is not known: {why}")))?;
             let Some(known) = &telling.recalled else { return Ok(()) };
             let nothing = if known.verdicts.is_empty() { " nobody had" } else { "" };
             let as_of = when::show(unix_millis(known.as_of));
@@ -168,7 +168,8 @@ fn why<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()
             s.with("signatures ", "gnomon.signatures", ""),
             s.with("answer ", "gnomon.response.signatures", ""),
         ],
-    )
+    )?;
+    s.line("found in", &[s.get("gnomon.text.places").map(|list| list.replace(',', ", "))])
 }
 
 fn aftermath<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {

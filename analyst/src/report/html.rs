@@ -3,7 +3,7 @@
 //! Every text goes through the template's escaping, and through [`clean`] first, since an escape sequence or a
 //! reordering mark is as hostile on a page as a tag.
 
-use super::{NOT_LOOKED_AT, Page, SHOWN, Waiting, day, shadow_percent, status};
+use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
 use gnomon_cli::{line::clean, when};
 use gnomon_ledger::{DayUsage, Tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -64,7 +64,9 @@ pub fn render(page: &Page) -> String {
                     p.key { "Decisions as of " (when::show(at_ms)) " UTC: their database could not be read." }
                 }
                 (debt(page))
-                p.key { "Not looked at: " (NOT_LOOKED_AT) "." }
+                @for sentence in page.looked.told() {
+                    p.key { (sentence) "." }
+                }
             }
         }
     }

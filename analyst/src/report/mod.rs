@@ -1,6 +1,7 @@
 //! `gnomon report`: a week on one page, as text, HTML or JSON.
 
 mod html;
+mod looked;
 mod text;
 
 use anyhow::{Context, Result};
@@ -9,11 +10,12 @@ use gnomon_cli::decisions::{self, Known, Stale};
 use gnomon_cli::{
     Complaint,
     options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},
-    when,
+    rule_files, when,
 };
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{DayUsage, Decided, Decision, NewName, Reader, ReviewedServer, ServerRecord, ServerStatus, Usage};
 use gnomon_observe::Review as State;
+use looked::Looked;
 use serde::Serialize;
 use std::{
     fs::OpenOptions,
@@ -25,8 +27,6 @@ use std::{
 
 /// Days of a week.
 const WEEK: usize = 7;
-/// Subjects that the report does not cover, named so that silence is not taken for an answer.
-const NOT_LOOKED_AT: &str = "what answers contain, which models are asked and for what, and what other hosts saw";
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
 /// Most entries of each list on the page; JSON has them all.
@@ -91,6 +91,8 @@ pub struct Page {
     /// When the decisions that the debt is reckoned by were read, milliseconds since the Unix epoch, where they cannot be read now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decisions_as_of_ms: Option<i64>,
+    #[serde(flatten)]
+    pub looked: Looked,
 }
 
 impl Page {
@@ -124,8 +126,10 @@ impl Report {
         let dir = self.state.dir()?;
         let until = self.until.unwrap_or_else(SystemTime::now);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let decided = self.config.load()?.decided(&dir);
-        let (page, stale) = runtime.block_on(gather(&dir, &decided, unix_millis(until)))?;
+        let mut config = self.config.load()?;
+        config.rules.settle(&dir);
+        let looked = Looked::by(rule_files::load(&config.rules).as_ref());
+        let (page, stale) = runtime.block_on(gather(&dir, &config.decided(&dir), unix_millis(until), looked))?;
         match (&self.html, self.format.format()) {
             (Some(file), _) => write_html(file, &html::render(&page))?,
             (None, Format::Json) => writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&page)?)?,
@@ -145,7 +149,7 @@ fn write_html(file: &Path, page: &str) -> Result<()> {
     written.map_err(|error| Complaint::usage(format!("cannot write {}: {error}", file.display())).next("name a file you may write").into())
 }
 
-async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64) -> Result<(Page, Option<Stale>)> {
+async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64, looked: Looked) -> Result<(Page, Option<Stale>)> {
     let mut reader = Reader::open(&ledger_in(state_dir)).await?;
     let end_ms = (until_ms.div_euclid(DAY_MS) + 1) * DAY_MS;
     let from_ms = end_ms - WEEK as i64 * DAY_MS;
@@ -163,7 +167,7 @@ async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64) -> Result<(P
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let made_ms = unix_millis(SystemTime::now());
     let decisions_as_of_ms = stale.as_ref().map(|stale| stale.as_of_ms);
-    let page = Page { host, from_ms, until_ms: end_ms, made_ms, usage, before, new_servers, new_tools, debt, decisions_as_of_ms };
+    let page = Page { host, from_ms, until_ms: end_ms, made_ms, usage, before, new_servers, new_tools, debt, decisions_as_of_ms, looked };
     Ok((page, stale))
 }
 
@@ -179,7 +183,7 @@ fn debt(servers: &[ServerRecord], reviews: &[Decision], now_ms: i64) -> Debt {
             State::Approved | State::Denied => {}
         }
     }
-    for record in servers.iter().filter(|record| record.status == ServerStatus::Shadow) {
+    for record in servers.iter().filter(|record| record.status == ServerStatus::Shadow && !record.is_local()) {
         let server = ReviewedServer { host: record.address.clone(), port: record.port.unwrap_or_default() };
         if reviews.iter().any(|decision| decision.server == server) {
             continue;

@@ -68,7 +68,7 @@ async fn hostile_week(dir: &Path) {
 async fn hostile_names_stay_text_on_the_page() {
     let dir = tempfile::tempdir().unwrap();
     hostile_week(dir.path()).await;
-    let (page, _) = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now())).await.unwrap();
+    let (page, _) = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now()), Looked::default()).await.unwrap();
     assert_eq!(page.calls(), (1, HOSTILE.len() as u64 + 1));
     assert_eq!(page.calls_before(), (1, 0));
     assert_eq!(page.new_servers.len(), HOSTILE.len() + 1);
@@ -108,7 +108,7 @@ async fn a_week_without_anything_is_a_page_too() {
     let dir = tempfile::tempdir().unwrap();
     let (_ledger, writer) = Ledger::open(LedgerOptions::new(ledger_in(dir.path()))).await.unwrap();
     writer.shutdown().await;
-    let (page, _) = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now())).await.unwrap();
+    let (page, _) = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now()), Looked::default()).await.unwrap();
     assert!(html::render(&page).contains("no calls"));
     let mut text = Vec::new();
     text::write(&mut text, &page).unwrap();
@@ -117,7 +117,7 @@ async fn a_week_without_anything_is_a_page_too() {
     // While the database of decisions is away, the debt is of the time when it was read last.
     fs::write(dir.path().join("decisions.cache"), "").unwrap();
     let away = Decided::shared(dir.path(), Some("postgres://gnomon@/gnomon?host=/nowhere".parse().unwrap()));
-    let (page, stale) = gather(dir.path(), &away, unix_millis(SystemTime::now())).await.unwrap();
+    let (page, stale) = gather(dir.path(), &away, unix_millis(SystemTime::now()), Looked::default()).await.unwrap();
     assert!(stale.unwrap().complaint().cause.contains("cannot connect to"));
     let mut text = Vec::new();
     text::write(&mut text, &page).unwrap();

@@ -1,6 +1,6 @@
 //! The week as text.
 
-use super::{NOT_LOOKED_AT, Page, SHOWN, Waiting, day, shadow_percent, status};
+use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
 use gnomon_cli::{
     line::{clean, counted},
     when,
@@ -47,7 +47,8 @@ pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
     waiting(out, "expired", &debt.expired)?;
     waiting(out, "unreviewed", &debt.unreviewed)?;
     waiting(out, "in review", &debt.in_review)?;
-    writeln!(out, "\nNot looked at: {NOT_LOOKED_AT}")
+    writeln!(out)?;
+    page.looked.told().iter().try_for_each(|sentence| writeln!(out, "{sentence}"))
 }
 
 /// `; shadow share 12 %, 15 % the week before`

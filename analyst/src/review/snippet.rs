@@ -14,7 +14,7 @@ use gnomon_cli::{
 };
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{Decided, DecisionError, KeptSnippet, SnippetDecision};
-use gnomon_observe::Review as State;
+use gnomon_observe::Review as ReviewState;
 use std::{
     fmt::Write as _,
     io::{self, BufWriter, Write},
@@ -112,10 +112,10 @@ impl Snippet {
             Self::List(list) => list.run(),
             Self::Show(show) => show.run(),
             Self::Approve(Approve { state, config, snippet, owner, reason, until }) => {
-                decide((&state, &config), &snippet, State::Approved, (Some(owner), reason), until)
+                decide((&state, &config), &snippet, ReviewState::Approved, (Some(owner), reason), until)
             }
             Self::Deny(Deny { state, config, snippet, owner, reason }) => {
-                decide((&state, &config), &snippet, State::Denied, (owner, reason), None)
+                decide((&state, &config), &snippet, ReviewState::Denied, (owner, reason), None)
             }
         }
     }
@@ -275,7 +275,7 @@ fn told(decision: &SnippetDecision) -> String {
 fn decide(
     (state_flag, config): (&StateFlag, &ConfigFlag),
     named: &Named,
-    state: State,
+    state: ReviewState,
     (owner, reason): (Option<String>, String),
     until: Option<SystemTime>,
 ) -> Result<()> {

@@ -53,7 +53,7 @@ impl Looked {
         }
         let named = rule_files::own(paths)?;
         let files = Some(named.iter().map(|source| source.name.clone()).collect());
-        let alone = RuleText { sources: named.clone(), overrides: None };
+        let alone = RuleText { sources: named.clone(), ..RuleText::default() };
         let set = alone.compile(lint)?;
         // Exceptions are of rules that stand elsewhere. Drafts of rules that are loaded already have the same ids: then they
         // are looked at alone.

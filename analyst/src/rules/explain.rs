@@ -8,8 +8,8 @@ use gnomon_cli::{
     line::clean,
     options::{Format, FormatFlag},
 };
-use gnomon_engine::{Explained, Rule, explain};
-use gnomon_observe::Observation;
+use gnomon_engine::{Explained, Finding, Rule, explain};
+use gnomon_observe::{Field, FieldRef, Observation};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -32,27 +32,96 @@ impl Explain {
         let loaded = Loaded::of(&self.chosen.settle()?)?;
         let rule = loaded.rule(&self.rule)?;
         let event = stored::event(&self.chosen.state().ledger()?, &self.event)?;
-        let seen = stored::observation(&event)?;
+        let filters = rule.filters.iter().filter_map(|place| loaded.set.filters().get(*place));
+        let asked: Vec<&FieldRef> = rule.fields.iter().chain(filters.flat_map(|filter| &filter.fields)).collect();
+        let seen = stored::observation(&event, asked.iter().copied())?;
         let parts = parts(&loaded, rule, &seen);
+        let then = Then::of(&event, rule);
         let mut out = io::stdout().lock();
         match self.format.format() {
             Format::Json => {
                 let parts: Vec<_> = parts.iter().map(|(name, told)| json!({"document": name, "explained": json(told)})).collect();
-                writeln!(out, "{}", serde_json::to_string_pretty(&parts)?)?;
+                let matched = then == Then::Matched;
+                let mut all = json!(parts);
+                // Of the rule as a whole, which is the first document.
+                if let Some(first) = all.get_mut(0) {
+                    first["matched_when_seen"] = json!(matched);
+                }
+                writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
             }
             Format::Text => {
                 for (name, told) in &parts {
                     writeln!(out, "{}", clean(name))?;
                     tree(&mut out, told, 1)?;
                 }
-                let unanswered: Vec<String> =
-                    rule.fields.iter().filter(|field| stored::is_never_stored(field)).map(ToString::to_string).collect();
-                if !unanswered.is_empty() {
-                    writeln!(out, "events never hold {}: here they are absent, live they were judged", unanswered.join(", "))?;
+                let whole = truth_of(&parts);
+                if let Some(said) = then.beside(whole) {
+                    writeln!(out, "{said}")?;
+                }
+                let mut lost: Vec<String> = asked.iter().filter(|field| !field.is_stored()).map(ToString::to_string).collect();
+                lost.dedup();
+                if !lost.is_empty() {
+                    writeln!(out, "not kept in events: {}", lost.join(", "))?;
+                }
+                let places = places(&event, &asked);
+                if then == Then::Matched && !places.is_empty() {
+                    writeln!(out, "where rules found what they look for: {}", clean(&places.join(", ")))?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// What the event itself says of the rule: it was judged with everything that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Matched,
+    NotNamed,
+}
+
+impl Then {
+    fn of(event: &stored::Event, rule: &Rule) -> Self {
+        let named = event.get(Field::RulesMatched.name()).and_then(Value::as_array);
+        let matched = named.is_some_and(|ids| ids.iter().any(|id| id.as_str() == Some(rule.id.as_str())));
+        if matched { Then::Matched } else { Then::NotNamed }
+    }
+
+    /// What is to be said beside what the stored event shows.
+    const fn beside(self, whole: Finding) -> Option<&'static str> {
+        match (self, whole) {
+            (Then::Matched, Finding::Unknown) => {
+                Some("it matched when it was seen (the event names it); the text that decided is not kept")
+            }
+            (Then::NotNamed, Finding::Unknown) => {
+                Some("the event does not name it: it did not match when it was seen, or was not loaded; what would show why is not kept")
+            }
+            (Then::Matched, Finding::False) => {
+                Some("it matched when it was seen (the event names it): the rule or its exceptions changed since")
+            }
+            (Then::NotNamed, Finding::True) => {
+                Some("the event does not name it: it was not loaded when that was seen, or it or its exceptions changed since")
+            }
+            (Then::Matched, Finding::True) | (Then::NotNamed, Finding::False) => None,
+        }
+    }
+}
+
+/// The places that the event names of texts of these fields.
+fn places<'e>(event: &'e stored::Event, asked: &[&FieldRef]) -> Vec<&'e str> {
+    let named = event.get(Field::TextPlaces.name()).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    named.filter(|place| asked.iter().any(|field| place.split(' ').next() == Some(field.to_string().as_str()))).collect()
+}
+
+/// The rule and its exceptions as a whole: all of them must hold.
+fn truth_of(parts: &[(String, Explained)]) -> Finding {
+    let has = |finding| parts.iter().any(|(_, told)| told.finding == finding);
+    if has(Finding::False) {
+        Finding::False
+    } else if has(Finding::Unknown) {
+        Finding::Unknown
+    } else {
+        Finding::True
     }
 }
 

@@ -9,6 +9,8 @@ use anyhow::Result;
 use gnomon_cli::{judging, line::clean};
 use gnomon_engine::RuleSet;
 use gnomon_inspect::{Inspector, judge_recorded};
+use gnomon_kit::unix_millis;
+use gnomon_ledger::EventFilter;
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use smol_str::SmolStr;
 use std::{
@@ -41,7 +43,8 @@ pub fn tell(chosen: &Chosen, set: &RuleSet, rules: &[SmolStr], since: SystemTime
     let inspector = judging::of_recordings(&config, set.clone(), &decided)?;
     let mut found: HashMap<SmolStr, Matches> = HashMap::new();
     let mut calls: HashSet<String> = HashSet::new();
-    let count = stored::each(&ledger, since, MAX_EVENTS, |event| {
+    let filter = EventFilter { since_ms: Some(unix_millis(since)), ..EventFilter::default() };
+    let count = stored::each(&ledger, filter, MAX_EVENTS, |event| {
         // A call with several detections is several events.
         let is_new = stored::text(&event, "gnomon.observation.id").is_none_or(|call| calls.insert(call));
         if let Some(seen) = Observation::from_json(&event).ok().filter(|_| is_new) {
@@ -62,7 +65,7 @@ pub fn tell(chosen: &Chosen, set: &RuleSet, rules: &[SmolStr], since: SystemTime
                 writeln!(out, "; users {}; servers {}", users.as_deref().unwrap_or("unknown"), servers.as_deref().unwrap_or("unknown"))?
             }
         }
-        let unanswered: Vec<String> = rule.fields.iter().filter(|field| stored::is_never_stored(field)).map(ToString::to_string).collect();
+        let unanswered: Vec<String> = rule.fields.iter().filter(|field| !field.is_stored()).map(ToString::to_string).collect();
         if !unanswered.is_empty() {
             writeln!(out, "  events never hold {}: only a recording with bodies can answer, `gnomon replay`", unanswered.join(", "))?;
         }

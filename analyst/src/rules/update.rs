@@ -8,19 +8,19 @@ use clap::Args;
 use gnomon_cli::{
     Complaint,
     feed::{Editions, Feed, LONGEST_ARCHIVE, LONGEST_SIGNATURE},
-    line::counted,
+    line::{clean, counted},
     rule_files::RuleText,
     runtime,
 };
 use gnomon_config::{Config, FeedKey, FeedPlace};
-use gnomon_engine::{Lint, Origin, RuleSet};
+use gnomon_engine::{Lint, Origin, Rule, RuleSet};
 use gnomon_http::{
     DialOptions, Dialer, UpstreamTls,
     client::{Bounds, Client, ClientError},
 };
 use http::{Request, header::LOCATION};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     env,
     io::{self, Write},
     time::Duration,
@@ -41,12 +41,15 @@ pub struct Update {
     /// Check it and say what would change, and change nothing
     #[arg(long, conflicts_with_all = ["rollback", "remove"])]
     dry_run: bool,
-    /// Go back to the edition that was in force before this one, or to the rules that ship
+    /// Go back to the edition that was in force before this one, or to the rules that ship; this one is not installed again by itself
     #[arg(long, conflicts_with_all = ["from", "remove"])]
     rollback: bool,
-    /// Go back to the rules that ship
+    /// Go back to the rules that ship; the edition that was in force is not installed again by itself
     #[arg(long, conflicts_with = "from")]
     remove: bool,
+    /// Install an edition although it was taken back by --rollback or --remove
+    #[arg(long, conflicts_with_all = ["rollback", "remove"])]
+    again: bool,
 }
 
 impl Update {
@@ -102,11 +105,16 @@ impl Update {
                 return Ok(());
             }
         }
+        if !self.again && editions.refused().contains(&feed.version) {
+            writeln!(out, "edition {} was taken back and is not installed: a newer one will be, --again installs this one", feed.version)?;
+            return Ok(());
+        }
         let known: Vec<&str> = gnomon_packs::packs().iter().map(|pack| pack.name).collect();
-        let before = RuleText::with_feed(&config.rules, usable.as_ref())?.compile(Lint::Skip)?;
-        let after = RuleText::with_feed(&config.rules, Some(&feed))?.compile(Lint::Run)?;
-        check::passed(&after)?;
-        writeln!(out, "edition {}: {}", feed.version, changes(&before, &after))?;
+        let before = Shipped::of(&RuleText::with_feed(&config.rules, usable.as_ref())?, Lint::Skip)?;
+        let after = Shipped::of(&RuleText::with_feed(&config.rules, Some(&feed))?, Lint::Run)?;
+        check::passed(&after.set)?;
+        let rules = counted(after.named(|_| true).len() as u64, "rule");
+        writeln!(out, "edition {}: {rules}{}", feed.version, after.changes_since(&before))?;
         for pack in feed.packs().filter(|pack| !known.contains(pack)) {
             writeln!(out, "  pack {pack} is unknown to gnomon {} and not loaded: a newer gnomon may know it", env!("CARGO_PKG_VERSION"))?;
         }
@@ -170,22 +178,56 @@ async fn get(client: &Client, url: &str, longest: usize) -> Result<Bytes, String
     Err(format!("it redirects more than {MOST_REDIRECTIONS} times"))
 }
 
-/// What another edition changes, of the rules that are loaded.
-fn changes(before: &RuleSet, after: &RuleSet) -> String {
-    let shipped = |set: &RuleSet| -> BTreeMap<String, String> {
-        let rules = set.rules().iter().chain(set.disabled()).filter(|rule| rule.origin == Origin::Vendor);
-        rules.map(|rule| (rule.id.to_string(), rule.title.to_string())).collect()
-    };
-    let (before, after) = (shipped(before), shipped(after));
-    let named = |from: &BTreeMap<String, String>, without: &BTreeMap<String, String>| -> Vec<String> {
-        from.iter().filter(|(id, _)| !without.contains_key(*id)).map(|(_, title)| title.clone()).collect()
-    };
-    let (new, gone) = (named(&after, &before), named(&before, &after));
-    let mut text = counted(after.len() as u64, "rule");
-    for (what, titles) in [("new", new), ("gone", gone)] {
-        if !titles.is_empty() {
-            text.push_str(&format!("; {what}: {}", titles.join(", ")));
-        }
+/// The rules of an edition among all that are loaded.
+struct Shipped {
+    set: RuleSet,
+    /// The files of the edition.
+    files: HashSet<String>,
+}
+
+impl Shipped {
+    fn of(read: &RuleText, lint: Lint) -> Result<Self, Complaint> {
+        let files = read.sources.iter().filter(|source| source.origin == Origin::Vendor).map(|source| source.name.clone()).collect();
+        Ok(Self { set: read.compile(lint)?, files })
     }
-    text
+
+    /// The titles of its rules of this kind, by id.
+    fn named(&self, is_meant: impl Fn(&Rule) -> bool) -> BTreeMap<String, String> {
+        let rules = self.set.rules().iter().chain(self.set.disabled());
+        let rules = rules.filter(|rule| rule.origin == Origin::Vendor && is_meant(rule));
+        rules.map(|rule| (rule.id.to_string(), rule.title.to_string())).collect()
+    }
+
+    fn disabled(&self) -> BTreeMap<String, String> {
+        self.named(|rule| self.set.disabled().iter().any(|disabled| disabled.id == rule.id))
+    }
+
+    /// Rules of anybody that exceptions of its own narrow.
+    fn narrowed(&self) -> BTreeMap<String, String> {
+        let is_narrowed = |rule: &&Rule| {
+            let filters = rule.filters.iter().filter_map(|place| self.set.filters().get(*place));
+            filters.into_iter().any(|filter| self.files.contains(filter.file.as_str()))
+        };
+        self.set.rules().iter().filter(is_narrowed).map(|rule| (rule.id.to_string(), rule.title.to_string())).collect()
+    }
+
+    /// What it changes, each rule by its title: above all which find less from then on.
+    fn changes_since(&self, before: &Self) -> String {
+        let without = |from: BTreeMap<String, String>, known: &BTreeMap<String, String>| -> Vec<String> {
+            from.into_iter().filter(|(id, _)| !known.contains_key(id)).map(|(_, title)| clean(&title)).collect()
+        };
+        let all = |edition: &Self| edition.named(|_| true);
+        let mut text = String::new();
+        for (what, titles) in [
+            ("new", without(all(self), &all(before))),
+            ("gone", without(all(before), &all(self))),
+            ("switched off", without(self.disabled(), &before.disabled())),
+            ("narrowed by exceptions of the edition", without(self.narrowed(), &before.narrowed())),
+        ] {
+            if !titles.is_empty() {
+                text.push_str(&format!("; {what}: {}", titles.join(", ")));
+            }
+        }
+        text
+    }
 }

@@ -4,6 +4,7 @@
 //! The verdict is kept before its exception acts, and before one is taken back: a failure in between leaves a verdict whose exception the
 //! same command writes, or takes back, when it is repeated; never an exception without an owner.
 
+mod covered;
 mod file;
 
 use crate::{
@@ -15,10 +16,11 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use covered::Covered;
 use file::ExceptionFile;
 use gnomon_cli::{
     Complaint, decisions,
-    line::{clean, word},
+    line::{clean, one_line, word},
     rule_files::RuleText,
     runtime,
 };
@@ -61,6 +63,9 @@ pub struct Triage {
     /// is not compared either
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
     wider: Vec<String>,
+    /// Say what would be silenced, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -79,6 +84,9 @@ impl Triage {
     pub fn run(self) -> Result<()> {
         let event = stored::event(&self.chosen.state().ledger()?, &self.event)?;
         self.decide(&event, &mut io::stdout().lock())?;
+        if self.dry_run {
+            return Ok(());
+        }
         let decided = self.chosen.settle()?.decided(&self.chosen.state().dir()?);
         Ok(runtime()?.block_on(decisions::heeded(&decided))?)
     }
@@ -89,6 +97,7 @@ impl Triage {
         match self.verdict {
             Judged::Benign => self.except(event, &config, &decided, out),
             Judged::Confirmed if !self.also.is_empty() => Err(Complaint::usage("--also is for benign detections only").into()),
+            Judged::Confirmed if self.dry_run => Err(Complaint::usage("--dry-run is for benign detections only").into()),
             Judged::Confirmed => self.confirm(event, &config, &decided, out),
         }
     }
@@ -107,6 +116,11 @@ impl Triage {
                 return Err(Complaint::usage(there).next("edit it, or delete it first").into());
             }
         };
+        self.tell_reach(event, &silenced, out)?;
+        if self.dry_run {
+            return Ok(writeln!(out, "nothing was written")?);
+        }
+        out.flush()?;
         self.keep(event, decided, VerdictKind::Benign, Some(&file))?;
         if is_there {
             writeln!(out, "{} is there already, as it would be written", file.path.display())?;
@@ -115,16 +129,29 @@ impl Triage {
                 .map_err(|error| error.next("the verdict is kept, and nothing is excepted: mend that, and repeat the command"))?;
             writeln!(out, "{} written: a running gnomon takes it up within seconds", file.path.display())?;
         }
-        let excepted = self.fields(event)?.iter().map(|field| shown(event, field)).collect::<Vec<_>>().join(", ");
+        writeln!(out, "until {}; see it with `gnomon rules list --filters`, and undo it with:", self.until.as_deref().unwrap_or("-"))?;
+        Ok(writeln!(out, "  rm {}", word(&file.path.display().to_string()))?)
+    }
+
+    /// Says how far the exception reaches: what it compares, and for each rule how many of its events of the last days it covers.
+    fn tell_reach(&self, event: &Event, silenced: &Silenced, out: &mut impl Write) -> Result<()> {
+        let fields = self.fields(event)?;
+        let excepted = fields.iter().map(|field| shown(event, field)).collect::<Vec<_>>().join(", ");
         writeln!(out, "what it excepts: {excepted}")?;
-        writeln!(out, "which of it is silenced:")?;
-        silenced.rules.iter().try_for_each(|rule| writeln!(out, "  {rule}"))?;
+        writeln!(out, "which of it is silenced, and how much of the last {} days that is:", covered::DAYS)?;
+        let ledger = self.chosen.state().ledger()?;
+        for rule in &silenced.rules {
+            let reach = match Covered::count(&ledger, rule, event, &fields) {
+                Ok(covered) => covered.told(),
+                Err(error) => format!("not known, as the ledger cannot be read: {}", one_line(&format!("{error:#}"))),
+            };
+            writeln!(out, "  {rule}: {reach}")?;
+        }
         if !silenced.stay.is_empty() {
             writeln!(out, "what matched as well, and goes on being told (--also ID silences it too):")?;
             silenced.stay.iter().try_for_each(|rule| writeln!(out, "  {rule}"))?;
         }
-        let until = self.until.as_deref().unwrap_or("-");
-        Ok(writeln!(out, "until {until}; see it with `gnomon rules list --filters`, end it by deleting the file")?)
+        Ok(())
     }
 
     /// Notes that it is a finding, and takes back what excepted it.
@@ -162,9 +189,9 @@ impl Triage {
             Ok(loaded) => loaded,
             Err(error) => return Ok(writeln!(out, "whether another exception is for it is not known, as rules cannot be read: {error}")?),
         };
-        let (Some(rule), Ok(seen)) = (stored::text(event, "rule.id").and_then(|id| set.find(&id)), stored::observation(event)) else {
-            return Ok(());
-        };
+        let Some(rule) = stored::text(event, "rule.id").and_then(|id| set.find(&id)) else { return Ok(()) };
+        let asked = set.filters().iter().flat_map(|filter| &filter.fields);
+        let Ok(seen) = stored::observation(event, asked) else { return Ok(()) };
         for filter in rule.filters.iter().filter_map(|place| set.filters().get(*place)) {
             let source = read.sources.iter().find(|source| source.name == filter.file);
             let told = source.and_then(|source| explain(&source.text, filter.line, &seen));

@@ -3,7 +3,7 @@
 use super::*;
 use flate2::{Compression, write::GzEncoder};
 use minisign::KeyPair;
-use std::io::Cursor;
+use std::{fs, io::Cursor};
 use tar::{Builder, EntryType, Header};
 
 struct Publisher(KeyPair);
@@ -154,6 +154,28 @@ fn an_edition_that_was_changed_where_it_is_kept_is_not_used_and_the_one_before_c
     assert_eq!(editions.roll_back(&publisher.key()).unwrap(), None);
     assert!(editions.current(&publisher.key()).unwrap().is_none());
     assert!(editions.roll_back(&publisher.key()).unwrap_err().to_string().contains("no feed is in force"));
+}
+
+#[test]
+fn editions_that_were_taken_back_are_remembered_until_a_newer_one_is_installed() {
+    let (publisher, dir) = (Publisher::new(), tempfile::tempdir().unwrap());
+    let editions = Editions::of(&dir.path().join("feed")).unwrap();
+    let install = |version: &str| {
+        let bytes = edition(version, "title: One");
+        editions.install(&publisher.feed(&bytes).unwrap(), &bytes, &publisher.sign(&bytes)).unwrap();
+    };
+    let refused = || editions.refused().iter().map(ToString::to_string).collect::<Vec<_>>();
+    install("1");
+    install("3");
+    editions.roll_back(&publisher.key()).unwrap();
+    assert_eq!(refused(), ["3"]);
+    install("2");
+    assert_eq!(refused(), ["3"], "it is still not wanted");
+    editions.remove().unwrap();
+    assert_eq!(refused(), ["2", "3"]);
+    assert!(editions.current(&publisher.key()).unwrap().is_none());
+    install("4");
+    assert_eq!(refused(), Vec::<String>::new());
 }
 
 #[test]

@@ -1,19 +1,18 @@
 //! Servers that are programs on this host: what is run, what pins it, and what it may do.
 
-use super::ServerSource;
+pub use super::Program;
+
+use super::{Command, Pinned, ProgramSource};
 use crate::{
     Check, SecretRef,
-    declare::{Section as _, section},
-    forms::{Number, Words as _, words},
+    declare::{Form, Show, section},
+    forms::{Number, Variables, words},
     raw,
 };
-use gnomon_confine::{Demand, Digest, Ecosystem, Network, Package, Pins};
-use serde_json::{Value, json};
+use gnomon_confine::{Demand, Ecosystem, Network, Package, Pins};
+use serde_json::{Map, Value, json};
 use serde_saphyr::{Location, Spanned};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 words! { Network: "none" => None, "internet" => Internet, "host" => Host }
 words! { Demand: "enforced" => Enforced, "best_effort" => BestEffort }
@@ -24,7 +23,7 @@ pub const UNPINNED: &str = "unpinned";
 const MOST_VARIABLES: usize = 64;
 
 section! {
-    /// What an instance of a program may take.
+    /// Resource limits of an instance of a program.
     pub struct Limits, written LimitsSource at "servers[].limits." {
         /// Memory that each process of the program may write to, MiB; and that all of an instance use together, where gnomon's
         /// cgroup is delegated to it.
@@ -38,37 +37,13 @@ section! {
     }
 }
 
-/// A program on this host.
-#[derive(Clone, Debug)]
-pub struct Program {
-    /// The program, as a name or a path, and its arguments.
-    pub command: Vec<String>,
-    /// The digests that hold it to a reviewed version.
-    pub pin: Pinning,
-    /// Variables by name.
-    pub env: Vec<(String, Variable)>,
-    /// Its working directory.
-    pub cwd: Option<PathBuf>,
-    /// The paths it may read.
-    pub read: Vec<PathBuf>,
-    /// The paths it may change.
-    pub write: Vec<PathBuf>,
-    /// The network it may use.
-    pub network: Network,
-    /// A name or a number.
-    pub user: Option<String>,
-    /// The confinement without which it is not run.
-    pub demand: Demand,
-    /// The resource limits of an instance.
-    pub limits: Limits,
-}
-
 /// The digests that hold a program to a reviewed version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Pinning {
-    /// Nothing is said.
+    /// No `pin`.
+    #[default]
     None,
-    /// It is said that nothing does.
+    /// `pin: unpinned`.
     Unpinned,
     /// By these digests.
     To(Pins),
@@ -88,73 +63,89 @@ impl Program {
     pub fn launcher(&self) -> Option<&'static str> {
         launcher(&self.command)
     }
+}
 
-    pub(crate) fn to_json(&self) -> Value {
-        let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
-        let variable = |variable: &Variable| match variable {
+impl Form<Vec<String>> for Command {
+    fn read(source: Self::Source, _: Vec<String>, check: &mut Check<'_>) -> Option<Vec<String>> {
+        let Some(Spanned { value: words, referenced: place, .. }) = source else { return Some(Vec::new()) };
+        let mut command: Vec<String> = words.into_iter().map(|word| word.value).collect();
+        let Some(first) = command.first_mut().filter(|first| !first.is_empty()) else {
+            return check.refused(place, "`command` is empty; write [program, argument, …]".to_owned());
+        };
+        // A name is looked for in PATH; a path is relative to the file, as all paths here are.
+        if first.contains('/') {
+            match check.dir.join(&*first).into_os_string().into_string() {
+                Ok(whole) => *first = whole,
+                Err(_) => return check.refused(place, "the program's path is not UTF-8".to_owned()),
+            }
+        }
+        if command.iter().any(|word| word.contains('\0')) {
+            return check.refused(place, "`command` holds a NUL".to_owned());
+        }
+        Some(command)
+    }
+}
+
+impl Show<Vec<String>> for Command {
+    fn show(value: &Vec<String>) -> Value {
+        json!(value)
+    }
+}
+
+impl Form<Pinning> for Pinned {
+    fn read(source: Self::Source, default: Pinning, check: &mut Check<'_>) -> Option<Pinning> {
+        source.map_or(Some(default), |pin| check.pin(pin.referenced, pin.value))
+    }
+}
+
+impl Show<Pinning> for Pinned {
+    fn show(value: &Pinning) -> Value {
+        let pins = match value {
+            Pinning::None => return Value::Null,
+            Pinning::Unpinned => return UNPINNED.into(),
+            Pinning::To(pins) => pins,
+        };
+        let mut pin = Map::new();
+        if let Some(digest) = pins.program {
+            pin.insert("sha256".to_owned(), digest.to_string().into());
+        }
+        if !pins.files.is_empty() {
+            let files = pins.files.iter().map(|(path, digest)| (path.display().to_string(), digest.to_string().into()));
+            pin.insert("files".to_owned(), Value::Object(files.collect()));
+        }
+        if let Some(package) = &pins.package {
+            pin.insert("package".to_owned(), format!("{}@{}", package.name, package.version).into());
+            pin.insert("lockfile".to_owned(), package.lockfile.display().to_string().into());
+        }
+        pin.into()
+    }
+}
+
+impl Form<Vec<(String, Variable)>> for Variables {
+    fn read(source: Self::Source, _: Vec<(String, Variable)>, check: &mut Check<'_>) -> Option<Vec<(String, Variable)>> {
+        if let Some(one_more) = source.values().nth(MOST_VARIABLES) {
+            return check.refused(one_more.referenced, format!("there are more than {MOST_VARIABLES} variables; remove some"));
+        }
+        let mut variables = Vec::with_capacity(source.len());
+        for (name, value) in source {
+            if name.is_empty() || name.contains(['=', '\0']) || value.value.contains('\0') {
+                let cause = format!("`{name}` cannot be a variable: names hold no `=`, and no NUL is in them or their values");
+                return check.refused(value.referenced, cause);
+            }
+            let value = check.secret(&value.value).map_or_else(|_| Variable::Text(value.value), Variable::Secret);
+            variables.push((name, value));
+        }
+        Some(variables)
+    }
+}
+
+impl Show<Vec<(String, Variable)>> for Variables {
+    fn show(value: &Vec<(String, Variable)>) -> Value {
+        let text = |variable: &Variable| match variable {
             Variable::Text(text) => text.clone(),
             Variable::Secret(secret) => secret.to_string(),
         };
-        let pin = match &self.pin {
-            Pinning::None => Value::Null,
-            Pinning::Unpinned => UNPINNED.into(),
-            Pinning::To(pins) => {
-                let mut pin = serde_json::Map::new();
-                if let Some(digest) = pins.program {
-                    pin.insert("sha256".to_owned(), digest.to_string().into());
-                }
-                if !pins.files.is_empty() {
-                    let files = pins.files.iter().map(|(path, digest)| (path.display().to_string(), digest.to_string().into()));
-                    pin.insert("files".to_owned(), Value::Object(files.collect()));
-                }
-                if let Some(package) = &pins.package {
-                    pin.insert("package".to_owned(), format!("{}@{}", package.name, package.version).into());
-                    pin.insert("lockfile".to_owned(), package.lockfile.display().to_string().into());
-                }
-                Value::Object(pin)
-            }
-        };
-        json!({
-            "command": self.command,
-            "pin": pin,
-            "env": self.env.iter().map(|(name, value)| (name.clone(), variable(value).into())).collect::<serde_json::Map<_, _>>(),
-            "cwd": self.cwd.as_ref().map(|path| path.display().to_string()),
-            "read": paths(&self.read),
-            "write": paths(&self.write),
-            "network": self.network.word(),
-            "user": self.user,
-            "confine": self.demand.word(),
-            "limits": self.limits.show(),
-        })
-    }
-}
-
-/// The keys of a server that is a program.
-#[derive(Debug)]
-pub(crate) struct ProgramSource {
-    pub command: Vec<Spanned<String>>,
-    pub pin: Option<Spanned<raw::Pin>>,
-    pub env: BTreeMap<String, Spanned<String>>,
-    pub cwd: Option<String>,
-    pub read: Vec<String>,
-    pub write: Vec<String>,
-    pub network: Option<Spanned<String>>,
-    pub user: Option<String>,
-    pub confine: Option<Spanned<String>>,
-    pub limits: LimitsSource,
-}
-
-impl ProgramSource {
-    /// True if any key besides `command` is set.
-    pub fn is_said(&self) -> bool {
-        let named = self.pin.is_some() || self.cwd.is_some() || self.network.is_some() || self.user.is_some() || self.confine.is_some();
-        named || !self.env.is_empty() || !self.read.is_empty() || !self.write.is_empty() || self.limits.is_said()
-    }
-}
-
-impl LimitsSource {
-    fn is_said(&self) -> bool {
-        self.memory_mib.is_some() || self.tasks.is_some() || self.instances.is_some()
+        value.iter().map(|(name, value)| (name.clone(), text(value).into())).collect::<Map<_, _>>().into()
     }
 }
 
@@ -195,57 +186,10 @@ fn launcher(command: &[String]) -> Option<&'static str> {
 
 impl Check<'_> {
     /// The program of a server; `place` is where errors about the whole of it belong.
-    pub(crate) fn program(&mut self, place: Location, server: ProgramSource) -> Option<Program> {
-        let mut command: Vec<String> = server.command.into_iter().map(|word| word.value).collect();
-        let Some(first) = command.first_mut().filter(|first| !first.is_empty()) else {
-            return self.refused(place, "`command` is empty; write [program, argument, …]".to_owned());
-        };
-        // A name is looked for in PATH; a path is relative to the file, as all paths here are.
-        if first.contains('/') {
-            match self.dir.join(&*first).into_os_string().into_string() {
-                Ok(whole) => *first = whole,
-                Err(_) => return self.refused(place, "the program's path is not UTF-8".to_owned()),
-            }
-        }
-        if command.iter().any(|word| word.contains('\0')) {
-            return self.refused(place, "`command` holds a NUL".to_owned());
-        }
-        let pin = match server.pin {
-            None => Pinning::None,
-            Some(pin) => {
-                let at = pin.referenced;
-                self.pin(at, pin.value)?
-            }
-        };
-        self.pin_fits(place, &command, &pin)?;
-        if server.env.len() > MOST_VARIABLES {
-            return self.refused(place, format!("there are more than {MOST_VARIABLES} variables; remove some"));
-        }
-        let mut env = Vec::with_capacity(server.env.len());
-        for (name, value) in server.env {
-            if name.is_empty() || name.contains(['=', '\0']) || value.value.contains('\0') {
-                return self.refused(
-                    value.referenced,
-                    format!("`{name}` cannot be a variable: names hold no `=`, and no NUL is in them or their values"),
-                );
-            }
-            let value = self.secret(&value.value).map_or_else(|_| Variable::Text(value.value), Variable::Secret);
-            env.push((name, value));
-        }
-        let network = ServerSource::network(server.network, self)?;
-        let demand = ServerSource::confine(server.confine, self)?;
-        Some(Program {
-            command,
-            pin,
-            env,
-            cwd: server.cwd.map(|path| self.dir.join(path)),
-            read: self.paths(server.read),
-            write: self.paths(server.write),
-            network,
-            user: server.user.filter(|user| !user.is_empty()),
-            demand,
-            limits: Limits::read(server.limits, self),
-        })
+    pub(crate) fn program(&mut self, place: Location, source: ProgramSource) -> Option<Program> {
+        let program = Program::read(source, self)?;
+        self.pin_fits(place, &program.command, &program.pin)?;
+        Some(program)
     }
 
     fn pin(&mut self, place: Location, pin: raw::Pin) -> Option<Pinning> {
@@ -261,10 +205,10 @@ impl Check<'_> {
         };
         let mut pins = Pins::default();
         if let Some(text) = fields.sha256 {
-            pins.program = Some(self.parsed::<Digest>(&text, "a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it")?);
+            pins.program = Some(self.digest(&text)?);
         }
         for (path, text) in fields.files {
-            let digest = self.parsed::<Digest>(&text, "a SHA-256 of 64 hexadecimal digits; `sha256sum FILE` says it")?;
+            let digest = self.digest(&text)?;
             pins.files.insert(self.dir.join(path), digest);
         }
         match (fields.package, fields.lockfile) {

@@ -103,7 +103,7 @@ fn open(path: &Path) -> io::Result<(File, Option<Memory>)> {
     let flags = libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let mut text = [0; BLOCK];
     let known = match file.read_exact_at(&mut text, 0) {

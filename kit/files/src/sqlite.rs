@@ -17,6 +17,8 @@ use std::{
 const FULL: [&str; 2] = ["13", "4874"];
 /// `SQLITE_CORRUPT` and `SQLITE_NOTADB`, without what their extended codes add in higher bits.
 const DAMAGED: [u32; 2] = [11, 26];
+/// `SQLITE_CANTOPEN`, without what its extended codes add in higher bits: a file beside the database cannot be made, for whatever reason.
+const NOT_OPENED: u32 = 14;
 /// Bytes of the write-ahead log's header, and of that of each of its frames.
 const LOG_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
@@ -25,6 +27,12 @@ const FRAME_HEADER: u64 = 24;
 #[must_use]
 pub fn is_full(code: &str) -> bool {
     FULL.contains(&code)
+}
+
+/// True if this result code of SQLite's, as drivers give it, means that a file could not be opened or made. It does not say why.
+#[must_use]
+pub fn is_not_opened(code: &str) -> bool {
+    code.parse().is_ok_and(|code: u32| code & 0xff == NOT_OPENED)
 }
 
 /// True if this result code of SQLite's, as drivers give it, means that a file is no whole database.
@@ -76,7 +84,7 @@ impl fmt::Display for Displaced {
 /// are given back ([`shrinks`](Self::shrinks)). The log has all frames that its index counts; that index is what connections share, and lives
 /// as long as one of them.
 #[derive(Debug)]
-pub struct Place {
+pub struct DatabasePlace {
     path: PathBuf,
     log: PathBuf,
     /// The index, if there was one. It stays open for ever: whoever closes any descriptor of a file gives up all locks that this process has on it
@@ -89,7 +97,7 @@ pub struct Place {
     length: AtomicU64,
 }
 
-impl Place {
+impl DatabasePlace {
     /// The place as it is now that the database is open.
     ///
     /// # Errors
@@ -203,6 +211,8 @@ mod tests {
     #[test]
     fn codes_are_those_of_a_full_disk_and_of_a_file_that_is_no_whole_database() {
         assert!(is_full("13") && is_full("4874") && !is_full("10") && !is_full("778"));
+        // `SQLITE_CANTOPEN_ISDIR` is 14 and 2 in the second byte.
+        assert!(is_not_opened("14") && is_not_opened("526") && !is_not_opened("13") && !is_not_opened("x"));
         // `SQLITE_CORRUPT_INDEX` is 11 and 3 in the second byte.
         assert!(is_damaged("11") && is_damaged("26") && is_damaged("779") && !is_damaged("13") && !is_damaged("x"));
     }
@@ -213,7 +223,7 @@ mod tests {
         let path = dir.path().join("a.sqlite");
         fs::write(&path, [1; 100]).unwrap();
         fs::write(log_of(&path), [1; 100]).unwrap();
-        let place = Place::of(&path).unwrap();
+        let place = DatabasePlace::of(&path).unwrap();
         fs::write(log_of(&path), []).unwrap();
         place.look().unwrap();
         File::options().write(true).open(&path).unwrap().set_len(99).unwrap();

@@ -169,7 +169,7 @@ pub struct RecordField {
     pub name: &'static str,
     /// The sort of its value.
     pub sort: Sort,
-    /// What is concealed of it.
+    /// The parts of its value that are concealed.
     pub concealed: Concealed,
     /// Its meaning.
     pub doc: &'static str,

@@ -114,7 +114,7 @@ fn failed(error: sqlx::Error) -> StoreError {
     }
 }
 
-/// What became of the database at this path.
+/// The error for a database that cannot be used.
 fn unusable(path: &Path, failure: Failure) -> StoreError {
     let has_no_room = failure.is_full();
     match failure {

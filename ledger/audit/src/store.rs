@@ -37,7 +37,7 @@ impl StoreError {
     pub fn is_full(&self) -> bool {
         match self {
             Self::Full(_) => true,
-            Self::Key(KeyError::Io { source, .. }) => source.kind() == io::ErrorKind::StorageFull,
+            Self::Key(KeyError::Io { source, .. }) => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
             Self::Conflict | Self::Database(_) | Self::Foreign(_) | Self::Key(_) => false,
         }
     }

@@ -26,6 +26,35 @@ pub async fn a_call_that_is_several_events_is_one_call_and_what_could_not_be_rea
     assert_eq!(servers.iter().map(|server| (server.path.as_str(), server.calls)).collect::<Vec<_>>(), [("/mcp", 1)]);
 }
 
+/// One for each package or file, with its last version, the agents that start it and the users who have it.
+pub async fn a_server_that_is_started_here_is_an_entry_with_who_has_it(engine: &impl Engine) {
+    let mut store = engine.store(KEEP).await;
+    let started = |number, texts: &[(Field, &str)]| {
+        let mut seen = with(call("", number), texts);
+        for field in [Field::ServerAddress, Field::ServerPort, Field::McpMethod, Field::UrlPath] {
+            seen.clear(field);
+        }
+        seen
+    };
+    let git = (Field::LocalServer, "pkg:pypi/mcp-server-git");
+    let channel = (Field::Channel, "process");
+    let rows = [
+        (started(1, &[git, channel, (Field::PackageVersion, "1.0"), (Field::UserName, "ada"), (Field::Agent, "Codex")]), 10),
+        (started(2, &[git, channel, (Field::PackageVersion, "1.1"), (Field::UserName, "bob"), (Field::Executable, "/usr/bin/node")]), 20),
+        (started(3, &[(Field::LocalServer, "file:/opt/mcp-server"), channel, (Field::UserId, "1000")]), 30),
+    ];
+    assert_eq!(append(&mut *store, rows).await, FirstSeen::default(), "they are no servers that traffic showed");
+    store.close().await.unwrap();
+    let servers = questions(engine).await.inventory().await.unwrap();
+    let git = servers.iter().find(|server| server.address == "pkg:pypi/mcp-server-git").unwrap();
+    assert!(git.is_local() && git.channel == Some(Channel::Process) && (git.port, git.calls) == (None, 0), "{git:?}");
+    assert_eq!(
+        (git.version.as_deref(), &git.users, &git.clients),
+        (Some("1.1"), &vec!["ada".to_owned(), "bob".to_owned()], &vec!["Codex".to_owned()])
+    );
+    assert_eq!(servers.len(), 2);
+}
+
 /// Earliest and latest moment, the sum of calls, what was said last, the highest confidence, all names.
 pub async fn what_events_say_of_a_server_is_summed_up_over_groups(engine: &impl Engine) {
     let mut store = engine.store(KEEP).await;

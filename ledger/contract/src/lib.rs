@@ -60,6 +60,7 @@ macro_rules! contract {
             finding::a_story_and_the_sums_over_events_are_made_of_what_is_found,
             inventory::what_events_say_of_a_server_is_summed_up_over_groups,
             inventory::a_call_that_is_several_events_is_one_call_and_what_could_not_be_read_makes_no_server,
+            inventory::a_server_that_is_started_here_is_an_entry_with_who_has_it,
             inventory::paths_and_names_of_a_server_are_bounded,
             inventory::a_full_inventory_makes_room_for_who_is_seen_now,
             inventory::new_tools_are_those_first_seen_in_a_span,

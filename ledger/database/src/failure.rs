@@ -1,7 +1,8 @@
 //! What errors of SQLite, and of its files, mean.
 
 use gnomon_files::sqlite::{self, Displaced};
-use std::{borrow::Cow, io};
+use rustix::fs::statvfs;
+use std::{borrow::Cow, io, path::Path};
 use thiserror::Error;
 
 /// Why a database cannot be used.
@@ -25,15 +26,28 @@ impl From<Displaced> for Failure {
 }
 
 impl Failure {
+    /// A connection to the database at this path could not be had. Where a file beside it could not be made for lack of room, SQLite says no more
+    /// than that it could not be opened: so the file system is asked.
+    pub(crate) fn connecting(error: sqlx::Error, path: &Path) -> Self {
+        let is_unclear = code(&error).is_some_and(|code| sqlite::is_not_opened(&code));
+        if is_unclear && has_no_room(path) { Self::File(io::ErrorKind::StorageFull.into()) } else { Self::Database(error) }
+    }
+
     /// True if there was no room on the disk.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
-            Self::File(error) => error.kind() == io::ErrorKind::StorageFull,
+            Self::File(error) => matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
             Self::Database(error) => is_full(error),
             Self::Displaced(_) => false,
         }
     }
+}
+
+/// True if the file system of this file has no room for more bytes, or for more files.
+fn has_no_room(path: &Path) -> bool {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    statvfs(folder).is_ok_and(|room| room.f_bavail == 0 || room.f_files > 0 && room.f_favail == 0)
 }
 
 /// SQLite's result code, where the database gave the error.

@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-/// Whose folder a file is in.
+/// The owner of a file's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Folder {
     /// This process's: a link is followed.

@@ -15,7 +15,7 @@ mod file;
 pub use failure::{Failure, code, is_damaged, is_full};
 pub use file::{Folder, create, may_read};
 
-use gnomon_files::sqlite::{Displaced, Place};
+use gnomon_files::sqlite::{DatabasePlace, Displaced};
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -85,7 +85,7 @@ impl Opened {
     /// # Errors
     /// It cannot be opened.
     pub async fn with(path: &Path, options: SqliteConnectOptions) -> Result<Self, Failure> {
-        let conn = options.connect().await?;
+        let conn = options.connect().await.map_err(|error| Failure::connecting(error, path))?;
         Ok(Self { conn, options, path: path.to_owned() })
     }
 
@@ -100,7 +100,7 @@ impl Opened {
     /// The file cannot be looked at.
     pub fn settled(self) -> Result<Database, Failure> {
         let Self { conn, options, path } = self;
-        let place = Place::of(&path).map_err(Failure::File)?;
+        let place = DatabasePlace::of(&path).map_err(Failure::File)?;
         Ok(Database { conn, options, health: Health::Sound, place: Some(place) })
     }
 }
@@ -121,7 +121,7 @@ pub struct Database {
     options: SqliteConnectOptions,
     health: Health,
     /// None once it has given way.
-    place: Option<Place>,
+    place: Option<DatabasePlace>,
 }
 
 impl Database {
@@ -134,7 +134,7 @@ impl Database {
             // Else what is in its place would be written to.
             self.look()?;
             // The new one first: the last to close would fold the log, for which there may be no room.
-            let fresh = self.options.connect().await?;
+            let fresh = self.options.connect().await.map_err(|error| Failure::connecting(error, self.options.get_filename()))?;
             // Errors of the old connection are ignored: its transaction ends with it.
             let _ = mem::replace(&mut self.conn, fresh).close().await;
             self.health = Health::Sound;
@@ -155,22 +155,22 @@ impl Database {
     /// Whether whoever opens the path finds all that was written.
     ///
     /// # Errors
-    /// What became of it.
+    /// It was moved, replaced or cut short.
     pub fn look(&self) -> Result<(), Displaced> {
-        self.place.as_ref().map_or(Err(Displaced::File), Place::look)
+        self.place.as_ref().map_or(Err(Displaced::File), DatabasePlace::look)
     }
 
     /// Notes that pages were just given back: the file may become as short as the database is now.
     pub fn shrinks(&self) {
-        self.place.iter().for_each(Place::shrinks);
+        self.place.iter().for_each(DatabasePlace::shrinks);
     }
 
-    /// Makes way for another database at the path ([`Place::give_way`]), and is closed: from then on it is in no place, and empty.
+    /// Makes way for another database at the path ([`DatabasePlace::give_way`]), and is closed: from then on it is in no place, and empty.
     ///
     /// # Errors
     /// [`Failure::File`] where file or log cannot be changed, and nothing was done. It can be tried again.
     pub async fn give_way(&mut self) -> Result<(), Failure> {
-        self.place.as_ref().map_or(Ok(()), Place::give_way).map_err(Failure::File)?;
+        self.place.as_ref().map_or(Ok(()), DatabasePlace::give_way).map_err(Failure::File)?;
         // It is closed before another is opened: as it ends it removes what is beside it, by name.
         let _ = mem::replace(&mut self.conn, nothing().await?).close().await;
         self.place = None;

@@ -2,8 +2,8 @@
 //! change per touched server or incident, not per event.
 
 use crate::{
-    MAX_CLIENTS, MAX_PROTOCOLS, MAX_TOOLS, ServerStatus,
-    inventory::cut,
+    MAX_CLIENTS, MAX_PROTOCOLS, MAX_TOOLS, MAX_USERS, ServerStatus,
+    inventory::{cut, is_local},
     volume::{Volumes, calls},
 };
 use gnomon_observe::{Confidence, Field, Lookup, Observation, Value};
@@ -19,6 +19,14 @@ pub struct ServerKey {
     pub port: i64,
     /// The path of its endpoint; empty where only the host is known.
     pub path: SmolStr,
+}
+
+impl ServerKey {
+    /// True if it is started on this host.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        is_local(&self.address)
+    }
 }
 
 /// The changes of a group of events to one server.
@@ -48,6 +56,8 @@ pub struct ServerDelta {
     pub tools: HashSet<SmolStr>,
     /// Protocol versions, to be added up to [`MAX_PROTOCOLS`].
     pub protocols: HashSet<SmolStr>,
+    /// Of a server that is started on this host, or that a configuration file lists, its users, to be added up to [`MAX_USERS`].
+    pub users: HashSet<SmolStr>,
 }
 
 /// The changes of a group of events to one incident.
@@ -93,7 +103,7 @@ impl About {
             level: plain(Field::RuleLevel),
             action: plain(Field::Action),
             client: client_name(seen).map(SmolStr::from),
-            server: plain(Field::ServerAddress),
+            server: plain(Field::ServerAddress).or_else(|| plain(Field::LocalServer)),
         }
     }
 }
@@ -179,9 +189,19 @@ impl ServerDelta {
         keep(&mut self.catalogue, Field::Catalogue);
         keep(&mut self.name, Field::McpServerName);
         keep(&mut self.version, Field::McpServerVersion);
+        keep(&mut self.version, Field::PackageVersion);
         keep(&mut self.channel, Field::Channel);
         self.confidence = self.confidence.max(seen.text(Field::Confidence).and_then(|word| word.parse().ok()));
-        insert(&mut self.clients, MAX_CLIENTS, client_name(seen));
+        let local = seen.text(Field::LocalServer).is_some() || seen.text(Field::ConfigClient).is_some();
+        if local {
+            insert(&mut self.users, MAX_USERS, text(seen, Field::UserName).or_else(|| text(seen, Field::UserId)));
+        }
+        // The program of a local server is no client of its own.
+        insert(
+            &mut self.clients,
+            MAX_CLIENTS,
+            if local { text(seen, Field::Agent).or_else(|| text(seen, Field::ConfigClient)) } else { client_name(seen) },
+        );
         insert(&mut self.protocols, MAX_PROTOCOLS, text(seen, Field::McpProtocolVersion));
         if let Lookup::Value(Value::List(tools)) = seen.get(Field::Tools) {
             for tool in tools {
@@ -206,6 +226,10 @@ struct KeyRef<'a> {
 impl<'a> KeyRef<'a> {
     /// The server an event tells of, if it tells of an MCP server.
     fn of(seen: &'a Observation) -> Option<Self> {
+        if let Some(address) = text(seen, Field::LocalServer) {
+            // A server that is called over a network has its address.
+            return Some(Self { address, port: 0, path: "" });
+        }
         let address = text(seen, Field::ServerAddress)?;
         // An unreadable body may have been a message, and is no evidence of one.
         let says = |field| matches!(seen.get(field), Lookup::Value(_));

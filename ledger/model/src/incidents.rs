@@ -42,7 +42,7 @@ impl fmt::Display for IncidentId {
 pub enum IncidentRole {
     /// The first of its incident.
     First,
-    /// One more of it.
+    /// A later detection of its incident.
     Repeat,
 }
 

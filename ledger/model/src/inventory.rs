@@ -16,6 +16,8 @@ pub const MAX_CLIENTS: usize = 64;
 pub const MAX_TOOLS: usize = 512;
 /// The most protocol versions kept per server.
 pub const MAX_PROTOCOLS: usize = 16;
+/// The most users kept per server.
+pub const MAX_USERS: usize = 64;
 /// Names and paths are cut to this many bytes.
 const MAX_NAME: usize = 256;
 
@@ -30,7 +32,8 @@ pub enum ServerStatus {
 }
 
 /// Entries that were added to the inventory since the ledger was opened, by their status at that moment.
-/// One that was removed because the inventory was full counts again when it comes back.
+/// One that was removed because the inventory was full counts again when it comes back. Servers that are started on this host are not among
+/// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FirstSeen {
     /// Servers that the organisation named as allowed.
@@ -59,7 +62,7 @@ impl AddAssign for FirstSeen {
 /// One server of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServerRecord {
-    /// Its name or address.
+    /// Its name or address; of a local server `pkg:`, registry and name of its package, else `file:` and its path.
     pub address: String,
     /// Its TCP port; absent where there is none.
     pub port: Option<u16>,
@@ -89,7 +92,27 @@ pub struct ServerRecord {
     pub confidence: Option<Confidence>,
     /// The channel to it.
     pub channel: Option<Channel>,
+    /// Of a server that is started on this host, or that a client's configuration file lists, who has it: names of users, else numbers, sorted, at most [`MAX_USERS`].
+    pub users: Vec<String>,
 }
+
+impl ServerRecord {
+    /// True if it is started on this host: its address names a package or a file, which no host is called.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        is_local(&self.address)
+    }
+}
+
+/// True if an address is that of a server that is started on this host.
+pub(crate) fn is_local(address: &str) -> bool {
+    [LOCAL_PACKAGE, LOCAL_FILE].iter().any(|begins| address.starts_with(begins))
+}
+
+/// What the name of a local server begins with that is a package (`gnomon.local.server`).
+pub const LOCAL_PACKAGE: &str = "pkg:";
+/// The same of one that is a script or a program.
+pub const LOCAL_FILE: &str = "file:";
 
 /// A name that was first seen at a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -118,7 +141,8 @@ impl ServerAt {
         let event: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
         let text = |name: &str| event.get(name).and_then(serde_json::Value::as_str).map(|text| cut(text).to_owned());
         let port = event.get("server.port").and_then(serde_json::Value::as_u64).and_then(|port| u16::try_from(port).ok());
-        Some(Self { address: text("server.address")?, port: port.filter(|port| *port != 0), path: text("url.path").unwrap_or_default() })
+        let address = text("server.address").or_else(|| text("gnomon.local.server"))?;
+        Some(Self { address, port: port.filter(|port| *port != 0), path: text("url.path").unwrap_or_default() })
     }
 
     /// Its entry: that of its path, else that of paths which are not told apart.

@@ -51,7 +51,8 @@ pub use group::{Group, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Row};
 pub use ids::{Ids, MIN_ID_PREFIX};
 pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, IncidentRole, Incidents};
 pub use inventory::{
-    FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, NewName, ServerRecord, ServerStatus,
+    FirstSeen, LOCAL_FILE, LOCAL_PACKAGE, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, MAX_USERS, NewName,
+    ServerRecord, ServerStatus,
 };
 pub use pattern::{Pattern, PatternPart};
 pub use questions::{Found, Questions};

@@ -73,7 +73,7 @@ impl Questions {
     /// do, if only one begins so.
     ///
     /// # Errors
-    /// When it is no id, or the database cannot be read.
+    /// It is not a valid id, or the database cannot be read.
     pub async fn find(&mut self, id: &str) -> Result<Found, ReadError> {
         if let Some((from, until)) = daily::day_of_id(id) {
             let filter = EventFilter { since_ms: Some(from), until_ms: Some(until), ..EventFilter::default() };

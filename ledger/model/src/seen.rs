@@ -29,6 +29,8 @@ pub(crate) struct Seen<'a> {
     source: Option<Cow<'a, str>>,
     #[serde(rename = "server.address", borrow)]
     server: Option<Cow<'a, str>>,
+    #[serde(rename = "gnomon.local.server", borrow)]
+    local: Option<Cow<'a, str>>,
     #[serde(rename = "destination.address", borrow)]
     destination: Option<Cow<'a, str>>,
     #[serde(rename = "gnomon.action", borrow)]
@@ -79,7 +81,7 @@ impl<'a> Seen<'a> {
 
     /// The server's name, else address.
     pub(crate) fn server(&self) -> Option<&str> {
-        self.server.as_deref().or(self.destination.as_deref())
+        self.server.as_deref().or(self.local.as_deref()).or(self.destination.as_deref())
     }
 
     /// The program, else the client's own name, marked as such.

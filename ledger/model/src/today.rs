@@ -63,9 +63,9 @@ pub struct Today {
     hashes: RandomState,
     /// Known incidents by a keyed hash, so that names cannot be chosen to collide.
     known: HashMap<u64, Known>,
-    shown: Vec<Place>,
+    shown: Vec<IncidentPlace>,
     /// Incidents of the day before, until [`LINGER`] after its end.
-    before: Vec<Place>,
+    before: Vec<IncidentPlace>,
     summed: BTreeMap<Level, u64>,
 }
 
@@ -76,7 +76,7 @@ struct Known {
 }
 
 #[derive(Debug)]
-struct Place {
+struct IncidentPlace {
     key: u64,
     user: u64,
     incident: ShownIncident,
@@ -114,7 +114,7 @@ impl Today {
                 id
             }
         };
-        self.show(Place { key, user, incident: ShownIncident { id, level: found.level, rule: SmolStr::new(found.rule) } });
+        self.show(IncidentPlace { key, user, incident: ShownIncident { id, level: found.level, rule: SmolStr::new(found.rule) } });
     }
 
     /// The incidents shown one by one, in the order in which they reached their level; the day before's until [`LINGER`] after its end.
@@ -158,7 +158,7 @@ impl Today {
 
     /// Shows it, or another one less: where all places are taken the oldest of the least serious ones, if it is less serious than this
     /// one; where one user has their share, the oldest of the least serious ones of theirs likewise.
-    fn show(&mut self, new: Place) {
+    fn show(&mut self, new: IncidentPlace) {
         if new.incident.level < PAGED {
             return self.sum_up(new.incident.level);
         }

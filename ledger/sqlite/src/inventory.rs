@@ -1,7 +1,7 @@
 //! Changing the inventory: one update per touched server and group.
 
 use gnomon_ledger_model::{
-    Deltas, FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerDelta, ServerKey,
+    Deltas, FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, MAX_USERS, ServerDelta, ServerKey,
 };
 use gnomon_observe::Confidence;
 use hashbrown::HashSet;
@@ -12,6 +12,7 @@ use sqlx::SqliteConnection;
 pub(super) const CLIENT: &str = "client";
 pub(super) const TOOL: &str = "tool";
 pub(super) const PROTOCOL: &str = "protocol";
+pub(super) const USER: &str = "user";
 
 /// The fraction of a full inventory that makes room.
 const EVICT: usize = MAX_SERVERS / 16;
@@ -50,7 +51,9 @@ pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut serv
                             servers = evict(conn).await?;
                         }
                         servers += 1;
-                        first_seen.add(delta.status());
+                        if !key.is_local() {
+                            first_seen.add(delta.status());
+                        }
                         insert(conn, &key, delta).await?
                     }
                 }
@@ -59,6 +62,7 @@ pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut serv
         add_names(conn, id, CLIENT, &delta.clients, MAX_CLIENTS, delta.first_ms).await?;
         add_names(conn, id, TOOL, &delta.tools, MAX_TOOLS, delta.first_ms).await?;
         add_names(conn, id, PROTOCOL, &delta.protocols, MAX_PROTOCOLS, delta.first_ms).await?;
+        add_names(conn, id, USER, &delta.users, MAX_USERS, delta.first_ms).await?;
     }
     Ok(Applied { servers, first_seen })
 }

@@ -237,6 +237,7 @@ fn server(row: &SqliteRow, names: &mut HashMap<(i64, String), Vec<String>>) -> R
         clients: take(inventory::CLIENT),
         tools: take(inventory::TOOL),
         protocols: take(inventory::PROTOCOL),
+        users: take(inventory::USER),
         name: get(row, "name")?,
         version: get(row, "version")?,
         confidence: match usize::try_from(confidence) {

@@ -72,7 +72,7 @@ struct Shared {
     verdicts: Noted,
     /// True once a failure was logged.
     told: bool,
-    /// So is that verdicts cannot be written down.
+    /// True once it was logged that verdicts cannot be written down.
     told_of_verdicts: bool,
 }
 

@@ -63,7 +63,7 @@ impl KeptSnippet {
 
 /// The snippets in the journal.
 #[derive(Debug, Default)]
-struct Standing {
+struct JournalSnippets {
     kept: Vec<KeptSnippet>,
     forgotten: Vec<(String, i64, ForgottenSnippet)>,
     /// Entries that make no sense, or are not what their digest is of: nothing of these is in force.
@@ -117,7 +117,7 @@ impl Decided {
         let mut journal = self.to_read().await?;
         let standing = standing(&mut *journal).await;
         journal.close().await?;
-        let Standing { kept, unreadable, .. } = standing?;
+        let JournalSnippets { kept, unreadable, .. } = standing?;
         Ok((kept, unreadable))
     }
 
@@ -237,19 +237,19 @@ async fn propose(journal: &mut dyn Decisions, snippet: &Snippet, now_ms: i64) ->
 }
 
 /// The newest version of a snippet.
-fn newest<'a>(there: &'a Standing, snippet: &Snippet) -> Option<&'a KeptSnippet> {
+fn newest<'a>(there: &'a JournalSnippets, snippet: &Snippet) -> Option<&'a KeptSnippet> {
     there.kept.iter().filter(|kept| kept.snippet.is_of_one_line(snippet)).max_by_key(|kept| (kept.snippet.version, kept.number))
 }
 
 /// All versions of a snippet that are not to be given again.
-fn versions(there: &Standing, snippet: &Snippet) -> impl Iterator<Item = u32> {
+fn versions(there: &JournalSnippets, snippet: &Snippet) -> impl Iterator<Item = u32> {
     let kept = there.kept.iter().map(|kept| &kept.snippet).filter(|kept| kept.is_of_one_line(snippet)).map(|kept| kept.version);
     let forgotten = there.forgotten.iter().filter(|(_, _, was)| was.is_of_one_line(snippet)).map(|(_, _, was)| was.version);
     kept.chain(forgotten)
 }
 
 /// Checks that there is room for one more snippet of its owner, and that another owner does not have its name.
-fn admit(there: &Standing, snippet: &Snippet, now_ms: i64) -> Result<(), ProposalError> {
+fn admit(there: &JournalSnippets, snippet: &Snippet, now_ms: i64) -> Result<(), ProposalError> {
     let denied = |kept: &KeptSnippet| kept.state_at(now_ms) == Some(Review::Denied);
     let others = there.kept.iter().filter(|kept| kept.snippet.owner != snippet.owner && !denied(kept));
     if let Some(other) = others.map(|kept| &kept.snippet).find(|other| other.is_of_one_line(snippet)) {
@@ -270,7 +270,7 @@ fn admit(there: &Standing, snippet: &Snippet, now_ms: i64) -> Result<(), Proposa
 }
 
 /// Withdrawals of the records of forgotten snippets that have expired.
-fn outworn(there: &Standing, now_ms: i64) -> impl Iterator<Item = DecisionEntry> {
+fn outworn(there: &JournalSnippets, now_ms: i64) -> impl Iterator<Item = DecisionEntry> {
     let old = there.forgotten.iter().filter(move |(_, at_ms, _)| now_ms - at_ms > FORGOTTEN_MS).take(TIDIED);
     old.map(move |(digest, _, was)| withdrawn(digest, &was.owner, now_ms))
 }
@@ -304,8 +304,8 @@ async fn forget(
     Ok(put.len())
 }
 
-async fn standing(journal: &mut dyn Decisions) -> Result<Standing, DecidedError> {
-    let mut standing = Standing::default();
+async fn standing(journal: &mut dyn Decisions) -> Result<JournalSnippets, DecidedError> {
+    let mut standing = JournalSnippets::default();
     let mut decisions = HashMap::new();
     for kept in journal.standing(Topic::SnippetReview).await? {
         match kept.of_snippet() {
@@ -334,7 +334,7 @@ async fn standing(journal: &mut dyn Decisions) -> Result<Standing, DecidedError>
 
 /// The snippets of a journal that are approved, and neither denied nor forgotten since. Invalid entries are logged.
 pub(super) async fn approved(journal: &mut dyn Decisions) -> Result<Vec<KeptSnippet>, DecidedError> {
-    let Standing { mut kept, unreadable, .. } = standing(journal).await?;
+    let JournalSnippets { mut kept, unreadable, .. } = standing(journal).await?;
     for error in unreadable {
         tracing::error!(%error, "a snippet of Code Mode, or a decision about one, is left out");
     }
@@ -344,7 +344,7 @@ pub(super) async fn approved(journal: &mut dyn Decisions) -> Result<Vec<KeptSnip
 
 /// The digests of the snippets of a journal that are denied or forgotten.
 pub(super) async fn refused(journal: &mut dyn Decisions) -> Result<HashSet<String>, DecidedError> {
-    let Standing { kept, forgotten, .. } = standing(journal).await?;
+    let JournalSnippets { kept, forgotten, .. } = standing(journal).await?;
     let denied = |kept: &KeptSnippet| kept.decision.as_ref().is_some_and(|decision| decision.state == Review::Denied);
     let denied = kept.into_iter().filter(denied).map(|kept| kept.digest);
     Ok(denied.chain(forgotten.into_iter().map(|(digest, ..)| digest)).collect())

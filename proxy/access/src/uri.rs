@@ -29,7 +29,9 @@ pub(crate) fn plain(uri: &str) -> Plain<'_> {
             (&uri[..scheme], &uri[scheme..end])
         }
     };
-    if path.split('/').any(|segment| matches!(segment, "." | "..")) || path.contains("//") {
+    // Some servers take what follows a semicolon off a segment before they look at it (RFC 3986 3.3).
+    let bare = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    if path.split('/').any(bare) || path.contains("//") {
         return Plain::Ambiguous;
     }
     if head.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -77,6 +79,9 @@ mod tests {
             "file:///a%252e",
             "file:///a\n",
             "docs:..",
+            "file:///srv/docs/..;/secret",
+            "file:///srv/docs/..;x=1/secret",
+            "file:///srv/.;/a",
         ] {
             assert_eq!(plain(uri), Plain::Ambiguous, "{uri}");
         }
@@ -84,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_plain_uri_is_kept_and_scheme_and_host_fold() {
-        for uri in ["file:///srv/a.md", "docs:a", "https://x.example/a?b=../c", "file:///sr%C3%BC/a%20b", "plain"] {
+        for uri in ["file:///srv/a.md", "file:///srv/a;v=1/..b", "docs:a", "https://x.example/a?b=../c", "file:///sr%C3%BC/a%20b", "plain"] {
             assert_eq!(plain(uri), Plain::Uri(uri.into()), "{uri}");
         }
         assert_eq!(plain("FILE:///Srv/A"), Plain::Uri("file:///Srv/A".into()));

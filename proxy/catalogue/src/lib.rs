@@ -12,6 +12,7 @@
 #![deny(missing_docs)]
 
 pub mod catalogue;
+pub mod form;
 mod kind;
 pub mod left_out;
 pub mod members;

@@ -120,12 +120,12 @@ pub(crate) fn from_json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, ser
 pub struct Object {
     text: Bytes,
     /// The positions of its members, once they were looked for; none where they cannot be read.
-    places: OnceLock<Option<Vec<Place>>>,
+    places: OnceLock<Option<Vec<MemberSpan>>>,
 }
 
 /// A member.
 #[derive(Clone, Debug)]
-struct Place {
+struct MemberSpan {
     /// The name's position where it is in the text without escapes, without the quotes; else the name itself.
     key: Result<Range<usize>, Box<str>>,
     value: Range<usize>,
@@ -149,7 +149,7 @@ impl Object {
     pub fn members(&self) -> Option<Members<'_>> {
         let text = std::str::from_utf8(&self.text).ok()?;
         if let Some(places) = self.places.get() {
-            let member = |place: &'_ Place| {
+            let member = |place: &'_ MemberSpan| {
                 let key = match &place.key {
                     Ok(range) => Cow::Borrowed(text.get(range.clone())?),
                     Err(name) => Cow::Owned(name.to_string()),
@@ -166,7 +166,7 @@ impl Object {
 
 impl<'a> Members<'a> {
     /// The positions of members in the text that they were read from.
-    fn places(&self, text: &'a str) -> Vec<Place> {
+    fn places(&self, text: &'a str) -> Vec<MemberSpan> {
         let range = |part: &str| {
             let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
             start..start.wrapping_add(part.len())
@@ -175,7 +175,7 @@ impl<'a> Members<'a> {
             Cow::Borrowed(name) => Ok(range(name)),
             Cow::Owned(name) => Err(name.as_str().into()),
         };
-        self.0.iter().map(|(name, value)| Place { key: key(name), value: range(value) }).collect()
+        self.0.iter().map(|(name, value)| MemberSpan { key: key(name), value: range(value) }).collect()
     }
 }
 

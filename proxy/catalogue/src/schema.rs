@@ -7,9 +7,11 @@
 
 mod cost;
 mod expressions;
+mod keywords;
 mod measure;
 mod workers;
 
+use bytes::Bytes;
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Value, json};
 use smol_str::{SmolStr, format_smolstr};
@@ -71,22 +73,26 @@ impl Checker {
 
     /// Checks a value.
     pub async fn check(self: &Arc<Self>, value: &Value) -> Verdict {
-        let little = self.measure.bound(value, AT_ONCE_NESTING).is_some_and(|steps| steps <= AT_ONCE);
-        // A large schema applies to a small value in few places.
-        if little || cost::steps(&self.schema, value, AT_ONCE, AT_ONCE_NESTING).is_some() {
+        if self.takes_little(value) {
             return self.tell(value);
         }
         let (own, value) = (self.clone(), value.clone());
-        let checked = workers::run(move || match cost::steps(&own.schema, &value, MAX_STEPS, cost::MAX_NESTING) {
+        elsewhere(move || own.tell_briefly(&value)).await
+    }
+
+    fn takes_little(&self, value: &Value) -> bool {
+        let little = self.measure.bound(value, AT_ONCE_NESTING).is_some_and(|steps| steps <= AT_ONCE);
+        // A large schema applies to a small value in few places.
+        little || cost::steps(&self.schema, value, AT_ONCE, AT_ONCE_NESTING).is_some()
+    }
+
+    /// Whether it fits, if that does not take too much.
+    fn tell_briefly(&self, value: &Value) -> Verdict {
+        match cost::steps(&self.schema, value, MAX_STEPS, cost::MAX_NESTING) {
             None => Verdict::Unknown("it takes more steps than it may"),
             // Errors are not located: each that is found takes memory.
-            Some(_) if own.validator.is_valid(&value) => Verdict::Fits,
+            Some(_) if self.validator.is_valid(value) => Verdict::Fits,
             Some(_) => Verdict::Differs("it is too large to say where".to_owned()),
-        });
-        match tokio::time::timeout(PATIENCE, checked).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(workers::Busy)) => Verdict::Unknown("too many others are being checked"),
-            Err(_) => Verdict::Unknown("it takes longer than it may"),
         }
     }
 
@@ -100,6 +106,26 @@ impl Checker {
         let place = if place.is_empty() { "the object itself".to_owned() } else { format!("`{place}`") };
         let text: String = error.masked().to_string().chars().filter(|c| !c.is_control()).take(200).collect();
         Verdict::Differs(format!("{place}: {text}"))
+    }
+}
+
+/// Checks a value by a schema that is used once, on the threads for what may take long: compiling it may take longer than the check.
+pub(crate) async fn check_once(schema: Bytes, value: Value) -> Verdict {
+    elsewhere(move || match Checker::new(&serde_json::from_slice(&schema).unwrap_or_default()) {
+        Ok(None) => Verdict::Fits,
+        Ok(Some(checker)) if checker.takes_little(&value) => checker.tell(&value),
+        Ok(Some(checker)) => checker.tell_briefly(&value),
+        Err(_) => Verdict::Unknown("its schema cannot be used"),
+    })
+    .await
+}
+
+/// Checks on the threads that do nothing else.
+async fn elsewhere(check: impl FnOnce() -> Verdict + Send + 'static) -> Verdict {
+    match tokio::time::timeout(PATIENCE, workers::run(check)).await {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(workers::Busy)) => Verdict::Unknown("too many others are being checked"),
+        Err(_) => Verdict::Unknown("it takes longer than it may"),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use gnomon_codemode::{Asked, CallFailure, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
+use gnomon_codemode::{Asked, CallFailure, Host, Limits, Names, Program, Raw, Sandbox, SandboxConfig, ScriptOutcome};
 
 /// Answers at once.
 struct Echo;
@@ -50,7 +50,7 @@ async fn once(sandbox: &Sandbox, code: &str) -> Result<Duration, Box<dyn std::er
     let before = Instant::now();
     let execution = sandbox.execute(Program { code, names: &Names::new(["echo"]) }, &Limits::default(), &Echo).await?;
     match execution.outcome {
-        Outcome::Value(value) if value.get() == "2" => Ok(before.elapsed()),
+        ScriptOutcome::Value(value) if value.get() == "2" => Ok(before.elapsed()),
         other => Err(format!("{code}: {other:?}").into()),
     }
 }

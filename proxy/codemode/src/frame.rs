@@ -45,7 +45,7 @@ pub enum FromWorker<'a> {
     Wait,
     /// The end.
     Done {
-        /// How.
+        /// The result, error or limit.
         end: End<'a>,
         /// Whether lines of the console were cut.
         truncated: bool,

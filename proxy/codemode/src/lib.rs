@@ -10,7 +10,7 @@
 //! share its memory with every secret there.
 //!
 //! ```no_run
-//! use gnomon_codemode::{Asked, CallFailure, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
+//! use gnomon_codemode::{Asked, CallFailure, Host, Limits, Names, Program, Raw, Sandbox, SandboxConfig, ScriptOutcome};
 //!
 //! struct Shop;
 //! impl Host for Shop {
@@ -27,7 +27,7 @@
 //! let names = Names::new(["shop_price"]);
 //! let program = Program { code: "async () => 2 * await codemode.shop_price({ item: 'sundial' })", names: &names };
 //! let execution = sandbox.execute(program, &Limits::default(), &Shop).await?;
-//! assert!(matches!(execution.outcome, Outcome::Value(value) if value.get() == "24"));
+//! assert!(matches!(execution.outcome, ScriptOutcome::Value(value) if value.get() == "24"));
 //! # Ok(())
 //! # }
 //! ```
@@ -53,7 +53,7 @@ pub use host::{Asked, CallFailure, FAILED_WITH_META, Host, LOST_WITH_META, Progr
 pub use layers::{LayerState, Layers};
 pub use limits::{Limit, Limits, MAX_CATALOGUE, MAX_HEAP, MAX_STACK, MAX_TIME};
 pub use names::{MAX_NAME, Names};
-pub use outcome::{CallEnd, Called, Execution, Line, Outcome, Severity, Violation};
+pub use outcome::{CallEnd, Called, Execution, Line, ScriptOutcome, Severity, Violation};
 pub use sandbox::{ExecuteError, Sandbox, SandboxConfig, StartError};
 pub use search::{Entry, Hit, Index, MAX_HITS, MAX_QUERY, summary};
 pub use worker::{Unreadable, normalise};

@@ -11,7 +11,7 @@ use crate::{Limit, Raw};
 #[derive(Debug)]
 pub struct Execution {
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: ScriptOutcome,
     /// The console output, in order, within [`Limits::logs`](crate::Limits::logs).
     pub logs: Vec<Line>,
     /// True if it wrote more than that.
@@ -57,7 +57,7 @@ pub enum CallEnd {
 
 /// How an execution ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum ScriptOutcome {
     /// The script's result; `null` where it returned nothing.
     Value(Box<Raw>),
     /// The script threw, or could not be read as code.

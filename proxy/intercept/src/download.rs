@@ -3,12 +3,13 @@
 use crate::{
     paired::Pairing,
     room::{Account, NO_ROOM},
+    steps::{Awaited, Pace},
     upload::BodyError,
     watched::{Leg, Watched},
 };
 use bytes::Bytes;
 use gnomon_http::{AbortBody, UpstreamBody};
-use gnomon_inspect::{EventFlow, Gate};
+use gnomon_inspect::{EventFlow, Exchange, Gate};
 use http_body::{Body, Frame, SizeHint};
 use std::{
     collections::VecDeque,
@@ -31,7 +32,9 @@ struct Passing {
     ready: VecDeque<Bytes>,
     rest: Option<UpstreamBody>,
     /// A chunk of which not all is judged.
-    judging: Option<Bytes>,
+    judging: Option<Judging>,
+    pace: Pace,
+    turn: Awaited,
     watched: Arc<Watched>,
     mode: Mode,
     /// True if the body breaks off after the ready bytes.
@@ -40,6 +43,13 @@ struct Passing {
     /// What is kept of it, by the last chunk, and what that has of the room; none once it is left unread.
     kept: usize,
     account: Option<Account>,
+}
+
+/// A chunk that is judged in steps.
+struct Judging {
+    data: Bytes,
+    /// What of it was not handed on to be judged: all of it or nothing.
+    fresh: Bytes,
 }
 
 /// Chunks that are ready are charged where they are more than this together: less is on its way as it is.
@@ -65,10 +75,10 @@ impl Download {
         Self(Inner::Own(None))
     }
 
-    /// `ready` was judged already, and `rest` follows. A stream of events has `pairing`, through which refused messages
+    /// `ready` was judged already, at this pace, and `rest` follows. A stream of events has `pairing`, through which refused messages
     /// of the legacy transport are answered.
     pub fn passing(
-        (ready, rest): (VecDeque<Bytes>, UpstreamBody),
+        ((ready, pace), rest): ((VecDeque<Bytes>, Pace), UpstreamBody),
         watched: Arc<Watched>,
         mode: Mode,
         pairing: Option<Pairing>,
@@ -80,8 +90,8 @@ impl Download {
             return Self::empty();
         }
         let kept = watched.with(|e| e.answer_keeps());
-        let account = Some(account);
-        let mut passing = Passing { ready, rest: Some(rest), judging: None, watched, mode, broken: false, pairing, kept, account };
+        let (rest, account, turn) = (Some(rest), Some(account), Awaited::default());
+        let mut passing = Passing { ready, rest, judging: None, pace, turn, watched, mode, broken: false, pairing, kept, account };
         passing.charge();
         Self(Inner::Passing(Box::new(passing)))
     }
@@ -104,19 +114,26 @@ impl Passing {
             if let Some(event) = self.pairing.as_mut().and_then(|p| p.poll_event(cx)) {
                 return Poll::Ready(Some(Ok(Frame::data(event))));
             }
-            if let Some(data) = self.judging.take() {
-                self.data(data, Bytes::new());
-                if self.judging.is_some() && self.ready.is_empty() {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+            if let Some(judging) = self.judging.take() {
+                let _turn = match &self.account {
+                    Some(account) if self.pace.is_due() => {
+                        let Poll::Ready(turn) = self.turn.poll(cx, || account.turn()) else {
+                            self.judging = Some(judging);
+                            return Poll::Pending;
+                        };
+                        self.pace.has_turn();
+                        Some(turn)
+                    }
+                    Some(_) | None => None,
+                };
+                self.data(judging);
                 continue;
             }
             let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
             match Pin::new(rest).poll_frame(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => self.data(data.clone(), data),
+                    Ok(data) => self.judging = Some(Judging { fresh: data.clone(), data }),
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),
                 },
                 Poll::Ready(Some(Err(error))) => {
@@ -138,15 +155,17 @@ impl Passing {
         }
     }
 
-    /// Judges a chunk, or goes on with it once others had their turn: `fresh` is what was not fed of it.
-    fn data(&mut self, data: Bytes, fresh: Bytes) {
+    /// Judges a step of a chunk. Where there is more of it, it is kept until its next turn.
+    fn data(&mut self, Judging { data, fresh }: Judging) {
+        let goes_on = Judging { data: data.clone(), fresh: Bytes::new() };
         match self.mode {
             Mode::Watch => {
-                let (gate, kept) = self.watched.with(|e| (e.response_some(&fresh), e.answer_keeps()));
+                let (gate, kept, decoded) = self.watched.with(|e| (e.response_some(&fresh), e.answer_keeps(), e.answer_decoded()));
                 self.kept = kept;
+                self.pace.steps(decoded, gate.is_none());
                 match gate {
                     None => {
-                        self.judging = Some(data);
+                        self.judging = Some(goes_on);
                         return self.charge();
                     }
                     Some(Gate::Refuse(_)) => self.broken = true,
@@ -160,8 +179,10 @@ impl Passing {
             }
             Mode::FilterEvents => {
                 let mut out = Vec::with_capacity(fresh.len());
-                let (flow, kept) = self.watched.with(|e| (e.filter_some(&fresh, &mut out), e.answer_keeps()));
+                let filter = |e: &mut Exchange| (e.filter_some(&fresh, &mut out), e.answer_keeps(), e.answer_decoded());
+                let (flow, kept, decoded) = self.watched.with(filter);
                 self.kept = kept;
+                self.pace.steps(decoded, flow == EventFlow::Behind);
                 if flow == EventFlow::Abort {
                     self.broken = true;
                 }
@@ -176,7 +197,7 @@ impl Passing {
                     }
                 }
                 if flow == EventFlow::Behind {
-                    self.judging = Some(data);
+                    self.judging = Some(goes_on);
                     return self.charge();
                 }
             }

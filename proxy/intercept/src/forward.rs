@@ -1,40 +1,31 @@
 //! One request: judged, sent on or answered, and its answer judged in turn.
 
 use crate::{
+    arriving::Arriving,
     download::{Download, Mode},
     headers::{ambiguous_host, asks_for_websocket, host_of, names},
-    odd, reply,
-    room::{Account, NO_ROOM},
-    route::{BrokenOff, Client, Route, Toward},
+    holding::{Held, Ready, Until, hold, hold_answer, next_frame},
+    odd,
+    reply::{self, broken_off},
+    room::NO_ROOM,
+    route::{Route, Toward},
     upgrade,
-    upload::{Last, Upload, judge_chunk},
+    upload::Upload,
     watched::{Leg, Watched},
 };
 use bytes::Bytes;
 use gnomon_http::{DialError, SendError, UpstreamBody};
-use gnomon_inspect::{Authority, Connection, Exchange, Gate, Head, Passage, Refusal, ResponsePlan, normal_host, says_events};
+use gnomon_inspect::{Authority, Connection, Exchange, Head, Passage, Refusal, ResponsePlan, normal_host, says_events};
 use gnomon_observe::Field;
 use gnomon_record::FlowOutcome;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, uri};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::{
-    collections::VecDeque,
     net::SocketAddr,
-    pin::Pin,
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
-
-/// The answer to a request whose server broke off before its own.
-fn broken_off(route: &Route, status: StatusCode, cause: &str) -> Response<Download> {
-    let mut answer = reply::failure(status, cause);
-    if route.client == Client::Unaware {
-        answer.extensions_mut().insert(BrokenOff);
-    }
-    answer
-}
 
 /// Takes one request to its answer. Never fails: what goes wrong is an answer.
 pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Response<Download> {
@@ -77,7 +68,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     // A request that will not be sent is read all the same, as its event is to describe it.
     let until = if misdirected || route.problem.is_some() { Until::Over } else { Until::Decided };
     let head = || parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let (ready, rest, account) = match hold(route, &watched, body, until, head).await {
+    let (ready, rest, account) = match hold(route, &watched, Arriving::new(body), until, head).await {
         Held::Open { ready, rest, account } => (ready, rest, account),
         Held::NoRoom { rest } => {
             read_out(route, parts.version, rest);
@@ -111,7 +102,11 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         parts.extensions.insert(departure.end());
     }
     let (uri, version) = (parts.uri.clone(), parts.version);
-    let account = account.unwrap_or_else(|| route.shared.room.account(route.destination.principal()));
+    let account = account.unwrap_or_else(|| {
+        let mut account = route.shared.room.account(route.destination.principal());
+        account.has_come(rest.as_ref().map_or(0, Arriving::arrived));
+        account
+    });
     let held = Upload::new(ready, rest, watched.clone(), account);
     let upload = if held.is_end_stream() {
         watched.over(Leg::Request);
@@ -135,6 +130,9 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             answer(route, toward, watched, response, on_upgrade).await
         }
         Err(error) => {
+            if let SendError::RequestBody = error {
+                watched.with(Exchange::request_breaks_off);
+            }
             if let Some(rest) = watched.take_unsent() {
                 // Its event is to say what it was, though it went nowhere.
                 let _ = tokio::time::timeout(READ_OUT_TIME, hold(route, &watched, rest, Until::Over, || 0)).await;
@@ -176,7 +174,7 @@ const READ_OUT_TIME: Duration = Duration::from_secs(5);
 /// Reads the rest of a body whose answer is given already. A client that is still sending when its
 /// connection is closed may lose the answer to a reset (RFC 9112 section 9.6), and the connection is
 /// worth keeping. HTTP/2 resets the one stream instead.
-fn read_out(route: &Route, version: Version, rest: Option<Incoming>) {
+fn read_out(route: &Route, version: Version, rest: Option<Arriving>) {
     let Some(mut rest) = rest.filter(|rest| version < Version::HTTP_2 && !rest.is_end_stream()) else { return };
     let mut stop = route.shared.stopping();
     route.shared.spawn(async move {
@@ -269,162 +267,6 @@ fn authority(route: &Route, toward: Toward, request: &Request<Incoming>) -> Auth
     if agrees { Authority::Agrees } else { Authority::Differs }
 }
 
-/// The result of holding a request back.
-enum Held {
-    Open {
-        ready: VecDeque<Bytes>,
-        rest: Option<Incoming>,
-        account: Option<Account>,
-    },
-    /// There is no room to hold it, and a rule that refuses could match.
-    NoRoom {
-        rest: Option<Incoming>,
-    },
-    /// Its framing is not HTTP's.
-    Odd,
-    Refused {
-        refusal: Box<Refusal>,
-        rest: Option<Incoming>,
-    },
-    Stalled,
-    Broken,
-}
-
-/// The timeout of a held body's next piece: a client that stalls must not keep its seat.
-const BODY_STALL: Duration = Duration::from_secs(60);
-
-async fn next_frame<B: Body + Unpin>(body: &mut B) -> Option<Result<http_body::Frame<B::Data>, B::Error>> {
-    std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
-}
-
-/// How far a body is read before the request goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
-    /// Until the gate opens.
-    Decided,
-    /// To its end, as it will not be forwarded.
-    Over,
-}
-
-/// Reads the body as long as the gate says hold, up to the window. `head` is the size of the request's head.
-async fn hold(route: &Route, watched: &Watched, mut body: Incoming, until: Until, head: impl Fn() -> usize) -> Held {
-    let window = route.shared.inspector.bounds().window;
-    // Made where the body is not whole with its first piece.
-    let mut account: Option<Account> = None;
-    let mut ready = VecDeque::new();
-    let mut size = 0;
-    let mut stepped = false;
-    let mut over = body.is_end_stream();
-    let mut gate = if body.is_end_stream() { watched.with(Exchange::request_end) } else { watched.with(Exchange::gate) };
-    loop {
-        match gate {
-            Gate::Refuse(refusal) => return Held::Refused { refusal, rest: (!over).then_some(body) },
-            Gate::Stream if until == Until::Decided || over || size >= window => {
-                return Held::Open { ready, rest: (!over).then_some(body), account };
-            }
-            Gate::Hold if size >= window => {
-                gate = watched.with(Exchange::window_full);
-                // Past the window nothing is held any more; a gate that still says hold means stream.
-                if let Gate::Hold = gate {
-                    gate = Gate::Stream;
-                }
-            }
-            Gate::Hold | Gate::Stream => match piece(route, watched, &mut body, (&mut account, size), &head).await {
-                Err(Stopped::NoRoom) => {
-                    let Some(account) = account else { return Held::Stalled };
-                    return left_unread(watched, &account, ready, Some(body));
-                }
-                Err(Stopped::Stalled) => return Held::Stalled,
-                Ok(None) => {
-                    over = true;
-                    gate = watched.with(Exchange::request_end);
-                }
-                Ok(Some(Err(error))) => return if is_odd(&error) { Held::Odd } else { Held::Broken },
-                Ok(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    size += data.len();
-                    over = body.is_end_stream();
-                    // Of a body that needed steps before, each further piece is one.
-                    let turn = match &account {
-                        Some(account) if stepped => account.turn().await,
-                        Some(_) | None => None,
-                    };
-                    let mut judged = watched.with(|e| judge_chunk(e, &data, Last::of(&body)));
-                    drop(turn);
-                    ready.push_back(data);
-                    gate = loop {
-                        if let Some(gate) = judged {
-                            break gate;
-                        }
-                        // What a few bytes decode to may take mebibytes of its decoder.
-                        let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
-                        if account.keeps(watched.with(|e| e.request_decoders())).is_err() {
-                            return left_unread(watched, account, ready, (!over).then_some(body));
-                        }
-                        stepped = true;
-                        let _turn = account.turn().await;
-                        judged = watched.with(|e| judge_chunk(e, &[], Last::of(&body)));
-                    };
-                }
-            },
-        }
-    }
-}
-
-/// What there is no room for passes unread, or is refused where a rule that refuses could match it.
-fn left_unread(watched: &Watched, account: &Account, ready: VecDeque<Bytes>, rest: Option<Incoming>) -> Held {
-    let unread = watched.with(|e| match (account.leaves_unread(e), &rest) {
-        (_, None) => e.request_end(),
-        (gate, Some(_)) => gate,
-    });
-    match unread {
-        Gate::Refuse(_) => Held::NoRoom { rest },
-        Gate::Hold | Gate::Stream => Held::Open { ready, rest, account: None },
-    }
-}
-
-/// The reason that no further piece of a body is read.
-enum Stopped {
-    Stalled,
-    NoRoom,
-}
-
-/// The next piece of a body that is not whole. What came is charged before more is read, and so is the head where nothing of the body came
-/// with it.
-async fn piece(
-    route: &Route,
-    watched: &Watched,
-    body: &mut Incoming,
-    (account, size): (&mut Option<Account>, usize),
-    head: impl Fn() -> usize,
-) -> Result<Option<Result<http_body::Frame<Bytes>, hyper::Error>>, Stopped> {
-    if size == 0
-        && account.is_none()
-        && let Poll::Ready(frame) = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *body).poll_frame(cx))).await
-    {
-        return Ok(frame);
-    }
-    let account = match account {
-        None => {
-            let account = account.insert(route.shared.room.account(route.destination.principal()));
-            account.begins(head(), size).await.map_err(|_| Stopped::NoRoom)?;
-            account
-        }
-        Some(account) => {
-            account.catches_up(size).await.map_err(|_| Stopped::NoRoom)?;
-            account
-        }
-    };
-    account.keeps(watched.with(|e| e.request_decoders())).map_err(|_| Stopped::NoRoom)?;
-    tokio::time::timeout(BODY_STALL, next_frame(body)).await.map_err(|_| Stopped::Stalled)
-}
-
-/// True if a body ended because its framing is not HTTP's, and not because its client left.
-fn is_odd(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    source.is_some_and(|error| matches!(error.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData))
-}
-
 /// The answer to a request whose body there was no room for: a rule that refuses could match it.
 fn no_room(route: &Route, watched: &Watched) -> Response<Download> {
     watched.finish();
@@ -480,6 +322,11 @@ async fn answer(
     on_upgrade: Option<hyper::upgrade::OnUpgrade>,
 ) -> Response<Download> {
     let plan = watched.with(|e| e.response_head(response.status().as_u16(), response.headers()));
+    watched.with(|e| {
+        if let Some(passage) = e.answer_passed() {
+            route.shared.room.passes_unread(route.destination.principal(), e, passage);
+        }
+    });
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(refusal) = watched.with(|e| e.switches(response.headers())) {
             watched.over(Leg::Answer);
@@ -511,11 +358,11 @@ async fn answer(
             watched.over(Leg::Answer);
             return reply::refusal(&refusal);
         }
-        ResponsePlan::Stream => Download::passing((VecDeque::new(), body), watched, Mode::Watch, pairing(), account()),
+        ResponsePlan::Stream => Download::passing((Ready::default(), body), watched, Mode::Watch, pairing(), account()),
         ResponsePlan::FilterEvents => {
             parts.headers.remove(header::CONTENT_LENGTH);
             parts.headers.remove(header::CONTENT_ENCODING);
-            Download::passing((VecDeque::new(), body), watched, Mode::FilterEvents, pairing(), account())
+            Download::passing((Ready::default(), body), watched, Mode::FilterEvents, pairing(), account())
         }
         ResponsePlan::HoldBody => match hold_answer(route, &watched, body, route.shared.inspector.bounds().window).await {
             Ok((ready, rest, held)) => Download::passing((ready, rest), watched, Mode::Watch, None, held.unwrap_or_else(account)),
@@ -526,65 +373,4 @@ async fn answer(
         },
     };
     Response::from_parts(parts, download)
-}
-
-/// Reads the answer's body as long as the gate says hold, up to the window.
-#[allow(clippy::result_large_err, reason = "the error is the answer, and is moved once")]
-async fn hold_answer(
-    route: &Route,
-    watched: &Watched,
-    mut body: UpstreamBody,
-    window: usize,
-) -> Result<(VecDeque<Bytes>, UpstreamBody, Option<Account>), Response<Download>> {
-    let mut ready = VecDeque::new();
-    let mut size = 0;
-    let mut account: Option<Account> = None;
-    let no_room = || {
-        watched.with(|e| e.failed("no_room", NO_ROOM));
-        route.shared.recorder.flow(FlowOutcome::OverShare, Vec::new());
-        reply::failure(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM)
-    };
-    while size < window && !body.is_end_stream() {
-        if size > 0 {
-            let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
-            if account.catches_up(size).await.is_err() || account.keeps(watched.with(|e| e.answer_keeps())).is_err() {
-                return Err(no_room());
-            }
-        }
-        match next_frame(&mut body).await {
-            None => break,
-            Some(Err(_)) => {
-                watched.with(|e| e.failed("upstream_aborted", "the server broke off its answer"));
-                return Err(broken_off(route, StatusCode::BAD_GATEWAY, "the server broke off its answer"));
-            }
-            Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else { continue };
-                size += data.len();
-                let mut judged = watched.with(|e| e.response_some(&data));
-                while judged.is_none() {
-                    let account = account.get_or_insert_with(|| route.shared.room.account(route.destination.principal()));
-                    if account.keeps(watched.with(|e| e.answer_keeps())).is_err() {
-                        return Err(no_room());
-                    }
-                    let _turn = account.turn().await;
-                    judged = watched.with(|e| e.response_some(&[]));
-                }
-                match judged.unwrap_or(Gate::Stream) {
-                    Gate::Refuse(refusal) => return Err(reply::refusal(&refusal)),
-                    gate => {
-                        ready.push_back(data);
-                        if let Gate::Stream = gate {
-                            return Ok((ready, body, account));
-                        }
-                    }
-                }
-            }
-        }
-    }
-    if body.is_end_stream()
-        && let Gate::Refuse(refusal) = watched.with(|e| e.response_end(&mut Vec::new()))
-    {
-        return Err(reply::refusal(&refusal));
-    }
-    Ok((ready, body, account))
 }

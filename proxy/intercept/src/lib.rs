@@ -18,6 +18,7 @@
 #[macro_use]
 mod through;
 
+mod arriving;
 mod asking;
 mod client_seats;
 mod departure;
@@ -28,6 +29,7 @@ mod forward;
 mod framing;
 mod front;
 mod headers;
+mod holding;
 mod lately;
 mod leaving;
 mod listeners;

@@ -13,7 +13,8 @@
 use crate::{
     asking::{Asking, Caller, user},
     client_seats::ClientSeat,
-    elsewhere, front,
+    elsewhere::{self, Dialled},
+    front,
     refused::{judged, meant, over_share, reset, unowned},
     route::flow_outcome,
     shared::Shared,
@@ -24,7 +25,7 @@ use gnomon_engine::Answer;
 use gnomon_http::{NetNs, server::UnderWay};
 use gnomon_inspect::{Enforcement, Hello, Passage, Passed, Telling};
 use gnomon_observe::{Action, Channel};
-use gnomon_record::{FlowOutcome, Missing, Owned};
+use gnomon_record::{FlowOutcome, Missing, Owned, Owners};
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -118,30 +119,12 @@ pub(crate) async fn serve(
         tunnel::serve_original(shared, asking, Original { address: original, near }, client, None).await;
         return;
     }
-    let mut stop = shared.stopping();
-    // Since when the server has been silent, and not the sensor that opens the socket.
-    let asked = Arc::new(OnceLock::new());
-    let dialer = shared.dialer.from(near).on_behalf_of(asking.principal()).noting(asked.clone());
-    // A program that gave up, as its own timeout was shorter than the kernel's, would find the address silent again and again and never
-    // try its next one. Without us it would do so as `connect()` failed.
-    let gives_up = async {
-        has_left(&client).await;
-        if asked.get().is_some_and(|since: &Instant| since.elapsed() >= UNANSWERED) {
-            owners.unreachable(&owned, shared.reached.refused_for(owned.netns, original)).await;
-        }
-        std::future::pending::<()>().await;
+    let dialled = match dial(&shared, owners, (&asking, &owned), Original { address: original, near }, &client).await {
+        Dialling::Over(dialled) => dialled,
+        Dialling::GivenUp => return,
+        Dialling::Left => return shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
+        Dialling::Stopped => return reset(client),
     };
-    let dialled = tokio::select! {
-        dialled = elsewhere::dial(&dialer, original, &client) => dialled,
-        () = gives_up => return,
-        () = leaves(&client) => return shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new()),
-        _ = stop.wait_for(|stopping| *stopping) => return reset(client),
-    };
-    if let Some(error) = &dialled.failure
-        && error.is_of_the_address()
-    {
-        owners.unreachable(&owned, shared.reached.refused_for(owned.netns, original)).await;
-    }
     match (dialled.connected, dialled.failure) {
         (Some((server, address)), _) => {
             shared.reached.keep(owned.netns, address);
@@ -158,6 +141,52 @@ pub(crate) async fn serve(
             reset(client);
         }
     }
+}
+
+/// What came of dialling.
+enum Dialling {
+    Over(Dialled),
+    /// The program gave up first: it knows by itself.
+    GivenUp,
+    /// The program is gone.
+    Left,
+    /// gnomon ends.
+    Stopped,
+}
+
+/// Dials a program's server. Where its address does not answer, its owner's next connections to it are refused for a while.
+async fn dial(
+    shared: &Shared,
+    owners: &Arc<dyn Owners>,
+    (asking, owned): (&Asking, &Owned),
+    Original { address, near }: Original,
+    client: &TcpStream,
+) -> Dialling {
+    let mut stop = shared.stopping();
+    // Since when the server has been silent, and not the sensor that opens the socket.
+    let asked = Arc::new(OnceLock::new());
+    let dialer = shared.dialer.from(near).on_behalf_of(asking.principal()).noting(asked.clone());
+    // A program that gave up, as its own timeout was shorter than the kernel's, would find the address silent again and again and never
+    // try its next one. Without us it would do so as `connect()` failed.
+    let gives_up = async {
+        has_left(client).await;
+        if asked.get().is_some_and(|since: &Instant| since.elapsed() >= UNANSWERED) {
+            owners.unreachable(owned, shared.reached.refused_for(owned.netns, address)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let dialled = tokio::select! {
+        dialled = elsewhere::dial(&dialer, address, client) => dialled,
+        () = gives_up => return Dialling::GivenUp,
+        () = leaves(client) => return Dialling::Left,
+        _ = stop.wait_for(|stopping| *stopping) => return Dialling::Stopped,
+    };
+    if let Some(error) = &dialled.failure
+        && error.is_of_the_address()
+    {
+        owners.unreachable(owned, shared.reached.refused_for(owned.netns, address)).await;
+    }
+    Dialling::Over(dialled)
 }
 
 /// Ends once the client has ended its side, or is gone.

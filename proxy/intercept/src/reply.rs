@@ -1,6 +1,9 @@
 //! Answers that the proxy gives itself.
 
-use crate::download::Download;
+use crate::{
+    download::Download,
+    route::{BrokenOff, Client, Route},
+};
 use bytes::Bytes;
 use gnomon_inspect::Refusal;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -54,4 +57,13 @@ pub(crate) fn raw_refusal(text: &str) -> String {
     format!(
         "HTTP/1.1 403 Forbidden\r\n{MARK}: block\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}\n"
     )
+}
+
+/// The answer to a request whose server broke off before its own.
+pub(crate) fn broken_off(route: &Route, status: StatusCode, cause: &str) -> Response<Download> {
+    let mut answer = failure(status, cause);
+    if route.client == Client::Unaware {
+        answer.extensions_mut().insert(BrokenOff);
+    }
+    answer
 }

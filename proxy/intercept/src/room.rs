@@ -9,7 +9,10 @@
 //!
 //! The trade-off: the charge is an estimate on the safe side, so less is held than the bound says.
 
-use crate::{lately::Lately, steps::Steps};
+use crate::{
+    lately::Lately,
+    steps::{Steps, Turn},
+};
 use gnomon_inspect::{Exchange, Gate, Passage};
 use gnomon_record::Recorder;
 use gnomon_shares::{Bounds, Share, Shares};
@@ -22,11 +25,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    task::yield_now,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 /// Most bytes in all …
 pub(crate) const MOST: usize = 192 << 20;
@@ -97,6 +96,15 @@ impl Room {
             recorder,
             told: Lately::default(),
         })
+    }
+
+    /// Counts and tells of what passes unread by this passage, though a server or a client could read it: each of a principal's first ones,
+    /// then in sums.
+    pub fn passes_unread(&self, principal: &Arc<str>, exchange: &mut Exchange, passage: Passage) {
+        self.recorder.metrics().passed(passage);
+        if let Some(requests) = self.told.counts(principal) {
+            exchange.tell_unread(passage, requests);
+        }
     }
 
     /// The account of one body, which has nothing yet.
@@ -188,8 +196,25 @@ impl Account {
     /// See [`Account::adds_in_time`].
     pub async fn catches_up(&mut self, size: usize) -> Result<(), NoRoom> {
         self.adds_in_time(size.saturating_sub(self.came)).await?;
-        self.came = size;
+        self.has_come(size);
         Ok(())
+    }
+
+    /// The same, where there is room at once.
+    ///
+    /// # Errors
+    /// As [`Account::adds`].
+    pub fn catches_up_now(&mut self, size: usize) -> Result<(), NoRoom> {
+        if size > self.came {
+            self.adds(size - self.came)?;
+            self.has_come(size);
+        }
+        Ok(())
+    }
+
+    /// So much of the body has come, and is charged or is not to be.
+    pub fn has_come(&mut self, size: usize) {
+        self.came = self.came.max(size);
     }
 
     /// Charges what came before it was known that more is to come: so many bytes of a body behind a head of so many.
@@ -221,10 +246,8 @@ impl Account {
     }
 
     /// The principal's turn to decode a step, after others' tasks. To be dropped once that step is read.
-    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        let turn = self.room.steps.turn(&self.principal).await;
-        yield_now().await;
-        turn
+    pub fn turn(&self) -> impl Future<Output = Turn> + Send + use<> {
+        self.room.steps.turn(&self.principal)
     }
 
     /// Leaves what is still to come of a request unread. Where it passes it is counted and told of, as a call might hide in it that a rule
@@ -243,12 +266,8 @@ impl Account {
     }
 
     fn tells(&self, exchange: &mut Exchange, gate: &Gate) {
-        if matches!(gate, Gate::Refuse(_)) {
-            return;
-        }
-        self.room.recorder.metrics().passed(Passage::NoRoom);
-        if let Some(requests) = self.room.told.counts(&self.principal) {
-            exchange.tell_no_room(requests);
+        if !matches!(gate, Gate::Refuse(_)) {
+            self.room.passes_unread(&self.principal, exchange, Passage::NoRoom);
         }
     }
 

@@ -1,20 +1,21 @@
 //! The request body on its way up: judged chunk by chunk before each chunk leaves.
 
 use crate::{
+    arriving::Arriving,
     room::Account,
+    steps::{Awaited, Pace},
     watched::{Leg, Watched},
 };
 use bytes::Bytes;
 use gnomon_http::AbortBody;
 use gnomon_inspect::{Exchange, Gate, Refusal};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::{
     collections::VecDeque,
     error::Error,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 /// The error of a body that passes through the proxy: the proxy's or the peer's.
@@ -24,23 +25,41 @@ pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
 pub(crate) struct Upload {
     /// Chunks that were judged already.
     ready: VecDeque<Bytes>,
-    rest: Option<Incoming>,
+    rest: Option<Arriving>,
     /// A chunk of which not all is judged.
-    judging: Option<Frame<Bytes>>,
+    judging: Option<Judging>,
+    pace: Pace,
+    turn: Awaited,
     watched: Option<Arc<Watched>>,
     /// Its account of the room, as long as more of it is kept.
     account: Option<Account>,
 }
 
+/// A chunk that is judged in steps.
+struct Judging {
+    frame: Frame<Bytes>,
+    last: Last,
+    fed: Fed,
+}
+
+/// Whether a chunk's bytes have been handed on to be judged: then what is left of it is theirs who judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fed {
+    No,
+    Yes,
+}
+
 impl Upload {
     /// An empty body.
     pub fn empty() -> Self {
-        Self { ready: VecDeque::new(), rest: None, judging: None, watched: None, account: None }
+        let (ready, pace, turn) = (VecDeque::new(), Pace::default(), Awaited::default());
+        Self { ready, rest: None, judging: None, pace, turn, watched: None, account: None }
     }
 
-    /// `ready` was judged; `rest` is judged as it comes.
-    pub fn new(ready: VecDeque<Bytes>, rest: Option<Incoming>, watched: Arc<Watched>, account: Account) -> Self {
-        Self { ready, rest, judging: None, watched: Some(watched), account: Some(account) }
+    /// `ready` was judged, at this pace; `rest` is judged as it comes.
+    pub fn new((ready, pace): (VecDeque<Bytes>, Pace), rest: Option<Arriving>, watched: Arc<Watched>, account: Account) -> Self {
+        let (watched, account) = (Some(watched), Some(account));
+        Self { ready, rest, judging: None, pace, turn: Awaited::default(), watched, account }
     }
 
     /// The sender need not poll again after the last byte of a body of known length.
@@ -62,21 +81,24 @@ impl Upload {
 impl Drop for Upload {
     /// A request that could not be sent is dropped with its body unread, which its event is to tell of.
     fn drop(&mut self) {
-        if let (Some(rest), Some(watched)) = (self.rest.take(), &self.watched) {
+        if let (Some(mut rest), Some(watched)) = (self.rest.take(), &self.watched) {
+            if let Some(judging) = self.judging.take().filter(|judging| judging.fed == Fed::No) {
+                rest.gets_back(judging.frame);
+            }
             watched.keep_unsent(rest);
         }
     }
 }
 
-/// Charges a chunk, or leaves what comes unread where there is no room: nothing is waited for here, as nothing is held.
-fn charge(account: &mut Option<Account>, exchange: &mut Exchange, chunk: usize, last: Last) {
+/// Charges what has arrived, or leaves what comes unread where there is no room: nothing is waited for here, as nothing is held.
+fn charge(account: &mut Option<Account>, exchange: &mut Exchange, arrived: usize, last: Last) {
     let Some(open) = account else { return };
-    if last == Last::Yes || chunk == 0 {
+    if last == Last::Yes {
         return;
     }
     if !exchange.keeps_more() {
         *account = None;
-    } else if open.adds(chunk).is_err() {
+    } else if open.catches_up_now(arrived).is_err() {
         let _ = open.leaves_unread(exchange);
         *account = None;
     }
@@ -111,7 +133,7 @@ pub(crate) enum Last {
 }
 
 impl Last {
-    pub fn of(body: &Incoming) -> Self {
+    pub fn of(body: &Arriving) -> Self {
         if body.is_end_stream() { Last::Yes } else { Last::No }
     }
 }
@@ -126,44 +148,66 @@ impl Body for Upload {
             this.over_if_sent();
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
-        let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
-        let goes_on = this.judging.is_some();
-        let frame = match this.judging.take() {
-            Some(frame) => Some(Ok(frame)),
-            None => match Pin::new(rest).poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(frame) => frame,
-            },
-        };
-        let gate = match (&frame, &this.watched) {
-            (Some(Ok(frame)), Some(watched)) => match (frame.data_ref(), &this.rest) {
-                (Some(data), Some(rest)) => {
-                    let data = if goes_on { &[] } else { &data[..] };
-                    let account = &mut this.account;
-                    watched.with(|e| {
-                        charge(account, e, data.len(), Last::of(rest));
-                        let gate = judge_chunk(e, data, Last::of(rest));
-                        charge_decoders(account, e, (gate, Last::of(rest)))
-                    })
+        loop {
+            let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
+            let Some(watched) = &this.watched else { return Poll::Ready(None) };
+            let Some(mut judging) = this.judging.take() else {
+                let frame = ready!(Pin::new(&mut *rest).poll_frame(cx));
+                match frame {
+                    Some(Ok(frame)) if frame.is_data() => {
+                        this.judging = Some(Judging { frame, last: Last::of(rest), fed: Fed::No });
+                        continue;
+                    }
+                    Some(other) => {
+                        this.over_if_sent();
+                        return Poll::Ready(Some(other.map_err(Into::into)));
+                    }
+                    None => {
+                        if let Gate::Refuse(refusal) = watched.with(Exchange::request_end) {
+                            return Poll::Ready(Some(Err(this.stop(refusal))));
+                        }
+                        this.rest = None;
+                        this.over_if_sent();
+                        return Poll::Ready(None);
+                    }
                 }
-                _ => Some(Gate::Stream),
-            },
-            (None, Some(watched)) => Some(watched.with(Exchange::request_end)),
-            _ => Some(Gate::Stream),
-        };
-        let Some(gate) = gate else {
-            this.judging = frame.and_then(Result::ok);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        };
-        if let Gate::Refuse(refusal) = gate {
-            return Poll::Ready(Some(Err(this.stop(refusal))));
+            };
+            let _turn = match &mut this.account {
+                Some(account) if this.pace.is_due() => {
+                    if let Poll::Ready(error) = rest.poll_broken(cx, |arrived| account.catches_up_now(arrived).is_ok()) {
+                        return Poll::Ready(Some(Err(error.into())));
+                    }
+                    let Poll::Ready(turn) = this.turn.poll(cx, || account.turn()) else {
+                        this.judging = Some(judging);
+                        return Poll::Pending;
+                    };
+                    this.pace.has_turn();
+                    Some(turn)
+                }
+                Some(_) | None => None,
+            };
+            let (account, pace, last) = (&mut this.account, &mut this.pace, judging.last);
+            let gate = watched.with(|e| {
+                let fresh = judging.frame.data_ref().filter(|_| judging.fed == Fed::No);
+                if fresh.is_some() {
+                    charge(account, e, rest.arrived(), last);
+                }
+                let gate = judge_chunk(e, fresh.map_or(&[][..], |data| &data[..]), last);
+                pace.steps(e.request_decoded(), gate.is_none());
+                charge_decoders(account, e, (gate, last))
+            });
+            match gate {
+                None => {
+                    judging.fed = Fed::Yes;
+                    this.judging = Some(judging);
+                }
+                Some(Gate::Refuse(refusal)) => return Poll::Ready(Some(Err(this.stop(refusal)))),
+                Some(Gate::Hold | Gate::Stream) => {
+                    this.over_if_sent();
+                    return Poll::Ready(Some(Ok(judging.frame)));
+                }
+            }
         }
-        if frame.is_none() {
-            this.rest = None;
-        }
-        this.over_if_sent();
-        Poll::Ready(frame.map(|f| f.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -171,7 +215,7 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let judging = self.judging.as_ref().and_then(Frame::data_ref);
+        let judging = self.judging.as_ref().and_then(|judging| judging.frame.data_ref());
         let held: u64 = self.ready.iter().chain(judging).map(|b| b.len() as u64).sum();
         let rest = self.rest.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();

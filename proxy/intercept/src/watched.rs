@@ -1,9 +1,8 @@
 //! An exchange in progress, as both of its bodies see it.
 
-use crate::{departure::Departure, room::Account};
+use crate::{arriving::Arriving, departure::Departure, room::Account};
 use gnomon_inspect::{Exchange, Refusal};
 use gnomon_record::{JudgedExchange, Recorder};
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::{
     sync::{
@@ -41,14 +40,14 @@ const BOTH: u8 = Leg::Request as u8 | Leg::Answer as u8;
 
 struct UploadState {
     /// The refusal that broke the upload off, and the rest of the client's body.
-    refusal: Option<(Box<Refusal>, Option<Incoming>)>,
+    refusal: Option<(Box<Refusal>, Option<Arriving>)>,
     sending: Sending,
 }
 
 /// Whether the request is still being sent.
 enum Sending {
     /// Unsent, or failed: `Some` is the part of its body that was not read.
-    Yes(Option<Incoming>),
+    Yes(Option<Arriving>),
     /// The answer has begun.
     Answered,
 }
@@ -103,7 +102,7 @@ impl Watched {
     }
 
     /// Remembers why the upload was broken off, for the answer.
-    pub fn refuse(&self, refusal: Box<Refusal>, rest: Option<Incoming>) {
+    pub fn refuse(&self, refusal: Box<Refusal>, rest: Option<Arriving>) {
         self.upload.lock().refusal = Some((refusal, rest));
     }
 
@@ -113,7 +112,7 @@ impl Watched {
     }
 
     /// The part of the body of an unsent request that was not read.
-    pub fn take_unsent(&self) -> Option<Incoming> {
+    pub fn take_unsent(&self) -> Option<Arriving> {
         match &mut self.upload.lock().sending {
             Sending::Yes(unsent) => unsent.take(),
             Sending::Answered => None,
@@ -121,7 +120,7 @@ impl Watched {
     }
 
     /// Keeps what was not read of the body of a request that may not be sent.
-    pub fn keep_unsent(&self, rest: Incoming) {
+    pub fn keep_unsent(&self, rest: Arriving) {
         let mut upload = self.upload.lock();
         if let Sending::Yes(unsent) = &mut upload.sending {
             *unsent = Some(rest);
@@ -129,7 +128,7 @@ impl Watched {
     }
 
     /// The refusal that broke the upload off, if one did, and what the client has still to send.
-    pub fn take_refusal(&self) -> Option<(Box<Refusal>, Option<Incoming>)> {
+    pub fn take_refusal(&self) -> Option<(Box<Refusal>, Option<Arriving>)> {
         self.upload.lock().refusal.take()
     }
 }

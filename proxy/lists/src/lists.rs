@@ -186,7 +186,11 @@ impl PortalLists {
         let shown: Vec<usize> = (0..view.all(kind).len()).filter(shows).collect();
         let hides = |place: &usize| self.hides_page(caller, &view, &view.all(kind)[*place]);
         let plain: Vec<usize> = shown.iter().copied().filter(hides).collect();
-        let notices = [("dev.gnomon/missing", self.missing(caller)), ("dev.gnomon/left-out", self.left_out(caller, kind))];
+        let notices = [
+            ("dev.gnomon/missing", self.missing(caller)),
+            ("dev.gnomon/silent", self.silent(caller)),
+            ("dev.gnomon/left-out", self.left_out(caller, kind)),
+        ];
         let notices: serde_json::Map<_, _> = notices.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
         let notices = if notices.is_empty() { String::new() } else { serde_json::Value::Object(notices).to_string() };
         let wanted = ListKey { view: &view, kind, era, shown: &shown, plain: &plain, notices: &notices };
@@ -233,6 +237,18 @@ impl PortalLists {
             })
             .collect();
         (!missing.is_empty()).then_some(missing.into())
+    }
+
+    /// The servers that are at calls and answer nobody else meanwhile, of those that a caller may know of, as JSON; none where there are none.
+    fn silent(&self, caller: &Caller) -> Option<serde_json::Value> {
+        if self.servers.load().iter().all(|server| server.silence().is_none()) {
+            return None;
+        }
+        let why = "it is at calls, and answers nobody else meanwhile: it is frozen, or does one thing at a time";
+        let known = self.known(caller);
+        let silent: Vec<_> =
+            known.iter().filter(|server| server.silence().is_some()).map(|server| json!({"server": server.id, "why": why})).collect();
+        (!silent.is_empty()).then_some(silent.into())
     }
 
     /// How to use it: what the servers say that a caller may know of, and which of them are missing.

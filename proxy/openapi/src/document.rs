@@ -1,7 +1,9 @@
 //! A document as it is written, within bounds, and what its references lead to.
 
-use gnomon_kit::percent;
-use serde_json::{Map, Value};
+use gnomon_kit::{percent, yaml_fault};
+use serde_json::{Map, Value, error::Category};
+use serde_saphyr::Error as YamlError;
+use std::borrow::Cow;
 
 /// Largest document, bytes. The largest that is published (Microsoft Graph's) is about as large.
 pub const MAX_BYTES: usize = 40 << 20;
@@ -67,7 +69,7 @@ impl Document {
         }
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let root: Value = match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-            Some(b'{') => serde_json::from_slice(bytes).map_err(|error| DocumentError::Syntax(error.to_string()))?,
+            Some(b'{') => serde_json::from_slice(bytes).map_err(|error| not_json(&error))?,
             _ => yaml(bytes)?,
         };
         let version = match (root.get("openapi").and_then(Value::as_str), root.get("swagger")) {
@@ -139,10 +141,33 @@ fn yaml(bytes: &[u8]) -> Result<Value, DocumentError> {
         // According to YAML 1.2 and OpenAPI: `on` and `no` are texts.
         strict_booleans: true,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let text = error.without_snippet().to_string();
-        DocumentError::Syntax(text.lines().next().unwrap_or_default().chars().take(300).collect())
-    })
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| not_yaml(&error))
+}
+
+/// Where and why a text is not YAML, or not taken.
+fn not_yaml(error: &YamlError) -> DocumentError {
+    let error = error.without_snippet();
+    let why: Cow<'_, str> = match error {
+        YamlError::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{}` stands there twice", shortened(key)).into(),
+        YamlError::DuplicateMappingKey { .. } => "a key stands there twice".into(),
+        YamlError::MultipleDocuments { .. } => "a second document begins there, and one is read".into(),
+        YamlError::ExternalMessage { msg, .. } => yaml_fault(msg).into(),
+        YamlError::UnknownAnchor { .. } => yaml_fault("anchor").into(),
+        YamlError::Eof { .. } => "it is empty".into(),
+        _ => "it is nested deeper, repeats more, or has other values than are read".into(),
+    };
+    let place = error.location().map(|place| format!("line {}, column {}: ", place.line(), place.column())).unwrap_or_default();
+    DocumentError::Syntax(format!("{place}{why}"))
+}
+
+/// Where and why a text is not JSON.
+fn not_json(error: &serde_json::Error) -> DocumentError {
+    let why = match error.classify() {
+        Category::Eof => "it ends in the middle",
+        Category::Syntax => "it is not JSON there: look at brackets, commas and quotes",
+        Category::Data | Category::Io => "it is nested deeper, or has other values than are read",
+    };
+    DocumentError::Syntax(format!("line {}, column {}: {why}", error.line(), error.column()))
 }
 
 /// A fragment is a part of a URL: its characters may be percent-encoded.

@@ -129,7 +129,8 @@ impl Portal {
     }
 
     pub(crate) fn is_own_host(&self, host: &str) -> bool {
-        matches!(host, "localhost" | "127.0.0.1" | "[::1]") || self.options.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
+        let is = |own: &str| own.eq_ignore_ascii_case(host);
+        ["localhost", "127.0.0.1", "[::1]"].into_iter().any(is) || self.options.hosts.iter().any(|own| is(own))
     }
 
     async fn post(self: &Arc<Self>, asker: Asker, headers: &HeaderMap, body: Bytes) -> Response<Outflow> {

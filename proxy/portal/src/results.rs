@@ -42,6 +42,7 @@ pub(crate) fn refused(routed: &Routed, error: &CallError, sent: Sent) -> (Outcom
         // Ours to say: the server has no part in it.
         CallError::Untranslatable(_)
         | CallError::NotTakenUp(_)
+        | CallError::Unfit(_)
         | CallError::NotKept
         | CallError::NoRoom
         | CallError::Withdrawn

@@ -92,6 +92,7 @@ mod tests {
             ("B.example:8443", "/mcp", "b"),
             ("localhost", "/mcp", "a"),
             ("localhost", "/c", "c"),
+            ("LOCALHOST", "/c", "c"),
             // It refuses the name.
             ("evil.example", "/c", "c"),
             ("b.example", "/nothing", "b"),

@@ -5,7 +5,7 @@
 //! went on, the server broke off), one more event of kind `outcome` follows, with the same
 //! `gnomon.observation.id`. Most calls need none.
 
-use gnomon_inspect::{Dialogue, LateAnswer, Outcome};
+use gnomon_inspect::{Dialogue, ExchangeOutcome, LateAnswer};
 use gnomon_observe::{Field, Lookup, Observation};
 use smol_str::{SmolStr, ToSmolStr};
 
@@ -45,12 +45,12 @@ pub(crate) struct Told {
 struct Call {
     number: u32,
     id: SmolStr,
-    so_far: Outcome,
+    so_far: ExchangeOutcome,
 }
 
 impl Told {
     /// Events of these calls were written when this much had come of them.
-    pub fn add(&mut self, calls: Vec<(u32, SmolStr)>, so_far: &Outcome) {
+    pub fn add(&mut self, calls: Vec<(u32, SmolStr)>, so_far: &ExchangeOutcome) {
         let room = MAX_CALLS.saturating_sub(self.calls.len());
         self.calls.extend(calls.into_iter().take(room).map(|(number, id)| Call { number, id, so_far: so_far.clone() }));
     }
@@ -75,14 +75,14 @@ impl Told {
 }
 
 /// True if a reported outcome has changed since.
-fn is_stale(told: &Outcome, now: &Outcome) -> bool {
+fn is_stale(told: &ExchangeOutcome, now: &ExchangeOutcome) -> bool {
     told.status != now.status
         || told.failure != now.failure
         || now.request_bytes - told.request_bytes > WORTH_TELLING
         || now.response_bytes - told.response_bytes > WORTH_TELLING
 }
 
-fn event(call: &SmolStr, seen: &Observation, now: &Outcome, late: Option<&LateAnswer>) -> Observation {
+fn event(call: &SmolStr, seen: &Observation, now: &ExchangeOutcome, late: Option<&LateAnswer>) -> Observation {
     let mut event = Observation::new();
     for field in WHOSE {
         if let Lookup::Value(value) = seen.get(field) {
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn what_a_stream_comes_to_behind_an_answer_is_no_failure_of_the_call() {
         let failure = Some((SmolStr::new_static("upstream_aborted"), SmolStr::new_static("the server broke off its answer")));
-        let now = Outcome { status: Some(200), failure, ..Outcome::default() };
+        let now = ExchangeOutcome { status: Some(200), failure, ..ExchangeOutcome::default() };
         let told = |late: Option<&LateAnswer>| {
             let event = event(&SmolStr::new_static("call"), &Observation::new(), &now, late);
             event.text(Field::ErrorType).map(SmolStr::new)

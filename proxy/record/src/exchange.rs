@@ -28,12 +28,12 @@ const OVERDUE: Duration = Duration::from_millis(1500);
 pub struct JudgedExchange<E: HoldsDialogue + Send + 'static>(Undertaken<Open<E>>);
 
 struct Open<E> {
-    state: Mutex<State<E>>,
+    state: Mutex<ExchangeState<E>>,
     book: Arc<Book>,
     began: Instant,
 }
 
-struct State<E> {
+struct ExchangeState<E> {
     exchange: E,
     told: Told,
     /// The time at which the first unrecorded call was seen.
@@ -46,7 +46,7 @@ impl<E: HoldsDialogue + Send + 'static> JudgedExchange<E> {
     /// An exchange whose request began at `began`.
     #[must_use]
     pub fn new(exchange: E, recorder: &Recorder, began: Instant) -> Self {
-        let state = Mutex::new(State { exchange, told: Told::default(), seen: None, over: false });
+        let state = Mutex::new(ExchangeState { exchange, told: Told::default(), seen: None, over: false });
         Self(recorder.duties().take_on(Open { state, book: recorder.book.clone(), began }))
     }
 
@@ -67,11 +67,11 @@ impl<E: HoldsDialogue + Send + 'static> JudgedExchange<E> {
 }
 
 impl<E: HoldsDialogue> Open<E> {
-    fn state(&self) -> MutexGuard<'_, State<E>> {
+    fn state(&self) -> MutexGuard<'_, ExchangeState<E>> {
         self.state.lock()
     }
 
-    fn close(&self, state: &mut State<E>) {
+    fn close(&self, state: &mut ExchangeState<E>) {
         if state.over {
             return;
         }
@@ -82,7 +82,7 @@ impl<E: HoldsDialogue> Open<E> {
     }
 }
 
-impl<E: HoldsDialogue> State<E> {
+impl<E: HoldsDialogue> ExchangeState<E> {
     fn record_due(&mut self, book: &Book, began: Instant) {
         let dialogue = self.exchange.dialogue();
         let due: Vec<Sighting> = dialogue.reports().collect();

@@ -84,7 +84,7 @@ pub(crate) fn user_of(seen: &Observation) -> &str {
 
 /// The server's name, else address.
 pub(crate) fn server_of(seen: &Observation) -> &str {
-    [Field::ServerAddress, Field::DestinationAddress].into_iter().find_map(|field| seen.text(field)).unwrap_or_default()
+    [Field::ServerAddress, Field::LocalServer, Field::DestinationAddress].into_iter().find_map(|field| seen.text(field)).unwrap_or_default()
 }
 
 fn timestamp(when: SystemTime) -> SmolStr {

@@ -64,7 +64,9 @@ impl FlowOutcome {
             | Passage::ServerFirst
             | Passage::ServerFirstHttp => Self::Passthrough,
             // Messages of a connection that is read.
-            Passage::WebSocket | Passage::Grpc | Passage::NoRoom | Passage::Rows | Passage::ForeignBody => Self::Intercepted,
+            Passage::WebSocket | Passage::Grpc | Passage::NoRoom | Passage::Rows | Passage::EventsUnreadable | Passage::ForeignBody => {
+                Self::Intercepted
+            }
         }
     }
 

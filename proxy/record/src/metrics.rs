@@ -10,7 +10,10 @@ use gnomon_inspect::{Passage, Sighting};
 use gnomon_ledger::{Detection, LedgerCounts, Today};
 use gnomon_observe::{Action, Channel, Field, Lookup, OWN_RULES, Observation, Value};
 use parking_lot::{Mutex, MutexGuard};
-use prometheus::{Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
+};
 use std::time::{Duration, SystemTime};
 
 /// The result of reading the rules again.
@@ -63,115 +66,90 @@ impl Metrics {
     /// When the registry refuses a name, which is a mistake in this file.
     pub fn new(rules: &RuleSet, version: &str) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
-            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(vec.clone()))?;
-            Ok(vec)
+        let made = Made(&registry);
+        let metrics = Self {
+            detections: made.counter(
+                "gnomon_detections_total",
+                "Detections by the rule that stands for them.",
+                &["rule", "level", "class", "channel", "action"],
+            )?,
+            today: Mutex::default(),
+            messages: made.counter("gnomon_mcp_messages_total", "MCP messages from clients.", &["method", "channel", "sanctioned"])?,
+            flows: made.counter("gnomon_flows_total", "Client connections by how they ended.", &["outcome"])?,
+            passed: made.counter(
+                "gnomon_passed_total",
+                "Connections and messages that were passed on unread, by the reason.",
+                &["reason"],
+            )?,
+            duration: made.register(Histogram::with_opts(
+                HistogramOpts::new("gnomon_proxy_request_duration_seconds", "From a request's head to its answer's head.")
+                    .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            )?)?,
+            rules: made.gauge("gnomon_rules_loaded", "Rules in force.")?,
+            reloads: made.counter("gnomon_rules_reload_total", "Times that the rules were read again while running.", &["outcome"])?,
+            reloaded: made.gauge(
+                "gnomon_rules_last_reload_success_timestamp_seconds",
+                "When rules were last put in force, at the start included, in seconds since 1970.",
+            )?,
+            reload_succeeded: made
+                .gauge("gnomon_rules_last_reload_successful", "1 while the rules in force are those on disk, as last read.")?,
+            decisions_current: made.gauge(
+                "gnomon_decisions_last_read_successful",
+                "1 while the decisions about servers that are in force are those that were made, as last read; 0 where their database or files cannot be read, or the database is not the one that was read.",
+            )?,
+            configured: made.gauge(
+                "gnomon_config_last_reload_successful",
+                "1 while the portals' policies, log-ins and servers in force are those of the configuration, as last read.",
+            )?,
+            rule_info: made.gauges(
+                "gnomon_rule_info",
+                "1 for each rule in force, with its title and the pack it shipped in, `own`, or `gnomon` for what it detects by itself.",
+                &["rule", "title", "pack"],
+            )?,
+            ca_not_after: made.gauge(
+                "gnomon_ca_not_after_timestamp_seconds",
+                "When the certificate authority that clients trust expires, seconds since the Unix epoch.",
+            )?,
+            armed: made.gauge("gnomon_armed", "1 while gnomon is armed, 0 while the kill switch stops all interference.")?,
+            unfinished: made.register(IntCounter::new(
+                "gnomon_unfinished_total",
+                "Exchanges and calls that ended without being recorded, which is a defect: must stay 0.",
+            )?)?,
+            registry: registry.clone(),
         };
-        let detections = counter(
-            "gnomon_detections_total",
-            "Detections by the rule that stands for them.",
-            &["rule", "level", "class", "channel", "action"],
-        )?;
-        let messages = counter("gnomon_mcp_messages_total", "MCP messages from clients.", &["method", "channel", "sanctioned"])?;
+        made.gauges("gnomon_build_info", "1, labelled with the version.", &["version"])?.with_label_values(&[version]).set(1);
+        // The name that Prometheus gives it: what was counted by a process this young happened just now.
+        let started = made.register(Gauge::new("process_start_time_seconds", "When gnomon started, seconds since the Unix epoch.")?)?;
+        started.set(now().as_secs_f64());
+        metrics.begin(rules);
+        Ok(metrics)
+    }
+
+    /// The values before anything has happened: what alerts ask for is there from the start.
+    fn begin(&self, rules: &RuleSet) {
         // The messages that alerts ask for stand at 0 as well; others appear with their first.
         for method in ["initialize", "server/discover", "tools/list", "tools/call"] {
             for sanctioned in ["true", "false"] {
-                messages.with_label_values(&[method, Channel::Https.as_str(), sanctioned]);
+                self.messages.with_label_values(&[method, Channel::Https.as_str(), sanctioned]);
             }
         }
-        let flows = counter("gnomon_flows_total", "Client connections by how they ended.", &["outcome"])?;
         for outcome in FlowOutcome::ALL {
-            flows.with_label_values(&[outcome.as_str()]);
+            self.flows.with_label_values(&[outcome.as_str()]);
         }
-        let passed = counter("gnomon_passed_total", "Connections and messages that were passed on unread, by the reason.", &["reason"])?;
         for passage in Passage::ALL {
-            passed.with_label_values(&[passage.reason()]);
+            self.passed.with_label_values(&[passage.reason()]);
         }
-        let duration = Histogram::with_opts(
-            HistogramOpts::new("gnomon_proxy_request_duration_seconds", "From a request's head to its answer's head.")
-                .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
-        )?;
-        registry.register(Box::new(duration.clone()))?;
-        let loaded = IntGauge::new("gnomon_rules_loaded", "Rules in force.")?;
-        registry.register(Box::new(loaded.clone()))?;
-        let reloads = counter("gnomon_rules_reload_total", "Times that the rules were read again while running.", &["outcome"])?;
         for outcome in Reload::ALL {
-            reloads.with_label_values(&[outcome.as_str()]);
+            self.reloads.with_label_values(&[outcome.as_str()]);
         }
-        let reloaded = IntGauge::new(
-            "gnomon_rules_last_reload_success_timestamp_seconds",
-            "When rules were last put in force, at the start included, in seconds since 1970.",
-        )?;
-        registry.register(Box::new(reloaded.clone()))?;
-        let armed = IntGauge::new("gnomon_armed", "1 while gnomon is armed, 0 while the kill switch stops all interference.")?;
-        armed.set(1);
-        registry.register(Box::new(armed.clone()))?;
-        let build = IntGaugeVec::new(Opts::new("gnomon_build_info", "1, labelled with the version."), &["version"])?;
-        build.with_label_values(&[version]).set(1);
-        registry.register(Box::new(build))?;
-        // The name that Prometheus gives it: what was counted by a process this young happened just now.
-        let started = Gauge::new("process_start_time_seconds", "When gnomon started, seconds since the Unix epoch.")?;
-        started.set(now().as_secs_f64());
-        registry.register(Box::new(started))?;
-        let rule_info = IntGaugeVec::new(
-            Opts::new(
-                "gnomon_rule_info",
-                "1 for each rule in force, with its title and the pack it shipped in, `own`, or `gnomon` for what it detects by itself.",
-            ),
-            &["rule", "title", "pack"],
-        )?;
-        registry.register(Box::new(rule_info.clone()))?;
-        let ca_not_after = IntGauge::new(
-            "gnomon_ca_not_after_timestamp_seconds",
-            "When the certificate authority that clients trust expires, seconds since the Unix epoch.",
-        )?;
-        registry.register(Box::new(ca_not_after.clone()))?;
-        let reload_succeeded =
-            IntGauge::new("gnomon_rules_last_reload_successful", "1 while the rules in force are those on disk, as last read.")?;
-        registry.register(Box::new(reload_succeeded.clone()))?;
-        let decisions_current = IntGauge::new(
-            "gnomon_decisions_last_read_successful",
-            "1 while the decisions about servers that are in force are those that were made, as last read; 0 where their database or files cannot be read, or the database is not the one that was read.",
-        )?;
-        decisions_current.set(1);
-        registry.register(Box::new(decisions_current.clone()))?;
-        let configured = IntGauge::new(
-            "gnomon_config_last_reload_successful",
-            "1 while the portals' policies, log-ins and servers in force are those of the configuration, as last read.",
-        )?;
-        configured.set(1);
-        registry.register(Box::new(configured.clone()))?;
-        let unfinished = IntCounter::new(
-            "gnomon_unfinished_total",
-            "Exchanges and calls that ended without being recorded, which is a defect: must stay 0.",
-        )?;
-        registry.register(Box::new(unfinished.clone()))?;
-        let metrics = Self {
-            registry,
-            detections,
-            today: Mutex::default(),
-            messages,
-            flows,
-            passed,
-            duration,
-            rules: loaded,
-            reloads,
-            reloaded,
-            reload_succeeded,
-            decisions_current,
-            configured,
-            rule_info,
-            ca_not_after,
-            armed,
-            unfinished,
-        };
-        metrics.put_in_force();
-        metrics.rules_replaced(rules);
+        for holds in [&self.armed, &self.decisions_current, &self.configured] {
+            holds.set(1);
+        }
+        self.put_in_force();
+        self.rules_replaced(rules);
         for rule in OWN_RULES {
-            metrics.detections.with_label_values(&[rule.id, rule.level.as_str(), rule.class.as_str(), "", Action::Log.as_str()]);
+            self.detections.with_label_values(&[rule.id, rule.level.as_str(), rule.class.as_str(), "", Action::Log.as_str()]);
         }
-        Ok(metrics)
     }
 
     /// The registry in which others register their metrics, to be scraped with the rest.
@@ -306,6 +284,28 @@ impl Metrics {
         exposition::ledger(&mut text, ledger);
         exposition::incidents(&mut text, &mut self.incidents(), SystemTime::now());
         text
+    }
+}
+
+/// Makes metrics in a registry.
+struct Made<'r>(&'r Registry);
+
+impl Made<'_> {
+    fn register<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, prometheus::Error> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::new(name, help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 }
 

@@ -248,7 +248,7 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// So, without more to say.
+    /// An ending with this status alone.
     pub fn of(status: Status) -> Self {
         Self { status, error: None, rule: None, upstream: None }
     }

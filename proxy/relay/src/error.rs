@@ -33,6 +33,9 @@ pub enum CallError {
     /// The client did not take up what waits for it.
     #[error(transparent)]
     NotTakenUp(#[from] NotTakenUp),
+    /// The client's input is not what the server asks for; the call goes on waiting.
+    #[error("`inputResponses` does not fit what the server asks for: {0}; the call waits for another")]
+    Unfit(String),
     /// The server asks for input, and the call cannot be kept until the client has it.
     #[error("the call cannot be kept while its server waits for the input that it asks for")]
     NotKept,
@@ -73,6 +76,7 @@ impl CallError {
             Self::Withdrawn | Self::Unfulfilled(_) => RpcError::new(INVALID_REQUEST, self.to_string()).into(),
             Self::Unrecorded => told(format!("server `{server}`: {self}"), carried).with(json!({"server": server})).into(),
             Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
+            Self::Unfit(_) => RpcError::new(INVALID_PARAMS, self.to_string()).into(),
             Self::NotKept | Self::NoRoom => told(self.to_string(), carried).into(),
             Self::Untranslatable(why) => RpcError::new(METHOD_NOT_FOUND, *why).with(json!({"server": server})).into(),
         }
@@ -88,6 +92,7 @@ impl CallError {
             Self::Unfulfilled(_) => "unfulfilled",
             Self::Unrecorded => "unrecorded",
             Self::NotTakenUp(_) => "unknown_state",
+            Self::Unfit(_) => "unfit_answer",
             Self::NotKept => "not_kept",
             Self::NoRoom => "no_room",
             Self::Untranslatable(_) => "untranslatable",

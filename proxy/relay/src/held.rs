@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_upstream::{
-    Asked, LegacySession, News, Oversight, UpstreamError,
+    Asked, LegacySession, News, Objection, Oversight, UpstreamError,
     catalogue::Kind,
     left_out::LeftOut,
     members::Members,
@@ -19,9 +19,12 @@ use gnomon_upstream::{
 use parking_lot::Mutex;
 use prometheus::IntGauge;
 use smol_str::SmolStr;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
 /// A server of a portal.
@@ -101,8 +104,15 @@ impl Oversight for Held {
         self.judge.is_some()
     }
 
-    fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), String> {
-        self.judge.as_ref().map_or(Ok(()), |judge| judge.own(asked, outcome, news).map_err(|error| error.to_string()))
+    fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), Objection> {
+        let Some(judge) = &self.judge else { return Ok(()) };
+        judge.own(asked, outcome, news).map_err(|refusal| Objection { rule: refusal.rule_id, why: refusal.text })
+    }
+
+    fn withheld(&self, what: &'static str, rules: &[SmolStr]) {
+        if let Some(counted) = self.counted.as_ref().filter(|_| !self.is_retired()) {
+            counted.withholds(what, rules);
+        }
     }
 
     fn edition(&self) -> u64 {
@@ -139,6 +149,12 @@ impl Oversight for Held {
             && let Some(judge) = &self.judge
         {
             judge.server_is("server_back", " is there again");
+        }
+    }
+
+    fn is_silent(&self, _: &str, since: Option<SystemTime>) {
+        if let Some(counted) = self.counted.as_ref().filter(|_| !self.is_retired()) {
+            counted.is_silent(since);
         }
     }
 

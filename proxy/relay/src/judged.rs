@@ -42,11 +42,11 @@ pub struct Judge {
     portal: SmolStr,
     server: SmolStr,
     /// The server's address; none if it is a process.
-    place: Option<Place>,
+    place: Option<ServerPlace>,
     recent: Recent,
 }
 
-struct Place {
+struct ServerPlace {
     host: SmolStr,
     port: u16,
     path: SmolStr,
@@ -126,7 +126,7 @@ impl Text<'_> {
 impl Judge {
     /// The judge of a server of a portal.
     pub fn new(rules: Rules, portal: &SmolStr, server: &SmolStr, reach: &Reach) -> Self {
-        let place = reach.endpoint().map(|endpoint| Place {
+        let place = reach.endpoint().map(|endpoint| ServerPlace {
             host: endpoint.host().into(),
             port: endpoint.port(),
             path: endpoint.path().path().into(),
@@ -202,8 +202,8 @@ impl Judge {
     /// Judges what the portal itself asked a server and was told.
     ///
     /// # Errors
-    /// [`CallError::Refused`].
-    pub fn own(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), CallError> {
+    /// The refusal.
+    pub fn own(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), Box<Refusal>> {
         let mut dialogue = self.dialogue(self.seen(None), None);
         let id = Id::number(0);
         let params = asked.cursor.map(|cursor| Bytes::from(format!(r#"{{"cursor":{}}}"#, quoted(cursor))));
@@ -218,7 +218,7 @@ impl Judge {
             News::None => false,
         };
         self.rules.recorder.report(dialogue.reports().filter(|sighting| passes.is_err() || tells(sighting.rule.is_some())).collect());
-        passes.map_err(CallError::Refused)
+        passes
     }
 
     /// See [`Inspector::edition`](gnomon_inspect::Inspector::edition).
@@ -239,7 +239,7 @@ impl Judge {
 
     fn connection(&self, seen: Observation) -> Connection {
         let (mut connection, _) = Connection::open(&self.rules.inspector, seen);
-        if let Some(Place { host, port, .. }) = &self.place {
+        if let Some(ServerPlace { host, port, .. }) = &self.place {
             // The verdict of a connection is the first that its messages get.
             let _ = connection.hello(host, *port, &Hello::default());
         }

@@ -17,6 +17,7 @@ pub mod acts;
 pub mod call;
 pub mod emission;
 pub mod error;
+pub mod forms;
 pub mod gate;
 mod handles;
 mod hearing;

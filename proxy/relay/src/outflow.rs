@@ -134,10 +134,10 @@ pub struct Stream {
     pub name: u64,
     returns: Returns,
     recipient: Recipient,
-    state: Mutex<State>,
+    state: Mutex<FlowState>,
 }
 
-struct State {
+struct FlowState {
     live: Option<mpsc::Sender<Bytes>>,
     kept: VecDeque<(u64, Bytes)>,
     kept_bytes: usize,
@@ -146,7 +146,7 @@ struct State {
     over: bool,
 }
 
-impl State {
+impl FlowState {
     fn keep(&mut self, number: u64, event: Bytes) {
         let others = KEPT.fetch_add(event.len(), Ordering::Relaxed).saturating_sub(self.kept_bytes);
         let share = KEPT_BY_ALL.saturating_sub(others) / 8;
@@ -160,7 +160,7 @@ impl State {
     }
 }
 
-impl Drop for State {
+impl Drop for FlowState {
     fn drop(&mut self) {
         KEPT.fetch_sub(self.kept_bytes, Ordering::Relaxed);
     }
@@ -201,11 +201,11 @@ impl Stream {
             name,
             returns,
             recipient,
-            state: Mutex::new(State { live: Some(live), kept: VecDeque::new(), kept_bytes: 0, next: 0, resumable: false, over: false }),
+            state: Mutex::new(FlowState { live: Some(live), kept: VecDeque::new(), kept_bytes: 0, next: 0, resumable: false, over: false }),
         }
     }
 
-    fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+    fn state(&self) -> parking_lot::MutexGuard<'_, FlowState> {
         self.state.lock()
     }
 

@@ -8,13 +8,14 @@
 //! that is not resumed in time.
 
 use crate::{
+    forms::KeptForm,
     held::Upstream,
     not_taken_up::{NotTakenUp, PATIENCE},
     pending::PendingUpstream,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gnomon_shares::{Amount, Share, Yielding};
-use gnomon_upstream::{Conversation, LegacySession, rpc::Id, take_place};
+use gnomon_upstream::{Conversation, LegacySession, form::Form, rpc::Id, take_place};
 use parking_lot::{Mutex, MutexGuard};
 use smol_str::{SmolStr, format_smolstr};
 use std::{collections::HashMap, sync::Arc, time::Instant};
@@ -42,6 +43,8 @@ pub struct ParkedCall {
     pub under: PendingUpstream,
     /// The server's question.
     pub question: Id,
+    /// The form that the answer to it must fit.
+    form: Option<KeptForm>,
     /// Its place among the calls in progress with its server.
     pub place: Option<Share>,
 }
@@ -55,9 +58,9 @@ impl ParkedCall {
         conversation: Conversation,
         (server, session): (u64, Arc<LegacySession>),
         under: PendingUpstream,
-        question: Id,
+        (question, form): (Id, Option<KeptForm>),
     ) -> Self {
-        Self { holder, caller, name, asked_with, server, conversation, session, under, question, place: take_place() }
+        Self { holder, caller, name, asked_with, server, conversation, session, under, question, form, place: take_place() }
     }
 }
 
@@ -131,6 +134,14 @@ impl<C> Table<C> {
     }
 }
 
+impl Table<ParkedCall> {
+    fn meant(&self, state: &str, (caller, name, asked_with): (&str, &str, &str)) -> Result<&ParkedCall, NotTakenUp> {
+        let found = self.get(state).filter(|call| call.caller == caller && call.name == name);
+        let found = found.ok_or(NotTakenUp::Unknown)?;
+        if found.asked_with == asked_with { Ok(found) } else { Err(NotTakenUp::OtherArguments) }
+    }
+}
+
 /// The waiting calls.
 pub struct Parked(Mutex<Table<ParkedCall>>);
 
@@ -164,13 +175,18 @@ impl Parked {
     ///
     /// # Errors
     /// Why it is not. It goes on waiting.
-    pub fn take(&self, state: &str, (caller, name, asked_with): (&str, &str, &str)) -> Result<ParkedCall, NotTakenUp> {
+    pub fn take(&self, state: &str, whose: (&str, &str, &str)) -> Result<ParkedCall, NotTakenUp> {
         let mut table = self.table();
-        let found = table.get(state).filter(|call| call.caller == caller && call.name == name);
-        if found.ok_or(NotTakenUp::Unknown)?.asked_with != asked_with {
-            return Err(NotTakenUp::OtherArguments);
-        }
+        table.meant(state, whose)?;
         table.remove(state).ok_or(NotTakenUp::Unknown)
+    }
+
+    /// The form that the answer must fit with which a call is to be taken up.
+    ///
+    /// # Errors
+    /// See [`Parked::take`].
+    pub fn form(&self, state: &str, whose: (&str, &str, &str)) -> Result<Option<Form>, NotTakenUp> {
+        Ok(self.table().meant(state, whose)?.form.as_ref().map(|kept| kept.form().clone()))
     }
 }
 

@@ -4,7 +4,7 @@
 //! answer finds its server, and what a server says of its own question finds the client's name for that. Asking and answering is the
 //! session's (`session/asking.rs`).
 
-use crate::held::Upstream;
+use crate::{forms::KeptForm, held::Upstream};
 use gnomon_upstream::{
     LegacySession, Scope,
     rpc::{self, Id, Outcome},
@@ -37,8 +37,8 @@ struct Table {
 pub(crate) enum Asked {
     /// A server.
     Server(Asker),
-    /// We ourselves.
-    Us(oneshot::Sender<Outcome>),
+    /// We ourselves, with the form that the answer must fit.
+    Us(oneshot::Sender<Outcome>, Option<KeptForm>),
 }
 
 /// A server that asked.
@@ -50,6 +50,8 @@ pub(crate) struct Asker {
     /// The server's token for its progress, if it asked for that.
     pub(crate) token: Option<Id>,
     pub(crate) method: SmolStr,
+    /// The form that the answer must fit.
+    pub(crate) form: Option<KeptForm>,
 }
 
 impl Asker {
@@ -97,7 +99,7 @@ impl Questions {
     pub(crate) fn reported(&self, token: &Id) -> Option<(Arc<Upstream>, Arc<LegacySession>, Id)> {
         match self.table().open.get(&token.json().parse().ok()?)? {
             Asked::Server(Asker { upstream, session, token, .. }) => Some((upstream.clone(), session.clone(), token.clone()?)),
-            Asked::Us(_) => None,
+            Asked::Us(..) => None,
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct ServersMetrics {
     took: HistogramVec,
     sessions: IntGaugeVec,
     changed: IntGaugeVec,
+    silent: IntGaugeVec,
+    withheld: IntGaugeVec,
 }
 
 impl ServersMetrics {
@@ -54,6 +56,14 @@ impl ServersMetrics {
         let sessions = IntGaugeVec::new(Opts::new("gnomon_portal_server_sessions", help), &of)?;
         let help = "When a server last became present or absent, seconds since 1970; 0 before it was first asked.";
         let changed = IntGaugeVec::new(Opts::new("gnomon_portal_server_changed_timestamp_seconds", help), &of)?;
+        let help = "When a server was last heard that is at calls and does not answer whether it is there, seconds since 1970: it is \
+                    frozen, or does one thing at a time. 0 otherwise.";
+        let silent = IntGaugeVec::new(Opts::new("gnomon_portal_server_silent_timestamp_seconds", help), &of)?;
+        registry.register(Box::new(silent.clone()))?;
+        let help = "1 for each rule that withholds something of a server from everybody: a list as a whole (of an API, operations of it), \
+                    by its key, or its instructions.";
+        let withheld = IntGaugeVec::new(Opts::new("gnomon_portal_server_withheld", help), &["portal", "server", "what", "rule"])?;
+        registry.register(Box::new(withheld.clone()))?;
         registry.register(Box::new(changed.clone()))?;
         registry.register(Box::new(up.clone()))?;
         registry.register(Box::new(down.clone()))?;
@@ -61,7 +71,7 @@ impl ServersMetrics {
         registry.register(Box::new(errors.clone()))?;
         registry.register(Box::new(took.clone()))?;
         registry.register(Box::new(sessions.clone()))?;
-        Ok(Self { up, down, calls, errors, took, sessions, changed })
+        Ok(Self { up, down, calls, errors, took, sessions, changed, silent, withheld })
     }
 
     /// The series of one server.
@@ -69,6 +79,7 @@ impl ServersMetrics {
         let of = [portal, server];
         self.up.with_label_values(&of).set(0);
         self.changed.with_label_values(&of).set(0);
+        self.silent.with_label_values(&of).set(0);
         self.calls.with_label_values(&[portal, server, "ok"]);
         self.errors.with_label_values(&[portal, server, "timeout"]);
         self.took.with_label_values(&of);
@@ -86,12 +97,15 @@ impl ServersMetrics {
         remove(&self.took, &of);
         remove(&self.sessions, &of);
         remove(&self.changed, &of);
+        remove(&self.silent, &of);
+        remove(&self.withheld, &of);
     }
 
     /// Shows every series that there may be.
     pub fn show(&self, portal: &str, server: &str) {
         let _ = self.of(portal, server);
         self.down.with_label_values(&[portal, server, "timeout"]);
+        self.withheld.with_label_values(&[portal, server, "tools", "a rule"]);
     }
 }
 
@@ -106,6 +120,11 @@ pub(crate) fn remove<T: MetricVecBuilder>(metric: &MetricVec<T>, labels: &[(&str
             }
         }
     }
+}
+
+/// Seconds since 1970.
+fn seconds(at: SystemTime) -> i64 {
+    i64::try_from(at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The metrics of one server.
@@ -128,16 +147,28 @@ impl ServerMetrics {
         let of = [&self.portal, &self.server];
         let (up, changed) = (self.all.up.with_label_values(&of), self.all.changed.with_label_values(&of));
         if up.get() != now || changed.get() == 0 {
-            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            changed.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+            changed.set(seconds(SystemTime::now()));
         }
         up.set(now);
+    }
+
+    /// Sets since when the server, which is at calls, has said nothing; or that it has not fallen silent.
+    pub fn is_silent(&self, since: Option<SystemTime>) {
+        self.all.silent.with_label_values(&[&self.portal, &self.server]).set(since.map_or(0, seconds));
     }
 
     /// Sets that the server is down, and why.
     pub fn is_gone(&self, why: &UpstreamError) {
         self.is_up(0);
         self.all.down.with_label_values(&[&self.portal, &self.server, why.reason()]).set(1);
+    }
+
+    /// Sets which rules withhold this of the server.
+    pub fn withholds(&self, what: &'static str, rules: &[SmolStr]) {
+        remove(&self.all.withheld, &[("portal", &*self.portal), ("server", &*self.server), ("what", what)]);
+        for rule in rules {
+            self.all.withheld.with_label_values(&[&*self.portal, &*self.server, what, &**rule]).set(1);
+        }
     }
 
     /// Clears this reason for being down.

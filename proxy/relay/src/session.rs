@@ -116,13 +116,13 @@ impl Session {
         })
     }
 
-    /// How the audit knows it.
+    /// The digest of its id, for the audit.
     pub fn digest(&self) -> SmolStr {
         let digest = || session_digest(&self.id);
         self.open.get().map_or_else(digest, |open| open.digest.get_or_init(digest).clone())
     }
 
-    /// How the audit has it.
+    /// Its owner, digest and client, for the audit.
     pub fn audited(&self) -> AuditedSession {
         AuditedSession { owner: self.owner.clone(), digest: self.digest(), client: self.client.clone() }
     }

@@ -8,10 +8,10 @@ use std::{
 
 /// The time in which at least one call of an execution waited.
 #[derive(Debug, Default)]
-pub struct Waiting(Mutex<State>);
+pub struct Waiting(Mutex<WaitState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct WaitState {
     /// The number of waiting calls, and since when at least one does.
     now: usize,
     since: Option<Instant>,
@@ -23,7 +23,7 @@ struct State {
 pub struct Waits(Arc<Waiting>);
 
 impl Waiting {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WaitState> {
         self.0.lock()
     }
 

@@ -19,7 +19,9 @@ mod turns;
 use callable::{Callables, Offered};
 use gnomon_access::{Asked as PolicyAsked, Policy};
 use gnomon_audit::Status;
-use gnomon_codemode::{ExecuteError, Execution, LayerState, Limits, Names, Outcome as Ended, Program, Sandbox, SandboxConfig, StartError};
+use gnomon_codemode::{
+    ExecuteError, Execution, LayerState, Limits, Names, Program, Sandbox, SandboxConfig, ScriptOutcome as Ended, StartError,
+};
 use gnomon_inspect::Sighting;
 use gnomon_lists::lists::PortalLists;
 use gnomon_observe::{Action, Field, Observation, SANDBOX_VIOLATION};

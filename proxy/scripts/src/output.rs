@@ -125,14 +125,14 @@ fn cut(text: &mut String, most: usize, advice: impl FnOnce(&str) -> String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gnomon_codemode::{Line, Outcome};
+    use gnomon_codemode::{Line, ScriptOutcome};
     use std::time::Duration;
 
     fn ended(logs: Vec<Line>) -> Execution {
         let none = Duration::ZERO;
         let (called, is_undefined) = (Vec::new(), false);
         Execution {
-            outcome: Outcome::Lost,
+            outcome: ScriptOutcome::Lost,
             logs,
             truncated: false,
             host_calls: 0,

@@ -38,7 +38,7 @@ pub(super) struct Question {
     pub answer: oneshot::Sender<Answer>,
 }
 
-/// How an execution's calls ask.
+/// The way of an execution's calls to ask the client.
 #[derive(Clone)]
 pub(super) struct Asker(mpsc::Sender<Question>);
 
@@ -66,7 +66,7 @@ pub(super) struct Running {
     questions: mpsc::Receiver<Question>,
 }
 
-/// How far it went.
+/// The progress of an execution: its end, or a question.
 pub(super) enum Step {
     Over(Outcome),
     Asks(Question),

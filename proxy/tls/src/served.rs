@@ -101,7 +101,8 @@ pub fn served(shown: Shown, clients: &ClientCertificates) -> Result<Arc<ServerCo
         ClientCertificates::Required(roots) => verifier(roots).build().map_err(|error| tls(&error))?,
     };
     let current = Current::of(&shown, &provider)?;
-    let kept = Arc::new(Kept { shown, provider: provider.clone(), state: Mutex::new(State { current, looked: Instant::now() }) });
+    let kept =
+        Arc::new(Kept { shown, provider: provider.clone(), state: Mutex::new(CertificateState { current, looked: Instant::now() }) });
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| tls(&error))?
@@ -143,7 +144,7 @@ enum Until {
 }
 
 #[derive(Debug)]
-struct State {
+struct CertificateState {
     current: Current,
     looked: Instant,
 }
@@ -152,7 +153,7 @@ struct State {
 struct Kept {
     shown: Shown,
     provider: Arc<CryptoProvider>,
-    state: Mutex<State>,
+    state: Mutex<CertificateState>,
 }
 
 impl Current {

@@ -9,7 +9,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use gnomon_catalogue::rpc::{Message, Outcome};
 use gnomon_http::{Alpn, Destination, Pools, Scheme, UpstreamBody, Whole};
-use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, parse_content_encoding};
+use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, Pace, parse_content_encoding};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HOST, LOCATION},
@@ -24,6 +24,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::task::yield_now;
 
 /// Connections to servers.
 pub type ServerPools = Pools<Full<Bytes>>;
@@ -274,7 +275,7 @@ impl Endpoint {
         let answered = async {
             let (head, body) = self.send(request.map(|()| Full::new(body))).await?.into_parts();
             let body = self.whole(body, self.limits.message).await?;
-            let body = decoded(&head.headers, body, self.limits.message)?;
+            let body = decoded(&head.headers, body, self.limits.message).await?;
             Ok(Response::from_parts(head, body))
         };
         tokio::time::timeout(self.limits.patience, answered).await.map_err(|_| UpstreamError::Timeout(self.limits.patience))?
@@ -397,18 +398,25 @@ fn shown(destination: &Destination, path: &PathAndQuery) -> SmolStr {
     format_smolstr!("{scheme}://{}{}", destination.authority(), path.path())
 }
 
-/// A body without its content codings. Nothing asked for one, but some servers use them all the same.
-fn decoded(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, UpstreamError> {
+/// A body without its content codings. Nothing asked for one, but some servers use them all the same. It is decoded in steps, between which
+/// others of the thread have their turns.
+async fn decoded(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, UpstreamError> {
     let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?"));
     let codings = parse_content_encoding(values).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
     if codings.is_empty() || body.is_empty() {
         return Ok(body);
     }
     let limits = DecodeLimits { max_output: most as u64, ..DecodeLimits::default() };
-    let mut decoder = Decoder::new(&codings, limits);
-    let mut plain = BytesMut::new();
-    let mut sink = |piece: &[u8]| plain.extend_from_slice(piece);
-    let ended = decoder.feed(&body, &mut sink).and_then(|()| decoder.finish(&mut sink));
+    let (mut decoder, mut input, mut plain) = (Decoder::new(&codings, limits), &body[..], BytesMut::new());
+    let ended = loop {
+        let mut sink = |piece: &[u8]| plain.extend_from_slice(piece);
+        match decoder.feed_some(&mut input, &mut sink) {
+            Ok(Pace::Behind) => {}
+            Ok(Pace::Through) => break decoder.finish(&mut sink),
+            Err(error) => break Err(error),
+        }
+        yield_now().await;
+    };
     match ended {
         Ok(()) => Ok(plain.freeze()),
         Err(DecodeError::OutputExceeded | DecodeError::RatioExceeded) => Err(UpstreamError::TooLarge(most)),
@@ -429,5 +437,37 @@ fn kind(response: &Response<UpstreamBody>) -> MediaKind {
         kind if kind.eq_ignore_ascii_case("application/json") => MediaKind::Json,
         kind if kind.eq_ignore_ascii_case("text/event-stream") => MediaKind::Events,
         _ => MediaKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::Write as _,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    #[tokio::test]
+    async fn what_an_answer_decodes_to_is_decoded_between_others_turns() {
+        const SIZE: usize = 4 << 20;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&vec![b'a'; SIZE]).unwrap();
+        let coded = Bytes::from(encoder.finish().unwrap());
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counts = turns.clone();
+        let other = tokio::spawn(async move {
+            loop {
+                counts.fetch_add(1, Ordering::Relaxed);
+                yield_now().await;
+            }
+        });
+        let plain = decoded(&headers, coded.clone(), SIZE).await.unwrap();
+        other.abort();
+        assert!(plain.len() == SIZE && plain.iter().all(|byte| *byte == b'a'));
+        let turns = turns.load(Ordering::Relaxed);
+        assert!(turns >= SIZE / Decoder::STEP / 2, "{turns}");
+        assert!(matches!(decoded(&headers, coded, SIZE - 1).await, Err(UpstreamError::TooLarge(_))));
     }
 }

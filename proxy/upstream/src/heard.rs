@@ -28,7 +28,7 @@ struct Heard {
     place: Cell<Option<Share>>,
     /// Its caller, where they want to be told what its server logs.
     listener: RefCell<Option<Listener>>,
-    /// What its server is at.
+    /// The calls in progress at its server.
     work: Arc<Work>,
 }
 

@@ -3,6 +3,8 @@
 use crate::error::UpstreamError;
 use gnomon_catalogue::{catalogue::Kind, left_out::LeftOut, rpc::Outcome};
 use prometheus::IntGauge;
+use smol_str::SmolStr;
+use std::time::SystemTime;
 
 /// The judge of a server, provided by its registrar: it decides whether the server's entries may be passed on, and gets those left out.
 ///
@@ -14,8 +16,11 @@ pub trait Oversight: Send + Sync + 'static {
     /// Judges what gnomon itself asked the server and was told.
     ///
     /// # Errors
-    /// Why what was told is not passed on, in words for the log.
-    fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), String>;
+    /// Why what was told is not passed on.
+    fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), Objection>;
+
+    /// What of the server these rules withhold now, as a whole or in part: a list by its key, or `instructions`. None withholds nothing.
+    fn withheld(&self, what: &'static str, rules: &[SmolStr]);
 
     /// A number that is another once others rules judge: what was judged is then judged anew.
     fn edition(&self) -> u64;
@@ -29,6 +34,9 @@ pub trait Oversight: Send + Sync + 'static {
     /// The server is there, and was not.
     fn is_here(&self, server: &str);
 
+    /// The server is at calls, and was last heard then; none once it is heard again.
+    fn is_silent(&self, server: &str, since: Option<SystemTime>);
+
     /// The gauge of sessions that are open with the server for clients.
     fn sessions(&self) -> Option<IntGauge>;
 }
@@ -39,9 +47,11 @@ impl Oversight for () {
         false
     }
 
-    fn judge(&self, _: &Asked<'_>, _: &Outcome, _: News) -> Result<(), String> {
+    fn judge(&self, _: &Asked<'_>, _: &Outcome, _: News) -> Result<(), Objection> {
         Ok(())
     }
+
+    fn withheld(&self, _: &'static str, _: &[SmolStr]) {}
 
     fn edition(&self) -> u64 {
         0
@@ -53,9 +63,21 @@ impl Oversight for () {
 
     fn is_here(&self, _: &str) {}
 
+    fn is_silent(&self, _: &str, _: Option<SystemTime>) {}
+
     fn sessions(&self) -> Option<IntGauge> {
         None
     }
+}
+
+/// Why something that a server says is not passed on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Objection {
+    /// The rule that refuses it.
+    pub rule: SmolStr,
+    /// The reason, in words for the log.
+    pub why: String,
 }
 
 /// What gnomon itself asks of a server.

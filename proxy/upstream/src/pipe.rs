@@ -52,8 +52,9 @@ pub struct Pipe {
     silent: AtomicBool,
     /// True once it was logged that answers come under ids that no request has.
     told: AtomicBool,
-    /// When something was heard last.
+    /// When something was heard last, and whether anything was.
     heard_at: Mutex<Instant>,
+    spoken: AtomicBool,
     /// Held by whoever asks whether somebody is there.
     waking: tokio::sync::Mutex<()>,
     behind: Behind,
@@ -126,6 +127,7 @@ impl Pipe {
             silent: AtomicBool::new(false),
             told: AtomicBool::new(false),
             heard_at: Mutex::new(Instant::now()),
+            spoken: AtomicBool::new(false),
             waking: tokio::sync::Mutex::default(),
             behind,
             patience,
@@ -183,19 +185,30 @@ impl Pipe {
         if is_known() {
             return Ok(());
         }
+        if self.is_there(AWAKE_WITHIN.min(self.patience)).await {
+            return Ok(());
+        }
+        self.hangs();
+        hangs
+    }
+
+    /// Asks whoever is behind it whether they are there: whether they say so in time.
+    pub(crate) async fn is_there(self: &Arc<Self>, patience: Duration) -> bool {
         let answered = async {
             let mut conversation = self.request(&self.id(), "ping", None).await?.taken_back();
             while !matches!(conversation.next().await?, Said::Answer(_)) {}
             Ok(())
         };
-        match tokio::time::timeout(AWAKE_WITHIN.min(self.patience), answered).await {
-            // Any answer at all, also one that cannot be read.
-            Ok(Ok(()) | Err(UpstreamError::Protocol(_) | UpstreamError::Rpc(_))) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                self.hangs();
-                hangs
-            }
-        }
+        // Any answer at all, also one that cannot be read.
+        matches!(
+            tokio::time::timeout(patience, answered).await,
+            Ok(Ok(()) | Err(UpstreamError::Protocol(_) | UpstreamError::Rpc(_)))
+        )
+    }
+
+    /// True once anything came of it: before, it may only be starting.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.spoken.load(Ordering::Acquire)
     }
 
     /// Sends a message that wants no answer.
@@ -217,6 +230,7 @@ impl Pipe {
     pub async fn take(&self, text: &Bytes) {
         self.silent.store(false, Ordering::Release);
         *self.heard_at.lock() = Instant::now();
+        self.spoken.store(true, Ordering::Release);
         match Message::read(text) {
             Ok(Message::Response(response)) => self.answered(response),
             Ok(Message::Notification(notification)) if notification.method == "notifications/progress" => self.progress(&notification),

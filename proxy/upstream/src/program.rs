@@ -44,7 +44,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::{process::Command, sync::watch};
+use tokio::{process::Command, sync::watch, task::JoinSet};
 
 pub use layers::ServerLayers;
 
@@ -173,6 +173,32 @@ impl Program {
     /// How long it may say nothing while it is waited for.
     pub(crate) fn patience(&self) -> Duration {
         self.options.limits.patience
+    }
+
+    /// The longest that a process has owed an answer without a word.
+    pub(crate) fn longest_silence(&self) -> Duration {
+        self.owing(Duration::ZERO).into_iter().map(|(_, activity)| activity.silent()).max().unwrap_or_default()
+    }
+
+    /// The same, of processes that have been silent for longer than `quiet` and do not answer within `patience` whether they are there;
+    /// none where all do.
+    pub(crate) async fn silence(&self, quiet: Duration, patience: Duration) -> Option<Duration> {
+        let mut asked = JoinSet::new();
+        for (pipe, activity) in self.owing(quiet) {
+            asked.spawn(async move {
+                let silent = pipe.has_spoken() && !pipe.is_there(patience).await;
+                // It may have been heard meanwhile.
+                silent.then(|| activity.silent()).filter(|silence| *silence > quiet)
+            });
+        }
+        asked.join_all().await.into_iter().flatten().max()
+    }
+
+    /// The processes that owe an answer, and have for longer than this.
+    fn owing(&self, than: Duration) -> Vec<(Arc<Pipe>, Arc<Activity>)> {
+        let running = self.running.lock();
+        let owing = running.values().filter_map(|one| Some((one.pipe.upgrade().filter(|pipe| pipe.owes())?, one.activity.clone())));
+        owing.filter(|(_, activity)| activity.silent() > than).collect()
     }
 
     /// What a process of it said at its end that ended by itself: without secrets, for whoever runs it. Waited for as long as it may

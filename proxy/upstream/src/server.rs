@@ -9,6 +9,7 @@ mod granted;
 mod leaving;
 mod look;
 mod own;
+mod silent;
 mod sync;
 mod under_way;
 
@@ -110,6 +111,8 @@ pub struct Upstream<H> {
     watched: Watched,
     patience: given_up::Patience,
     work: Arc<Work>,
+    /// Since when it has said nothing, although it is at calls.
+    silent: Mutex<Option<Instant>>,
     under_way: Turns,
     stays: watch::Sender<Stays>,
     /// The edition of the rules by which its lists were judged last.
@@ -141,6 +144,7 @@ impl<H: Oversight> Upstream<H> {
             watched: Watched::default(),
             patience: given_up::Patience::default(),
             work: Arc::default(),
+            silent: Mutex::default(),
             stays: watch::Sender::new(Stays::InForce),
             judged_by: AtomicU64::new(0),
         })

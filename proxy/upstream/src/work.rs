@@ -9,10 +9,10 @@ use std::{
 
 /// The calls that are under way with a server, and its last sign of life.
 #[derive(Debug)]
-pub(crate) struct Work(Mutex<State>);
+pub(crate) struct Work(Mutex<WorkState>);
 
 #[derive(Debug)]
-struct State {
+struct WorkState {
     calls: usize,
     /// Since when there is one.
     since: Instant,
@@ -22,11 +22,11 @@ struct State {
 impl Default for Work {
     fn default() -> Self {
         let now = Instant::now();
-        Self(Mutex::new(State { calls: 0, since: now, heard: now }))
+        Self(Mutex::new(WorkState { calls: 0, since: now, heard: now }))
     }
 }
 
-/// One of them, until this is dropped.
+/// A call in progress, until this is dropped.
 pub(crate) struct OneCall(Arc<Work>);
 
 impl Drop for OneCall {
@@ -49,6 +49,11 @@ impl Work {
     /// Something came of it, whatever it was.
     pub fn lives(&self) {
         self.0.lock().heard = Instant::now();
+    }
+
+    /// For how long nothing came of its calls.
+    pub fn unheard(&self) -> Duration {
+        self.0.lock().heard.elapsed()
     }
 
     /// For how long it has said nothing while it was at calls, where it was at one or was heard when it was `asked` whether it is there;

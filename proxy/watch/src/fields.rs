@@ -15,10 +15,16 @@ use uuid::{Builder, Uuid};
 
 use crate::identities::Who;
 
-/// The evidence on a connection's origin: process, user, container, and the connection's own name.
+/// The evidence on a connection's origin: [`program`], and the connection's own name.
 pub(crate) fn observe(owner: &Owner, who: &Who, names: &FlowNames) -> Observation {
-    let mut seen = Observation::new();
+    let mut seen = program(owner, who);
     seen.set(Field::FlowId, names.of(owner));
+    seen
+}
+
+/// The evidence on a process: itself, its user, its container.
+pub(crate) fn program(owner: &Owner, who: &Who) -> Observation {
+    let mut seen = Observation::new();
     seen.set(Field::Pid, i64::from(owner.pid));
     seen.set(Field::UserId, SmolStr::from(owner.uid.to_string()));
     match who {

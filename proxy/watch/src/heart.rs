@@ -33,7 +33,7 @@ impl Beat for Heartbeat {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct HeartState {
     count: AtomicU64,
     stopped: AtomicBool,
 }
@@ -41,7 +41,7 @@ struct State {
 /// A heart that beats until it is stopped or dropped.
 #[derive(Debug)]
 pub(crate) struct Heart {
-    state: Arc<State>,
+    state: Arc<HeartState>,
     thread: JoinHandle<()>,
 }
 
@@ -49,7 +49,7 @@ impl Heart {
     /// # Errors
     /// No thread can be started.
     pub fn start(beat: impl Beat) -> io::Result<Self> {
-        let state = Arc::new(State::default());
+        let state = Arc::new(HeartState::default());
         let shared = state.clone();
         let thread = thread::Builder::new().name("gnomon-heart".to_owned()).spawn(move || run(&shared, &beat))?;
         Ok(Self { state, thread })
@@ -81,7 +81,7 @@ impl Drop for Heart {
     }
 }
 
-fn run(state: &State, beat: &impl Beat) {
+fn run(state: &HeartState, beat: &impl Beat) {
     let (mut known, mut moved) = (0, None::<Instant>);
     while !state.stopped.load(Ordering::Acquire) {
         let count = state.count.load(Ordering::Relaxed);

@@ -109,7 +109,7 @@ struct Question {
     answered: watch::Sender<()>,
 }
 
-struct State {
+struct IdentityTable {
     answers: Cache<Key, Answer>,
     open: HashMap<Key, u64>,
     questions: HashMap<u64, Question>,
@@ -123,7 +123,7 @@ pub(crate) type Started = fn(u32) -> Option<BootNs>;
 
 /// Asks for identities and remembers them. Shared between the proxy's tasks and the thread that reads records.
 pub(crate) struct Identities {
-    state: Mutex<State>,
+    state: Mutex<IdentityTable>,
     ask: mpsc::Sender<ToSensor>,
     started: Started,
 }
@@ -136,7 +136,7 @@ impl std::fmt::Debug for Identities {
 
 impl Identities {
     pub fn new(capacity: usize, ask: mpsc::Sender<ToSensor>, started: Started) -> Self {
-        let state = State {
+        let state = IdentityTable {
             answers: Cache::new(capacity),
             open: HashMap::new(),
             questions: HashMap::new(),
@@ -147,7 +147,7 @@ impl Identities {
         Self { state: Mutex::new(state), ask, started }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, IdentityTable> {
         self.state.lock()
     }
 
@@ -210,7 +210,7 @@ impl Identities {
     }
 }
 
-impl State {
+impl IdentityTable {
     fn next_token(&mut self) -> u64 {
         self.last_token = self.last_token.wrapping_add(1).max(UNASKED + 1);
         self.last_token

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use gnomon_engine::Answer;
-use gnomon_inspect::{Connection, Hello, Inspector, Telling};
+use gnomon_inspect::{Connection, Hello, Inspector, Telling, judge_local};
+use gnomon_local::describe;
 use gnomon_observe::{Action, Channel, Class, Correlation, Field};
 use gnomon_record::Recorder;
 use gnomon_wire::hello::Transport;
 
-use crate::fields::{FlowNames, observe};
+use crate::fields::{FlowNames, observe, program};
 use crate::identities::Who;
 use crate::records::{Due, Said};
+use crate::starts::DueStart;
 
 /// Judges flows that the proxy does not see, and reports them.
 pub(crate) struct Judge {
@@ -58,5 +60,24 @@ impl Judge {
             policy.for_each(|sighting| sighting.seen.set(Field::Message, bypass.explain()));
         }
         self.recorder.report(sightings);
+    }
+
+    /// Judges a local server that was started, and reports it where a rule matches or it is known.
+    pub fn start(&self, due: &DueStart, who: &Who) {
+        let mut seen = program(&due.owner(), who);
+        if let (Who::Unknown(_), Some(path)) = (who, &due.executable) {
+            // What was seen of it while it was there.
+            seen.set(Field::Executable, path.as_str());
+        }
+        // As they were when it began: a program can write over its arguments.
+        seen.set(Field::CommandLine, due.arguments.join(" "));
+        seen.set(Field::Channel, Channel::Process.as_str());
+        seen.set(Field::Vantage, "process");
+        seen.set(Field::HostName, gnomon_record::this_host());
+        seen.set_some(Field::ParentPid, due.parent.map(i64::from));
+        seen.set_some(Field::Agent, due.agent.as_deref());
+        seen.set(Field::LocalKnownBy, due.server.sign.as_str());
+        describe(&mut seen, &due.server.launch, due.executable.as_deref());
+        self.recorder.report(judge_local(&self.inspector, seen));
     }
 }

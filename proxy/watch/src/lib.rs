@@ -7,6 +7,7 @@
 //! - answers the proxy ([`gnomon_record::Owners`]): with the owner of a connection, right after it was accepted;
 //! - judges each TLS flow that does not pass through the proxy by the rules of the first two phases, and
 //!   reports it where a rule matches or its name points to MCP;
+//! - reports which programs that start are local MCP servers, and which agent starts them;
 //! - reports flows that a scope should have sent through the proxy and that went around it;
 //! - keeps the heartbeat, without which the kernel half redirects nothing.
 //!
@@ -44,6 +45,7 @@
 mod fair;
 mod fields;
 mod heart;
+mod homes;
 mod identities;
 mod judge;
 mod losses;
@@ -53,8 +55,10 @@ mod questions;
 mod records;
 mod session;
 mod speaking;
+mod starts;
 mod watch;
 
+pub use homes::Home;
 pub use metrics::WatchMetrics;
 pub use options::{WatchError, WatchOptions};
 pub use watch::Watch;

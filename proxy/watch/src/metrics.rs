@@ -63,6 +63,61 @@ impl Shed {
     }
 }
 
+/// What became of a report that a program was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartOutcome {
+    /// A local MCP server, which was judged.
+    Server,
+    /// A part of one that was told before.
+    Part,
+    /// A known agent.
+    Agent,
+    /// Looked at, and none of these.
+    Other,
+    /// Not looked at: its name is of no interest.
+    PassedOver,
+    /// Not looked at: too many at a time, or of one user.
+    Busy,
+    /// The process had ended.
+    Gone,
+    /// The process had called exec again, which is reported by itself.
+    Stale,
+    /// The sensor could not read it.
+    Unreadable,
+    /// The sensor did not answer in time.
+    Late,
+}
+
+impl StartOutcome {
+    const ALL: [Self; 10] = [
+        Self::Server,
+        Self::Part,
+        Self::Agent,
+        Self::Other,
+        Self::PassedOver,
+        Self::Busy,
+        Self::Gone,
+        Self::Stale,
+        Self::Unreadable,
+        Self::Late,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Part => "part",
+            Self::Agent => "agent",
+            Self::Other => "other",
+            Self::PassedOver => "passed_over",
+            Self::Busy => "busy",
+            Self::Gone => "gone",
+            Self::Stale => "stale",
+            Self::Unreadable => "unreadable",
+            Self::Late => "late",
+        }
+    }
+}
+
 /// States of a feature, as labels.
 const STATES: [(FeatureState, &str); 4] = [
     (FeatureState::Ok, "ok"),
@@ -105,6 +160,7 @@ pub struct WatchMetrics {
     identities: IntCounterVec,
     shed: IntCounterVec,
     bytes: IntCounterVec,
+    starts: IntCounterVec,
     /// The sensor's counters when last read: it counts from its start, as Prometheus does not.
     last: Arc<Mutex<HashMap<Counter, u64>>>,
 }
@@ -135,6 +191,14 @@ impl WatchMetrics {
         )?;
         let shed = counter("gnomon_watch_shed_total", "What was left out at a bound, or could not be read.", &["what"])?;
         let bytes = counter("gnomon_flow_bytes_total", "Bytes of the flows that ended, as TCP acknowledged them.", &["direction"])?;
+        let starts = counter(
+            "gnomon_process_starts_total",
+            "Programs that were started, as the kernel half delivered it, by what became of the report: each is counted once.",
+            &["outcome"],
+        )?;
+        for outcome in StartOutcome::ALL {
+            starts.with_label_values(&[outcome.as_str()]);
+        }
         let up = IntGauge::new("gnomon_sensor_up", "1 while the kernel half reports.")?;
         registry.register(Box::new(up.clone()))?;
         let features = IntGaugeVec::new(
@@ -195,7 +259,22 @@ impl WatchMetrics {
         for what in Shed::ALL {
             shed.with_label_values(&[what.as_str()]);
         }
-        Ok(Self { events, fail_open, features, up, cpu, reduced, left, left_out, flows, identities, shed, bytes, last: Arc::default() })
+        Ok(Self {
+            events,
+            fail_open,
+            features,
+            up,
+            cpu,
+            reduced,
+            left,
+            left_out,
+            flows,
+            identities,
+            shed,
+            bytes,
+            starts,
+            last: Arc::default(),
+        })
     }
 
     pub(crate) fn scopes_leave_out(&self, cgroups: usize) {
@@ -284,6 +363,10 @@ impl WatchMetrics {
         self.identities.with_label_values(&[outcome]).inc();
     }
 
+    pub(crate) fn start(&self, outcome: StartOutcome) {
+        self.starts.with_label_values(&[outcome.as_str()]).inc();
+    }
+
     pub(crate) fn shed(&self, what: Shed, times: usize) {
         self.shed.with_label_values(&[what.as_str()]).inc_by(u64::try_from(times).unwrap_or(u64::MAX));
     }
@@ -295,7 +378,10 @@ impl WatchMetrics {
 }
 
 fn known_features() -> impl Iterator<Item = &'static str> {
-    ["cgroup2", "maps", "namespaced_owners", "cpu_bound"].into_iter().chain(CAPABILITIES).chain(Program::ALL.map(Program::name))
+    ["cgroup2", "maps", "namespaced_owners", "task_lineage", "cpu_bound"]
+        .into_iter()
+        .chain(CAPABILITIES)
+        .chain(Program::ALL.map(Program::name))
 }
 
 /// An outcome as the sensor names it: `delivered`, or `fail_open_no_listener` with its reason.

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use gnomon_link::Starts;
+
 /// Bounds of the watch.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
@@ -34,6 +36,8 @@ pub struct WatchOptions {
     pub redirecting: Vec<u32>,
     /// Numbers of scopes whose connections are read and never refused, as the caller of [`crate::Watch::scope`] counts.
     pub shadowed: Vec<u32>,
+    /// Whether starts of programs are reported, and looked at for local MCP servers.
+    pub starts: Starts,
 }
 
 impl Default for WatchOptions {
@@ -49,6 +53,7 @@ impl Default for WatchOptions {
             own_pid: own_pid(),
             redirecting: Vec::new(),
             shadowed: Vec::new(),
+            starts: Starts::Reported,
         }
     }
 }

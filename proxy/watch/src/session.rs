@@ -9,19 +9,21 @@ use std::time::{Duration, Instant};
 
 use gnomon_inspect::Sighting;
 use gnomon_intercept::{ListenerKey, RedirectedListeners};
-use gnomon_link::{Adoption, Feature, FeatureState, ToSensor};
+use gnomon_link::{Adoption, Feature, FeatureState, StartAnswer, ToSensor};
 use gnomon_observe::{Action, Class, Field, Observation};
 use gnomon_sensor::{Decision, Malformed, Owner, Program, Reason, Record, Ring};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::heart::Heart;
+use crate::homes::Reading;
 use crate::identities::{Identities, LookUp, Unknown, Who};
 use crate::judge::Judge;
 use crate::losses::Losses;
 use crate::metrics::{Shed, WatchMetrics};
 use crate::questions::Questions;
 use crate::records::{Due, Records};
+use crate::starts::Starts;
 
 /// Longest that records stay unread: the kernel half wakes the reader for hellos, and leaves the rest to this.
 const LOOK: Duration = Duration::from_millis(50);
@@ -48,6 +50,8 @@ pub(crate) struct Session {
     /// Messages to the sensor.
     pub ask: mpsc::Sender<ToSensor>,
     pub listening: Mutex<Listening>,
+    /// The home directories that are being read.
+    pub homes: Reading,
     /// Detection of lost owners.
     pub losses: Losses,
     /// The port where programs ask the proxy themselves; 0: any.
@@ -57,6 +61,9 @@ pub(crate) struct Session {
     /// The sensor's features as last reported.
     features: Mutex<BTreeMap<String, FeatureState>>,
     judge: Arc<Judge>,
+    starts: Starts,
+    /// How long what was started waits until it is known who it is.
+    patience: Duration,
     records: Mutex<Records>,
     /// The network namespaces that listeners were requested for, and when.
     asked: Mutex<HashMap<u64, Instant>>,
@@ -74,6 +81,7 @@ impl Session {
         judge: Arc<Judge>,
         metrics: WatchMetrics,
         (heart, explicit_port): (Heart, u16),
+        (starts, patience): (Starts, Duration),
     ) -> Self {
         Self {
             identities,
@@ -81,11 +89,14 @@ impl Session {
             questions: Questions::default(),
             ask,
             listening: Mutex::default(),
+            homes: Reading::default(),
             losses: Losses::new(Instant::now()),
             explicit_port,
             minor: AtomicU16::new(0),
             features: Mutex::default(),
             judge,
+            starts,
+            patience,
             records: Mutex::new(records),
             asked: Mutex::default(),
             heart,
@@ -211,6 +222,10 @@ impl Session {
                 })
             }
             Ok(Record::Close(close)) => self.records().close(&close),
+            Ok(Record::Start(start)) => {
+                self.starts.take(start, &self.identities, now);
+                None
+            }
             Err(_) => {
                 self.losses.unfiled(now);
                 self.metrics.shed(Shed::Record, 1);
@@ -247,6 +262,26 @@ impl Session {
         let is_known = |owner: &Owner| matches!(self.identities.look_up(owner), LookUp::Ready(_));
         let due = self.records().due(now, is_known);
         due.iter().for_each(|due| self.judge(due));
+        for (due, who) in self.starts.due(&self.identities, now) {
+            self.not_asked(&who);
+            self.judge.start(&due, &who);
+        }
+    }
+
+    /// The sensor said what was started.
+    pub fn started(&self, token: u64, found: StartAnswer) {
+        self.starts.answer(token, found, &self.identities, self.patience, Instant::now());
+    }
+
+    /// The sensor will not say what was started. True if that was asked.
+    pub fn start_refused(&self, token: u64) -> bool {
+        self.starts.refused(token)
+    }
+
+    /// Gives up on what the sensor has not answered in time.
+    pub fn give_up_late(&self) {
+        self.identities.give_up_late();
+        self.starts.give_up_late(Instant::now());
     }
 
     fn judge(&self, due: &Due) {
@@ -319,6 +354,7 @@ impl Session {
         self.heart.stop();
         self.identities.close();
         self.questions.close();
+        self.homes.close();
         self.metrics.ended();
         for task in std::mem::take(&mut *self.tasks.lock()) {
             task.abort();

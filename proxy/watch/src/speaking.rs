@@ -11,6 +11,7 @@ use gnomon_link::{AsyncChannel, LinkError, ToProxy, ToSensor, UNASKED};
 use tokio::sync::mpsc;
 
 use crate::WatchError;
+use crate::homes::Home;
 use crate::metrics::Shed;
 use crate::session::Session;
 
@@ -39,7 +40,7 @@ pub(crate) async fn poll(queue: mpsc::Sender<ToSensor>, session: Arc<Session>) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        session.identities.give_up_late();
+        session.give_up_late();
         if queue.send(ToSensor::Counters { token: session.identities.token() }).await.is_err() {
             return;
         }
@@ -81,6 +82,18 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
                 session.metrics.identity(&who);
             }
         }
+        ToProxy::Start { token, found } => session.started(token, found),
+        ToProxy::Refused { token, .. } if session.start_refused(token) => {}
+        ToProxy::Refused { token, detail, .. } if session.homes.end(token) => {
+            tracing::debug!(%detail, "home directories are not read");
+        }
+        ToProxy::Home { token, uid, name, home } => {
+            if let Some(said) = descriptors.into_iter().next() {
+                let home = Home { uid, name: name.into(), home: String::from(home).into(), said };
+                session.homes.take(token, home, &session.metrics);
+            }
+        }
+        ToProxy::Done { token } if session.homes.end(token) => {}
         ToProxy::Refused { token, detail, .. } => match session.identities.refused(token) {
             Some(who) => session.metrics.identity(&who),
             None => session.questions.answer(token, Err(WatchError::Refused(detail.to_string()))),

@@ -1,6 +1,7 @@
 //! The proxy's connection to the kernel half: one watch, and under it one sensor after the other.
 
 use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,7 +14,8 @@ use arc_swap::ArcSwapOption;
 use gnomon_http::{HostUser, IpFamily, NearEnd, NetNs, Sockets};
 use gnomon_inspect::{Enforcement, Inspector};
 use gnomon_intercept::RedirectedListeners;
-use gnomon_link::{Family, ScopeChange, ToSensor};
+use gnomon_link::{Family, Homes, ScopeChange, Starts, ToSensor};
+use gnomon_local::Known;
 use gnomon_record::{Missing, Owned, Owners, Recorder};
 use gnomon_sensor::{Heartbeat, Owner, Ring, Road, owner_of};
 use prometheus::Registry;
@@ -23,12 +25,14 @@ use tokio::time::timeout;
 
 use crate::fields::{FlowNames, observe};
 use crate::heart::Heart;
+use crate::homes::Home;
 use crate::identities::{Identities, Unknown, Who, started};
 use crate::judge::Judge;
 use crate::questions::Answer;
 use crate::records::Records;
 use crate::session::Session;
 use crate::speaking::{Link, hear, poll, speak};
+use crate::starts::Starts as ProgramStarts;
 use crate::{WatchError, WatchMetrics, WatchOptions};
 
 /// The time within which the sensor must welcome us, or open listeners.
@@ -39,6 +43,8 @@ const RETURNS: Duration = Duration::from_secs(3);
 const FAILED_WAIT: Duration = Duration::from_millis(100);
 /// The minor version since which the sensor knows failed addresses, and opens sockets as users.
 const SINCE_FAILED: u16 = 3;
+/// The minor version since which the sensor reports starts of programs, and reads home directories.
+const SINCE_STARTS: u16 = 4;
 /// Messages that wait to be sent; with more, questions are not asked.
 const QUEUE: usize = 1024;
 
@@ -55,6 +61,8 @@ pub struct Watch {
     listeners: Mutex<Option<RedirectedListeners>>,
     owner_of: OwnerOf,
     joined: AtomicU64,
+    /// What starts of programs are held against; none where they are not looked at.
+    known: Option<Arc<Known>>,
 }
 
 impl std::fmt::Debug for Watch {
@@ -85,7 +93,10 @@ impl Watch {
         owner_of: OwnerOf,
     ) -> Self {
         let judge = Arc::new(Judge { inspector, recorder, names: FlowNames::new() });
-        Self { options, metrics, judge, session: ArcSwapOption::empty(), listeners: Mutex::default(), owner_of, joined: AtomicU64::new(0) }
+        let shipped = || Known::shipped().inspect_err(|error| tracing::error!(%error, "starts of programs are not looked at")).ok();
+        let known = if options.starts == Starts::Reported { shipped().map(Arc::new) } else { None };
+        let (session, listeners, joined) = (ArcSwapOption::empty(), Mutex::default(), AtomicU64::new(0));
+        Self { options, metrics, judge, session, listeners, owner_of, joined, known }
     }
 
     /// A watch that has joined its first sensor: [`Watch::new`] and [`Watch::join`].
@@ -126,12 +137,17 @@ impl Watch {
             self.judge.clone(),
             self.metrics.clone(),
             (Heart::start(heartbeat).map_err(WatchError::Thread)?, self.options.explicit_port),
+            (ProgramStarts::new(self.known.clone(), ask.clone(), self.metrics.clone()), self.options.patience),
         ));
         session.read(ring).map_err(WatchError::Thread)?;
         session.began(sensor.version.minor, &sensor.features);
         // An older sensor files the owners of all connections.
         if sensor.version.minor >= 2 {
             let _ = session.ask.send(ToSensor::ExplicitPort { port: self.options.explicit_port }).await;
+        }
+        if sensor.version.minor >= SINCE_STARTS {
+            let starts = if self.known.is_some() { Starts::Reported } else { Starts::Remembered };
+            let _ = session.ask.send(ToSensor::ReportStarts { starts }).await;
         }
         let link = Arc::new(link);
         session.spawn(speak(link.clone(), queue, session.clone()));
@@ -166,6 +182,27 @@ impl Watch {
     pub async fn scope(&self, change: ScopeChange) -> Result<(), WatchError> {
         let session = self.session.load_full().filter(|session| !session.has_ended()).ok_or(WatchError::Gone)?;
         ask(&session, |token| ToSensor::Scope { token, change }).await.map(drop)
+    }
+
+    /// Has the home directories of all accounts read. They come one after the other; the receiver ends with the last one, at once where the
+    /// sensor reads none.
+    ///
+    /// # Errors
+    /// There is no sensor, or an older one.
+    pub async fn read_homes(&self, homes: Homes) -> Result<mpsc::Receiver<Home>, WatchError> {
+        let session = self.session.load_full().filter(|session| session.speaks(SINCE_STARTS)).ok_or(WatchError::Gone)?;
+        let token = session.identities.token();
+        let read = session.homes.begin(token);
+        session.ask.send(ToSensor::ReadHomes { token, homes }).await.map_err(|_| WatchError::Gone)?;
+        Ok(read)
+    }
+
+    /// The local servers that configuration files list: their starts are told whatever they are called. Places as
+    /// [`gnomon_local::Launch::place`] has them.
+    pub fn listed(&self, places: HashSet<String>) {
+        if let Some(known) = &self.known {
+            known.list(places);
+        }
     }
 
     /// Notes how many cgroups match a scope and are in none, as there are too many.

@@ -20,7 +20,7 @@ pub enum Finding {
     True,
     /// The part does not match.
     False,
-    /// Its evidence was never seen, or could not be read.
+    /// Its evidence was never seen, could not be read, or is not kept in events.
     Unknown,
 }
 
@@ -115,7 +115,8 @@ impl Reader<'_> {
         let seen = field.map(|field| match self.seen.look_up(&field) {
             Lookup::Value(value) => shown(value),
             Lookup::Absent => "absent".to_owned(),
-            Lookup::Unreadable => "could not be read".to_owned(),
+            Lookup::Unreadable if field.is_stored() => "could not be read".to_owned(),
+            Lookup::Unreadable => "not kept".to_owned(),
         });
         Explained { part: format!("{}: {}", key.name, written(value)), seen, finding: finding.into(), parts: Vec::new() }
     }

@@ -12,7 +12,8 @@ use crate::{
     sigma_logs,
     yaml::{Node, NodeKind, Position},
 };
-use gnomon_observe::{Channel, Field, FieldRef, FieldType};
+use gnomon_kit::nearest;
+use gnomon_observe::{Channel, Field, FieldRef, FieldType, MCP_METHODS};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// The lint, which finds rules that are valid and make no sense. It costs more than loading.
@@ -38,13 +39,14 @@ pub(crate) fn may_contradict_its_channel(one: &Loaded) -> bool {
 pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>, lint: Lint) {
     let mut facts = Facts::default();
     facts.gather(&one.expr);
+    if lint == Lint::Run {
+        methods(&facts, one, text, report);
+    }
     if facts.items.len() + facts.keywords.len() > MAX_ITEMS {
         return;
     }
-    let (documents, _) = sigma_logs::documents(text);
-    let Some(detection) = documents.iter().find(|document| document.at.line == one.rule.line).and_then(|d| d.get("detection")) else {
-        return;
-    };
+    let Some(detection) = detection_of(one, text) else { return };
+    let detection = &detection;
     let at = detection.get("condition").map_or(detection.at, |condition| condition.at);
     let (mut can_match, mut can_miss, mut lacks_channel) = (false, false, false);
     let mut pinned: BTreeSet<Channel> = BTreeSet::new();
@@ -94,6 +96,30 @@ pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>, lint: Lint
             let message = format!("`{}` is never filled on channel {never}, where this rule matches; it is filled on {filled}", item.field);
             report.at::<()>(place_of(detection, &item.field).unwrap_or(at), message);
         }
+    }
+}
+
+/// The detection of this rule in its file.
+fn detection_of(one: &Loaded, text: &str) -> Option<Node> {
+    let (documents, _) = sigma_logs::documents(text);
+    documents.iter().find(|document| document.at.line == one.rule.line).and_then(|document| document.get("detection")).cloned()
+}
+
+/// Warns of methods that no revision of MCP has: a message with one is none of MCP's, so no event has it.
+fn methods(facts: &Facts<'_>, one: &Loaded, text: &str, report: &mut Report<'_>) {
+    let named = facts.items.iter().filter(|item| item.field == FieldRef::Field(Field::McpMethod)).flat_map(|item| item.texts());
+    let odd: BTreeSet<_> = named.filter(|method| !MCP_METHODS.iter().any(|known| known.eq_ignore_ascii_case(method))).collect();
+    if odd.is_empty() {
+        return;
+    }
+    let detection = detection_of(one, text);
+    let place = detection.as_ref().and_then(|detection| place_of(detection, &FieldRef::Field(Field::McpMethod)));
+    for method in odd {
+        let near = nearest(&method, MCP_METHODS, 0.8).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        report.advise(
+            place.unwrap_or(Position { line: one.rule.line, column: 1 }),
+            &format!("no revision of MCP has the method `{method}`{near}"),
+        );
     }
 }
 

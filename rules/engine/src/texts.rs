@@ -52,13 +52,13 @@ struct Glob {
 /// Plain texts to look for, by the number of their pattern.
 #[derive(Debug)]
 struct Needles {
-    automaton: Kind,
+    automaton: PatternAutomaton,
     /// The question, the place in the text and the length of each.
     needles: Vec<(u32, Stand, u64)>,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum PatternAutomaton {
     Dense(dfa::DFA),
     Sparse(contiguous::NFA),
 }
@@ -160,9 +160,9 @@ impl FieldPatterns {
         let folds = case == Case::Folded;
         let automaton = if plain.iter().map(|(.., text)| text.len()).sum::<usize>() <= DENSE_BYTES {
             let built = dfa::Builder::new().ascii_case_insensitive(folds).prefilter(false).start_kind(StartKind::Unanchored).build(texts);
-            built.map(Kind::Dense)
+            built.map(PatternAutomaton::Dense)
         } else {
-            contiguous::Builder::new().ascii_case_insensitive(folds).prefilter(false).build(texts).map(Kind::Sparse)
+            contiguous::Builder::new().ascii_case_insensitive(folds).prefilter(false).build(texts).map(PatternAutomaton::Sparse)
         };
         match automaton {
             Ok(automaton) => {
@@ -242,16 +242,16 @@ type StateOf = Option<aho_corasick::automaton::StateID>;
 impl Needles {
     fn start(&self) -> StateOf {
         match &self.automaton {
-            Kind::Dense(automaton) => automaton.start_state(Anchored::No).ok(),
-            Kind::Sparse(automaton) => automaton.start_state(Anchored::No).ok(),
+            PatternAutomaton::Dense(automaton) => automaton.start_state(Anchored::No).ok(),
+            PatternAutomaton::Sparse(automaton) => automaton.start_state(Anchored::No).ok(),
         }
     }
 
     /// Reads on; `before` bytes of the text were read.
     fn feed(&self, state: &mut StateOf, bytes: &[u8], before: u64, hit: &mut impl FnMut(u32)) {
         match &self.automaton {
-            Kind::Dense(automaton) => self.run(automaton, state, bytes, before, hit),
-            Kind::Sparse(automaton) => self.run(automaton, state, bytes, before, hit),
+            PatternAutomaton::Dense(automaton) => self.run(automaton, state, bytes, before, hit),
+            PatternAutomaton::Sparse(automaton) => self.run(automaton, state, bytes, before, hit),
         }
     }
 
@@ -280,9 +280,9 @@ impl Needles {
             Stand::Whole | Stand::Start | Stand::Within => {}
         };
         match &self.automaton {
-            Kind::Dense(automaton) if automaton.is_match(at) => self.matches(automaton, at, at_end),
-            Kind::Sparse(automaton) if automaton.is_match(at) => self.matches(automaton, at, at_end),
-            Kind::Dense(_) | Kind::Sparse(_) => {}
+            PatternAutomaton::Dense(automaton) if automaton.is_match(at) => self.matches(automaton, at, at_end),
+            PatternAutomaton::Sparse(automaton) if automaton.is_match(at) => self.matches(automaton, at, at_end),
+            PatternAutomaton::Dense(_) | PatternAutomaton::Sparse(_) => {}
         }
     }
 

@@ -28,7 +28,7 @@ pub struct NeededEvidence {
     pub response_headers: Vec<SmolStr>,
     /// Arguments of tool calls.
     pub arguments: Arguments,
-    /// True if any rule reads what arguments mean: `gnomon.arguments.decoded`, `.addresses` or `.numbers`.
+    /// True if any rule reads what arguments mean: `gnomon.tool.kind` or a field of `gnomon.arguments`.
     pub meaning: bool,
     /// True if any rule reads `http.request.body.text` or searches keywords.
     pub body_text: bool,
@@ -51,7 +51,17 @@ impl NeededEvidence {
                 FieldRef::Field(Field::BodyText) => self.body_text = true,
                 FieldRef::Field(Field::UrlOriginal | Field::UrlQuery | Field::UrlExtension) => self.url = true,
                 FieldRef::Field(Field::ToolArguments) => self.arguments.want_all(),
-                FieldRef::Field(Field::ArgumentsDecoded | Field::ArgumentsAddresses | Field::ArgumentsNumbers) => {
+                FieldRef::Field(
+                    Field::ArgumentsDecoded
+                    | Field::ArgumentsAddresses
+                    | Field::ArgumentsNumbers
+                    | Field::ArgumentsCommands
+                    | Field::ArgumentsInjected
+                    | Field::ArgumentsReads
+                    | Field::ArgumentsWrites
+                    | Field::ArgumentsSmuggled
+                    | Field::ToolKind,
+                ) => {
                     self.arguments.want_all();
                     self.meaning = true;
                 }

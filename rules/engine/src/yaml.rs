@@ -134,7 +134,9 @@ fn next<'a>(parser: &mut Events<'a>) -> Result<(Event<'a>, Span), Fault> {
         return match parser.next() {
             Some(Ok((Event::Comment(..), _))) => continue,
             Some(Ok(event)) => Ok(event),
-            Some(Err(error)) => Err(Fault { at: Position::of(error.marker()), message: format!("not YAML: {}", error.info()) }),
+            Some(Err(error)) => {
+                Err(Fault { at: Position::of(error.marker()), message: format!("not YAML: {}", gnomon_kit::yaml_fault(&error.info())) })
+            }
             None => Ok((Event::StreamEnd, Span::default())),
         };
     }

@@ -10,7 +10,7 @@ pub(crate) const ASKED: [&str; 3] = ["elicitation/create", "sampling/createMessa
 /// The fields in which one such request differs from another.
 pub(crate) const METHOD: [Field; 2] = [Field::McpMethod, Field::RpcMethod];
 /// Fields that no such request fills. One that is missing here holds answers back for nothing, and lets nothing pass.
-const NEVER_ASKED: [Field; 8] = [
+const NEVER_ASKED: [Field; 14] = [
     Field::ToolName,
     Field::PromptName,
     Field::ResourceUri,
@@ -18,6 +18,12 @@ const NEVER_ASKED: [Field; 8] = [
     Field::ArgumentsDecoded,
     Field::ArgumentsAddresses,
     Field::ArgumentsNumbers,
+    Field::ArgumentsCommands,
+    Field::ArgumentsInjected,
+    Field::ArgumentsReads,
+    Field::ArgumentsWrites,
+    Field::ArgumentsSmuggled,
+    Field::ToolKind,
     Field::BodyText,
 ];
 
@@ -116,6 +122,9 @@ mod tests {
             "gnomon.arguments.decoded|contains: /etc/passwd",
             "gnomon.arguments.addresses|cidr: 127.0.0.0/8",
             "gnomon.arguments.numbers: iban",
+            "gnomon.arguments.commands|startswith: rm",
+            "gnomon.arguments.reads: ~/.netrc",
+            "gnomon.tool.kind: shell",
             "http.response.status_code: 500",
         ] {
             assert!(!may_be_refused(detection), "{detection}");

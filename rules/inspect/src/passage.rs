@@ -109,6 +109,7 @@ passages! {
     Grpc "grpc" Message Opaque IfMatched "gRPC messages.";
     NoRoom "no_room" Message Unknown Always "A body that was not whole when there was no more room for such bodies: their bytes are bounded, in all and for each principal.";
     Rows "rows" Message Opaque IfSuspected "What follows the first value of a body whose path ends in `/_bulk` or `/_msearch`, where search engines take documents line by line.";
+    EventsUnreadable "events_unreadable" Message Unknown Always "An event stream in a content coding or a character set that cannot be undone: what its server asks the client there is not known.";
     ForeignBody "foreign_body" Message Opaque IfMatched "A body in a content coding that cannot be undone, or that is not text, whose own bytes are not JSON-RPC.";
 }
 

@@ -5,6 +5,7 @@ use crate::{
     Inspector, Sighting,
     dialogue::describe_malformed,
     inspector::Endpoint,
+    local::{is_local, judge_local},
     normal_host,
     sighting::{Findings, MessageFinding, SpokeBefore, sightings},
 };
@@ -22,6 +23,12 @@ pub fn judge_recorded(inspector: &Arc<Inspector>, mut seen: Observation) -> Vec<
     let likely = seen.text(Field::Confidence) == Some(Confidence::Probable.as_str());
     for field in Field::all().filter(|f| f.info().role == Role::Outcome) {
         seen.clear(field);
+    }
+    if is_local(&seen) {
+        for field in [Field::Catalogue, Field::Sanctioned, Field::ServerReview] {
+            seen.clear(field);
+        }
+        return judge_local(inspector, seen);
     }
     let server = normal_host(seen.text(Field::ServerAddress).unwrap_or_default());
     let port = match seen.get(Field::ServerPort) {

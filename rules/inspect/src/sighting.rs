@@ -30,6 +30,8 @@ pub(crate) struct Findings {
     pub evidence: EvidenceSet,
     pub message: MessageFinding,
     pub spoke_before: SpokeBefore,
+    /// What a local server's start, or its entry in a file, says by itself.
+    pub local: Option<Confidence>,
 }
 
 /// The type of the body.
@@ -60,6 +62,7 @@ impl Findings {
         let mut evidence = self.evidence;
         let mut best: Option<Confidence> = evidence.contains(Evidence::Host).then_some(Confidence::Suspected);
         let mut raise = |to: Confidence| best = best.max(Some(to));
+        self.local.into_iter().for_each(&mut raise);
         for signature in self.signatures.iter().chain(self.response_signatures.iter()) {
             let to = match signature.strength() {
                 Strength::Confirmed if self.message == MessageFinding::Likely && signature.part() == Part::Body => Confidence::Probable,

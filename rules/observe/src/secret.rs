@@ -1,6 +1,6 @@
 //! Names of secrets, one list for headers, parameters, options and members; and addresses without their secrets.
 
-use crate::{Field, Retention, Value};
+use crate::{Family, Field, FieldRef, Retention, Value};
 use gnomon_kit::percent;
 use smol_str::SmolStr;
 use std::borrow::Cow;
@@ -34,6 +34,22 @@ pub fn is_secret_name(name: &str) -> bool {
     SECRET.iter().any(|part| plain.contains(part))
 }
 
+impl FieldRef {
+    /// True if events hold it: what people typed, what servers say, and headers that carry credentials are in none.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        match self {
+            FieldRef::Field(field) => field.info().is_stored(),
+            FieldRef::Member(family, name) => is_stored_member(*family, name),
+        }
+    }
+}
+
+/// True if events hold this member of a family.
+pub(crate) fn is_stored_member(family: Family, name: &str) -> bool {
+    family != Family::Argument && !is_secret_name(name)
+}
+
 /// A field's value as it is written: names, ids and addresses that programs choose may carry the credentials of an address.
 pub(crate) fn written(field: Field, value: &Value) -> Cow<'_, Value> {
     if field.info().retention != Retention::Address {
@@ -64,8 +80,8 @@ pub fn without_secrets(uri: &str) -> Cow<'_, str> {
         let begin = scheme.len() + "//".len();
         begin..begin + rest.find('/').unwrap_or(rest.len())
     });
-    // A `;` may be part of a password.
-    let in_full = match parameters.strip_prefix(';') {
+    // `;` and `&` may be part of a password.
+    let in_full = match parameters.strip_prefix([';', '&']) {
         Some(_) if authority.end == before.len() && !authority.is_empty() => {
             let rest = uri.get(authority.start..).unwrap_or_default();
             authority.start..authority.start + rest.find(['/', '?', '#']).unwrap_or(rest.len())
@@ -146,6 +162,7 @@ mod tests {
             ("https://h.example;password=abc", "https://h.example;password=***"),
             ("https://h.example/x;v=1/y;password=abc?b=2", "https://h.example/x;v=1/y;password=***?b=2"),
             ("https://u:p;w@h.example/x", "https://***@h.example/x"),
+            ("https://u:p&w@h.example/x", "https://***@h.example/x"),
             ("//u:pw@h.example/x", "//***@h.example/x"),
             ("nosuch+https://u:pw@h/?api_key=abc", "nosuch+https://***@h/?api_key=***"),
         ] {

@@ -3,7 +3,7 @@
 //!
 //! The data is the product here, so it lives in files an administrator can read on disk and copy;
 //! this crate only embeds them in the binary ([`packs`]) and parses the catalogues once
-//! ([`HostCatalogue`], [`PackageCatalogue`], [`ConfigCatalogue`]).
+//! ([`HostCatalogue`], [`PackageCatalogue`], [`ConfigCatalogue`], [`AgentCatalogue`]).
 //!
 //! It deliberately does not parse or judge rules: a rule is handed over as text with its path, and
 //! the rule engine alone says whether it is well formed. That keeps shipped rules and an
@@ -23,12 +23,14 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod agents;
 mod configs;
 mod csv;
 mod hosts;
 mod pack;
 mod packages;
 
+pub use agents::{Agent, AgentCatalogue};
 pub use configs::{ConfigCatalogue, ConfigFile, ConfigFormat, ConfigScope, Os};
 pub use csv::{CatalogueError, Cause, MAX_LINE_BYTES, MAX_ROWS};
 pub use hosts::{HostCatalogue, HostClass, HostEntry, MAX_HOST_BYTES};

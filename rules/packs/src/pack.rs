@@ -7,17 +7,29 @@ use include_dir::{Dir, include_dir};
 static SHADOW_MCP: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/shadow-mcp");
 static DETECTIONS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/detections");
 static USER_AGENTS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/user-agents");
+static LOCAL_SERVERS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/local-servers");
 static LLM_DIRECT: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/llm-direct");
 static EXAMPLES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/examples");
 static BASELINE_CLOUDFLARE: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/baseline-cloudflare");
 
-static PACKS: [Pack; 6] = [
-    Pack { name: "shadow-mcp", enabled_by_default: Enablement::Enabled, dir: &SHADOW_MCP },
-    Pack { name: "detections", enabled_by_default: Enablement::Disabled, dir: &DETECTIONS },
-    Pack { name: "user-agents", enabled_by_default: Enablement::Enabled, dir: &USER_AGENTS },
-    Pack { name: "llm-direct", enabled_by_default: Enablement::Disabled, dir: &LLM_DIRECT },
-    Pack { name: "examples", enabled_by_default: Enablement::Disabled, dir: &EXAMPLES },
-    Pack { name: "baseline-cloudflare", enabled_by_default: Enablement::Disabled, dir: &BASELINE_CLOUDFLARE },
+static PACKS: [Pack; 7] = [
+    Pack { name: "shadow-mcp", enabled_by_default: Enablement::Enabled, dir: &SHADOW_MCP, finds: None },
+    Pack {
+        name: "detections",
+        enabled_by_default: Enablement::Disabled,
+        dir: &DETECTIONS,
+        finds: Some("hostile or secret contents of calls and answers"),
+    },
+    Pack { name: "user-agents", enabled_by_default: Enablement::Enabled, dir: &USER_AGENTS, finds: None },
+    Pack { name: "local-servers", enabled_by_default: Enablement::Enabled, dir: &LOCAL_SERVERS, finds: None },
+    Pack {
+        name: "llm-direct",
+        enabled_by_default: Enablement::Disabled,
+        dir: &LLM_DIRECT,
+        finds: Some("who asks models of vendors directly"),
+    },
+    Pack { name: "examples", enabled_by_default: Enablement::Disabled, dir: &EXAMPLES, finds: None },
+    Pack { name: "baseline-cloudflare", enabled_by_default: Enablement::Disabled, dir: &BASELINE_CLOUDFLARE, finds: None },
 ];
 
 /// The state of a pack that no configuration names.
@@ -36,6 +48,8 @@ pub struct Pack {
     pub name: &'static str,
     /// Its state without any configuration.
     pub enabled_by_default: Enablement,
+    /// What it finds, of a pack that is off by default and worth turning on.
+    pub finds: Option<&'static str>,
     dir: &'static Dir<'static>,
 }
 
@@ -79,9 +93,9 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_shadow_use_and_clients_that_are_no_agents_is_on_without_being_asked_for() {
+    fn what_finds_shadow_use_clients_that_are_no_agents_and_local_servers_is_on_without_being_asked_for() {
         let on = packs().iter().filter(|pack| pack.enabled_by_default == Enablement::Enabled);
-        assert_eq!(on.map(|pack| pack.name).collect::<Vec<_>>(), ["shadow-mcp", "user-agents"]);
+        assert_eq!(on.map(|pack| pack.name).collect::<Vec<_>>(), ["shadow-mcp", "user-agents", "local-servers"]);
     }
 
     /// What people are told of (docs/privacy.md): whose connections become records, and what no event has.
@@ -114,7 +128,7 @@ mod tests {
         let mut embedded: Vec<_> = rules().into_iter().map(|(path, _)| path).collect();
         embedded.sort();
         assert_eq!(on_disk, embedded);
-        assert_eq!(embedded.len(), 91);
+        assert_eq!(embedded.len(), 98);
     }
 
     #[test]

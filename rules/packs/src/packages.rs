@@ -31,11 +31,13 @@ impl Ecosystem {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         [Self::Npm, Self::PyPi, Self::Docker].into_iter().find(|known| known.as_str() == text)
     }
 
-    fn normalise(self, name: &str) -> String {
+    /// A name as its registry compares it.
+    #[must_use]
+    pub fn normal(self, name: &str) -> String {
         if self != Self::PyPi {
             return name.to_ascii_lowercase();
         }
@@ -93,7 +95,7 @@ impl PackageCatalogue {
                 return Err(row.refuse("package", name, "a package name without spaces"));
             }
             let package = Package { ecosystem, name: name.into(), launcher: row.get(2).into(), source: row.get(3).into() };
-            packages.insert((ecosystem, ecosystem.normalise(name).into()), package);
+            packages.insert((ecosystem, ecosystem.normal(name).into()), package);
         }
         Ok(Self { packages })
     }
@@ -101,7 +103,7 @@ impl PackageCatalogue {
     /// The package of that name, without version or tag.
     #[must_use]
     pub fn lookup(&self, ecosystem: Ecosystem, name: &str) -> Option<&Package> {
-        self.packages.get(&(ecosystem, ecosystem.normalise(name).into()))
+        self.packages.get(&(ecosystem, ecosystem.normal(name).into()))
     }
 
     /// This catalogue with `overrides` on top.

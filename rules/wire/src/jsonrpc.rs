@@ -31,7 +31,7 @@ mod wide;
 
 pub use message::{Id, Message, MessageKind, Meta, ParamsShape, Presence, ResultFacts, Scalar, Truncation, Version};
 pub use scanner::{Scanner, Sink};
-pub use texts::{Heard, Mark, Part, Parts, Place, TextSink};
+pub use texts::{Heard, Mark, Part, Parts, TextPlace, TextSink};
 
 /// Most bytes of a key that is looked at; longer keys are cut and match nothing we read.
 pub const MAX_KEY: usize = 256;

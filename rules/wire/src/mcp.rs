@@ -10,7 +10,7 @@ mod header;
 mod signature;
 mod transport;
 
-pub use crate::mcp_names::{canonical_method, is_mcp_method, is_protocol_version, without_gaps};
+pub use crate::mcp_names::{canonical_method, is_mcp_method, is_protocol_version, methods, without_gaps};
 pub use era::{Era, era_of};
 pub use header::{HeaderValueError, MismatchSet, decode_header_value, header_mismatch};
 pub use signature::{Part, Signature, SignatureSet, Strength, message_signature, response_signature};

@@ -52,6 +52,11 @@ const METHODS: &[(&str, Telling)] = &[
     ("tasks/update", Telling::Weak),
 ];
 
+/// The methods of all revisions of MCP, in either direction.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(|(name, _)| *name)
+}
+
 /// True for what lenient readers drop from a name: white space and control characters.
 pub(crate) fn is_gap(c: char) -> bool {
     c.is_whitespace() || c.is_control()

@@ -44,7 +44,7 @@ enum Field {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum LineState {
     /// Within the byte order mark that may begin a stream; so many of its bytes are read.
     Mark(usize),
     LineStart,
@@ -61,7 +61,7 @@ const MAX_NAME: usize = 6;
 /// The parser of one stream. Memory: the event's name and id, at most [`MAX_FIELD`] bytes each.
 #[derive(Debug)]
 pub struct SseParser {
-    state: State,
+    state: LineState,
     /// The last byte was a carriage return: a line feed now belongs to it.
     after_cr: AfterCr,
     name: Vec<u8>,
@@ -95,7 +95,7 @@ impl SseParser {
     /// A parser at the start of a stream.
     pub fn new() -> Self {
         Self {
-            state: State::Mark(0),
+            state: LineState::Mark(0),
             after_cr: AfterCr::No,
             name: Vec::with_capacity(MAX_NAME),
             event: Vec::new(),
@@ -136,39 +136,39 @@ impl SseParser {
     /// Reads at least one byte of a line, or changes the state; gives the index of the next.
     fn in_line(&mut self, bytes: &[u8], at: usize, byte: u8, sink: &mut dyn FnMut(Item<'_>, usize)) -> usize {
         match self.state {
-            State::Mark(read) if MARK.get(read) == Some(&byte) => {
-                self.state = if read + 1 == MARK.len() { State::LineStart } else { State::Mark(read + 1) };
+            LineState::Mark(read) if MARK.get(read) == Some(&byte) => {
+                self.state = if read + 1 == MARK.len() { LineState::LineStart } else { LineState::Mark(read + 1) };
                 at + 1
             }
-            State::Mark(read) => {
+            LineState::Mark(read) => {
                 // Not a mark after all: its beginning is the beginning of an unknown field.
                 self.name.clear();
                 self.name.extend(MARK.get(..read).unwrap_or_default());
-                self.state = State::Name;
+                self.state = LineState::Name;
                 at
             }
-            State::LineStart => {
+            LineState::LineStart => {
                 self.name.clear();
-                self.state = State::Name;
+                self.state = LineState::Name;
                 at
             }
-            State::Name if byte == b':' => {
+            LineState::Name if byte == b':' => {
                 let field = self.field();
                 self.begin(field, at + 1, sink);
-                self.state = State::Colon(field);
+                self.state = LineState::Colon(field);
                 at + 1
             }
-            State::Name => {
+            LineState::Name => {
                 if self.name.len() < MAX_NAME {
                     self.name.push(byte);
                 }
                 at + 1
             }
-            State::Colon(field) => {
-                self.state = State::Value(field);
+            LineState::Colon(field) => {
+                self.state = LineState::Value(field);
                 if byte == b' ' { at + 1 } else { at }
             }
-            State::Value(field) => {
+            LineState::Value(field) => {
                 let rest = bytes.get(at..).unwrap_or_default();
                 let length = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
                 let value = rest.get(..length).unwrap_or_default();
@@ -215,15 +215,15 @@ impl SseParser {
 
     fn end_line(&mut self, after: usize, sink: &mut dyn FnMut(Item<'_>, usize)) {
         match self.state {
-            State::Mark(0) | State::LineStart => self.dispatch(after, sink),
-            State::Name => {
+            LineState::Mark(0) | LineState::LineStart => self.dispatch(after, sink),
+            LineState::Name => {
                 // A line without a colon is a field with an empty value.
                 let field = self.field();
                 self.begin(field, after, sink);
             }
-            State::Mark(_) | State::Colon(_) | State::Value(_) => {}
+            LineState::Mark(_) | LineState::Colon(_) | LineState::Value(_) => {}
         }
-        self.state = State::LineStart;
+        self.state = LineState::LineStart;
     }
 
     fn dispatch(&mut self, after: usize, sink: &mut dyn FnMut(Item<'_>, usize)) {

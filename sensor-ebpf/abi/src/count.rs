@@ -31,7 +31,7 @@ pub enum Program {
     Peer6 = 8,
     /// The socket options that the proxy asks for; other options are not counted.
     Sockopt = 9,
-    /// `execve`.
+    /// `execve`; those that are remembered and not reported are filtered.
     Exec = 10,
 }
 

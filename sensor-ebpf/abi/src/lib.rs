@@ -19,8 +19,8 @@ mod record;
 mod scope;
 
 pub use count::{Outcome, Program, REASONS, Reason, TALLY, Tally};
-pub use record::{Close, Connect, Header, Hello, decision, end, kind};
-pub use scope::{Config, Scope, fail, mode, ports, quic};
+pub use record::{Close, Connect, Header, Hello, Start, decision, end, kind};
+pub use scope::{Config, Scope, fail, mode, ports, quic, starts};
 
 /// `AF_INET`.
 pub const AF_INET: u16 = 2;

@@ -10,6 +10,8 @@ pub mod kind {
     pub const CLOSE: u16 = 2;
     /// A [`super::Hello`] and the bytes after it.
     pub const HELLO: u16 = 3;
+    /// A [`super::Start`].
+    pub const START: u16 = 4;
 }
 
 /// Values of [`Connect::decision`].
@@ -111,7 +113,31 @@ pub struct Hello {
     pub truncated: u32,
 }
 
+/// A process called `execve`, and runs another program from now on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The header.
+    pub header: Header,
+    /// Nanoseconds since boot (`CLOCK_BOOTTIME`) of the call: with the process's number it names what runs.
+    pub began_ns: u64,
+    /// The id of the cgroup (the inode number of its folder) that the process is in.
+    pub cgroup: u64,
+    /// The process, in the first PID namespace.
+    pub tgid: u32,
+    /// The user id, in the first user namespace.
+    pub uid: u32,
+    /// The group id.
+    pub gid: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The name of the file that was asked for, without its folders, cut: the kernel's own at this moment. The process may choose
+    /// another one later.
+    pub comm: [u8; 16],
+}
+
 filled!(Header, 8);
 filled!(Connect, 16 + 104);
 filled!(Close, 8 + 4 * 8 + 24 + 8);
 filled!(Hello, 16 + 16);
+filled!(Start, 8 + 2 * 8 + 4 * 4 + 16);

@@ -71,7 +71,21 @@ pub struct Config {
     pub flows_each: u32,
     /// What applies to cgroups without a scope.
     pub default_scope: Scope,
+    /// The cgroup below which connections are seen, by id: starts of programs are seen below it as well.
+    pub seen: u64,
+    /// One of [`starts`].
+    pub starts: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// Values of [`Config::starts`].
+pub mod starts {
+    /// When a process began to run its program is remembered, and not reported.
+    pub const REMEMBERED: u32 = 0;
+    /// It is reported as well.
+    pub const REPORTED: u32 = 1;
 }
 
 filled!(Scope, 40);
-filled!(Config, 16 + 40);
+filled!(Config, 16 + 40 + 16);

@@ -18,12 +18,12 @@
 
 mod accounts;
 mod ancestry;
-mod conceal;
 mod digest;
 mod executable;
 mod held;
 mod read_threads;
 mod resolver;
+mod start;
 mod stat;
 mod status;
 
@@ -33,9 +33,9 @@ use serde::{Serialize, Serializer};
 
 pub use accounts::MAX_GROUP_NAMES;
 pub use ancestry::MAX_ANCESTORS;
-pub use conceal::{CONCEALED, conceal};
 pub use digest::{MAX_EXECUTABLE, Sha256};
 pub use resolver::{MAX_ARGUMENTS, MAX_COMMAND_LINE, Options, Resolver};
+pub use start::{Lineage, Parent, StartAnswer, Started};
 pub use status::MAX_GROUPS;
 
 use crate::workload::Workload;

@@ -5,8 +5,10 @@
 //! neither side sends a message that the other's minor version does not know.
 
 mod exec;
+mod home;
 mod identity;
 mod sensor;
+mod start;
 
 use std::fmt;
 
@@ -14,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use exec::{Bundle, Denial, Redirect, ToExec, ToGnomon};
+pub use home::Homes;
 pub use identity::{
     Ancestor, CommandLine, Container, Credentials, Executable, GenerationEvidence, Identity, IdentityAnswer, Image, NameOrigin,
 };
@@ -22,8 +25,10 @@ pub use sensor::{
     RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor, UNASKED,
 };
 
+pub use start::{Arguments, Lineage, Parent, StartAnswer, Started, Starts};
+
 /// The protocol version of this build.
-pub const VERSION: Version = Version { major: 1, minor: 3 };
+pub const VERSION: Version = Version { major: 1, minor: 4 };
 
 /// The version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +63,8 @@ pub enum DescriptorKind {
     Socket(Family),
     /// A regular file or memory file.
     File,
+    /// A pipe to read from.
+    Pipe,
     /// A BPF map; its type shows only when it is mapped into memory.
     Map,
 }

@@ -137,6 +137,9 @@ fn is(descriptor: BorrowedFd<'_>, kind: DescriptorKind) -> bool {
         DescriptorKind::Map => true,
         DescriptorKind::File => rustix::fs::fstat(descriptor)
             .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile),
+        DescriptorKind::Pipe => {
+            rustix::fs::fstat(descriptor).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo)
+        }
         DescriptorKind::Listener(family) => is_stream(descriptor, family) && sockopt::socket_acceptconn(descriptor) == Ok(true),
         DescriptorKind::Socket(family) => {
             is_stream(descriptor, family)

@@ -1,12 +1,15 @@
 //! How a local server is started: from an argument vector to the package, image or program that it names. Nothing is run or looked up, and
 //! what is said here is what the arguments claim.
 
+use gnomon_observe::argument_without_secrets;
 use gnomon_packs::Ecosystem;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, path::Path};
 
 /// The longest name of a package (npm allows 214 bytes, images 255 and more).
 const MAX_NAME: usize = 256;
+/// How much of a path or version is looked at before it is cut, in bytes: a secret is not cut in two.
+const LONGEST_LOOKED_AT: usize = 4096;
 /// How many programs that only start another (`env`, `sh -c`, `uv run`) are looked through.
 const MAX_WRAPPERS: usize = 6;
 
@@ -78,12 +81,19 @@ pub fn launch<T: AsRef<str>>(arguments: &[T]) -> Option<Launch> {
 }
 
 fn started(arguments: &[&str], wrappers: usize) -> Option<Launch> {
+    // `TOKEN=x program`, as a shell has it.
+    let arguments = match arguments.iter().position(|word| !is_assignment(word)) {
+        Some(at) => arguments.get(at..)?,
+        None => arguments,
+    };
     let (program, rest) = arguments.split_first()?;
     let within = |rest: &[&str]| wrappers.checked_sub(1).and_then(|left| started(rest, left));
     let found = match stem(program).as_str() {
         "env" => within(after_assignments(rest)),
         "nohup" | "setsid" | "exec" => within(rest),
-        "sh" | "bash" | "zsh" | "dash" => of_shell(rest).and_then(|words| within(&words.iter().map(String::as_str).collect::<Vec<_>>())),
+        // `sh FILE`, as the kernel starts a script.
+        _ if is_shell(program) && rest.first().is_some_and(|word| !word.starts_with('-')) => script(rest, program, wrappers),
+        _ if is_shell(program) => of_shell(rest).and_then(|words| within(&words.iter().map(String::as_str).collect::<Vec<_>>())),
         "cmd" => rest.iter().position(|word| word.eq_ignore_ascii_case("/c")).and_then(|at| within(rest.get(at + 1..)?)),
         "npx" | "npx-cli" | "pnpx" => npm("npx", rest),
         "npm" | "npm-cli" => subcommand(rest, &["exec", "x"]).and_then(|rest| npm("npx", rest)),
@@ -112,6 +122,11 @@ fn stem(program: &str) -> String {
     [".exe", ".cmd", ".bat", ".js", ".cjs", ".mjs"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name).to_owned()
 }
 
+/// True if a program is a shell, which runs what its arguments say.
+pub(crate) fn is_shell(program: &str) -> bool {
+    ["sh", "bash", "zsh", "dash"].contains(&stem(program).as_str())
+}
+
 fn is_python(name: &str) -> bool {
     name.strip_prefix("python").is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
@@ -125,11 +140,15 @@ fn uv(rest: &[&str], wrappers: usize) -> Option<Launch> {
     }
 }
 
+/// Runners that are scripts themselves, or that version managers put a script in the place of.
+const RUNNERS: [&str; 14] =
+    ["npx", "npx-cli", "npm", "npm-cli", "pnpm", "pnpx", "yarn", "bun", "bunx", "deno", "uv", "uvx", "pipx", "docker"];
+
 /// What an interpreter runs: a runner's own script, or a server's.
 fn script(rest: &[&str], interpreter: &str, wrappers: usize) -> Option<Launch> {
     let at = rest.iter().position(|word| !word.starts_with('-'))?;
     let file = rest.get(at)?;
-    let is_runner = ["npx", "npx-cli", "npm", "npm-cli", "pnpm", "yarn", "bunx", "pipx"].contains(&stem(file).as_str());
+    let is_runner = RUNNERS.contains(&stem(file).as_str());
     if is_runner && wrappers > 0 {
         return started(rest.get(at..)?, wrappers - 1);
     }
@@ -326,12 +345,40 @@ fn package(ecosystem: Ecosystem, runner: &'static str, name: &str, version: Opti
     is_name.then(|| Launch::Package(PackageClaim { ecosystem, name: name.to_owned(), version, runner: runner.into() }))
 }
 
-/// A path or version, as long as it is kept.
+/// A path or version, as it is kept: bounded, and without what is secret in an address or a variable.
 fn bounded(text: &str) -> String {
-    text.get(..text.floor_char_boundary(MAX_NAME)).unwrap_or_default().to_owned()
+    let cut = |text: &str, longest| text.get(..text.floor_char_boundary(longest)).unwrap_or_default().to_owned();
+    cut(&argument_without_secrets(&cut(text, LONGEST_LOOKED_AT)), MAX_NAME)
 }
 
 impl Launch {
+    /// The same within the bounds that hold for what was read here: somebody else may have written it.
+    pub(crate) fn within_bounds(&mut self) {
+        match self {
+            Self::Package(PackageClaim { name, version, runner, .. }) => {
+                *name = bounded(name);
+                *version = version.as_deref().map(bounded);
+                *runner = bounded(runner).into();
+            }
+            Self::Program { path, script } => {
+                *path = bounded(path);
+                *script = script.as_deref().map(bounded);
+            }
+        }
+    }
+
+    /// Where it comes from, as inventories name it: `pkg:npm/NAME`, spelt as its registry compares names and without version, else `file:`
+    /// and the script or program. `executable` is the program's file, where it is known, for a program that is only named.
+    #[must_use]
+    pub fn place(&self, executable: Option<&str>) -> String {
+        match self {
+            Self::Package(package) => format!("pkg:{}/{}", package.ecosystem.as_str(), package.ecosystem.normal(&package.name)),
+            Self::Program { script: Some(script), .. } => format!("file:{script}"),
+            Self::Program { path, script: None } if path.starts_with('/') => format!("file:{path}"),
+            Self::Program { path, script: None } => format!("file:{}", bounded(executable.unwrap_or(path))),
+        }
+    }
+
     /// The file's name of the program, or the package's name: what people call it.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -372,6 +419,7 @@ mod tests {
             ("cmd /c npx -y mcp-remote", "npm", "mcp-remote", None),
             ("env -i TOKEN=x npx -y mcp-remote", "npm", "mcp-remote", None),
             ("sh -c 'TOKEN=x exec npx -y mcp-remote https://x'", "npm", "mcp-remote", None),
+            ("TOKEN=x npx -y mcp-remote", "npm", "mcp-remote", None),
             ("uvx mcp-server-git --repository /srv", "pypi", "mcp-server-git", None),
             ("uvx --python 3.12 --from mcp-server-git==2025.1.1 mcp-server-git", "pypi", "mcp-server-git", Some("2025.1.1")),
             ("uvx mcp-server-fetch@1.0.0", "pypi", "mcp-server-fetch", Some("1.0.0")),

@@ -3,12 +3,18 @@
 //! All of it is claimed by users of the host, who may be hostile: everything is bounded, nothing is run, and no secret that stands in a
 //! file or an argument is kept.
 
+mod fields;
+mod kept;
+mod known;
 mod launch;
 mod listed;
 mod people;
 mod scan;
 
+pub use fields::describe;
+pub use kept::{Change, Kept, MAX_KEPT, MAX_KEPT_OF_ONE, What};
+pub use known::{Known, LocalServer, Part, Sign, Started};
 pub use launch::{Launch, PackageClaim, launch};
 pub use listed::{ListedServer, MAX_FILE, MAX_NAMES, MAX_SERVERS, Reached, SecretAt, Unread, listed};
-pub use people::{Account, Person, accounts, person};
+pub use people::{Account, MAX_ANSWER, Person, READER_WITHIN, accounts, person, reader, said};
 pub use scan::{FoundFile, MAX_FILES, limit_this_process, scan};

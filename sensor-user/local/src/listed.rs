@@ -2,11 +2,11 @@
 //! names and places are kept, and that something stands there which looks like a secret.
 
 use crate::launch::{self, Launch};
-use gnomon_observe::{is_secret_name, without_secrets};
+use gnomon_observe::{is_secret_name, known_token, secrets_in_arguments, without_secrets};
 use gnomon_packs::ConfigFormat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE: usize = 4 << 20;
@@ -16,6 +16,10 @@ pub const MAX_SERVERS: usize = 256;
 pub const MAX_NAMES: usize = 64;
 /// The longest name or URL that is kept, in bytes.
 const MAX_TEXT: usize = 256;
+/// How much of an argument is looked at for secrets, in bytes.
+const MAX_ARGUMENT: usize = 4096;
+/// Values that are shorter are words rather than secrets, in bytes.
+const SHORTEST_SECRET: usize = 8;
 
 /// A server as a file lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +46,25 @@ pub enum Reached {
     Stdio(Launch),
     /// At this URL, without user, query and fragment.
     Url(String),
+}
+
+impl ListedServer {
+    /// The same within the bounds that hold for what was read here: somebody else may have written it.
+    pub(crate) fn within_bounds(&mut self) {
+        self.name = bounded(&self.name);
+        match &mut self.reached {
+            Reached::Stdio(launch) => launch.within_bounds(),
+            Reached::Url(url) => *url = place_of(url),
+        }
+        for names in [&mut self.environment, &mut self.headers] {
+            names.truncate(MAX_NAMES);
+            names.iter_mut().for_each(|name| *name = bounded(name));
+        }
+        self.secrets.truncate(MAX_NAMES);
+        for secret in &mut self.secrets {
+            *secret = SecretAt { place: bounded(&secret.place), kind: bounded(&secret.kind).into() };
+        }
+    }
 }
 
 /// A secret that stands in a file.
@@ -132,8 +155,9 @@ fn server(name: &str, entry: &Map<String, Value>) -> Option<ListedServer> {
     let url = first(&["url", "httpUrl", "serverUrl", "uri", "endpoint"]).and_then(Value::as_str);
     let reached = match command.and_then(|command| arguments(command, entry)) {
         Some(arguments) => {
-            for (at, argument) in arguments.iter().enumerate().skip(1) {
-                secrets.of_argument(at - 1, argument, arguments.get(at - 1).map(String::as_str));
+            let bounded: Vec<&str> = arguments.iter().map(|argument| cut(argument, MAX_ARGUMENT)).collect();
+            for (at, (argument, places)) in bounded.iter().zip(secrets_in_arguments(&bounded)).enumerate().skip(1) {
+                secrets.of_argument(at - 1, argument, bounded.get(at - 1).copied(), &places);
             }
             Reached::Stdio(launch::launch(&arguments)?)
         }
@@ -207,7 +231,8 @@ impl Secrets {
         names
     }
 
-    fn of_argument(&mut self, at: usize, argument: &str, before: Option<&str>) {
+    /// `places` is what would be hidden of the argument in an event.
+    fn of_argument(&mut self, at: usize, argument: &str, before: Option<&str>, places: &[Range<usize>]) {
         let (name, value) = match argument.split_once('=') {
             Some((name, value)) => (name, value),
             // `--token VALUE`, `--header 'Authorization: VALUE'`.
@@ -215,13 +240,13 @@ impl Secrets {
         };
         let value = value.trim();
         let kind = if value.is_empty() || is_reference(value) { None } else { kind_of(name, value).or_else(|| kind_of("", argument)) };
-        self.add(format!("args[{at}]"), kind);
+        self.add(format!("args[{at}]"), kind.or_else(|| kind_within(argument, places)));
     }
 
     fn of_url(&mut self, url: &str) {
         let concealed = matches!(without_secrets(url), Cow::Owned(_)) && !is_reference(url);
         let kind =
-            known_kind(url).or_else(|| url.split(['/', '?', '&', '=']).find_map(known_kind)).or(concealed.then_some("secret-by-name"));
+            known_token(url).or_else(|| url.split(['/', '?', '&', '=']).find_map(known_token)).or(concealed.then_some("secret-by-name"));
         self.add("url".to_owned(), kind);
     }
 }
@@ -235,7 +260,22 @@ fn is_reference(value: &str) -> bool {
 fn kind_of(name: &str, value: &str) -> Option<&'static str> {
     let value = value.trim();
     let value = value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("Basic ")).unwrap_or(value);
-    known_kind(value).or_else(|| (value.len() >= 8 && is_secret_name(name) && !is_of_a_path(value)).then_some("secret-by-name"))
+    known_token(value)
+        .or_else(|| (value.len() >= SHORTEST_SECRET && is_secret_name(name) && !is_of_a_path(value)).then_some("secret-by-name"))
+}
+
+/// What stands within an argument: behind `--header=Cookie:`, `--env=TOKEN=`, in a URL.
+fn kind_within(argument: &str, places: &[Range<usize>]) -> Option<&'static str> {
+    let parameters_are = |url: &str| matches!(without_secrets(url), Cow::Owned(_));
+    places.iter().find_map(|place| {
+        let value = argument.get(place.clone())?.trim();
+        // All of a query is hidden, as anything in it may be secret; told is what its names say.
+        let is_query = argument.get(..place.start).is_some_and(|before| before.ends_with(['?', '#']));
+        if is_reference(value) || is_query && !parameters_are(argument) {
+            return None;
+        }
+        kind_of("", value).or_else(|| (value.len() >= SHORTEST_SECRET && !is_of_a_path(value)).then_some("secret-by-name"))
+    })
 }
 
 /// `--token-file /run/secrets/x` names a place.
@@ -243,47 +283,12 @@ fn is_of_a_path(value: &str) -> bool {
     value.starts_with(['/', '~', '.']) || value.starts_with("file:")
 }
 
-/// How the tokens of well-known services begin, and how long they are at least.
-const KNOWN: [(&str, usize, &str); 26] = [
-    ("ghp_", 36, "github-token"),
-    ("gho_", 36, "github-token"),
-    ("ghs_", 36, "github-token"),
-    ("ghu_", 36, "github-token"),
-    ("github_pat_", 40, "github-token"),
-    ("glpat-", 20, "gitlab-token"),
-    ("sk-ant-", 40, "anthropic-key"),
-    ("sk-proj-", 40, "openai-key"),
-    ("sk-", 35, "openai-key"),
-    ("xoxb-", 30, "slack-token"),
-    ("xoxp-", 30, "slack-token"),
-    ("xapp-", 30, "slack-token"),
-    ("AKIA", 20, "aws-key-id"),
-    ("ASIA", 20, "aws-key-id"),
-    ("AIza", 39, "google-key"),
-    ("ya29.", 30, "google-token"),
-    ("npm_", 36, "npm-token"),
-    ("pypi-", 40, "pypi-token"),
-    ("hf_", 34, "huggingface-token"),
-    ("sk_live_", 24, "stripe-key"),
-    ("rk_live_", 24, "stripe-key"),
-    ("lin_api_", 32, "linear-key"),
-    ("ntn_", 40, "notion-token"),
-    ("secret_", 40, "notion-token"),
-    ("ATATT3", 60, "atlassian-token"),
-    ("eyJ", 60, "jwt"),
-];
-
-fn known_kind(value: &str) -> Option<&'static str> {
-    if value.contains("-----BEGIN ") && value.contains("PRIVATE KEY") {
-        return Some("private-key");
-    }
-    let is_token = value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'=' | b'+' | b'/'));
-    let found = KNOWN.iter().find(|(begins, least, _)| is_token && value.len() >= *least && value.starts_with(begins));
-    found.map(|(.., kind)| *kind)
+fn bounded(text: &str) -> String {
+    cut(text, MAX_TEXT).to_owned()
 }
 
-fn bounded(text: &str) -> String {
-    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default().to_owned()
+fn cut(text: &str, longest: usize) -> &str {
+    text.get(..text.floor_char_boundary(longest)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -344,6 +349,8 @@ mod tests {
             r#"{{"mcpServers":{{
                 "a":{{"command":"npx","args":["-y","p","--api-key","hunter2hunter2","--header","Authorization: Bearer {GITHUB}"],
                      "env":{{"GITHUB_TOKEN":"{GITHUB}","X_SECRET":"hunter2hunter2","HOME":"/srv","B_TOKEN":"${{env:B}}"}}}},
+                "aa":{{"command":"TOKEN=hunter2hunter2 docker","args":["run","--env=API_TOKEN=hunter2hunter2","--header=Cookie:hunter2hunter2","img",
+                     "https://h/x#access_token=hunter2hunter2","--env=B_TOKEN=${{B}}","https://h/x?profile=standard"]}},
                 "b":{{"url":"https://ada:hunter2@h/mcp?api_key=hunter2hunter2","headers":{{"Authorization":"Bearer {GITHUB}","Accept":"x"}},"disabled":true}}
             }}}}"#
         );
@@ -358,9 +365,12 @@ mod tests {
             ("env.X_SECRET", "secret-by-name"),
         ];
         assert_eq!(found(&servers[0]), expected);
-        assert_eq!(found(&servers[1]), [("url", "secret-by-name"), ("headers.Authorization", "github-token")]);
-        assert_eq!((servers[0].environment.len(), servers[1].headers.len(), servers[1].enabled), (4, 2, false));
-        assert_eq!(servers[1].reached, Reached::Url("https://h/mcp".to_owned()));
+        let [_, with_options, remote] = servers.as_slice() else { panic!("{servers:?}") };
+        let by_name = |place| (place, "secret-by-name");
+        assert_eq!(found(with_options), [by_name("args[1]"), by_name("args[2]"), by_name("args[4]")]);
+        assert_eq!(found(remote), [("url", "secret-by-name"), ("headers.Authorization", "github-token")]);
+        assert_eq!((servers[0].environment.len(), remote.headers.len(), remote.enabled), (4, 2, false));
+        assert_eq!(remote.reached, Reached::Url("https://h/mcp".to_owned()));
         let shown = serde_json::to_string(&servers).unwrap();
         assert!(!shown.contains("hunter2") && !shown.contains(&GITHUB[4..]), "{shown}");
     }
@@ -401,10 +411,16 @@ mod tests {
         fn no_secret_of_any_place_is_in_what_is_kept(secret in "[a-zA-Z0-9]{20,40}", name in "[A-Z_]{1,12}") {
             let text = serde_json::json!({"mcpServers": {
                 "a": {"command": "npx", "args": ["-y", "p", format!("--token={secret}"), "--key", secret], "env": {name: secret}},
+                "c": {"command": format!("env TOKEN={secret} npx"), "args": ["-y", "p"]},
+                "d": {"command": format!("TOKEN={secret} npx -y p")},
+                "e": {"command": "node", "args": [format!("https://u:{secret}@h/x.js#{secret}")]},
+                "f": {"command": format!("https://h/run?any={secret}"), "args": [format!("--header=Cookie:{secret}"), format!("--env=TOKEN={secret}")]},
+                "h": {"command": "npx", "args": ["-y", format!("p@https://u:{secret}@h/p.tgz")]},
+                "g": {"command": "uvx", "args": ["--from", format!("p @ https://u:{secret}@h/p.whl"), "p"]},
                 "b": {"url": format!("https://u:{secret}@h/x?token={secret}"), "headers": {"X-Api-Key": secret}},
             }}).to_string();
             let servers = listed(ConfigFormat::Json, "mcpServers", text.as_bytes()).unwrap();
-            prop_assert_eq!(servers.len(), 2);
+            prop_assert_eq!(servers.len(), 8);
             prop_assert!(!serde_json::to_string(&servers).unwrap().contains(&secret));
         }
 

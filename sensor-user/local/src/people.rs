@@ -1,13 +1,13 @@
 //! The home directories of a host's accounts, each read by a process of its own that runs as their owner.
 
-use crate::scan::FoundFile;
+use crate::scan::{FoundFile, MAX_FILES};
 use serde::Serialize;
 use std::{
     ffi::OsStr,
     fs, io,
     os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -16,9 +16,9 @@ use std::{
 /// The most accounts that are looked at.
 const MAX_ACCOUNTS: usize = 4096;
 /// The most bytes that are taken of a reader.
-const MAX_ANSWER: u64 = 8 << 20;
+pub const MAX_ANSWER: u64 = 8 << 20;
 /// How long a reader may take. Home directories may be on file systems that hang.
-const READER_WITHIN: Duration = Duration::from_secs(15);
+pub const READER_WITHIN: Duration = Duration::from_secs(15);
 
 /// An account with a home directory of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,7 +82,11 @@ pub fn person<S: AsRef<OsStr>>(account: Account, program: &Path, arguments: &[S]
     Person { account, files, unread }
 }
 
-fn read<S: AsRef<OsStr>>(account: &Account, program: &Path, arguments: &[S]) -> io::Result<Vec<FoundFile>> {
+/// Starts the reader of an account's home directory, as [`person`] does; its standard output is a pipe.
+///
+/// # Errors
+/// It cannot be started, or not as this account.
+pub fn reader<S: AsRef<OsStr>>(account: &Account, program: &Path, arguments: &[S]) -> io::Result<Child> {
     let mut command = Command::new(program);
     command.args(arguments).arg(&account.home).env_clear().current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -93,14 +97,30 @@ fn read<S: AsRef<OsStr>>(account: &Account, program: &Path, arguments: &[S]) -> 
     } else if own.as_raw() != account.uid {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "only root reads the files of others"));
     }
-    let mut child = command.spawn()?;
+    command.spawn()
+}
+
+/// What a reader said, from its bytes. Its owner can change what it says, so the bounds of a reader that nobody touched are held here as well.
+///
+/// # Errors
+/// It said something else, as one does that was ended.
+pub fn said(bytes: &[u8]) -> io::Result<Vec<FoundFile>> {
+    let read: Result<Vec<FoundFile>, _> = serde_json::from_slice(bytes);
+    let mut files = read.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "its reader ended before it had read all of it"))?;
+    files.truncate(MAX_FILES);
+    files.iter_mut().for_each(FoundFile::within_bounds);
+    Ok(files)
+}
+
+fn read<S: AsRef<OsStr>>(account: &Account, program: &Path, arguments: &[S]) -> io::Result<Vec<FoundFile>> {
+    let mut child = reader(account, program, arguments)?;
     let Some(mut output) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-    let (said, answer) = mpsc::channel();
+    let (tell, answer) = mpsc::channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = io::Read::read_to_end(&mut io::Read::take(&mut output, MAX_ANSWER), &mut bytes);
         // Whoever asked may have given up.
-        let _ = said.send(read.map(|_| bytes));
+        let _ = tell.send(read.map(|_| bytes));
     });
     let answer = answer.recv_timeout(READER_WITHIN);
     if answer.is_err() {
@@ -112,7 +132,7 @@ fn read<S: AsRef<OsStr>>(account: &Account, program: &Path, arguments: &[S]) -> 
     // It may have more to say than is taken.
     child.kill()?;
     child.wait()?;
-    serde_json::from_slice(&bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "its reader ended before it had read all of it"))
+    said(&bytes)
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@
 //! next. So files are opened beneath the home (`openat2(2)` with `RESOLVE_BENEATH`), without waiting, and only regular ones of the home's
 //! owner or of root are read, from what was opened. A process that does this for somebody else should run as them: see [`limit_this_process`].
 
-use crate::listed::{self, ListedServer, MAX_FILE, Unread};
+use crate::listed::{self, ListedServer, MAX_FILE, MAX_SERVERS, Unread};
 use gnomon_packs::{ConfigCatalogue, ConfigFile, ConfigScope, Os};
 use rustix::{
     fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, fstat, openat, openat2, statat},
     io::Errno,
     process::{Resource, Rlimit, setrlimit},
+    thread::{CapabilitySet, CapabilitySets, set_capabilities},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -41,6 +42,26 @@ pub struct FoundFile {
     pub servers: Vec<ListedServer>,
     /// Why they are not known.
     pub unread: Option<String>,
+}
+
+/// The longest path and reason that are kept, in bytes.
+const MAX_TEXT: usize = 4096;
+/// The longest name of a client.
+const MAX_CLIENT: usize = 64;
+/// The digits of a SHA-256.
+const DIGITS: usize = 64;
+
+impl FoundFile {
+    /// The same within the bounds that hold for what was read here: somebody else may have written it.
+    pub(crate) fn within_bounds(&mut self) {
+        let cut = |text: &str, most: usize| text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned();
+        self.client = cut(&self.client, MAX_CLIENT);
+        self.path = cut(&self.path.to_string_lossy(), MAX_TEXT).into();
+        self.sha256 = self.sha256.as_deref().map(|sha256| cut(sha256, DIGITS));
+        self.unread = self.unread.as_deref().map(|why| cut(why, MAX_TEXT));
+        self.servers.truncate(MAX_SERVERS);
+        self.servers.iter_mut().for_each(ListedServer::within_bounds);
+    }
 }
 
 /// The configuration files of all known clients below this home directory.
@@ -163,11 +184,16 @@ fn folders(home: BorrowedFd<'_>, path: &str, left: &mut usize) -> Vec<String> {
     names
 }
 
-/// Limits this process to what reading one home takes: 1 GiB of addresses, 10 s of a processor, 64 descriptors, and no file written.
+/// Limits this process to what reading one home takes: no capability, 1 GiB of addresses, 10 s of a processor, 64 descriptors, and no file
+/// written. Where memory is short it is the first to go.
 ///
 /// # Errors
-/// `setrlimit(2)` fails.
+/// `capset(2)` or `setrlimit(2)` fails.
 pub fn limit_this_process() -> io::Result<()> {
+    // Without this it goes when the kernel chooses it.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     for (resource, limit) in
         [(Resource::As, 1 << 30), (Resource::Cpu, 10), (Resource::Nofile, 64), (Resource::Fsize, 0), (Resource::Core, 0)]
     {

@@ -37,7 +37,7 @@ use slots::ScopeSlots;
 /// The most refused connections that are held open.
 const LINGERING: usize = 32;
 
-/// What a join works with.
+/// The parts of the sensor that a join uses.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'a> {
     pub kernel: &'a Kernel,

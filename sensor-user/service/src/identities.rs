@@ -5,7 +5,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 
-use gnomon_host::identity::{BootTime, Generation, Resolver};
+use gnomon_host::identity::{BootTime, Generation, Lineage, Resolver};
 use gnomon_link::{SensorEnd, ToProxy};
 use gnomon_sensor::Execs;
 
@@ -21,8 +21,16 @@ const WAITING: usize = 256;
 pub(crate) struct Question {
     pub token: u64,
     pub pid: u32,
-    pub connected: BootTime,
-    pub generation: Generation,
+    pub about: About,
+}
+
+/// What is asked of a process.
+#[derive(Debug)]
+pub(crate) enum About {
+    /// Who it is, as it connected.
+    Identity { connected: BootTime, generation: Generation },
+    /// What it runs since it called exec.
+    Start { began: BootTime, lineage: Lineage },
 }
 
 /// Starts the threads, which end when the sender is dropped. Without `execs` no identity can be confirmed.
@@ -50,8 +58,14 @@ fn answer(waiting: &Mutex<Receiver<Question>>, resolver: &Resolver, link: &Senso
         // Taken by one, answered without the lock.
         let next = waiting.lock().recv();
         let Ok(question) = next else { return };
-        let found = translate::found(resolver.identify(question.pid, question.connected, question.generation));
-        if let Err(error) = link.send(&ToProxy::Process { token: question.token, found }, &[], PATIENCE) {
+        let Question { token, pid, about } = question;
+        let answer = match about {
+            About::Identity { connected, generation } => {
+                ToProxy::Process { token, found: translate::found(resolver.identify(pid, connected, generation)) }
+            }
+            About::Start { began, lineage } => ToProxy::Start { token, found: translate::started(resolver.started(pid, began, lineage)) },
+        };
+        if let Err(error) = link.send(&answer, &[], PATIENCE) {
             tracing::debug!("an answer was not taken: {error}");
         }
     }

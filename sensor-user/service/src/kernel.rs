@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gnomon_host::doctor::{CAPABILITIES, Capability, Need};
 use gnomon_link::{Count, FeatureState, Label, List, Name, ScopeChange};
-use gnomon_sensor::{CgroupId, Execs, Failed, Feature, HandedOver, Loader, Mode, Options, Outcome, Program, Scope, Sensor, Status};
+use gnomon_sensor::{CgroupId, Execs, Failed, Feature, HandedOver, Loader, Mode, Options, Outcome, Program, Scope, Sensor, Starts, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::closed::Closed;
@@ -102,7 +102,8 @@ impl Kernel {
         }
         let redirects = attached.iter().filter(|(program, _)| REDIRECT.contains(program)).all(|(_, status)| *status == Status::Ok);
         let owners = (Feature::NamespacedOwners.name(), loader.namespaced_owners());
-        let fixed = [(Feature::Cgroup2.name(), Status::Ok), (Feature::Maps.name(), Status::Ok), owners, (CPU_BOUND, Status::Ok)];
+        let lineage = (Feature::TaskLineage.name(), loader.task_lineage());
+        let fixed = [(Feature::Cgroup2.name(), Status::Ok), (Feature::Maps.name(), Status::Ok), owners, lineage, (CPU_BOUND, Status::Ok)];
         let programs = attached.iter().map(|(program, status)| (program.name(), status.clone()));
         let found = fixed.into_iter().chain(programs).map(|(name, status)| feature(name, &status));
         let optional = CAPABILITIES.iter().filter(|capability| capability.need == Need::Optional).map(|capability| {
@@ -215,6 +216,11 @@ impl Kernel {
 
     pub(crate) fn set_explicit_port(&self, port: u16) -> Result<(), KernelError> {
         self.with(|sensor| sensor.set_explicit_port(port))
+    }
+
+    /// Has starts of programs reported, or remembered only.
+    pub(crate) fn set_starts(&self, starts: Starts) -> Result<(), KernelError> {
+        self.with(|sensor| sensor.set_starts(starts))
     }
 
     /// Refuses an address, as [`Sensor::refuse_for`].

@@ -34,6 +34,7 @@ mod closed;
 mod cost;
 mod disarming;
 mod exec;
+mod homes;
 mod identities;
 mod kernel;
 mod namespace_files;
@@ -58,13 +59,14 @@ use std::time::{Duration, Instant};
 
 use gnomon_host::cgroup::{CgroupError, Hierarchy};
 use gnomon_host::switch::Switch;
-use gnomon_link::SensorEnd;
+use gnomon_link::{Homes, SensorEnd};
 use gnomon_sensor::Heartbeat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 pub use attached::Attached;
 pub use closed::Closed;
+pub use homes::HomeReader;
 pub use privilege::{CAPABILITIES, NEEDED_FOR_EXEC};
 pub use service_socket::{Peer, ServiceSocket};
 
@@ -87,6 +89,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Options of `gnomon exec`; without them no program is let into a scope.
     pub exec: Option<ExecOptions>,
+    /// What reads home directories; without it none is read.
+    pub homes: Option<HomeReader>,
     /// The kill switch, which is looked for all the time.
     pub switch: Switch,
     /// The bound on processor time.
@@ -134,6 +138,7 @@ impl Options {
             own_cgroup: own_cgroup.into(),
             ring_bytes: 8 << 20,
             exec: None,
+            homes: None,
             switch: Switch::at(Switch::DEFAULT),
             cost: CostBound::DEFAULT,
             alive: None,
@@ -267,6 +272,11 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
         sweep(threads, &namespaces, ending.try_clone().map_err(os("watch for the end"))?)?;
         cost::start(threads, &kernel, link, &cgroup, options.cost, ending.try_clone().map_err(os("watch for the end"))?)?;
         let searches = search::start(threads, &kernel, link, &namespaces, ending.try_clone().map_err(os("watch for the end"))?)?;
+        let homes = match &options.homes {
+            Some(by) => Some(homes::start(threads, link, by.clone(), ending.try_clone().map_err(os("watch for the end"))?)?),
+            None => None,
+        };
+        let homes = requests::HomesAt { requests: homes, coverage: options.cgroup.as_ref().map_or(Homes::OfTheHost, |_| Homes::Always) };
         if let Some(door) = door {
             exec::start(
                 threads,
@@ -277,7 +287,8 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
             )?;
         }
         let questions = identities::start(threads, link, execs)?;
-        let mut requests = Requests::new(link, &kernel, &namespaces, requests::Elsewhere { questions, searches }, tell);
+        let elsewhere = requests::Elsewhere { questions, searches, homes };
+        let mut requests = Requests::new(link, &kernel, &namespaces, elsewhere, tell);
         let ended = loop {
             match wait(link.as_fd(), stop, options.alive) {
                 Ok(Readable::Stop) => break Ok(Ended::Asked),

@@ -5,13 +5,13 @@ use std::sync::mpsc::{Sender, SyncSender, TrySendError};
 use std::time::Duration;
 
 use gnomon_host::identity::{BootTime, Generation};
-use gnomon_link::{Family, LinkError, Name, RefusalReason, SensorEnd, ToProxy, ToSensor};
+use gnomon_link::{Family, Homes, LinkError, Name, RefusalReason, SensorEnd, ToProxy, ToSensor};
 use gnomon_sensor::{Failed, listen::User};
 
-use crate::PATIENCE;
-use crate::identities::Question;
+use crate::identities::{About, Question};
 use crate::kernel::{ChangeError, Kernel};
 use crate::namespaces::{LeaseError, ListenError, Namespaces};
+use crate::{PATIENCE, translate};
 
 /// The longest that an address is refused after the proxy could not connect to it.
 const FAILED_FOR: Duration = Duration::from_secs(30);
@@ -21,6 +21,15 @@ pub(crate) struct Elsewhere {
     pub questions: SyncSender<Question>,
     /// Cookies of network namespaces to be searched for.
     pub searches: SyncSender<u64>,
+    pub homes: HomesAt,
+}
+
+/// Where home directories are read, if they are.
+pub(crate) struct HomesAt {
+    /// Tokens of requests to read them.
+    pub requests: Option<SyncSender<u64>>,
+    /// Which requests are answered: all where the sensor looks at all of the host.
+    pub coverage: Homes,
 }
 
 pub(crate) struct Requests<'a> {
@@ -72,12 +81,19 @@ impl<'a> Requests<'a> {
                 Ok(())
             }
             ToSensor::Resolve { token, pid, connected_boot_ns, generation_boot_ns, cookie: _ } => {
-                let question = Question { token, pid, connected: BootTime(connected_boot_ns), generation: Generation(generation_boot_ns) };
-                match self.elsewhere.questions.try_send(question) {
-                    Ok(()) => Ok(()),
-                    Err(TrySendError::Full(_)) => self.refuse(token, RefusalReason::Full, &"as many questions as may wait are waiting"),
-                    Err(TrySendError::Disconnected(_)) => self.refuse(token, RefusalReason::Failed, &"identities are no longer read"),
+                let about = About::Identity { connected: BootTime(connected_boot_ns), generation: Generation(generation_boot_ns) };
+                self.ask(Question { token, pid, about })
+            }
+            ToSensor::ReadStart { token, pid, began_boot_ns, lineage } => {
+                let about = About::Start { began: BootTime(began_boot_ns), lineage: translate::lineage(lineage) };
+                self.ask(Question { token, pid, about })
+            }
+            ToSensor::ReadHomes { token, homes } => self.read_homes(token, homes),
+            ToSensor::ReportStarts { starts } => {
+                if let Err(error) = self.kernel.set_starts(translate::starts(starts)) {
+                    tracing::warn!("starts of programs are not reported as configured: {error}");
                 }
+                Ok(())
             }
             ToSensor::ListenIn { token, netns_cookie, pid } => self.listen(token, netns_cookie, pid),
             ToSensor::Accepting { netns_cookie } => {
@@ -116,6 +132,30 @@ impl<'a> Requests<'a> {
             ToSensor::Counters { token } => match self.kernel.counters() {
                 Ok(programs) => self.send(&ToProxy::Counters { token, programs }),
                 Err(error) => self.refuse(token, RefusalReason::Failed, &error),
+            },
+        }
+    }
+
+    fn ask(&self, question: Question) -> Result<(), LinkError> {
+        let token = question.token;
+        match self.elsewhere.questions.try_send(question) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_)) => self.refuse(token, RefusalReason::Full, &"as many questions as may wait are waiting"),
+            Err(TrySendError::Disconnected(_)) => self.refuse(token, RefusalReason::Failed, &"identities are no longer read"),
+        }
+    }
+
+    fn read_homes(&self, token: u64, homes: Homes) -> Result<(), LinkError> {
+        let HomesAt { requests, coverage } = &self.elsewhere.homes;
+        match requests {
+            None => self.refuse(token, RefusalReason::Unsupported, &"this sensor reads no home directories"),
+            Some(_) if homes == Homes::OfTheHost && *coverage == Homes::Always => {
+                self.refuse(token, RefusalReason::NotAllowed, &"the sensor looks at a part of the host")
+            }
+            Some(requests) => match requests.try_send(token) {
+                Ok(()) => Ok(()),
+                Err(TrySendError::Full(_)) => self.refuse(token, RefusalReason::Full, &"home directories are being read"),
+                Err(TrySendError::Disconnected(_)) => self.refuse(token, RefusalReason::Failed, &"home directories are no longer read"),
             },
         }
     }

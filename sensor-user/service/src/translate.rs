@@ -3,8 +3,8 @@
 use gnomon_host::identity::{self, Answer, Backing, Digest, ExecEvidence};
 use gnomon_host::workload::{self, Runtime};
 use gnomon_link::{
-    Ancestor, CommandLine, Container, Credentials, Executable, Fail, GenerationEvidence, Identity, IdentityAnswer, Image, Label, List,
-    Long, Mode, Name, NameOrigin, Ports, Quic, ScopeSettings,
+    Ancestor, Arguments, CommandLine, Container, Credentials, Executable, Fail, GenerationEvidence, Identity, IdentityAnswer, Image, Label,
+    Lineage, List, Long, Mode, Name, NameOrigin, Parent, Ports, Quic, ScopeSettings, StartAnswer, Started, Starts,
 };
 use gnomon_sensor::{PortList, TooManyPorts};
 use std::os::unix::ffi::OsStrExt as _;
@@ -61,12 +61,63 @@ fn executable(executable: identity::Executable) -> Executable {
 
 fn command_line(arguments: &identity::CommandLine) -> CommandLine {
     // Command lines sent to the other process may end in events.
-    let joined = identity::conceal(arguments.arguments()).join(" ");
+    let joined = gnomon_observe::arguments_without_secrets(arguments.arguments()).join(" ");
     let text = Long::cut(&joined);
     match arguments {
         identity::CommandLine::Whole(_) if text.len() == joined.len() => CommandLine::Whole(text),
         identity::CommandLine::Whole(_) | identity::CommandLine::Cut(_) => CommandLine::Cut(text),
         identity::CommandLine::TimedOut | identity::CommandLine::Unreadable => CommandLine::Unreadable,
+    }
+}
+
+/// Translates what was started.
+pub(crate) fn started(answer: identity::StartAnswer) -> StartAnswer {
+    match answer {
+        identity::StartAnswer::Known(known) => StartAnswer::Program(Box::new(Started {
+            started_boot_ns: known.started_at.0,
+            executable: known.executable.map(|path| Long::lossy(path.as_os_str().as_bytes())),
+            arguments: arguments(&known.arguments),
+            parents: List::cut(known.parents.into_iter().map(|parent| Parent {
+                pid: parent.pid,
+                started_boot_ns: parent.started_at.0,
+                executable: parent.executable.map(|path| Name::lossy(path.as_os_str().as_bytes())),
+                arguments: Name::cut(&concealed(&parent.arguments)),
+            })),
+        })),
+        identity::StartAnswer::Gone => StartAnswer::Gone,
+        identity::StartAnswer::Stale => StartAnswer::Stale,
+        identity::StartAnswer::Unreadable(why) => StartAnswer::Unreadable(Name::cut(why)),
+    }
+}
+
+fn arguments(arguments: &identity::CommandLine) -> Arguments {
+    let joined = concealed(arguments);
+    let text = Long::cut(&joined);
+    match arguments {
+        identity::CommandLine::Whole(_) if text.len() == joined.len() => Arguments::Whole(text),
+        identity::CommandLine::Whole(_) | identity::CommandLine::Cut(_) => Arguments::Cut(text),
+        identity::CommandLine::TimedOut | identity::CommandLine::Unreadable => Arguments::Unreadable,
+    }
+}
+
+/// Arguments without what looks like a secret, with a NUL between them.
+fn concealed(arguments: &identity::CommandLine) -> String {
+    identity::conceal(arguments.arguments()).join("\0")
+}
+
+/// Translates whether lineage is read.
+pub(crate) fn lineage(lineage: Lineage) -> identity::Lineage {
+    match lineage {
+        Lineage::Left => identity::Lineage::Left,
+        Lineage::Read => identity::Lineage::Read,
+    }
+}
+
+/// Translates what becomes of starts.
+pub(crate) fn starts(starts: Starts) -> gnomon_sensor::Starts {
+    match starts {
+        Starts::Remembered => gnomon_sensor::Starts::Remembered,
+        Starts::Reported => gnomon_sensor::Starts::Reported,
     }
 }
 

@@ -15,4 +15,5 @@ mod namespaces;
 mod owners;
 mod privileges;
 mod redirecting;
+mod starts;
 mod support;

@@ -34,16 +34,19 @@ enum Part {
     Third,
     /// Harmless ones only, the same once more.
     Fourth,
+    /// Written by somebody who had not seen the rules, with techniques that they had none for; they were tuned with it once that was measured.
+    Fifth,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::First, Self::HeldOut, Self::Second, Self::Third, Self::Fourth];
+    const ALL: [Self; 6] = [Self::First, Self::HeldOut, Self::Second, Self::Third, Self::Fourth, Self::Fifth];
 
     fn of(case: &Value) -> Self {
         match case["set"].as_str() {
             Some("second") => Self::Second,
             Some("third") => Self::Third,
             Some("fourth") => Self::Fourth,
+            Some("fifth") => Self::Fifth,
             Some(other) => panic!("set {other}"),
             None if fnv(text(case, "name")).is_multiple_of(3) => Self::HeldOut,
             None => Self::First,
@@ -57,6 +60,7 @@ impl Part {
             Self::Second => "second set",
             Self::Third => "third set",
             Self::Fourth => "fourth set",
+            Self::Fifth => "fifth set",
         }
     }
 }

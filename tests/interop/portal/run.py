@@ -17,6 +17,7 @@ import eras  # noqa: E402
 import extended  # noqa: E402
 import failures  # noqa: E402
 import lab  # noqa: E402
+import recipes  # noqa: E402
 import streams  # noqa: E402
 
 
@@ -99,6 +100,7 @@ def main():
         streams.run_all(results, modules, arguments.gnomon)
         eras.run_all(results, arguments.gnomon)
         failures.run_all(results, arguments.gnomon)
+        recipes.run_all(results, arguments.gnomon)
         clients.run_all(results, modules, arguments.gnomon, arguments.sdks.resolve())
     print(f"{results.done - len(results.failed)} of {results.done} checks passed")
     return 1 if results.failed or not results.done else 0

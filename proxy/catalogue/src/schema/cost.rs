@@ -1,6 +1,7 @@
 //! The steps that checking one value against a schema takes at most: each subschema that applies to each part of the value,
 //! without the short cuts that a validator may take.
 
+use super::keywords::{Applies, Holds, keyword};
 use gnomon_kit::percent;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -77,24 +78,19 @@ impl<'a> Graph<'a> {
         let Value::Object(members) = schema else { return (Vec::new(), false) };
         let (mut edges, mut elsewhere) = (Vec::new(), false);
         for (key, value) in members {
-            match key.as_str() {
-                "allOf" | "anyOf" | "oneOf" => edges.extend(list(value).map(|next| (Edge::Same, next))),
-                "not" | "if" | "then" | "else" => edges.push((Edge::Same, value)),
-                "dependentSchemas" | "dependencies" => edges.extend(named(value).map(|next| (Edge::Same, next))),
-                "$ref" | "$dynamicRef" | "$recursiveRef" => match value.as_str().map(|reference| self.targets(reference)) {
-                    Some(targets) if !targets.is_empty() => edges.extend(targets.into_iter().map(|next| (Edge::Same, next))),
-                    _ => elsewhere = true,
-                },
-                "properties" | "patternProperties" => edges.extend(named(value).map(|next| (Edge::Part, next))),
-                "items" | "prefixItems" if value.is_array() => edges.extend(list(value).map(|next| (Edge::Part, next))),
-                "items"
-                | "additionalItems"
-                | "contains"
-                | "additionalProperties"
-                | "propertyNames"
-                | "unevaluatedItems"
-                | "unevaluatedProperties" => edges.push((Edge::Part, value)),
-                _ => {}
+            let Some((holds, applies)) = keyword(key) else { continue };
+            let edge = match applies {
+                Applies::Nowhere => continue,
+                Applies::ToValue => Edge::Same,
+                _ => Edge::Part,
+            };
+            if holds != Holds::Reference {
+                edges.extend(holds.within(value).map(|next| (edge, next)));
+                continue;
+            }
+            match value.as_str().map(|reference| self.targets(reference)) {
+                Some(targets) if !targets.is_empty() => edges.extend(targets.into_iter().map(|next| (edge, next))),
+                _ => elsewhere = true,
             }
         }
         edges.retain(|(_, next)| next.is_object());
@@ -126,14 +122,6 @@ impl<'a> Graph<'a> {
     }
 }
 
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn named(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_object().into_iter().flat_map(Map::values)
-}
-
 /// Steps of a schema's own keywords.
 pub(super) fn own(schema: &Value) -> u64 {
     let Value::Object(members) = schema else { return 1 };
@@ -146,7 +134,7 @@ pub(super) fn own(schema: &Value) -> u64 {
     each.fold(1, u64::saturating_add)
 }
 
-/// How often what it applies is looked at.
+/// The number of times that a schema's subschemas are evaluated.
 pub(super) fn factor(schema: &Value) -> u64 {
     if ["unevaluatedProperties", "unevaluatedItems"].iter().any(|key| schema.get(key).is_some()) { AGAIN } else { 1 }
 }
@@ -236,57 +224,46 @@ impl<'a> Count<'a> {
     /// Adds the subschemas that apply to parts: by name where it says so, else to all of them.
     fn parts(&mut self, schema: &'a Value, value: &Value, times: u64, nesting: usize) -> Option<()> {
         let Value::Object(keywords) = schema else { return Some(()) };
-        match value {
-            Value::Object(members) => {
-                for (key, of) in keywords {
-                    match key.as_str() {
-                        "properties" => {
-                            for (name, next) in of.as_object().into_iter().flatten() {
-                                if let Some(part) = members.get(name) {
-                                    self.visit(next, part, times, nesting)?;
-                                }
-                            }
+        for (key, of) in keywords {
+            let Some((holds, applies)) = keyword(key) else { continue };
+            match (applies, value) {
+                (Applies::ToMember, Value::Object(members)) => {
+                    for (name, next) in of.as_object().into_iter().flatten() {
+                        if let Some(part) = members.get(name) {
+                            self.visit(next, part, times, nesting)?;
                         }
-                        "patternProperties" => {
-                            for next in named(of) {
-                                for (name, part) in members {
-                                    self.take(times.checked_mul(PATTERN.checked_add(name.len() as u64)?)?)?;
-                                    self.visit(next, part, times, nesting)?;
-                                }
-                            }
-                        }
-                        "propertyNames" => {
-                            for name in members.keys() {
-                                self.visit(of, &Value::String(name.clone()), times, nesting)?;
-                            }
-                        }
-                        "additionalProperties" | "unevaluatedProperties" => {
-                            for part in members.values() {
-                                self.visit(of, part, times, nesting)?;
-                            }
-                        }
-                        _ => {}
                     }
                 }
-            }
-            Value::Array(values) => {
-                for (key, of) in keywords {
-                    match key.as_str() {
-                        "items" | "prefixItems" if of.is_array() => {
-                            for (next, part) in list(of).zip(values) {
-                                self.visit(next, part, times, nesting)?;
-                            }
+                (Applies::ToMatching, Value::Object(members)) => {
+                    for next in holds.within(of) {
+                        for (name, part) in members {
+                            self.take(times.checked_mul(PATTERN.checked_add(name.len() as u64)?)?)?;
+                            self.visit(next, part, times, nesting)?;
                         }
-                        "items" | "additionalItems" | "contains" | "unevaluatedItems" => {
-                            for part in values {
-                                self.visit(of, part, times, nesting)?;
-                            }
-                        }
-                        _ => {}
                     }
                 }
+                (Applies::ToNames, Value::Object(members)) => {
+                    for name in members.keys() {
+                        self.visit(of, &Value::String(name.clone()), times, nesting)?;
+                    }
+                }
+                (Applies::ToMembers, Value::Object(members)) => {
+                    for part in members.values() {
+                        self.visit(of, part, times, nesting)?;
+                    }
+                }
+                (Applies::ToElements, Value::Array(values)) if holds.is_one(of) => {
+                    for part in values {
+                        self.visit(of, part, times, nesting)?;
+                    }
+                }
+                (Applies::ToElements, Value::Array(values)) => {
+                    for (next, part) in holds.within(of).zip(values) {
+                        self.visit(next, part, times, nesting)?;
+                    }
+                }
+                _ => {}
             }
-            _ => {}
         }
         Some(())
     }

@@ -3,6 +3,7 @@
 //! The bias: a schema without an expression takes more values than with it, never fewer, and everything else in it holds. So where a
 //! left-out expression stands under a keyword that turns that around (`not`, `if`, `oneOf`), that keyword gives way too.
 
+use super::keywords::{Applies, Holds, keyword};
 use crate::left_out::named;
 use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
@@ -67,28 +68,13 @@ impl Rewriting<'_> {
         let mut wider = self.expressions(members);
         let mut turned = Vec::new();
         for (key, value) in members.iter_mut() {
-            let is_wider = match key.as_str() {
-                "$defs" | "definitions" => {
-                    self.named(value);
-                    false
+            let is_wider = match keyword(key) {
+                None => false,
+                Some((Holds::Reference, _)) => true,
+                Some((holds, applies)) => {
+                    let any = holds.within_mut(value).fold(false, |wider, next| self.schema(next) | wider);
+                    any && applies != Applies::Nowhere
                 }
-                "properties" | "patternProperties" | "dependentSchemas" | "dependencies" => self.named(value),
-                "allOf" | "anyOf" | "oneOf" | "prefixItems" | "items" if value.is_array() => {
-                    value.as_array_mut().into_iter().flatten().fold(false, |wider, next| self.schema(next) | wider)
-                }
-                "items"
-                | "additionalItems"
-                | "contains"
-                | "additionalProperties"
-                | "propertyNames"
-                | "unevaluatedItems"
-                | "unevaluatedProperties"
-                | "not"
-                | "if"
-                | "then"
-                | "else" => self.schema(value),
-                "$ref" | "$dynamicRef" | "$recursiveRef" => true,
-                _ => false,
             };
             if is_wider {
                 wider = true;
@@ -99,10 +85,6 @@ impl Rewriting<'_> {
             relax(members, &turned);
         }
         wider
-    }
-
-    fn named(&mut self, schemas: &mut Value) -> bool {
-        schemas.as_object_mut().into_iter().flat_map(Map::values_mut).fold(false, |wider, next| self.schema(next) | wider)
     }
 
     /// Rewrites a schema's own expressions. True if one was left out.

@@ -16,7 +16,7 @@ use crate::frame::{Answer, ToWorker, Work, decode, encode, longest_from_worker};
 use crate::host::{Asked, CallFailure, FAILED_WITH_META, Host, LOST_WITH_META, Program, Task};
 use crate::limits::{Limit, Limits, MAX_CATALOGUE};
 use crate::names::Names;
-use crate::outcome::{CallEnd, Execution, Outcome, Violation};
+use crate::outcome::{CallEnd, Execution, ScriptOutcome, Violation};
 use crate::zygote::UNCONFINED;
 
 /// Unknown names that are answered with the nearest known one; looking takes time with the number of tools, and a script that has
@@ -33,7 +33,7 @@ const MAX_OUTGOING: usize = 1 << 20;
 /// How the worker's side of it ended.
 enum Stop {
     /// The worker sent its result.
-    Done(Outcome),
+    Done(ScriptOutcome),
     /// The socket closed.
     Gone,
     /// A limit was reached.
@@ -43,7 +43,7 @@ enum Stop {
 }
 
 /// An execution that was never begun.
-pub fn refused(outcome: Outcome) -> Execution {
+pub fn refused(outcome: ScriptOutcome) -> Execution {
     Execution {
         outcome,
         logs: Vec::new(),
@@ -171,35 +171,35 @@ async fn wake(alarm: Option<Instant>) {
 }
 
 /// The outcome by the end of the process.
-async fn end(stop: Stop, process: Process, session: &Session<'_>) -> Outcome {
+async fn end(stop: Stop, process: Process, session: &Session<'_>) -> ScriptOutcome {
     match stop {
         Stop::Done(outcome) => match process.end().await {
-            Ended::Killed(signal) if signal != libc::SIGKILL => Outcome::Violation(Violation::Signal(signal)),
+            Ended::Killed(signal) if signal != libc::SIGKILL => ScriptOutcome::Violation(Violation::Signal(signal)),
             _ => outcome,
         },
         Stop::Limit(limit) => {
             process.kill();
             process.end().await;
-            Outcome::Limit(limit)
+            ScriptOutcome::Limit(limit)
         }
         Stop::Violation(violation) => {
             process.kill();
             process.end().await;
-            Outcome::Violation(violation)
+            ScriptOutcome::Violation(violation)
         }
         Stop::Gone => match process.end().await {
-            Ended::Killed(libc::SIGSEGV) if session.is_reading() => Outcome::Limit(Limit::Nesting),
-            Ended::Killed(libc::SIGXCPU) => Outcome::Limit(Limit::SandboxTime),
+            Ended::Killed(libc::SIGSEGV) if session.is_reading() => ScriptOutcome::Limit(Limit::Nesting),
+            Ended::Killed(libc::SIGXCPU) => ScriptOutcome::Limit(Limit::SandboxTime),
             // Not by us: the kernel was out of memory, or an administrator is about.
-            Ended::Killed(libc::SIGKILL) | Ended::Unknown => Outcome::Lost,
+            Ended::Killed(libc::SIGKILL) | Ended::Unknown => ScriptOutcome::Lost,
             // A compiler that gives up aborts or panics, and both end as a break-out would.
-            Ended::Killed(_) | Ended::Exited(_) if session.is_reading() => Outcome::Unreadable,
-            Ended::Killed(signal) => Outcome::Violation(Violation::Signal(signal)),
+            Ended::Killed(_) | Ended::Exited(_) if session.is_reading() => ScriptOutcome::Unreadable,
+            Ended::Killed(signal) => ScriptOutcome::Violation(Violation::Signal(signal)),
             Ended::Exited(UNCONFINED) => {
                 tracing::error!("a worker could not be confined and ran nothing");
-                Outcome::Lost
+                ScriptOutcome::Lost
             }
-            Ended::Exited(status) => Outcome::Violation(Violation::Exit(status)),
+            Ended::Exited(status) => ScriptOutcome::Violation(Violation::Exit(status)),
         },
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::host::{Host, Program, Task};
 use crate::layers::Layers;
 use crate::limits::{Limit, Limits};
-use crate::outcome::{Execution, Outcome};
+use crate::outcome::{Execution, ScriptOutcome};
 use crate::zygote::MAX_WORKERS;
 use worker::{NoWorker, Worker};
 use zygote::Zygote;
@@ -111,6 +111,8 @@ struct Slot {
     current: Option<Arc<Zygote>>,
     started: Instant,
     pause: Backoff,
+    /// True if the last one lives and is used no more, so that the next need not wait.
+    spent: bool,
 }
 
 impl Sandbox {
@@ -128,6 +130,7 @@ impl Sandbox {
                 current: Some(Arc::new(zygote)),
                 started: Instant::now(),
                 pause: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+                spent: false,
             }),
             config,
         })
@@ -153,7 +156,7 @@ impl Sandbox {
     /// Runs a program to its end. Dropping the future kills the worker and drops the calls that `host` is answering.
     ///
     /// # Errors
-    /// If nothing was run: too much is running, or the sandbox is dead. Later failures are an [`Outcome`].
+    /// If nothing was run: too much is running, or the sandbox is dead. Later failures are a [`ScriptOutcome`].
     pub async fn execute<H: Host>(&self, program: Program<'_>, limits: &Limits, host: &H) -> Result<Execution, ExecuteError> {
         self.perform((program, Task::Run), limits, host).await
     }
@@ -170,11 +173,15 @@ impl Sandbox {
     ) -> Result<Execution, ExecuteError> {
         let limits = limits.held();
         if program.code.len() > limits.code {
-            return Ok(execution::refused(Outcome::Limit(Limit::Code)));
+            return Ok(execution::refused(ScriptOutcome::Limit(Limit::Code)));
         }
         let _permit = self.turn().await?;
-        let worker = self.worker(&limits).await?;
-        Ok(execution::run(worker, (program, task), &limits, host).await)
+        let (worker, zygote) = self.worker(&limits).await?;
+        let execution = execution::run(worker, (program, task), &limits, host).await;
+        if let Outcome::Violation(_) = execution.outcome {
+            self.spend(&zygote).await;
+        }
+        Ok(execution)
     }
 
     /// A place among the workers.
@@ -182,7 +189,7 @@ impl Sandbox {
         if let Ok(permit) = self.workers.try_acquire() {
             return Ok(permit);
         }
-        let _place = Place::take(&self.waiting, self.config.queue).ok_or(ExecuteError::Busy)?;
+        let _place = QueuePlace::take(&self.waiting, self.config.queue).ok_or(ExecuteError::Busy)?;
         match tokio::time::timeout(self.config.patience, self.workers.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(ExecuteError::Busy),
@@ -190,15 +197,16 @@ impl Sandbox {
     }
 
     /// A process, from the zygote or, if that has died, from the next one.
-    async fn worker(&self, limits: &Limits) -> Result<Worker, ExecuteError> {
+    async fn worker(&self, limits: &Limits) -> Result<(Worker, Arc<Zygote>), ExecuteError> {
         let zygote = self.living().await?;
         match zygote.fork(limits).await {
-            Ok(worker) => return Ok(worker),
+            Ok(worker) => return Ok((worker, zygote)),
             Err(NoWorker::Fork(error)) => return Err(ExecuteError::Fork(error)),
             Err(NoWorker::Dead) => self.bury(&zygote).await,
         }
-        match self.living().await?.fork(limits).await {
-            Ok(worker) => Ok(worker),
+        let zygote = self.living().await?;
+        match zygote.fork(limits).await {
+            Ok(worker) => Ok((worker, zygote)),
             Err(NoWorker::Fork(error)) => Err(ExecuteError::Fork(error)),
             Err(NoWorker::Dead) => Err(ExecuteError::Restarting(FIRST_PAUSE)),
         }
@@ -212,16 +220,33 @@ impl Sandbox {
         // A zygote that lived long was no failure to start; the next follows at once.
         let due = slot.started + slot.pause.wait();
         let now = Instant::now();
-        if due > now {
+        if due > now && !slot.spent {
             return Err(ExecuteError::Restarting(due - now));
         }
         slot.started = now;
-        slot.pause.failed();
+        let spent = std::mem::take(&mut slot.spent);
+        if !spent {
+            slot.pause.failed();
+        }
         let zygote = Arc::new(Zygote::start(&self.config).await?);
-        self.restarts.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(restarts = self.restarts(), "the sandbox died and was restarted");
+        if spent {
+            tracing::info!("the sandbox was started anew, as a worker of it broke out of its bounds");
+        } else {
+            self.restarts.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(restarts = self.restarts(), "the sandbox died and was restarted");
+        }
         slot.current = Some(Arc::clone(&zygote));
         Ok(zygote)
+    }
+
+    /// Takes no more workers from a zygote of which one broke out of its bounds: all of them have one layout of memory, and what was learned
+    /// of it must be worth nothing to the next. It lives until its other workers have ended.
+    async fn spend(&self, zygote: &Arc<Zygote>) {
+        let mut slot = self.zygote.lock().await;
+        if slot.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, zygote)) {
+            slot.current = None;
+            slot.spent = true;
+        }
     }
 
     /// Forgets a zygote that is dead, unless another did so already.
@@ -237,15 +262,15 @@ impl Sandbox {
 }
 
 /// A place in the queue.
-struct Place<'a>(&'a AtomicUsize);
+struct QueuePlace<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> QueuePlace<'a> {
     fn take(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
         waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < most).then_some(now + 1)).ok().map(|_| Self(waiting))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::Raw;
 use crate::frame::{End, FromWorker, MAX_MESSAGE, MAX_REMARK};
 use crate::limits::{Limit, Limits};
-use crate::outcome::{CallEnd, Called, Line, Outcome, Violation};
+use crate::outcome::{CallEnd, Called, Line, ScriptOutcome, Violation};
 use crate::worker::LINE;
 
 /// The delay after its limit at which a worker is killed that does not stop by itself: native loops never check the time.
@@ -55,7 +55,7 @@ enum Reading {
 pub enum Heard {
     Nothing,
     Call { id: u32, name: String, arguments: Box<Raw> },
-    Done(Outcome),
+    Done(ScriptOutcome),
 }
 
 impl<'a> Session<'a> {
@@ -146,20 +146,20 @@ impl<'a> Session<'a> {
         }
         match Raw::from_string(arguments.to_owned()) {
             Ok(arguments) => Ok(Heard::Call { id, name: name.to_owned(), arguments }),
-            Err(_) => Err(Violation::Protocol("its arguments are no JSON")),
+            Err(_) => Err(Violation::Protocol("its arguments are not JSON")),
         }
     }
 
-    fn done(&mut self, end: End<'_>) -> Result<Outcome, Violation> {
+    fn done(&mut self, end: End<'_>) -> Result<ScriptOutcome, Violation> {
         match end {
             End::Value(json) if json.len() > self.limits.result => Err(Violation::Protocol("its result is longer than is allowed")),
             End::Value(json) => {
                 self.is_undefined = json.is_empty();
                 let json = if json.is_empty() { "null" } else { json };
-                Raw::from_string(json.to_owned()).map(Outcome::Value).map_err(|_| Violation::Protocol("its result is no JSON"))
+                Raw::from_string(json.to_owned()).map(ScriptOutcome::Value).map_err(|_| Violation::Protocol("its result is not JSON"))
             }
-            End::Thrown(text) => Ok(Outcome::Thrown { message: text.chars().take(MAX_MESSAGE).collect() }),
-            End::Limit(limit) => Ok(Outcome::Limit(limit)),
+            End::Thrown(text) => Ok(ScriptOutcome::Thrown { message: text.chars().take(MAX_MESSAGE).collect() }),
+            End::Limit(limit) => Ok(ScriptOutcome::Limit(limit)),
         }
     }
 

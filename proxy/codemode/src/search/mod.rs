@@ -103,7 +103,7 @@ struct Indexed {
     doing: Doing,
 }
 
-/// How an entry fits a query so far.
+/// The score of an entry for a query so far.
 #[derive(Debug, Default, Clone)]
 struct Fit {
     score: f32,

@@ -1,6 +1,6 @@
 //! What a script reports as done has been done; otherwise it is an error that says what to do.
 
-use gnomon_codemode::{CallEnd, Limit, Limits, Outcome};
+use gnomon_codemode::{CallEnd, Limit, Limits, ScriptOutcome};
 
 use crate::stage::{run, run_with, sandbox, thrown, value, works};
 
@@ -8,7 +8,7 @@ use crate::stage::{run, run_with, sandbox, thrown, value, works};
 async fn calls_that_nobody_awaits_are_made_and_waited_for() {
     let sandbox = sandbox().await;
     let execution = run(&sandbox, "async () => { codemode.test_echo({ a: 1 }); codemode.test_slow(); return 'sent' }").await;
-    assert!(matches!(&execution.outcome, Outcome::Value(value) if value.get() == "\"sent\""), "{execution:?}");
+    assert!(matches!(&execution.outcome, ScriptOutcome::Value(value) if value.get() == "\"sent\""), "{execution:?}");
     let ends: Vec<_> = execution.called.iter().map(|called| (called.tool.as_str(), called.end)).collect();
     assert_eq!(ends, [("test_echo", CallEnd::Answered), ("test_slow", CallEnd::Answered)]);
     let many = run(&sandbox, "async () => { for (let i = 0; i < 50; i++) codemode.test_slow(); return 'sent' }").await;
@@ -32,12 +32,12 @@ async fn a_call_that_lost_a_race_is_not_waited_for() {
     let sandbox = sandbox().await;
     let code = "async () => Promise.race([codemode.test_hang(), sleep(50).then(() => 'too slow')])";
     let execution = run_with(&sandbox, &Limits::default(), code).await;
-    assert!(matches!(&execution.outcome, Outcome::Value(value) if value.get() == "\"too slow\""), "{execution:?}");
+    assert!(matches!(&execution.outcome, ScriptOutcome::Value(value) if value.get() == "\"too slow\""), "{execution:?}");
     assert!(execution.wall_time.as_secs() < 20 && execution.called[0].end == CallEnd::Unanswered, "{execution:?}");
     let code =
         "async () => { const fast = await Promise.race([codemode.test_echo('fast'), sleep(30000)]); codemode.test_slow(); return fast }";
     let execution = run_with(&sandbox, &Limits::default(), code).await;
-    assert!(matches!(&execution.outcome, Outcome::Value(value) if value.get() == "\"fast\""), "{execution:?}");
+    assert!(matches!(&execution.outcome, ScriptOutcome::Value(value) if value.get() == "\"fast\""), "{execution:?}");
     assert_eq!(execution.called[1].end, CallEnd::Answered, "nobody raced this one");
 }
 
@@ -100,7 +100,7 @@ async fn a_script_that_returns_nothing_says_so() {
         [("async () => { await codemode.test_echo({}) }", true), ("async () => null", false), ("async () => { return }", true), ("", true)]
     {
         let execution = run(&sandbox, code).await;
-        assert!(matches!(&execution.outcome, Outcome::Value(value) if value.get() == "null"), "{code}: {execution:?}");
+        assert!(matches!(&execution.outcome, ScriptOutcome::Value(value) if value.get() == "null"), "{code}: {execution:?}");
         assert_eq!(execution.is_undefined, nothing, "{code}");
     }
 }
@@ -113,7 +113,7 @@ async fn a_failed_script_tells_what_came_of_its_calls() {
     for end in ["null.x", "await new Promise(() => {})", "for (;;);", "const a = []; for (;;) a.push('x'.repeat(1 << 20) + a.length)"] {
         let limits = Limits { sandbox_time: std::time::Duration::from_millis(500), heap: 16 << 20, ..short.clone() };
         let execution = run_with(&sandbox, &limits, &format!("async () => {{ {begun} {end} }}")).await;
-        assert!(matches!(execution.outcome, Outcome::Thrown { .. } | Outcome::Limit(_)), "{execution:?}");
+        assert!(matches!(execution.outcome, ScriptOutcome::Thrown { .. } | ScriptOutcome::Limit(_)), "{execution:?}");
         let ends: Vec<_> = execution.called.iter().map(|called| (called.tool.as_str(), called.end)).collect();
         assert_eq!(ends, [("test_echo", CallEnd::Answered), ("test_fail", CallEnd::Failed), ("test_hang", CallEnd::Unanswered)], "{end}");
     }
@@ -223,17 +223,20 @@ async fn errors_are_told_with_the_lines_and_columns_that_the_model_wrote() {
 async fn a_slip_of_syntax_that_ends_the_compiler_is_no_violation() {
     let sandbox = sandbox().await;
     let outcome = run(&sandbox, "namespace N { export class {} }").await.outcome;
-    assert!(matches!(outcome, Outcome::Unreadable), "{outcome:?}");
+    assert!(matches!(outcome, ScriptOutcome::Unreadable), "{outcome:?}");
     let copies: Vec<String> = (0..4000).map(|number| format!("B{number}=A")).collect();
     let memory = format!("enum E {{ A = \"{}\", {} }}\n1", "x".repeat(30_000), copies.join(","));
     let outcome = run(&sandbox, &memory).await.outcome;
     assert!(
-        matches!(outcome, Outcome::Unreadable | Outcome::Thrown { .. } | Outcome::Value(_) | Outcome::Limit(Limit::SandboxTime)),
+        matches!(
+            outcome,
+            ScriptOutcome::Unreadable | ScriptOutcome::Thrown { .. } | ScriptOutcome::Value(_) | ScriptOutcome::Limit(Limit::SandboxTime)
+        ),
         "{outcome:?}"
     );
     for deed in ["abort while reading", "panic while reading"] {
         let outcome = run(&sandbox, &format!("rehearse:{deed}")).await.outcome;
-        assert!(matches!(outcome, Outcome::Unreadable), "{deed}: {outcome:?}");
+        assert!(matches!(outcome, ScriptOutcome::Unreadable), "{deed}: {outcome:?}");
         works(&sandbox).await;
     }
 }
@@ -244,7 +247,7 @@ async fn console_output_before_a_native_loop_is_kept() {
     let limits = Limits { sandbox_time: std::time::Duration::from_millis(200), ..Limits::default() };
     let execution =
         run_with(&sandbox, &limits, "async () => { console.log('here'); Array.prototype.reverse.call({ length: 2 ** 53 - 1 }) }").await;
-    assert!(matches!(execution.outcome, Outcome::Limit(Limit::SandboxTime)), "{execution:?}");
+    assert!(matches!(execution.outcome, ScriptOutcome::Limit(Limit::SandboxTime)), "{execution:?}");
     assert_eq!(execution.logs.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["here"]);
 }
 
@@ -253,6 +256,6 @@ async fn a_tool_may_answer_megabytes() {
     let sandbox = sandbox().await;
     let limits = Limits { answer: 6 << 20, ..Limits::default() };
     let execution = run_with(&sandbox, &limits, "async () => (await codemode.test_long()).length").await;
-    assert!(matches!(&execution.outcome, Outcome::Value(value) if value.get() == (5 << 20).to_string()), "{:?}", execution.outcome);
+    assert!(matches!(&execution.outcome, ScriptOutcome::Value(value) if value.get() == (5 << 20).to_string()), "{:?}", execution.outcome);
     assert_eq!(Limits::default().answer, 4 << 20);
 }

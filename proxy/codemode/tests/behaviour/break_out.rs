@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use gnomon_codemode::{Limit, Limits, Outcome, Sandbox, Violation};
+use gnomon_codemode::{Limit, Limits, Names, Program, Sandbox, ScriptOutcome, Violation};
 
-use crate::stage::{run, run_with, start, works};
+use crate::stage::{TOOLS, Tools, run, run_with, start, works};
 
 /// System calls that are not on the allow-list.
 const DEEDS: [&str; 13] =
@@ -15,7 +15,7 @@ const SIGSYS: i32 = 31;
 async fn nothing_gets_out(sandbox: &Sandbox) {
     for deed in DEEDS {
         let outcome = run(sandbox, &format!("rehearse:{deed}")).await.outcome;
-        assert!(matches!(outcome, Outcome::Violation(Violation::Signal(SIGSYS))), "{deed}: {outcome:?}");
+        assert!(matches!(outcome, ScriptOutcome::Violation(Violation::Signal(SIGSYS))), "{deed}: {outcome:?}");
         works(sandbox).await;
     }
 }
@@ -41,9 +41,29 @@ async fn an_end_without_an_answer_is_a_violation() {
     let sandbox = start(&[]).await.unwrap();
     for (deed, expected) in [("leave", Violation::Exit(0)), ("panic", Violation::Exit(73)), ("abort", Violation::Signal(SIGSYS))] {
         let outcome = run(&sandbox, &format!("rehearse:{deed}")).await.outcome;
-        assert!(matches!(outcome, Outcome::Violation(violation) if violation == expected), "{deed}: {outcome:?}");
+        assert!(matches!(outcome, ScriptOutcome::Violation(violation) if violation == expected), "{deed}: {outcome:?}");
         works(&sandbox).await;
     }
+}
+
+#[tokio::test]
+async fn what_was_learned_of_one_process_s_memory_is_worth_nothing_to_the_next_and_costs_no_other_its_script() {
+    let sandbox = start(&[]).await.unwrap();
+    let before = sandbox.process().await.unwrap();
+    works(&sandbox).await;
+    assert_eq!(sandbox.process().await, Some(before), "a script that does what it may changes nothing");
+    let (tools, names, limits) = (Tools::default(), Names::new(TOOLS), Limits::default());
+    let program = Program { code: "async () => { await sleep(1500); return 'whole' }", names: &names };
+    let breaks_out = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let outcome = run(&sandbox, "rehearse:open").await.outcome;
+        assert!(matches!(outcome, ScriptOutcome::Violation(_)), "{outcome:?}");
+        works(&sandbox).await;
+    };
+    let (beside, ()) = tokio::join!(sandbox.execute(program, &limits, &tools), breaks_out);
+    assert!(matches!(&beside.unwrap().outcome, ScriptOutcome::Value(value) if value.get() == "\"whole\""));
+    assert_ne!(sandbox.process().await, Some(before));
+    assert_eq!(sandbox.restarts(), 0, "nothing of it died");
 }
 
 #[tokio::test]
@@ -51,7 +71,7 @@ async fn memory_beyond_the_bound_is_refused_by_the_kernel() {
     let sandbox = start(&[]).await.unwrap();
     let outcome = run(&sandbox, "rehearse:memory").await.outcome;
     // The worker counted the memory it got and exited; with more than the bound it would have panicked.
-    assert!(matches!(outcome, Outcome::Violation(Violation::Exit(0))), "{outcome:?}");
+    assert!(matches!(outcome, ScriptOutcome::Violation(Violation::Exit(0))), "{outcome:?}");
     works(&sandbox).await;
 }
 
@@ -61,7 +81,7 @@ async fn a_worker_that_spins_is_killed() {
     let limits = Limits { sandbox_time: Duration::from_millis(100), ..Limits::default() };
     let before = Instant::now();
     let outcome = run_with(&sandbox, &limits, "rehearse:spin").await.outcome;
-    assert!(matches!(outcome, Outcome::Limit(Limit::SandboxTime)), "{outcome:?}");
+    assert!(matches!(outcome, ScriptOutcome::Limit(Limit::SandboxTime)), "{outcome:?}");
     assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
     works(&sandbox).await;
 }
@@ -97,9 +117,9 @@ async fn frames_that_the_engine_never_sends_end_the_execution() {
         let limits = Limits { wall_time: Duration::from_millis(500), ..Limits::default() };
         let outcome = run_with(&sandbox, &limits, &format!("rehearse:{frames}")).await.outcome;
         match outcome {
-            Outcome::Violation(Violation::Protocol(_)) => {}
+            ScriptOutcome::Violation(Violation::Protocol(_)) => {}
             // Who says nothing and computes nothing is ended by the clock on the wall.
-            Outcome::Limit(Limit::WallTime) if what.ends_with("silence") => {}
+            ScriptOutcome::Limit(Limit::WallTime) if what.ends_with("silence") => {}
             other => panic!("{what}: {other:?}"),
         }
         works(&sandbox).await;

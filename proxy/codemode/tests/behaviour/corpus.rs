@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use gnomon_codemode::{Asked, CallFailure, Host, Limit, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig};
+use gnomon_codemode::{Asked, CallFailure, Host, Limit, Limits, Names, Program, Raw, Sandbox, SandboxConfig, ScriptOutcome};
 
 use crate::stage::{start, works};
 
@@ -90,16 +90,16 @@ async fn no_script_ends_other_than_it_may_or_disturbs_its_neighbours() {
         let mut limits = &brief;
         let mut execution = sandbox.execute(program(), limits, &Echo).await.unwrap();
         // On a busy machine a long script may get too little processor time.
-        if matches!(execution.outcome, Outcome::Limit(Limit::SandboxTime)) && !may("timeout") {
+        if matches!(execution.outcome, ScriptOutcome::Limit(Limit::SandboxTime)) && !may("timeout") {
             limits = &patient;
             execution = sandbox.execute(program(), limits, &Echo).await.unwrap();
         }
         let (ending, value) = match &execution.outcome {
-            Outcome::Value(json) => ("ok", serde_json::from_str(json.get()).unwrap_or(serde_json::Value::Null)),
-            Outcome::Limit(Limit::SandboxTime | Limit::WallTime) => ("timeout", "".into()),
-            Outcome::Limit(Limit::Heap) => ("oom", "".into()),
-            Outcome::Limit(_) | Outcome::Thrown { .. } | Outcome::Unreadable => ("error", "".into()),
-            Outcome::Violation(_) | Outcome::Lost => ("broken", "".into()),
+            ScriptOutcome::Value(json) => ("ok", serde_json::from_str(json.get()).unwrap_or(serde_json::Value::Null)),
+            ScriptOutcome::Limit(Limit::SandboxTime | Limit::WallTime) => ("timeout", "".into()),
+            ScriptOutcome::Limit(Limit::Heap) => ("oom", "".into()),
+            ScriptOutcome::Limit(_) | ScriptOutcome::Thrown { .. } | ScriptOutcome::Unreadable => ("error", "".into()),
+            ScriptOutcome::Violation(_) | ScriptOutcome::Lost => ("broken", "".into()),
         };
         let as_stated = script.value.as_ref().is_none_or(|stated| ending != "ok" || *stated == value);
         if !may(ending) || !as_stated {

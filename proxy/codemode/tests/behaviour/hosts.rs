@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gnomon_codemode::{ExecuteError, LayerState, Limits, Names, Outcome, Program, Sandbox, SandboxConfig, StartError};
+use gnomon_codemode::{ExecuteError, LayerState, Limits, Names, Program, Sandbox, SandboxConfig, ScriptOutcome, StartError};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::stage::{TOOLS, Tools, start, works};
@@ -74,7 +74,7 @@ async fn a_script_that_computes_for_long_gets_the_smallest_share_there_is_also_i
         };
         let endless = Program { code: "async () => { while (true) {} }", names: &names };
         let (execution, nice) = tokio::join!(sandbox.execute(endless, &limits, &tools), looked);
-        assert!(matches!(execution.unwrap().outcome, Outcome::Limit(_)), "{host:?}");
+        assert!(matches!(execution.unwrap().outcome, ScriptOutcome::Limit(_)), "{host:?}");
         assert_eq!(nice.as_deref(), Some("19"), "{host:?}");
         works(&sandbox).await;
     }
@@ -109,13 +109,13 @@ async fn a_zygote_that_dies_takes_its_workers_along_and_is_started_again() {
             kill_process(process, Signal::KILL).unwrap();
         };
         let (execution, ()) = tokio::join!(sandbox.execute(program, &limits, &tools), lost);
-        assert!(matches!(execution.unwrap().outcome, Outcome::Lost));
+        assert!(matches!(execution.unwrap().outcome, ScriptOutcome::Lost));
         // The first start was a moment ago, so the next one has to wait.
         let again = Program { code: "async () => 1", names: &names };
         loop {
             match sandbox.execute(again, &limits, &tools).await {
                 Ok(execution) => {
-                    assert!(matches!(execution.outcome, Outcome::Value(_)));
+                    assert!(matches!(execution.outcome, ScriptOutcome::Value(_)));
                     break;
                 }
                 Err(ExecuteError::Restarting(pause)) => tokio::time::sleep(pause).await,
@@ -143,7 +143,7 @@ async fn too_many_executions_are_refused() {
     let (tools, names, limits) = (Tools::default(), Names::new(TOOLS), Limits { wall_time: Duration::from_secs(1), ..Limits::default() });
     let hang = || sandbox.execute(Program { code: "async () => codemode.test_hang()", names: &names }, &limits, &tools);
     let (first, second, third) = tokio::join!(hang(), hang(), hang());
-    assert!(matches!(first.unwrap().outcome, Outcome::Limit(_)));
+    assert!(matches!(first.unwrap().outcome, ScriptOutcome::Limit(_)));
     // One waited in vain, the other was not even allowed to wait.
     assert!(matches!((second, third), (Err(ExecuteError::Busy), Err(ExecuteError::Busy))));
     works(&sandbox).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gnomon_codemode::{Limit, Limits, Outcome};
+use gnomon_codemode::{Limit, Limits, ScriptOutcome};
 
 use crate::stage::{run_with, sandbox, works};
 
@@ -36,7 +36,7 @@ async fn each_bound_ends_an_execution_under_its_own_name() {
             _ => &long_enough,
         };
         let outcome = run_with(&sandbox, limits, code).await.outcome;
-        assert!(matches!(outcome, Outcome::Limit(met) if met == limit), "{limit:?}: {outcome:?}");
+        assert!(matches!(outcome, ScriptOutcome::Limit(met) if met == limit), "{limit:?}: {outcome:?}");
         assert!(limit.text(limits).ends_with('.'));
         works(&sandbox).await;
     }
@@ -47,10 +47,10 @@ async fn waiting_for_tools_is_not_counted_as_computing() {
     let sandbox = sandbox().await;
     let limits = Limits { sandbox_time: Duration::from_millis(150), ..Limits::default() };
     let execution = run_with(&sandbox, &limits, "async () => { for (let i = 0; i < 5; i++) await codemode.test_slow() }").await;
-    assert!(matches!(execution.outcome, Outcome::Value(_)), "{:?}", execution.outcome);
+    assert!(matches!(execution.outcome, ScriptOutcome::Value(_)), "{:?}", execution.outcome);
     assert!(execution.wall_time >= Duration::from_millis(500) && execution.sandbox_time < Duration::from_millis(150), "{execution:?}");
     let outcome = run_with(&sandbox, &limits, "async () => { await codemode.test_slow(); for (;;); }").await.outcome;
-    assert!(matches!(outcome, Outcome::Limit(Limit::SandboxTime)), "{outcome:?}");
+    assert!(matches!(outcome, ScriptOutcome::Limit(Limit::SandboxTime)), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_host_that_is_busy_with_other_things_makes_no_endless_loop_of_a_short_
     let execution = run_with(&sandbox, &limits, code).await;
     over.store(true, Ordering::Relaxed);
     others.into_iter().for_each(|other| other.join().unwrap());
-    assert!(matches!(execution.outcome, Outcome::Value(_)), "{execution:?}");
+    assert!(matches!(execution.outcome, ScriptOutcome::Value(_)), "{execution:?}");
 }
 
 #[tokio::test]
@@ -77,9 +77,9 @@ async fn while_a_person_is_waited_for_no_clock_of_the_execution_runs() {
     let sandbox = sandbox().await;
     let limits = Limits { sandbox_time: Duration::from_millis(150), wall_time: Duration::from_millis(250), ..Limits::default() };
     let execution = run_with(&sandbox, &limits, "async () => [await codemode.test_person(), await codemode.test_person()]").await;
-    assert!(matches!(execution.outcome, Outcome::Value(_)), "{:?}", execution.outcome);
+    assert!(matches!(execution.outcome, ScriptOutcome::Value(_)), "{:?}", execution.outcome);
     let outcome = run_with(&sandbox, &limits, "async () => { await codemode.test_person(); await codemode.test_hang() }").await.outcome;
-    assert!(matches!(outcome, Outcome::Limit(Limit::WallTime)), "{outcome:?}");
+    assert!(matches!(outcome, ScriptOutcome::Limit(Limit::WallTime)), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn native_loops_die_within_a_tenth_of_a_second_of_their_limit() {
         let mut over = Duration::MAX;
         for _ in 0..3 {
             let execution = run_with(&sandbox, &limits, code).await;
-            assert!(matches!(execution.outcome, Outcome::Limit(Limit::SandboxTime)), "{code}: {:?}", execution.outcome);
+            assert!(matches!(execution.outcome, ScriptOutcome::Limit(Limit::SandboxTime)), "{code}: {:?}", execution.outcome);
             over = over.min(execution.sandbox_time.saturating_sub(limits.sandbox_time));
         }
         println!("{over:?} {code}");
@@ -122,8 +122,8 @@ async fn bounds_that_no_worker_can_hold_are_cut() {
         code: usize::MAX,
     };
     let outcome = run_with(&sandbox, &boundless, "async () => codemode.test_add({ a: 1 })").await.outcome;
-    assert!(matches!(&outcome, Outcome::Value(value) if value.get() == "1"), "{outcome:?}");
+    assert!(matches!(&outcome, ScriptOutcome::Value(value) if value.get() == "1"), "{outcome:?}");
     let outcome = run_with(&sandbox, &boundless, "async () => { const f = () => f() + 1; return f() }").await.outcome;
-    assert!(matches!(outcome, Outcome::Limit(Limit::Stack | Limit::Heap)), "{outcome:?}");
+    assert!(matches!(outcome, ScriptOutcome::Limit(Limit::Stack | Limit::Heap)), "{outcome:?}");
     works(&sandbox).await;
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use gnomon_codemode::{Limits, Names, Outcome, Program, Severity};
+use gnomon_codemode::{Limits, Names, Program, ScriptOutcome, Severity};
 
 use crate::stage::{TOOLS, Tools, run, sandbox, thrown, value, works};
 
@@ -68,7 +68,7 @@ async fn calls_at_the_same_time_are_bounded() {
     let program =
         Program { code: "async () => Promise.all(Array.from({ length: 60 }, () => codemode.test_slow()))", names: &Names::new(TOOLS) };
     let execution = sandbox.execute(program, &Limits::default(), &tools).await.unwrap();
-    assert!(matches!(execution.outcome, Outcome::Value(_)), "{:?}", execution.outcome);
+    assert!(matches!(execution.outcome, ScriptOutcome::Value(_)), "{:?}", execution.outcome);
     assert_eq!(execution.host_calls, 60);
     assert_eq!(tools.most.load(Ordering::SeqCst), 16);
     assert!(execution.wall_time.as_millis() >= 400 && execution.sandbox_time.as_millis() < 400, "{execution:?}");
@@ -97,7 +97,7 @@ async fn the_console_is_kept_and_cut() {
         "async () => { for (let i = 0; i < 1e5; i++) console.log() }",
     ] {
         let execution = run(&sandbox, code).await;
-        assert!(matches!(execution.outcome, Outcome::Value(_)), "{:?}", execution.outcome);
+        assert!(matches!(execution.outcome, ScriptOutcome::Value(_)), "{:?}", execution.outcome);
         assert!(execution.truncated);
         assert!(execution.logs.iter().map(|line| line.text.len()).sum::<usize>() <= 16 << 10);
     }

@@ -1,6 +1,6 @@
 //! A promise that is used in place of its value is an error, or is reported.
 
-use gnomon_codemode::{CallEnd, Limit, Limits, Outcome};
+use gnomon_codemode::{CallEnd, Limit, Limits, ScriptOutcome};
 
 use crate::stage::{run, run_with, sandbox, thrown, value};
 
@@ -91,7 +91,7 @@ async fn a_value_that_was_made_before_calls_were_over_is_told() {
         "async () => { codemode.test_echo(1); return 'sent' }",
     ] {
         let execution = run(&sandbox, code).await;
-        assert!(matches!(execution.outcome, Outcome::Value(_)), "{code}\n{execution:?}");
+        assert!(matches!(execution.outcome, ScriptOutcome::Value(_)), "{code}\n{execution:?}");
         assert!(
             execution.remark.starts_with("A call was still under way when the script returned") && execution.remark.contains("await"),
             "{code}\n{execution:?}"
@@ -105,7 +105,7 @@ async fn a_value_that_was_made_before_calls_were_over_is_told() {
         "async () => { const t = setTimeout(() => {}, 60000); clearTimeout(t); return codemode.test_echo(1) }",
     ] {
         let execution = run(&sandbox, code).await;
-        assert!(matches!(execution.outcome, Outcome::Value(_)) && execution.remark.is_empty(), "{code}\n{execution:?}");
+        assert!(matches!(execution.outcome, ScriptOutcome::Value(_)) && execution.remark.is_empty(), "{code}\n{execution:?}");
     }
 }
 
@@ -130,7 +130,7 @@ async fn the_bound_of_calls_ends_a_script_whatever_it_catches() {
         "async () => { try { for (let n = 0; n < 6; n++) await codemode.test_echo(n) } catch {} return 'ok' }",
     ] {
         let execution = run_with(&sandbox, &limits, code).await;
-        assert!(matches!(execution.outcome, Outcome::Limit(Limit::Calls)), "{code}\n{execution:?}");
+        assert!(matches!(execution.outcome, ScriptOutcome::Limit(Limit::Calls)), "{code}\n{execution:?}");
         assert!(execution.called.iter().all(|called| called.end == CallEnd::Answered) && execution.called.len() <= 5, "{execution:?}");
     }
 }

@@ -4,7 +4,9 @@ use std::future::pending;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use gnomon_codemode::{Asked, CallFailure, Execution, Host, Limits, Names, Outcome, Program, Raw, Sandbox, SandboxConfig, StartError};
+use gnomon_codemode::{
+    Asked, CallFailure, Execution, Host, Limits, Names, Program, Raw, Sandbox, SandboxConfig, ScriptOutcome, StartError,
+};
 use tokio::sync::Notify;
 
 pub const ZYGOTE: &str = env!("CARGO_BIN_EXE_codemode-zygote");
@@ -120,7 +122,7 @@ pub async fn run(sandbox: &Sandbox, code: &str) -> Execution {
 /// The JSON that a program returns.
 pub async fn value(sandbox: &Sandbox, code: &str) -> String {
     match run(sandbox, code).await.outcome {
-        Outcome::Value(json) => json.get().to_owned(),
+        ScriptOutcome::Value(json) => json.get().to_owned(),
         other => panic!("{code}\n{other:?}"),
     }
 }
@@ -128,7 +130,7 @@ pub async fn value(sandbox: &Sandbox, code: &str) -> String {
 /// The text that a program throws.
 pub async fn thrown(sandbox: &Sandbox, code: &str) -> String {
     match run(sandbox, code).await.outcome {
-        Outcome::Thrown { message } => message,
+        ScriptOutcome::Thrown { message } => message,
         other => panic!("{code}\n{other:?}"),
     }
 }

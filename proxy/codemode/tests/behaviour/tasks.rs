@@ -1,10 +1,10 @@
 //! What is done with code beside running it.
 
-use gnomon_codemode::{Limit, Limits, Names, Outcome, Program, Raw, Sandbox, Task};
+use gnomon_codemode::{Limit, Limits, Names, Program, Raw, Sandbox, ScriptOutcome, Task};
 
 use crate::stage::{TOOLS, Tools, sandbox};
 
-async fn perform(sandbox: &Sandbox, code: &str, task: Task<'_>, limits: &Limits) -> Outcome {
+async fn perform(sandbox: &Sandbox, code: &str, task: Task<'_>, limits: &Limits) -> ScriptOutcome {
     let names = Names::new(TOOLS);
     let ended = sandbox.perform((Program { code, names: &names }, task), limits, &Tools::default()).await.unwrap();
     assert!(!matches!(task, Task::Read) || ended.host_calls == 0);
@@ -23,7 +23,7 @@ async fn a_function_is_given_arguments_as_its_second() {
         ("const f = (a) => a + 1; f(1)", "2"),
     ] {
         match perform(&sandbox, code, Task::RunWith(&arguments), &Limits::default()).await {
-            Outcome::Value(json) => assert_eq!(json.get(), value, "{code}"),
+            ScriptOutcome::Value(json) => assert_eq!(json.get(), value, "{code}"),
             other => panic!("{code}\n{other:?}"),
         }
     }
@@ -34,7 +34,7 @@ async fn code_that_is_read_is_not_run_and_its_mistakes_are_told_as_when_it_is() 
     let sandbox = sandbox().await;
     for code in ["async (codemode, args) => codemode.test_hang({})", "codemode.test_echo({})", "for (;;);", "throw new Error('x')"] {
         let read = perform(&sandbox, code, Task::Read, &Limits::default()).await;
-        assert!(matches!(&read, Outcome::Value(json) if json.get() == "true"), "{code}\n{read:?}");
+        assert!(matches!(&read, ScriptOutcome::Value(json) if json.get() == "true"), "{code}\n{read:?}");
     }
     for (code, told) in [
         ("async () => {", "SyntaxError"),
@@ -43,8 +43,8 @@ async fn code_that_is_read_is_not_run_and_its_mistakes_are_told_as_when_it_is() 
         ("{\"a\": 1}", "this is data, which does nothing"),
     ] {
         let read = perform(&sandbox, code, Task::Read, &Limits::default()).await;
-        assert!(matches!(&read, Outcome::Thrown { message } if message.contains(told)), "{code}\n{read:?}");
+        assert!(matches!(&read, ScriptOutcome::Thrown { message } if message.contains(told)), "{code}\n{read:?}");
     }
     let short = Limits { code: 10, ..Limits::default() };
-    assert!(matches!(perform(&sandbox, "async () => 'long'", Task::Read, &short).await, Outcome::Limit(Limit::Code)));
+    assert!(matches!(perform(&sandbox, "async () => 'long'", Task::Read, &short).await, ScriptOutcome::Limit(Limit::Code)));
 }

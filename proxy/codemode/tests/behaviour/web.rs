@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gnomon_codemode::{Limit, Limits, Outcome};
+use gnomon_codemode::{Limit, Limits, ScriptOutcome};
 
 use crate::stage::{run, run_with, sandbox, thrown, value};
 
@@ -61,12 +61,12 @@ async fn timers_run_in_their_order_and_waiting_for_them_is_no_computing() {
     assert_eq!(value(&sandbox, poll).await, "3");
     let limits = Limits { sandbox_time: Duration::from_millis(150), ..Limits::default() };
     let execution = run_with(&sandbox, &limits, "async () => { await sleep(400); return codemode.test_echo(1) }").await;
-    assert!(matches!(&execution.outcome, Outcome::Value(value) if value.get() == "1"), "{execution:?}");
+    assert!(matches!(&execution.outcome, ScriptOutcome::Value(value) if value.get() == "1"), "{execution:?}");
     assert!(execution.wall_time >= Duration::from_millis(400) && execution.sandbox_time < Duration::from_millis(150), "{execution:?}");
     let both =
         run(&sandbox, "async () => Promise.all([codemode.test_slow(), sleep(10), codemode.test_slow(), sleep(150).then(() => 'slept')])")
             .await;
-    assert!(matches!(&both.outcome, Outcome::Value(value) if value.get() == r#"["slow",null,"slow","slept"]"#), "{both:?}");
+    assert!(matches!(&both.outcome, ScriptOutcome::Value(value) if value.get() == r#"["slow",null,"slow","slept"]"#), "{both:?}");
 }
 
 /// Other executions are not to be heard by the time that they take.
@@ -88,11 +88,11 @@ async fn a_timer_outlasts_no_clock() {
         "async () => { setInterval(() => 0, 1); await new Promise(() => {}) }",
     ] {
         let execution = run_with(&sandbox, &limits, code).await;
-        assert!(matches!(execution.outcome, Outcome::Limit(Limit::WallTime)), "{code}: {execution:?}");
+        assert!(matches!(execution.outcome, ScriptOutcome::Limit(Limit::WallTime)), "{code}: {execution:?}");
         assert!(execution.wall_time < Duration::from_secs(3), "{execution:?}");
     }
     // A timer that is not awaited keeps nothing running.
     let execution = run(&sandbox, "async () => { setInterval(() => 0, 1); setTimeout(() => 0, 100000); return 1 }").await;
-    assert!(matches!(&execution.outcome, Outcome::Value(value) if value.get() == "1"), "{execution:?}");
+    assert!(matches!(&execution.outcome, ScriptOutcome::Value(value) if value.get() == "1"), "{execution:?}");
     assert!(execution.wall_time < Duration::from_secs(5), "{execution:?}");
 }

@@ -28,7 +28,7 @@ const EXPECTED_STREAMS: usize = 32;
 /// The connections of one destination.
 pub(crate) struct Lane<B: RequestBody> {
     pub(crate) to: LaneKey,
-    /// Whether its answers are.
+    /// True once delayed answers of the server were seen.
     pub(crate) held_up: HeldUp,
     state: Mutex<LaneState<B>>,
 }

@@ -213,7 +213,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// What an answer waits for.
+/// The cause of an answer's wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
     /// The client is to take what it was given.

@@ -38,25 +38,10 @@ type Opened = TlsStream<Peeked<TcpStream>>;
 
 impl Tunnel {
     pub(super) async fn tls(mut self, hello: &ClientHello) {
-        let mut seen = self.observe(Channel::Https);
-        seen.set(Field::Ja4, hello.ja4(Transport::Tcp));
-        let (mut connection, _) = self.asking.open(&self.shared.inspector, seen);
-        let facts = Hello { sni: hello.sni.as_deref(), random: Some(&hello.random) };
-        let answer = connection.hello(&self.host, self.port, &facts);
         // The server goes by the name in the client's handshake, so that is where the
         // connection goes: a name on the bypass list cannot be borrowed for another server.
         let name = hello.sni.clone().unwrap_or_else(|| self.host.clone());
-        let mut refused = matches!(answer, Answer::Decided(v) if v.action.interferes()) || matches!(answer, Answer::Undecidable(_));
-        if hello.sni.is_some() && self.original.is_none() && name != self.host {
-            // The name that the client asked the proxy for still counts beside the one inside.
-            connection = self.under_all_names(connection, &[&self.host]).await;
-            refused |= connection.is_refused();
-        }
-        if hello.sni.is_none() {
-            // By address: the names that the address has count as well.
-            connection = self.under_all_names(connection, &[]).await;
-            refused |= connection.is_refused();
-        }
+        let (mut connection, refused) = self.named(hello, &name).await;
         // Behind another proxy only the name that it was asked for is certain.
         let vouched = self.through.is_none() || name == self.host;
         if vouched && (self.shared.options.bypass.matches(&name, self.port) || (connection.is_bypassed() && !refused)) {
@@ -85,27 +70,10 @@ impl Tunnel {
             }
             return self.pass_judged(&connection, Passage::ForeignAlpn).await;
         }
-        let fallback = if offered.contains(&Alpn::Http11) || offered.is_empty() { Alpn::Http11 } else { Alpn::H2 };
-        let (destination, problem) = if refused {
+        let Agreed { destination, chosen, problem } = match refused {
             // Nothing will be sent to the server, so it is not even dialled.
-            (destination.with_alpn(fallback), None)
-        } else {
-            let pools = &self.shared.pools;
-            let negotiated = match self.server.take().filter(|_| self.original.is_some()) {
-                Some(server) => pools.negotiate_over(destination.clone(), &offered, server).await,
-                None => pools.negotiate(destination.clone(), &offered).await,
-            };
-            match negotiated {
-                Ok(destination) => (destination, None),
-                Err(error) => (destination.with_alpn(fallback), Some(error)),
-            }
-        };
-        let chosen = if offered.is_empty() {
-            Alpn::None
-        } else if destination.alpn() == Alpn::None {
-            fallback
-        } else {
-            destination.alpn()
+            true => Agreed::on(destination.with_alpn(fallback(&offered)), &offered, None),
+            false => self.agree(destination, &offered).await,
         };
         let Ok(config) = self.shared.leaves.server_config(&leaf, chosen) else {
             self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new());
@@ -155,6 +123,41 @@ impl Tunnel {
         serve_http(route, stream, if chosen == Alpn::H2 { Speaks::Http2 } else { Speaks::Http1 }).await;
     }
 
+    /// The connection as judged by all the names that its server has, this one in the client's handshake first, and whether one of them is
+    /// refused.
+    async fn named(&self, hello: &ClientHello, name: &str) -> (Connection, bool) {
+        let mut seen = self.observe(Channel::Https);
+        seen.set(Field::Ja4, hello.ja4(Transport::Tcp));
+        let (mut connection, _) = self.asking.open(&self.shared.inspector, seen);
+        let facts = Hello { sni: hello.sni.as_deref(), random: Some(&hello.random) };
+        let answer = connection.hello(&self.host, self.port, &facts);
+        let mut refused = matches!(answer, Answer::Decided(v) if v.action.interferes()) || matches!(answer, Answer::Undecidable(_));
+        if hello.sni.is_some() && self.original.is_none() && name != self.host {
+            // The name that the client asked the proxy for still counts beside the one inside.
+            connection = self.under_all_names(connection, &[&self.host]).await;
+            refused |= connection.is_refused();
+        }
+        if hello.sni.is_none() {
+            // By address: the names that the address has count as well.
+            connection = self.under_all_names(connection, &[]).await;
+            refused |= connection.is_refused();
+        }
+        (connection, refused)
+    }
+
+    /// The protocol that the server chooses of those that its client offers.
+    async fn agree(&mut self, destination: Destination, offered: &[Alpn]) -> Agreed {
+        let pools = &self.shared.pools;
+        let negotiated = match self.server.take().filter(|_| self.original.is_some()) {
+            Some(server) => pools.negotiate_over(destination.clone(), offered, server).await,
+            None => pools.negotiate(destination.clone(), offered).await,
+        };
+        match negotiated {
+            Ok(destination) => Agreed::on(destination, offered, None),
+            Err(error) => Agreed::on(destination.with_alpn(fallback(offered)), offered, Some(error)),
+        }
+    }
+
     /// Passes on unread what is bypassed by this name. A name is no more than what the client says: it
     /// must not buy the way to another server. Where it does not lead to the address that a program asked
     /// for, the connection goes to where it does lead.
@@ -180,6 +183,31 @@ impl Tunnel {
         let is_http = |name: &[u8]| Alpn::from_wire(Some(name)) != Alpn::None || matches!(name, b"http/1.0" | b"http/0.9");
         matches!(chosen, Ok(Some(name)) if !is_http(&name))
     }
+}
+
+/// What is spoken with client and server.
+struct Agreed {
+    destination: Destination,
+    /// With the client.
+    chosen: Alpn,
+    /// Why the server cannot be reached, if it cannot.
+    problem: Option<SendError>,
+}
+
+impl Agreed {
+    fn on(destination: Destination, offered: &[Alpn], problem: Option<SendError>) -> Self {
+        let chosen = match destination.alpn() {
+            _ if offered.is_empty() => Alpn::None,
+            Alpn::None => fallback(offered),
+            chosen => chosen,
+        };
+        Self { destination, chosen, problem }
+    }
+}
+
+/// The protocol with a client whose server has chosen none.
+fn fallback(offered: &[Alpn]) -> Alpn {
+    if offered.contains(&Alpn::Http11) || offered.is_empty() { Alpn::Http11 } else { Alpn::H2 }
 }
 
 /// The server's side of a connection whose client is read.

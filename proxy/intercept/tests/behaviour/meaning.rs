@@ -4,7 +4,7 @@ use gnomon_stage::{
     client::H1,
     gnomon::Gnomon,
     request::h1_post,
-    rules::{MESSAGE, block, rule},
+    rules::{MESSAGE, block, rule, shipped},
     upstream::{Answer, Upstream},
 };
 use serde_json::json;
@@ -80,5 +80,33 @@ async fn an_answer_that_cannot_be_read_as_one_thing_says_so_in_its_event() {
         let why = told("Not read").map(|event| event["gnomon.response.malformed"].clone());
         assert_eq!(why, expected.map(Into::into), "{kind}: {events:#?}");
         assert_eq!(told("Words for the model").is_some(), expected.is_none(), "{kind}: {events:#?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_a_bound_of_ours_left_unread_says_so_and_is_no_servers_doing() {
+    let many = format!("[{}]", [r#"{"jsonrpc":"2.0","method":"notifications/message"}"#; 5_000].join(","));
+    let names = vec![format!(r#"{{"name":"{}"}}"#, "a".repeat(1_000)); 400].join(",");
+    let large = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{names}]}}}}"#);
+    let twice = r#"{"jsonrpc":"2.0","id":1,"result":{},"result":{}}"#;
+    for (body, room, expected, told) in [
+        (many, None, "bound_too_many_messages", false),
+        (large, Some(1 << 10), "bound_no_room", false),
+        (twice.to_owned(), None, "duplicate_key", true),
+    ] {
+        let upstream = answering("application/json", Vec::leak(body.into_bytes())).await;
+        let seen = rule(1, "Not read", "gnomon.response.malformed|exists: true", "action: log");
+        let alerting = shipped().into_iter().filter(|source| source.name.contains("mcp_answer_unreadable"));
+        let gnomon = Gnomon::with().rules(alerting.chain([seen]));
+        let gnomon = if let Some(room) = room { gnomon.held_bytes(room) } else { gnomon };
+        let gnomon = gnomon.before(&upstream).await;
+        let mut client = H1::connect(&gnomon).await;
+        client.send(&[calling("x")]).await;
+        client.close().await;
+        let events = gnomon.finish().await;
+        let why = events.iter().find(|event| event["rule.name"] == "Not read").map(|event| &event["gnomon.response.malformed"]);
+        assert_eq!(why, Some(&expected.into()), "{events:#?}");
+        let alerts = events.iter().filter(|event| event["rule.name"] == "MCP answer that could not be read as one thing").count();
+        assert_eq!(alerts, usize::from(told), "{expected}: {events:#?}");
     }
 }

@@ -180,3 +180,73 @@ async fn a_rule_on_answers_weakens_no_rule_on_requests() {
     upstream.until("the end", |all| all[0].end.is_some()).await;
     upstream.requests(|all| assert!(all[0].executed.is_empty() && all[0].end != Some(End::Clean), "did the tool run?"));
 }
+
+/// A question of a server, under a claim for which nobody could read it.
+const QUESTION: &str = r#"{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{"message":"password?"}}"#;
+
+async fn asking(kind: &'static str, coding: Option<&'static str>, body: String) -> Upstream {
+    Upstream::answering(H1, move |received| {
+        received.end?;
+        let coding = coding.map(|coding| ("content-encoding", coding.to_owned()));
+        let headers = [("content-type", kind.to_owned())].into_iter().chain(coding).collect();
+        Some(Answer::Full { status: 200, headers, body: body.clone().into_bytes() })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_event_stream_that_cannot_be_undone_is_refused_where_a_rule_refuses_what_servers_ask() {
+    let refuses = || vec![block(1, "mcp.method.name: elicitation/create")];
+    let stream = format!("data: {QUESTION}\n\n");
+    let listens = || h1_head("GET", "/listen", "accept: text/event-stream\r\n");
+    let calls = || h1_post("/rpc", request(1, "tools/list").to_string().as_bytes());
+    for (kind, coding) in [("text/event-stream; charset=utf-16", None), ("text/event-stream", Some("x-unknown"))] {
+        for asked in [listens(), calls()] {
+            let upstream = asking(kind, coding, stream.clone()).await;
+            let gnomon = Gnomon::with().rules(refuses()).before(&upstream).await;
+            let mut client = H1::connect(&gnomon).await;
+            let answer = client.send(std::slice::from_ref(&asked)).await;
+            assert_eq!(answer.header("x-gnomon"), Some("block"), "{kind} {coding:?}: {answer:?}");
+            assert!(!answer.text().contains("password?"), "{kind} {coding:?}: {answer:?}");
+            assert_eq!(passed_unread(&gnomon), 0);
+            client.close().await;
+            let events = gnomon.finish().await;
+            let refused = events.iter().filter(|e| e["gnomon.passage"] == "events_unreadable" && e["gnomon.action"] == "block").count();
+            assert_eq!(refused, 1, "{kind} {coding:?}: {events:#?}");
+
+            // Where no rule could match, it passes as it is, counted and told.
+            let gnomon = Gnomon::with().before(&upstream).await;
+            let mut client = H1::connect(&gnomon).await;
+            assert_eq!(client.send(&[asked]).await.text(), stream, "{kind} {coding:?}");
+            assert_eq!(passed_unread(&gnomon), 1);
+            client.close().await;
+            let events = gnomon.finish().await;
+            let told = events.iter().filter(|e| e["gnomon.passage"] == "events_unreadable" && e["event.kind"] != "outcome");
+            assert!(told.clone().count() >= 1 && told.clone().all(|e| e["gnomon.action"] == "allow"), "{kind} {coding:?}: {events:#?}");
+        }
+    }
+    // One that can be read is judged event by event.
+    let quiet = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\n";
+    let upstream = asking("text/event-stream", None, quiet.to_owned()).await;
+    let gnomon = Gnomon::with().rules(refuses()).before(&upstream).await;
+    assert_eq!(H1::connect(&gnomon).await.send(&[listens()]).await.text(), quiet);
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_undone_is_refused_where_a_rule_refuses_what_it_may_ask() {
+    let asks = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"resultType":"input_required","inputRequests":{{"a":{QUESTION}}}}}}}"#);
+    let upstream = asking("application/json", Some("x-unknown"), asks).await;
+    let gnomon = Gnomon::with().rules([block(1, "mcp.method.name: elicitation/create")]).before(&upstream).await;
+    let mut client = H1::connect(&gnomon).await;
+    let body = request(1, "tools/list").to_string();
+    let lines = format!("{}mcp-protocol-version: 2026-07-28\r\ncontent-length: {}\r\n", json_headers(Coding::Identity), body.len());
+    client.write(&h1_head("POST", "/mcp", &lines)).await;
+    client.write(body.as_bytes()).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.header("x-gnomon"), Some("block"), "{answer:?}");
+}
+
+fn passed_unread(gnomon: &Gnomon) -> u64 {
+    let line = "gnomon_passed_total{reason=\"events_unreadable\"} ";
+    gnomon.metrics().lines().find_map(|l| l.strip_prefix(line)?.parse().ok()).unwrap()
+}

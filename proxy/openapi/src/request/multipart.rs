@@ -88,7 +88,7 @@ fn file(name: &str, value: &Value) -> Result<Part, &'static str> {
     };
     let kind = told("contentType").or(said).unwrap_or("application/octet-stream");
     if !kind.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') || !kind.contains('/') {
-        return Err("has a `contentType` that is no media type");
+        return Err("has a `contentType` that is not a media type");
     }
     let content = decoded(base64).map_err(|_| HOW)?;
     let called = told("filename").unwrap_or(name).to_owned();

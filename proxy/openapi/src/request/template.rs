@@ -3,10 +3,9 @@
 use super::{
     Unfit,
     parameter::{Parameter, ParameterLocation},
-    segment::LEAVES,
+    segment::{LEAVES, leaves},
     style,
 };
-use gnomon_kit::percent;
 use serde_json::{Map, Value};
 
 /// Most places of a path.
@@ -64,7 +63,7 @@ impl Template {
         if path.contains(['?', '#']) {
             return Err(InvalidPath::Query);
         }
-        if path.split('/').any(|segment| matches!(&*percent::decoded(segment), "." | "..")) {
+        if path.split('/').any(leaves) {
             return Err(InvalidPath::Dots);
         }
         let (mut pieces, mut rest) = (Vec::new(), path);
@@ -116,4 +115,19 @@ fn literal(text: &str) -> Result<Box<str>, InvalidPath> {
         }
     }
     Ok(out.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_s_own_path_leads_nowhere_else_however_it_is_written() {
+        for path in ["/a/../b", "/a/./b", "/..%2fadmin", "/a/%2e%2e/b", "/a%2f..%2fb", "/a/..;/b", "/..%5cadmin", "/..%252fadmin"] {
+            assert_eq!(Template::read(path, &[]), Err(InvalidPath::Dots), "{path}");
+        }
+        for path in ["/", "/a..b", "/a%2fb", "/v1.2/...", "/a;v=1/b"] {
+            assert!(Template::read(path, &[]).is_ok(), "{path}");
+        }
+    }
 }

@@ -24,7 +24,7 @@ use tokio::{
 pub enum Registration {
     /// The server of this id that it offers, with all that is open there.
     AsBefore(SmolStr),
-    /// One of this id that is reached like this.
+    /// A new connection to the server of this id.
     Anew(SmolStr, Reach),
 }
 

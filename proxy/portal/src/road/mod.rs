@@ -46,6 +46,7 @@ use gnomon_upstream::{
     catalogue::Listed,
     endpoint::{Endpoint, NAME},
     era::meta,
+    form::Form,
     legacy::undeclared,
     members::Members,
     mirror,
@@ -473,7 +474,7 @@ impl Road {
     }
 
     /// The same within a session, until there is a question that the client can answer. A server that asks for what the client has
-    /// not declared gets an error.
+    /// not declared gets an error, and so does one whose form costs too much to check an answer by.
     async fn drive_on(
         &self,
         call: &Call,
@@ -491,7 +492,10 @@ impl Road {
                 // The client has no tasks for this server: none of its answers could have begun one.
                 None if question.method.starts_with("tasks/") && matches!(call.from, Origin::Stateless(_)) => undeclared("tasks").into(),
                 Some(lacking) => undeclared(lacking).into(),
-                None => return Ok(Driven::Asked(question, conversation)),
+                None => match Form::of(&question) {
+                    Ok(_) => return Ok(Driven::Asked(question, conversation)),
+                    Err(error) => error.into(),
+                },
             };
             session.respond(&question.id, &ours).await?;
             answer = Answer::Going(conversation);

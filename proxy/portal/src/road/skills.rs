@@ -139,7 +139,7 @@ impl Road {
             };
             let members = Members::read(&result).map_err(|_| "its list is not an object with distinct members".to_owned())?;
             let entries: Vec<&RawValue> =
-                members.get("skills").and_then(|json| serde_json::from_str(json).ok()).ok_or("`skills` of its list is no list")?;
+                members.get("skills").and_then(|json| serde_json::from_str(json).ok()).ok_or("`skills` of its answer is not a list")?;
             let ttl = members.get("ttlMs").and_then(|json| json.parse().ok()).unwrap_or(0);
             listed.ttl = Some(listed.ttl.map_or(ttl, |least: u64| least.min(ttl)));
             for entry in entries {

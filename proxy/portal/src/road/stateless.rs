@@ -10,13 +10,14 @@ use bytes::Bytes;
 use gnomon_audit as audit;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{
-    act::Act, call::Call, error::CallError, judged::Judged, logs::LogLevel, owed::Cleared, parked::ParkedCall, pending::PendingUpstream,
+    act::Act, call::Call, error::CallError, forms::KeptForm, input::wanted_input, judged::Judged, logs::LogLevel, owed::Cleared, parked::ParkedCall, pending::PendingUpstream,
     shares, stateless::asked_now,
 };
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, Presence, UpstreamError, as_text,
     era::{Era, meta},
     hears_logs,
+    legacy::undeclared,
     members::Members,
     rpc::{INTERNAL_ERROR, Id, Message, Outcome, Request, RpcError},
 };
@@ -50,7 +51,10 @@ impl Road {
         }
         let answer = asked_now(cleared, server, (&routed.method, routed.params.as_ref()), &self.mirrored(routed)).await?;
         match self.drive(call, answer, routed, judged).await? {
-            Driven::Answered(outcome) => Ok(outcome),
+            Driven::Answered(outcome) => match asks_too_much(client, &outcome) {
+                None => Ok(outcome),
+                Some(lacking) => Err(UpstreamError::Protocol(undeclared(lacking).message).into()),
+            },
             Driven::Asked(..) => {
                 Err(UpstreamError::Protocol("it sent a request, which servers of its protocol version must not do".to_owned()).into())
             }
@@ -105,7 +109,9 @@ impl Road {
         under.is_asked();
         let asked_with = digest(routed.arguments.as_ref());
         let whose = (call.caller.subject.clone(), routed.name.clone(), asked_with);
-        let parked = ParkedCall::new(shares::owner(&call.caller), whose, conversation, (routed.server.number, session), under, question.id);
+        let holder = shares::owner(&call.caller);
+        let form = KeptForm::of(&question, &holder).map_err(|_| CallError::NotKept)?;
+        let parked = ParkedCall::new(holder, whose, conversation, (routed.server.number, session), under, (question.id, form));
         let state = self.parked.keep(parked).ok_or(CallError::NotKept)?;
         Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
     }
@@ -118,8 +124,12 @@ impl Road {
         (routed, judged): (&Routed, &Judged),
     ) -> Result<Outcome, CallError> {
         let asked_with = digest(routed.arguments.as_ref());
-        let parked = self.parked.take(state, (&call.caller.subject, &routed.name, &asked_with))?;
+        let whose = (&*call.caller.subject, &*routed.name, &*asked_with);
         let responses = members.object("inputResponses").unwrap_or_default();
+        if let (Some(form), Some(answer)) = (self.parked.form(state, whose)?, responses.get("question")) {
+            form.holds(answer.as_bytes()).await.map_err(CallError::Unfit)?;
+        }
+        let parked = self.parked.take(state, whose)?;
         let outcome = match responses.get("question") {
             Some(answer) => Outcome::Result(Bytes::copy_from_slice(answer.as_bytes())),
             None => RpcError::new(INTERNAL_ERROR, "the client did not answer").into(),
@@ -153,6 +163,14 @@ impl Road {
             _ => members.with(&[("_meta", None), ("task", None)]),
         }
     }
+}
+
+/// What a client has not declared that this result asks it for all the same: it could not go on with it.
+fn asks_too_much(client: &Client, outcome: &Outcome) -> Option<&'static str> {
+    let Outcome::Result(result) = outcome else { return None };
+    // Most results ask for nothing, and are not read for it.
+    memchr::memmem::find(result, b"input_required")?;
+    wanted_input(result)?.requests.iter().find_map(|(_, asked)| client.lacks(asked["method"].as_str().unwrap_or_default()))
 }
 
 /// A digest of a call's arguments while it waits: the same for all ways of writing them.

@@ -1,6 +1,7 @@
 //! Servers that ask questions, report progress and have calls cancelled, in each of the ways the protocol has. As with the official SDKs, a
 //! message on a stream that nobody has opened is lost.
 
+use crate::extended::TASKS;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -41,6 +42,11 @@ pub enum Says {
     /// In the result, as in the stateless era.
     InResult,
 }
+
+/// The resource that a server has, and the task that its calls begin.
+pub const DOCUMENT: &str = "doc://one";
+const TASK: &str = "t-1";
+const MADE: &str = "2026-01-01T00:00:00Z";
 
 type Body = BoxBody<Bytes, Infallible>;
 type Events = mpsc::UnboundedSender<String>;
@@ -151,9 +157,14 @@ pub fn question(tool: &str) -> Option<(&'static str, Value)> {
     }
 }
 
+fn said(text: &str) -> Value {
+    json!({"content": [{"type": "text", "text": text}]})
+}
+
 /// The result that the answer leads to.
 fn heard(name: &str, answer: &Value) -> Value {
-    let said = answer["result"]["content"]["said"].as_str().or(answer["result"]["content"]["text"].as_str());
+    let result = &answer["result"];
+    let said = result["content"]["said"].as_str().or(result["content"]["text"].as_str()).or(result["roots"][0]["name"].as_str());
     let said = said.map_or_else(|| format!("refused: {}", answer["error"]["message"]), str::to_owned);
     json!({"content": [{"type": "text", "text": format!("{name}: {said}")}]})
 }
@@ -162,6 +173,9 @@ impl Inner {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let of_stream = parts.uri.query().and_then(|query| query.strip_prefix("s=")).map(str::to_owned);
+        if let (&Method::GET, Some(last)) = (&parts.method, parts.headers.get("last-event-id")) {
+            return self.resumed(last.to_str().unwrap());
+        }
         match (parts.method.clone(), self.says) {
             (Method::GET, Says::Sse) => return self.stream(None),
             (Method::GET, Says::OnStream | Says::BesideDocument) => return self.stream(session(&parts.headers)),
@@ -190,19 +204,28 @@ impl Inner {
             return document(202, &Value::Null);
         }
         let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+        let can = json!({
+            "tools": {}, "logging": {}, "resources": {"subscribe": true}, "extensions": {TASKS: {}},
+            "tasks": {"requests": {"tools": {"call": {}}}},
+        });
         let common = match method.as_str() {
             "initialize" => Some(json!({
                 "protocolVersion": if self.says == Says::Sse { "2024-11-05" } else { "2025-11-25" },
-                "capabilities": {"tools": {}}, "serverInfo": {"name": self.name, "version": "1"},
+                "capabilities": can, "serverInfo": {"name": self.name, "version": "1"},
             })),
-            "server/discover" => {
-                Some(json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}))
-            }
-            "ping" => Some(json!({})),
+            "server/discover" => Some(json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": can})),
+            "ping" | "logging/setLevel" | "resources/subscribe" => Some(json!({})),
             "tools/list" => {
-                let tools = ["elicit", "sample", "roots", "progress", "wait"].map(tool);
+                let tools = ["elicit", "sample", "roots", "progress", "log", "touch", "cut", "begin", "wait"].map(tool);
                 Some(json!({"tools": tools, "resultType": "complete"}))
             }
+            "resources/list" => Some(json!({"resources": [{"uri": DOCUMENT, "name": "document"}], "resultType": "complete"})),
+            "subscriptions/listen" => return self.listened(&body["params"]["notifications"]),
+            "tasks/get" => Some(match self.says {
+                Says::InResult => json!({"taskId": TASK, "status": "completed", "ttlMs": null, "result": said(self.name), "resultType": "complete"}),
+                _ => json!({"taskId": TASK, "status": "completed", "ttl": null, "createdAt": MADE, "lastUpdatedAt": MADE}),
+            }),
+            "tasks/result" => Some(said(self.name)),
             "tools/call" => None,
             _ => return self.reply(of_stream.as_deref(), &refused(-32601)),
         };
@@ -216,6 +239,35 @@ impl Inner {
         }
         self.calls.send_modify(|count| *count += 1);
         self.call(&parts.headers, of_stream, body).await
+    }
+
+    /// A call whose answer's stream ends before the answer: the client is to come back for it.
+    fn cut(&self, id: &Value) -> Response<Body> {
+        let (sender, response) = events();
+        let _ = sender.send(format!("id: cut {id}\nretry: 50\ndata: \n\n"));
+        response
+    }
+
+    /// The rest of such a stream.
+    fn resumed(&self, last: &str) -> Response<Body> {
+        let (sender, response) = events();
+        let id: Value = serde_json::from_str(last.strip_prefix("cut ").unwrap_or("null")).unwrap_or_default();
+        let answer = json!({"jsonrpc": "2.0", "id": id, "result": said(&format!("{}: whole", self.name))});
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let _ = sender.send(event(&answer));
+        });
+        response
+    }
+
+    /// The stream of a subscription in the stateless era.
+    fn listened(&self, wanted: &Value) -> Response<Body> {
+        let (sender, response) = events();
+        let params = json!({"notifications": wanted});
+        let _ = sender.send(event(&json!({"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": params})));
+        let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        self.streams.lock().unwrap().insert(name, sender);
+        response
     }
 
     /// The stream for messages outside of calls. Like the SDKs, it refuses a second one in the same session.
@@ -251,6 +303,9 @@ impl Inner {
 
     async fn call(self: Arc<Self>, headers: &HeaderMap, of_stream: Option<String>, body: Value) -> Response<Body> {
         let stream = of_stream.or_else(|| session(headers));
+        if body["params"]["name"] == "cut" && matches!(self.says, Says::InAnswer | Says::OnStream) {
+            return self.cut(&body["id"]);
+        }
         if self.says == Says::BesideDocument {
             let (inner, said) = (self.clone(), stream.clone().unwrap_or_default());
             let result = self.clone().run(&body, &move |message| inner.say(&said, &message)).await;
@@ -292,6 +347,27 @@ impl Inner {
                 self.asked.lock().unwrap().insert(name.clone(), sender);
                 say(json!({"jsonrpc": "2.0", "id": name, "method": method, "params": asked}));
                 heard(self.name, &answer.await.unwrap_or_default())
+            }
+            None if tool == "log" => {
+                let told = json!({"level": "warning", "data": format!("{} logs", self.name)});
+                say(json!({"jsonrpc": "2.0", "method": "notifications/message", "params": told}));
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                said("logged")
+            }
+            None if tool == "touch" => {
+                let told = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": DOCUMENT}});
+                if self.says == Says::InAnswer {
+                    say(told);
+                } else {
+                    self.streams.lock().unwrap().values().for_each(|stream| drop(stream.send(event(&told))));
+                }
+                said("touched")
+            }
+            None if tool == "begin" && self.says == Says::InResult => {
+                json!({"resultType": "task", "taskId": TASK, "status": "working", "ttlMs": null, "createdAt": MADE, "lastUpdatedAt": MADE})
+            }
+            None if tool == "begin" => {
+                json!({"task": {"taskId": TASK, "status": "working", "ttl": null, "createdAt": MADE, "lastUpdatedAt": MADE}})
             }
             None if tool == "progress" => {
                 let told = json!({"progressToken": params["_meta"]["progressToken"], "progress": 1});

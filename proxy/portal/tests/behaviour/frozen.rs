@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+const SILENT: &str = r#"gnomon_portal_server_silent_timestamp_seconds{portal="main",server="slow"}"#;
+
 /// A server in a process of its own; killed when dropped.
 struct Stoppable {
     child: Child,
@@ -60,11 +62,19 @@ async fn calls_under_way_end_after_half_of_their_patience_where_their_server_is_
         let answer = client.call("bad_wait", json!({"seconds": 600})).await;
         (answer.last()["error"]["message"].as_str().unwrap_or_default().to_owned(), begun.elapsed())
     };
+    let mut three = Client::modern(portal.address);
     let stopped = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         server.signal("-STOP");
+        assert_eq!(silent(&mut three).await, serde_json::Value::Null, "it was heard just now");
+        let begun = Instant::now();
+        while silent(&mut three).await[0]["server"] != "bad" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        begun.elapsed()
     };
-    let (first, second, ()) = soon("the calls to end", async { tokio::join!(ends(&mut one), ends(&mut two), stopped) }).await;
+    let (first, second, named) = soon("the calls to end", async { tokio::join!(ends(&mut one), ends(&mut two), stopped) }).await;
+    assert!(named < Duration::from_secs(20), "it is named while its calls are under way: {named:?}");
     for (told, took) in [first, second] {
         assert!(told.starts_with("server `bad`: it is frozen"), "{told}");
         assert!(took < Duration::from_secs(25), "{took:?}");
@@ -91,6 +101,11 @@ async fn calls_under_way_end_after_half_of_their_patience_where_their_server_is_
     assert_eq!(tokio::join!(waits, goes_on).0.text(), "done");
 }
 
+/// The servers that a list says are at calls and answer nobody else.
+async fn silent(client: &mut Client) -> serde_json::Value {
+    client.request("tools/list", json!({})).await.last()["result"]["_meta"]["dev.gnomon/silent"].clone()
+}
+
 #[tokio::test]
 async fn a_server_that_does_one_thing_at_a_time_is_not_frozen_while_it_is_at_a_call_and_others_wait_in_line() {
     if !gnomon_testkit::has(
@@ -112,11 +127,21 @@ async fn a_server_that_does_one_thing_at_a_time_is_not_frozen_while_it_is_at_a_c
         // Past the first look at it that it does not answer.
         tokio::time::sleep(Duration::from_secs(19)).await;
         let list = two.request("tools/list", json!({})).await;
-        assert_eq!(list.last()["result"]["_meta"]["dev.gnomon/missing"], serde_json::Value::Null, "{list:?}");
+        let meta = &list.last()["result"]["_meta"];
+        assert_eq!(meta["dev.gnomon/missing"], serde_json::Value::Null, "{list:?}");
+        assert_eq!(meta["dev.gnomon/silent"][0]["server"], "slow", "whoever waits in line can know why: {list:?}");
+        assert!(!portal.metrics().contains(&format!("{SILENT} 0")), "{}", portal.metrics());
         two.call("slow_echo", json!({})).await.text().to_owned()
     };
     assert_eq!(soon("both", async { tokio::join!(works, waits) }).await, ("done".to_owned(), "done".to_owned()));
     assert!(portal.metrics().contains(r#"gnomon_portal_server_up{portal="main",server="slow"} 1"#));
+    assert_eq!(silent(&mut two).await, serde_json::Value::Null, "it was only at work");
+    soon("the metric to say so", async {
+        while !portal.metrics().contains(&format!("{SILENT} 0")) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -229,6 +229,35 @@ async fn no_schema_holds_up_other_callers_whoever_wrote_it() {
 }
 
 #[tokio::test]
+async fn an_expression_that_cannot_be_used_leaves_the_rest_of_its_schema_in_force_at_the_server() {
+    let server = Server::scripted("odd", Speaks::Both, |method, _| match method {
+        "tools/list" => Some(json!({"tools": [{"name": "pay", "inputSchema": {
+            "type": "object", "required": ["n"], "additionalProperties": false,
+            "properties": {"n": {"type": "integer", "maximum": 5}, "s": {"type": "string", "pattern": "^(docs"}},
+            "patternProperties": {"^x[": {"type": "integer"}, "^y": {"type": "integer"}},
+        }}]})),
+        "tools/call" => Some(json!({"content": [{"type": "text", "text": "it ran"}]})),
+        _ => None,
+    })
+    .await;
+    let portal = Setup::of([("odd", server.url())]).start().await;
+    let mut ran = 0;
+    for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+        for wrong in [json!({}), json!({"n": "x"}), json!({"n": 6}), json!({"n": 1, "s": 1}), json!({"n": 1, "y": "text"})] {
+            let answer = client.call("odd_pay", wrong.clone()).await;
+            assert_eq!(answer.last()["result"]["isError"], true, "{wrong}: {answer:?}");
+        }
+        // The expressions that are left out refuse nothing.
+        for right in [json!({"n": 1, "s": "anything"}), json!({"n": 1, "x": "text", "y": 1})] {
+            assert_eq!(client.call("odd_pay", right.clone()).await.text(), "it ran", "{right}");
+            ran += 1;
+        }
+    }
+    let got = server.got("tools/call");
+    assert!(got.len() == ran && got.iter().all(|got| got.body["params"]["arguments"]["n"] == 1), "what does not fit never ran: {got:#?}");
+}
+
+#[tokio::test]
 async fn a_list_without_end_is_kept_up_to_its_bound_and_costs_others_nothing() {
     let server = Server::scripted("endless", Speaks::Both, |method, params| {
         (method == "tools/list").then(|| {

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 /// How a client receives messages outside of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hears {
+pub enum Hears {
     /// In a session, on a stream of its own.
     OnStream,
     /// In a session, in the answers to its calls only.
@@ -26,11 +26,19 @@ enum Hears {
     InResults,
 }
 
-const CLIENTS: [Hears; 3] = [Hears::OnStream, Hears::InAnswers, Hears::InResults];
-const SERVERS: [Says; 5] = [Says::InAnswer, Says::OnStream, Says::BesideDocument, Says::Sse, Says::InResult];
-const CAN: &str = r#"{"elicitation": {}, "sampling": {}}"#;
+pub const CLIENTS: [Hears; 3] = [Hears::OnStream, Hears::InAnswers, Hears::InResults];
+pub const SERVERS: [Says; 5] = [Says::InAnswer, Says::OnStream, Says::BesideDocument, Says::Sse, Says::InResult];
+const CAN: &str = r#"{"elicitation": {}, "sampling": {}, "roots": {}}"#;
 
-struct Caller {
+/// A client's answer to whatever it is asked.
+fn answer() -> Value {
+    json!({
+        "action": "accept", "role": "assistant", "model": "m", "content": {"type": "text", "text": "blue", "said": "blue"},
+        "roots": [{"uri": "file:///blue", "name": "blue"}],
+    })
+}
+
+pub struct Caller {
     client: Client,
     /// The capabilities that it declares.
     can: Value,
@@ -57,7 +65,7 @@ async fn read(mut body: hyper::body::Incoming, hear: mpsc::UnboundedSender<Value
 }
 
 impl Caller {
-    async fn new(portal: SocketAddr, hears: Hears) -> Self {
+    pub async fn new(portal: SocketAddr, hears: Hears) -> Self {
         Self::that_can(portal, hears, serde_json::from_str(CAN).unwrap()).await
     }
 
@@ -81,6 +89,9 @@ impl Caller {
         let (headers, mut body) = self.client.message("tools/call", params);
         if self.hears == Hears::InResults {
             body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = self.can.clone();
+            if tool.ends_with("_log") {
+                body["params"]["_meta"]["io.modelcontextprotocol/logLevel"] = "info".into();
+            }
         }
         (headers, body)
     }
@@ -96,7 +107,7 @@ impl Caller {
     }
 
     /// Calls a tool and answers its questions. Returns the text of the result, and the other messages received meanwhile.
-    async fn call(&mut self, tool: &str) -> (String, Vec<Value>) {
+    pub async fn call(&mut self, tool: &str) -> (String, Vec<Value>) {
         let (mut said, mut more) = (Vec::new(), Value::Null);
         loop {
             let (id, _task) = self.begin(tool, &more);
@@ -105,10 +116,9 @@ impl Caller {
                 if message["id"] == id && message.get("method").is_none() {
                     break message;
                 }
-                let answer = json!({"action": "accept", "role": "assistant", "model": "m", "content": {"type": "text", "text": "blue", "said": "blue"}});
                 match message["method"].as_str() {
-                    Some("elicitation/create" | "sampling/createMessage") => {
-                        let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": answer});
+                    Some("elicitation/create" | "sampling/createMessage" | "roots/list") => {
+                        let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": answer()});
                         let session = self.client.session();
                         assert_eq!(self.client.post(&[("mcp-session-id", &session)], answer).await.status, 202);
                     }
@@ -122,9 +132,7 @@ impl Caller {
             }
             let asked = result["inputRequests"].as_object().unwrap().iter().next().unwrap();
             assert_eq!(asked.1["method"].as_str(), question(tool.rsplit('_').next().unwrap()).map(|(method, _)| method));
-            let answer =
-                json!({"action": "accept", "role": "assistant", "model": "m", "content": {"type": "text", "text": "blue", "said": "blue"}});
-            more = json!({"inputResponses": {asked.0: answer}});
+            more = json!({"inputResponses": {asked.0: answer()}});
             if let Some(state) = result.get("requestState") {
                 more["requestState"] = state.clone();
             }
@@ -143,11 +151,11 @@ impl Caller {
     }
 }
 
-/// Checks questions and progress of both servers.
+/// Checks questions, progress and logs of both servers.
 async fn converses(portal: SocketAddr, hears: Hears, what: &str) {
     let mut caller = Caller::new(portal, hears).await;
     for server in ["one", "two"] {
-        for tool in ["elicit", "sample", "elicit"] {
+        for tool in ["elicit", "sample", "roots", "elicit"] {
             let (text, _) = caller.call(&format!("{server}_{tool}")).await;
             assert!(text.ends_with("blue"), "{what} {hears:?} {tool}: {text}");
         }
@@ -155,6 +163,10 @@ async fn converses(portal: SocketAddr, hears: Hears, what: &str) {
         assert!(text.contains("done") || text.contains("progressed"), "{what} {hears:?}: {text}");
         let told = said.iter().filter(|said| said["method"] == "notifications/progress" && said["params"]["progressToken"] == "mine");
         assert_eq!(told.count(), 1, "{what} {hears:?}: {said:?}");
+        let (_, said) = caller.call(&format!("{server}_log")).await;
+        let logged: Vec<&Value> = said.iter().filter(|said| said["method"] == "notifications/message").collect();
+        assert_eq!(logged.len(), 1, "{what} {hears:?}: {said:?}");
+        assert_eq!((&logged[0]["params"]["level"], &logged[0]["params"]["data"]), (&json!("warning"), &json!(format!("{server} logs"))));
     }
 }
 
@@ -187,10 +199,11 @@ async fn a_call_that_is_taken_back_is_taken_back_at_its_server_whatever_the_tran
     }
 }
 
-async fn of_programs(mode: &str) -> Running {
+pub async fn of_programs(mode: &str) -> Running {
     let program = |id: &str| {
         let mut options = options(READY, mode);
         options.id = id.into();
+        options.environment.push(("SERVER".into(), id.into()));
         Program::new(options)
     };
     listed(Setup::of([]).program("one", program("one")).program("two", program("two")).start().await).await
@@ -248,7 +261,7 @@ async fn is_refused(portal: SocketAddr, hears: Hears, tools: &[&str], what: &str
 
 #[tokio::test]
 async fn what_a_client_has_not_declared_is_refused_to_its_server_at_once_whatever_the_client_and_the_transport() {
-    for says in [Says::InAnswer, Says::OnStream, Says::BesideDocument, Says::Sse] {
+    for says in SERVERS {
         let one = Asking::start("one", says).await;
         for hears in CLIENTS {
             let portal = Setup::of([("one", one.url())]).start().await;
@@ -262,9 +275,11 @@ async fn what_a_client_has_not_declared_is_refused_to_a_program_at_once() {
     if !gnomon_testkit::has("what_a_client_has_not_declared_is_refused_to_a_program_at_once", &["python3"]) {
         return;
     }
-    let portal = of_programs("legacy").await;
-    for hears in CLIENTS {
-        is_refused(portal.address, hears, &["elicit", "sample"], "program").await;
+    for mode in ["legacy", "modern"] {
+        let portal = of_programs(mode).await;
+        for hears in CLIENTS {
+            is_refused(portal.address, hears, &["elicit", "sample", "roots"], mode).await;
+        }
     }
 }
 

@@ -13,13 +13,20 @@ import time
 
 ERA = sys.argv[1] if len(sys.argv) > 1 else "legacy"
 MODERN = "2026-07-28"
-NAMES = ("echo pid die hang garbage giant progress ask read write connect local status environment say leave bomb call count remember recall where elicit sample wait cancelled wrong_id half slow log level").split()
+NAMES = ("echo pid die hang garbage giant progress ask read write connect local status environment say leave bomb call count remember recall where elicit sample wait cancelled wrong_id half slow log level roots touch begin").split()
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in NAMES]
 KEPT = {"text": "", "cancelled": 0}
 ASKED = {
     "elicit": ("elicitation/create", {"message": "Which?", "requestedSchema": {"type": "object", "properties": {}}}),
     "sample": ("sampling/createMessage", {"messages": [], "maxTokens": 5}),
+    "roots": ("roots/list", {}),
 }
+# As it calls itself where two of it are one portal's.
+SERVER = os.environ.get("SERVER", "program")
+DOCUMENT = "doc://one"
+TASKS = "io.modelcontextprotocol/tasks"
+MADE = "2026-01-01T00:00:00Z"
+LISTENING = []
 
 if "--stubborn" in sys.argv:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -55,7 +62,8 @@ def ask(name, params):
         send({"id": number, "method": method, "params": asked})
         told = until(lambda message: message.get("id") == number and "method" not in message)
     content = told.get("result", {}).get("content", {})
-    return content.get("said") or content.get("text") or f"refused: {told.get('error')}"
+    roots = told.get("result", {}).get("roots", [{}]) if name == "roots" else [{}]
+    return roots[0].get("name") or content.get("said") or content.get("text") or f"refused: {told.get('error')}"
 
 
 def attempt(act):
@@ -134,8 +142,16 @@ def call(number, arguments):
 
 def use(name, given, params, number):
     match name:
-        case "elicit" | "sample":
+        case "elicit" | "sample" | "roots":
             return ask(name, params)
+        case "touch":
+            if ERA != "modern" or LISTENING:
+                send({"method": "notifications/resources/updated", "params": {"uri": DOCUMENT}})
+            return "touched"
+        case "begin" if ERA == "modern":
+            return {"resultType": "task", "taskId": "t-1", "status": "working", "ttlMs": None, "createdAt": MADE, "lastUpdatedAt": MADE}
+        case "begin":
+            return {"task": {"taskId": "t-1", "status": "working", "ttl": None, "createdAt": MADE, "lastUpdatedAt": MADE}}
         case "wait":
             until(lambda message: message.get("method") == "notifications/cancelled" and message["params"]["requestId"] == number)
             KEPT["cancelled"] += 1
@@ -158,8 +174,9 @@ def use(name, given, params, number):
         case "hang":
             time.sleep(600)
         case "log":
-            for level in ("debug", "warning"):
-                send({"method": "notifications/message", "params": {"level": level, "data": given["text"]}})
+            for level in ("debug", "warning") if "text" in given else ("warning",):
+                text = given.get("text", f"{SERVER} logs")
+                send({"method": "notifications/message", "params": {"level": level, "data": text}})
             return "logged"
         case "level":
             return KEPT.get("level", "")
@@ -214,9 +231,27 @@ def result(method, params, number):
     match method:
         case "initialize" if ERA != "modern":
             about = {"name": "program", "version": "1"}
-            return {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}, "logging": {}}, "serverInfo": about}
+            can = {"tools": {}, "logging": {}, "resources": {"subscribe": True}, "tasks": {"requests": {"tools": {"call": {}}}}}
+            return {"protocolVersion": "2025-11-25", "capabilities": can, "serverInfo": about}
         case "server/discover" if ERA == "modern":
-            return done | {"supportedVersions": [MODERN], "capabilities": {"tools": {"listChanged": True}}, "ttlMs": 0, "cacheScope": "public"}
+            can = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "extensions": {TASKS: {}}}
+            return done | {"supportedVersions": [MODERN], "capabilities": can, "ttlMs": 0, "cacheScope": "public"}
+        case "resources/list":
+            return done | {"resources": [{"uri": DOCUMENT, "name": "document"}]} | ({"ttlMs": 0, "cacheScope": "public"} if ERA == "modern" else {})
+        case "resources/templates/list":
+            return done | {"resourceTemplates": []} | ({"ttlMs": 0, "cacheScope": "public"} if ERA == "modern" else {})
+        case "resources/subscribe" if ERA != "modern":
+            return {}
+        case "subscriptions/listen" if ERA == "modern":
+            LISTENING.append(number)
+            send({"method": "notifications/subscriptions/acknowledged", "params": {"notifications": params["notifications"]}})
+            return False
+        case "tasks/get" if ERA == "modern":
+            return done | {"taskId": "t-1", "status": "completed", "ttlMs": None, "result": {"content": [{"type": "text", "text": SERVER}]}}
+        case "tasks/get":
+            return {"taskId": "t-1", "status": "completed", "ttl": None, "createdAt": MADE, "lastUpdatedAt": MADE}
+        case "tasks/result" if ERA != "modern":
+            return {"content": [{"type": "text", "text": SERVER}]}
         case "tools/list":
             return done | {"tools": TOOLS} | ({"ttlMs": 0, "cacheScope": "public"} if ERA == "modern" else {})
         case "tools/call":

@@ -287,6 +287,39 @@ async fn a_program_that_is_frozen_is_replaced_within_twenty_seconds_and_no_call_
 }
 
 #[tokio::test]
+async fn a_program_that_hangs_at_a_call_is_named_within_twenty_seconds_and_not_ended_for_it_as_it_may_be_at_work() {
+    let name = "a_program_that_hangs_at_a_call_is_named_within_twenty_seconds_and_not_ended_for_it_as_it_may_be_at_work";
+    if !gnomon_testkit::has(name, &["python3"]) {
+        return;
+    }
+    for mode in ["legacy", "modern"] {
+        let mut options = options(READY, mode);
+        options.limits.patience = Duration::from_secs(60);
+        let portal = listed(Setup::of([]).program("local", Program::new(options)).start().await).await;
+        let (mut busy, mut other) = (Client::legacy(portal.address).await, Client::modern(portal.address));
+        assert_eq!(busy.call("local_echo", json!({"text": "x"})).await.text(), "x");
+        let works = async { busy.call("local_slow", json!({"seconds": 26})).await.text().to_owned() };
+        let named = async {
+            let begun = Instant::now();
+            loop {
+                let list = other.request("tools/list", json!({})).await;
+                let meta = &list.last()["result"]["_meta"];
+                assert_eq!(meta["dev.gnomon/missing"], Value::Null, "{list:?}");
+                if meta["dev.gnomon/silent"][0]["server"] == "local" {
+                    break begun.elapsed();
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let (done, named) = soon("the call", async { tokio::join!(works, named) }).await;
+        assert_eq!(done, "done", "{mode}: it was at work");
+        assert!(named < Duration::from_secs(22), "{mode}: {named:?}");
+        let list = other.request("tools/list", json!({})).await;
+        assert_eq!(list.last()["result"]["_meta"]["dev.gnomon/silent"], Value::Null, "{mode}: {list:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_all_share_is_not_frozen_while_it_is_at_a_call_and_others_wait_in_line() {
     if !gnomon_testkit::has("a_program_that_all_share_is_not_frozen_while_it_is_at_a_call_and_others_wait_in_line", &["python3"]) {
         return;

@@ -1,6 +1,7 @@
 //! A session's client is asked what servers ask, and its answers go back to them.
 
 use crate::{
+    forms::{KeptForm, held},
     held::Upstream,
     judged::Whose,
     progress::token,
@@ -46,14 +47,14 @@ impl Session {
     /// The text of a server's request as the client gets it; its answer will go to that server.
     ///
     /// # Errors
-    /// When too many wait already, the client has not declared that it answers such, it cannot be read as one thing, or is about a task
-    /// that is not that server's.
+    /// When too many wait already, the client has not declared that it answers such, it cannot be read as one thing, is about a task
+    /// that is not that server's, or no answer to it could be checked.
     pub fn ask_for(&self, upstream: &Arc<Upstream>, server: &Arc<LegacySession>, request: &Request) -> Result<Bytes, rpc::RpcError> {
-        let request = &self.asks_of(upstream, server.scope(), request)?;
+        let (request, form) = self.asks_of(upstream, server.scope(), request)?;
         let (token, method) = (token(request.params()), request.method.clone());
-        let asker = Asker { upstream: upstream.clone(), session: server.clone(), id: request.id.clone(), token, method };
+        let asker = Asker { upstream: upstream.clone(), session: server.clone(), id: request.id.clone(), token, method, form };
         let id = self.remember(Asked::Server(asker))?;
-        Ok(asking(&id, request))
+        Ok(asking(&id, &request))
     }
 
     /// The text of a request of our own, for a server that asks in its answer, and where the client's will come.
@@ -61,20 +62,21 @@ impl Session {
     /// # Errors
     /// See [`Session::ask_for`].
     pub fn ask(&self, upstream: &Upstream, within: Scope, request: &Request) -> Result<(Bytes, oneshot::Receiver<Outcome>), rpc::RpcError> {
-        let request = &self.asks_of(upstream, within, request)?;
+        let (request, form) = self.asks_of(upstream, within, request)?;
         let (sender, answer) = oneshot::channel();
-        let id = self.remember(Asked::Us(sender))?;
-        Ok((asking(&id, request), answer))
+        let id = self.remember(Asked::Us(sender, form))?;
+        Ok((asking(&id, &request), answer))
     }
 
-    /// A server's question, as far as the client may be asked it.
-    fn asks_of(&self, upstream: &Upstream, within: Scope, request: &Request) -> Result<Request, rpc::RpcError> {
+    /// A server's question, as far as the client may be asked it, and the form that its answer must fit.
+    fn asks_of(&self, upstream: &Upstream, within: Scope, request: &Request) -> Result<(Request, Option<KeptForm>), rpc::RpcError> {
         self.can_answer(&request.method)?;
         readable(request)?;
         if let Some(lent) = self.lent() {
             lent.may_ask(&upstream.id, request)?;
         }
-        Ok(self.cleaned(upstream, within, request))
+        let form = KeptForm::of(request, &self.holder)?;
+        Ok((self.cleaned(upstream, within, request), form))
     }
 
     /// Drops a server's question, which could not be sent to the client.
@@ -97,9 +99,9 @@ impl Session {
     pub async fn answered(&self, whose: Whose<'_>, response: Response) {
         let asked = self.questions().zip(response.id.as_ref()).and_then(|(questions, id)| questions.take(id));
         match asked {
-            Some(Asked::Server(Asker { upstream, session, id, method, .. })) => {
+            Some(Asked::Server(Asker { upstream, session, id, method, form, .. })) => {
                 let own = |result: &Bytes| inward(&upstream, &self.task_owner()?, result);
-                let said = match response.outcome {
+                let said = match held(form, response.outcome).await {
                     Outcome::Result(result) => Outcome::Result(own(&result).unwrap_or(result)),
                     error @ Outcome::Error(_) => error,
                 };
@@ -117,8 +119,8 @@ impl Session {
                 });
                 at_once(vec![told]).await;
             }
-            Some(Asked::Us(answer)) => {
-                let _ = answer.send(response.outcome);
+            Some(Asked::Us(answer, form)) => {
+                let _ = answer.send(held(form, response.outcome).await);
             }
             None => {}
         }

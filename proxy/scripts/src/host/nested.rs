@@ -9,7 +9,7 @@ use crate::{
 };
 use gnomon_access::{Asked, Capability, Decision, Hints, Permit};
 use gnomon_audit::Status;
-use gnomon_codemode::{Execution, Limit, Limits, Outcome as Ended, Program, Raw, Task};
+use gnomon_codemode::{Execution, Limit, Limits, Program, Raw, ScriptOutcome as Ended, Task};
 use gnomon_observe::Action;
 use gnomon_relay::{
     act::Act,

@@ -7,7 +7,7 @@ use crate::{
 };
 use gnomon_access::{Asked, Capability, Decision, Hints};
 use gnomon_audit::Status;
-use gnomon_codemode::{Limits, Names, Outcome as Ended, Program, Raw, Task};
+use gnomon_codemode::{Limits, Names, Program, Raw, ScriptOutcome as Ended, Task};
 use gnomon_ledger::{KeptSnippet, MAX_SNIPPET_CODE, MAX_SNIPPET_NAME, ProposalError, Proposed, Snippet, SnippetAudience};
 use gnomon_observe::Review;
 use gnomon_relay::{
@@ -25,7 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const OPTIONS: [&str; 3] = ["description", "parameters", "for"];
 
 /// Why nothing was saved, for the record and for the script.
-type Refusal = (Ending, String);
+type NotSaved = (Ending, String);
 
 /// Answers nothing, as nothing is run.
 struct Nobody;
@@ -36,7 +36,7 @@ impl gnomon_codemode::Host for Nobody {
     }
 }
 
-fn invalid(why: impl Into<String>) -> Refusal {
+fn invalid(why: impl Into<String>) -> NotSaved {
     (refused("invalid_arguments"), why.into())
 }
 
@@ -78,7 +78,7 @@ impl<C: Calls> Host<'_, C> {
         &self,
         tool: &'static str,
         arguments: &Raw,
-        does: impl AsyncFnOnce(&Call, &Act, Vec<Value>) -> Result<Value, Refusal>,
+        does: impl AsyncFnOnce(&Call, &Act, Vec<Value>) -> Result<Value, NotSaved>,
     ) -> Result<String, String> {
         if self.finds {
             return Err("snippets are saved in portal_codemode_execute".to_owned());
@@ -105,7 +105,7 @@ impl<C: Calls> Host<'_, C> {
         }
     }
 
-    fn proposal(&self, call: &Call, given: &[Value]) -> Result<Snippet, Refusal> {
+    fn proposal(&self, call: &Call, given: &[Value]) -> Result<Snippet, NotSaved> {
         let [name, code, options, ..] = given else { return Err(invalid("say the name, the code, and what it is for")) };
         let (name, code, options) = (name.as_str().unwrap_or_default(), code.as_str().unwrap_or_default(), options.as_object());
         named(name)?;
@@ -135,7 +135,7 @@ impl<C: Calls> Host<'_, C> {
     }
 
     /// Checks policy, by the snippet's name and audience.
-    fn may_save(&self, call: &Call, act: &Act, snippet: &Snippet) -> Result<(), Refusal> {
+    fn may_save(&self, call: &Call, act: &Act, snippet: &Snippet) -> Result<(), NotSaved> {
         let said = json!({"name": snippet.name, "for": snippet.audience.to_string()});
         act.takes(Some(&said), 0);
         let gate = self.calls.lists().gate();
@@ -154,7 +154,7 @@ impl<C: Calls> Host<'_, C> {
     }
 
     /// Reads the code in the sandbox, as scripts are read there, and runs nothing of it.
-    async fn read(&self, snippet: &Snippet) -> Result<(), Refusal> {
+    async fn read(&self, snippet: &Snippet) -> Result<(), NotSaved> {
         let unavailable = |why: String| (Ending::because(Status::Unavailable, "no_sandbox"), why);
         let sandbox = self.works.sandbox().await.map_err(|error| unavailable(error.to_string()))?;
         let turn = self.works.searching.take(&owner(&self.call.caller).as_str().into()).await;
@@ -175,7 +175,7 @@ impl<C: Calls> Host<'_, C> {
 }
 
 /// Names as tools have them, and such that scripts can call them.
-fn named(name: &str) -> Result<(), Refusal> {
+fn named(name: &str) -> Result<(), NotSaved> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || name.len() > MAX_SNIPPET_NAME || !name.chars().all(fits) || name.starts_with("codemode.") {
         let why = format!("a snippet's name has letters, digits, `_`, `-` and `.` of ASCII, at most {MAX_SNIPPET_NAME}, as weekly-report");
@@ -184,29 +184,29 @@ fn named(name: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn audience(options: Option<&Map<String, Value>>) -> Result<SnippetAudience, Refusal> {
+fn audience(options: Option<&Map<String, Value>>) -> Result<SnippetAudience, NotSaved> {
     match options.and_then(|options| options.get("for")) {
         None => Ok(SnippetAudience::Owner),
         Some(value) => value.as_str().unwrap_or_default().parse().map_err(|error: gnomon_ledger::NoAudience| invalid(error.to_string())),
     }
 }
 
-fn off() -> Refusal {
+fn off() -> NotSaved {
     (
         refused("off"),
         "nothing is saved on this portal: whoever runs it can turn that on, with `snippets: review` in its configuration".to_owned(),
     )
 }
 
-fn busy(_: gnomon_shares::Refused) -> Refusal {
+fn busy(_: gnomon_shares::Refused) -> NotSaved {
     (refused("snippets_share"), "too many snippets are being saved: save one after the other, with await".to_owned())
 }
 
-fn unknown_caller() -> Refusal {
+fn unknown_caller() -> NotSaved {
     (refused("unknown_caller"), "snippets belong to who saved them, and this portal does not know who you are: it has no log-in".to_owned())
 }
 
-fn not_kept(error: ProposalError) -> Refusal {
+fn not_kept(error: ProposalError) -> NotSaved {
     match error {
         ProposalError::Journal(error) => {
             tracing::error!(%error, "a snippet cannot be kept");

@@ -140,7 +140,7 @@ impl Order {
         seated.stands = Some((silence, since));
         seated.sitter.is_in_line.store(true, SeqCst);
         let (whose, since_when) = (seated.whose.clone(), Instant::now());
-        self.line(silence).insert(&whose, since, Standing { number, since_when });
+        self.line(silence).insert(&whose, since, LinePlace { number, since_when });
     }
 
     /// Removes a connection from its line, and returns which it was in.
@@ -217,14 +217,14 @@ impl Order {
 /// One line, by whose connections stand in it.
 #[derive(Debug, Default)]
 struct Line {
-    by: HashMap<Arc<str>, BTreeMap<u64, Standing>>,
+    by: HashMap<Arc<str>, BTreeMap<u64, LinePlace>>,
     /// Owners by their number of connections, and the number of the first of them. Numbers are unique.
     ranks: BTreeMap<(usize, Reverse<u64>), Arc<str>>,
     len: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Standing {
+struct LinePlace {
     number: u64,
     since_when: Instant,
 }
@@ -238,7 +238,7 @@ impl Line {
     }
 
     /// The connection longest in line, of the owner with most.
-    fn first(&self, among: Among<'_>) -> Option<(u64, Standing)> {
+    fn first(&self, among: Among<'_>) -> Option<(u64, LinePlace)> {
         let whose = match among {
             Among::All => self.ranks.last_key_value()?.1,
             Among::Only(whose) => whose,
@@ -247,7 +247,7 @@ impl Line {
         Some((*since, *standing))
     }
 
-    fn insert(&mut self, whose: &Arc<str>, since: u64, standing: Standing) {
+    fn insert(&mut self, whose: &Arc<str>, since: u64, standing: LinePlace) {
         let of = self.by.entry(whose.clone()).or_default();
         let before = rank(of);
         if of.insert(since, standing).is_none() {
@@ -282,7 +282,7 @@ impl Line {
 
 type Rank = (usize, Reverse<u64>);
 
-fn rank(of: &BTreeMap<u64, Standing>) -> Option<Rank> {
+fn rank(of: &BTreeMap<u64, LinePlace>) -> Option<Rank> {
     of.first_key_value().map(|(first, _)| (of.len(), Reverse(*first)))
 }
 

@@ -33,7 +33,11 @@ use http::{
 use integers::beyond;
 use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Most requests to one API at a time; further ones wait.
 pub(crate) const IN_FLIGHT: usize = 64;
@@ -136,6 +140,7 @@ impl Api {
         let (offered, hidden): (Vec<_>, Vec<_>) =
             self.entries.iter().cloned().partition(|entry| !matches!(entry.listed(), Listed::Nowhere(_)));
         let mut judged = Vec::with_capacity(self.entries.len());
+        let mut withheld_by = BTreeSet::new();
         let mut rest = &offered[..];
         while !rest.is_empty() {
             let mut room = PAGE.1;
@@ -154,12 +159,16 @@ impl Api {
                     let alone = std::slice::from_ref(entry);
                     match over.judge(&asked_at(alone), &listing(alone), News::None) {
                         Ok(()) => judged.push(entry.clone()),
-                        Err(why) => tracing::warn!(server = %id, operation = %entry.name, "is not offered: {why}"),
+                        Err(why) => {
+                            tracing::warn!(server = %id, operation = %entry.name, "is not offered: {why}");
+                            withheld_by.insert(why.rule);
+                        }
                     }
                 }
             }
             tokio::task::yield_now().await;
         }
+        over.withheld(Kind::Tool.key(), &withheld_by.into_iter().collect::<Vec<_>>());
         // Operations that are always refused are not listed, and so not judged.
         judged.extend(hidden);
         judged

@@ -91,7 +91,8 @@ impl Activity {
         self.0.lock().0.elapsed()
     }
 
-    fn silent(&self) -> Duration {
+    /// For how long it has owed an answer without a word.
+    pub(super) fn silent(&self) -> Duration {
         self.0.lock().1.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }

@@ -41,7 +41,7 @@ impl ServerLayers {
         self.instances.with_label_values(&[server]).inc();
     }
 
-    /// One has ended.
+    /// An instance of a program has ended.
     pub(super) fn ended(&self, server: &str) {
         self.instances.with_label_values(&[server]).dec();
     }

@@ -52,6 +52,7 @@ impl<H: Oversight> Upstream<H> {
     /// Notes that it is down. Reported once, however often it is found, and once more where the reason changes.
     pub(super) fn gone(&self, why: UpstreamError) {
         let (mut news, told) = (true, why.clone());
+        self.is_silent_no_longer();
         let changed = self.presence.send_if_modified(|presence| match presence {
             Presence::Down { why: old, .. } => {
                 news = old.reason() != why.reason();
@@ -110,17 +111,25 @@ impl<H: Oversight> Upstream<H> {
                 () = self.look.notified() => {}
             }
             let asked = Instant::now();
-            match probe(own).await {
-                Ok(()) => self.work.lives(),
-                Err(UpstreamError::Frozen(_)) => match self.at_work(asked) {
+            let (found, of_processes) = tokio::join!(probe(own), self.silence_of_processes());
+            match (found, of_processes) {
+                (Ok(()), None) => {
+                    self.work.lives();
+                    self.is_silent_no_longer();
+                }
+                (Ok(()), Some(silence)) => {
+                    self.work.lives();
+                    self.falls_silent(silence);
+                }
+                (Err(UpstreamError::Frozen(_)), _) => match self.at_work(asked) {
                     Ok(left) => {
-                        tracing::debug!(server = %self.id, "says nothing while it is at calls: whoever calls waits in line");
+                        self.falls_silent(self.work.silence(asked).unwrap_or_default());
                         look.reset_after(left.saturating_sub(LOOK_PATIENCE).min(LOOK));
                         continue;
                     }
                     Err(silence) => return UpstreamError::Frozen(whole_seconds(silence)),
                 },
-                Err(why) => return why,
+                (Err(why), _) => return why,
             }
             // It had been taken for gone by mistake.
             if !self.presence.borrow().is_up() {

@@ -182,7 +182,10 @@ impl<H: Oversight> Upstream<H> {
     pub(super) fn present(&self, own: &Own) -> Presence {
         let presence = own.presence();
         let Presence::Up { era, face } = &presence else { return presence };
-        let Some(instructions) = face.instructions.as_ref().filter(|_| self.held.judges()) else { return presence };
+        let Some(instructions) = face.instructions.as_ref().filter(|_| self.held.judges()) else {
+            self.held.withheld("instructions", &[]);
+            return presence;
+        };
         let method = if *era == Era::Modern { "server/discover" } else { "initialize" };
         let said = json!({
             "instructions": instructions,
@@ -191,7 +194,9 @@ impl<H: Oversight> Upstream<H> {
         });
         let known = self.presence.borrow().face().and_then(|face| face.instructions.clone());
         let news = if known.as_ref() == Some(instructions) { News::None } else { News::Findings };
-        match self.held.judge(&Asked { method, cursor: None }, &Outcome::of(&said), news) {
+        let judged = self.held.judge(&Asked { method, cursor: None }, &Outcome::of(&said), news);
+        self.held.withheld("instructions", judged.as_ref().err().map(|objection| &objection.rule).map_or(&[][..], std::slice::from_ref));
+        match judged {
             Ok(()) => presence,
             Err(why) => {
                 tracing::warn!(server = %self.id, "its instructions are not passed on: {why}");
@@ -332,6 +337,7 @@ impl<H: Oversight> Upstream<H> {
             self.held.judge(&asked, outcome, news)
         });
         let mut same = same;
+        self.held.withheld(kind.key(), judged.as_ref().err().map(|objection| &objection.rule).map_or(&[][..], std::slice::from_ref));
         if let Err(why) = judged {
             // What was offered before may say the same, and the server answers to what it says now.
             tracing::warn!(server = %self.id, "{} is not offered: {why}", kind.method());

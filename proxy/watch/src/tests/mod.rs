@@ -9,3 +9,4 @@ mod owners;
 mod raw;
 mod sensor;
 mod stage;
+mod starts;

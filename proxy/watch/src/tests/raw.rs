@@ -61,6 +61,22 @@ impl Call {
     }
 }
 
+/// A program that a process of this user started.
+pub fn start(pid: u32, uid: u32, began: u64, name: &str) -> Vec<u8> {
+    let mut record = header(kind::START, 56);
+    for word in [began, 77] {
+        record.extend_from_slice(&word.to_ne_bytes());
+    }
+    for word in [pid, uid, uid, 0] {
+        record.extend_from_slice(&word.to_ne_bytes());
+    }
+    let mut comm = [0; 16];
+    let name = &name.as_bytes()[..name.len().min(15)];
+    comm[..name.len()].copy_from_slice(name);
+    record.extend_from_slice(&comm);
+    record
+}
+
 fn header(kind: u16, length: usize) -> Vec<u8> {
     let mut bytes = kind.to_ne_bytes().to_vec();
     bytes.extend_from_slice(&u16::try_from(length).unwrap().to_ne_bytes());

@@ -60,9 +60,11 @@ impl Stage {
     }
 
     pub async fn with(rules: &[&str], options: WatchOptions, script: impl FnMut(ToSensor) -> Answers + Send + 'static) -> Self {
-        let pack = gnomon_packs::packs().iter().find(|pack| pack.name == "shadow-mcp").unwrap();
-        let mut sources: Vec<Source> =
-            pack.files().map(|(name, text)| Source { name, text: text.to_owned(), origin: Origin::Vendor }).collect();
+        let packs = gnomon_packs::packs().iter().filter(|pack| ["shadow-mcp", "local-servers"].contains(&pack.name));
+        let mut sources: Vec<Source> = packs
+            .flat_map(gnomon_packs::Pack::files)
+            .map(|(name, text)| Source { name, text: text.to_owned(), origin: Origin::Vendor })
+            .collect();
         sources.extend(rules.iter().map(|text| Source { name: "own.yml".into(), text: (*text).to_owned(), origin: Origin::Admin }));
         let rules = Arc::new(RuleSet::compile(&sources).unwrap());
         let surroundings = Surroundings { catalogue: HostCatalogue::shipped().unwrap(), ..Surroundings::default() };

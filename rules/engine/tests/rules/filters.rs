@@ -227,6 +227,26 @@ fn a_field_that_the_channel_of_its_rule_never_has_is_an_error_with_the_reason() 
 }
 
 #[test]
+fn a_method_that_mcp_does_not_have_is_pointed_out() {
+    for (detection, method, near) in [
+        ("    a: {mcp.method.name: tool/call}\n    condition: a\n", "tool/call", "did you mean `tools/call`?"),
+        ("    a: {mcp.method.name: [tools/list, resource/read]}\n    condition: a\n", "resource/read", "did you mean `resources/read`?"),
+        ("    a: {mcp.method.name|cased: tools/cal}\n    condition: a\n", "tools/cal", "did you mean `tools/call`?"),
+        ("    a: {mcp.method.name: eth_call, server.address: a.example}\n    condition: a\n", "eth_call", ""),
+    ] {
+        let told = advice(detection);
+        assert!(
+            told.iter().any(|line| line.contains(&format!("has the method `{method}`")) && line.contains(near) && line.contains(":5:")),
+            "{detection}{told:?}"
+        );
+    }
+    for known in ["Tools/Call", "logging/setlevel", "tools/*", "notifications/tasks"] {
+        let told = advice(&format!("    a: {{mcp.method.name: {known}}}\n    condition: a\n"));
+        assert!(told.is_empty(), "{known}: {told:?}");
+    }
+}
+
+#[test]
 fn sensible_rules_are_not_warned_of() {
     for detection in [
         "    a: {mcp.method.name: tools/call, gnomon.channel: [https, http]}\n    b: {gnomon.sanctioned: true}\n    condition: a and not b\n",

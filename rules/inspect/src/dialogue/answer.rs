@@ -8,8 +8,9 @@ use super::{
     pairing::Answers,
 };
 use crate::{
-    Enforcement,
+    Enforcement, Passage,
     inspector::Named,
+    passage::{Asked, Signs},
     shadow::interfering,
     sighting::{Findings, MessageFinding},
 };
@@ -20,6 +21,14 @@ use gnomon_wire::{
     mcp::{self, Signature, SignatureSet},
 };
 use smol_str::{SmolStr, ToSmolStr};
+
+/// Why an answer was not read to its end where a bound of ours is the reason, and not what the server sent.
+pub(crate) mod bound {
+    /// There was no room for what had to be kept of it.
+    pub(crate) const NO_ROOM: &str = "bound_no_room";
+    /// It had more messages than are judged.
+    pub(crate) const TOO_MANY_MESSAGES: &str = "bound_too_many_messages";
+}
 
 /// An answer that must not pass.
 pub(super) struct Withheld {
@@ -243,6 +252,30 @@ impl Dialogue {
         describe_malformed(&mut seen, &mut findings, reason);
         let withheld = self.judge_question(Heard { seen, findings, subject: Subject::Malformed, id: None, method: None })?;
         Some(self.withhold(withheld))
+    }
+
+    /// An event stream of which nothing can be read: what the server asks on it is not known, whether or not a call waits for it.
+    pub(crate) fn take_unreadable_stream(&mut self, why: &'static str) -> Option<Box<Refusal>> {
+        let passage = Passage::EventsUnreadable;
+        let (mut seen, mut findings) = self.basis.begin();
+        let mut progress = self.basis.progress.clone();
+        let asked = Asked { rules: &self.basis.rules, signs: Signs::OfMcp, enforcement: self.enforcement(), phase: Phase::Response };
+        if let Some(verdict) = interfering(passage.judge(asked, &mut seen, &mut progress)) {
+            describe_malformed(&mut seen, &mut findings, why);
+            let (action, deciding) = (verdict.action, verdict.rule);
+            let (subject, waits) = (Subject::Malformed, Waits::No);
+            let call = Call { seen, progress, findings, subject, id: None, method: None, waits, action, deciding, early: None, kept: 0 };
+            let target = Target { id: None, method: None, kind: MessageKind::Notification };
+            return Some(self.withhold(Withheld { verdict, target, call }));
+        }
+        for call in &mut self.pairing.calls {
+            call.seen.set(Field::Passage, passage.reason());
+            // Rules that name the passage took it for none.
+            let mut progress = self.basis.progress.clone();
+            let _ = self.basis.judge(&call.seen, Phase::Message, &mut progress);
+            call.progress = progress;
+        }
+        None
     }
 
     fn judge_question(&mut self, heard: Heard) -> Option<Withheld> {

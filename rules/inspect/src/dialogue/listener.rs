@@ -1,9 +1,11 @@
 //! The patterns of rules, put where the texts of answers are decoded. What is found is numbers and paths; no text leaves this file.
+//! A text is matched as it stands, at any length, and as what it means where that is another ([`Passing`]).
 
+use crate::meaning::Passing;
 use gnomon_engine::{RuleSet, TextMatcher, TextPatterns};
 use gnomon_observe::{Field, TextFindings, TextHit};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Heard, Limits, Mark, Message, Part, Place, Scanner, TextSink},
+    jsonrpc::{ArgumentCapture, Heard, Limits, Mark, Message, Part, Scanner, TextPlace, TextSink},
     mcp,
 };
 use std::{mem, ops::Range, sync::Arc};
@@ -18,7 +20,7 @@ pub(crate) fn limits() -> Limits {
 pub(crate) struct Ears(Option<Arc<TextPatterns>>);
 
 impl Ears {
-    /// Those of these rules.
+    /// The patterns of these rules.
     pub fn of(rules: &RuleSet) -> Self {
         Self(rules.texts().cloned())
     }
@@ -33,7 +35,14 @@ impl Ears {
         let Some(patterns) = &self.0 else { return scanner };
         let wanted: Vec<Field> = patterns.fields().collect();
         let parts = Part::ALL.into_iter().filter(|part| wanted.contains(&field_of(*part))).collect();
-        let listener = Listener { matcher: patterns.matcher(), heard: Heard::default(), part: Part::Result, path: String::new() };
+        let listener = Listener {
+            matcher: patterns.matcher(),
+            meant: patterns.matcher(),
+            passing: Passing::default(),
+            heard: Heard::default(),
+            part: Part::Result,
+            path: String::new(),
+        };
         scanner.listening(parts, Box::new(listener))
     }
 }
@@ -54,6 +63,9 @@ const fn field_of(part: Part) -> Field {
 #[derive(Debug)]
 struct Listener {
     matcher: TextMatcher,
+    /// Matches what texts mean.
+    meant: TextMatcher,
+    passing: Passing,
     heard: Heard,
     /// The text at hand.
     part: Part,
@@ -61,34 +73,50 @@ struct Listener {
 }
 
 impl Listener {
+    /// Each finding once, be it in a text or in what it means.
     fn note(&mut self) {
-        let found = self.matcher.fresh().map(|number| Mark { number, part: self.part, path: self.path.as_str().into() });
-        self.heard.marks.extend(found);
+        for number in self.matcher.fresh().chain(self.meant.fresh()) {
+            if !self.heard.marks.iter().any(|mark| mark.number == number) {
+                self.heard.marks.push(Mark { number, part: self.part, path: self.path.as_str().into() });
+            }
+        }
     }
 }
 
+fn match_whole(matcher: &mut TextMatcher, part: Part, text: &str) {
+    matcher.begin(field_of(part));
+    matcher.feed(text.as_bytes());
+    matcher.end();
+}
+
 impl TextSink for Listener {
-    fn begin(&mut self, place: &Place<'_>) {
+    fn begin(&mut self, place: &TextPlace<'_>) {
         self.heard.parts.insert(place.part);
         self.part = place.part;
         self.path.clear();
         self.path.push_str(place.path);
         self.matcher.begin(field_of(place.part));
+        self.passing.begin();
         self.note();
     }
 
     fn text(&mut self, decoded: &[u8], _: Range<u64>) {
         self.matcher.feed(decoded);
+        let (part, meant) = (self.part, &mut self.meant);
+        self.passing.feed(decoded, &mut |text| match_whole(meant, part, text));
         self.note();
     }
 
     fn end(&mut self, _: u64) {
         self.matcher.end();
+        let (part, meant) = (self.part, &mut self.meant);
+        self.passing.end(&mut |text| match_whole(meant, part, text));
         self.note();
     }
 
     fn over(&mut self) -> Heard {
         self.matcher.reset();
+        self.meant.reset();
         mem::take(&mut self.heard)
     }
 }

@@ -18,11 +18,12 @@ mod told;
 mod verdicts;
 mod whole;
 
+pub(crate) use answer::bound;
 #[cfg(test)]
 pub(crate) use call::forget_request;
 pub(crate) use call::{describe_malformed, note};
 pub(crate) use listener::{Ears, limits as answer_limits};
-pub use outcome::Outcome;
+pub use outcome::ExchangeOutcome;
 pub use pairing::LateAnswer;
 pub(crate) use refusal::{Form, Wants};
 pub use refusal::{Refusal, Target};

@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 /// The outcome of an exchange so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct ExchangeOutcome {
     /// The HTTP status of the answer, once it has begun over HTTP.
     pub status: Option<i64>,
     /// Bytes of the request's body that were read.
@@ -17,7 +17,7 @@ pub struct Outcome {
     pub failure: Option<(SmolStr, SmolStr)>,
 }
 
-impl Outcome {
+impl ExchangeOutcome {
     /// True if no answer has begun and no failure is known.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -55,13 +55,13 @@ impl Dialogue {
 
     /// The outcome so far.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> ExchangeOutcome {
         let status = match self.basis.seen.get(Field::HttpStatus) {
             Lookup::Value(value) => value.as_int(),
             Lookup::Absent | Lookup::Unreadable => None,
         };
         let Traffic { asked, answered, failure } = &self.traffic;
-        Outcome { status, request_bytes: *asked, response_bytes: *answered, failure: failure.clone() }
+        ExchangeOutcome { status, request_bytes: *asked, response_bytes: *answered, failure: failure.clone() }
     }
 
     /// True if calls wait for their answer, or to be reported.

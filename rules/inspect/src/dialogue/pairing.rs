@@ -13,7 +13,7 @@ const MAX_PENDING: usize = 16;
 /// The calls of a dialogue.
 #[derive(Default)]
 pub(super) struct Pairing {
-    /// Those that are open.
+    /// Calls that wait for their answers.
     pub calls: Vec<Call>,
     /// Those that were reported before their answers came.
     pending: Vec<Pending>,

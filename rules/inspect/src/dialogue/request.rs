@@ -78,7 +78,7 @@ impl Dialogue {
         let (mut seen, mut findings) = self.basis.begin();
         describe(&mut seen, &mut findings, message);
         if self.basis.rules.wanted().meaning {
-            meaning::describe(&mut seen);
+            meaning::describe(&mut seen, &message.arguments);
         }
         contradicts(&mut seen);
         set_signatures(&mut seen, &findings);

@@ -4,7 +4,7 @@
 //! batch; one that two readers could take for different things is judged as unreadable. What is JSON throughout and no message
 //! (`{}`) was read, and is nothing.
 
-use super::{Dialogue, MAX_MESSAGES, Refusal};
+use super::{Dialogue, MAX_MESSAGES, Refusal, bound};
 use gnomon_wire::jsonrpc::{Finish, Malformed, Message, Scanner, Sink};
 
 impl Dialogue {
@@ -58,7 +58,7 @@ impl Dialogue {
             Err(malformed) if scanner.partial().is_some_and(asks) => self.take_unreadable_question(malformed.as_str()),
             // It may answer any of the open calls; if there are none, its request is unknown.
             read => {
-                let why = read.err().map_or("too_many_messages", Malformed::as_str);
+                let why = read.err().map_or(bound::TOO_MANY_MESSAGES, Malformed::as_str);
                 if self.has_open_calls() {
                     self.answer_is_unreadable(why);
                     self.judge_waiting()

@@ -2,7 +2,7 @@
 
 use super::reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames};
 use crate::{
-    Bounds,
+    Bounds, Passage,
     dialogue::{Ears, answer_limits, asks, tells},
 };
 use gnomon_wire::{
@@ -33,6 +33,8 @@ pub(crate) struct AnswerBody {
     /// Messages in it so far.
     pub messages: u32,
     pub questions: Questions,
+    /// The passage by which it passes unread.
+    pub passed: Option<Passage>,
 }
 
 /// The treatment of requests that the server puts into the answer.
@@ -126,6 +128,16 @@ impl Reader {
             Self::Events(events) => events.kept(),
         }
     }
+
+    fn made(&self) -> u64 {
+        match self {
+            Self::Json(document) => {
+                let text = document.reading.as_ref().map_or(0, Reading::made);
+                text.saturating_add(document.events.as_ref().map_or(0, EventText::made))
+            }
+            Self::Events(events) => events.made(),
+        }
+    }
 }
 
 /// An answer that is read as one text.
@@ -156,6 +168,7 @@ impl AnswerBody {
             session: None,
             messages: 0,
             questions: Questions::Pass,
+            passed: None,
         }
     }
 
@@ -192,6 +205,11 @@ impl AnswerBody {
     /// Bytes that are kept of what is not whole, or waits for the rest of its event.
     pub fn kept(&self) -> usize {
         self.held.capacity() + self.reader.as_ref().map_or(0, Reader::kept)
+    }
+
+    /// Bytes that decoders have made of it so far.
+    pub fn made(&self) -> u64 {
+        self.reader.as_ref().map_or(0, Reader::made)
     }
 
     /// Leaves what is still to come unread.
@@ -393,6 +411,10 @@ impl EventText {
     fn kept(&self) -> usize {
         let coded = self.decoder.as_ref().map_or(0, Coded::kept);
         self.scanner.kept() + self.document.as_ref().map_or(0, Scanner::kept) + self.data.len() + coded
+    }
+
+    fn made(&self) -> u64 {
+        self.decoder.as_ref().map_or(0, Coded::made)
     }
 
     fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {

@@ -144,6 +144,11 @@ impl Coded {
         self.decoder.memory() + self.rest.len()
     }
 
+    /// Bytes that it has made so far.
+    pub fn made(&self) -> u64 {
+        self.decoder.made()
+    }
+
     /// Decodes a step of what is left and of what came. What is left of it is kept: no more than came at once.
     pub fn feed(&mut self, raw: &[u8], read: &mut dyn FnMut(&[u8])) -> Result<(), DecodeError> {
         let mut input = raw;
@@ -227,6 +232,14 @@ impl Reading {
         self.texts().any(behind)
     }
 
+    /// Leaves what was not decoded yet of what came.
+    pub fn breaks_off(&mut self) {
+        let texts = self.announced.iter_mut().chain(&mut self.beneath).chain(&mut self.guessed);
+        for decoder in texts.filter_map(|text| text.decoder.as_mut()) {
+            (decoder.rest, decoder.pace) = (Vec::new(), Pace::Through);
+        }
+    }
+
     /// Ends the body.
     pub fn end(&mut self, on: &mut dyn FnMut(Piece<'_>)) -> Found {
         while self.is_behind() {
@@ -256,6 +269,11 @@ impl Reading {
     /// The same, and what is kept of messages that are not whole.
     pub fn kept(&self) -> usize {
         self.decoders() + self.texts().map(|text| text.scanner.kept()).sum::<usize>()
+    }
+
+    /// Bytes that decoders have made so far.
+    pub fn made(&self) -> u64 {
+        self.texts().filter_map(|text| text.decoder.as_ref()).map(Coded::made).fold(0, u64::saturating_add)
     }
 
     /// The facts known of the incomplete message.

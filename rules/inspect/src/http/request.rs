@@ -52,6 +52,13 @@ impl Exchange {
         self.gate()
     }
 
+    /// The request broke off before its end. What came is judged as far as it was decoded: nobody waits for the rest.
+    pub fn request_breaks_off(&mut self) {
+        if let Some(reading) = &mut self.body.reading {
+            reading.breaks_off();
+        }
+    }
+
     /// The caller holds as much as it may. From now on the gate holds nothing: what was fed may go
     /// unless it is refused, and later bytes are judged as they come.
     pub fn window_full(&mut self) -> Gate {
@@ -85,6 +92,12 @@ impl Exchange {
         self.body.reading.as_ref().map_or(0, |reading| reading.decoders())
     }
 
+    /// Bytes that the decoders of the request's body have made so far; none any more once reading has ended.
+    #[must_use]
+    pub fn request_decoded(&self) -> u64 {
+        self.body.reading.as_ref().map_or(0, |reading| reading.made())
+    }
+
     /// Bytes of memory that the calls take whose answers are awaited, about.
     #[must_use]
     pub fn calls_keep(&self) -> usize {
@@ -99,9 +112,9 @@ impl Exchange {
         }
     }
 
-    /// Tells that it passes unread as there was no room for it. `requests` is how many this stands for.
-    pub fn tell_no_room(&mut self, requests: u64) {
-        self.dialogue.tell_unread(Passage::NoRoom, requests);
+    /// Tells that it, or its answer, passes unread. `requests` is how many this stands for.
+    pub fn tell_unread(&mut self, passage: Passage, requests: u64) {
+        self.dialogue.tell_unread(passage, requests);
     }
 
     /// True if more of the request's body is kept as it comes.

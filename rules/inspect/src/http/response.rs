@@ -7,7 +7,7 @@ use super::{
     exchange::{Exchange, Gate, Said},
     reading::codings,
 };
-use crate::{MAX_MESSAGES, Refusal};
+use crate::{MAX_MESSAGES, Passage, Refusal, dialogue::bound};
 use gnomon_observe::Family;
 use gnomon_wire::mcp::{self, Signature};
 use http::{HeaderMap, header};
@@ -65,28 +65,45 @@ impl Exchange {
             _ if codings.is_err() => Some("content_coding"),
             _ => charset::is_hidden(headers, content == Content::Events).then_some("charset"),
         };
-        let content = if undecodable.is_some() { Content::Opaque } else { content };
+        if let Some(why) = undecodable {
+            self.response.begin(Content::Opaque, codings);
+            let refused = self.take_undecodable(why, content, if waits { Awaited::Yes } else { Awaited::No });
+            return refused.map_or(ResponsePlan::Stream, ResponsePlan::Refuse);
+        }
         self.response.begin(content, codings);
         match (content, waits) {
             // A server may send requests of its own on a stream, which rules may refuse.
             (Content::Events, false) if self.dialogue.may_refuse_messages() => ResponsePlan::FilterEvents,
-            (_, false) => {
-                if let Some(why) = undecodable {
-                    self.dialogue.answer_is_unreadable(why);
-                }
-                ResponsePlan::Stream
-            }
+            (_, false) => ResponsePlan::Stream,
             (Content::Json | Content::Unlabelled | Content::Framed, true) => ResponsePlan::HoldBody,
             (Content::Events, true) => ResponsePlan::FilterEvents,
             // Nothing in it can be read as a message, so all there is to know is known.
-            (Content::Opaque, true) => {
-                let refused = match undecodable {
-                    Some(why) => self.dialogue.take_undecodable_answer(why),
-                    None => self.dialogue.judge_waiting(),
-                };
-                refused.map_or(ResponsePlan::Stream, ResponsePlan::Refuse)
-            }
+            (Content::Opaque, true) => self.dialogue.judge_waiting().map_or(ResponsePlan::Stream, ResponsePlan::Refuse),
         }
+    }
+
+    /// An answer in a coding, or in characters, that cannot be undone: neither what it answers nor what its server asks is known.
+    fn take_undecodable(&mut self, why: &'static str, content: Content, awaited: Awaited) -> Option<Box<Refusal>> {
+        let refused = match awaited {
+            Awaited::Yes => self.dialogue.take_undecodable_answer(why),
+            Awaited::No => {
+                self.dialogue.answer_is_unreadable(why);
+                None
+            }
+        };
+        let refused = refused.or_else(|| match (content, self.response.questions) {
+            (Content::Events, _) => self.dialogue.take_unreadable_stream(why),
+            (_, Questions::Judged) => self.dialogue.take_unreadable_question(why),
+            (_, Questions::Pass) => None,
+        });
+        self.response.passed = (refused.is_none() && content == Content::Events).then_some(Passage::EventsUnreadable);
+        refused
+    }
+
+    /// The passage by which the answer passes unread, if it does.
+    #[must_use]
+    pub fn answer_passed(&self) -> Option<Passage> {
+        self.response.passed
     }
 
     /// Writes the facts of the head into the observation.
@@ -168,7 +185,7 @@ impl Exchange {
             _ => on(self, step),
         });
         if single && self.response.messages > MAX_MESSAGES && left == Left::More {
-            on(self, Step::Unreadable(Broken::Unknown("too_many_messages")));
+            on(self, Step::Unreadable(Broken::Unknown(bound::TOO_MANY_MESSAGES)));
             left = Left::Nothing;
         }
         self.response.put(reader, left);
@@ -265,12 +282,18 @@ impl Exchange {
         self.response.kept()
     }
 
+    /// Bytes that decoders have made of the answer so far; none any more once reading has ended.
+    #[must_use]
+    pub fn answer_decoded(&self) -> u64 {
+        self.response.made()
+    }
+
     /// There is no room for what is kept of the answer: it is judged as one that cannot be read, and left unread from now on. A refusal
     /// means: break off.
     pub fn answer_has_no_room(&mut self) -> Gate {
         self.response.leaves_unread();
-        let refused = self.dialogue.take_unreadable_answer("no_room").or_else(|| match self.response.questions {
-            Questions::Judged => self.dialogue.take_unreadable_question("no_room"),
+        let refused = self.dialogue.take_unreadable_answer(bound::NO_ROOM).or_else(|| match self.response.questions {
+            Questions::Judged => self.dialogue.take_unreadable_question(bound::NO_ROOM),
             Questions::Pass => None,
         });
         refused.map_or(Gate::Stream, Gate::Refuse)

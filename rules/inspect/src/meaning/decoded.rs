@@ -1,5 +1,5 @@
-//! A text as a server may come to read it: without what nobody sees, in plain characters, its escapes undone, its path resolved, and what
-//! it holds in Base64 or hexadecimal.
+//! A text as a server may come to read it: without what nobody sees, in plain characters, its escapes undone, its path resolved, what
+//! it holds in Base64 or hexadecimal, and what a program would make of its literals (joined, escaped, as numbers of characters).
 //!
 //! Bounded by the text itself: undoing an encoding never makes more of it, three rounds of escapes at most are undone, and two of Base64
 //! or hexadecimal.
@@ -11,7 +11,7 @@ use std::borrow::Cow;
 /// Percent-encodings that are undone within each other.
 const ROUNDS: usize = 3;
 /// The shortest run, in characters, that is read as Base64 or hexadecimal: shorter ones are words.
-const SHORTEST_RUN: usize = 24;
+pub(super) const SHORTEST_RUN: usize = 24;
 /// The longest text, in bytes, that is read as a path: as long as a path may be on Linux.
 const LONGEST_PATH: usize = 4096;
 /// Either alphabet's padding may be left out, or be there.
@@ -27,8 +27,11 @@ pub(super) fn readings(argument: &SmolStr) -> Vec<SmolStr> {
         Cow::Owned(text) => SmolStr::new(text),
     };
     let resolved = resolved(&plain).filter(|path| *path != *plain).map(SmolStr::new);
-    let within = |text: &str| -> Vec<SmolStr> { runs(text).filter_map(undone).map(|text| SmolStr::new(decoded(&text))).collect() };
-    let inner = within(&plain);
+    let mut inner = within(&plain);
+    let joined = joined(&plain);
+    inner.extend(joined.iter().flat_map(|text| within(text)));
+    let literals = [spelt(&plain), spelt(argument), numbered(&plain), joined];
+    inner.extend(literals.into_iter().flatten().map(SmolStr::new));
     let innermost: Vec<SmolStr> = inner.iter().flat_map(|text| within(text)).collect();
     let mut readings = vec![plain];
     readings.extend(resolved);
@@ -37,8 +40,108 @@ pub(super) fn readings(argument: &SmolStr) -> Vec<SmolStr> {
     readings
 }
 
+/// The readings of a text that passes, but for itself: decoded, and what it holds in Base64 or hexadecimal.
+pub(crate) fn others(text: &str) -> Vec<SmolStr> {
+    let plain = decoded(text);
+    let inner = within(&plain);
+    let innermost: Vec<SmolStr> = inner.iter().flat_map(|text| within(text)).collect();
+    let mut others = Vec::new();
+    if plain != text {
+        others.push(SmolStr::new(&plain));
+    }
+    others.extend(inner);
+    others.extend(innermost);
+    others
+}
+
+/// What a text holds in Base64 or hexadecimal.
+pub(super) fn within(text: &str) -> Vec<SmolStr> {
+    runs(text).filter_map(undone).map(|text| SmolStr::new(decoded(&text))).collect()
+}
+
+/// Literals that are put together (`'I' + 'EX'`) as the one that they make; `None` where there are none.
+fn joined(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let (mut rest, mut changed) = (text, false);
+    while let Some(at) = rest.find(['\'', '"']) {
+        let (before, after) = rest.split_at(at);
+        let quote = after.get(..1).unwrap_or_default();
+        out.push_str(before);
+        let behind = after.get(1..).unwrap_or_default();
+        match behind.trim_start().strip_prefix(['+', '.', '&']).map(str::trim_start).and_then(|next| next.strip_prefix(quote)) {
+            Some(next) => {
+                changed = true;
+                rest = next;
+            }
+            None => {
+                out.push_str(quote);
+                rest = behind;
+            }
+        }
+    }
+    out.push_str(rest);
+    changed.then_some(out)
+}
+
+/// With `\x41` and `\101` as the characters that they mean to most languages; `None` where there are fewer than three, as paths of Windows
+/// look like them.
+fn spelt(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let (mut rest, mut count) = (text.as_bytes(), 0);
+    let octal = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 8).ok());
+    while let Some((byte, after)) = rest.split_first() {
+        let spelt = match rest {
+            [b'\\', b'x', first, second, ..] => hexadecimal(&[*first, *second]).map(|code| (code as u8, 4)),
+            [b'\\', digits @ ..] => {
+                let length = digits.iter().take(3).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
+                digits.get(..length).filter(|digits| digits.len() > 1).and_then(octal).map(|code| (code, 1 + length))
+            }
+            _ => None,
+        };
+        if let Some((code, length)) = spelt {
+            out.push(code);
+            count += 1;
+            rest = rest.get(length..).unwrap_or_default();
+        } else {
+            out.push(*byte);
+            rest = after;
+        }
+    }
+    (count >= 3).then(|| String::from_utf8_lossy(&out).into_owned())
+}
+
+/// What a row of six numbers or more means as characters (`map(chr, [105, 109, …])`, `CHR(104)||CHR(120)`); `None` where none is text.
+fn numbered(text: &str) -> Option<String> {
+    let mut found = String::new();
+    let mut row: Vec<u8> = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, numbers) = rest.split_at(at);
+        let apart = |c: char| !(c.is_whitespace() || ",.+|&()[]chrCHRaAodeODE".contains(c));
+        if before.len() > 20 || before.contains(apart) {
+            take_row(&mut found, &mut row);
+        }
+        let end = numbers.find(|c: char| !c.is_ascii_digit()).unwrap_or(numbers.len());
+        match numbers.get(..end).and_then(|number| number.parse().ok()) {
+            Some(code @ (9 | 10 | 13 | 32..=126)) => row.push(code),
+            _ => take_row(&mut found, &mut row),
+        }
+        rest = numbers.get(end..).unwrap_or_default();
+    }
+    take_row(&mut found, &mut row);
+    (!found.is_empty()).then_some(found)
+}
+
+fn take_row(found: &mut String, row: &mut Vec<u8>) {
+    let row = std::mem::take(row);
+    if row.len() >= 6 {
+        found.extend(row.into_iter().map(char::from));
+        found.push('\n');
+    }
+}
+
 /// Without what is not seen, in plain characters, without escapes.
-fn decoded(text: &str) -> Cow<'_, str> {
+pub(super) fn decoded(text: &str) -> Cow<'_, str> {
     let mut text = folded(text);
     for _ in 0..ROUNDS {
         match unescaped(&text) {
@@ -122,7 +225,7 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
 
 /// The path, with `/` for either slash, its `.` and `..` followed as far as it goes and its empty parts left out, up to a NUL; `None` if it
 /// is none. `file:` goes; another scheme is no path.
-fn resolved(text: &str) -> Option<String> {
+pub(super) fn resolved(text: &str) -> Option<String> {
     let path = text.trim().split('\0').next().unwrap_or_default();
     let scheme = |path: &str| path.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("file://"));
     let path = if scheme(path) { path.get(7..).unwrap_or_default() } else { path };
@@ -159,8 +262,11 @@ fn undone(run: &str) -> Option<String> {
         return Some(text);
     }
     let run = run.trim_start_matches('=');
-    let bytes = STANDARD.decode(run).or_else(|_| URL_SAFE.decode(run)).ok()?;
-    readable(bytes)
+    let whole = STANDARD.decode(run).or_else(|_| URL_SAFE.decode(run)).ok().and_then(readable);
+    // What stands before it may be a name (`d=`) or a folder.
+    let begins = run.trim_end_matches('=').rfind(['=', '/']).map(|at| at + 1);
+    let part = || begins.and_then(|at| run.get(at..)).filter(|part| part.len() >= SHORTEST_RUN).and_then(undone);
+    whole.or_else(part)
 }
 
 /// Text in UTF-8, or as `powershell -enc` takes it in UTF-16, without control characters but those of lines.
@@ -237,6 +343,24 @@ mod tests {
             "9f2c1d7e6b5a48392d1f0c7be6a5d4c3b2a19080",
             "internationalisation_of_words",
         ] {
+            assert_eq!(of(text).len(), 1, "{text}: {:?}", of(text));
+        }
+    }
+
+    #[test]
+    fn literals_are_read_as_a_program_would_come_to_read_them() {
+        for (text, meant) in [
+            ("&('I'+'EX') ('Down' + 'load')", "&('IEX') ('Download')"),
+            ("\\x66\\x65tch \\x63", "fetch c"),
+            ("$'\\143\\165\\162l'", "$'curl'"),
+            ("eval(''.join(map(chr,[105,109,112,111,114,116])))", "import\n"),
+            ("CHR(104)||CHR(101)||CHR(108)||CHR(108)||CHR(111)||CHR(33)", "hello!\n"),
+            ("?d=Y3VybCBodHRwOi8vMjAzLjAuMTEzLjg", "curl http://203.0.113.8"),
+            ("/4c61756e6368206f6620466a6f7264", "Launch of Fjord"),
+        ] {
+            assert!(of(text).contains(&meant.to_owned()), "{text}: {:?}", of(text));
+        }
+        for text in ["it's + 'that'", "a\\x64b", "1, 2, 3, 4, 5, 6", "1700000000, 1700000001", "a + b"] {
             assert_eq!(of(text).len(), 1, "{text}: {:?}", of(text));
         }
     }

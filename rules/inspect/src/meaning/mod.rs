@@ -1,41 +1,87 @@
 //! What the arguments of a tool call mean to whoever gets them: decoded texts, the addresses that their URLs lead to, numbers that are
-//! valid as what they look like.
+//! valid as what they look like, the commands that they execute, the files that they read and write, the kind of the tool.
 //!
 //! It is worked out only where a rule asks for it, and adds to what the arguments say: rules on the arguments as they were written see
 //! those. Nothing here decides; a reading that no server would follow costs an alarm at most, and a hidden one must not be missed.
 
 mod addresses;
+mod code;
+mod commands;
 mod decoded;
+mod files;
 mod numbers;
+mod passing;
+mod programs;
+mod shell;
+mod smuggled;
+mod tools;
+
+pub(crate) use passing::Passing;
 
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use smol_str::SmolStr;
+use tools::{Arguments, Kinds};
 
 /// The fields that are filled here, from the call's arguments.
-pub(crate) const MEANING: [Field; 3] = [Field::ArgumentsDecoded, Field::ArgumentsAddresses, Field::ArgumentsNumbers];
+pub(crate) const MEANING: [Field; 8] = [
+    Field::ArgumentsDecoded,
+    Field::ArgumentsAddresses,
+    Field::ArgumentsNumbers,
+    Field::ArgumentsCommands,
+    Field::ArgumentsInjected,
+    Field::ArgumentsReads,
+    Field::ArgumentsWrites,
+    Field::ArgumentsSmuggled,
+];
 
-/// Fills the fields of [`MEANING`]. They are unreadable where the arguments are.
-pub(crate) fn describe(seen: &mut Observation) {
-    let arguments: Vec<SmolStr> = match seen.get(Field::ToolArguments) {
+/// Fills the fields of [`MEANING`], and the kind of the tool. They are unreadable where the arguments are.
+pub(crate) fn describe(seen: &mut Observation, arguments: &Arguments) {
+    let name = match seen.get(Field::ToolName) {
+        Lookup::Value(Value::Str(name)) => name.clone(),
+        Lookup::Value(_) | Lookup::Absent => SmolStr::default(),
+        Lookup::Unreadable => {
+            seen.set_unreadable(Field::ToolKind);
+            SmolStr::default()
+        }
+    };
+    let kinds = Kinds::of(&name, arguments);
+    set(seen, Field::ToolKind, if name.is_empty() { Vec::new() } else { kinds.names() });
+    match seen.get(Field::ToolArguments) {
         Lookup::Absent => return,
         Lookup::Unreadable => return MEANING.into_iter().for_each(|field| seen.set_unreadable(field)),
-        Lookup::Value(Value::List(list)) => list.clone(),
-        Lookup::Value(Value::Str(text)) => vec![text.clone()],
-        Lookup::Value(Value::Bool(_) | Value::Int(_)) => return,
-    };
-    let decoded: Vec<SmolStr> = arguments.iter().flat_map(decoded::readings).collect();
+        Lookup::Value(_) => {}
+    }
+    let decoded: Vec<SmolStr> = arguments.iter().flat_map(|(_, value)| decoded::readings(value)).collect();
     let mut addresses: Vec<SmolStr> =
         decoded.iter().flat_map(|text| addresses::of_urls(text)).map(|ip| SmolStr::new(ip.to_string())).collect();
     addresses.sort_unstable();
     addresses.dedup();
-    let numbers = numbers::kinds(&decoded);
+    set(seen, Field::ArgumentsAddresses, addresses);
+    set(seen, Field::ArgumentsNumbers, numbers::kinds(&decoded));
+    set(seen, Field::ArgumentsSmuggled, arguments.iter().flat_map(|(_, value)| smuggled::in_urls(value)).collect());
+    set(seen, Field::ArgumentsInjected, injected(arguments, kinds));
+    let commands::Executed { lines, mut files } = commands::executed(arguments, kinds);
+    files.of_arguments(arguments, kinds);
+    set(seen, Field::ArgumentsCommands, lines);
+    set(seen, Field::ArgumentsReads, files.read);
+    set(seen, Field::ArgumentsWrites, files.written);
     seen.set(Field::ArgumentsDecoded, decoded);
-    if !addresses.is_empty() {
-        seen.set(Field::ArgumentsAddresses, addresses);
+}
+
+fn set(seen: &mut Observation, field: Field, values: Vec<SmolStr>) {
+    if !values.is_empty() {
+        seen.set(field, values);
     }
-    if !numbers.is_empty() {
-        seen.set(Field::ArgumentsNumbers, numbers);
+}
+
+/// Commands in arguments of a tool that is given none.
+fn injected(arguments: &Arguments, kinds: Kinds) -> Vec<SmolStr> {
+    if kinds.editor || kinds.prose || kinds.code {
+        return Vec::new();
     }
+    let taken = |path: &str, value: &str| tools::is_command(path, kinds) || tools::is_text(path) || tools::is_sql(value);
+    let others = arguments.iter().filter(|(path, value)| !taken(path, value));
+    others.flat_map(|(_, value)| commands::injected(&decoded::decoded(value))).collect()
 }
 
 #[cfg(test)]
@@ -45,17 +91,18 @@ mod tests {
     fn of(arguments: &[&str]) -> Observation {
         let mut seen = Observation::new();
         seen.set(Field::ToolArguments, arguments.iter().map(SmolStr::new).collect::<Vec<_>>());
-        describe(&mut seen);
+        let arguments: Vec<(SmolStr, SmolStr)> = arguments.iter().map(|value| ("x".into(), SmolStr::new(value))).collect();
+        describe(&mut seen, &arguments);
         seen
     }
 
     #[test]
     fn a_call_without_arguments_has_no_meaning_of_them_and_one_whose_arguments_are_unreadable_has_an_unreadable_one() {
         let mut seen = Observation::new();
-        describe(&mut seen);
+        describe(&mut seen, &[]);
         assert!(MEANING.iter().all(|field| seen.get(*field) == Lookup::Absent));
         seen.set_unreadable(Field::ToolArguments);
-        describe(&mut seen);
+        describe(&mut seen, &[]);
         assert!(MEANING.iter().all(|field| seen.get(*field) == Lookup::Unreadable));
     }
 
@@ -64,6 +111,64 @@ mod tests {
         let seen = of(&["http%3A%2F%2F2852039166%2Flatest", "aHR0cDovLzE2OS4yNTQuMTY5LjI1NC9sYXRlc3QvbWV0YS1kYXRh", "4539 1488 0343 6467"]);
         assert_eq!(seen.get(Field::ArgumentsAddresses), Lookup::Value(&Value::List(vec!["169.254.169.254".into()])));
         assert_eq!(seen.get(Field::ArgumentsNumbers), Lookup::Value(&Value::List(vec!["payment_card".into()])));
+    }
+
+    #[test]
+    fn whatever_a_text_is_what_it_means_is_bounded_by_it() {
+        let parts = [
+            "$(",
+            "`",
+            "'",
+            "\"",
+            "\\",
+            ";",
+            "|",
+            "&&",
+            "<<E",
+            "\n",
+            ">",
+            "<",
+            "{a,b}",
+            "a=$a$a",
+            "$a",
+            "sh -c ",
+            "os.system(",
+            "open(",
+            "base64",
+            "%25",
+            "\\x41",
+            "/../",
+            "~",
+            "é",
+            "\u{e0041}",
+            "Y3VybCBodHRwOi8vMjAzLjAuMTEzLjg",
+            "://",
+            "xargs ",
+            "find . -exec ",
+            "sudo ",
+            "C:\\",
+            "$'\\",
+            "!",
+            " ",
+        ];
+        let mut state = 7_u64;
+        for round in 0..2_000 {
+            let mut text = String::new();
+            for _ in 0..round % 60 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.push_str(parts[(state >> 33) as usize % parts.len()]);
+            }
+            for tool in ["bash", "run_python", "find_customer", "write_file"] {
+                let mut seen = Observation::new();
+                seen.set(Field::ToolName, tool);
+                seen.set(Field::ToolArguments, vec![SmolStr::new(&text)]);
+                describe(
+                    &mut seen,
+                    &[("command".into(), SmolStr::new(&text)), ("code".into(), SmolStr::new(&text)), ("url".into(), SmolStr::new(&text))],
+                );
+                assert!(seen.bytes() < 16 * 1024 + 400 * (text.len() + 1), "{text}: {}", seen.bytes());
+            }
+        }
     }
 
     #[test]

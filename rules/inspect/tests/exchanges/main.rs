@@ -4,6 +4,7 @@
 mod answers;
 mod corpora;
 mod dialogue;
+mod local;
 mod notifications;
 mod passage;
 mod requests;

@@ -238,3 +238,12 @@ fn a_body_under_a_method_that_mcp_does_not_use_is_read_where_it_is_called_json_o
         assert!(refused("server.address: tools.example", "/api", text), "{method}");
     }
 }
+
+#[test]
+fn the_methods_that_rules_may_name_unwarned_are_those_by_which_messages_are_recognised() {
+    let mut recognised: Vec<_> = gnomon_wire::mcp::methods().collect();
+    let mut named = gnomon_observe::MCP_METHODS.to_vec();
+    recognised.sort_unstable();
+    named.sort_unstable();
+    assert_eq!(named, recognised);
+}

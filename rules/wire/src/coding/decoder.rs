@@ -69,6 +69,12 @@ impl Decoder {
         self.stages.iter().map(Stage::memory).sum()
     }
 
+    /// Bytes that it has made so far, those between two codings included: what decoding has cost.
+    #[must_use]
+    pub fn made(&self) -> u64 {
+        self.stages.iter().map(Stage::made).fold(0, u64::saturating_add)
+    }
+
     /// Ends the body. A body of no bytes at all is complete.
     ///
     /// # Errors

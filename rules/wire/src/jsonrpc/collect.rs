@@ -180,52 +180,8 @@ impl Collector {
     pub fn key(&mut self, place: ContainerRole, key: &str, path: usize) -> Slot {
         self.used = true;
         let slot = match (place, key) {
-            (ContainerRole::Message, "jsonrpc") => {
-                self.liken(Likeness::JsonRpc);
-                self.message.jsonrpc = Version::Other;
-                Slot::Jsonrpc
-            }
-            (ContainerRole::Message, "method") => Slot::Method,
-            (ContainerRole::Message, "id") => {
-                self.message.id = Some(Id::Other);
-                Slot::Id
-            }
-            (ContainerRole::Message, "params") => {
-                self.message.params = ParamsShape::Other;
-                Slot::Params
-            }
-            (ContainerRole::Message, "result") => Slot::Result,
-            (ContainerRole::Message, "error") => Slot::Error,
-            (ContainerRole::Message, _) => return self.top_level_variant(key),
-            (ContainerRole::Params, "name") => Slot::Name,
-            (ContainerRole::Params, "uri") => Slot::Uri,
-            (ContainerRole::Params, "_meta") => Slot::Meta,
-            (ContainerRole::Params, "arguments") => Slot::Arguments,
-            (ContainerRole::Params, "protocolVersion") => {
-                self.message.protocol_version = Some(Scalar::Other);
-                Slot::ProtocolVersion
-            }
-            (ContainerRole::Params, "clientInfo") => Slot::ClientInfo,
-            (ContainerRole::Params, "capabilities") => Slot::Capabilities,
-            (ContainerRole::Params, "clientCapabilities") => {
-                self.message.client_capabilities = Presence::Present;
-                Slot::ClientCapabilities
-            }
-            (ContainerRole::Params, "cursor") => Slot::Cursor,
-            (ContainerRole::Params, "taskId") => {
-                self.message.task_id = Presence::Present;
-                Slot::TaskId
-            }
-            (ContainerRole::Params, "id") => {
-                self.message.params_id = Presence::Present;
-                Slot::ParamsId
-            }
-            (ContainerRole::Params, _) => {
-                if deciding_in_params(key) {
-                    self.variant = self.variant.max(Variant::Params);
-                }
-                Slot::None
-            }
+            (ContainerRole::Message, _) => self.message_key(key),
+            (ContainerRole::Params, _) => self.params_key(key),
             (ContainerRole::ParamsMeta, _) => self.meta_key(key),
             (ContainerRole::ClientInfo, "name") => Slot::ClientName,
             (ContainerRole::ClientInfo, "version") => Slot::ClientVersion,
@@ -277,6 +233,62 @@ impl Collector {
             self.seen |= bit;
         }
         slot
+    }
+
+    fn message_key(&mut self, key: &str) -> Slot {
+        match key {
+            "jsonrpc" => {
+                self.liken(Likeness::JsonRpc);
+                self.message.jsonrpc = Version::Other;
+                Slot::Jsonrpc
+            }
+            "method" => Slot::Method,
+            "id" => {
+                self.message.id = Some(Id::Other);
+                Slot::Id
+            }
+            "params" => {
+                self.message.params = ParamsShape::Other;
+                Slot::Params
+            }
+            "result" => Slot::Result,
+            "error" => Slot::Error,
+            _ => self.top_level_variant(key),
+        }
+    }
+
+    fn params_key(&mut self, key: &str) -> Slot {
+        match key {
+            "name" => Slot::Name,
+            "uri" => Slot::Uri,
+            "_meta" => Slot::Meta,
+            "arguments" => Slot::Arguments,
+            "protocolVersion" => {
+                self.message.protocol_version = Some(Scalar::Other);
+                Slot::ProtocolVersion
+            }
+            "clientInfo" => Slot::ClientInfo,
+            "capabilities" => Slot::Capabilities,
+            "clientCapabilities" => {
+                self.message.client_capabilities = Presence::Present;
+                Slot::ClientCapabilities
+            }
+            "cursor" => Slot::Cursor,
+            "taskId" => {
+                self.message.task_id = Presence::Present;
+                Slot::TaskId
+            }
+            "id" => {
+                self.message.params_id = Presence::Present;
+                Slot::ParamsId
+            }
+            _ => {
+                if deciding_in_params(key) {
+                    self.variant = self.variant.max(Variant::Params);
+                }
+                Slot::None
+            }
+        }
     }
 
     fn top_level_variant(&mut self, key: &str) -> Slot {

@@ -3,7 +3,7 @@
 use super::MAX_PATH;
 use super::places::same_but_case;
 use super::text::joined;
-use super::texts::{Heard, Part, Parts, Place, TextSink};
+use super::texts::{Heard, Part, Parts, TextPlace, TextSink};
 use std::{fmt::Write, ops::Range};
 
 /// Longest name of a member that a path has as it is, in bytes.
@@ -13,7 +13,7 @@ const NAMING: [&str; 5] = [".properties", ".$defs", ".definitions", ".patternPro
 
 /// What a string is: the name of a member, or a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum StringKind {
     Name,
     Value,
 }
@@ -137,32 +137,32 @@ impl Listening {
     }
 
     /// A string begins in this container, at this offset.
-    pub fn begin(&mut self, kind: Kind, level: Level, at: u64) {
+    pub fn begin(&mut self, kind: StringKind, level: Level, at: u64) {
         let Some(part) = self.part(kind, level).filter(|part| self.wanted.contains(*part)) else { return };
-        if kind == Kind::Name {
+        if kind == StringKind::Name {
             self.path.truncate(level.path);
         }
         self.open = true;
-        self.sink.begin(&Place { part, path: &self.path, at });
+        self.sink.begin(&TextPlace { part, path: &self.path, at });
     }
 
-    fn part(&self, kind: Kind, level: Level) -> Option<Part> {
+    fn part(&self, kind: StringKind, level: Level) -> Option<Part> {
         if !self.is_inside() {
             return None;
         }
         match (kind, self.area) {
-            (Kind::Value, Area::Whole(part)) => Some(part),
-            (Kind::Value, Area::Structured) => Some(Part::Result),
-            (Kind::Value, Area::Tools) if level.depth == 3 && self.names_tool => Some(Part::ToolName),
-            (Kind::Value, Area::Tools) => Some(Part::ToolDescription),
-            (Kind::Name, Area::Structured) => (level.depth > 1).then_some(Part::Result),
-            (Kind::Name, Area::Tools) => {
+            (StringKind::Value, Area::Whole(part)) => Some(part),
+            (StringKind::Value, Area::Structured) => Some(Part::Result),
+            (StringKind::Value, Area::Tools) if level.depth == 3 && self.names_tool => Some(Part::ToolName),
+            (StringKind::Value, Area::Tools) => Some(Part::ToolDescription),
+            (StringKind::Name, Area::Structured) => (level.depth > 1).then_some(Part::Result),
+            (StringKind::Name, Area::Tools) => {
                 let path = self.path.get(..level.path).unwrap_or_default();
                 // Where the path is cut it does not tell.
                 let names = path.len() + MAX_NAME >= MAX_PATH || NAMING.iter().any(|naming| path.ends_with(naming));
                 (names && level.depth > 3).then_some(Part::ToolDescription)
             }
-            (Kind::Name, Area::Whole(_)) => None,
+            (StringKind::Name, Area::Whole(_)) => None,
         }
     }
 

@@ -19,7 +19,7 @@ mod strings;
 const DEPTH_FOLLOWED: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ScanState {
     /// Before the first object or array.
     Top,
     Value,
@@ -69,7 +69,7 @@ pub struct Scanner {
     /// Set while the body is read as UTF-16 or UTF-32 and may still be UTF-8.
     doubt: Doubt,
     leading: Leading,
-    state: State,
+    state: ScanState,
     stack: Vec<Frame>,
     slot: Slot,
     text: Text,
@@ -94,7 +94,7 @@ impl Scanner {
             opening: Opening::new(),
             doubt: Doubt::Settled,
             leading: Leading::new(),
-            state: State::Top,
+            state: ScanState::Top,
             stack: Vec::with_capacity(16),
             slot: Slot::Top,
             text: Text::default(),
@@ -204,9 +204,9 @@ impl Scanner {
             return Err(failed);
         }
         match (self.state, self.shape) {
-            (State::Top, _) if self.leading.is_empty() => self.collector.pending().map_or(Ok(Finish::Empty), Err),
-            (State::Top, _) => Err(self.fail(Malformed::NotJson)),
-            (State::Done, Some(shape)) => Ok(Finish::Complete { shape }),
+            (ScanState::Top, _) if self.leading.is_empty() => self.collector.pending().map_or(Ok(Finish::Empty), Err),
+            (ScanState::Top, _) => Err(self.fail(Malformed::NotJson)),
+            (ScanState::Done, Some(shape)) => Ok(Finish::Complete { shape }),
             _ => Err(self.fail(Malformed::Truncated)),
         }
     }
@@ -264,12 +264,12 @@ impl Scanner {
             return Ok(at);
         };
         match self.state {
-            State::Text(role) => self.in_text(role, bytes, at),
-            State::Number(number) => self.in_number(number, bytes, at),
-            State::Escape(role) => self.in_escape(role, byte, at).map(|()| at + 1),
-            State::Hex(role, count, unit) => self.in_hex(role, (count, unit), byte, at).map(|()| at + 1),
-            State::Word(word, matched) => self.in_word(word, matched, byte).map(|()| at + 1),
-            State::Top => self.before_value(byte, bytes, at),
+            ScanState::Text(role) => self.in_text(role, bytes, at),
+            ScanState::Number(number) => self.in_number(number, bytes, at),
+            ScanState::Escape(role) => self.in_escape(role, byte, at).map(|()| at + 1),
+            ScanState::Hex(role, count, unit) => self.in_hex(role, (count, unit), byte, at).map(|()| at + 1),
+            ScanState::Word(word, matched) => self.in_word(word, matched, byte).map(|()| at + 1),
+            ScanState::Top => self.before_value(byte, bytes, at),
             _ => self.structural(byte, bytes, at, sink),
         }
     }
@@ -296,23 +296,23 @@ impl Scanner {
             return Ok(skip_whitespace(bytes, at + 1));
         }
         match (self.state, byte) {
-            (State::Colon, b':') => {
-                self.state = State::Value;
+            (ScanState::Colon, b':') => {
+                self.state = ScanState::Value;
                 Ok(at + 1)
             }
-            (State::FirstKey | State::Key, b'"') => Ok(self.string(Role::Key, bytes, at + 1)),
-            (State::Value | State::FirstItem, _) if byte != b']' => self.value(byte, bytes, at),
-            (State::AfterValue, b',') => {
+            (ScanState::FirstKey | ScanState::Key, b'"') => Ok(self.string(Role::Key, bytes, at + 1)),
+            (ScanState::Value | ScanState::FirstItem, _) if byte != b']' => self.value(byte, bytes, at),
+            (ScanState::AfterValue, b',') => {
                 self.after_comma();
                 Ok(at + 1)
             }
-            (State::AfterValue | State::FirstKey, b'}') if self.inside() == Container::Object => {
+            (ScanState::AfterValue | ScanState::FirstKey, b'}') if self.inside() == Container::Object => {
                 self.close(bytes, at, sink).map(|()| at + 1)
             }
-            (State::AfterValue | State::FirstItem, b']') if self.inside() == Container::Array => {
+            (ScanState::AfterValue | ScanState::FirstItem, b']') if self.inside() == Container::Array => {
                 self.close(bytes, at, sink).map(|()| at + 1)
             }
-            (State::Done, _) => Err(Malformed::TrailingData),
+            (ScanState::Done, _) => Err(Malformed::TrailingData),
             _ => Err(Malformed::Syntax),
         }
     }
@@ -328,9 +328,9 @@ impl Scanner {
                 let Frame { place, path, index, .. } = *frame;
                 self.slot = self.collector.element(place, usize::from(path), Nth::Further);
                 self.follow_element(index);
-                State::Value
+                ScanState::Value
             }
-            _ => State::Key,
+            _ => ScanState::Key,
         };
     }
 
@@ -347,9 +347,9 @@ impl Scanner {
             b'-' => self.start_number(Number::Minus, byte),
             b'0' => self.start_number(Number::Zero, byte),
             b'1'..=b'9' => self.start_number(Number::Integer, byte),
-            b't' => self.state = State::Word(Word::True, 1),
-            b'f' => self.state = State::Word(Word::False, 1),
-            b'n' => self.state = State::Word(Word::Null, 1),
+            b't' => self.state = ScanState::Word(Word::True, 1),
+            b'f' => self.state = ScanState::Word(Word::False, 1),
+            b'n' => self.state = ScanState::Word(Word::Null, 1),
             b'+' | b'.' => return Err(Malformed::NumberInvalid),
             _ => return Err(Malformed::Syntax),
         }
@@ -386,18 +386,18 @@ impl Scanner {
         let path = u16::try_from(path).unwrap_or(u16::MAX);
         self.stack.push(Frame { container, place, path, index: 0 });
         self.state = match container {
-            Container::Object => State::FirstKey,
+            Container::Object => ScanState::FirstKey,
             Container::Array => {
                 self.slot = self.collector.element(place, usize::from(path), Nth::First);
                 self.follow_element(0);
-                State::FirstItem
+                ScanState::FirstItem
             }
         };
         Ok(())
     }
 
     fn close(&mut self, bytes: &[u8], at: usize, sink: &mut Sink<'_>) -> Result<(), Malformed> {
-        let empty = matches!(self.state, State::FirstKey | State::FirstItem);
+        let empty = matches!(self.state, ScanState::FirstKey | ScanState::FirstItem);
         let place = self.stack.pop().map(|frame| frame.place);
         if place == Some(ContainerRole::Arguments) && empty {
             self.collector.empty_leaf();
@@ -424,14 +424,14 @@ impl Scanner {
     #[inline]
     fn end_value(&mut self) {
         self.slot = Slot::None;
-        self.state = if self.stack.is_empty() { State::Done } else { State::AfterValue };
+        self.state = if self.stack.is_empty() { ScanState::Done } else { ScanState::AfterValue };
     }
 
     fn start_number(&mut self, number: Number, byte: u8) {
         let limit = self.collector.value_limit(self.slot);
         self.text.start(limit);
         self.text.digit(byte);
-        self.state = State::Number(number);
+        self.state = ScanState::Number(number);
     }
 
     fn in_number(&mut self, mut number: Number, bytes: &[u8], mut at: usize) -> Result<usize, Malformed> {
@@ -444,7 +444,7 @@ impl Scanner {
             self.text.digit(byte);
             at += 1;
         }
-        self.state = State::Number(number);
+        self.state = ScanState::Number(number);
         Ok(at)
     }
 
@@ -472,7 +472,7 @@ impl Scanner {
             self.collector.word(self.slot, word);
             self.end_value();
         } else {
-            self.state = State::Word(word, matched + 1);
+            self.state = ScanState::Word(word, matched + 1);
         }
         Ok(())
     }

@@ -72,7 +72,7 @@ impl FromIterator<Part> for Parts {
 
 /// The place of a text in its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct TextPlace<'a> {
     /// The part of the message.
     pub part: Part,
     /// The path from the message: `result.content[0].text`. At most [`super::MAX_PATH`] bytes; what is deeper is left out. A member whose
@@ -86,7 +86,7 @@ pub struct Place<'a> {
 /// Looks at the texts of messages as they are decoded.
 pub trait TextSink: Debug + Send {
     /// A text begins.
-    fn begin(&mut self, place: &Place<'_>);
+    fn begin(&mut self, place: &TextPlace<'_>);
 
     /// The next decoded bytes of the text: valid UTF-8 over the whole of it, or the message is malformed; a character may be split. `span` is where they
     /// stand, in the bytes fed to the scanner: as many bytes as `decoded` has and the same, or those of one escape (two for a pair of surrogates).
@@ -108,13 +108,13 @@ pub struct Heard {
     pub marks: Vec<Mark>,
 }
 
-/// One finding.
+/// A match of a pattern in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// What was found.
+    /// The number of the pattern's question.
     pub number: u32,
-    /// Where.
+    /// The part of the message that the text is in.
     pub part: Part,
-    /// The path of the text ([`Place::path`]).
+    /// The path of the text ([`TextPlace::path`]).
     pub path: SmolStr,
 }

@@ -73,7 +73,7 @@ pub struct Matching {
 }
 
 impl Matching {
-    /// How many there are.
+    /// The number of matching cgroups.
     #[must_use]
     pub fn len(&self) -> usize {
         self.of_users.values().map(BTreeSet::len).sum()

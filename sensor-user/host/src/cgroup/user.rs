@@ -36,7 +36,7 @@ pub(super) fn of(above: u32, cgroup: &Cgroup) -> u32 {
     user(above, cgroup.path.rsplit('/').next().unwrap_or_default(), cgroup.owner)
 }
 
-/// What a search may still look at.
+/// The cgroups that a search may still visit.
 #[derive(Debug)]
 pub(super) struct Budget {
     each: usize,

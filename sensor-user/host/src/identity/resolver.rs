@@ -94,12 +94,9 @@ impl Resolver {
     /// connect would go unnoticed; the kernel gives numbers out in turn, so all others (32,768 at
     /// least) would have to be used up in it.
     pub fn identify(&self, pid: u32, connected_at: BootTime, generation: Generation) -> Answer {
-        self.read(pid, connected_at, generation).unwrap_or_else(|error| match error {
-            error if is_gone(error) => Answer::Gone,
-            Errno::ACCESS | Errno::PERM => Answer::Unreadable("not permitted"),
-            Errno::MFILE | Errno::NFILE => Answer::Unreadable("too many open files"),
-            Errno::NOMEM => Answer::Unreadable("out of memory"),
-            _ => Answer::Unreadable("unexpected answer of /proc"),
+        self.read(pid, connected_at, generation).unwrap_or_else(|error| match refused(error) {
+            None => Answer::Gone,
+            Some(why) => Answer::Unreadable(why),
         })
     }
 
@@ -146,7 +143,7 @@ impl Resolver {
     }
 
     /// `None` if the process has called exec since it connected.
-    fn exec_evidence(&self, pid: u32, connected_at: BootTime, then: Generation) -> Option<ExecEvidence> {
+    pub(super) fn exec_evidence(&self, pid: u32, connected_at: BootTime, then: Generation) -> Option<ExecEvidence> {
         let now = self.execs.as_ref().map_or(Generation::UNKNOWN, |execs| execs(pid));
         if now == Generation::UNKNOWN {
             // It was never recorded, or other entries have displaced it from the kernel's table.
@@ -156,13 +153,24 @@ impl Resolver {
         (same && now.0 <= connected_at.0).then_some(ExecEvidence::Confirmed)
     }
 
-    fn command_line(&self, held: &Held) -> CommandLine {
+    pub(super) fn command_line(&self, held: &Held) -> CommandLine {
         let held = held.clone();
         match self.watch.run(self.slow_read, move || held.read("cmdline", MAX_COMMAND_LINE as u64 + 1)) {
             Ok(Ok(bytes)) => arguments(bytes),
             Ok(Err(_)) => CommandLine::Unreadable,
             Err(Late::TimedOut | Late::Busy) => CommandLine::TimedOut,
         }
+    }
+}
+
+/// Why a process could not be read; none where it is gone.
+pub(super) fn refused(error: Errno) -> Option<&'static str> {
+    match error {
+        error if is_gone(error) => None,
+        Errno::ACCESS | Errno::PERM => Some("not permitted"),
+        Errno::MFILE | Errno::NFILE => Some("too many open files"),
+        Errno::NOMEM => Some("out of memory"),
+        _ => Some("unexpected answer of /proc"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DescriptorKind, Family, IdentityAnswer, Message, Version};
+use super::{DescriptorKind, Family, Homes, IdentityAnswer, Lineage, Message, StartAnswer, Starts, Version};
 use crate::bounds::{Label, List, Long, Name};
 
 /// A message of the proxy to the sensor. A `token` is the proxy's own: it comes back with the answer.
@@ -112,6 +112,30 @@ pub enum ToSensor {
         netns_cookie: u64,
         /// The process that connected, in the sensor's process namespace.
         pid: u32,
+    },
+    /// Sets what becomes of starts of programs; until this is said they are remembered only. Not answered. Since 1.4.
+    ReportStarts {
+        /// What becomes of them.
+        starts: Starts,
+    },
+    /// Asks what a process runs that called exec. Answered with [`ToProxy::Start`]. Since 1.4.
+    ReadStart {
+        /// Comes back with the answer.
+        token: u64,
+        /// The process, in the sensor's process namespace.
+        pid: u32,
+        /// When it called exec, in ns since boot.
+        began_boot_ns: u64,
+        /// Whether the processes above it are read.
+        lineage: Lineage,
+    },
+    /// Have the configuration files of MCP clients in the home directories of all accounts read, each by a process of its owner. Answered with
+    /// a [`ToProxy::Home`] for each, one after the other, and [`ToProxy::Done`]. Since 1.4.
+    ReadHomes {
+        /// Comes back with each answer.
+        token: u64,
+        /// When that is done.
+        homes: Homes,
     },
 }
 
@@ -273,6 +297,24 @@ pub enum ToProxy {
         /// The result.
         adoption: Adoption,
     },
+    /// The answer to [`ToSensor::ReadStart`]. Since 1.4.
+    Start {
+        /// The token of the question.
+        token: u64,
+        /// What was started.
+        found: StartAnswer,
+    },
+    /// A home directory is being read. Descriptor: a pipe with what its reader says, which is the owner's word; it ends within 20 s. Since 1.4.
+    Home {
+        /// The token of the request.
+        token: u64,
+        /// The owner.
+        uid: u32,
+        /// The owner's name.
+        name: Name,
+        /// The directory.
+        home: Long,
+    },
 }
 
 /// The result of adopting a scope that an earlier sensor left.
@@ -362,7 +404,7 @@ pub enum RefusalReason {
 
 impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
-    const VARIANTS: u32 = 12;
+    const VARIANTS: u32 = 15;
 
     fn descriptors(&self) -> &'static [DescriptorKind] {
         &[]
@@ -371,7 +413,7 @@ impl Message for ToSensor {
 
 impl Message for ToProxy {
     const NAME: &'static str = "message to the proxy";
-    const VARIANTS: u32 = 10;
+    const VARIANTS: u32 = 12;
 
     fn descriptors(&self) -> &'static [DescriptorKind] {
         match self {
@@ -380,6 +422,7 @@ impl Message for ToProxy {
                 &[DescriptorKind::Listener(Family::V4), DescriptorKind::Listener(Family::V6)]
             }
             Self::Listeners { families: Families::V4, .. } => &[DescriptorKind::Listener(Family::V4)],
+            Self::Home { .. } => &[DescriptorKind::Pipe],
             Self::Socket { family: Family::V4, .. } => &[DescriptorKind::Socket(Family::V4)],
             Self::Socket { family: Family::V6, .. } => &[DescriptorKind::Socket(Family::V6)],
             _ => &[],

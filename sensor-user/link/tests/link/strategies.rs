@@ -73,6 +73,10 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
                 seconds,
             }
         }),
+        (n(), select(vec![Homes::OfTheHost, Homes::Always])).prop_map(|(token, homes)| ToSensor::ReadHomes { token, homes }),
+        select(vec![Starts::Remembered, Starts::Reported]).prop_map(|starts| ToSensor::ReportStarts { starts }),
+        (n(), any::<u32>(), n(), select(vec![Lineage::Left, Lineage::Read]))
+            .prop_map(|(token, pid, began_boot_ns, lineage)| ToSensor::ReadStart { token, pid, began_boot_ns, lineage }),
         (n(), n(), family(), any::<(u32, u32)>()).prop_map(|(token, netns_cookie, family, (uid, gid))| ToSensor::OpenSocketAs {
             token,
             netns_cookie,
@@ -122,6 +126,21 @@ fn identity() -> impl Strategy<Value = Identity> {
     )
 }
 
+fn started() -> impl Strategy<Value = StartAnswer> {
+    let arguments = prop_oneof![text().prop_map(Arguments::Whole), text().prop_map(Arguments::Cut), Just(Arguments::Unreadable)];
+    let parent = (any::<(u32, u64)>(), option::of(text()), text());
+    let parent = parent.prop_map(|((pid, started_boot_ns), executable, arguments)| Parent { pid, started_boot_ns, executable, arguments });
+    let program = (any::<u64>(), option::of(text()), arguments, list(parent));
+    prop_oneof![
+        program.prop_map(|(started_boot_ns, executable, arguments, parents)| {
+            StartAnswer::Program(Box::new(Started { started_boot_ns, executable, arguments, parents }))
+        }),
+        Just(StartAnswer::Gone),
+        Just(StartAnswer::Stale),
+        text().prop_map(StartAnswer::Unreadable),
+    ]
+}
+
 pub fn to_proxy() -> impl Strategy<Value = ToProxy> {
     let n = any::<u64>;
     let found = prop_oneof![
@@ -157,6 +176,8 @@ pub fn to_proxy() -> impl Strategy<Value = ToProxy> {
             .prop_map(|(cgroup, adoption)| ToProxy::ExecScope { cgroup, adoption }),
         (n(), features()).prop_map(|(token, features)| ToProxy::Features { token, features }),
         (n(), programs).prop_map(|(token, programs)| ToProxy::Counters { token, programs }),
+        (n(), any::<u32>(), text(), text()).prop_map(|(token, uid, name, home)| ToProxy::Home { token, uid, name, home }),
+        (n(), started()).prop_map(|(token, found)| ToProxy::Start { token, found }),
         (n(), why, text()).prop_map(|(token, why, detail)| ToProxy::Refused { token, why, detail }),
     ]
 }

@@ -3,12 +3,14 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use gnomon_host::cgroup::Hierarchy;
 use gnomon_host::identity::BootTime;
 use gnomon_link::{
-    Executable, Fail, FeatureState, IdentityAnswer, List, Mode, Ports, Quic, RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor,
+    Executable, Fail, FeatureState, IdentityAnswer, Lineage, List, Mode, Ports, Quic, RefusalReason, ScopeChange, ScopeSettings,
+    StartAnswer, ToProxy, ToSensor,
 };
 use gnomon_sensor::Heartbeat;
 use gnomon_sensord::Ended;
@@ -44,6 +46,22 @@ fn the_proxy_is_told_who_a_process_is() {
     assert!(matches!(&identity.executable, Executable::File { path, sha256: Some(_), .. } if **path == *this.to_str().unwrap()));
     assert_eq!(identity.credentials.unwrap().uid, 0);
     assert_eq!(ask(std::process::id(), 1), IdentityAnswer::Gone, "a process that is younger than the connection is another");
+}
+
+#[test]
+fn what_a_process_runs_is_not_told_of_another_exec_nor_of_another_process_with_its_number() {
+    let Some(stage) = Stage::new("starts") else { return };
+    let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+    let ask = |began, lineage| match stage.ask(ToSensor::ReadStart { token: 9, pid: child.id(), began_boot_ns: began, lineage }).message {
+        ToProxy::Start { token: 9, found } => found,
+        other => panic!("{other:?}"),
+    };
+    // The exec itself was before this moment, and is not known to be the one that is asked for.
+    assert_eq!(ask(BootTime::now().0, Lineage::Left), StartAnswer::Stale);
+    assert_eq!(ask(1, Lineage::Left), StartAnswer::Gone, "a process that is younger than the exec is another");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(ask(BootTime::now().0, Lineage::Left), StartAnswer::Gone);
 }
 
 #[test]

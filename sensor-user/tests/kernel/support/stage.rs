@@ -129,6 +129,7 @@ pub enum Seen {
     Connect(gnomon_sensor::Connect),
     Close(gnomon_sensor::Close),
     Hello { cookie: u64, offset: u32, remaining: u32, truncated: bool, bytes: Vec<u8> },
+    Start(gnomon_sensor::Start),
 }
 
 /// Sends beats as a proxy does, from a thread of its own, until dropped, however slow the machine is.
@@ -203,6 +204,7 @@ impl Stage {
             seen.push(match record.unwrap() {
                 Record::Connect(connect) => Seen::Connect(connect),
                 Record::Close(close) => Seen::Close(close),
+                Record::Start(start) => Seen::Start(start),
                 Record::Hello(hello) => Seen::Hello {
                     cookie: hello.cookie,
                     offset: hello.offset,
@@ -218,6 +220,11 @@ impl Stage {
     /// The connect records so far.
     pub fn connects(&mut self) -> Vec<gnomon_sensor::Connect> {
         self.read().iter().filter_map(|seen| if let Seen::Connect(connect) = seen { Some(connect.clone()) } else { None }).collect()
+    }
+
+    /// The starts of programs so far.
+    pub fn starts(&mut self) -> Vec<gnomon_sensor::Start> {
+        self.read().iter().filter_map(|seen| if let Seen::Start(start) = seen { Some(start.clone()) } else { None }).collect()
     }
 
     /// The close records so far.

@@ -155,6 +155,7 @@ fn every_entry_of_the_table_is_tried_against_a_server_that_acts() {
             Passage::Rows => {
                 "unread::rows_behind_the_first_are_a_passage_that_is_counted_and_named_and_refused_where_a_rule_means_their_place"
             }
+            Passage::EventsUnreadable => "withheld::an_event_stream_that_cannot_be_undone_is_refused_where_a_rule_refuses_what_servers_ask",
             Passage::ForeignBody => "bodies",
         };
         assert!(!test.is_empty(), "{passage:?}");

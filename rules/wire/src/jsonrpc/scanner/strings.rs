@@ -1,9 +1,9 @@
 //! Strings: the names of members, and values. What asks for them gets them decoded; the rest is checked.
 
-use super::{Progress, Role, Scanner, State};
+use super::{Progress, Role, ScanState, Scanner};
 use crate::jsonrpc::{
     MAX_KEY, Malformed, Truncation,
-    listening::{Kind, Level},
+    listening::{Level, StringKind},
     places::{ContainerRole, Slot},
     text::{Utf8, plain_run},
 };
@@ -44,7 +44,7 @@ impl Scanner {
         self.hear(plain, from);
         let utf8 = self.text.run(plain, run.ascii);
         self.note(utf8);
-        self.state = State::Text(role);
+        self.state = ScanState::Text(role);
         run.end
     }
 
@@ -73,7 +73,7 @@ impl Scanner {
         if let Some(level) = self.level()
             && let Some(listening) = &mut self.listening
         {
-            let kind = if role == Role::Key { Kind::Name } else { Kind::Value };
+            let kind = if role == Role::Key { StringKind::Name } else { StringKind::Value };
             listening.begin(kind, level, self.offset + from as u64);
         }
     }
@@ -109,7 +109,7 @@ impl Scanner {
                 Ok(at + 1)
             }
             Some(b'\\') => {
-                self.state = State::Escape(role);
+                self.state = ScanState::Escape(role);
                 if let Some(listening) = &mut self.listening {
                     listening.escape(self.offset + at as u64);
                 }
@@ -148,7 +148,7 @@ impl Scanner {
                     Some(frame) if frame.place != ContainerRole::Other => self.collector.key(frame.place, text, usize::from(frame.path)),
                     _ => Slot::None,
                 };
-                self.state = State::Colon;
+                self.state = ScanState::Colon;
             }
             Role::Value => {
                 if self.slot != Slot::None {
@@ -160,7 +160,7 @@ impl Scanner {
     }
 
     pub(super) fn in_escape(&mut self, role: Role, byte: u8, at: usize) -> Result<(), Malformed> {
-        self.state = State::Text(role);
+        self.state = ScanState::Text(role);
         let c = match byte {
             b'"' | b'\\' | b'/' => char::from(byte),
             b'b' => '\u{8}',
@@ -169,7 +169,7 @@ impl Scanner {
             b'r' => '\r',
             b't' => '\t',
             b'u' => {
-                self.state = State::Hex(role, 0, 0);
+                self.state = ScanState::Hex(role, 0, 0);
                 return Ok(());
             }
             _ => return Err(Malformed::Syntax),
@@ -186,9 +186,9 @@ impl Scanner {
         let digit = char::from(byte).to_digit(16).ok_or(Malformed::Syntax)?;
         let unit = unit << 4 | digit as u16;
         if count < 3 {
-            self.state = State::Hex(role, count + 1, unit);
+            self.state = ScanState::Hex(role, count + 1, unit);
         } else {
-            self.state = State::Text(role);
+            self.state = ScanState::Text(role);
             if let Some(listening) = &mut self.listening {
                 listening.unit(unit, self.offset + at as u64 + 1);
             }

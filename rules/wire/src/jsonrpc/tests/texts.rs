@@ -17,7 +17,7 @@ struct Recorder {
 }
 
 impl TextSink for Recorder {
-    fn begin(&mut self, place: &Place<'_>) {
+    fn begin(&mut self, place: &TextPlace<'_>) {
         assert!(self.current.is_none());
         assert_eq!(self.body[usize::try_from(place.at).unwrap() - 1], b'"');
         self.current = Some((place.part, place.path.to_owned(), Vec::new(), place.at));

@@ -1,0 +1,346 @@
+//! Whether a program that was started is a local MCP server, or an agent that starts such servers: by its arguments and the catalogues.
+//!
+//! What is said here is what names claim. A server by another name is not found by its start, and a program that is none can be called
+//! `mcp`; which of the two it is shows in what it says.
+
+use crate::launch::{Launch, PackageClaim, is_shell, launch};
+use gnomon_packs::{AgentCatalogue, CatalogueError, PackageCatalogue};
+use parking_lot::RwLock;
+use std::{borrow::Cow, collections::HashSet};
+
+/// Words of names that point to a server, where they stand alone between other characters.
+const WORDS: [&str; 3] = ["mcp", "modelcontextprotocol", "fastmcp"];
+/// Programs that start others from packages or files, by the name that the kernel shows of them (15 bytes at most).
+const STARTERS: [&str; 17] = [
+    "npx", "npm", "node", "nodejs", "pnpm", "pnpx", "yarn", "yarnpkg", "bun", "bunx", "deno", "uvx", "uv", "pipx", "docker", "podman",
+    "nerdctl",
+];
+/// The longest name of a program that the kernel shows, in bytes.
+const SHOWN: usize = 15;
+
+/// What is known of servers and agents before any is started.
+#[derive(Debug)]
+pub struct Known {
+    packages: PackageCatalogue,
+    agents: AgentCatalogue,
+    listed: RwLock<Listed>,
+}
+
+/// What configuration files list.
+#[derive(Debug, Default)]
+struct Listed {
+    /// As [`Launch::place`] has them.
+    places: HashSet<String>,
+    /// The names of programs' files, as the kernel shows them.
+    shown: HashSet<String>,
+}
+
+/// What was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// A local MCP server, or what starts it.
+    Server(LocalServer),
+    /// An agent of this name.
+    Agent(Box<str>),
+    /// Something else.
+    Other,
+}
+
+/// A local server, as its start names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalServer {
+    /// What the arguments start.
+    pub launch: Launch,
+    /// Why it is taken for a server.
+    pub sign: Sign,
+    /// Whether the process is the server, or will start it.
+    pub part: Part,
+}
+
+impl LocalServer {
+    /// Its name: that of its package, or of its script or program.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.launch.place(None)
+    }
+
+    /// True if it is started from a package.
+    #[must_use]
+    pub fn is_package(&self) -> bool {
+        matches!(self.launch, Launch::Package(_))
+    }
+}
+
+/// Why something is taken for a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Its package is in the catalogue.
+    Catalogue,
+    /// A client's configuration file lists it.
+    Config,
+    /// Its name says so.
+    Name,
+}
+
+impl Sign {
+    /// The word in events.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Catalogue => "catalogue",
+            Self::Config => "config",
+            Self::Name => "name",
+        }
+    }
+}
+
+/// What a process is to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It fetches and starts it: `npx`, a shell.
+    Runner,
+    /// It is the server.
+    Itself,
+}
+
+impl Known {
+    /// What ships with gnomon.
+    ///
+    /// # Errors
+    /// None in a build whose tests passed.
+    pub fn shipped() -> Result<Self, CatalogueError> {
+        Ok(Self { packages: PackageCatalogue::shipped()?, agents: AgentCatalogue::shipped()?, listed: RwLock::default() })
+    }
+
+    /// Takes what configuration files list, in place of what they listed before: places as [`Launch::place`] has them. Of scripts and
+    /// programs only those count that are named with their whole path.
+    pub fn list(&self, places: HashSet<String>) {
+        let whole = |place: &String| !place.starts_with("file:") || place.starts_with("file:/");
+        let places: HashSet<String> = places.into_iter().filter(whole).collect();
+        let shown = |place: &String| {
+            let name = file_of(place.strip_prefix("file:")?);
+            Some(name.get(..name.floor_char_boundary(SHOWN)).unwrap_or(name).to_owned())
+        };
+        let shown = places.iter().filter_map(shown).collect();
+        *self.listed.write() = Listed { places, shown };
+    }
+
+    /// True if a program that the kernel shows by this name is worth a look at its arguments.
+    #[must_use]
+    pub fn is_of_interest(&self, shown: &[u8]) -> bool {
+        let Ok(name) = std::str::from_utf8(shown) else { return false };
+        let is_cut_agent = || self.agents.iter().any(|agent| agent.program.get(..agent.program.len().min(SHOWN)) == Some(name));
+        STARTERS.contains(&name)
+            || name.starts_with("python")
+            || says_mcp(name)
+            || is_cut_agent()
+            || self.listed.read().shown.contains(name)
+    }
+
+    /// What these arguments start.
+    #[must_use]
+    pub fn started<T: AsRef<str>>(&self, arguments: &[T]) -> Started {
+        let arguments: Vec<Cow<'_, str>> = whole(arguments);
+        let Some(launch) = launch(&arguments) else { return Started::Other };
+        if let Some(agent) = self.agent_of(&launch) {
+            // Agents serve MCP themselves.
+            return match serves(&arguments) {
+                true => Started::Server(LocalServer { launch, sign: Sign::Name, part: Part::Itself }),
+                false => Started::Agent(agent.into()),
+            };
+        }
+        let is_listed = || self.listed.read().places.contains(&launch.place(None)).then_some(Sign::Config);
+        let sign = match self.sign(&launch) {
+            Some(Sign::Catalogue) => Some(Sign::Catalogue),
+            other => is_listed().or(other),
+        };
+        let Some(sign) = sign else { return Started::Other };
+        let is_runner = matches!(launch, Launch::Package(_)) || arguments.first().is_some_and(|program| is_shell(program));
+        let part = if is_runner { Part::Runner } else { Part::Itself };
+        Started::Server(LocalServer { launch, sign, part })
+    }
+
+    /// The agent that a process is, by its program's file and its arguments.
+    #[must_use]
+    pub fn agent<T: AsRef<str>>(&self, executable: Option<&str>, arguments: &[T]) -> Option<&str> {
+        let by_file = executable.and_then(|path| self.agents.program(file_of(path))).map(|agent| &*agent.name);
+        by_file.or_else(|| self.agent_of(&launch(&whole(arguments))?))
+    }
+
+    fn agent_of(&self, launch: &Launch) -> Option<&str> {
+        let found = match launch {
+            Launch::Package(PackageClaim { ecosystem, name, .. }) => self.agents.package(*ecosystem, name),
+            Launch::Program { path, script } => {
+                let file = script.as_deref().unwrap_or(path);
+                let package = npm_package_of(file).and_then(|name| self.agents.package(gnomon_packs::Ecosystem::Npm, name));
+                package.or_else(|| self.agents.program(file_of(file)))
+            }
+        };
+        found.map(|agent| &*agent.name)
+    }
+
+    /// Why a server is started by this, if it is one.
+    #[must_use]
+    pub fn sign(&self, launch: &Launch) -> Option<Sign> {
+        match launch {
+            Launch::Package(PackageClaim { ecosystem, name, .. }) => match self.packages.lookup(*ecosystem, name) {
+                Some(_) => Some(Sign::Catalogue),
+                None => says_mcp(name).then_some(Sign::Name),
+            },
+            Launch::Program { path, script } => {
+                let file = script.as_deref().unwrap_or(path);
+                let package = npm_package_of(file);
+                match package.and_then(|name| self.packages.lookup(gnomon_packs::Ecosystem::Npm, name)) {
+                    Some(_) => Some(Sign::Catalogue),
+                    None => (says_mcp(file_of(file)) || package.is_some_and(says_mcp)).then_some(Sign::Name),
+                }
+            }
+        }
+    }
+}
+
+/// The arguments, or what a program wrote over them that names itself anew (`npm exec NAME`, as npm does): one text.
+fn whole<T: AsRef<str>>(arguments: &[T]) -> Vec<Cow<'_, str>> {
+    let mut given = arguments.iter().map(|argument| -> &str { argument.as_ref() });
+    let first = given.next().unwrap_or_default();
+    if first.contains(' ') && !first.starts_with('/') && given.all(str::is_empty) {
+        return first.split_whitespace().map(Cow::Borrowed).collect();
+    }
+    arguments.iter().map(|argument| Cow::Borrowed(argument.as_ref())).collect()
+}
+
+/// True if arguments have a program serve MCP: `codex mcp-server`, `claude mcp serve`.
+fn serves(arguments: &[Cow<'_, str>]) -> bool {
+    let is = |word: Option<&Cow<'_, str>>, name: &str| word.is_some_and(|word| word == name);
+    let mut places = 0..arguments.len();
+    places.any(|at| is(arguments.get(at), "mcp-server") || is(arguments.get(at), "mcp") && is(arguments.get(at + 1), "serve"))
+}
+
+/// The file's name without its folder.
+fn file_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The package in whose folder a file lies (`…/node_modules/NAME/…`), the innermost.
+fn npm_package_of(path: &str) -> Option<&str> {
+    let (_, below) = path.rsplit_once("/node_modules/")?;
+    let parts = if below.starts_with('@') { 2 } else { 1 };
+    let end = below.match_indices('/').nth(parts - 1).map_or(below.len(), |(at, _)| at);
+    below.get(..end).filter(|name| !name.starts_with('.'))
+}
+
+/// True if one of the name's words points to a server.
+fn says_mcp(name: &str) -> bool {
+    name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(line: &str) -> Started {
+        Known::shipped().unwrap().started(&shlex::split(line).unwrap())
+    }
+
+    fn sign(line: &str) -> Option<(Sign, Part)> {
+        match started(line) {
+            Started::Server(server) => Some((server.sign, server.part)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn servers_are_told_by_the_catalogue_and_by_their_names() {
+        for (line, expected) in [
+            ("npx -y @modelcontextprotocol/server-filesystem /srv", (Sign::Catalogue, Part::Runner)),
+            ("node /usr/bin/npx -y @modelcontextprotocol/server-filesystem@2025.8.21", (Sign::Catalogue, Part::Runner)),
+            ("bash /home/ada/.asdf/shims/npx -y @modelcontextprotocol/server-filesystem", (Sign::Catalogue, Part::Runner)),
+            ("uvx mcp-server-git", (Sign::Catalogue, Part::Runner)),
+            ("uvx --from git-mcp-of-mine tool", (Sign::Name, Part::Runner)),
+            ("python3 -m mcp_server_git", (Sign::Catalogue, Part::Runner)),
+            ("docker run -i --rm mcp/unheard-of", (Sign::Name, Part::Runner)),
+            ("sh -c 'mcp-server-unheard-of /tmp'", (Sign::Name, Part::Runner)),
+            ("node /home/ada/.npm/_npx/1f/node_modules/.bin/mcp-server-filesystem", (Sign::Name, Part::Itself)),
+            ("node /x/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js", (Sign::Catalogue, Part::Itself)),
+            ("/opt/bin/github-mcp-server stdio", (Sign::Name, Part::Itself)),
+            ("python /home/ada/weather_mcp.py", (Sign::Name, Part::Itself)),
+            ("codex mcp-server", (Sign::Name, Part::Itself)),
+            ("/home/ada/.local/bin/claude mcp serve", (Sign::Name, Part::Itself)),
+        ] {
+            assert_eq!(sign(line), Some(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn other_programs_are_none() {
+        for line in [
+            "npx -y eslint .",
+            "claude mcp list",
+            "codex",
+            "node server.js",
+            "python3 -m http.server",
+            "docker run -i alpine",
+            "cat mcp.json",
+            "vim mcp_server.py",
+            "sh -c 'make test'",
+            "/usr/bin/mcphail",
+            "python3 -m pytest test_mcp.py",
+        ] {
+            assert_eq!(sign(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_configuration_file_lists_is_a_server_whatever_it_is_called() {
+        let known = Known::shipped().unwrap();
+        let places = ["file:/opt/tools/notes", "pkg:npm/notes", "file:server.js", "file:/srv/tools.py"];
+        known.list(places.iter().map(ToString::to_string).collect());
+        let sign = |words: &[&str]| match known.started(words) {
+            Started::Server(server) => Some(server.sign),
+            _ => None,
+        };
+        assert_eq!(sign(&["/opt/tools/notes", "--stdio"]), Some(Sign::Config));
+        assert_eq!(sign(&["npx", "-y", "Notes"]), Some(Sign::Config));
+        assert_eq!(sign(&["python3", "/srv/tools.py"]), Some(Sign::Config));
+        assert_eq!(sign(&["node", "server.js"]), None, "any folder may have one");
+        assert!(known.is_of_interest(b"notes") && !known.is_of_interest(b"server.js"));
+        known.list(HashSet::new());
+        assert!(sign(&["/opt/tools/notes"]).is_none() && !known.is_of_interest(b"notes"));
+    }
+
+    #[test]
+    fn arguments_that_a_program_wrote_anew_as_one_text_are_read() {
+        let known = Known::shipped().unwrap();
+        let title = ["npm exec @modelcontextprotocol/server-filesystem /srv", "", ""];
+        assert!(matches!(known.started(&title), Started::Server(LocalServer { sign: Sign::Catalogue, .. })));
+        assert_eq!(known.started(&["/opt/with a space/mcp tool"]), known.started(&["/opt/with a space/mcp tool"]));
+        assert_eq!(known.started::<&str>(&[]), Started::Other);
+    }
+
+    #[test]
+    fn agents_are_told_by_their_file_their_script_and_their_package() {
+        let known = Known::shipped().unwrap();
+        for (executable, arguments, expected) in [
+            (Some("/home/ada/.local/bin/codex"), &["whatever"][..], Some("Codex")),
+            (Some("/usr/bin/node"), &["node", "--no-warnings", "/usr/bin/gemini"], Some("Gemini CLI")),
+            (Some("/usr/bin/node"), &["node", "/x/node_modules/@google/gemini-cli/dist/index.js"], Some("Gemini CLI")),
+            (Some("/usr/bin/node"), &["npx", "-y", "@anthropic-ai/claude-code"], Some("Claude Code")),
+            (Some("/usr/bin/node"), &["node", "server.js"], None),
+            (None, &["claude"], Some("Claude Code")),
+            (None, &[], None),
+        ] {
+            assert_eq!(known.agent(executable, arguments), expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_look_is_worth_what_starts_packages_what_runs_scripts_and_what_says_mcp() {
+        let known = Known::shipped().unwrap();
+        for name in ["npx", "node", "python3.12", "docker", "mcp-server-git", "claude", "zed-editor"] {
+            assert!(known.is_of_interest(name.as_bytes()), "{name}");
+        }
+        for name in [&b"ls"[..], b"cc1", b"make", b"", b"\xff\xfe"] {
+            assert!(!known.is_of_interest(name), "{name:?}");
+        }
+    }
+}

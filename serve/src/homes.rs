@@ -1,0 +1,171 @@
+//! The configuration files of MCP clients in the home directories of this host: each server that they list is told when it comes, changes
+//! and goes, and is in the inventory with who has it.
+//!
+//! The sensor starts the readers, and this process reads what they say. What was told is kept in the state folder, so that a restart tells
+//! nothing again.
+
+use gnomon_inspect::{Inspector, judge_local, normal_host};
+use gnomon_link::Homes;
+use gnomon_local::{Change, FoundFile, Kept, ListedServer, MAX_ANSWER, Reached, Sign, What, describe, said};
+use gnomon_observe::{Channel, Field, Observation};
+use gnomon_record::{Recorder, this_host};
+use gnomon_watch::{Home, Watch};
+use smol_str::SmolStr;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{task::spawn_blocking, time::timeout};
+use url::Url;
+
+/// The time from the start to the first look, and between attempts while there is no sensor.
+const FIRST: Duration = Duration::from_secs(5);
+/// Longest that the next home is waited for.
+const HOME_WITHIN: Duration = Duration::from_secs(60);
+/// Most bytes of the file that keeps what was told.
+const LONGEST: u64 = 64 << 20;
+
+/// Reads homes again and again.
+pub struct Homing {
+    pub watch: Arc<Watch>,
+    pub inspector: Arc<Inspector>,
+    pub recorder: Arc<Recorder>,
+    pub state_dir: PathBuf,
+    pub homes: Homes,
+    pub every: Duration,
+}
+
+impl Homing {
+    /// Until it is aborted.
+    pub async fn run(self) {
+        let mut kept = kept(&self.state_dir);
+        self.watch.listed(kept.places());
+        tokio::time::sleep(FIRST).await;
+        loop {
+            let pause = match self.look(&mut kept).await {
+                Looked::AtAll => self.every,
+                Looked::AtNone => FIRST,
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn look(&self, kept: &mut Kept) -> Looked {
+        let Ok(mut homes) = self.watch.read_homes(self.homes).await else { return Looked::AtNone };
+        let before = kept.clone();
+        while let Ok(Some(home)) = timeout(HOME_WITHIN, homes.recv()).await {
+            let Home { uid, name, home, said } = home;
+            let files = match spawn_blocking(move || read(File::from(said))).await {
+                Ok(Ok(files)) => files,
+                Ok(Err(error)) => {
+                    tracing::warn!("the configuration files of {name} below {} are not known: {error}", home.display());
+                    continue;
+                }
+                // The runtime is ending.
+                Err(_) => break,
+            };
+            for change in kept.take(uid, files) {
+                self.recorder.report(judge_local(&self.inspector, observe(uid, &name, &change)));
+            }
+        }
+        if *kept != before {
+            self.watch.listed(kept.places());
+            if let Err(error) = keep(&self.state_dir, kept) {
+                tracing::warn!("what configuration files list is told again after a restart, as it cannot be kept: {error}");
+            }
+        }
+        Looked::AtAll
+    }
+}
+
+/// Whether there was a sensor to ask.
+enum Looked {
+    AtAll,
+    AtNone,
+}
+
+/// What a reader says. It ends within seconds, or the sensor ends it.
+fn read(pipe: File) -> io::Result<Vec<FoundFile>> {
+    let mut bytes = Vec::new();
+    pipe.take(MAX_ANSWER + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_ANSWER {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its reader says more than {MAX_ANSWER} bytes")));
+    }
+    said(&bytes)
+}
+
+/// A change as evidence.
+fn observe(uid: u32, name: &str, change: &Change) -> Observation {
+    let mut seen = Observation::new();
+    seen.set(Field::Channel, Channel::Config.as_str());
+    seen.set(Field::Vantage, "config");
+    seen.set(Field::HostName, this_host());
+    seen.set(Field::UserId, uid.to_string());
+    seen.set(Field::UserName, name);
+    seen.set(Field::ConfigClient, change.client.as_str());
+    seen.set(Field::ConfigPath, change.path.as_str());
+    seen.set(Field::ConfigChange, change.what.as_str());
+    seen.set_some(Field::ConfigEntry, Some(change.entry.as_str()).filter(|entry| !entry.is_empty()));
+    seen.set_some(Field::Message, change.why.as_deref());
+    if change.what != What::Unread {
+        seen.set(Field::LocalKnownBy, Sign::Config.as_str());
+    }
+    seen.set_some(Field::LocalServer, change.place.as_deref());
+    if let Some(server) = &change.server {
+        of_server(&mut seen, server);
+    }
+    seen
+}
+
+fn of_server(seen: &mut Observation, server: &ListedServer) {
+    match &server.reached {
+        Reached::Url(url) => {
+            if let Ok(parsed) = Url::parse(url)
+                && let Some(host) = parsed.host_str()
+            {
+                seen.set(Field::ServerAddress, normal_host(host));
+                seen.set_some(Field::ServerPort, parsed.port_or_known_default());
+                seen.set(Field::UrlPath, parsed.path());
+            }
+            seen.set(Field::UrlFull, url.as_str());
+        }
+        Reached::Stdio(launch) => describe(seen, launch, None),
+    }
+    let secrets: Vec<SmolStr> = server.secrets.iter().map(|secret| SmolStr::new(format!("{} {}", secret.place, secret.kind))).collect();
+    seen.set_some(Field::ConfigSecrets, Some(secrets).filter(|secrets| !secrets.is_empty()));
+}
+
+fn file_in(state_dir: &Path) -> PathBuf {
+    state_dir.join("homes.json")
+}
+
+/// What was told before; nothing where that is not known.
+fn kept(state_dir: &Path) -> Kept {
+    let file = file_in(state_dir);
+    let read = || -> io::Result<Kept> {
+        let mut bytes = Vec::new();
+        File::open(&file)?.take(LONGEST).read_to_end(&mut bytes)?;
+        Ok(serde_json::from_slice(&bytes)?)
+    };
+    match read() {
+        Ok(kept) => kept,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
+        Err(error) => {
+            tracing::warn!("{}: {error}; what configuration files list is told anew", file.display());
+            Kept::default()
+        }
+    }
+}
+
+fn keep(state_dir: &Path, kept: &Kept) -> io::Result<()> {
+    let draft = state_dir.join("homes.draft");
+    let _ = fs::remove_file(&draft);
+    let mut written = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&draft)?;
+    written.write_all(&serde_json::to_vec(kept)?)?;
+    written.sync_all()?;
+    fs::rename(&draft, file_in(state_dir))
+}

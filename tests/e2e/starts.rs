@@ -1,0 +1,212 @@
+//! Local MCP servers that are started on the host, found by real programs' starts.
+
+use crate::sensor_stage::{Host, needs, skip, until};
+use serde_json::Value;
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+use tempfile::TempDir;
+
+/// A server that waits for what its client never says.
+const WAITS: &str = "#!/bin/sh\nread line\n";
+
+/// Programs in a folder that everybody may read.
+struct Programs(TempDir);
+
+impl Programs {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Self(dir)
+    }
+
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// A copy of a program under another name.
+    fn copy(&self, of: &str, name: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::copy(of, &path).unwrap();
+        path
+    }
+}
+
+/// A program in the cgroup that is looked at, ended when dropped.
+struct Running(Child);
+
+impl Running {
+    /// Runs these words, in this folder.
+    fn start(host: &Host, folder: &Path, words: &[&str]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&*host.cgroup).args(words).current_dir(folder);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // With all that it has started.
+        if let Some(group) = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+fn starts(host: &Host) -> Vec<Value> {
+    let events = host.events();
+    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    events.filter(|event| event["gnomon.channel"] == "process").collect()
+}
+
+/// The event of this server, once it is there.
+fn start_of(host: &Host, server: &str) -> Value {
+    until(server, || starts(host).into_iter().find(|event| event["gnomon.local.server"] == server))
+}
+
+fn counted(host: &Host, begins: &str) -> u64 {
+    let page = host.scrape();
+    let of = page.lines().filter(|line| line.starts_with(begins)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    of.sum::<f64>() as u64
+}
+
+#[test]
+fn a_server_that_a_real_runner_starts_below_an_agent_is_one_event_and_in_the_inventory_with_who_has_it() {
+    if !needs("starts npx") {
+        return;
+    }
+    if Command::new("npx").arg("--version").stdout(Stdio::null()).status().is_err() {
+        return skip("starts npx", "there is no npx; install npm");
+    }
+    let programs = Programs::new();
+    programs.script("node_modules/mcp-server-local/package.json", r#"{"name":"mcp-server-local","version":"1.0.0","bin":"index.js"}"#);
+    programs.script("node_modules/mcp-server-local/index.js", "#!/usr/bin/env node\nsetTimeout(() => {}, 60000);\n");
+    fs::create_dir_all(programs.0.path().join("node_modules/.bin")).unwrap();
+    std::os::unix::fs::symlink("../mcp-server-local/index.js", programs.0.path().join("node_modules/.bin/mcp-server-local")).unwrap();
+    let agent = programs.copy("/bin/sh", "claude");
+    let host = Host::start();
+    let words = [agent.to_str().unwrap(), "-c", "npx --no -- mcp-server-local; true"];
+    let _running = Running::start(&host, programs.0.path(), &words);
+    let event = start_of(&host, "pkg:npm/mcp-server-local");
+    for (field, value) in [
+        ("package.ecosystem", "npm"),
+        ("package.name", "mcp-server-local"),
+        ("gnomon.package.runner", "npx"),
+        ("gnomon.agent", "Claude Code"),
+        ("gnomon.local.known_by", "name"),
+        ("gnomon.confidence", "suspected"),
+        ("user.id", "0"),
+        ("gnomon.process.identity", "confirmed"),
+        ("gnomon.action", "log"),
+        ("rule.level", "low"),
+    ] {
+        assert_eq!(event[field], value, "{field}: {event:#}");
+    }
+    assert_eq!(event["gnomon.package.pinned"], false, "{event:#}");
+    assert!(event["process.executable.hash.sha256"].as_str().is_some_and(|hash| hash.len() == 64), "{event:#}");
+    assert!(event["process.ancestors"].as_array().unwrap().iter().any(|path| path == agent.to_str().unwrap()), "{event:#}");
+    // The server itself has started by the time that its process was looked at and found to be a part.
+    until("the server's own process", || (counted(&host, r#"gnomon_process_starts_total{outcome="part"}"#) >= 1).then_some(()));
+    assert_eq!(starts(&host).len(), 1, "{:#?}", starts(&host));
+
+    let inventory = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+        let output = command.arg("inventory").args(arguments).arg("--state-dir").arg(host.state.path()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(inventory(&["--local"]).contains("pkg:npm/mcp-server-local of root"), "{}", inventory(&[]));
+    let json: Value = serde_json::from_str(&inventory(&["--json", "--user", "root"])).unwrap();
+    assert_eq!(
+        (&json[0]["users"][0], &json[0]["clients"][0], &json[0]["channel"]),
+        (&"root".into(), &"Claude Code".into(), &"process".into())
+    );
+    assert_eq!(serde_json::from_str::<Value>(&inventory(&["--json", "--user", "ada"])).unwrap(), Value::Array(Vec::new()));
+}
+
+#[test]
+fn arguments_that_a_program_writes_over_after_it_began_are_told_as_they_were() {
+    if !needs("starts rewritten") {
+        return;
+    }
+    let programs = Programs::new();
+    let liar = programs.script("mcp-liar", "#!/usr/bin/perl\n$0 = 'innocent'; sleep 60;\n");
+    let host = Host::start();
+    let running = Running::start(&host, Path::new("/"), &[liar.to_str().unwrap(), "--quietly"]);
+    let event = start_of(&host, &format!("file:{}", liar.display()));
+    assert_eq!(event["process.pid"], running.0.id(), "{event:#}");
+    assert!(event["process.command_line"].as_str().unwrap().ends_with("mcp-liar --quietly"), "{event:#}");
+    let now = fs::read_to_string(format!("/proc/{}/cmdline", running.0.id())).unwrap();
+    assert!(now.starts_with("innocent"), "{now}");
+}
+
+#[test]
+fn a_package_that_is_only_claimed_stands_beside_the_file_and_the_digest_of_what_runs() {
+    if !needs("starts forged") {
+        return;
+    }
+    let host = Host::start();
+    let forged = r#"exec -a npx /bin/sh -s -y "$0""#;
+    let package = "@modelcontextprotocol/server-filesystem@2025.8.21";
+    let _running = Running::start(&host, Path::new("/"), &["bash", "-c", forged, package]);
+    let event = start_of(&host, "pkg:npm/@modelcontextprotocol/server-filesystem");
+    let shell = fs::canonicalize("/bin/sh").unwrap();
+    assert_eq!(event["process.executable.path"], shell.to_str().unwrap(), "{event:#}");
+    let sum = Command::new("sha256sum").arg(&shell).output().unwrap().stdout;
+    assert_eq!(event["process.executable.hash.sha256"], String::from_utf8(sum).unwrap().split(' ').next().unwrap(), "{event:#}");
+    assert_eq!((&event["package.version"], &event["gnomon.package.pinned"]), (&"2025.8.21".into(), &true.into()), "{event:#}");
+}
+
+#[test]
+fn thousands_of_starts_are_each_accounted_for_and_a_server_among_them_is_found() {
+    if !needs("starts flood") {
+        return;
+    }
+    let programs = Programs::new();
+    let server = programs.script("mcp-among-many", WAITS);
+    let host = Host::start();
+    let script = "i=0; while [ $i -lt 3000 ]; do /bin/true; i=$((i+1)); done; exec cat";
+    let _flood = Running::start(&host, Path::new("/"), &["/bin/sh", "-c", script]);
+    let _server = Running::start(&host, Path::new("/"), &[server.to_str().unwrap()]);
+    start_of(&host, &format!("file:{}", server.display()));
+    let of_kernel = |outcome: &str| counted(&host, &format!(r#"gnomon_sensor_events_total{{outcome="{outcome}",program="gn_exec"}}"#));
+    // The counters of the kernel half are read every five seconds.
+    until("all starts to be counted", || (of_kernel("delivered") >= 3_003).then_some(()));
+    until("the counts to be equal", || (counted(&host, "gnomon_process_starts_total") == of_kernel("delivered")).then_some(()));
+    assert_eq!((of_kernel("dropped_ring_full"), of_kernel("dropped_table_full")), (0, 0), "{}", host.scrape());
+}
+
+#[test]
+fn nothing_is_reported_where_the_configuration_says_so_nor_of_cgroups_that_are_not_looked_at() {
+    if !needs("starts off") {
+        return;
+    }
+    let programs = Programs::new();
+    let server = programs.script("mcp-unseen", WAITS);
+    let config = programs.script("gnomon.yml", "sensor: {starts: off}\n");
+    let host = Host::start_with(&["--config", config.to_str().unwrap()]);
+    until("the sensor to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
+    let _running = Running::start(&host, Path::new("/"), &[server.to_str().unwrap()]);
+    until("starts to be counted", || {
+        (counted(&host, r#"gnomon_sensor_events_total{outcome="filtered",program="gn_exec"}"#) > 2).then_some(())
+    });
+    assert_eq!(counted(&host, "gnomon_process_starts_total"), 0);
+    drop(host);
+
+    let host = Host::start();
+    let mut elsewhere = Command::new(&server).stdin(Stdio::piped()).spawn().unwrap();
+    let seen = programs.script("mcp-seen", WAITS);
+    let _running = Running::start(&host, Path::new("/"), &[seen.to_str().unwrap()]);
+    start_of(&host, &format!("file:{}", seen.display()));
+    assert_eq!(starts(&host).len(), 1, "{:#?}", starts(&host));
+    elsewhere.kill().unwrap();
+    elsewhere.wait().unwrap();
+}
