@@ -181,7 +181,6 @@ impl AtPortal {
         }
     }
 
-
     /// Whether it is there, since when, and why not.
     fn in_words(&self) -> String {
         let since = self.since.map(|since| format!(" since {}", shown(since))).unwrap_or_default();

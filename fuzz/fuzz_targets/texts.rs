@@ -24,7 +24,7 @@ detection:
 });
 
 /// Matches as the proxy does, and holds spans and paths to what is promised of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sink {
     matcher: TextMatcher,
     heard: Heard,
@@ -68,6 +68,10 @@ impl TextSink for Sink {
         assert!(self.place.is_none());
         self.matcher.reset();
         std::mem::take(&mut self.heard)
+    }
+
+    fn fork(&self) -> Box<dyn TextSink> {
+        Box::new(self.clone())
     }
 }
 

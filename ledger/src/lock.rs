@@ -66,8 +66,32 @@ impl WriterLock {
     }
 }
 
+impl Drop for WriterLock {
+    /// Closing alone would leave the lock to a process that was forked a moment ago and has not executed its program yet.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 fn holder(file: &File) -> Option<u32> {
     let mut text = String::new();
     file.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_let_go_is_free_though_a_forked_process_still_has_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = WriterLock::acquire(dir.path()).unwrap();
+        let inherited = held.file.try_clone().unwrap();
+        assert!(is_written(dir.path()).unwrap());
+        drop(held);
+        assert!(!is_written(dir.path()).unwrap());
+        WriterLock::acquire(dir.path()).unwrap();
+        drop(inherited);
+    }
 }

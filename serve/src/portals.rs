@@ -76,7 +76,11 @@ impl Portals {
                 // Writing to a String cannot fail.
                 let _ = writeln!(announcement, "  portal    {}: {scheme}://{address}{path} offers {servers}", portal.id);
                 if portal.policy.is_empty() {
-                    let _ = writeln!(announcement, "            nobody may use any of it yet: `policy` of portal `{}` allows nothing", portal.id);
+                    let _ = writeln!(
+                        announcement,
+                        "            nobody may use any of it yet: `policy` of portal `{}` allows nothing",
+                        portal.id
+                    );
                 }
             }
             listeners.push(listening);

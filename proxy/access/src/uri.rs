@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_plain_uri_is_kept_and_scheme_and_host_fold() {
-        for uri in ["file:///srv/a.md", "file:///srv/a;v=1/..b", "docs:a", "https://x.example/a?b=../c", "file:///sr%C3%BC/a%20b", "plain"] {
+        for uri in ["file:///srv/a.md", "file:///srv/a;v=1/..b", "docs:a", "https://x.example/a?b=../c", "file:///sr%C3%BC/a%20b", "plain"]
+        {
             assert_eq!(plain(uri), Plain::Uri(uri.into()), "{uri}");
         }
         assert_eq!(plain("FILE:///Srv/A"), Plain::Uri("file:///Srv/A".into()));

@@ -140,7 +140,9 @@ mod tests {
             assert!(Form::of(&none).unwrap().is_none(), "{none:?}");
         }
         let doubling: serde_json::Map<_, _> = (0..40)
-            .map(|n| (format!("l{n}"), json!({"allOf": [{"$ref": format!("#/$defs/l{}", n + 1)}, {"$ref": format!("#/$defs/l{}", n + 1)}]})))
+            .map(|n| {
+                (format!("l{n}"), json!({"allOf": [{"$ref": format!("#/$defs/l{}", n + 1)}, {"$ref": format!("#/$defs/l{}", n + 1)}]}))
+            })
             .chain([("l40".to_owned(), json!({}))])
             .collect();
         for costly in [json!({"$ref": "#/$defs/l0", "$defs": doubling}), json!({"description": "x".repeat(LONGEST)})] {

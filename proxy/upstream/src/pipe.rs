@@ -200,10 +200,7 @@ impl Pipe {
             Ok(())
         };
         // Any answer at all, also one that cannot be read.
-        matches!(
-            tokio::time::timeout(patience, answered).await,
-            Ok(Ok(()) | Err(UpstreamError::Protocol(_) | UpstreamError::Rpc(_)))
-        )
+        matches!(tokio::time::timeout(patience, answered).await, Ok(Ok(()) | Err(UpstreamError::Protocol(_) | UpstreamError::Rpc(_))))
     }
 
     /// True once anything came of it: before, it may only be starting.

@@ -118,7 +118,7 @@ fn methods(facts: &Facts<'_>, one: &Loaded, text: &str, report: &mut Report<'_>)
         let near = nearest(&method, MCP_METHODS, 0.8).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         report.advise(
             place.unwrap_or(Position { line: one.rule.line, column: 1 }),
-            &format!("no revision of MCP has the method `{method}`{near}"),
+            format!("no revision of MCP has the method `{method}`{near}"),
         );
     }
 }

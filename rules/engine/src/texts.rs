@@ -296,7 +296,7 @@ impl Needles {
 }
 
 /// Matches the texts of one message after the other. It keeps no text: a few words for each pattern.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TextMatcher {
     patterns: Arc<TextPatterns>,
     /// The field of the text at hand, by its place among those that are looked at.
@@ -430,7 +430,7 @@ impl Answers<'_> {
 }
 
 /// Characters of a text that arrives in pieces.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Chars {
     partial: [u8; 4],
     length: usize,

@@ -22,6 +22,7 @@
 
 mod command_line;
 mod field;
+mod field_set;
 mod json;
 mod judgement;
 mod methods;

@@ -2,6 +2,7 @@
 
 use crate::{
     FIELD_COUNT, Family, Field, FieldRef, FieldType, TextFindings, UnknownField, Value,
+    field_set::FieldSet,
     secret::{is_stored_member, written},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -13,8 +14,8 @@ use thiserror::Error;
 pub const SCHEMA_VERSION: i64 = 1;
 
 const ABSENT: u8 = u8::MAX;
-// A row index fits one byte and leaves a mark for "absent"; the set of unreadable rows fits one word.
-const _: () = assert!(FIELD_COUNT < ABSENT as usize && FIELD_COUNT <= 128);
+// A row index fits one byte and leaves a mark for "absent".
+const _: () = assert!(FIELD_COUNT < ABSENT as usize);
 
 /// The result of looking up a field in an observation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,10 +35,10 @@ pub struct Observation {
     index: [u8; FIELD_COUNT],
     values: Vec<Value>,
     members: Vec<(Family, SmolStr, Value)>,
-    unreadable: u128,
+    unreadable: FieldSet,
     unreadable_families: u8,
     /// Fields that have more than their value says.
-    partial: u128,
+    partial: FieldSet,
     /// What was found in texts that passed.
     texts: Option<Arc<TextFindings>>,
 }
@@ -73,7 +74,15 @@ impl Observation {
     #[must_use]
     pub fn new() -> Self {
         let values = Vec::with_capacity(ROOM);
-        Self { index: [ABSENT; FIELD_COUNT], values, members: Vec::new(), unreadable: 0, unreadable_families: 0, partial: 0, texts: None }
+        Self {
+            index: [ABSENT; FIELD_COUNT],
+            values,
+            members: Vec::new(),
+            unreadable: FieldSet::default(),
+            unreadable_families: 0,
+            partial: FieldSet::default(),
+            texts: None,
+        }
     }
 
     /// Sets a field, replacing its value.
@@ -109,8 +118,8 @@ impl Observation {
                 *moved = slot;
             }
         }
-        self.unreadable &= !(1 << field as u8);
-        self.partial &= !(1 << field as u8);
+        self.unreadable.remove(field);
+        self.partial.remove(field);
     }
 
     /// Leaves out of names, ids and addresses that programs chose what is secret in an address: what is made of the observation from now on
@@ -140,13 +149,13 @@ impl Observation {
 
     /// Marks a field as having a value which could not be read.
     pub fn set_unreadable(&mut self, field: Field) {
-        self.unreadable |= 1 << field as u8;
+        self.unreadable.insert(field);
     }
 
     /// Says that a field has more values than those which are set: what is found among them is found, that something is not there is
     /// not known.
     pub fn set_partial(&mut self, field: Field) {
-        self.partial |= 1 << field as u8;
+        self.partial.insert(field);
     }
 
     /// Sets what was found in the texts of its answer, or that they are not known.
@@ -178,7 +187,7 @@ impl Observation {
     #[must_use]
     #[inline]
     pub fn is_partial(&self, field: &FieldRef) -> bool {
-        matches!(field, FieldRef::Field(field) if self.partial & (1 << *field as u8) != 0)
+        matches!(field, FieldRef::Field(field) if self.partial.contains(*field))
     }
 
     /// Marks members of a family as possibly missing.
@@ -192,7 +201,7 @@ impl Observation {
     pub fn get(&self, field: Field) -> Lookup<'_> {
         match self.values.get(self.index[field as usize] as usize) {
             Some(value) => Lookup::Value(value),
-            None if self.unreadable & (1 << field as u8) != 0 => Lookup::Unreadable,
+            None if self.unreadable.contains(field) => Lookup::Unreadable,
             None => Lookup::Absent,
         }
     }
@@ -246,7 +255,7 @@ impl Observation {
     /// True if any field could not be read.
     #[must_use]
     pub fn has_unreadable(&self) -> bool {
-        self.unreadable != 0 || self.unreadable_families != 0
+        !self.unreadable.is_empty() || self.unreadable_families != 0
     }
 
     /// Sets the field that `name` names, from JSON.

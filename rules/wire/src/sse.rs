@@ -3,6 +3,10 @@
 //! Data is handed on as it arrives, never collected: an event of any size costs a few hundred
 //! bytes. What it does not do: remembering the id from one event to the next.
 
+mod odd_ends;
+
+pub use odd_ends::{OddEnd, odd_end};
+
 /// Most bytes kept of an event name or id; longer ones are cut, and so equal no name we know.
 pub const MAX_FIELD: usize = 256;
 
@@ -54,12 +58,20 @@ enum LineState {
     Value(Field),
 }
 
+/// A line that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// It ends an event.
+    Blank,
+    Filled,
+}
+
 const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 /// The longest field name that matters is `event` or `retry`; one byte more tells "longer".
 const MAX_NAME: usize = 6;
 
 /// The parser of one stream. Memory: the event's name and id, at most [`MAX_FIELD`] bytes each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SseParser {
     state: LineState,
     /// The last byte was a carriage return: a line feed now belongs to it.
@@ -113,6 +125,15 @@ impl SseParser {
     /// dispatched.
     pub fn feed(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Item<'_>, usize)) {
         let mut at = 0;
+        while at < bytes.len() {
+            let begin = at;
+            at += self.feed_event(bytes.get(begin..).unwrap_or_default(), &mut |item, after| sink(item, begin + after));
+        }
+    }
+
+    /// The same up to the end of the event at hand: gives the number of bytes read, at least one of those there are.
+    pub fn feed_event(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Item<'_>, usize)) -> usize {
+        let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if self.after_cr == AfterCr::Yes {
                 self.after_cr = AfterCr::No;
@@ -126,11 +147,14 @@ impl SseParser {
                     self.after_cr = AfterCr::Yes;
                 }
                 at += 1;
-                self.end_line(at, sink);
+                if self.end_line(at, sink) == Line::Blank {
+                    break;
+                }
                 continue;
             }
             at = self.in_line(bytes, at, byte, sink);
         }
+        at
     }
 
     /// Reads at least one byte of a line, or changes the state; gives the index of the next.
@@ -213,9 +237,13 @@ impl SseParser {
         }
     }
 
-    fn end_line(&mut self, after: usize, sink: &mut dyn FnMut(Item<'_>, usize)) {
-        match self.state {
-            LineState::Mark(0) | LineState::LineStart => self.dispatch(after, sink),
+    fn end_line(&mut self, after: usize, sink: &mut dyn FnMut(Item<'_>, usize)) -> Line {
+        let state = std::mem::replace(&mut self.state, LineState::LineStart);
+        match state {
+            LineState::Mark(0) | LineState::LineStart => {
+                self.dispatch(after, sink);
+                return Line::Blank;
+            }
             LineState::Name => {
                 // A line without a colon is a field with an empty value.
                 let field = self.field();
@@ -223,7 +251,7 @@ impl SseParser {
             }
             LineState::Mark(_) | LineState::Colon(_) | LineState::Value(_) => {}
         }
-        self.state = LineState::LineStart;
+        Line::Filled
     }
 
     fn dispatch(&mut self, after: usize, sink: &mut dyn FnMut(Item<'_>, usize)) {

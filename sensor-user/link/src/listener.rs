@@ -37,7 +37,7 @@ pub struct Listener {
     /// Device and inode of the socket: a newer one at its path is not ours to remove.
     bound: (u64, u64),
     /// Held as long as we listen, so that two that start at once do not replace each other's socket.
-    _lock: File,
+    lock: File,
 }
 
 impl Listener {
@@ -59,7 +59,7 @@ impl Listener {
         fs::set_permissions(path, Permissions::from_mode(mode)).map_err(os("set the mode of the socket"))?;
         let found = fs::symlink_metadata(path).map_err(os("look at the socket"))?;
         listen(&socket, BACKLOG).map_err(os("listen"))?;
-        Ok(Self { socket, path: path.to_owned(), bound: (found.dev(), found.ino()), _lock: lock })
+        Ok(Self { socket, path: path.to_owned(), bound: (found.dev(), found.ino()), lock })
     }
 
     /// The path.
@@ -102,6 +102,8 @@ impl Drop for Listener {
             // A socket file that is left is recognised as stale at the next start.
             let _ = fs::remove_file(&self.path);
         }
+        // Closing alone would leave the lock to a process that was forked a moment ago and has not executed its program yet.
+        let _ = self.lock.unlock();
     }
 }
 

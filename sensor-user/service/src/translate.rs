@@ -102,7 +102,7 @@ fn arguments(arguments: &identity::CommandLine) -> Arguments {
 
 /// Arguments without what looks like a secret, with a NUL between them.
 fn concealed(arguments: &identity::CommandLine) -> String {
-    identity::conceal(arguments.arguments()).join("\0")
+    gnomon_observe::arguments_without_secrets(arguments.arguments()).join("\0")
 }
 
 /// Translates whether lineage is read.

@@ -51,7 +51,6 @@ fn a_start_below_the_cgroup_is_reported_with_who_and_where_and_when() {
     assert_eq!(found.iter().map(|start| start.name.to_string()).collect::<Vec<_>>(), ["sh", "true", "true", "true"]);
     assert!(found.windows(2).all(|two| two[0].began_ns < two[1].began_ns && two[0].pid != two[1].pid), "{found:?}");
     // As the resolver of identities knows it.
-    let mut child = Command::new("/bin/sh").args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec /bin/cat"#]).arg(&cgroup);
     let script = r#"echo $$ > "$0/cgroup.procs" && exec /bin/cat"#;
     let mut child = Command::new("/bin/sh").args(["-c", script]).arg(&cgroup).stdin(Stdio::piped()).spawn().unwrap();
     until("the start of cat", || stage.starts().len() as u64 > began);

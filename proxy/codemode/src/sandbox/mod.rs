@@ -178,7 +178,7 @@ impl Sandbox {
         let _permit = self.turn().await?;
         let (worker, zygote) = self.worker(&limits).await?;
         let execution = execution::run(worker, (program, task), &limits, host).await;
-        if let Outcome::Violation(_) = execution.outcome {
+        if let ScriptOutcome::Violation(_) = execution.outcome {
             self.spend(&zygote).await;
         }
         Ok(execution)

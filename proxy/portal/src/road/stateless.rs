@@ -10,8 +10,8 @@ use bytes::Bytes;
 use gnomon_audit as audit;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{
-    act::Act, call::Call, error::CallError, forms::KeptForm, input::wanted_input, judged::Judged, logs::LogLevel, owed::Cleared, parked::ParkedCall, pending::PendingUpstream,
-    shares, stateless::asked_now,
+    act::Act, call::Call, error::CallError, forms::KeptForm, input::wanted_input, judged::Judged, logs::LogLevel, owed::Cleared,
+    parked::ParkedCall, pending::PendingUpstream, shares, stateless::asked_now,
 };
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, Presence, UpstreamError, as_text,

@@ -222,7 +222,9 @@ impl Inner {
             "resources/list" => Some(json!({"resources": [{"uri": DOCUMENT, "name": "document"}], "resultType": "complete"})),
             "subscriptions/listen" => return self.listened(&body["params"]["notifications"]),
             "tasks/get" => Some(match self.says {
-                Says::InResult => json!({"taskId": TASK, "status": "completed", "ttlMs": null, "result": said(self.name), "resultType": "complete"}),
+                Says::InResult => {
+                    json!({"taskId": TASK, "status": "completed", "ttlMs": null, "result": said(self.name), "resultType": "complete"})
+                }
                 _ => json!({"taskId": TASK, "status": "completed", "ttl": null, "createdAt": MADE, "lastUpdatedAt": MADE}),
             }),
             "tasks/result" => Some(said(self.name)),

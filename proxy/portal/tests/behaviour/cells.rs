@@ -119,7 +119,8 @@ async fn begins_tasks(portal: SocketAddr, server_is_modern: bool, what: &str) {
                 continue;
             }
             let result = &begun.last()["result"];
-            let task = result["taskId"].as_str().or(result["task"]["taskId"].as_str()).unwrap_or_else(|| panic!("{what}: {begun:?}")).to_owned();
+            let task =
+                result["taskId"].as_str().or(result["task"]["taskId"].as_str()).unwrap_or_else(|| panic!("{what}: {begun:?}")).to_owned();
             let got = client.request("tasks/get", json!({"taskId": task})).await;
             assert_eq!((&got.last()["result"]["taskId"], &got.last()["result"]["status"]), (&json!(task), &json!("completed")), "{got:?}");
             let text = match server_is_modern {

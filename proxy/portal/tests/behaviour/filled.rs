@@ -94,7 +94,8 @@ async fn a_form_that_costs_too_much_is_put_to_nobody_and_holds_nobody_up() {
     let defs: serde_json::Map<_, _> =
         (0..60).map(|n| (format!("l{n}"), json!({"allOf": [next(n + 1), next(n + 1)]}))).chain([("l60".to_owned(), json!({}))]).collect();
     let form = json!({"type": "object", "allOf": [next(0)], "$defs": defs});
-    let question = json!({"jsonrpc": "2.0", "id": "costly", "method": "elicitation/create", "params": {"message": "?", "requestedSchema": form}});
+    let question =
+        json!({"jsonrpc": "2.0", "id": "costly", "method": "elicitation/create", "params": {"message": "?", "requestedSchema": form}});
     let server = Server::start("one", Speaks::Legacy).await;
     let portal = Setup::of([("one", server.url())]).start().await;
     for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {

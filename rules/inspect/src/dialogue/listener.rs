@@ -60,7 +60,7 @@ const fn field_of(part: Part) -> Field {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Listener {
     matcher: TextMatcher,
     /// Matches what texts mean.
@@ -118,6 +118,10 @@ impl TextSink for Listener {
         self.matcher.reset();
         self.meant.reset();
         mem::take(&mut self.heard)
+    }
+
+    fn fork(&self) -> Box<dyn TextSink> {
+        Box::new(self.clone())
     }
 }
 

@@ -1,21 +1,21 @@
 //! The body of an answer: as JSON, or as a stream of events with a message in each.
 
-use super::reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames};
+use super::{
+    event_text::{EventText, Opening},
+    reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames},
+};
 use crate::{
     Bounds, Passage,
     dialogue::{Ears, answer_limits, asks, tells},
 };
 use gnomon_wire::{
     coding::{Coding, DecodeLimits, Unsupported},
-    jsonrpc::{Likeness, Malformed, Message, Scanner, Version},
+    jsonrpc::{Likeness, Malformed, Message, Version},
     mcp,
-    sse::{Item, SseParser},
 };
 use http::{HeaderMap, header};
 use smol_str::SmolStr;
 
-/// Most bytes of an `endpoint` event's data.
-const ENDPOINT_BYTES: usize = 2048;
 /// Decoded bytes of an answer that no call waits for and that shows nothing of JSON-RPC, after which it is left unread.
 const IDLE_BYTES: usize = 1 << 20;
 
@@ -88,7 +88,7 @@ impl Broken {
 }
 
 /// A message cannot be read. A notification is one all the same, by what it shows.
-fn break_off(partial: Option<&Message>, why: &'static str, on: &mut dyn FnMut(Step<'_>)) {
+pub(super) fn break_off(partial: Option<&Message>, why: &'static str, on: &mut dyn FnMut(Step<'_>)) {
     if let Some(message) = partial.filter(|message| tells(message)) {
         on(Step::Message(message));
     }
@@ -244,8 +244,7 @@ impl AnswerBody {
         match self.content {
             Content::Events => {
                 // Clients that take it for one JSON text do not ask what it says it is.
-                let document = Some(ears.scanner());
-                Reader::Events(Box::new(EventText { document, ..events(&codings.unwrap_or_default()) }))
+                Reader::Events(Box::new(events(&codings.unwrap_or_default()).or_one_document()))
             }
             _ => {
                 let events = codings.as_ref().ok().filter(|_| awaited == Awaited::Yes).map(|codings| events(codings));
@@ -284,7 +283,7 @@ impl AnswerReader {
 impl Document {
     /// True if it may still be an answer that a call waits for.
     fn may_be_read(&self) -> bool {
-        self.may_be_json() || self.events.as_ref().is_some_and(|e| e.opening == Opening::Field)
+        self.may_be_json() || self.events.as_ref().is_some_and(|e| e.opening() == Opening::Field)
     }
 
     fn is_behind(&self) -> bool {
@@ -302,7 +301,7 @@ impl Document {
                     on(step);
                 }
             });
-            if left == Left::Nothing || matches!(events.opening, Opening::Document | Opening::Other) {
+            if left == Left::Nothing || matches!(events.opening(), Opening::Document | Opening::Other) {
                 self.events = None;
             }
         }
@@ -335,164 +334,6 @@ impl Document {
         }
         Left::Nothing
     }
-}
-
-/// Set once the current event was reported as unreadable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    No,
-    Yes,
-}
-
-/// A stream of events in one layer of codings.
-struct EventText {
-    decoder: Option<Coded>,
-    sse: SseParser,
-    ears: Ears,
-    scanner: Scanner,
-    told: Told,
-    /// Data of the current event, for the `endpoint` event of the legacy transport.
-    data: Vec<u8>,
-    opening: Opening,
-    /// The text from its first letter on, as long as it does not tell how it begins.
-    begin: Vec<u8>,
-    /// Reads it as one JSON text besides, where it begins like one.
-    document: Option<Scanner>,
-}
-
-/// The beginning of a decoded text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opening {
-    /// White space so far, or part of a field's name.
-    Unknown,
-    /// Begins as an event stream does.
-    Field,
-    /// Begins as JSON does.
-    Document,
-    Other,
-}
-
-impl Opening {
-    /// The beginning of a text of which `begin` was seen before.
-    fn of(begin: &mut Vec<u8>, text: &[u8]) -> Self {
-        const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
-        const MARK: &[u8] = b"\xef\xbb\xbf";
-        let text = if begin.is_empty() { blank_start(text) } else { text };
-        begin.extend_from_slice(text.get(..16).unwrap_or(text));
-        let text = blank_start(begin.strip_prefix(MARK).unwrap_or(begin));
-        match text.first() {
-            _ if begin.len() > 64 => Self::Other,
-            _ if MARK.starts_with(text) => Self::Unknown,
-            None => Self::Unknown,
-            Some(b'{' | b'[') => Self::Document,
-            Some(b':') => Self::Field,
-            Some(_) if FIELDS.iter().any(|field| text.starts_with(field)) => Self::Field,
-            Some(_) if FIELDS.iter().any(|field| field.starts_with(text)) => Self::Unknown,
-            Some(_) => Self::Other,
-        }
-    }
-}
-
-/// The text behind white space, and behind NUL bytes, which some clients trim as well.
-fn blank_start(text: &[u8]) -> &[u8] {
-    text.iter().position(|b| *b != 0 && !b.is_ascii_whitespace()).map_or(&[], |begin| &text[begin..])
-}
-
-impl EventText {
-    fn new(decoder: Option<Coded>, ears: Ears) -> Self {
-        let (opening, begin, scanner) = (Opening::Unknown, Vec::new(), ears.scanner());
-        Self { decoder, sse: SseParser::new(), ears, scanner, told: Told::No, data: Vec::new(), opening, begin, document: None }
-    }
-
-    fn is_behind(&self) -> bool {
-        self.decoder.as_ref().is_some_and(Coded::is_behind)
-    }
-
-    fn kept(&self) -> usize {
-        let coded = self.decoder.as_ref().map_or(0, Coded::kept);
-        self.scanner.kept() + self.document.as_ref().map_or(0, Scanner::kept) + self.data.len() + coded
-    }
-
-    fn made(&self) -> u64 {
-        self.decoder.as_ref().map_or(0, Coded::made)
-    }
-
-    fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {
-        let Self { decoder, sse, ears, scanner, told, data, opening, begin, document } = self;
-        let mut read = |plain: &[u8]| {
-            if *opening == Opening::Unknown {
-                *opening = Opening::of(begin, plain);
-            }
-            if matches!(opening, Opening::Field | Opening::Other) {
-                *document = None;
-            }
-            if let Some(whole) = document {
-                let read = whole.feed(plain, &mut |message| on(Step::Message(message)));
-                if let Err(malformed) = read {
-                    if whole.likeness() > Likeness::None {
-                        break_off(whole.partial(), malformed.as_str(), on);
-                    }
-                    *document = None;
-                }
-            }
-            // A text that may be one document ends only with the body.
-            let is_document = document.is_some() && *opening == Opening::Document;
-            read_events(sse, (scanner, ears, told), data, plain, &mut |step| {
-                if !(is_document && matches!(step, Step::EventEnd { .. })) {
-                    on(step);
-                }
-            });
-            on(Step::TextEnd { text: plain });
-        };
-        let decoded = match decoder {
-            None => {
-                read(raw);
-                Ok(())
-            }
-            Some(decoder) => decoder.feed(raw, &mut read),
-        };
-        if decoded.is_ok() {
-            return Left::More;
-        }
-        on(Step::Unreadable(Broken::Unknown("content_coding")));
-        on(Step::Undecodable);
-        Left::Nothing
-    }
-}
-
-fn read_events(
-    sse: &mut SseParser,
-    (scanner, ears, told): (&mut Scanner, &Ears, &mut Told),
-    data: &mut Vec<u8>,
-    plain: &[u8],
-    on: &mut dyn FnMut(Step<'_>),
-) {
-    sse.feed(plain, &mut |item, offset| match item {
-        Item::Data(bytes) => {
-            let room = ENDPOINT_BYTES.saturating_sub(data.len());
-            data.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            // A malformed event stays failed until the next one begins.
-            let read = scanner.feed(bytes, &mut |message| on(Step::Message(message)));
-            if let Err(malformed) = read
-                && *told == Told::No
-                && scanner.likeness() > Likeness::None
-            {
-                *told = Told::Yes;
-                break_off(scanner.partial(), malformed.as_str(), on);
-            }
-        }
-        Item::Dispatch { event, .. } => {
-            if let Ok(text) = std::str::from_utf8(data)
-                && let Some(endpoint) = mcp::endpoint_event(event, text)
-            {
-                on(Step::Endpoint(endpoint.path_and_query()));
-            }
-            data.clear();
-            *told = Told::No;
-            *scanner = ears.scanner();
-            on(Step::EventEnd { text: plain, end: offset });
-        }
-    });
 }
 
 /// True if some client would read an answer as a stream of events: many look for the name anywhere in the header, whatever else is in it.

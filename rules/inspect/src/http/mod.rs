@@ -3,6 +3,7 @@
 
 mod answer_body;
 mod charset;
+mod event_text;
 mod exchange;
 mod named;
 mod post;

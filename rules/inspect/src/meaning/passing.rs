@@ -12,7 +12,7 @@ const OVERLAP: usize = 1024;
 const GOES_ON: &str = "\u{2026}";
 
 /// The window of the text at hand.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Passing {
     window: Vec<u8>,
     /// Bytes at its beginning that were in the one before.

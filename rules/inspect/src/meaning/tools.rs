@@ -12,9 +12,6 @@ const SHELL: &str = "bash sh zsh shell exec execute terminal cmd command command
 /// Names of tools that run code.
 const CODE: &str = "python py node js javascript typescript repl jupyter notebook ipython cell code eval evaluate applescript \
     osascript lua ruby perl sandbox interpreter script";
-/// Names of tools that ask databases.
-const SQL: &str = "sql mysql postgres postgresql pg sqlite snowflake bigquery duckdb clickhouse mssql oracle soql query prometheus \
-    promql loki logql mongo mongodb cypher neo4j elasticsearch aggregate dax kql";
 /// Names of tools that write files.
 const EDITOR: &str = "write edit patch insert multiedit notebookedit str_replace append push save apply migration migrations overwrite";
 /// Names of tools whose texts people read, and of those that look for what people wrote.
@@ -72,9 +69,9 @@ impl Kinds {
             has(SHELL) && !has("sql query queries") || given("command commands cmd cli_command command_line shell_command bash_command");
         let prose = has(PROSE);
         Self {
-            shell: shell && !(prose && !given(COMMAND_ARGUMENTS)),
+            shell: shell && (!prose || given(COMMAND_ARGUMENTS)),
             code: !prose && (has(CODE) || given("code code_snippet cell_source source_code")),
-            sql: has(SQL) && begins || given("sql statement logql promql") || begins,
+            sql: begins || given("sql statement logql promql"),
             editor: writes_files || arguments.iter().any(|(path, _)| is_file_text(path)) && !prose,
             prose,
         }

@@ -337,6 +337,52 @@ fn nul_bytes_before_an_answer_hide_nothing_of_it() {
     }
 }
 
+/// Where lines end for readers that split text as Python's `str.splitlines` does (httpx-sse up to 0.4.0) and for no others.
+const ODD_ENDS: [&str; 8] = ["\u{b}", "\u{c}", "\u{1c}", "\u{1d}", "\u{1e}", "\u{85}", "\u{2028}", "\u{2029}"];
+
+#[test]
+fn no_answer_hides_behind_a_character_at_which_only_some_readers_end_a_line() {
+    let (evil, good) = (answer("\"id\":1", "evil"), answer("\"id\":1", "good"));
+    let (begin, result) = evil.split_at(evil.find("\"result\"").unwrap());
+    let good_result = &good[good.find("\"result\"").unwrap()..good.len() - 1];
+    for odd in ODD_ENDS {
+        for stream in [
+            format!(": a comment{odd}data: {evil}\n\n"),
+            format!("note{odd}{odd}data: {evil}\n\n"),
+            format!("id: 7{odd}data: {evil}{odd}{odd}data: {good}\n\n"),
+            // The message is closed by a line that only some see.
+            format!("data: {begin}\n: {odd}data: {result}\n\n"),
+            format!("data: {begin}{good_result}\n: {odd}data: ,{result}{odd}: \ndata: }}\n\n"),
+            // What is in front ends for some, so that what follows is a message to them.
+            format!("data: 1{odd}{odd}\ndata: {evil}\n\n"),
+            format!("data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\",\"params\":{{}}}}\n\n: {odd}data: {evil}\n\n"),
+            format!("\u{feff}: \u{e5}{odd}data:{evil}\r\n\r\n"),
+        ] {
+            for piece in [usize::MAX, 7, 2, 1] {
+                let given = given(&mut waiting(), b"text/event-stream", &stream, piece);
+                assert!(!given.contains("evil"), "{piece}: {given:?}");
+            }
+        }
+    }
+    // The byte is a line end in ISO 8859-1.
+    let mut exchange = waiting();
+    exchange.response_head(200, &head("text/event-stream; charset=iso-8859-1", None));
+    let (mut out, stream) = (Vec::new(), [b": note\x85data: ", evil.as_bytes(), b"\n\n"].concat());
+    exchange.filter_events(&stream, &mut out);
+    assert!(!String::from_utf8_lossy(&out).contains("evil"));
+}
+
+#[test]
+fn an_answer_that_has_such_a_character_in_its_text_passes_as_it_is() {
+    for odd in ODD_ENDS.into_iter().skip(5).chain(["\u{e5}\u{2026}\u{c5}\u{205}", "\u{2028}\u{2028}data: x"]) {
+        let good = format!("event: message\ndata: {}\n\n: \u{2026}\n\n", answer("\"id\":1", &format!("a{odd}b \u{1f512}")));
+        for piece in [usize::MAX, 64, 7, 2, 1] {
+            let mut exchange = waiting();
+            assert_eq!(given(&mut exchange, b"text/event-stream", &good, piece), good, "{piece}");
+        }
+    }
+}
+
 #[test]
 fn answers_in_frames_and_bytes_of_all_kinds_pass() {
     // The first frame has the length of an opening brace, and its client may wait for it.

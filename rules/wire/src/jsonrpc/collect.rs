@@ -50,7 +50,7 @@ enum Listed {
 }
 
 /// Collects the facts of one message after the other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Collector {
     /// Most bytes kept of one captured string.
     max_capture: usize,

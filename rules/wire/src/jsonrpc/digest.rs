@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 const MAX_SORTED: usize = 4096;
 
 /// Hashes the entries of `result.tools` as they pass.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Digest {
     is_list: bool,
     /// Where the entry at hand begins in the bytes at hand.

@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use super::{ArgumentCapture, MAX_PATH, Message, Truncation};
 
 /// The leaves of one message after the other.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leaves {
     capture: ArgumentCapture,
     /// The path of the value that is being read.

@@ -43,7 +43,7 @@ enum Area {
 }
 
 /// Follows a message and hands the texts that are asked for to a sink.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Listening {
     sink: Box<dyn TextSink>,
     wanted: Parts,

@@ -13,7 +13,7 @@ const NEEDLE: &[u8] = b"jsonrpc";
 const METHOD: usize = 48;
 
 /// The search, over any chunking. Memory: one name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rescue {
     matched: usize,
     /// The text between the quotes, if a quote is open.

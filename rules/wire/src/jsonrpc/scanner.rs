@@ -62,7 +62,7 @@ enum Progress {
 pub type Sink<'a> = dyn FnMut(&Message) + 'a;
 
 /// Reads one body. Memory: a few KiB, whatever the body's size and however many messages it has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scanner {
     limits: Limits,
     opening: Opening,

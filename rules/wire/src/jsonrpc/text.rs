@@ -106,7 +106,7 @@ pub(super) fn joined(high: u16, low: u16) -> char {
 }
 
 /// One string in progress: keeps at most `limit` decoded bytes, validates all of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Text {
     kept: Vec<u8>,
     limit: usize,

@@ -97,6 +97,15 @@ pub trait TextSink: Debug + Send {
 
     /// The message has ended: what was found in it. The next one begins.
     fn over(&mut self) -> Heard;
+
+    /// The same sink once more, for a second reading of what comes.
+    fn fork(&self) -> Box<dyn TextSink>;
+}
+
+impl Clone for Box<dyn TextSink> {
+    fn clone(&self) -> Self {
+        self.as_ref().fork()
+    }
 }
 
 /// The findings of a [`TextSink`] in one message: numbers, whose meaning is the sink's, and no text.

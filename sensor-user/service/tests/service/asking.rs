@@ -52,7 +52,8 @@ fn the_proxy_is_told_who_a_process_is() {
 fn what_a_process_runs_is_not_told_of_another_exec_nor_of_another_process_with_its_number() {
     let Some(stage) = Stage::new("starts") else { return };
     let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
-    let ask = |began, lineage| match stage.ask(ToSensor::ReadStart { token: 9, pid: child.id(), began_boot_ns: began, lineage }).message {
+    let pid = child.id();
+    let ask = |began, lineage| match stage.ask(ToSensor::ReadStart { token: 9, pid, began_boot_ns: began, lineage }).message {
         ToProxy::Start { token: 9, found } => found,
         other => panic!("{other:?}"),
     };

@@ -9,7 +9,7 @@ use super::*;
 type Said = Vec<(Part, String, String)>;
 
 /// Writes down what it hears, and holds each piece against the bytes that it is said to stand in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Recorder {
     body: Vec<u8>,
     said: Arc<Mutex<Said>>,
@@ -44,6 +44,10 @@ impl TextSink for Recorder {
 
     fn over(&mut self) -> Heard {
         Heard::default()
+    }
+
+    fn fork(&self) -> Box<dyn TextSink> {
+        Box::new(self.clone())
     }
 }
 
