@@ -15,7 +15,8 @@ fuzz_target!(|input: &[u8]| {
         let line = String::from_utf8_lossy(bytes);
         let arguments: Vec<&str> = line.split('\n').collect();
         assert!(launch(&arguments).is_some());
-        let _ = (KNOWN.started(&arguments), KNOWN.agent(arguments.first().copied(), &arguments));
+        let first = arguments.first().copied();
+        let _ = (KNOWN.began(first.unwrap_or_default().as_bytes(), arguments.last().copied(), &arguments), KNOWN.agent(first, &arguments));
         if let Ok(files) = said(bytes) {
             let mut kept = Kept::default();
             kept.take(1, files.clone());

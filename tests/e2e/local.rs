@@ -193,6 +193,9 @@ fn what_files_in_homes_list_is_told_when_it_comes_changes_and_goes_and_is_in_the
         (secret.len(), &secret[0]["user.name"], &secret[0]["gnomon.config.secrets"][0]),
         (1, &"ada".into(), &"env.GITHUB_TOKEN github-token".into())
     );
+    let file = bob.join(".codex/config.toml");
+    let listed = told.iter().find(|event| event["gnomon.config.path"] == file.to_str().unwrap()).unwrap();
+    assert_eq!((&listed["gnomon.config.client"], &listed["gnomon.config.entry"]), (&"Codex".into(), &"docs".into()), "{listed:#}");
     let plain = of(&told, "MCP server without encryption in the configuration of a client");
     assert_eq!(
         (&plain[0]["server.address"], &plain[0]["url.full"]),

@@ -79,7 +79,7 @@ fn on_a_terminal_the_packs_that_are_off_are_named_once() {
         let (dir, proxy) = (tempfile::tempdir().unwrap(), free_port());
         let line = format!("exec {}", command(dir.path(), words, &proxy.to_string()).join(" "));
         let mut script = Command::new("script");
-        script.args(["-qec", &line]).arg(dir.path().join("screen")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        script.args(["-qefc", &line]).arg(dir.path().join("screen")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut serving = Serving(script.spawn().unwrap());
         until("gnomon to serve", || TcpStream::connect(proxy).ok());
         let screen = || fs::read_to_string(dir.path().join("screen")).unwrap_or_default();

@@ -254,10 +254,10 @@ fn a_portal_that_allows_nothing_says_so_when_it_starts_and_one_that_allows_somet
         fs::write(folder.config(), text).unwrap();
         let mut gnomon = Command::new(GNOMON);
         gnomon.env("GNOMON_CONFIG", folder.config()).env("GNOMON_STATE_DIR", folder.0.path().join("state")).arg("portal");
-        let mut serving = Serving(gnomon.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        let mut serving = Serving(gnomon.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
         // The announcement is one piece; what is read first has all of it.
         let mut told = [0; 4096];
-        let read = serving.0.stdout.as_mut().unwrap().read(&mut told).unwrap();
+        let read = serving.0.stderr.as_mut().unwrap().read(&mut told).unwrap();
         let told = String::from_utf8_lossy(&told[..read]).into_owned();
         assert!(told.contains("offers notes"), "{told}");
         assert_eq!(!told.contains("`policy` of portal `main` allows nothing"), silent, "{told}");

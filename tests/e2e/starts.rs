@@ -4,6 +4,7 @@ use crate::sensor_stage::{Host, needs, skip, until};
 use serde_json::Value;
 use std::{
     fs,
+    io::Write as _,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -133,19 +134,46 @@ fn a_server_that_a_real_runner_starts_below_an_agent_is_one_event_and_in_the_inv
 }
 
 #[test]
-fn arguments_that_a_program_writes_over_after_it_began_are_told_as_they_were() {
+fn arguments_that_a_program_writes_over_after_they_were_read_are_told_as_they_were() {
     if !needs("starts rewritten") {
         return;
     }
     let programs = Programs::new();
-    let liar = programs.script("mcp-liar", "#!/usr/bin/perl\n$0 = 'innocent'; sleep 60;\n");
+    let liar = programs.script("mcp-liar", "#!/usr/bin/perl\n<STDIN>; $0 = 'innocent'; sleep 60;\n");
     let host = Host::start();
-    let running = Running::start(&host, Path::new("/"), &[liar.to_str().unwrap(), "--quietly"]);
-    let event = start_of(&host, &format!("file:{}", liar.display()));
+    let mut running = Running::start(&host, Path::new("/"), &[liar.to_str().unwrap(), "--quietly"]);
+    let server = format!("file:{}", liar.display());
+    let event = start_of(&host, &server);
     assert_eq!(event["process.pid"], running.0.id(), "{event:#}");
     assert!(event["process.command_line"].as_str().unwrap().ends_with("mcp-liar --quietly"), "{event:#}");
-    let now = fs::read_to_string(format!("/proc/{}/cmdline", running.0.id())).unwrap();
-    assert!(now.starts_with("innocent"), "{now}");
+    running.0.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    let arguments = format!("/proc/{}/cmdline", running.0.id());
+    until("the arguments to be written over", || fs::read(&arguments).unwrap().starts_with(b"innocent").then_some(()));
+    assert_eq!(starts(&host), [event]);
+}
+
+/// They are read from the process, some milliseconds after it began, so whoever is faster hides them. The file is the kernel's word.
+#[test]
+fn a_program_that_hides_its_arguments_at_once_is_told_by_its_file() {
+    if !needs("starts hidden") {
+        return;
+    }
+    let programs = Programs::new();
+    let host = Host::start();
+    let at_once = programs.script("mcp-at-once", "#!/usr/bin/perl\n$0 = 'innocent'; sleep 60;\n");
+    let running = Running::start(&host, Path::new("/"), &[at_once.to_str().unwrap(), "--quietly"]);
+    let (read, hidden) = (Value::from(format!("file:{}", at_once.display())), Value::from("file:mcp-at-once"));
+    let event = until("the script", || starts(&host).into_iter().find(|event| [&read, &hidden].contains(&&event["gnomon.local.server"])));
+    assert_eq!(event["process.pid"], running.0.id(), "{event:#}");
+    let begins = if event["gnomon.local.server"] == read { "/usr/bin/perl " } else { "innocent" };
+    assert!(event["process.command_line"].as_str().unwrap().starts_with(begins), "{event:#}");
+
+    let before = programs.copy("/bin/sh", "mcp-before");
+    let forged = r#"exec -a innocent "$0" -s"#;
+    let running = Running::start(&host, Path::new("/"), &["bash", "-c", forged, before.to_str().unwrap()]);
+    let event = start_of(&host, &format!("file:{}", before.display()));
+    assert_eq!((&event["process.pid"], &event["process.command_line"]), (&running.0.id().into(), &"innocent -s".into()), "{event:#}");
+    assert_eq!(event["gnomon.local.known_by"], "name", "{event:#}");
 }
 
 #[test]
@@ -154,7 +182,8 @@ fn a_package_that_is_only_claimed_stands_beside_the_file_and_the_digest_of_what_
         return;
     }
     let host = Host::start();
-    let forged = r#"exec -a npx /bin/sh -s -y "$0""#;
+    // A shell takes `-s --` as well, and waits for a line.
+    let forged = r#"exec -a npx /bin/sh -s -- "$0""#;
     let package = "@modelcontextprotocol/server-filesystem@2025.8.21";
     let _running = Running::start(&host, Path::new("/"), &["bash", "-c", forged, package]);
     let event = start_of(&host, "pkg:npm/@modelcontextprotocol/server-filesystem");

@@ -104,8 +104,8 @@ fn no_exception_acts_whose_verdict_is_not_kept() {
 fn a_verdict_whose_exception_was_not_written_gets_it_when_the_command_is_repeated() {
     let bench = Bench::new();
     let triage = bench.0.path().join("triage");
-    // A folder that root may write, and that is none.
-    std::os::unix::fs::symlink("triage", &triage).unwrap();
+    // Where nothing can be written, not even by root.
+    std::os::unix::fs::symlink("nowhere/at/all", &triage).unwrap();
     let error = bench.triage(1, &BENIGN).unwrap_err();
     assert!(error.contains("cannot write ") && error.contains("the verdict is kept, and nothing is excepted"), "{error}");
     assert_eq!(bench.kinds(1), [VerdictKind::Benign]);

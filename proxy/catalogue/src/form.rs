@@ -150,7 +150,7 @@ mod tests {
             assert!(error.code == INVALID_PARAMS && error.message.contains("`requestedSchema`"), "{error:?}");
         }
         // Patterns whose programs are large, and one that no engine takes: neither holds a thread that serves.
-        let patterns: Vec<_> = (0..400).map(|n| json!({"pattern": format!(r"^\pL{{90}}{n}$")})).collect();
+        let patterns: Vec<_> = (0..80).map(|n| json!({"pattern": format!(r"^\pL{{90}}{n}$")})).collect();
         for odd in [json!({"allOf": patterns}), json!({"type": "no such type"})] {
             let (form, begun) = (form(odd), Instant::now());
             let _ = holds(&form, json!({"action": "accept", "content": {}})).await;

@@ -34,8 +34,16 @@ impl LogLevel {
 
     /// Whether whoever wants to be told from this level on is told this.
     pub fn wants(self, logged: &Notification) -> bool {
-        let said = Members::of(logged.params.as_ref()).ok().and_then(|members| Self::of(&members.text("level")?));
-        said.is_some_and(|said| said >= self)
+        Self::said(logged).is_some_and(|said| said >= self)
+    }
+
+    /// Whether this is less serious than that. What has no level that the protocol knows is not.
+    pub fn leaves_out(self, logged: &Notification) -> bool {
+        Self::said(logged).is_some_and(|said| said < self)
+    }
+
+    fn said(logged: &Notification) -> Option<Self> {
+        Self::of(&Members::of(logged.params.as_ref()).ok()?.text("level")?)
     }
 }
 
@@ -52,6 +60,7 @@ mod tests {
         assert_eq!(warning.as_str(), "warning");
         for (level, wanted) in [("\"warning\"", true), ("\"emergency\"", true), ("\"info\"", false), ("\"loud\"", false), ("5", false)] {
             assert_eq!(warning.wants(&said(level)), wanted, "{level}");
+            assert_eq!(warning.leaves_out(&said(level)), level == "\"info\"", "{level}");
         }
         for meta in ["{}", r#"{"io.modelcontextprotocol/logLevel":"loud"}"#, "1"] {
             assert_eq!(asks(meta), None, "{meta}");

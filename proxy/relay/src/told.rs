@@ -29,6 +29,8 @@ impl Session {
             "notifications/cancelled" => self.taken_back(&upstream.id, whose.1, &notification),
             "notifications/progress" => self.progress(upstream, whose, &notification),
             "notifications/elicitation/complete" => self.lent().and_then(|lent| lent.page_done(&upstream.id, &notification)),
+            // Another call of its caller may have asked for more.
+            LOGGED if self.log_level().is_some_and(|level| level.leaves_out(&notification)) => None,
             _ => Some(notification.clone()),
         };
         let told = noted(upstream, &notification, told)?;

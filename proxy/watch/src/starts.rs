@@ -150,11 +150,11 @@ impl Starts {
         match (found, answer) {
             (None, StartAnswer::Program(program)) => {
                 let words: Vec<String> = program.arguments.words().map(str::to_owned).collect();
-                match known.started(&words) {
+                let executable = program.executable.as_ref().map(ToString::to_string);
+                match known.began(start.name.bytes(), executable.as_deref(), &words) {
                     Started::Other => self.metrics.start(StartOutcome::Other),
                     Started::Agent(_) => self.metrics.start(StartOutcome::Agent),
                     Started::Server(server) => {
-                        let executable = program.executable.as_ref().map(ToString::to_string);
                         let (agent, parent) = (None, None);
                         let due = DueStart { start: start.clone(), server, executable, arguments: words, agent, parent };
                         // Asked in advance: a file that was never seen is digested meanwhile.

@@ -33,7 +33,6 @@ mod http;
 mod in_force;
 mod inspector;
 mod local;
-mod meaning;
 mod passage;
 mod recorded;
 mod refusal_text;

@@ -1,9 +1,10 @@
 //! Whether a program that was started is a local MCP server, or an agent that starts such servers: by its arguments and the catalogues.
 //!
-//! What is said here is what names claim. A server by another name is not found by its start, and a program that is none can be called
-//! `mcp`; which of the two it is shows in what it says.
+//! What is said here is what names claim. A process chooses its arguments and can write over them at once; the name of the file that the
+//! kernel began to run stays, and is what is left to go by where the arguments name no server. A server by another name is not found by its
+//! start, and a program that is none can be called `mcp`; which of the two it is shows in what it says.
 
-use crate::launch::{Launch, PackageClaim, is_shell, launch};
+use crate::launch::{INTERPRETERS, Launch, PackageClaim, is_shell, launch, of_file};
 use gnomon_packs::{AgentCatalogue, CatalogueError, PackageCatalogue};
 use parking_lot::RwLock;
 use std::{borrow::Cow, collections::HashSet};
@@ -11,10 +12,8 @@ use std::{borrow::Cow, collections::HashSet};
 /// Words of names that point to a server, where they stand alone between other characters.
 const WORDS: [&str; 3] = ["mcp", "modelcontextprotocol", "fastmcp"];
 /// Programs that start others from packages or files, by the name that the kernel shows of them (15 bytes at most).
-const STARTERS: [&str; 17] = [
-    "npx", "npm", "node", "nodejs", "pnpm", "pnpx", "yarn", "yarnpkg", "bun", "bunx", "deno", "uvx", "uv", "pipx", "docker", "podman",
-    "nerdctl",
-];
+const STARTERS: [&str; 15] =
+    ["npx", "npm", "pnpm", "pnpx", "yarn", "yarnpkg", "bun", "bunx", "deno", "uvx", "uv", "pipx", "docker", "podman", "nerdctl"];
 /// The longest name of a program that the kernel shows, in bytes.
 const SHOWN: usize = 15;
 
@@ -117,10 +116,7 @@ impl Known {
     pub fn list(&self, places: HashSet<String>) {
         let whole = |place: &String| !place.starts_with("file:") || place.starts_with("file:/");
         let places: HashSet<String> = places.into_iter().filter(whole).collect();
-        let shown = |place: &String| {
-            let name = file_of(place.strip_prefix("file:")?);
-            Some(name.get(..name.floor_char_boundary(SHOWN)).unwrap_or(name).to_owned())
-        };
+        let shown = |place: &String| Some(shown_of(place.strip_prefix("file:")?).to_owned());
         let shown = places.iter().filter_map(shown).collect();
         *self.listed.write() = Listed { places, shown };
     }
@@ -131,10 +127,24 @@ impl Known {
         let Ok(name) = std::str::from_utf8(shown) else { return false };
         let is_cut_agent = || self.agents.iter().any(|agent| agent.program.get(..agent.program.len().min(SHOWN)) == Some(name));
         STARTERS.contains(&name)
+            || INTERPRETERS.contains(&name)
             || name.starts_with("python")
             || says_mcp(name)
             || is_cut_agent()
             || self.listed.read().shown.contains(name)
+    }
+
+    /// What was started: by the arguments, else by the file that the kernel shows by this name. `executable` is the program's file, where
+    /// it is known.
+    #[must_use]
+    pub fn began<T: AsRef<str>>(&self, shown: &[u8], executable: Option<&str>, arguments: &[T]) -> Started {
+        let found = self.started(arguments);
+        let (Started::Other, Ok(name)) = (&found, std::str::from_utf8(shown)) else { return found };
+        let launch = file_run(name, executable, arguments);
+        let is_listed_script =
+            || matches!(launch, Launch::Program { script: Some(_), .. }) && self.listed.read().places.contains(&launch.place(None));
+        let Some(sign) = self.sign(&launch).or_else(|| is_listed_script().then_some(Sign::Config)) else { return found };
+        Started::Server(LocalServer { launch, sign, part: Part::Itself })
     }
 
     /// What these arguments start.
@@ -216,6 +226,24 @@ fn serves(arguments: &[Cow<'_, str>]) -> bool {
     places.any(|at| is(arguments.get(at), "mcp-server") || is(arguments.get(at), "mcp") && is(arguments.get(at + 1), "serve"))
 }
 
+/// The file that the kernel shows by this name, as far as its path is still to be found.
+fn file_run<T: AsRef<str>>(name: &str, executable: Option<&str>, arguments: &[T]) -> Launch {
+    // The kernel puts a script's path behind its interpreter and at most one option.
+    let mut behind = arguments.iter().skip(1).take(2).map(AsRef::as_ref);
+    match (behind.find(|word| shown_of(word) == name), executable) {
+        (Some(script), _) => of_file(executable.unwrap_or_default(), Some(script)),
+        (None, Some(executable)) if shown_of(executable) == name => of_file(executable, None),
+        // A script whose path was written over, or a link.
+        (None, _) => of_file(executable.unwrap_or_default(), Some(name)),
+    }
+}
+
+/// A file's name as the kernel shows it.
+fn shown_of(path: &str) -> &str {
+    let name = file_of(path);
+    name.get(..name.floor_char_boundary(SHOWN)).unwrap_or(name)
+}
+
 /// The file's name without its folder.
 fn file_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
@@ -291,6 +319,37 @@ mod tests {
     }
 
     #[test]
+    fn where_arguments_name_no_server_the_file_that_the_kernel_began_to_run_does() {
+        let known = Known::shipped().unwrap();
+        let place = |shown: &str, executable: Option<&str>, words: &[&str]| match known.began(shown.as_bytes(), executable, words) {
+            Started::Server(server) => Some((server.name(), server.sign)),
+            _ => None,
+        };
+        let by_name = |place: &str| Some((place.to_owned(), Sign::Name));
+        let perl = Some("/usr/bin/perl");
+        // Written over at once; the same of a binary; other words in place of the arguments; an interpreter that is not known.
+        assert_eq!(place("mcp-liar", perl, &["innocent", "", ""]), by_name("file:mcp-liar"));
+        assert_eq!(place("mcp-liar", None, &[]), by_name("file:mcp-liar"));
+        assert_eq!(place("mcp-liar", Some("/opt/mcp-liar"), &["innocent"]), by_name("file:/opt/mcp-liar"));
+        assert_eq!(place("mcp-server-of-o", Some("/opt/mcp-server-of-ours"), &["x"]), by_name("file:/opt/mcp-server-of-ours"));
+        assert_eq!(place("mcp-liar", Some("/usr/bin/tclsh"), &["tclsh", "-x", "/srv/mcp-liar", "a"]), by_name("file:/srv/mcp-liar"));
+        // A name that says nothing where arguments do, and one that says nothing either.
+        let claimed = place("sh", Some("/usr/bin/dash"), &["npx", "-s", "--", "@modelcontextprotocol/server-filesystem@2025.8.21"]);
+        assert_eq!(claimed, Some(("pkg:npm/@modelcontextprotocol/server-filesystem".to_owned(), Sign::Catalogue)));
+        assert_eq!(place("vim", Some("/usr/bin/vim"), &["vim", "mcp_server.py"]), None);
+        assert_eq!(place("claude", Some("/usr/bin/claude"), &["claude"]), None);
+        assert_eq!(known.began(b"\xff", None, &["innocent"]), Started::Other);
+        // A listed script is told whatever runs it, and not all that its interpreter runs.
+        known.list(["file:/srv/notes", "file:/usr/bin/tclsh"].map(str::to_owned).into());
+        let tclsh = |shown, script| match known.began(shown, Some("/usr/bin/tclsh"), &["tclsh", script]) {
+            Started::Server(server) => Some(server.sign),
+            _ => None,
+        };
+        assert_eq!(tclsh(b"notes", "/srv/notes"), Some(Sign::Config));
+        assert_eq!(tclsh(b"tclsh", "/srv/other"), None);
+    }
+
+    #[test]
     fn what_a_configuration_file_lists_is_a_server_whatever_it_is_called() {
         let known = Known::shipped().unwrap();
         let places = ["file:/opt/tools/notes", "pkg:npm/notes", "file:server.js", "file:/srv/tools.py"];
@@ -336,7 +395,7 @@ mod tests {
     #[test]
     fn a_look_is_worth_what_starts_packages_what_runs_scripts_and_what_says_mcp() {
         let known = Known::shipped().unwrap();
-        for name in ["npx", "node", "python3.12", "docker", "mcp-server-git", "claude", "zed-editor"] {
+        for name in ["npx", "node", "perl", "python3.12", "docker", "mcp-server-git", "claude", "zed-editor"] {
             assert!(known.is_of_interest(name.as_bytes()), "{name}");
         }
         for name in [&b"ls"[..], b"cc1", b"make", b"", b"\xff\xfe"] {

@@ -110,10 +110,15 @@ fn started(arguments: &[&str], wrappers: usize) -> Option<Launch> {
             Some(at) if rest.iter().take(at).all(|word| word.starts_with('-')) => module(rest.get(at + 1)?),
             _ => script(rest, program, wrappers),
         },
-        "node" | "nodejs" => script(rest, program, wrappers),
+        name if INTERPRETERS.contains(&name) => script(rest, program, wrappers),
         _ => None,
     };
     found.or_else(|| Some(Launch::Program { path: bounded(program), script: None }))
+}
+
+/// A program's file, or a script and the program that runs it.
+pub(crate) fn of_file(program: &str, script: Option<&str>) -> Launch {
+    Launch::Program { path: bounded(program), script: script.map(bounded) }
 }
 
 /// The file's name without folder and the endings that Windows and node give it, in lower case.
@@ -144,9 +149,17 @@ fn uv(rest: &[&str], wrappers: usize) -> Option<Launch> {
 const RUNNERS: [&str; 14] =
     ["npx", "npx-cli", "npm", "npm-cli", "pnpm", "pnpx", "yarn", "bun", "bunx", "deno", "uv", "uvx", "pipx", "docker"];
 
+/// Interpreters that are called with a script's path, beside shells and Python.
+pub(crate) const INTERPRETERS: [&str; 5] = ["node", "nodejs", "perl", "ruby", "php"];
+/// Options of interpreters behind which the code itself stands, or a module to load first: what follows is no script's path.
+const NO_SCRIPT: [&str; 7] = ["-c", "-e", "-E", "-ne", "-pe", "-r", "--eval"];
+
 /// What an interpreter runs: a runner's own script, or a server's.
 fn script(rest: &[&str], interpreter: &str, wrappers: usize) -> Option<Launch> {
     let at = rest.iter().position(|word| !word.starts_with('-'))?;
+    if rest.iter().take(at).any(|word| NO_SCRIPT.contains(word)) {
+        return None;
+    }
     let file = rest.get(at)?;
     let is_runner = RUNNERS.contains(&stem(file).as_str());
     if is_runner && wrappers > 0 {
@@ -443,6 +456,10 @@ mod tests {
             ("/opt/server --stdio", "/opt/server", None),
             ("node /srv/server.js npx", "node", Some("/srv/server.js")),
             ("python3 server.py -m x", "python3", Some("server.py")),
+            ("python3 -c 'import mcp' x", "python3", None),
+            ("/usr/bin/perl /srv/mcp-notes --quietly", "/usr/bin/perl", Some("/srv/mcp-notes")),
+            ("env ruby /srv/notes.rb", "ruby", Some("/srv/notes.rb")),
+            ("perl -ne 'print' mcp", "perl", None),
             ("npx ./server", "npx", None),
             ("npx github:owner/repository", "npx", None),
             ("uvx --from git+https://example.com/a a", "uvx", None),

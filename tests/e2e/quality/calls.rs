@@ -26,8 +26,6 @@ const FOUND_OF_A_TECHNIQUE: usize = 70;
 enum Part {
     /// Of the first set, written before the rules; they were tuned with its misses in sight.
     First,
-    /// The third of the first set that was held out: nobody looked at how its cases come out.
-    HeldOut,
     /// Written after the rules as they were then, which were tuned with it once that was measured; docs/quality.md has the numbers.
     Second,
     /// The same once more.
@@ -36,10 +34,12 @@ enum Part {
     Fourth,
     /// Written by somebody who had not seen the rules, with techniques that they had none for; they were tuned with it once that was measured.
     Fifth,
+    /// By the same hand as the fifth, and held out: nobody looks at how a single case of it comes out, and no rule is tuned with it.
+    HeldOut,
 }
 
 impl Part {
-    const ALL: [Self; 6] = [Self::First, Self::HeldOut, Self::Second, Self::Third, Self::Fourth, Self::Fifth];
+    const ALL: [Self; 6] = [Self::First, Self::Second, Self::Third, Self::Fourth, Self::Fifth, Self::HeldOut];
 
     fn of(case: &Value) -> Self {
         match case["set"].as_str() {
@@ -47,8 +47,8 @@ impl Part {
             Some("third") => Self::Third,
             Some("fourth") => Self::Fourth,
             Some("fifth") => Self::Fifth,
+            Some("sixth") => Self::HeldOut,
             Some(other) => panic!("set {other}"),
-            None if fnv(text(case, "name")).is_multiple_of(3) => Self::HeldOut,
             None => Self::First,
         }
     }
@@ -56,18 +56,13 @@ impl Part {
     fn name(self) -> &'static str {
         match self {
             Self::First => "first set",
-            Self::HeldOut => "held out",
+            Self::HeldOut => "sixth set, held out",
             Self::Second => "second set",
             Self::Third => "third set",
             Self::Fourth => "fourth set",
             Self::Fifth => "fifth set",
         }
     }
-}
-
-/// FNV-1a, 64 bits: the split must stay the same in every release of Rust.
-fn fnv(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 struct Case {
@@ -217,7 +212,8 @@ fn print(cases: &[Case]) {
 fn detections_are_quiet_on_a_working_day_and_find_attacks() {
     let cases = judged();
     print(&cases);
-    let (hostile, harmless): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| case.technique.is_some());
+    let seen = cases.iter().filter(|case| case.part != Part::HeldOut);
+    let (hostile, harmless): (Vec<&Case>, Vec<&Case>) = seen.partition(|case| case.technique.is_some());
     assert!(harmless.len() >= 300 && hostile.len() >= 300);
     let loud: Vec<&str> = harmless.iter().filter(|case| case.is_told()).map(|case| case.name.as_str()).collect();
     assert!(loud.len() * ONE_LOUD_IN <= harmless.len(), "{} of {} harmless calls are told: {loud:?}", loud.len(), harmless.len());

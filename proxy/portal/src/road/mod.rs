@@ -41,12 +41,13 @@ use gnomon_relay::{
     uris,
 };
 use gnomon_upstream::{
-    Answer, Client, Conversation, LegacySession, Said, UpstreamError,
+    Answer, Client, Conversation, LegacySession, Listener, Said, UpstreamError,
     carried::{CARRIED_OUT, CarriedOut, Sent},
     catalogue::Listed,
     endpoint::{Endpoint, NAME},
     era::meta,
     form::Form,
+    hears_logs,
     legacy::undeclared,
     members::Members,
     mirror,
@@ -387,6 +388,10 @@ impl Road {
             return Err(CallError::Untranslatable("this server reports changed resources only to clients of the 2026-07-28 protocol"));
         }
         let level = session.log_level().map(|level| quoted(level.as_str()));
+        if level.is_some() {
+            // Of a program all use one line, on which what it logs names no call: calls that listen are told. Those of a session are one's.
+            hears_logs(Listener::Proven(call.task_owner()));
+        }
         let mut extra: Vec<(String, String)> = Vec::new();
         for _ in 0..MAX_ROUNDS {
             let members = Members::of(routed.params.as_ref()).unwrap_or_default();

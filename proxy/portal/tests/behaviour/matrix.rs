@@ -5,7 +5,7 @@ use crate::{
     Running, Setup,
     asking::{Asking, Says, question},
     client::Client,
-    programs::{READY, listed, options},
+    programs::{READY, options},
     soon,
 };
 use gnomon_upstream::Program;
@@ -139,6 +139,14 @@ impl Caller {
         }
     }
 
+    /// Asks for what servers log, where that is not asked for with each call.
+    async fn asks_for_logs(&mut self) {
+        if self.hears != Hears::InResults {
+            let set = self.client.request("logging/setLevel", json!({"level": "info"})).await;
+            assert!(set.last()["result"].is_object(), "{set:?}");
+        }
+    }
+
     async fn take_back(&mut self, id: &Value, task: tokio::task::JoinHandle<()>) {
         match self.hears {
             Hears::InResults => task.abort(),
@@ -154,6 +162,7 @@ impl Caller {
 /// Checks questions, progress and logs of both servers.
 async fn converses(portal: SocketAddr, hears: Hears, what: &str) {
     let mut caller = Caller::new(portal, hears).await;
+    caller.asks_for_logs().await;
     for server in ["one", "two"] {
         for tool in ["elicit", "sample", "roots", "elicit"] {
             let (text, _) = caller.call(&format!("{server}_{tool}")).await;
@@ -163,8 +172,13 @@ async fn converses(portal: SocketAddr, hears: Hears, what: &str) {
         assert!(text.contains("done") || text.contains("progressed"), "{what} {hears:?}: {text}");
         let told = said.iter().filter(|said| said["method"] == "notifications/progress" && said["params"]["progressToken"] == "mine");
         assert_eq!(told.count(), 1, "{what} {hears:?}: {said:?}");
-        let (_, said) = caller.call(&format!("{server}_log")).await;
-        let logged: Vec<&Value> = said.iter().filter(|said| said["method"] == "notifications/message").collect();
+        let (_, mut said) = caller.call(&format!("{server}_log")).await;
+        let is_log = |said: &&Value| said["method"] == "notifications/message";
+        // The answer and what comes on a stream of its own take two connections: either may be first.
+        while hears == Hears::OnStream && !said.iter().any(|said| is_log(&said)) {
+            said.push(soon("what is logged", caller.heard.recv()).await.unwrap());
+        }
+        let logged: Vec<&Value> = said.iter().filter(is_log).collect();
         assert_eq!(logged.len(), 1, "{what} {hears:?}: {said:?}");
         assert_eq!((&logged[0]["params"]["level"], &logged[0]["params"]["data"]), (&json!("warning"), &json!(format!("{server} logs"))));
     }
@@ -206,7 +220,15 @@ pub async fn of_programs(mode: &str) -> Running {
         options.environment.push(("SERVER".into(), id.into()));
         Program::new(options)
     };
-    listed(Setup::of([]).program("one", program("one")).program("two", program("two")).start().await).await
+    let portal = Setup::of([]).program("one", program("one")).program("two", program("two")).start().await;
+    let mut client = Client::modern(portal.address);
+    soon("both programs", async {
+        while client.names("tools/list", "tools", "name").await.iter().filter(|name| name.ends_with("_elicit")).count() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    portal
 }
 
 #[tokio::test]
@@ -216,19 +238,6 @@ async fn what_a_program_asks_and_tells_reaches_every_client_and_what_is_taken_ba
     }
     for mode in ["legacy", "modern"] {
         let portal = of_programs(mode).await;
-        soon("both programs", async {
-            while Client::modern(portal.address)
-                .names("tools/list", "tools", "name")
-                .await
-                .iter()
-                .filter(|n| n.ends_with("_elicit"))
-                .count()
-                < 2
-            {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
         for hears in CLIENTS {
             converses(portal.address, hears, mode).await;
             let mut caller = Caller::new(portal.address, hears).await;

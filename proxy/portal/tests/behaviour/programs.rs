@@ -157,6 +157,26 @@ async fn what_a_program_logs_is_told_to_a_stateless_client_within_its_call_from_
 }
 
 #[tokio::test]
+async fn what_a_program_that_all_share_logs_is_told_to_a_session_within_its_call_from_the_level_on_that_it_set() {
+    let name = "what_a_program_that_all_share_logs_is_told_to_a_session_within_its_call_from_the_level_on_that_it_set";
+    if !gnomon_testkit::has(name, &["python3"]) {
+        return;
+    }
+    let portal = listed(Setup::of([]).program("local", program("modern")).start().await).await;
+    let (mut one, mut other) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    for (level, heard) in [("warning", vec!["warning"]), ("debug", vec!["debug", "warning"]), ("error", vec![])] {
+        let set = one.request("logging/setLevel", json!({"level": level})).await;
+        assert!(set.last()["result"].is_object(), "{set:?}");
+        let answer = one.call("local_log", json!({"text": "x"})).await;
+        assert_eq!(answer.text(), "logged", "{answer:?}");
+        let told: Vec<_> = answer.messages.iter().filter_map(|message| message["params"]["level"].as_str()).collect();
+        assert_eq!(told, heard, "{level}");
+        let answer = other.call("local_log", json!({"text": "x"})).await;
+        assert_eq!((answer.messages.len(), answer.text()), (1, "logged"), "who does not ask is told nothing");
+    }
+}
+
+#[tokio::test]
 async fn a_rule_that_refuses_a_level_of_logs_refuses_it_to_clients_of_both_eras_and_no_call_for_it() {
     let name = "a_rule_that_refuses_a_level_of_logs_refuses_it_to_clients_of_both_eras_and_no_call_for_it";
     if !gnomon_testkit::has(name, &["python3"]) {

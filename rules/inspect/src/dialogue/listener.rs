@@ -1,8 +1,8 @@
 //! The patterns of rules, put where the texts of answers are decoded. What is found is numbers and paths; no text leaves this file.
 //! A text is matched as it stands, at any length, and as what it means where that is another ([`Passing`]).
 
-use crate::meaning::Passing;
 use gnomon_engine::{RuleSet, TextMatcher, TextPatterns};
+use gnomon_meaning::Passing;
 use gnomon_observe::{Field, TextFindings, TextHit};
 use gnomon_wire::{
     jsonrpc::{ArgumentCapture, Heard, Limits, Mark, Message, Part, Scanner, TextPlace, TextSink},

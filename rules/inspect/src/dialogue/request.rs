@@ -6,7 +6,7 @@ use super::{
     call::{Call, Heard, Subject, Waits, describe, describe_malformed, set_signatures, without_body},
     verdicts::MAX_TARGETS,
 };
-use crate::{meaning, shadow::interfering};
+use crate::shadow::interfering;
 use gnomon_observe::{Observation, Phase};
 use gnomon_wire::{
     jsonrpc::{Message, MessageKind, Version},
@@ -78,7 +78,7 @@ impl Dialogue {
         let (mut seen, mut findings) = self.basis.begin();
         describe(&mut seen, &mut findings, message);
         if self.basis.rules.wanted().meaning {
-            meaning::describe(&mut seen, &message.arguments);
+            gnomon_meaning::describe(&mut seen, &message.arguments);
         }
         contradicts(&mut seen);
         set_signatures(&mut seen, &findings);

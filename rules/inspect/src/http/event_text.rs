@@ -1,7 +1,7 @@
 //! The text of an event stream: its events with a message in each, by either way of telling where a line ends.
 
 use super::{
-    answer_body::{Broken, Left, Step, break_off},
+    answer_steps::{Broken, Left, Step, break_off},
     reading::Coded,
 };
 use crate::dialogue::Ears;

@@ -2,6 +2,7 @@
 //! they say.
 
 mod answer_body;
+mod answer_steps;
 mod charset;
 mod event_text;
 mod exchange;

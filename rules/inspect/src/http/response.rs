@@ -2,7 +2,8 @@
 //! rule asks for that, and only watched otherwise.
 
 use super::{
-    answer_body::{Awaited, Broken, Content, Event, Left, Questions, Step, content_of},
+    answer_body::{Awaited, Content, Event, Questions, content_of},
+    answer_steps::{Broken, Left, Step},
     charset,
     exchange::{Exchange, Gate, Said},
     reading::codings,

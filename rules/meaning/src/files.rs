@@ -173,7 +173,7 @@ pub(super) fn at_home(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meaning::shell::{self, Dialect};
+    use crate::shell::{self, Dialect};
 
     fn given(name: &str, arguments: &[(&str, &str)]) -> Files {
         let arguments: Vec<(SmolStr, SmolStr)> = arguments.iter().map(|(path, value)| (SmolStr::new(path), SmolStr::new(value))).collect();

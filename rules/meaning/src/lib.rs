@@ -16,14 +16,14 @@ mod shell;
 mod smuggled;
 mod tools;
 
-pub(crate) use passing::Passing;
+pub use passing::Passing;
 
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use smol_str::SmolStr;
 use tools::{Arguments, Kinds};
 
 /// The fields that are filled here, from the call's arguments.
-pub(crate) const MEANING: [Field; 8] = [
+pub const MEANING: [Field; 8] = [
     Field::ArgumentsDecoded,
     Field::ArgumentsAddresses,
     Field::ArgumentsNumbers,
@@ -35,7 +35,7 @@ pub(crate) const MEANING: [Field; 8] = [
 ];
 
 /// Fills the fields of [`MEANING`], and the kind of the tool. They are unreadable where the arguments are.
-pub(crate) fn describe(seen: &mut Observation, arguments: &Arguments) {
+pub fn describe(seen: &mut Observation, arguments: &Arguments) {
     let name = match seen.get(Field::ToolName) {
         Lookup::Value(Value::Str(name)) => name.clone(),
         Lookup::Value(_) | Lookup::Absent => SmolStr::default(),

@@ -13,7 +13,7 @@ const GOES_ON: &str = "\u{2026}";
 
 /// The window of the text at hand.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Passing {
+pub struct Passing {
     window: Vec<u8>,
     /// Bytes at its beginning that were in the one before.
     seen: usize,

@@ -4,7 +4,7 @@
 use smol_str::SmolStr;
 
 /// A call's arguments, by dotted path.
-pub(super) type Arguments = [(SmolStr, SmolStr)];
+pub type Arguments = [(SmolStr, SmolStr)];
 
 /// Names of tools that run commands.
 const SHELL: &str = "bash sh zsh shell exec execute terminal cmd command commands powershell pwsh ssh cli console run tmux subprocess \
