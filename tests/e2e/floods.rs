@@ -142,6 +142,8 @@ fn gnomon_with(rule: Option<&str>) -> Watched {
     Watched::at(dir, &["proxy"])
 }
 
+/// The time between the beginnings of two connections.
+const APART: Duration = Duration::from_millis(5);
 /// What each body of a flood decodes to that goes on while neighbours are measured.
 const SIZE: usize = 16 << 20;
 
@@ -154,9 +156,11 @@ async fn flooded(way: Way) -> Endured {
     let neighbours = Neighbours { proxy, server: server.address };
     let mut flood = JoinSet::new();
     let begun = async {
-        for _ in 0..CONNECTIONS {
+        for number in 0..CONNECTIONS {
             let request = request.clone();
             flood.spawn(async move {
+                // What is looked at is what bodies cost, not a hundred connections that come in one moment.
+                tokio::time::sleep(APART * number as u32).await;
                 let mut stream = from(0, proxy).await?;
                 stream.write_all(&request).await?;
                 let mut answer = Vec::new();

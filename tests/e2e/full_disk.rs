@@ -166,6 +166,8 @@ fn started_on_a_full_disk(name: &str, audit: Audit, full: Full) {
         serves();
     }
     watched.stop();
+    // The index of a log that is empty, if a reader left it: the next start gives its room to whoever comes first.
+    let _ = fs::remove_file(state.join("ledger.sqlite-shm"));
     let ballast = disk.fill(full);
     fs::write(&config, with).unwrap();
     watched.start_again(&["proxy"]);

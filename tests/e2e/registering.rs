@@ -255,11 +255,14 @@ fn a_portal_that_allows_nothing_says_so_when_it_starts_and_one_that_allows_somet
         let mut gnomon = Command::new(GNOMON);
         gnomon.env("GNOMON_CONFIG", folder.config()).env("GNOMON_STATE_DIR", folder.0.path().join("state")).arg("portal");
         let mut serving = Serving(gnomon.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-        // The announcement is one piece; what is read first has all of it.
-        let mut told = [0; 4096];
-        let read = serving.0.stderr.as_mut().unwrap().read(&mut told).unwrap();
-        let told = String::from_utf8_lossy(&told[..read]).into_owned();
-        assert!(told.contains("offers notes"), "{told}");
+        // What is said of portals is one piece.
+        let mut told = String::new();
+        while !told.contains("offers notes") {
+            let mut piece = [0; 4096];
+            let read = serving.0.stderr.as_mut().unwrap().read(&mut piece).unwrap();
+            assert!(read > 0, "{told}");
+            told.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
         assert_eq!(!told.contains("`policy` of portal `main` allows nothing"), silent, "{told}");
     }
 }
