@@ -9,23 +9,10 @@ use std::{ops::Deref, sync::Arc};
 pub(crate) const ASKED: [&str; 3] = ["elicitation/create", "sampling/createMessage", "roots/list"];
 /// The fields in which one such request differs from another.
 pub(crate) const METHOD: [Field; 2] = [Field::McpMethod, Field::RpcMethod];
-/// Fields that no such request fills. One that is missing here holds answers back for nothing, and lets nothing pass.
-const NEVER_ASKED: [Field; 14] = [
-    Field::ToolName,
-    Field::PromptName,
-    Field::ResourceUri,
-    Field::ToolArguments,
-    Field::ArgumentsDecoded,
-    Field::ArgumentsAddresses,
-    Field::ArgumentsNumbers,
-    Field::ArgumentsCommands,
-    Field::ArgumentsInjected,
-    Field::ArgumentsReads,
-    Field::ArgumentsWrites,
-    Field::ArgumentsSmuggled,
-    Field::ToolKind,
-    Field::BodyText,
-];
+/// Fields that no such request fills, besides those of what arguments mean ([`gnomon_meaning::MEANING`]). One that is missing here holds
+/// answers back for nothing, and lets nothing pass.
+const NEVER_ASKED: [Field; 6] =
+    [Field::ToolName, Field::PromptName, Field::ResourceUri, Field::ToolArguments, Field::ToolKind, Field::BodyText];
 
 /// A set of rules, and what follows from it.
 pub(crate) struct InForce {
@@ -69,7 +56,7 @@ fn on_asked(rules: &RuleSet) -> Vec<RuleIndex> {
     let mut seen = Observation::new();
     Field::all().for_each(|field| seen.set_unreadable(field));
     [Family::RequestHeader, Family::ResponseHeader].into_iter().for_each(|family| seen.set_family_unreadable(family));
-    NEVER_ASKED.into_iter().for_each(|field| seen.clear(field));
+    NEVER_ASKED.into_iter().chain(gnomon_meaning::MEANING).for_each(|field| seen.clear(field));
     let in_question = |rule: &Rule| rule.phase < Phase::Response || METHOD.iter().any(|field| rule.names(*field));
     let mut found: Vec<RuleIndex> = ASKED
         .into_iter()
