@@ -151,14 +151,20 @@ const RUNNERS: [&str; 14] =
 
 /// Interpreters that are called with a script's path, beside shells and Python.
 pub(crate) const INTERPRETERS: [&str; 5] = ["node", "nodejs", "perl", "ruby", "php"];
-/// Options of interpreters behind which the code itself stands, or a module to load first: what follows is no script's path.
-const NO_SCRIPT: [&str; 7] = ["-c", "-e", "-E", "-ne", "-pe", "-r", "--eval"];
+/// Options of interpreters behind which the code itself stands: what follows is no script's path.
+const CODE: [&str; 6] = ["-c", "-e", "-E", "-ne", "-pe", "--eval"];
+/// Options of interpreters behind which a module to load first stands; of PHP `-r` is code.
+const LOADS: [&str; 4] = ["-r", "--require", "--import", "--loader"];
 
 /// What an interpreter runs: a runner's own script, or a server's.
 fn script(rest: &[&str], interpreter: &str, wrappers: usize) -> Option<Launch> {
-    let at = rest.iter().position(|word| !word.starts_with('-'))?;
-    if rest.iter().take(at).any(|word| NO_SCRIPT.contains(word)) {
-        return None;
+    let is_php = stem(interpreter) == "php";
+    let mut at = 0;
+    while let Some(option) = rest.get(at).filter(|word| word.starts_with('-')) {
+        if CODE.contains(option) || is_php && *option == "-r" {
+            return None;
+        }
+        at += if LOADS.contains(option) { 2 } else { 1 };
     }
     let file = rest.get(at)?;
     let is_runner = RUNNERS.contains(&stem(file).as_str());
@@ -460,6 +466,8 @@ mod tests {
             ("/usr/bin/perl /srv/mcp-notes --quietly", "/usr/bin/perl", Some("/srv/mcp-notes")),
             ("env ruby /srv/notes.rb", "ruby", Some("/srv/notes.rb")),
             ("perl -ne 'print' mcp", "perl", None),
+            ("node -r dotenv/config --no-warnings /srv/mcp.js", "node", Some("/srv/mcp.js")),
+            ("php -r 'echo 1;' mcp", "php", None),
             ("npx ./server", "npx", None),
             ("npx github:owner/repository", "npx", None),
             ("uvx --from git+https://example.com/a a", "uvx", None),
