@@ -7,8 +7,8 @@ use gnomon_cli::{
     line::clean,
     options::{Format, FormatFlag},
 };
-use gnomon_local::{Account, FoundFile, Launch, ListedServer, Person, Reached, accounts, limit_this_process, person, scan};
-use gnomon_packs::ConfigCatalogue;
+use gnomon_local::{Account, Addon, FoundFile, Launch, ListedServer, Person, Reached, accounts, limit_this_process, person, scan};
+use gnomon_packs::{AddonCatalogue, ConfigCatalogue};
 use std::{
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
@@ -53,7 +53,7 @@ impl Local {
             Self::List(list) => list.run(),
             Self::Home { home } => {
                 limit_this_process()?;
-                let files = scan(&home, &ConfigCatalogue::shipped()?)?;
+                let files = scan(&home, &ConfigCatalogue::shipped()?, &AddonCatalogue::shipped()?)?;
                 Ok(serde_json::to_writer(io::stdout().lock(), &files)?)
             }
         }
@@ -66,10 +66,10 @@ impl List {
         let mut people: Vec<Person> =
             accounts.into_iter().map(|account| person(account, Path::new(THIS_PROGRAM), &["local", "home"])).collect();
         if self.secrets {
-            people
-                .iter_mut()
-                .flat_map(|person| &mut person.files)
-                .for_each(|file| file.servers.retain(|server| !server.secrets.is_empty()));
+            people.iter_mut().flat_map(|person| &mut person.files).for_each(|file| {
+                file.servers.retain(|server| !server.secrets.is_empty());
+                file.addons.clear();
+            });
             people.iter_mut().for_each(|person| person.files.retain(|file| !file.servers.is_empty()));
         }
         people.retain(|person| !person.files.is_empty() || person.unread.is_some());
@@ -97,7 +97,7 @@ impl List {
 }
 
 fn page(out: &mut impl Write, people: &[Person]) -> io::Result<()> {
-    let (mut servers, mut secrets, mut unread) = (0, 0, 0);
+    let (mut servers, mut addons, mut secrets, mut unread) = (0, 0, 0, 0);
     for person in people {
         if let Some(why) = &person.unread {
             unread += 1;
@@ -105,6 +105,7 @@ fn page(out: &mut impl Write, people: &[Person]) -> io::Result<()> {
         }
         for file in &person.files {
             servers += file.servers.len();
+            addons += file.addons.len();
             secrets += file.servers.iter().map(|server| server.secrets.len()).sum::<usize>();
             unread += usize::from(file.unread.is_some());
             of_file(out, person, file)?;
@@ -116,8 +117,9 @@ fn page(out: &mut impl Write, people: &[Person]) -> io::Result<()> {
     let counted = |count: usize, one: &str, several: &str| format!("{count} {}", if count == 1 { one } else { several });
     writeln!(
         out,
-        "{} in {} of {}; {} in them{}",
+        "{}{} in {} of {}; {} in them{}",
         counted(servers, "server", "servers"),
+        if addons > 0 { format!(", {}", counted(addons, "hook, skill or plugin", "hooks, skills and plugins")) } else { String::new() },
         counted(people.iter().map(|person| person.files.len()).sum(), "file", "files"),
         counted(people.len(), "user", "users"),
         counted(secrets, "secret stands", "secrets stand"),
@@ -136,19 +138,40 @@ fn of_file(out: &mut impl Write, person: &Person, file: &FoundFile) -> io::Resul
         let notes: String = notes(server).iter().map(|note| format!("; {note}")).collect();
         writeln!(out, "    {:<width$}  {}{notes}", clean(&server.name), clean(&reached(server)))?;
     }
+    for addon in &file.addons {
+        writeln!(out, "    {} {}{}", addon.kind.as_str(), clean(&addon.name), clean(&about(addon)))?;
+    }
     Ok(())
+}
+
+/// What a hook runs, and what a skill's or plugin's folder is worth.
+fn about(addon: &Addon) -> String {
+    let runs = addon.runs.as_ref().map(|runs| format!("  {}", started(runs))).unwrap_or_default();
+    let folder = match (&addon.unread, &addon.sha256) {
+        (Some(why), _) => format!("; could not be read: {why}"),
+        (None, Some(sha256)) if addon.runs.is_none() => format!("  sha256:{}", sha256.get(..16).unwrap_or(sha256)),
+        (None, _) => String::new(),
+    };
+    let partly = if addon.whole { "" } else { "; larger than what is read" };
+    format!("{runs}{folder}{partly}")
 }
 
 /// How a client reaches it.
 fn reached(server: &ListedServer) -> String {
     match &server.reached {
         Reached::Url(url) => url.clone(),
-        Reached::Stdio(Launch::Package(package)) => {
+        Reached::Stdio(launch) => started(launch),
+    }
+}
+
+fn started(launch: &Launch) -> String {
+    match launch {
+        Launch::Package(package) => {
             let separator = if package.version.as_deref().is_some_and(|version| version.starts_with("sha256:")) { "@" } else { " " };
             let version = package.version.as_deref().map(|version| format!("{separator}{version}")).unwrap_or_default();
             format!("{} {}{version}", package.runner, package.name)
         }
-        Reached::Stdio(Launch::Program { path, script }) => {
+        Launch::Program { path, script } => {
             let script = script.as_deref().map(|script| format!(" {script}")).unwrap_or_default();
             format!("{path}{script}")
         }

@@ -1,7 +1,7 @@
 #![no_main]
 
 use gnomon_fuzz::choice;
-use gnomon_local::{Kept, Known, MAX_NAMES, MAX_SERVERS, Reached, launch, listed, said};
+use gnomon_local::{Kept, Known, MAX_ADDONS, MAX_NAMES, MAX_SERVERS, Reached, hooks_in, launch, listed, said};
 use gnomon_packs::ConfigFormat;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
@@ -29,6 +29,9 @@ fuzz_target!(|input: &[u8]| {
         1 => ConfigFormat::Toml,
         _ => ConfigFormat::Yaml,
     };
+    for key in ["hooks", "notify"] {
+        assert!(hooks_in(format, key, bytes).is_ok_and(|hooks| hooks.len() <= MAX_ADDONS) || listed(format, "", bytes).is_err());
+    }
     let Ok(servers) = listed(format, "", bytes) else { return };
     assert!(servers.len() <= MAX_SERVERS);
     for server in &servers {

@@ -6,7 +6,7 @@
 
 use gnomon_inspect::{Inspector, judge_local, normal_host};
 use gnomon_link::Homes;
-use gnomon_local::{Change, FoundFile, Kept, ListedServer, MAX_ANSWER, Reached, Sign, What, describe, said};
+use gnomon_local::{Addon, Change, FoundFile, Kept, Listed, ListedServer, MAX_ANSWER, Reached, Sign, What, describe, said};
 use gnomon_observe::{Channel, Field, Observation};
 use gnomon_record::{Recorder, this_host};
 use gnomon_watch::{Home, Watch};
@@ -111,14 +111,28 @@ fn observe(uid: u32, name: &str, change: &Change) -> Observation {
     seen.set(Field::ConfigChange, change.what.as_str());
     seen.set_some(Field::ConfigEntry, Some(change.entry.as_str()).filter(|entry| !entry.is_empty()));
     seen.set_some(Field::Message, change.why.as_deref());
-    if change.what != What::Unread {
-        seen.set(Field::LocalKnownBy, Sign::Config.as_str());
+    match change.kind {
+        _ if change.what == What::Unread => {}
+        Some(kind) => seen.set(Field::ConfigKind, kind.as_str()),
+        None => {
+            seen.set(Field::ConfigKind, "server");
+            seen.set(Field::LocalKnownBy, Sign::Config.as_str());
+        }
     }
     seen.set_some(Field::LocalServer, change.place.as_deref());
-    if let Some(server) = &change.server {
-        of_server(&mut seen, server);
+    match &change.now {
+        Some(Listed::Server(server)) => of_server(&mut seen, server),
+        Some(Listed::Addon(addon)) => of_addon(&mut seen, addon),
+        None => {}
     }
     seen
+}
+
+fn of_addon(seen: &mut Observation, addon: &Addon) {
+    seen.set_some(Field::ConfigHash, addon.sha256.as_deref());
+    seen.set_some(Field::ConfigRuns, addon.runs.as_ref().map(|runs| runs.place(None)));
+    let partly = (!addon.whole).then_some("it is larger than what is read: its digest has the rest by names and sizes");
+    seen.set_some(Field::Message, addon.unread.as_deref().or(partly));
 }
 
 fn of_server(seen: &mut Observation, server: &ListedServer) {

@@ -105,7 +105,9 @@ impl Serving {
         let vouching = service::vouch(Handle::current())?;
         // To standard error: standard output is for events and detections.
         let hint = hint(&config.rules.packs);
-        write!(io::stderr(), "{announcement}{}{hint}", portals.announcement()).context("writing to standard error")?;
+        // In one piece: standard error has no buffer, and whoever waits for a line reads whole ones.
+        let said = format!("{announcement}{}{hint}", portals.announcement());
+        io::stderr().write_all(said.as_bytes()).context("writing to standard error")?;
         let (stop, _) = watch::channel(Phase::Serving);
         let asked = |phase| reaches(stop.subscribe(), phase);
         let serving = match proxy {

@@ -1,4 +1,4 @@
-//! What `gnomon run` and `gnomon proxy` print while they serve.
+//! What `gnomon run`, `gnomon proxy` and `gnomon portal` print while they serve.
 
 use clap::Args;
 use gnomon_cli::options::{Format, FormatFlag};

@@ -225,3 +225,69 @@ fn what_files_in_homes_list_is_told_when_it_comes_changes_and_goes_and_is_in_the
     assert!(!kept.contains(&TOKEN[4..]) && kept.contains("pkg:npm/server-hub"), "{kept}");
     assert_eq!(fs::metadata(gnomon.state.join("homes.json")).unwrap().permissions().mode() & 0o777, 0o640);
 }
+
+#[test]
+fn a_hook_a_skill_and_a_plugin_are_told_when_they_come_and_change_and_are_no_servers() {
+    if !needs("add-ons of clients") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let ada = dir.path().join("ada");
+    let hook = |command: &str| {
+        format!(r#"{{"hooks":{{"PreToolUse":[{{"matcher":"Bash","hooks":[{{"type":"command","command":"{command}"}}]}}]}}}}"#)
+    };
+    own(&ada, 31_001, ".claude/settings.json", &hook(&format!("npx -y prettier --token {TOKEN}")));
+    own(&ada, 31_001, ".claude/skills/pdf/SKILL.md", "Read the file.");
+    own(&ada, 31_001, ".claude/skills/pdf/run.py", "print(1)");
+    own(
+        &ada,
+        31_001,
+        ".gemini/extensions/tool/gemini-extension.json",
+        r#"{"name":"tool","mcpServers":{"t":{"command":"uvx","args":["server-t"]}}}"#,
+    );
+    fs::set_permissions(&ada, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(dir.path().join("passwd"), format!("ada:x:31001:31001::{}:/bin/sh\n", ada.display())).unwrap();
+
+    let mut reading = Reading::start(dir.path());
+    let told = reading.told(4);
+    let shown = |events: &[&Value]| -> Vec<String> {
+        let of = |event: &&Value| {
+            let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
+            format!("{} {} {}", text("gnomon.config.kind"), text("gnomon.config.entry"), text("gnomon.config.change"))
+        };
+        let mut all: Vec<String> = events.iter().map(of).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(
+        shown(&told.iter().collect::<Vec<_>>()),
+        ["hook PreToolUse Bash first_seen", "plugin tool first_seen", "server t first_seen", "skill pdf first_seen"],
+        "{told:#?}"
+    );
+    let of = |kind: &str| told.iter().find(|event| event["gnomon.config.kind"] == kind).unwrap();
+    assert_eq!(
+        (&of("hook")["rule.name"], &of("hook")["gnomon.config.runs"]),
+        (&"Hook in the configuration of an AI client".into(), &"pkg:npm/prettier".into())
+    );
+    assert_eq!(of("skill")["gnomon.config.hash"].as_str().unwrap().len(), 64, "{told:#?}");
+    assert!(!serde_json::to_string(&told).unwrap().contains(&TOKEN[4..]));
+    let inventory: Value = serde_json::from_str(&reading.said(&["inventory", "--json", "--local"])).unwrap();
+    let addresses: Vec<&str> = inventory.as_array().unwrap().iter().map(|entry| entry["address"].as_str().unwrap()).collect();
+    assert_eq!(addresses, ["pkg:pypi/server-t"]);
+
+    own(&ada, 31_001, ".claude/settings.json", &hook("npx -y other"));
+    own(&ada, 31_001, ".claude/skills/pdf/run.py", "print(2)");
+    reading.start_again();
+    let after = reading.told(told.len() + 2);
+    let news: Vec<_> = after.iter().filter(|event| !told.contains(event)).collect();
+    assert_eq!(shown(&news), ["hook PreToolUse Bash changed", "skill pdf changed"], "{after:#?}");
+
+    let listed = gnomon(&dir.path().join("passwd"), "local list");
+    let said = String::from_utf8_lossy(&listed.stdout);
+    for expected in
+        ["hook PreToolUse Bash  npx other", "skill pdf  sha256:", "plugin tool  sha256:", "1 server, 3 hooks, skills and plugins"]
+    {
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}

@@ -1,8 +1,10 @@
-//! What `gnomon run` and `gnomon proxy` print while they serve: detections, and on a terminal a hint to packs that are off.
+//! What `gnomon run`, `gnomon proxy` and `gnomon portal` print while they serve: detections, and on a terminal a hint to packs that are off.
 
 use crate::{
+    caller,
     exec::GNOMON,
-    explained::{answering, ask},
+    explained::{answering, ask, rule},
+    portals::{call, server::Server},
     sensor_stage::{children, kill, until},
 };
 use gnomon_testkit::{free_port, has};
@@ -68,6 +70,30 @@ fn the_proxy_prints_detections_as_run_does_and_nothing_where_it_is_to_be_quiet()
     let event: Value = serde_json::from_str(printed(&["proxy", "--json"]).lines().next().unwrap()).unwrap();
     assert_eq!(event["rule.name"], "MCP message to an unsanctioned server");
     assert_eq!(printed(&["proxy", "--quiet"]), "");
+}
+
+#[test]
+fn the_portal_prints_detections_as_run_does() {
+    let (dir, server, portal) = (tempfile::tempdir().unwrap(), Server::start(), free_port());
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("rules")).unwrap();
+    fs::write(path("rules/own.yml"), rule(1, "A tool that echoes", "    a: {gen_ai.tool.name: echo}\n    condition: a\n")).unwrap();
+    let config = format!(
+        "metrics: {{listen: 'off'}}\nrules: {{dirs: ['{}']}}\nservers: [{{id: tools, url: 'http://127.0.0.1:{}/mcp'}}]\n\
+         portals: [{{id: main, listen: '{portal}', servers: [tools], auth: {{mode: none}}, policy: [{{allow: {{servers: [tools]}}}}]}}]\n",
+        path("rules").display(),
+        server.port,
+    );
+    fs::write(path("gnomon.yml"), config).unwrap();
+    let mut gnomon = Command::new(GNOMON);
+    gnomon.arg("portal").arg("--config").arg(path("gnomon.yml")).arg("--state-dir").arg(path("state"));
+    gnomon.stdin(Stdio::null()).stdout(fs::File::create(path("out")).unwrap()).stderr(fs::File::create(path("log")).unwrap());
+    let _serving = Serving(gnomon.spawn().unwrap());
+    until("gnomon to serve", || TcpStream::connect(portal).ok());
+    until("a call", || caller::post(&call(portal, "/mcp", "tools_echo")).body.contains("done by the server").then_some(()));
+    let out = || fs::read_to_string(path("out")).unwrap();
+    until("the line", || out().ends_with('\n').then_some(()));
+    assert!(out().contains("[A tool that echoes]"), "{}\n{}", out(), fs::read_to_string(path("log")).unwrap());
 }
 
 #[test]

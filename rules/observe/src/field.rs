@@ -247,9 +247,12 @@ fields! {
     LocalKnownBy "gnomon.local.known_by" Str Connect Evidence Stored LOCAL r#""catalogue""# "Why it is taken for an MCP server: its package is in the catalogue, a configuration file lists it (config), or its name says so (name).";
     ConfigClient "gnomon.config.client" Str Connect Evidence Stored CONFIG r#""Cursor""# "The client whose configuration file it is.";
     ConfigPath "gnomon.config.path" Str Connect Evidence Stored CONFIG r#""/home/ada/.cursor/mcp.json""# "The configuration file.";
-    ConfigEntry "gnomon.config.entry" Str Connect Evidence Address CONFIG r#""files""# "The name that the file gives the server.";
+    ConfigKind "gnomon.config.kind" Str Connect Evidence Stored CONFIG r#""server""# "What the entry is: server; hook, a command that the client runs by itself; skill or plugin, a folder that instructs it.";
+    ConfigEntry "gnomon.config.entry" Str Connect Evidence Address CONFIG r#""files""# "The name that the file gives the server; of a hook its event, of a skill or plugin its folder.";
     ConfigChange "gnomon.config.change" Str Connect Evidence Stored CONFIG r#""first_seen""# "What became of the entry: first_seen, changed or removed; unread where the file cannot be read.";
     ConfigSecrets "gnomon.config.secrets" List Connect Evidence Stored CONFIG r#"["env.GITHUB_TOKEN github-token"]"# "Where secrets stand in the entry, and what each looks like; never the secret.";
+    ConfigHash "gnomon.config.hash" Str Connect Evidence Stored CONFIG r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""# "SHA-256 of a hook's entry, or of all that the folder of a skill or plugin holds.";
+    ConfigRuns "gnomon.config.runs" Str Connect Evidence Stored CONFIG r#""pkg:npm/prettier""# "What a hook runs: `pkg:`, registry and name of a package, else `file:` and a script or program; `file:sh` where it is more than one command.";
     Agent "gnomon.agent" Str Connect Evidence Stored STARTS r#""Claude Code""# "The nearest known agent among the ancestors, by the names of their files, scripts and packages.";
 
     // Ours.
@@ -343,6 +346,7 @@ impl Field {
             Self::Image => Some(&["on_disk", "deleted", "memory"]),
             Self::ServerReview => Some(&["in_review", "approved", "denied", "expired"]),
             Self::PackageEcosystem => Some(&["npm", "pypi", "docker"]),
+            Self::ConfigKind => Some(&["server", "hook", "skill", "plugin"]),
             Self::ConfigChange => Some(&["first_seen", "changed", "removed", "unread"]),
             Self::LocalKnownBy => Some(&["catalogue", "config", "name"]),
             _ => None,

@@ -20,6 +20,20 @@ pub enum Os {
     Any,
 }
 
+impl Os {
+    pub(crate) const WORDS: &str = "linux, darwin, windows or any";
+
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "linux" => Self::Linux,
+            "darwin" => Self::Darwin,
+            "windows" => Self::Windows,
+            "any" => Self::Any,
+            _ => return None,
+        })
+    }
+}
+
 /// The owner of the servers that a file lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigScope {
@@ -40,6 +54,19 @@ pub enum ConfigFormat {
     Yaml,
     /// `toml`
     Toml,
+}
+
+impl ConfigFormat {
+    pub(crate) const WORDS: &str = "json, yaml or toml";
+
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "json" => Self::Json,
+            "yaml" => Self::Yaml,
+            "toml" => Self::Toml,
+            _ => return None,
+        })
+    }
 }
 
 /// A location of a client's configuration.
@@ -85,24 +112,15 @@ impl ConfigCatalogue {
         let required = ["client", "os", "scope", "path", "format"];
         let mut files = Vec::new();
         for row in csv::rows(text, &required, &["servers_key", "sources"])? {
-            let os = match row.get(1) {
-                "linux" => Os::Linux,
-                "darwin" => Os::Darwin,
-                "windows" => Os::Windows,
-                "any" => Os::Any,
-                other => return Err(row.refuse("os", other, "linux, darwin, windows or any")),
-            };
+            let Some(os) = Os::named(row.get(1)) else { return Err(row.refuse("os", row.get(1), Os::WORDS)) };
             let scope = match row.get(2) {
                 "user" => ConfigScope::User,
                 "project" => ConfigScope::Project,
                 "plugin-cache" => ConfigScope::PluginCache,
                 other => return Err(row.refuse("scope", other, "user, project or plugin-cache")),
             };
-            let format = match row.get(4) {
-                "json" => ConfigFormat::Json,
-                "yaml" => ConfigFormat::Yaml,
-                "toml" => ConfigFormat::Toml,
-                other => return Err(row.refuse("format", other, "json, yaml or toml")),
+            let Some(format) = ConfigFormat::named(row.get(4)) else {
+                return Err(row.refuse("format", row.get(4), ConfigFormat::WORDS));
             };
             if row.get(3).is_empty() {
                 return Err(row.refuse("path", "", "a path"));

@@ -3,7 +3,7 @@
 //!
 //! The data is the product here, so it lives in files an administrator can read on disk and copy;
 //! this crate only embeds them in the binary ([`packs`]) and parses the catalogues once
-//! ([`HostCatalogue`], [`PackageCatalogue`], [`ConfigCatalogue`], [`AgentCatalogue`]).
+//! ([`HostCatalogue`], [`PackageCatalogue`], [`ConfigCatalogue`], [`AddonCatalogue`], [`AgentCatalogue`]).
 //!
 //! It deliberately does not parse or judge rules: a rule is handed over as text with its path, and
 //! the rule engine alone says whether it is well formed. That keeps shipped rules and an
@@ -23,6 +23,7 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod addons;
 mod agents;
 mod configs;
 mod csv;
@@ -30,6 +31,7 @@ mod hosts;
 mod pack;
 mod packages;
 
+pub use addons::{AddonCatalogue, AddonKind, AddonPlace};
 pub use agents::{Agent, AgentCatalogue};
 pub use configs::{ConfigCatalogue, ConfigFile, ConfigFormat, ConfigScope, Os};
 pub use csv::{CatalogueError, Cause, MAX_LINE_BYTES, MAX_ROWS};

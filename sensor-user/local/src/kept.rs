@@ -1,12 +1,14 @@
-//! What the configuration files of a host listed when they were last read, and what is another since.
+//! What the configuration files of a host listed when they were last read, and the skills and plugins beside them, and what is another since.
 //!
 //! Of each entry a hash is kept and where its server comes from, never what stands in it. All of it is the word of the home's owner.
 
 use crate::{
+    addons::Addon,
     listed::{ListedServer, Reached},
     scan::FoundFile,
 };
-use serde::{Deserialize, Serialize};
+use gnomon_packs::AddonKind;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -39,6 +41,69 @@ struct KeptEntry {
     sha256: String,
     /// Where the server comes from, if a client starts it.
     place: Option<String>,
+    /// What it is; nothing of a server.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "kind")]
+    kind: Option<AddonKind>,
+}
+
+mod kind {
+    use super::{AddonKind, Deserialize as _, Deserializer, Serializer};
+    use serde::de::Error as _;
+
+    #[expect(clippy::ref_option, reason = "serde asks for this shape")]
+    pub(super) fn serialize<S: Serializer>(kind: &Option<AddonKind>, out: S) -> Result<S::Ok, S::Error> {
+        match kind {
+            Some(kind) => out.serialize_some(kind.as_str()),
+            None => out.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<AddonKind>, D::Error> {
+        let Some(word) = Option::<String>::deserialize(from)? else { return Ok(None) };
+        AddonKind::named(&word).map(Some).ok_or_else(|| D::Error::custom("not an add-on"))
+    }
+}
+
+/// An entry of a file, or of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// A server.
+    Server(ListedServer),
+    /// A hook, skill or plugin.
+    Addon(Addon),
+}
+
+impl Listed {
+    fn name(&self) -> &str {
+        match self {
+            Self::Server(server) => &server.name,
+            Self::Addon(addon) => &addon.name,
+        }
+    }
+
+    fn kind(&self) -> Option<AddonKind> {
+        match self {
+            Self::Server(_) => None,
+            Self::Addon(addon) => Some(addon.kind),
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        match self {
+            Self::Server(ListedServer { reached: Reached::Stdio(launch), .. }) => Some(launch.place(None)),
+            // What a hook runs is no server.
+            Self::Server(_) | Self::Addon(_) => None,
+        }
+    }
+
+    fn digest(&self) -> String {
+        // What was read from JSON can be written as it.
+        let written = match self {
+            Self::Server(server) => serde_json::to_vec(server),
+            Self::Addon(addon) => serde_json::to_vec(addon),
+        };
+        hex::encode(Sha256::digest(written.unwrap_or_default()))
+    }
 }
 
 /// What became of an entry, or of a file.
@@ -76,10 +141,12 @@ pub struct Change {
     pub client: String,
     /// The file.
     pub path: String,
-    /// The name that the file gives the server; empty of a file that cannot be read.
+    /// The name that the file gives the server, or the add-on's; empty of a file that cannot be read.
     pub entry: String,
-    /// The server as it is now.
-    pub server: Option<ListedServer>,
+    /// What the entry is; nothing of a server, and of a file that cannot be read.
+    pub kind: Option<AddonKind>,
+    /// The entry as it is now.
+    pub now: Option<Listed>,
     /// Where it came from, of one that is gone.
     pub place: Option<String>,
     /// Why the file cannot be read.
@@ -125,50 +192,62 @@ fn entries(home: &BTreeMap<String, KeptFile>) -> usize {
 }
 
 fn of_file(file: FoundFile, path: &str, known: &KeptFile, room: &mut usize, changes: &mut Vec<Change>) -> KeptFile {
-    let change = |what, entry: &str, server, place, why| Change {
+    let FoundFile { client, servers, addons, unread, .. } = file;
+    let change = |what, now: Option<Listed>, why| Change {
         what,
-        client: file.client.clone(),
+        client: client.clone(),
         path: path.to_owned(),
-        entry: entry.to_owned(),
-        server,
-        place,
+        entry: now.as_ref().map(Listed::name).unwrap_or_default().to_owned(),
+        kind: now.as_ref().and_then(Listed::kind),
+        now,
+        place: None,
         why,
     };
-    if let Some(why) = &file.unread {
-        if known.unread.as_ref() != Some(why) {
-            changes.push(change(What::Unread, "", None, None, Some(why.clone())));
+    if let Some(why) = unread {
+        if known.unread.as_ref() != Some(&why) {
+            changes.push(change(What::Unread, None, Some(why.clone())));
         }
         // What it listed before stands until it can be read again.
         *room = room.saturating_sub(known.entries.len());
-        return KeptFile { client: file.client, entries: known.entries.clone(), unread: Some(why.clone()) };
+        return KeptFile { entries: known.entries.clone(), unread: Some(why), client };
     }
-    let mut now = KeptFile { client: file.client.clone(), ..KeptFile::default() };
+    let mut now = KeptFile { client: client.clone(), ..KeptFile::default() };
     let mut names: BTreeSet<String> = BTreeSet::new();
-    for server in &file.servers {
+    for listed in servers.into_iter().map(Listed::Server).chain(addons.into_iter().map(Listed::Addon)) {
         let Some(less) = room.checked_sub(1) else { break };
         *room = less;
-        let name = unused(&server.name, &names);
-        let entry = KeptEntry { sha256: digest(server), place: place(server) };
+        let name = unused(&keyed(&listed), &names);
+        let entry = KeptEntry { sha256: listed.digest(), place: listed.place(), kind: listed.kind() };
         match known.entries.get(&name) {
             Some(same) if same.sha256 == entry.sha256 => {}
-            Some(_) => changes.push(change(What::Changed, &server.name, Some(server.clone()), None, None)),
-            None => changes.push(change(What::FirstSeen, &server.name, Some(server.clone()), None, None)),
+            Some(_) => changes.push(change(What::Changed, Some(listed), None)),
+            None => changes.push(change(What::FirstSeen, Some(listed), None)),
         }
         names.insert(name.clone());
         now.entries.insert(name, entry);
     }
     let gone = known.entries.iter().filter(|(name, _)| !names.contains(*name));
-    changes.extend(gone.map(|(name, entry)| change(What::Removed, name, None, entry.place.clone(), None)));
+    changes.extend(gone.map(|(name, entry)| removed(&now, path, name, entry)));
     now
 }
 
+/// The name under which an entry is kept: a server and a hook of one file may have the same.
+fn keyed(listed: &Listed) -> String {
+    match listed {
+        Listed::Server(server) => server.name.clone(),
+        Listed::Addon(addon) => format!("{}:{}", addon.kind.as_str(), addon.name),
+    }
+}
+
 fn removed(file: &KeptFile, path: &str, name: &str, entry: &KeptEntry) -> Change {
+    let own = entry.kind.and_then(|kind| name.strip_prefix(kind.as_str())?.strip_prefix(':')).unwrap_or(name);
     Change {
         what: What::Removed,
         client: file.client.clone(),
         path: path.to_owned(),
-        entry: name.to_owned(),
-        server: None,
+        entry: own.to_owned(),
+        kind: entry.kind,
+        now: None,
         place: entry.place.clone(),
         why: None,
     }
@@ -180,28 +259,20 @@ fn unused(name: &str, taken: &BTreeSet<String>) -> String {
     std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or_default()
 }
 
-fn digest(server: &ListedServer) -> String {
-    // What was read from JSON can be written as it.
-    hex::encode(Sha256::digest(serde_json::to_vec(server).unwrap_or_default()))
-}
-
-fn place(server: &ListedServer) -> Option<String> {
-    match &server.reached {
-        Reached::Stdio(launch) => Some(launch.place(None)),
-        Reached::Url(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listed;
+    use crate::{hooks_in, listed};
     use gnomon_packs::ConfigFormat;
 
     fn file(path: &str, text: &str) -> FoundFile {
         let listed = listed(ConfigFormat::Json, "mcpServers", text.as_bytes());
         let (servers, unread) = listed.map_or_else(|why| (Vec::new(), Some(why.to_string())), |servers| (servers, None));
-        FoundFile { client: "Cursor".into(), path: path.into(), sha256: None, servers, unread }
+        FoundFile { client: "Cursor".into(), path: path.into(), sha256: None, servers, addons: hooks(text), unread }
+    }
+
+    fn hooks(text: &str) -> Vec<Addon> {
+        hooks_in(ConfigFormat::Json, "hooks", text.as_bytes()).unwrap_or_default()
     }
 
     fn told(changes: &[Change]) -> Vec<(&str, &str)> {
@@ -222,11 +293,34 @@ mod tests {
         assert_eq!(again, kept);
         let changes = kept.take(1, vec![file("/h/x", OTHER)]);
         assert_eq!(told(&changes), [("changed", "a"), ("removed", "b")]);
-        assert_eq!(changes[0].server.as_ref().unwrap().secrets.len(), 1);
+        let Some(Listed::Server(server)) = &changes[0].now else { panic!("{changes:?}") };
+        assert_eq!(server.secrets.len(), 1);
         assert!(!serde_json::to_string(&kept).unwrap().contains("ghp_"), "what stands in it is not kept");
         assert_eq!(told(&kept.take(2, vec![file("/i/x", ONE)])).len(), 2, "another's");
         let gone = kept.take(1, Vec::new());
         assert_eq!((told(&gone), gone[0].place.as_deref()), (vec![("removed", "a")], Some("pkg:pypi/server-a")));
+    }
+
+    #[test]
+    fn a_hook_is_told_as_a_server_is_and_is_none() {
+        let file = |command: &str| {
+            let text = format!(
+                r#"{{"mcpServers":{{"Stop":{{"command":"uvx","args":["server-a"]}}}},"hooks":{{"Stop":[{{"command":"{command}"}},{{"command":"b"}}]}}}}"#
+            );
+            vec![file("/h/x", &text)]
+        };
+        let mut kept = Kept::default();
+        assert_eq!(told(&kept.take(1, file("npx a"))), [("first_seen", "Stop"); 3]);
+        assert_eq!(kept.places(), HashSet::from(["pkg:pypi/server-a".to_owned()]), "what a hook runs is no server");
+        let kept_again: Kept = serde_json::from_slice(&serde_json::to_vec(&kept).unwrap()).unwrap();
+        assert_eq!(kept_again, kept);
+        let changes = kept.take(1, file("npx c"));
+        assert_eq!((told(&changes), changes[0].kind), (vec![("changed", "Stop")], Some(AddonKind::Hook)));
+        let gone = kept.take(1, Vec::new());
+        assert_eq!(gone.iter().filter(|change| change.kind == Some(AddonKind::Hook) && change.entry.starts_with("Stop")).count(), 2);
+        // As it was kept before there were add-ons.
+        let old = r#"{"homes":{"1":{"/h/x":{"client":"Cursor","entries":{"a":{"sha256":"","place":null}},"unread":null}}}}"#;
+        assert!(serde_json::from_str::<Kept>(old).is_ok());
     }
 
     #[test]

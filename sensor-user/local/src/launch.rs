@@ -106,11 +106,7 @@ fn started(arguments: &[&str], wrappers: usize) -> Option<Launch> {
         "uv" => uv(rest, wrappers),
         "pipx" => subcommand(rest, &["run"]).and_then(|rest| pypi("pipx", rest, &["--spec"])),
         "docker" | "podman" | "nerdctl" => image(rest),
-        name if is_python(name) => match rest.iter().position(|word| *word == "-m") {
-            Some(at) if rest.iter().take(at).all(|word| word.starts_with('-')) => module(rest.get(at + 1)?),
-            _ => script(rest, program, wrappers),
-        },
-        name if INTERPRETERS.contains(&name) => script(rest, program, wrappers),
+        name if is_python(name) || INTERPRETERS.contains(&name) => script(rest, program, wrappers),
         _ => None,
     };
     found.or_else(|| Some(Launch::Program { path: bounded(program), script: None }))
@@ -151,20 +147,39 @@ const RUNNERS: [&str; 14] =
 
 /// Interpreters that are called with a script's path, beside shells and Python.
 pub(crate) const INTERPRETERS: [&str; 5] = ["node", "nodejs", "perl", "ruby", "php"];
-/// Options of interpreters behind which the code itself stands: what follows is no script's path.
-const CODE: [&str; 6] = ["-c", "-e", "-E", "-ne", "-pe", "--eval"];
-/// Options of interpreters behind which a module to load first stands; of PHP `-r` is code.
-const LOADS: [&str; 4] = ["-r", "--require", "--import", "--loader"];
+/// Of an interpreter: options behind which the code itself stands, so that no script follows, and options that take the next word.
+struct Options {
+    code: &'static [&'static str],
+    with_value: &'static [&'static str],
+}
+
+/// The options of an interpreter, by its program's stem; of one that is not listed, a shell's.
+fn options(stem: &str) -> Options {
+    match stem {
+        "node" | "nodejs" => Options {
+            code: &["-e", "--eval", "-p", "--print", "-pe"],
+            with_value: &["-r", "--require", "--import", "--loader", "-C", "--conditions"],
+        },
+        "perl" => Options { code: &["-e", "-E", "-ne", "-pe"], with_value: &["-I"] },
+        "ruby" => Options { code: &["-e", "-ne", "-pe"], with_value: &["-r", "-I", "-E", "-C"] },
+        "php" => Options { code: &["-r", "-R", "-B", "-E"], with_value: &["-d", "-c", "-z"] },
+        name if is_python(name) => Options { code: &["-c"], with_value: &["-W", "-X"] },
+        _ => Options { code: &["-c"], with_value: &["-o", "-O", "--rcfile", "--init-file"] },
+    }
+}
 
 /// What an interpreter runs: a runner's own script, or a server's.
 fn script(rest: &[&str], interpreter: &str, wrappers: usize) -> Option<Launch> {
-    let is_php = stem(interpreter) == "php";
+    let known = options(&stem(interpreter));
     let mut at = 0;
     while let Some(option) = rest.get(at).filter(|word| word.starts_with('-')) {
-        if CODE.contains(option) || is_php && *option == "-r" {
+        if known.code.contains(option) {
             return None;
         }
-        at += if LOADS.contains(option) { 2 } else { 1 };
+        if *option == "-m" && is_python(&stem(interpreter)) {
+            return module(rest.get(at + 1)?);
+        }
+        at += if known.with_value.contains(option) { 2 } else { 1 };
     }
     let file = rest.get(at)?;
     let is_runner = RUNNERS.contains(&stem(file).as_str());
@@ -445,6 +460,7 @@ mod tests {
             ("uv tool run 'mcp-server-git[all]>=2'", "pypi", "mcp-server-git", Some(">=2")),
             ("uv --directory /srv run python -m mcp_server_git", "pypi", "mcp_server_git", None),
             ("pipx run --spec mcp-server-git==1.0 serve", "pypi", "mcp-server-git", Some("1.0")),
+            ("python3 -W ignore -m mcp_server_git", "pypi", "mcp_server_git", None),
             ("python3.11 -u -m mcp_server_git.server", "pypi", "mcp_server_git", None),
             ("docker run -i --rm -e TOKEN mcp/github", "docker", "mcp/github", None),
             ("docker run -it -eA=b --name x --network=host ghcr.io/a/b:1.2 serve", "docker", "ghcr.io/a/b", Some("1.2")),
@@ -463,6 +479,10 @@ mod tests {
             ("node /srv/server.js npx", "node", Some("/srv/server.js")),
             ("python3 server.py -m x", "python3", Some("server.py")),
             ("python3 -c 'import mcp' x", "python3", None),
+            ("python3 -E -X dev server.py", "python3", Some("server.py")),
+            ("perl -E 'say 1' x", "perl", None),
+            ("ruby -E utf-8 server.rb", "ruby", Some("server.rb")),
+            ("php -c /etc/php.ini server.php", "php", Some("server.php")),
             ("/usr/bin/perl /srv/mcp-notes --quietly", "/usr/bin/perl", Some("/srv/mcp-notes")),
             ("env ruby /srv/notes.rb", "ruby", Some("/srv/notes.rb")),
             ("perl -ne 'print' mcp", "perl", None),

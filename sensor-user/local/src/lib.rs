@@ -1,9 +1,11 @@
-//! Local MCP servers: what a command line starts, and which servers the configuration files of clients list.
+//! Local MCP servers: what a command line starts, and which servers, hooks, skills and plugins clients are set up with.
 //!
 //! All of it is claimed by users of the host, who may be hostile: everything is bounded, nothing is run, and no secret that stands in a
 //! file or an argument is kept.
 
+mod addons;
 mod fields;
+mod folder;
 mod kept;
 mod known;
 mod launch;
@@ -11,8 +13,9 @@ mod listed;
 mod people;
 mod scan;
 
+pub use addons::{Addon, MAX_ADDONS, hooks_in};
 pub use fields::describe;
-pub use kept::{Change, Kept, MAX_KEPT, MAX_KEPT_OF_ONE, What};
+pub use kept::{Change, Kept, Listed, MAX_KEPT, MAX_KEPT_OF_ONE, What};
 pub use known::{Known, LocalServer, Part, Sign, Started};
 pub use launch::{Launch, PackageClaim, launch};
 pub use listed::{ListedServer, MAX_FILE, MAX_NAMES, MAX_SERVERS, Reached, SecretAt, Unread, listed};

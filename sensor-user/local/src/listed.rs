@@ -113,7 +113,8 @@ pub fn listed(format: ConfigFormat, servers_key: &str, bytes: &[u8]) -> Result<V
 /// Keys of clients whose own is not known.
 const USUAL_KEYS: &[&str] = &["mcpServers", "mcp.servers", "mcp_servers", "context_servers", "servers"];
 
-fn document(format: ConfigFormat, bytes: &[u8]) -> Result<Value, Unread> {
+/// A file's content, whatever its format.
+pub(crate) fn document(format: ConfigFormat, bytes: &[u8]) -> Result<Value, Unread> {
     if bytes.len() > MAX_FILE {
         return Err(Unread::TooLarge);
     }

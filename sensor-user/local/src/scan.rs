@@ -4,8 +4,12 @@
 //! next. So files are opened beneath the home (`openat2(2)` with `RESOLVE_BENEATH`), without waiting, and only regular ones of the home's
 //! owner or of root are read, from what was opened. A process that does this for somebody else should run as them: see [`limit_this_process`].
 
-use crate::listed::{self, ListedServer, MAX_FILE, MAX_SERVERS, Unread};
-use gnomon_packs::{ConfigCatalogue, ConfigFile, ConfigScope, Os};
+use crate::{
+    addons::{Addon, MAX_ADDONS, hooks_in},
+    folder::{Budget, digest},
+    listed::{self, ListedServer, MAX_FILE, MAX_SERVERS, Unread},
+};
+use gnomon_packs::{AddonCatalogue, AddonKind, AddonPlace, ConfigCatalogue, ConfigFile, ConfigFormat, ConfigScope, Os};
 use rustix::{
     fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, fstat, openat, openat2, statat},
     io::Errno,
@@ -40,6 +44,9 @@ pub struct FoundFile {
     pub sha256: Option<String>,
     /// The servers that it lists.
     pub servers: Vec<ListedServer>,
+    /// The hooks that it lists; of a folder of skills or plugins, these.
+    #[serde(default)]
+    pub addons: Vec<Addon>,
     /// Why they are not known.
     pub unread: Option<String>,
 }
@@ -61,64 +68,168 @@ impl FoundFile {
         self.unread = self.unread.as_deref().map(|why| cut(why, MAX_TEXT));
         self.servers.truncate(MAX_SERVERS);
         self.servers.iter_mut().for_each(ListedServer::within_bounds);
+        self.addons.truncate(MAX_ADDONS);
+        self.addons.iter_mut().for_each(Addon::within_bounds);
     }
 }
 
-/// The configuration files of all known clients below this home directory.
+/// The configuration files of all known clients below this home directory, and what else their clients load.
 ///
 /// # Errors
 /// The home cannot be opened. What is wrong with a file is told in its place.
-pub fn scan(home: &Path, catalogue: &ConfigCatalogue) -> io::Result<Vec<FoundFile>> {
+pub fn scan(home: &Path, servers: &ConfigCatalogue, addons: &AddonCatalogue) -> io::Result<Vec<FoundFile>> {
     let folder = openat(CWD, home, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let owner = fstat(&folder)?.st_uid;
-    let mut found: Vec<FoundFile> = Vec::new();
-    for row in catalogue.on(Os::Linux).filter(|row| matches!(row.scope, ConfigScope::User | ConfigScope::PluginCache)) {
-        let Some(below) = row.path.strip_prefix("~/") else { continue };
-        for path in matching(&folder, below) {
-            if found.len() == MAX_FILES {
-                return Ok(found);
+    let mut scanning = Scanning { home: folder, above: home, owner, left: Budget::of_a_home(), found: Vec::new() };
+    for row in servers.on(Os::Linux).filter(|row| matches!(row.scope, ConfigScope::User | ConfigScope::PluginCache)) {
+        scanning.servers(row);
+    }
+    for place in addons.on(Os::Linux) {
+        match place.format {
+            Some(format) => scanning.hooks(place, format),
+            None => scanning.folders(place),
+        }
+    }
+    Ok(scanning.found)
+}
+
+/// The scan of a home.
+struct Scanning<'a> {
+    home: OwnedFd,
+    above: &'a Path,
+    owner: u32,
+    left: Budget,
+    found: Vec<FoundFile>,
+}
+
+/// What a file holds, or why that is not known.
+type Bytes = Result<Vec<u8>, String>;
+
+impl Scanning<'_> {
+    fn servers(&mut self, row: &ConfigFile) {
+        let Some(below) = row.path.strip_prefix("~/") else { return };
+        for path in matching(&self.home, below, Links::Left) {
+            if self.known(&path).is_some() {
+                continue;
             }
-            if let Some(file) = read(&folder, owner, home, &path, row)
-                && !found.iter().any(|known| known.path == file.path)
-            {
-                found.push(file);
+            let Some(bytes) = self.read(&path) else { continue };
+            let sha256 = bytes.as_ref().ok().map(|bytes| hex::encode(Sha256::digest(bytes)));
+            let servers = bytes.and_then(|bytes| listed::listed(row.format, &row.servers_key, &bytes).map_err(|unread| unread.to_string()));
+            self.add(&row.client, &path, sha256, servers.map(|servers| (servers, Vec::new())));
+        }
+    }
+
+    fn hooks(&mut self, place: &AddonPlace, format: ConfigFormat) {
+        let Some(below) = place.path.strip_prefix("~/") else { return };
+        for path in matching(&self.home, below, Links::Left) {
+            let Some(bytes) = self.read(&path) else { continue };
+            let sha256 = bytes.as_ref().ok().map(|bytes| hex::encode(Sha256::digest(bytes)));
+            let hooks = bytes.and_then(|bytes| hooks_in(format, &place.key, &bytes).map_err(|unread| unread.to_string()));
+            match (self.known(&path), hooks) {
+                // It lists servers too, or hooks under another key.
+                (Some(file), Ok(hooks)) => {
+                    file.addons.extend(hooks);
+                    file.addons.truncate(MAX_ADDONS);
+                }
+                (Some(_), Err(_)) => {}
+                // Many settings have none.
+                (None, Ok(hooks)) if hooks.is_empty() => {}
+                (None, hooks) => self.add(&place.client, &path, sha256, hooks.map(|hooks| (Vec::new(), hooks))),
             }
         }
     }
-    Ok(found)
+
+    /// Skills and plugins: one entry for the folder that has them, with each of them.
+    fn folders(&mut self, place: &AddonPlace) {
+        let Some(below) = place.path.strip_prefix("~/") else { return };
+        let Some((above, _)) = below.split_once("/*") else { return };
+        // Behind the last `*` stands the file that makes a folder one.
+        let Some((_, marker)) = below.rsplit_once("*/") else { return };
+        let mut addons = Vec::new();
+        for path in matching(&self.home, below, Links::Named) {
+            let Some(folder) = path.strip_suffix(marker).and_then(|path| path.strip_suffix('/')) else { continue };
+            let Some(name) = folder.strip_prefix(above).map(|name| name.trim_start_matches('/')) else { continue };
+            if addons.len() == MAX_ADDONS {
+                break;
+            }
+            addons.extend(self.folder(place.kind, name, folder, &path));
+        }
+        if !addons.is_empty() {
+            self.add(&place.client, above, None, Ok((Vec::new(), addons)));
+        }
+    }
+
+    /// A folder; none where its marker is not there.
+    fn folder(&mut self, kind: AddonKind, name: &str, folder: &str, marker: &str) -> Option<Addon> {
+        let mut addon = Addon::folder(kind, name);
+        let opened = open_beneath(self.home.as_fd(), marker, OFlags::RDONLY)
+            .and_then(|_| open_beneath(self.home.as_fd(), folder, OFlags::RDONLY | OFlags::DIRECTORY));
+        match opened {
+            Ok(open) => {
+                let (sha256, whole) = digest(&open, &mut self.left);
+                (addon.sha256, addon.whole) = (Some(sha256), whole);
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => return None,
+            Err(error) => addon.unread = Some(why(error)),
+        }
+        Some(addon)
+    }
+
+    fn known(&mut self, path: &str) -> Option<&mut FoundFile> {
+        let path = self.above.join(path);
+        self.found.iter_mut().find(|file| file.path == path)
+    }
+
+    fn add(&mut self, client: &str, path: &str, sha256: Option<String>, lists: Result<(Vec<ListedServer>, Vec<Addon>), String>) {
+        if self.found.len() == MAX_FILES {
+            return;
+        }
+        let (lists, unread) = lists.map_or_else(|why| (Default::default(), Some(why)), |lists| (lists, None));
+        let (servers, addons) = lists;
+        self.found.push(FoundFile { client: client.to_owned(), path: self.above.join(path), sha256, servers, addons, unread });
+    }
+
+    /// Reads a file; none where there is none.
+    fn read(&self, path: &str) -> Option<Bytes> {
+        match open_beneath(self.home.as_fd(), path, OFlags::RDONLY) {
+            Ok(file) => Some(self.bytes(file)),
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
+            Err(error) => Some(Err(why(error))),
+        }
+    }
+
+    fn bytes(&self, file: OwnedFd) -> Bytes {
+        let facts = fstat(&file).map_err(why)?;
+        if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
+            return Err("it is not a regular file".to_owned());
+        }
+        if facts.st_uid != self.owner && facts.st_uid != 0 {
+            return Err("it belongs to somebody else".to_owned());
+        }
+        let mut bytes = Vec::new();
+        File::from(file).take(MAX_FILE as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        if bytes.len() > MAX_FILE {
+            return Err(Unread::TooLarge.to_string());
+        }
+        Ok(bytes)
+    }
 }
 
-/// Reads a file; none where there is none.
-fn read(home: &OwnedFd, owner: u32, above: &Path, path: &str, row: &ConfigFile) -> Option<FoundFile> {
-    let told = |sha256, result: Result<Vec<ListedServer>, String>| {
-        let (servers, unread) = result.map_or_else(|error| (Vec::new(), Some(error)), |servers| (servers, None));
-        Some(FoundFile { client: row.client.to_string(), path: above.join(path), sha256, servers, unread })
-    };
-    let file = match open_beneath(home.as_fd(), path, OFlags::RDONLY) {
-        Ok(file) => file,
-        Err(Errno::NOENT | Errno::NOTDIR) => return None,
-        Err(Errno::XDEV) => return told(None, Err("it leads out of the home directory".to_owned())),
-        Err(error) => return told(None, Err(io::Error::from(error).to_string())),
-    };
-    let facts = match fstat(&file) {
-        Ok(facts) => facts,
-        Err(error) => return told(None, Err(io::Error::from(error).to_string())),
-    };
-    if FileType::from_raw_mode(facts.st_mode) != FileType::RegularFile {
-        return told(None, Err("it is not a regular file".to_owned()));
+/// Why something was not opened, for people.
+fn why(error: Errno) -> String {
+    match error {
+        Errno::XDEV => "it leads out of the home directory".to_owned(),
+        error => io::Error::from(error).to_string(),
     }
-    if facts.st_uid != owner && facts.st_uid != 0 {
-        return told(None, Err("it belongs to somebody else".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    if let Err(error) = File::from(file).take(MAX_FILE as u64 + 1).read_to_end(&mut bytes) {
-        return told(None, Err(error.to_string()));
-    }
-    if bytes.len() > MAX_FILE {
-        return told(None, Err(Unread::TooLarge.to_string()));
-    }
-    let sha256 = hex::encode(Sha256::digest(&bytes));
-    told(Some(sha256), listed::listed(row.format, &row.servers_key, &bytes).map_err(|unread| unread.to_string()))
+}
+
+/// What becomes of links among the folders that a `*` stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Links {
+    /// They are left out.
+    Left,
+    /// They are named, and whoever opens one sees where it leads: people link their skills.
+    Named,
 }
 
 fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -127,37 +238,47 @@ fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<Own
 }
 
 /// The paths below the home that a template means: itself, or what is there of one with `*` or `**` for names of folders.
-fn matching(home: &OwnedFd, template: &str) -> Vec<String> {
+fn matching(home: &OwnedFd, template: &str, links: Links) -> Vec<String> {
     if !template.contains('*') {
         return vec![template.to_owned()];
     }
     let parts: Vec<&str> = template.split('/').collect();
-    let (mut found, mut left) = (Vec::new(), MAX_ENTRIES);
-    expand(home.as_fd(), String::new(), &parts, MAX_DEPTH, &mut left, &mut found);
+    let mut matches = Matches { home: home.as_fd(), links, left: MAX_ENTRIES, found: Vec::new() };
+    matches.expand(String::new(), &parts, MAX_DEPTH);
+    let mut found = matches.found;
     found.sort();
     found
 }
 
-fn expand(home: BorrowedFd<'_>, above: String, parts: &[&str], depth: usize, left: &mut usize, found: &mut Vec<String>) {
-    let join = |name: &str| if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
-    match parts {
-        [] => found.push(above),
-        [part, rest @ ..] if !part.contains('*') => expand(home, join(part), rest, depth, left, found),
-        // `**` stands for no folder as well.
-        [part, rest @ ..] => {
-            if *part == "**" {
-                expand(home, above.clone(), rest, depth, left, found);
-            }
-            let Some(depth) = depth.checked_sub(1) else { return };
-            for name in folders(home, &above, left) {
-                expand(home, join(&name), if *part == "**" { parts } else { rest }, depth, left, found);
+struct Matches<'a> {
+    home: BorrowedFd<'a>,
+    links: Links,
+    left: usize,
+    found: Vec<String>,
+}
+
+impl Matches<'_> {
+    fn expand(&mut self, above: String, parts: &[&str], depth: usize) {
+        let join = |name: &str| if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
+        match parts {
+            [] => self.found.push(above),
+            [part, rest @ ..] if !part.contains('*') => self.expand(join(part), rest, depth),
+            // `**` stands for no folder as well.
+            [part, rest @ ..] => {
+                if *part == "**" {
+                    self.expand(above.clone(), rest, depth);
+                }
+                let Some(depth) = depth.checked_sub(1) else { return };
+                for name in folders(self.home, &above, self.links, &mut self.left) {
+                    self.expand(join(&name), if *part == "**" { parts } else { rest }, depth);
+                }
             }
         }
     }
 }
 
-/// The folders in a folder; links are not followed.
-fn folders(home: BorrowedFd<'_>, path: &str, left: &mut usize) -> Vec<String> {
+/// The folders in a folder, and links as is said; none is followed.
+fn folders(home: BorrowedFd<'_>, path: &str, links: Links, left: &mut usize) -> Vec<String> {
     let Ok(folder) = open_beneath(home, if path.is_empty() { "." } else { path }, OFlags::RDONLY | OFlags::DIRECTORY) else {
         return Vec::new();
     };
@@ -171,13 +292,15 @@ fn folders(home: BorrowedFd<'_>, path: &str, left: &mut usize) -> Vec<String> {
         }
         let Some(one_less) = left.checked_sub(1) else { break };
         *left = one_less;
-        let is_folder = match entry.file_type() {
+        let kind = match entry.file_type() {
             // Some file systems do not say.
-            FileType::Unknown => statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|facts| FileType::from_raw_mode(facts.st_mode) == FileType::Directory),
-            known => known == FileType::Directory,
+            FileType::Unknown => match statat(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(facts) => FileType::from_raw_mode(facts.st_mode),
+                Err(_) => continue,
+            },
+            known => known,
         };
-        if is_folder {
+        if kind == FileType::Directory || kind == FileType::Symlink && links == Links::Named {
             names.push(name.to_owned());
         }
     }
@@ -211,7 +334,7 @@ mod tests {
 
     fn files(home: &Path) -> Vec<FoundFile> {
         let began = Instant::now();
-        let found = scan(home, &ConfigCatalogue::shipped().unwrap()).unwrap();
+        let found = scan(home, &ConfigCatalogue::shipped().unwrap(), &AddonCatalogue::shipped().unwrap()).unwrap();
         assert!(began.elapsed().as_secs() < 5, "nothing in a home makes it wait");
         found
     }
@@ -271,5 +394,58 @@ mod tests {
         ] {
             assert!(unread(path).contains(why) && unread(path).is_empty() == why.is_empty(), "{path}: {}", unread(path));
         }
+    }
+
+    #[test]
+    fn hooks_skills_and_plugins_are_found_with_a_digest_of_what_they_hold() {
+        let (home, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |path: &str, text: &str| {
+            let path = home.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(".claude/settings.json", r#"{"hooks":{"Stop":[{"hooks":[{"type":"command","command":"/srv/done.sh"}]}]}}"#);
+        write(".cursor/hooks.json", r#"{"version":1,"hooks":{}}"#);
+        write(".gemini/settings.json", r#"{"mcpServers":{"a":{"command":"x"}},"hooks":{"BeforeTool":[{"hooks":[{"command":"y"}]}]}}"#);
+        write(".codex/config.toml", "notify = ['z']\n");
+        write(".claude/skills/pdf/SKILL.md", "read");
+        write(".claude/skills/pdf/run.py", "1");
+        write(".claude/skills/no-skill/README.md", "");
+        write("own/SKILL.md", "own");
+        symlink("../../own", home.path().join(".claude/skills/own")).unwrap();
+        symlink(outside.path(), home.path().join(".claude/skills/far")).unwrap();
+        write(".claude/plugins/cache/shop/tool/1.2/.claude-plugin/plugin.json", "{}");
+        write(".claude/plugins/cache/shop/tool/1.2/hooks/hooks.json", r#"{"hooks":{"Stop":[{"hooks":[{"command":"w"}]}]}}"#);
+        let shown = |found: &[FoundFile]| -> Vec<(String, String, bool)> {
+            let all = found.iter().flat_map(|file| file.addons.iter().map(move |addon| (file, addon)));
+            let of = |(file, addon): (&FoundFile, &Addon)| {
+                let path = file.path.strip_prefix(home.path()).unwrap().display().to_string();
+                (path, format!("{} {}", addon.kind.as_str(), addon.name), addon.unread.is_none() && addon.whole)
+            };
+            let mut all: Vec<_> = all.map(of).collect();
+            all.sort();
+            all
+        };
+        let found = files(home.path());
+        let expected = [
+            (".claude/plugins/cache", "plugin shop/tool/1.2", true),
+            (".claude/plugins/cache/shop/tool/1.2/hooks/hooks.json", "hook Stop", true),
+            (".claude/settings.json", "hook Stop", true),
+            (".claude/skills", "skill far", false),
+            (".claude/skills", "skill own", true),
+            (".claude/skills", "skill pdf", true),
+            (".codex/config.toml", "hook notify", true),
+            (".gemini/settings.json", "hook BeforeTool", true),
+        ];
+        assert_eq!(shown(&found), expected.map(|(path, what, whole)| (path.to_owned(), what.to_owned(), whole)));
+        let of = |found: &[FoundFile], name: &str| {
+            let mut all = found.iter().flat_map(|file| &file.addons);
+            all.find(|addon| addon.name == name).unwrap().sha256.clone()
+        };
+        assert_eq!(of(&found, "far"), None);
+        write(".claude/skills/pdf/run.py", "2");
+        let after = files(home.path());
+        assert_ne!(of(&after, "pdf"), of(&found, "pdf"));
+        assert_eq!(of(&after, "own"), of(&found, "own"));
     }
 }

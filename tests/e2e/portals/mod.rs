@@ -28,7 +28,7 @@ fn free_address() -> SocketAddr {
 }
 
 /// A call of a tool.
-fn call(to: SocketAddr, target: &str, tool: &str) -> caller::Call {
+pub fn call(to: SocketAddr, target: &str, tool: &str) -> caller::Call {
     let meta = r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"test","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}"#;
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{}},"_meta":{meta}}}}}"#);
     let call = caller::Call::new(to, target, body).header("mcp-protocol-version", "2026-07-28");

@@ -20,6 +20,10 @@ const ONE_LOUD_IN: usize = 100;
 const FOUND: usize = 85;
 /// At least this many of a hundred of any one technique.
 const FOUND_OF_A_TECHNIQUE: usize = 70;
+/// Of the hostile calls that are held out, how many were found when they were measured first: fewer are a step back.
+const HELD_OUT_FOUND: usize = 154;
+/// Of the harmless calls that are held out, how many may be told.
+const HELD_OUT_LOUD: usize = 7;
 
 /// The part of the corpora that a case belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -223,6 +227,16 @@ fn detections_are_quiet_on_a_working_day_and_find_attacks() {
     for (technique, of) in techniques {
         assert!(told(&of) * 100 >= FOUND_OF_A_TECHNIQUE * of.len(), "{technique}: {} of {} are found", told(&of), of.len());
     }
+}
+
+/// What nobody tuned for is the number to trust: it may rise, and a change that lets it fall is told by the numbers alone.
+#[test]
+fn what_is_held_out_is_found_no_worse_than_when_it_was_first_measured() {
+    let cases = judged();
+    let (hostile, harmless): (Vec<&Case>, Vec<&Case>) =
+        cases.iter().filter(|case| case.part == Part::HeldOut).partition(|case| case.technique.is_some());
+    assert!(told(&hostile) >= HELD_OUT_FOUND, "{} of {} hostile calls are found", told(&hostile), hostile.len());
+    assert!(told(&harmless) <= HELD_OUT_LOUD, "{} of {} harmless calls are told", told(&harmless), harmless.len());
 }
 
 #[test]
