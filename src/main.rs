@@ -145,16 +145,18 @@ fn main() -> ExitCode {
         Command::SandboxZygote(zygote) => return zygote.run(),
         Command::Reference(reference) => reference.run(),
     };
-    match done {
+    let code = match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => tell(&error),
-    }
+    };
+    gnomon_log::flush();
+    code
 }
 
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(gnomon_log::Stderr::default).with_target(false);
     // A log file holds no codes of a terminal.
     let log = log.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()));
     // Only a second subscriber could make this fail.
@@ -168,17 +170,17 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Prints an error: its cause, and the next step, one line each.
 fn tell(error: &anyhow::Error) -> ExitCode {
-    // Standard error may be gone too; the exit code still tells.
-    use io::Write;
-    let mut stderr = io::stderr().lock();
+    use std::fmt::Write as _;
+    let mut text = String::new();
     for (depth, cause) in error.chain().enumerate() {
-        let _ = if depth == 0 { writeln!(stderr, "gnomon: {cause}") } else { writeln!(stderr, "  because: {cause}") };
+        let _ = if depth == 0 { writeln!(text, "gnomon: {cause}") } else { writeln!(text, "  because: {cause}") };
     }
     let complaint = error.downcast_ref::<Complaint>().map(|complaint| (complaint.fault, &complaint.next));
     // What is wrong with a configuration is as good as a complaint, whichever command read it.
     let complaint = complaint.or_else(|| error.downcast_ref::<ConfigError>().map(|wrong| (Fault::Input, &wrong.next)));
     if let Some((_, Some(next))) = complaint {
-        let _ = writeln!(stderr, "  next: {next}");
+        let _ = writeln!(text, "  next: {next}");
     }
+    gnomon_log::write(&text);
     complaint.map_or(Fault::Own, |(fault, _)| fault).into()
 }

@@ -1,4 +1,4 @@
-//! `gnomon inventory`: the MCP servers that were seen, shadow ones first.
+//! `gnomon inventory`: the MCP servers that were seen, shadow ones first; then those that are merely listed, and those that nobody reached.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -8,7 +8,7 @@ use gnomon_cli::{
     runtime, when,
 };
 use gnomon_kit::unix_millis;
-use gnomon_ledger::{Reader, ServerRecord, ServerStatus};
+use gnomon_ledger::{Contact, Reader, ServerRecord, ServerStatus};
 use std::{
     io::{self, BufWriter, Write},
     time::SystemTime,
@@ -47,7 +47,7 @@ pub struct Inventory {
     /// Only servers that are started on this host by this user
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// At most so many, shadow ones first, of these the most recently seen first
+    /// At most so many: those in use before others, shadow ones first, of these the most recently seen first
     #[arg(long, value_name = "COUNT")]
     limit: Option<usize>,
 }
@@ -72,7 +72,7 @@ impl Inventory {
         let mut servers = runtime.block_on(async { Reader::open(&path).await?.inventory().await })?;
         let seen = servers.len();
         servers.retain(|server| self.wants(server));
-        servers.sort_by_key(|server| server.status == ServerStatus::Sanctioned);
+        servers.sort_by_key(|server| (server.contact, server.status == ServerStatus::Sanctioned));
         let more = servers.len().saturating_sub(self.limit.unwrap_or(usize::MAX));
         servers.truncate(servers.len() - more);
         let mut out = BufWriter::new(io::stdout().lock());
@@ -123,21 +123,39 @@ fn endpoint(server: &ServerRecord) -> String {
     format!("{}{port}{}", server.address, server.path)
 }
 
+/// What stands above servers of which this is known.
+const fn heading(contact: Contact) -> Option<&'static str> {
+    match contact {
+        Contact::Used => None,
+        Contact::Listed => Some("listed in the configuration of a client, and not seen in use:"),
+        Contact::Unreached => Some("tried, and never reached (MESSAGES: those that were for it):"),
+    }
+}
+
 fn table(out: &mut impl Write, servers: &[ServerRecord]) -> io::Result<()> {
     let rows: Vec<[String; 7]> = servers.iter().map(row).collect();
-    let head = ["STATUS", "SERVER", "CONFIDENCE", "CALLS", "FIRST SEEN (UTC)", "LAST SEEN (UTC)", "TOOLS"].map(str::to_owned);
+    let head = ["STATUS", "SERVER", "CONFIDENCE", "MESSAGES", "FIRST SEEN (UTC)", "LAST SEEN (UTC)", "TOOLS"].map(str::to_owned);
     let mut widths = [0; 7];
     for row in std::iter::once(&head).chain(&rows) {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    for row in std::iter::once(&head).chain(&rows) {
+    let mut line = |row: &[String; 7]| {
         let mut text = String::new();
         for (cell, width) in row.iter().zip(widths) {
             text.push_str(&format!("{cell:<width$}  "));
         }
-        writeln!(out, "{}", text.trim_end())?;
+        writeln!(out, "{}", text.trim_end())
+    };
+    line(&head)?;
+    let mut contact = Contact::Used;
+    for (server, row) in servers.iter().zip(&rows) {
+        if server.contact != contact {
+            contact = server.contact;
+            line(&[heading(contact).unwrap_or_default(), "", "", "", "", "", ""].map(str::to_owned))?;
+        }
+        line(row)?;
     }
     Ok(())
 }
@@ -154,7 +172,12 @@ fn row(server: &ServerRecord) -> [String; 7] {
         },
         clean(&endpoint(server)),
         server.confidence.map_or("-", |confidence| confidence.as_str()).to_owned(),
-        server.calls.to_string(),
+        match server.contact {
+            Contact::Used => server.calls,
+            Contact::Listed => 0,
+            Contact::Unreached => server.unreached,
+        }
+        .to_string(),
         when::show(server.first_seen_ms),
         when::show(server.last_seen_ms),
         tools,

@@ -13,7 +13,8 @@ use gnomon_cli::{
 };
 use gnomon_kit::unix_millis;
 use gnomon_ledger::{
-    DecidedBy, Decision, NamedServer, ReadError, Reader, ReviewEntry, ReviewedServer, ServerRecord, ServerStatus, Withdrawal,
+    Contact, DecidedBy, Decision, LOCAL_FILE, LOCAL_PACKAGE, NamedServer, ReadError, Reader, ReviewEntry, ReviewedServer, ServerRecord,
+    ServerStatus, Withdrawal,
 };
 use gnomon_observe::Review as ReviewState;
 use nix::unistd::{Uid, User};
@@ -128,7 +129,7 @@ pub struct Deny {
 #[derive(Args)]
 struct Server {
     /// HOST or HOST:PORT; without a port, the one that was seen, else 443
-    #[arg(value_name = "SERVER")]
+    #[arg(value_name = "SERVER", value_parser = named)]
     server: NamedServer,
 }
 
@@ -207,8 +208,22 @@ struct Known {
 }
 
 impl Known {
-    fn calls(&self) -> u64 {
+    fn messages(&self) -> u64 {
         self.seen.iter().map(|seen| seen.calls).sum()
+    }
+
+    /// How it was seen, in words: never, in use, merely listed, or tried in vain.
+    fn told(&self) -> String {
+        let Some(last) = self.last_seen_ms() else { return "never seen".to_owned() };
+        let contact = self.seen.iter().map(|seen| seen.contact).min().unwrap_or(Contact::Used);
+        let use_of = match contact {
+            Contact::Used => counted(self.messages(), "message"),
+            Contact::Listed => "listed, not seen in use".to_owned(),
+            Contact::Unreached => {
+                format!("tried and never reached, {}", counted(self.seen.iter().map(|seen| seen.unreached).sum(), "message"))
+            }
+        };
+        format!("{use_of}, last {}", when::show(last))
     }
 
     fn last_seen_ms(&self) -> Option<i64> {
@@ -222,7 +237,7 @@ impl Known {
     fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "server": self.server, "state": self.state.word(), "decision": self.decision,
-            "calls": self.calls(), "last_seen_ms": self.last_seen_ms(), "endpoints": self.seen,
+            "messages": self.messages(), "last_seen_ms": self.last_seen_ms(), "endpoints": self.seen,
         })
     }
 }
@@ -273,9 +288,7 @@ fn row(out: &mut impl Write, known: &Known) -> io::Result<()> {
     let until =
         decision.and_then(|decision| decision.until_ms).map_or_else(String::new, |until| format!("  until {} UTC", when::show(until)));
     let reason = decision.and_then(|decision| decision.reason.as_deref()).map(|reason| format!("  {}", clean(reason))).unwrap_or_default();
-    let seen = known
-        .last_seen_ms()
-        .map_or_else(|| "never seen".to_owned(), |last| format!("{}, last {}", counted(known.calls(), "call"), when::show(last)));
+    let seen = known.told();
     writeln!(out, "{:<10}  {}  {seen}  {}{until}{reason}", known.state.word(), clean(&known.server.to_string()), clean(owner))
 }
 
@@ -366,13 +379,35 @@ fn decide(
     until: Option<SystemTime>,
 ) -> Result<()> {
     let dir = state_flag.dir()?;
-    let server = settle(&server.server, &inventory(&dir)?)?;
+    let seen = inventory(&dir)?;
+    let server = settle(&server.server, &seen)?;
+    let is_seen = seen.iter().any(|seen| seen.address == server.host && seen.port == Some(server.port));
     let decision =
         Decision { at_ms: unix_millis(SystemTime::now()), by: caller(), server, state, owner, reason, until_ms: until.map(unix_millis) };
     let (decided, runtime) = (config.load()?.decided(&dir), runtime()?);
     runtime.block_on(decided.review(&decision))?;
     writeln!(io::stdout(), "{}: {}", decision.server, told(&decision))?;
+    if !is_seen {
+        writeln!(io::stdout(), "{}", never_seen(&decision.server))?;
+    }
     Ok(runtime.block_on(decisions::heeded(&decided))?)
+}
+
+/// Said of a decision that may be about a name that is misspelt.
+fn never_seen(server: &ReviewedServer) -> String {
+    format!(
+        "{server} was never seen on this host: the decision is kept for when it is; `gnomon inventory` and `gnomon review list` name what was seen"
+    )
+}
+
+/// A server as somebody names it.
+fn named(text: &str) -> Result<NamedServer, String> {
+    if [LOCAL_PACKAGE, LOCAL_FILE].iter().any(|begins| text.starts_with(begins)) {
+        return Err("local servers have no review, which is about a name and a port; \
+                    `gnomon inventory --local` lists them, and a rule on gnomon.local.server tells or ignores one (docs/local-servers.md)"
+            .to_owned());
+    }
+    text.parse().map_err(|error: gnomon_ledger::NoServer| error.to_string())
 }
 
 /// The port, where it was left out.
@@ -440,6 +475,17 @@ pub fn caller() -> DecidedBy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_local_server_it_is_said_that_it_has_no_review_and_of_one_never_seen_how_to_list_those_that_were() {
+        for local in ["pkg:npm/x", "file:/usr/bin/mcp"] {
+            assert!(named(local).unwrap_err().contains("local servers have no review"));
+        }
+        assert!(named("a b").unwrap_err().contains("names no server"));
+        assert_eq!(named("a.example:8443"), Ok(NamedServer { host: "a.example".to_owned(), port: Some(8443) }));
+        let said = never_seen(&ReviewedServer { host: "nosuch.example".to_owned(), port: 443 });
+        assert!(said.contains("nosuch.example:443 was never seen") && said.contains("gnomon review list"), "{said}");
+    }
 
     #[test]
     fn a_server_whose_only_decision_was_withdrawn_is_known_and_unreviewed() {

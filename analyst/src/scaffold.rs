@@ -2,23 +2,101 @@
 //! are quoted for YAML, made literal for Sigma, and cleaned where they stand in a comment.
 
 use crate::stored::{self, Event};
-use gnomon_cli::line::clean;
+use gnomon_cli::{Complaint, line::clean};
+use gnomon_observe::{Channel, Field};
 use std::fmt::{self, Write};
 use time::{OffsetDateTime, macros::format_description};
 
 /// The longest title and the longest value that is taken over, characters.
 const MAX_TITLE: usize = 120;
 
-/// The fields that narrow an exception, narrowest first, as far as the event has them. A host may have several servers.
-pub const NARROW: [&str; 4] = ["user.name", "server.address", PORT, "gen_ai.tool.name"];
+/// The fields that narrow an exception, who it is for first, as far as the event has them. A host may have several servers, a file several
+/// entries, an entry another content later.
+pub const NARROW: [&str; 21] = [
+    "user.name",
+    USER_ID,
+    "server.address",
+    PORT,
+    DESTINATION,
+    DESTINATION_PORT,
+    "gnomon.server.id",
+    "gen_ai.tool.name",
+    "gnomon.local.server",
+    PACKAGE,
+    "gnomon.config.path",
+    "gnomon.config.entry",
+    CONFIG_KIND,
+    "gnomon.config.hash",
+    "tls.client.server_name",
+    "url.path",
+    METHOD,
+    "rpc.method",
+    "gnomon.passage",
+    "process.executable.path",
+    CHANNEL,
+];
+/// Who it was, which is no finding: an exception of these alone would silence all that somebody does.
+const WHO: [&str; 2] = ["user.name", USER_ID];
+/// What says nothing without another field.
+const BESIDE: [&str; 4] = [PORT, DESTINATION_PORT, CONFIG_KIND, CHANNEL];
+/// What is compared only where the event names no server, tool, package or entry.
+const LAST_RESORT: [&str; 5] = ["url.path", METHOD, "rpc.method", "gnomon.passage", "process.executable.path"];
+
+const USER_ID: &str = "user.id";
 /// The port, which means nothing without its host.
 const PORT: &str = "server.port";
+const DESTINATION: &str = "destination.address";
+const DESTINATION_PORT: &str = "destination.port";
+const PACKAGE: &str = "package.name";
+const CONFIG_KIND: &str = "gnomon.config.kind";
+const CHANNEL: &str = "gnomon.channel";
+const METHOD: &str = "mcp.method.name";
+
+/// The fields that an event has and that tell it from others, in the order of [`NARROW`]: not twice the same by another name.
+fn telling(event: &Event) -> Vec<&'static str> {
+    let has = |field: &str| event.get(field).is_some_and(|value| !value.is_null());
+    let local = [Channel::Process, Channel::Config].iter().any(|channel| stored::text(event, CHANNEL).as_deref() == Some(channel.as_str()));
+    let is_told = |field: &&str| match *field {
+        USER_ID => !has("user.name"),
+        // The name that the client asked for, where it is known.
+        DESTINATION | DESTINATION_PORT => !has("server.address"),
+        "tls.client.server_name" | "gnomon.server.id" => !has("server.address"),
+        PACKAGE => !has("gnomon.local.server"),
+        "rpc.method" => !has(METHOD),
+        CHANNEL => local,
+        _ => true,
+    };
+    let told: Vec<&str> = NARROW.into_iter().filter(|field| has(field) && is_told(field)).collect();
+    let says = |field: &&str| !WHO.contains(field) && !BESIDE.contains(field) && !LAST_RESORT.contains(field);
+    let enough = told.iter().any(says);
+    told.into_iter().filter(|field| !enough || !LAST_RESORT.contains(field)).collect()
+}
 
 /// The fields that narrow an exception for this event, without those in `wider`.
-pub fn narrow(event: &Event, wider: &[String]) -> Vec<String> {
-    let is_kept = |field: &str| event.contains_key(field) && !wider.iter().any(|wider| wider == field);
-    let kept = NARROW.into_iter().filter(|field| is_kept(field) && (*field != PORT || is_kept("server.address")));
-    kept.map(str::to_owned).collect()
+///
+/// # Errors
+/// Nothing would be left that must be the same, or nothing but who it was.
+pub fn narrow(event: &Event, wider: &[String]) -> Result<Vec<String>, Complaint> {
+    let told = telling(event);
+    let is_kept = |field: &str| told.contains(&field) && !wider.iter().any(|wider| wider == field);
+    let means = |field: &str| match field {
+        PORT => is_kept("server.address"),
+        DESTINATION_PORT => is_kept(DESTINATION),
+        _ => true,
+    };
+    let kept: Vec<String> = told.iter().filter(|field| is_kept(field) && means(field)).map(|field| (*field).to_owned()).collect();
+    if kept.iter().any(|field| !WHO.contains(&field.as_str()) && !BESIDE.contains(&field.as_str())) {
+        return Ok(kept);
+    }
+    let left = match kept.iter().find(|field| WHO.contains(&field.as_str())) {
+        Some(_) => "nothing but the user would have to be the same: all that they do would be excepted from the rules",
+        None => "nothing would be left that must be the same: the rules would be off",
+    };
+    Err(match wider {
+        [] => Complaint::usage(format!("the event names no server, tool, package or entry of a configuration, so {left}"))
+            .next("write the exception by hand (docs/rules.md), or switch a rule off in overrides.yml"),
+        _ => Complaint::usage(left).next("leave out less with --wider, or switch a rule off in overrides.yml"),
+    })
 }
 
 /// A rule, as far as it is known.
@@ -103,8 +181,9 @@ impl Exception<'_> {
             line(&format!("              {field}: {}", sample(event, field)));
         }
         line("          expect: no_match\n        # … and nothing else.\n        - observe:");
+        let other_at = self.fields.iter().position(|field| is_free(event, field)).unwrap_or_default();
         for (n, field) in self.fields.iter().enumerate() {
-            let other = if n == 0 { "'something-else'".to_owned() } else { sample(event, field) };
+            let other = if n == other_at { "'something-else'".to_owned() } else { sample(event, field) };
             line(&format!("              {field}: {other}"));
         }
         line("          expect: match");
@@ -112,14 +191,24 @@ impl Exception<'_> {
     }
 }
 
-/// A rule that matches calls like the event's.
-pub fn rule(event: &Event) -> String {
+/// A rule that matches what is like the event.
+///
+/// # Errors
+/// The event names nothing to select by.
+pub fn rule(event: &Event) -> Result<String, Complaint> {
     let get = |field: &str| stored::text(event, field);
-    let fields: Vec<&str> = ["mcp.method.name", "gen_ai.tool.name", "mcp.resource.uri", "gen_ai.prompt.name", "server.address"]
-        .into_iter()
-        .chain(get("mcp.method.name").is_none().then_some(["http.request.method", "url.path"]).into_iter().flatten())
-        .filter(|field| get(field).is_some())
-        .collect();
+    let of_call = [METHOD, "gen_ai.tool.name", "mcp.resource.uri", "gen_ai.prompt.name", "server.address"];
+    let of_request = get(METHOD).is_none().then_some(["http.request.method", "url.path"]);
+    let mut fields: Vec<&str> = of_call.into_iter().chain(of_request.into_iter().flatten()).filter(|field| get(field).is_some()).collect();
+    // What is no call is told by what an exception for it would compare, whoever it was and whatever its content is by then.
+    let beyond = telling(event).into_iter().filter(|field| !WHO.contains(field) && *field != "gnomon.config.hash");
+    if get(METHOD).is_none() {
+        let more: Vec<&str> = beyond.filter(|field| *field != PORT && !fields.contains(field)).collect();
+        fields.extend(more);
+    }
+    if fields.is_empty() {
+        return Err(Complaint::usage("the event names nothing that a rule could select").next("begin one from docs/rules.md"));
+    }
     let what: Vec<String> = fields.iter().filter_map(|field| get(field)).collect();
     let mut text = String::new();
     let mut line = |content: &str| {
@@ -146,17 +235,35 @@ pub fn rule(event: &Event) -> String {
         line(&format!("              {field}: {}", sample(event, field)));
     }
     line("          expect: match\n        - observe:");
+    let other_at = fields.iter().rposition(|field| is_free(event, field)).unwrap_or_default();
     for (n, field) in fields.iter().enumerate() {
-        let other = if n + 1 == fields.len() { "'something-else'".to_owned() } else { sample(event, field) };
+        let other = if n == other_at { "'something-else'".to_owned() } else { sample(event, field) };
         line(&format!("              {field}: {other}"));
     }
     line("          expect: no_match");
-    text
+    Ok(text)
 }
 
-/// Names of tools and users are compared letter by letter: servers tell them apart so.
+/// True if the field's value is a text that could be any other: no number, and none of a few words.
+fn is_free(event: &Event, field: &str) -> bool {
+    let is_text = matches!(event.get(field), Some(serde_json::Value::String(_)));
+    is_text && field != CHANNEL && field.parse::<Field>().is_ok_and(|field| field.words().is_none())
+}
+
+/// Names of tools and users, files and entries are compared letter by letter: servers, and this host, tell them apart so.
 pub fn is_cased(field: &str) -> bool {
-    matches!(field, "gen_ai.tool.name" | "gen_ai.prompt.name" | "user.name" | "mcp.resource.uri")
+    matches!(
+        field,
+        "gen_ai.tool.name"
+            | "gen_ai.prompt.name"
+            | "user.name"
+            | "mcp.resource.uri"
+            | "gnomon.local.server"
+            | "package.name"
+            | "gnomon.config.path"
+            | "gnomon.config.entry"
+            | "process.executable.path"
+    )
 }
 
 fn key(field: &str) -> String {
@@ -261,7 +368,7 @@ mod tests {
     #[test]
     fn what_is_begun_from_a_hostile_event_compiles_and_its_tests_hold() {
         for event in hostile() {
-            let fields = NARROW.map(str::to_owned);
+            let fields = narrow(&event, &[]).unwrap();
             let named = |id: &str| Named { id: id.to_owned(), title: stored::text(&event, "rule.name") };
             let (rules, stay) =
                 ([named("8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d")], [named("a06d0be7-29e6-427c-8e90-673c481c5fac"), named("x\n- y")]);
@@ -275,12 +382,95 @@ mod tests {
                 until: Some("2026-12-31"),
             };
             assert!(exception.text().contains("\n        server.port: 8443\n"), "{}", exception.text());
-            for text in [exception.text(), rule(&event)] {
+            for text in [exception.text(), rule(&event).unwrap()] {
                 assert!(!text.contains(['\u{202e}', '\u{1b}']), "{text}");
                 let results = compiled(&text).run_tests();
                 assert_eq!(results.len(), 2);
                 assert!(results.iter().all(|result| result.passed), "{text}");
             }
+        }
+    }
+
+    fn on(fields: serde_json::Value) -> Event {
+        let mut event = fields.as_object().unwrap().clone();
+        for (name, value) in [("event.id", "019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11"), ("rule.id", "8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d")] {
+            event.insert(name.to_owned(), value.into());
+        }
+        event
+    }
+
+    /// What gnomon writes of each channel and vantage, and what an exception for it compares.
+    fn of_every_channel() -> Vec<(Event, Vec<&'static str>)> {
+        let hook = json!({"gnomon.channel": "config", "user.name": "ada", "user.id": "1000", "gnomon.config.client": "Claude Code",
+            "gnomon.config.path": "/home/ada/.claude/settings.json", "gnomon.config.entry": "PreToolUse Bash", "gnomon.config.kind": "hook",
+            "gnomon.config.hash": "9f86d081884c7d65", "gnomon.config.runs": "file:sh", "gnomon.config.change": "first_seen"});
+        let listed = json!({"gnomon.channel": "config", "user.name": "ada", "server.address": "a.example", "server.port": 443, "url.path": "/mcp",
+            "gnomon.config.path": "/home/ada/.cursor/mcp.json", "gnomon.config.entry": "gh", "gnomon.config.kind": "server",
+            "gnomon.config.secrets": ["headers.Authorization github-token"]});
+        let unread = json!({"gnomon.channel": "config", "user.name": "ada", "gnomon.config.path": "/home/ada/x.json", "gnomon.config.change": "unread"});
+        let started = json!({"gnomon.channel": "process", "user.name": "ada", "user.id": "1000", "gnomon.local.server": "pkg:npm/x",
+            "package.name": "x", "process.executable.path": "/usr/bin/node"});
+        let gone = json!({"gnomon.channel": "process", "gnomon.local.server": "pkg:npm/x", "gnomon.process.identity": "gone"});
+        let package = json!({"gnomon.channel": "process", "user.id": "1000", "package.name": "x"});
+        let flow = json!({"gnomon.channel": "https", "user.name": "ada", "destination.address": "192.0.2.7", "destination.port": 443,
+            "process.executable.path": "/usr/bin/curl", "gnomon.flow.outcome": "observed"});
+        let unreadable =
+            json!({"gnomon.channel": "http", "user.name": "ada", "gnomon.passage": "request_line_odd", "source.address": "127.0.0.1"});
+        let nowhere = json!({"gnomon.channel": "http", "user.name": "ada", "url.path": "/mcp", "mcp.method.name": "tools/list", "rpc.method": "tools/list"});
+        let stdio = json!({"gnomon.channel": "stdio", "user.name": "ada", "gnomon.server.id": "docs", "gen_ai.tool.name": "read", "mcp.method.name": "tools/call"});
+        let call = json!({"gnomon.channel": "https", "user.name": "ada", "server.address": "a.example", "server.port": 8443,
+            "destination.address": "192.0.2.7", "url.path": "/mcp", "mcp.method.name": "tools/call", "gen_ai.tool.name": "read"});
+        let entry =
+            ["user.name", "gnomon.config.path", "gnomon.config.entry", "gnomon.config.kind", "gnomon.config.hash", "gnomon.channel"];
+        let at = ["user.name", "server.address", "server.port"];
+        vec![
+            (hook, entry.to_vec()),
+            (listed, [&at[..], &["gnomon.config.path", "gnomon.config.entry", "gnomon.config.kind", "gnomon.channel"]].concat()),
+            (unread, vec!["user.name", "gnomon.config.path", "gnomon.channel"]),
+            (started, vec!["user.name", "gnomon.local.server", "gnomon.channel"]),
+            (gone, vec!["gnomon.local.server", "gnomon.channel"]),
+            (package, vec!["user.id", "package.name", "gnomon.channel"]),
+            (flow, vec!["user.name", "destination.address", "destination.port"]),
+            (unreadable, vec!["user.name", "gnomon.passage"]),
+            (nowhere, vec!["user.name", "url.path", "mcp.method.name"]),
+            (stdio, vec!["user.name", "gnomon.server.id", "gen_ai.tool.name"]),
+            (call, [&at[..], &["gen_ai.tool.name"]].concat()),
+        ]
+        .into_iter()
+        .map(|(event, fields)| (on(event), fields))
+        .collect()
+    }
+
+    #[test]
+    fn an_exception_and_a_rule_from_an_event_of_any_channel_are_for_what_was_seen_and_not_for_all_that_a_user_does() {
+        for (event, expected) in of_every_channel() {
+            let fields = narrow(&event, &[]).unwrap();
+            assert_eq!(fields, expected, "{event:?}");
+            let rules = [Named { id: "8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d".to_owned(), title: None }];
+            let exception = Exception { event: &event, fields: &fields, rules: &rules, stay: &[], owner: None, reason: None, until: None };
+            for text in [exception.text(), rule(&event).unwrap()] {
+                let results = compiled(&text).run_tests();
+                assert!(results.len() == 2 && results.iter().all(|result| result.passed), "{text}");
+            }
+            let selected = rule(&event).unwrap();
+            assert!(!selected.contains("user.name|cased") && selected.contains("selection:\n        "), "{selected}");
+        }
+    }
+
+    #[test]
+    fn an_exception_of_nothing_but_a_user_is_refused_and_says_why() {
+        for who in [json!({"user.name": "ada", "source.address": "127.0.0.1"}), json!({"user.id": "1000", "gnomon.channel": "process"})] {
+            let refused = narrow(&on(who), &[]).unwrap_err();
+            assert!(refused.cause.contains("nothing but the user") && !refused.next.unwrap().contains("--wider"), "{}", refused.cause);
+        }
+        assert!(narrow(&on(json!({"gnomon.channel": "https"})), &[]).unwrap_err().cause.contains("the rules would be off"));
+        assert!(rule(&on(json!({"user.name": "ada"}))).is_err());
+        // Where somebody asks for it as well, in their own words.
+        let wider = |fields: &[&str]| fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>();
+        for (event, fields) in of_every_channel() {
+            let all: Vec<&str> = fields.into_iter().filter(|field| *field != "user.name").collect();
+            let refused = narrow(&event, &wider(&all)).unwrap_err();
+            assert!(refused.next.unwrap().contains("leave out less with --wider"), "{}", refused.cause);
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use gnomon_cli::{Complaint, runtime};
+use gnomon_inspect::{Passage, unknown_fields};
 use gnomon_ledger::{EventFilter, Order, Reader};
-use gnomon_observe::{Family, Field, FieldRef, Observation};
+use gnomon_observe::{Family, Field, FieldRef, Lookup, Observation, Phase};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -72,6 +73,11 @@ pub fn observation<'f>(event: &Event, asked: impl IntoIterator<Item = &'f FieldR
     let mut seen = Observation::from_json(event).map_err(|error| Complaint::own(format!("the event cannot be read: {error}")))?;
     Field::all().filter(|field| !field.info().is_stored()).for_each(|field| seen.set_unreadable(field));
     seen.set_family_unreadable(Family::Argument);
+    for field in unread(event).into_iter().flat_map(|(fields, _)| fields) {
+        if seen.get(field) == Lookup::Absent {
+            seen.set_unreadable(field);
+        }
+    }
     for field in asked {
         if let FieldRef::Member(family, _) = field
             && !field.is_stored()
@@ -80,6 +86,54 @@ pub fn observation<'f>(event: &Event, asked: impl IntoIterator<Item = &'f FieldR
         }
     }
     Ok(seen)
+}
+
+/// What could not be read when the event was made, and why: an event has no mark of its own on each field.
+pub fn unread(event: &Event) -> Vec<(Vec<Field>, String)> {
+    let get = |field: Field| text(event, field.name());
+    let mut unread = Vec::new();
+    // All that a message or its answer would have said.
+    let unknown = |passage: Passage| {
+        let fields = unknown_fields(passage).into_iter().filter_map(|field| match field {
+            FieldRef::Field(field) => Some(field),
+            FieldRef::Member(..) => None,
+        });
+        fields.collect::<Vec<_>>()
+    };
+    let said = |phase: Phase| unknown(Passage::NoRoom).into_iter().filter(|field| field.info().phase == phase).collect::<Vec<_>>();
+    let why = |field: Field, what: &str| get(field).map(|why| format!("{what} could not be read ({field}: {why})"));
+    if let Some(why) = why(Field::Malformed, "the message") {
+        unread.push((said(Phase::Message), why));
+    }
+    if get(Field::Truncated).is_some_and(|cut| cut.split(',').any(|part| part == "names")) {
+        unread.push((said(Phase::Message), format!("the names in the message were too long ({}: names)", Field::Truncated)));
+    }
+    if let Some(why) = why(Field::ResponseMalformed, "the answer") {
+        unread.push((said(Phase::Response), why));
+    }
+    let passage = get(Field::Passage).and_then(|reason| Passage::ALL.iter().find(|passage| passage.reason() == reason));
+    if let Some(passage) = passage {
+        unread.push((unknown(*passage), format!("it was not read ({}: {})", Field::Passage, passage.reason())));
+    }
+    let identity = get(Field::ProcessIdentity).filter(|word| !matches!(word.as_str(), "confirmed" | "unverified"));
+    if let Some(why) = identity {
+        let fields = [
+            Field::Executable,
+            Field::ExecutableHash,
+            Field::Image,
+            Field::CommandLine,
+            Field::ParentExecutable,
+            Field::Ancestors,
+            Field::UserName,
+            Field::UserGroups,
+            Field::ContainerId,
+            Field::ContainerRuntime,
+            Field::PodUid,
+            Field::Cgroup,
+        ];
+        unread.push((fields.to_vec(), format!("the process could not be looked at ({}: {why})", Field::ProcessIdentity)));
+    }
+    unread
 }
 
 /// A text of an event; lists have their entries joined.

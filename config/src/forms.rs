@@ -274,7 +274,13 @@ impl Show<Option<Digest>> for Sha256 {
 
 impl Form<Option<PostgresUrl>> for Database {
     fn read(source: Self::Source, _: Option<PostgresUrl>, check: &mut Check<'_>) -> Option<Option<PostgresUrl>> {
-        Some(source.and_then(|url| check.parsed(&url, "")))
+        let Some(text) = source else { return Some(None) };
+        let url: PostgresUrl = check.parsed(&text, "")?;
+        if url.has_password() {
+            let cause = "a password does not belong in the configuration: give it by PGPASSWORD, or by `?passfile=FILE`";
+            return check.refused(text.referenced, cause.to_owned());
+        }
+        Some(Some(url))
     }
 }
 

@@ -245,6 +245,8 @@ mod tests {
             first_seen_ms: 0,
             last_seen_ms: 0,
             calls: 0,
+            unreached: 0,
+            contact: gnomon_ledger::Contact::Used,
             clients: Vec::new(),
             tools: Vec::new(),
             protocols: Vec::new(),

@@ -3,7 +3,7 @@
 use super::{Add, Target, from::Used, quoted, secret};
 use anyhow::Result;
 use gnomon_cli::{Complaint, line::clean};
-use gnomon_observe::is_secret_name;
+use gnomon_observe::is_secret_parameter;
 use http::Uri;
 use std::fmt::Write as _;
 
@@ -37,9 +37,7 @@ impl Add {
 fn secret_in(uri: &Uri) -> Option<&str> {
     let fields = uri.query().unwrap_or_default().split(['&', ';']);
     let named = fields.filter_map(|field| field.split_once('=')).filter(|(_, value)| !value.is_empty());
-    named
-        .map(|(name, _)| name)
-        .find(|name| is_secret_name(name) || ["key", "auth", "pass", "sig", "code"].contains(&name.to_ascii_lowercase().as_str()))
+    named.map(|(name, _)| name).find(|name| is_secret_parameter(name))
 }
 
 /// A short name for a host: its first label that is not generic, or the host itself where that is an address.

@@ -1,6 +1,7 @@
 //! A clock that a jump of the system's does not carry along at once, nor one that a restart follows.
 
 use std::{
+    mem,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -32,6 +33,14 @@ struct Dispute {
     stood: Duration,
     /// By how many milliseconds it is ahead.
     ahead_ms: i64,
+    told: Told,
+}
+
+/// Whether a dispute was told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Yes,
+    NotYet,
 }
 
 /// A reading of a [`SteadyClock`].
@@ -39,7 +48,8 @@ struct Dispute {
 pub struct SteadyTime {
     /// The time, milliseconds since the Unix epoch.
     pub now_ms: i64,
-    /// By how many milliseconds the system's clock jumped, the first time that it is not believed.
+    /// By how many milliseconds the system's clock jumped, the first time that it is not believed: negative if it went back. A clock that was
+    /// resumed tells that it is behind, and not that it is ahead, which a host that was off is too.
     pub jumped_ms: Option<i64>,
 }
 
@@ -98,7 +108,8 @@ impl SteadyClock {
         let ahead_ms = system_ms.saturating_sub(known.believed_ms);
         let went_on = (-TOLERANCE_MS..=PAUSE_MS).contains(&system_ms.saturating_sub(known.system_ms));
         let stood = if went_on { Duration::from_millis(known.stood_ms) } else { Duration::ZERO };
-        let disputed = (ahead_ms.saturating_abs() > TOLERANCE_MS).then_some(Dispute { since: at, stood, ahead_ms });
+        let told = if ahead_ms < 0 { Told::NotYet } else { Told::Yes };
+        let disputed = (ahead_ms.saturating_abs() > TOLERANCE_MS).then_some(Dispute { since: at, stood, ahead_ms, told });
         Self { believed_ms: known.believed_ms, at, disputed }
     }
 
@@ -107,11 +118,14 @@ impl SteadyClock {
         let expected = self.expected(at);
         let ahead_ms = system_ms.saturating_sub(expected);
         let same = |other: i64| ahead_ms.saturating_sub(other).saturating_abs() <= TOLERANCE_MS;
-        let (believed, jumped_ms) = match self.disputed {
+        let (believed, jumped_ms) = match &mut self.disputed {
             _ if same(0) => (true, None),
-            Some(dispute) if same(dispute.ahead_ms) => (dispute.stood_at(at) >= BELIEVED_AFTER, None),
+            Some(dispute) if same(dispute.ahead_ms) => {
+                let untold = mem::replace(&mut dispute.told, Told::Yes) == Told::NotYet;
+                (dispute.stood_at(at) >= BELIEVED_AFTER, untold.then_some(ahead_ms))
+            }
             Some(_) | None => {
-                self.disputed = Some(Dispute { since: at, stood: Duration::ZERO, ahead_ms });
+                self.disputed = Some(Dispute { since: at, stood: Duration::ZERO, ahead_ms, told: Told::Yes });
                 (false, Some(ahead_ms))
             }
         };
@@ -135,8 +149,9 @@ impl SteadyClock {
         }
     }
 
-    /// The time at this moment: the last trusted one, and the time passed since.
-    fn expected(&self, at: Instant) -> i64 {
+    /// The time at this moment: the last trusted one, and the time passed since. May be ahead of the system's clock, where that went back.
+    #[must_use]
+    pub fn expected(&self, at: Instant) -> i64 {
         let passed = i64::try_from(at.saturating_duration_since(self.at).as_millis()).unwrap_or(i64::MAX);
         self.believed_ms.saturating_add(passed)
     }
@@ -199,6 +214,19 @@ mod tests {
         let mut clock = SteadyClock::resume(off, NOW + 40 * DAY, begin);
         assert_eq!(clock.read(NOW + 40 * DAY, begin), SteadyTime { now_ms: NOW, jumped_ms: None });
         assert_eq!(clock.read(NOW + 41 * DAY, after(begin, DAY)).now_ms, NOW + 41 * DAY);
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_what_is_known_is_told_of_by_each_process_once() {
+        let begin = Instant::now();
+        let mut clock = SteadyClock::begin(NOW, begin);
+        for _ in 0..3 {
+            clock = restarted(&clock, NOW - 730 * DAY, begin);
+            assert_eq!(clock.read(NOW - 730 * DAY, begin), SteadyTime { now_ms: NOW - 730 * DAY, jumped_ms: Some(-730 * DAY) });
+            assert_eq!(clock.read(NOW - 730 * DAY, begin).jumped_ms, None);
+            assert_eq!(clock.expected(begin), NOW);
+        }
+        assert_eq!(clock.read(NOW, begin), SteadyTime { now_ms: NOW, jumped_ms: None });
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The ledger's counters, as numbers: exposing them is left to the caller.
 
 use crate::{DropCounts, FirstSeen, Forgotten};
-use std::time::Duration;
 
 /// The counts of a ledger since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +17,7 @@ pub struct LedgerCounts {
     pub queued: usize,
     /// The most events that may wait; more are dropped.
     pub capacity: usize,
-    /// By how much the system's clock is ahead of the time by which events are too old: zero where that clock is believed.
-    pub clock_behind: Duration,
+    /// By how many seconds the system's clock is ahead of the time by which events are too old: negative where it is behind, zero where it is
+    /// believed.
+    pub clock_ahead_s: i64,
 }

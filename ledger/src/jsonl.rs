@@ -143,14 +143,17 @@ impl LineFile {
         Ok(())
     }
 
-    /// Removes parts whose last line is older than anything is kept.
+    /// Removes parts whose last line is older than anything is kept, up to the first that is kept: what came after it is not older, whatever the
+    /// clock said. One of the future was written while the clock was ahead, and keeps no other.
     fn prune(&self) {
-        for path in (1..PARTS).map(|number| self.part(number)) {
-            let written = fs::metadata(&path).and_then(|there| there.modified()).ok();
-            let age = written.and_then(|written| self.now?.duration_since(written).ok());
-            if age.is_some_and(|age| age > self.keep.retention) {
+        let Some(now) = self.now else { return };
+        for path in (1..PARTS).rev().map(|number| self.part(number)) {
+            let Ok(written) = fs::metadata(&path).and_then(|there| there.modified()) else { continue };
+            match now.duration_since(written) {
                 // A file that cannot be removed now is retried later.
-                let _ = fs::remove_file(&path);
+                Ok(age) if age > self.keep.retention => drop(fs::remove_file(&path)),
+                Ok(_) => return,
+                Err(_) => {}
             }
         }
     }
@@ -355,5 +358,22 @@ mod tests {
         jsonl.keep_by(gnomon_kit::unix_millis(SystemTime::now()));
         jsonl.prune();
         assert!(!old.exists() && foreign.exists());
+    }
+
+    #[test]
+    fn a_part_of_a_time_when_the_clock_was_behind_is_removed_no_earlier_than_those_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file_in(&dir);
+        let part = |number: u32, days: u64| {
+            let part = dir.path().join(format!("events.jsonl.{number}"));
+            fs::write(&part, "{}\n").unwrap();
+            File::open(&part).unwrap().set_modified(SystemTime::now() - Duration::from_secs(days * 86_400 + 60)).unwrap();
+            part
+        };
+        let parts = [part(3, 2), part(2, 0), part(1, 700)];
+        let mut jsonl = Jsonl::open(&JsonlTarget::File(path), KEEP).unwrap();
+        jsonl.keep_by(gnomon_kit::unix_millis(SystemTime::now()));
+        jsonl.prune();
+        assert_eq!(parts.map(|part| part.exists()), [false, true, true]);
     }
 }

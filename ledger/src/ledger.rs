@@ -3,13 +3,14 @@
 use crate::{
     DropCounts, Event, LedgerCounts, LedgerError, LedgerOptions, Recorded,
     jsonl::Jsonl,
+    lines::Lines,
     lock::WriterLock,
     options::JsonlTarget,
     queue::Queue,
     waiting::WaitingStore,
     writer::{self, Folder, Progress},
 };
-use gnomon_clock::KeptClock;
+use gnomon_clock::{Kept, KeptClock};
 use gnomon_ledger_model::{Keep, OpenError, Store};
 use gnomon_ledger_sqlite::{MIN_DATABASE_BYTES, SqliteStore};
 use gnomon_observe::Observation;
@@ -70,12 +71,17 @@ impl Ledger {
             LedgerError::NotWritable { path, source }
         })?;
         let queue = Arc::new(Queue::new(options.queue));
+        let lines = Lines::start(jsonl, &options.jsonl, queue.clone()).map_err(|source| LedgerError::Thread { source })?;
         let (tell, unusual) = mpsc::channel(UNUSUAL_WAITING);
-        // One that cannot be asked is not known to be empty.
-        let is_new = matches!(store.newest_ms().await, Ok(None));
-        let clock = KeptClock::open(&dir.join("ledger.clock"), is_new);
-        let (report, progress) = watch::channel(Progress { clock_behind: clock.behind(), ..Progress::default() });
-        let task = writer::Task::new(queue.clone(), store, jsonl, report, options.commit_every, tell, Folder { clock, lock });
+        let kept = match store.newest_ms().await {
+            Ok(Some(newest)) => Kept::Until(newest),
+            Ok(None) => Kept::Nothing,
+            // One that cannot be asked is not known to be empty.
+            Err(_) => Kept::Something,
+        };
+        let clock = KeptClock::open(&dir.join("ledger.clock"), kept);
+        let (report, progress) = watch::channel(Progress { clock_ahead_ms: clock.ahead_ms(), ..Progress::default() });
+        let task = writer::Task::new(queue.clone(), store, lines, report, options.commit_every, tell, Folder { clock, lock });
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|source| LedgerError::Thread { source })?;
         thread::Builder::new()
@@ -103,8 +109,9 @@ impl Ledger {
         self.queue.len()
     }
 
-    /// The number of events acknowledged since opening: they are in the JSON-lines target and in the database's write-ahead log, fsynced.
-    /// After [`flush`](Self::flush), recorded = acknowledged + dropped.
+    /// The number of events acknowledged since opening: they are in the database's write-ahead log and in the file of JSON lines, fsynced.
+    /// Standard output, and a file that hangs, are not waited for. After [`flush`](Self::flush), recorded = acknowledged + dropped; lines that
+    /// nobody waited for and that are missing count as dropped in addition.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.progress.borrow().acknowledged
@@ -113,7 +120,7 @@ impl Ledger {
     /// All counters.
     #[must_use]
     pub fn counts(&self) -> LedgerCounts {
-        let Progress { acknowledged, first_seen, forgotten, clock_behind, .. } = *self.progress.borrow();
+        let Progress { acknowledged, first_seen, forgotten, clock_ahead_ms, .. } = *self.progress.borrow();
         LedgerCounts {
             acknowledged,
             dropped: self.dropped(),
@@ -121,7 +128,7 @@ impl Ledger {
             forgotten,
             queued: self.queued(),
             capacity: self.queue.capacity(),
-            clock_behind,
+            clock_ahead_s: clock_ahead_ms / 1000,
         }
     }
 

@@ -1,15 +1,16 @@
 //! A durable store of events, the inventory of servers, and incidents.
 //!
 //! [`Ledger::record`] writes an event's line, once, and never waits for the disk; one writer thread puts
-//! the same bytes into the JSON-lines file and the SQLite database, many events per transaction. [`Reader`] answers questions about the past over its own read-only connection and
+//! it into the SQLite database, many events per transaction, and another the same bytes into the JSON-lines file. [`Reader`] answers questions about the past over its own read-only connection and
 //! never holds the writer up. [`Incidents`] says whether a detection is new or a repeat.
 //!
-//! **The trade-off**: an event is *acknowledged* only when it is in the file and in the database's
-//! write-ahead log, and both were fsynced. That costs two fsyncs, so events wait up to
+//! **The trade-off**: an event is *acknowledged* only when it is in the database's write-ahead log and in the file, if there is one and it
+//! answers within a second, and both were fsynced. The database waits for no lines, least of all for whoever reads them on standard output.
+//! That costs two fsyncs, so events wait up to
 //! [`LedgerOptions::commit_every`] for company, and the request path does not wait at all: when the
 //! bounded queue is full an event is dropped and counted by reason. A kill -9 loses nothing
-//! acknowledged. An event that was *not yet* acknowledged may be found in the file and not in the
-//! database; `event.id` tells such doubles apart.
+//! acknowledged. An event that was *not yet* acknowledged may be found in one of the two and not in the
+//! other; `event.id` tells doubles apart.
 //!
 //! ```
 //! use gnomon_ledger::{Event, EventFilter, Ledger, LedgerOptions, Order, Reader, Recorded};
@@ -42,6 +43,7 @@ mod error;
 mod fair;
 mod jsonl;
 mod ledger;
+mod lines;
 mod lock;
 mod options;
 mod queue;
@@ -57,14 +59,15 @@ pub use decided::{
 };
 pub use error::LedgerError;
 pub use gnomon_ledger_model::{
-    Comparison, Condition, ConditionError, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, DecisionError, Detection, Event,
-    EventFilter, FirstSeen, Forgotten, Found, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord, IncidentRole, Incidents,
-    MAX_CLIENTS, MAX_DAILY, MAX_DAILY_NAMES, MAX_EVENT_BYTES, MAX_PAGE, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES,
-    MAX_REVIEW_TEXT, MAX_SERVERS, MAX_SHOWN, MAX_SHOWN_OF_ONE, MAX_SNIPPET_CODE, MAX_SNIPPET_DESCRIPTION, MAX_SNIPPET_NAME,
-    MAX_SNIPPET_PARAMETERS, MAX_TOOLS, MAX_USERS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More, NamedServer, NewName, NoAudience, NoServer,
-    OpenError, Order, Questions, ReadError, Related, Relation, ReviewEntry, ReviewedServer, RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS,
-    STORY_EVENTS, ServerRecord, ServerStatus, ShownIncident, Snippet, SnippetAudience, SnippetDecision, StoredEvent, Story, Tally, Today,
-    Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind, Withdrawal, conditions_on, plain_name, this_host,
+    Comparison, Condition, ConditionError, Contact, DailyIncident, DailyIncidents, DayUsage, DecidedBy, Decision, DecisionError, Detection,
+    Event, EventFilter, FirstSeen, Forgotten, Found, HostPort, INCIDENT_CAPACITY, INCIDENT_WINDOW, Ids, IncidentId, IncidentRecord,
+    IncidentRole, Incidents, LOCAL_FILE, LOCAL_PACKAGE, MAX_CLIENTS, MAX_DAILY, MAX_DAILY_NAMES, MAX_EVENT_BYTES, MAX_PAGE,
+    MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_REPORT_NAMES, MAX_REVIEW_TEXT, MAX_SERVERS, MAX_SHOWN, MAX_SHOWN_OF_ONE, MAX_SNIPPET_CODE,
+    MAX_SNIPPET_DESCRIPTION, MAX_SNIPPET_NAME, MAX_SNIPPET_PARAMETERS, MAX_TOOLS, MAX_USERS, MAX_VOLUME_PAIRS, MIN_ID_PREFIX, More,
+    NamedServer, NewName, NoAudience, NoServer, OpenError, Order, Questions, ReadError, Related, Relation, ReviewEntry, ReviewedServer,
+    RuleCount, STORY_AFTER_MS, STORY_BEFORE_MS, STORY_EVENTS, ServerRecord, ServerStatus, ShownIncident, Snippet, SnippetAudience,
+    SnippetDecision, StoredEvent, Story, Tally, Today, Usage, VOLUME_HISTORY_HOURS, VOLUME_MIN_HISTORY_HOURS, Verdict, VerdictKind,
+    Withdrawal, conditions_on, plain_name, this_host,
 };
 pub use gnomon_ledger_postgres::{PostgresUrl, PostgresUrlError, Standby};
 pub use gnomon_ledger_sqlite::MIN_DATABASE_BYTES;

@@ -15,7 +15,8 @@ pub enum JsonlTarget {
     /// Appended to this file (mode 0640). It is rotated so that it and its predecessors, `.1` to `.7`, keep within
     /// [`LedgerOptions::max_bytes`] and [`LedgerOptions::retention`]; others may rotate it too, by renaming or truncating.
     File(PathBuf),
-    /// To standard output, for containers. Not fsynced: acknowledgement rests on the database.
+    /// To standard output, for containers. Not waited for: acknowledgement rests on the database. Up to 8 MiB wait for whoever reads; lines
+    /// beyond that are left out, and counted as [`crate::DropReason::JsonlFailed`].
     Stdout,
 }
 

@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// The reason that an event is not in the ledger. The words are label values of a metric.
+/// The reason that an event is not in the ledger, or its line not written. The words are label values of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// The queue was full (events or bytes): the writer or its disk is too slow.
@@ -26,7 +26,7 @@ pub enum DropReason {
     OverShare,
     /// The event was larger than [`crate::MAX_EVENT_BYTES`] even after shortening.
     TooLarge,
-    /// The database took it, the JSON-lines target did not.
+    /// Its line was not written to the JSON-lines target, which failed, hangs or is too slow. The database took the event.
     JsonlFailed,
     /// The database did not take it.
     DatabaseFailed,

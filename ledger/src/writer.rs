@@ -1,10 +1,10 @@
-//! The one writer: takes the queued events, appends them to the file and the database, says how far it
+//! The one writer: takes the queued events, appends them to the database, leaves their lines to whoever writes those, says how far it
 //! has come. It never gives up: what cannot be written is counted, and the next
 //! batch is tried again.
 
 use crate::{
     DropReason, FirstSeen,
-    jsonl::Jsonl,
+    lines::Lines,
     lock::WriterLock,
     options::MAX_COMMIT_EVERY,
     queue::{Queue, Taken},
@@ -40,8 +40,8 @@ pub(crate) struct Progress {
     pub(crate) first_seen: FirstSeen,
     /// Events that retention removed.
     pub(crate) forgotten: Forgotten,
-    /// By how much the system's clock is ahead of the one by which events are too old.
-    pub(crate) clock_behind: Duration,
+    /// By how many milliseconds the system's clock is ahead of the one by which events are too old.
+    pub(crate) clock_ahead_ms: i64,
 }
 
 /// The writer's state of its folder beside the ledger itself.
@@ -55,10 +55,12 @@ pub(crate) struct Folder {
 pub(crate) struct Task {
     queue: Arc<Queue>,
     store: Box<dyn Store>,
-    jsonl: Jsonl,
+    lines: Lines,
     report: watch::Sender<Progress>,
     commit_every: Duration,
     complaint: Option<Instant>,
+    /// The events that were lost since it could be written last; none while it can.
+    failing: Option<u64>,
     /// The time by which events are too old.
     clock: KeptClock,
     /// The retention totals that were logged last, and the time of that log line.
@@ -73,7 +75,7 @@ impl Task {
     pub(crate) fn new(
         queue: Arc<Queue>,
         store: Box<dyn Store>,
-        jsonl: Jsonl,
+        lines: Lines,
         report: watch::Sender<Progress>,
         commit_every: Duration,
         unusual: mpsc::Sender<Observation>,
@@ -81,7 +83,7 @@ impl Task {
     ) -> Self {
         let commit_every = commit_every.min(MAX_COMMIT_EVERY);
         let (told, lookout) = (<_>::default(), Lookout::default());
-        Self { queue, store, jsonl, report, commit_every, complaint: None, clock, told, lookout, unusual, lock }
+        Self { queue, store, lines, report, commit_every, complaint: None, failing: None, clock, told, lookout, unusual, lock }
     }
 
     /// Runs until the queue is shut and empty.
@@ -96,7 +98,7 @@ impl Task {
                 () = self.queue.arrived() => {}
                 _ = forget.tick() => {
                     let now_ms = self.keep_by();
-                    self.jsonl.prune();
+                    self.lines.prune(now_ms);
                     let settled = self.settle_in_place().await;
                     if let Err(error) = match settled {
                         Ok(()) => self.store.forget(now_ms).await,
@@ -130,6 +132,15 @@ impl Task {
             }
         }
         self.clock.keep();
+        self.lines.finish().await;
+        let lost = self.queue.dropped();
+        // Events whose line is missing are here all the same.
+        let lost: Vec<_> = lost.iter().filter(|(why, events)| *why != DropReason::JsonlFailed && *events > 0).collect();
+        if !lost.is_empty() {
+            let reasons: Vec<_> = lost.iter().map(|(why, events)| format!("{} {events}", why.as_str())).collect();
+            let (lost, reasons) = (lost.iter().map(|(_, events)| events).sum::<u64>(), reasons.join(", "));
+            tracing::error!(lost, reasons, "the ledger ends; so many events since the start were not written, and are lost");
+        }
         // What was acknowledged is durable, even if closing fails.
         let _ = self.store.close().await;
         drop(self.lock);
@@ -137,27 +148,42 @@ impl Task {
 
     async fn write(&mut self, group: Group) {
         let now_ms = self.keep_by();
-        let lines = self.jsonl.append(group.lines()).map_err(|e| e.to_string());
-        let rows = self.append(&group, now_ms).await.map_err(|e| e.to_string());
+        let count = group.rows().len() as u64;
+        // Both at the same time; the database waits for no lines.
+        let lines = self.lines.offer(group.lines(), count, now_ms);
+        let rows = self.append(&group, now_ms).await;
+        let lines = lines.written().await;
         if self.told.1.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
             self.tell_forgotten();
         }
-        let count = group.rows().len() as u64;
-        let (acknowledged, first_seen, failure) = match (lines, rows) {
-            (Ok(()), Ok(first_seen)) => (count, first_seen, None),
-            (_, Err(error)) => (0, FirstSeen::default(), Some((DropReason::DatabaseFailed, error))),
-            (Err(error), Ok(first_seen)) => (0, first_seen, Some((DropReason::JsonlFailed, error))),
+        let (acknowledged, first_seen) = match rows {
+            Ok(first_seen) => {
+                if let Some(lost) = self.failing.take() {
+                    self.complaint = None;
+                    tracing::warn!(lost, "the ledger is written again; events of the time between are lost");
+                }
+                let acknowledged = match lines {
+                    Ok(()) => count,
+                    Err(error) => {
+                        self.lines.lost(count, &error);
+                        0
+                    }
+                };
+                (acknowledged, first_seen)
+            }
+            Err(error) => {
+                self.queue.count_lost(DropReason::DatabaseFailed, count);
+                self.failing = Some(self.failing.unwrap_or(0) + count);
+                self.complain(DropReason::DatabaseFailed.as_str(), count, &error.to_string());
+                (0, FirstSeen::default())
+            }
         };
-        if let Some((reason, error)) = failure {
-            self.queue.count_lost(reason, count);
-            self.complain(reason.as_str(), count, &error);
-        }
         self.report.send_modify(|now| {
             now.settled += count;
             now.acknowledged += acknowledged;
             now.first_seen += first_seen;
             now.forgotten = self.store.forgotten();
-            now.clock_behind = self.clock.behind();
+            now.clock_ahead_ms = self.clock.ahead_ms();
         });
         // The events are acknowledged already; a failed look is only logged.
         let latest = group.deltas().volumes.latest_hour().filter(|_| acknowledged > 0);
@@ -210,10 +236,12 @@ impl Task {
     fn keep_by(&mut self) -> i64 {
         let SteadyTime { now_ms, jumped_ms } = self.clock.read();
         if let Some(jumped) = jumped_ms {
-            let seconds = jumped / 1000;
-            tracing::warn!(seconds, "the clock jumped; nothing is removed as too old by it before it has stood for a day");
+            let (seconds, way) = (jumped.unsigned_abs() / 1000, if jumped < 0 { "back" } else { "ahead" });
+            tracing::warn!(
+                seconds,
+                "the clock went {way}; nothing is removed as too old by it before it has stood for a day: look whether the time is right"
+            );
         }
-        self.jsonl.keep_by(now_ms);
         now_ms
     }
 
@@ -228,10 +256,10 @@ impl Task {
     }
 
     fn report_retention(&self) {
-        let retention = (self.store.forgotten(), self.clock.behind());
+        let retention = (self.store.forgotten(), self.clock.ahead_ms());
         self.report.send_if_modified(|now| {
-            let before = (now.forgotten, now.clock_behind);
-            (now.forgotten, now.clock_behind) = retention;
+            let before = (now.forgotten, now.clock_ahead_ms);
+            (now.forgotten, now.clock_ahead_ms) = retention;
             before != retention
         });
     }

@@ -6,10 +6,11 @@
 use anyhow::{Context as _, Result};
 use gnomon_host::switch::{Arming, Switch};
 use gnomon_inspect::{Inspector, Sighting};
+use gnomon_log::say;
 use gnomon_observe::{Action, Class, Field, Observation};
 use gnomon_record::Recorder;
 use std::{
-    io::{self, Write as _},
+    io,
     sync::{
         Arc,
         mpsc::{RecvTimeoutError, Sender, channel},
@@ -91,9 +92,4 @@ impl Half {
         seen.set_some(Field::Message, Some(reason).filter(|reason| !reason.is_empty()));
         self.recorder.report(vec![Sighting { seen, rule: None, action: Action::Log, class: Class::Health, call: 0 }]);
     }
-}
-
-fn say(what: std::fmt::Arguments<'_>) {
-    // Standard error may be gone; the metrics and the event tell as well.
-    let _ = writeln!(io::stderr(), "gnomon: {what}");
 }

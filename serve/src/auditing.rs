@@ -78,15 +78,23 @@ impl Stored {
                     StoreError::Key(_) => error.to_string(),
                     _ => format!("the audit {at} cannot be opened: {error}"),
                 });
-                Err(refused.next("name another folder with --state-dir, or see docs/audit.md").into())
+                let next = match error {
+                    // Each says what to do itself.
+                    StoreError::Key(_) | StoreError::Damaged(_) => "docs/audit.md says more",
+                    StoreError::Foreign(_) => "name another folder with --state-dir, or see docs/audit.md",
+                    StoreError::Database(_) | StoreError::Full(_) | StoreError::Conflict => {
+                        "nothing says that it is damaged: leave it where it is, mend the cause, and start again"
+                    }
+                };
+                Err(refused.next(next).into())
             }
         }
     }
 }
 
 async fn open(database: PathBuf, key: PathBuf, max_bytes: u64) -> Result<(Box<dyn Store>, SigningKey), StoreError> {
-    let key = SigningKey::open(&key)?;
-    let store = SqliteStore::open(&database, max_bytes).await?;
+    let mut store = SqliteStore::open(&database, max_bytes).await?;
+    let key = SigningKey::of_chain(&key, &mut store).await?;
     Ok((Box::new(store), key))
 }
 
@@ -162,7 +170,7 @@ impl AuditCounters {
         let forgotten = IntCounter::new("gnomon_audit_forgotten_total", "Records of the audit that retention removed.")?;
         let clock_behind = IntGauge::new(
             "gnomon_audit_clock_behind_seconds",
-            "By how much the system's clock is ahead of the time by which records of the audit are too old: 0 where it is believed.",
+            "By how much the system's clock is ahead of the time by which records of the audit are too old: negative where it is behind, 0 where it is believed.",
         )?;
         registry.register(Box::new(clock_behind.clone()))?;
         registry.register(Box::new(forgotten.clone()))?;
@@ -185,7 +193,7 @@ async fn count(audit: Audit, counters: AuditCounters) {
         counters.checkpoints.inc_by(now.checkpoints - told.checkpoints);
         counters.failures.inc_by(now.send_failures - told.send_failures);
         counters.forgotten.inc_by(now.forgotten - told.forgotten);
-        counters.clock_behind.set(i64::try_from(now.clock_behind_s).unwrap_or(i64::MAX));
+        counters.clock_behind.set(now.clock_ahead_s);
         told = now;
         tokio::time::sleep(COUNTED_EVERY).await;
     }

@@ -9,10 +9,10 @@ use crate::{
 use anyhow::{Context as _, Result};
 use gnomon_access::Countries;
 use gnomon_cli::{Complaint, rule_files};
-use gnomon_config::{At, Config, Jsonl, Shown};
+use gnomon_config::{At, Config, Jsonl, Shown, Switch};
 use gnomon_engine::{Lint, RuleSet};
 use gnomon_http::UpstreamTls;
-use std::{fs, os::unix::fs::FileTypeExt as _, path::Path};
+use std::{fs, net::SocketAddr, os::unix::fs::FileTypeExt as _, path::Path};
 
 /// The parts that are to serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,7 @@ fn check_beside_rules(config: &Config, serves: Serves) -> Result<()> {
         let wrong = format!("proxy.upstream_ca: {there} {}", path.display());
         return Err(Complaint::input(wrong).next("name existing, readable files").into());
     }
+    check_addresses(config, serves)?;
     if serves == Serves::Everything {
         check_listener(config)?;
         for user in &config.proxy.users {
@@ -146,6 +147,31 @@ pub fn check_listener(config: &Config) -> Result<(), Complaint> {
     .next("listen on 127.0.0.1, or list users with passwords under proxy.users in the configuration"))
 }
 
+/// Refuses two listeners at one address; portals may share one.
+fn check_addresses(config: &Config, serves: Serves) -> Result<(), Complaint> {
+    let mut all: Vec<(String, SocketAddr)> = Vec::new();
+    if serves == Serves::Everything {
+        all.push(("proxy.listen".to_owned(), config.proxy.listen));
+    }
+    if let Switch::On(metrics) = config.metrics.listen {
+        all.push(("metrics.listen".to_owned(), metrics));
+    }
+    let portals = config.listeners().into_iter().filter_map(|together| together.first().copied());
+    all.extend(portals.map(|portal| (format!("the portal `{}`", portal.id), portal.listen)));
+    let same = |one: &SocketAddr, other: &SocketAddr| {
+        let meets =
+            one.ip() == other.ip() || one.is_ipv4() == other.is_ipv4() && (one.ip().is_unspecified() || other.ip().is_unspecified());
+        one.port() != 0 && one.port() == other.port() && meets
+    };
+    for (nth, (what, address)) in all.iter().enumerate() {
+        if let Some((first, _)) = all.iter().take(nth).find(|(_, before)| same(before, address)) {
+            let wrong = format!("{what} is {address}, where {first} listens already");
+            return Err(Complaint::input(wrong).next("give each a port of its own"));
+        }
+    }
+    Ok(())
+}
+
 /// Checks that this process can read the credentials of the servers that portals offer, as a start of it would.
 ///
 /// # Errors
@@ -195,6 +221,11 @@ mod tests {
             (format!("events: {{jsonl: '{}'}}\n", at("no/events.jsonl")), "there is no folder"),
             (format!("events: {{jsonl: '{}'}}\n", at("")), "is a folder"),
             (format!("events: {{jsonl: '{}'}}\n", at("pipe")), "is a named pipe"),
+            ("proxy: {listen: '127.0.0.1:9464'}\n".to_owned(), "metrics.listen is 127.0.0.1:9464, where proxy.listen listens already"),
+            (
+                format!("metrics: {{listen: '0.0.0.0:7000'}}\n{}", portal("ca: own".to_owned()).replace("127.0.0.1:0", "127.0.0.1:7000")),
+                "the portal `main` is",
+            ),
             (format!("countries: '{}'\n{}", at("pipe"), portal("ca: own".to_owned())), "not a regular file"),
             (format!("servers: [{{id: docs, openapi: {{file: '{}'}}}}]\n", at("pipe")), "not a regular file"),
         ] {

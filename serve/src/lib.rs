@@ -15,6 +15,7 @@ mod exporting;
 mod hangup;
 mod homes;
 mod last_rules;
+pub mod logging;
 mod narrating;
 pub mod portals;
 mod posting;

@@ -18,7 +18,6 @@ use gnomon_inspect::Inspector;
 use gnomon_record::{Metrics, Recorder, Reload};
 use parking_lot::Mutex;
 use std::{
-    io::{self, Write as _},
     path::PathBuf,
     sync::{
         Arc,
@@ -104,7 +103,7 @@ impl ReloadLog {
             (Some(_) | None, _) => String::new(),
         };
         // In one piece, so that whoever reads along sees all of it.
-        let _ = io::stderr().write_all(format!("gnomon: {told}\n{beside}").as_bytes());
+        gnomon_log::write(&format!("gnomon: {told}\n{beside}"));
     }
 }
 
@@ -178,7 +177,7 @@ impl RuleKeeping {
         metrics.rules_replaced(&rules);
         self.inspector.replace_rules(Arc::new(rules));
         self.told.tell(&By::Clock, vec![Change::expired()]);
-        let _ = writeln!(io::stderr(), "gnomon: an exception has expired and no longer acts: `gnomon rules list --filters` shows them");
+        gnomon_log::say(format_args!("an exception has expired and no longer acts: `gnomon rules list --filters` shows them"));
     }
 }
 

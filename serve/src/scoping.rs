@@ -9,7 +9,6 @@ use gnomon_link::{self as link, List, ScopeChange, ScopeSettings};
 use gnomon_watch::{Watch, WatchError};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, Write as _},
     sync::Arc,
     time::Duration,
 };
@@ -79,7 +78,7 @@ pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
 /// Logs a text, unless it was the last one.
 fn tell(said: &mut Option<String>, what: String) {
     if said.as_ref() != Some(&what) {
-        let _ = writeln!(io::stderr(), "gnomon: {what}");
+        gnomon_log::say(format_args!("{what}"));
         *said = Some(what);
     }
 }

@@ -41,6 +41,8 @@ pub fn run(flags: &ServeFlags, config: &Config, state_dir: &Path, narration: Nar
     let narration = if config.events.jsonl == Jsonl::Stdout { Narration::Silent } else { narration };
     // Before there are other threads, which have it from this one.
     hangup::hold()?;
+    // From here on nothing waits for whoever reads the log.
+    gnomon_log::write_apart()?;
     let idle = Idle::every(HANDED_BACK);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_park(move || idle.waits()).build()?;
     let ended = runtime.block_on(until_stopped(Start { flags, config, state_dir, narration, serves }, parts));

@@ -6,7 +6,7 @@ use crate::{
     changes::Changes,
     checking::Serves,
     exporting::Exports,
-    narrating::{Narration, hint, narrate},
+    narrating::{Narrating, Narration, hint},
     portals::Portals,
     reloading::{Ask, Regulating, ReloadLog, RuleKeeping},
     reviewing::Reviewing,
@@ -17,7 +17,7 @@ use crate::{
     stopping::{Phase, Service, Stage, reaches},
     watching::Watching,
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use gnomon_cli::{
     Complaint,
     options::{ServeFlags, ledger_in},
@@ -30,11 +30,7 @@ use gnomon_observe::{Action, Class, Field, Observation, UNUSUAL_VOLUME};
 use gnomon_portal::{Rules, Shelf};
 use gnomon_record::Recorder;
 use gnomon_supervise::service::{self, Vouching};
-use std::{
-    io::{self, Write as _},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
@@ -62,7 +58,7 @@ pub struct Serving {
     offering: JoinHandle<()>,
     has_portals: bool,
     helpers: Helpers,
-    narrating: JoinHandle<Result<()>>,
+    narrating: Narrating,
     watching: Option<Watching>,
     auditing: Option<Auditing>,
     exports: Exports,
@@ -105,9 +101,8 @@ impl Serving {
         let vouching = service::vouch(Handle::current())?;
         // To standard error: standard output is for events and detections.
         let hint = hint(&config.rules.packs);
-        // In one piece: standard error has no buffer, and whoever waits for a line reads whole ones.
-        let said = format!("{announcement}{}{hint}", portals.announcement());
-        io::stderr().write_all(said.as_bytes()).context("writing to standard error")?;
+        // In one piece, so that whoever waits for a line reads whole ones.
+        gnomon_log::write(&format!("{announcement}{}{hint}", portals.announcement()));
         let (stop, _) = watch::channel(Phase::Serving);
         let asked = |phase| reaches(stop.subscribe(), phase);
         let serving = match proxy {
@@ -143,7 +138,7 @@ impl Serving {
             offering,
             has_portals: !config.portals.is_empty(),
             helpers: Helpers { keeping, regulating, reviewing, scraping, own },
-            narrating: tokio::spawn(narrate(ledger_in(state_dir), narration)),
+            narrating: Narrating::start(ledger_in(state_dir), narration)?,
             watching,
             auditing,
             exports,
@@ -169,8 +164,8 @@ impl Serving {
                     return Some(Complaint::own(format!("a portal ended: {}", ending(ended))));
                 }
                 () = self.writer.ended() => return Some(Complaint::own("the ledger's writer ended; events can no longer be kept")),
-                ended = &mut self.narrating, if !self.narrating.is_finished() => {
-                    if let Ok(Err(error)) = ended {
+                ended = self.narrating.over(), if !self.narrating.is_over() => {
+                    if let Err(error) = ended {
                         tracing::warn!("detections are no longer shown: {error:#}");
                     }
                 }
@@ -217,7 +212,7 @@ impl Serving {
         }
         service.add(Stage::Ledger, "ledger", self.writer.shutdown());
         service.add(Stage::Readers, "exports", self.exports.stop());
-        service.add_task(Stage::Readers, "narration", self.narrating);
+        service.add(Stage::Readers, "narration", self.narrating.stop());
         service.stop().await;
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     checking::{Checked, Serves, check_to_start},
     descriptors::{Descriptors, Listens, UpstreamMetrics},
     last_rules,
+    logging::LogMetrics,
 };
 use anyhow::{Context as _, Result};
 use gnomon_cli::{Complaint, judging, options::ledger_in, rule_files::RuleText};
@@ -16,7 +17,7 @@ use gnomon_ledger::{JsonlTarget, Ledger, LedgerError, LedgerOptions, ReadError, 
 use gnomon_record::{Metrics, Recorder, Reload};
 use gnomon_tls::{CertificateAuthority, Provenance};
 use std::{
-    io::{self, Write as _},
+    io,
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -89,11 +90,12 @@ impl Core {
             None => last_rules::keep(state_dir, &read),
             Some(told) => {
                 recorder.metrics().rules_reloaded(Reload::Failure);
-                let _ = writeln!(io::stderr(), "gnomon: {told}");
+                gnomon_log::say(format_args!("{told}"));
             }
         }
         catch_up(&recorder, &ledger_in(state_dir)).await;
         UpstreamMetrics::register(descriptors.upstreams.clone(), recorder.metrics().registry())?;
+        LogMetrics::register(recorder.metrics().registry())?;
         Ok(Self { read, metrics, recorder, inspector, writer, store, descriptors })
     }
 
@@ -165,7 +167,7 @@ async fn open_ledger(options: &LedgerOptions) -> Result<(Ledger, Writer), Ledger
         match Ledger::open(options.clone()).await {
             Err(busy @ LedgerError::Busy { .. }) if began.elapsed() < WRITES_STILL => {
                 if !told {
-                    let _ = writeln!(io::stderr(), "gnomon: {busy}; waiting up to {} s for it to end", WRITES_STILL.as_secs());
+                    gnomon_log::say(format_args!("{busy}; waiting up to {} s for it to end", WRITES_STILL.as_secs()));
                     told = true;
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;

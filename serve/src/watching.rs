@@ -8,11 +8,11 @@ use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, RedirectedListeners};
 use gnomon_kit::Backoff;
 use gnomon_link::{AsyncChannel, Homes, ProxyEnd, Starts};
+use gnomon_log::say;
 use gnomon_record::{Owners, Recorder};
 use gnomon_supervise::Handed;
 use gnomon_watch::{Watch, WatchError, WatchOptions};
 use std::{
-    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -180,11 +180,6 @@ fn connect(socket: &Path) -> Result<ProxyEnd> {
     let peer = link.peer()?;
     ensure!(peer.uid == 0, "whoever listens there is user {} and not root", peer.uid);
     Ok(link)
-}
-
-fn say(what: std::fmt::Arguments<'_>) {
-    // Standard error may be gone; the metrics tell as well.
-    let _ = writeln!(io::stderr(), "gnomon: {what}");
 }
 
 #[cfg(test)]

@@ -250,7 +250,7 @@ impl Key {
         let path = key_in(&self.state.dir()?);
         let next = "the key is made when a portal is first served";
         File::open(&path).map_err(|error| Complaint::unreadable(path.display(), &path, &error, next))?;
-        let key = SigningKey::open(&path).map_err(Complaint::own)?;
+        let key = SigningKey::read(&path).map_err(Complaint::own)?;
         writeln!(io::stdout(), "{}", key.public())?;
         Ok(())
     }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{Complaint, options::SwitchFlag};
 use gnomon_exec::SOCKET_VARIABLE;
+use gnomon_host::switch::ReasonKept;
 use gnomon_sensord::status::Status;
 use nix::unistd::{Uid, User};
 use std::{
@@ -51,8 +52,12 @@ impl Disarm {
             ("", who) => format!("by {who}"),
             (reason, who) => format!("{reason} (by {who})"),
         };
-        switch.disarm(&reason).map_err(|error| failed("disarm", &switch, &error))?;
+        let kept = switch.disarm(&reason).map_err(|error| failed("disarm", &switch, &error))?;
         let path = switch.path().display();
+        if let ReasonKept::Not(error) = kept {
+            // The switch is what was asked for.
+            let _ = writeln!(io::stderr(), "gnomon: warning: the reason could not be written to {path}: {error}; disarmed all the same");
+        }
         writeln!(
             io::stdout(),
             "disarmed: {path} is there. Nothing is redirected, and no rule refuses any more; `gnomon arm` takes it back"

@@ -1,5 +1,9 @@
 //! `gnomon doctor`: what gnomon can see and do on this host, and what to do about the rest.
 
+mod serving;
+mod state;
+
+use crate::commands::run::EXEC_SOCKET;
 use anyhow::Result;
 use clap::Args;
 use gnomon_cli::{
@@ -8,10 +12,11 @@ use gnomon_cli::{
     options::{ConfigFlag, Format, FormatFlag, StateFlag},
     runtime,
 };
-use gnomon_config::{Config, Switch, scopes::Scope};
+use gnomon_config::{Config, Jsonl, Switch, scopes::Scope};
+use gnomon_exec::SOCKET_VARIABLE;
 use gnomon_host::{
     cgroup::Hierarchy,
-    doctor::{Attached, Check, CheckStatus, Feature, Options, Port, examine, worst},
+    doctor::{Attached, Check, CheckStatus, Feature, Options, Port, Room, examine, worst},
 };
 use gnomon_ledger::journal_in;
 use gnomon_sensor::{Features, Status};
@@ -19,7 +24,7 @@ use gnomon_supervise::SensorCoverage;
 use std::{
     fs,
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 #[derive(Args)]
@@ -33,17 +38,25 @@ pub struct Doctor {
     /// Which connections the kernel half sees, as gnomon is started with: `host` (all), `off`, or those below the cgroup with this folder [default: host]
     #[arg(long, env = "GNOMON_SENSOR", hide_env_values = true, value_name = "WHERE", value_parser = str::parse::<SensorCoverage>)]
     sensor: Option<SensorCoverage>,
+    /// The socket of the running gnomon; its state is published beside it
+    #[arg(long, env = SOCKET_VARIABLE, hide_env_values = true, value_name = "PATH", default_value = EXEC_SOCKET)]
+    exec_socket: PathBuf,
 }
 
 impl Doctor {
     pub fn run(self) -> Result<()> {
-        let config = self.config.load()?;
+        let mut config = self.config.load()?;
         let mut options = Options { ports: vec![Port { name: "proxy", address: config.proxy.listen }], ..Options::default() };
         if let Switch::On(address) = config.metrics.listen {
             options.ports.push(Port { name: "metrics", address });
         }
         // Without a place for the state there is no authority either.
-        options.authority = self.state.dir().ok().map(|dir| dir.join("ca.pem")).filter(|path| path.exists());
+        let dir = self.state.dir().ok();
+        options.rooms.extend(dir.iter().map(|dir| Room { name: "state", path: dir.clone() }));
+        if let Jsonl::File(path) = &config.events.jsonl {
+            options.rooms.push(Room { name: "events.jsonl", path: path.clone() });
+        }
+        options.authority = dir.as_ref().map(|dir| dir.join("ca.pem")).filter(|path| path.exists());
         match (self.sensor.unwrap_or_default(), Hierarchy::find()) {
             (SensorCoverage::Below(folder), _) => ask_the_kernel(&mut options, &folder),
             (SensorCoverage::Host, Ok(hierarchy)) => ask_the_kernel(&mut options, hierarchy.mount()),
@@ -51,8 +64,14 @@ impl Doctor {
         }
         let mut checks = examine(&options);
         checks.extend(config.sensor.scopes.iter().map(scope));
-        if let Ok(dir) = self.state.dir() {
+        checks.push(state::configuration(&mut config, dir.as_deref()));
+        if let Some(dir) = dir {
+            let sensors_folder = self.exec_socket.parent().unwrap_or(&self.exec_socket);
+            checks.push(state::authority(&dir));
+            checks.push(state::ledger(&dir));
+            checks.extend(state::audit(&dir));
             checks.push(decisions(&config, &dir)?);
+            checks.extend(serving::examine(&config, &dir, sensors_folder));
         }
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {

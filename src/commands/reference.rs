@@ -11,7 +11,7 @@ use gnomon_http::UpstreamBudget;
 use gnomon_ledger::LedgerCounts;
 use gnomon_portal::{CodeModeWorks, PortalMetrics};
 use gnomon_record::Metrics;
-use gnomon_serve::{auditing::AuditCounters, descriptors::UpstreamMetrics};
+use gnomon_serve::{auditing::AuditCounters, descriptors::UpstreamMetrics, logging::LogMetrics};
 use gnomon_upstream::ServerLayers;
 use gnomon_watch::WatchMetrics;
 use std::{
@@ -80,6 +80,7 @@ fn metrics() -> Result<String> {
     programs.tell("files", &[Layer::Files], &[]);
     programs.runs("files");
     UpstreamMetrics::register(UpstreamBudget::unbounded(), metrics.registry())?;
+    LogMetrics::register(metrics.registry())?;
     let exports = ExportMetrics::register(metrics.registry())?;
     exports.show("otlp");
     exports.show("syslog");

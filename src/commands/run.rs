@@ -55,7 +55,10 @@ impl Run {
         match supervise::run(&plan)? {
             0 => Ok(()),
             // The part has said why.
-            code => process::exit(code.into()),
+            code => {
+                gnomon_log::flush();
+                process::exit(code.into())
+            }
         }
     }
 }

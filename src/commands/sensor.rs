@@ -102,6 +102,7 @@ impl Sensor {
         let (options, stop) = (self.options()?, stop()?);
         let standing = ServiceSocket::listen(socket, &options.own_cgroup, Peer { uid }).context("the sensor cannot listen")?;
         let mut sensors = supervise::Sensors::new()?;
+        gnomon_log::write_apart().context("starting a thread")?;
         service::ready();
         let mut arguments: Vec<OsString> = vec!["sensor".into(), "--own-cgroup".into(), options.own_cgroup.into()];
         arguments.extend(options.cgroup.into_iter().flat_map(|cgroup| ["--cgroup".into(), cgroup.into()]));

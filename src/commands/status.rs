@@ -9,9 +9,9 @@ use gnomon_cli::{
     line::{clean, one_line},
     options::{ConfigFlag, Format, FormatFlag, SwitchFlag},
 };
-use gnomon_config::{Config, Portal};
+use gnomon_config::{Config, Portal, scopes::Fail};
 use gnomon_exec::SOCKET_VARIABLE;
-use gnomon_host::switch::Arming;
+use gnomon_host::{doctor::is_listened_on, switch::Arming};
 use gnomon_inspect::Enforcement;
 use gnomon_sensord::status;
 use serde_json::{Value, json};
@@ -72,6 +72,20 @@ struct Found {
     running: Option<status::Status>,
     switch: KillSwitch,
     config: Result<Config, Complaint>,
+    proxy: ProxyPort,
+}
+
+/// The port of the proxy, as the kernel's table shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProxyPort {
+    ListenedOn,
+    Deserted,
+}
+
+impl ProxyPort {
+    fn of(config: Option<&Config>) -> Self {
+        if config.is_none_or(|config| is_listened_on(config.proxy.listen.port())) { Self::ListenedOn } else { Self::Deserted }
+    }
 }
 
 impl Status {
@@ -82,7 +96,8 @@ impl Status {
         let switch = self.switch.switch();
         let switch = KillSwitch::of(running.as_ref(), switch.look());
         let config = self.config.of_the_system().map_or_else(|| Ok(Config::default()), |path| Ok(Config::load(&path)?));
-        let found = Found { running, switch, config };
+        let proxy = ProxyPort::of(config.as_ref().ok());
+        let found = Found { running, switch, config, proxy };
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&found.json())?)?,
@@ -96,7 +111,7 @@ impl Found {
     fn json(&self) -> Value {
         let config = self.config.as_ref().ok();
         json!({
-            "watched": self.running.is_some(),
+            "watched": self.running.as_ref().is_some_and(|running| running.alone_since.is_none()),
             "sensor": self.running,
             "armed": match &self.switch {
                 KillSwitch::Armed => Some(true),
@@ -110,6 +125,7 @@ impl Found {
             "rules_mode": config.map(mode),
             "scopes": config.map(|config| config.to_json()["sensor"]["scopes"].clone()),
             "proxy": config.map(|config| config.proxy.listen.to_string()),
+            "proxy_listens": config.map(|_| self.proxy == ProxyPort::ListenedOn),
             "never_opened": config.map(|config| &config.proxy.bypass),
             "kept": KEPT,
             "kept_days": config.map(|config| config.events.retention.days),
@@ -123,8 +139,19 @@ impl Found {
     }
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        match &self.running {
-            Some(running) => {
+        let alone = self.running.as_ref().and_then(|running| running.alone_since);
+        match (&self.running, alone) {
+            (Some(running), Some(since)) => {
+                writeln!(
+                    out,
+                    "gnomon {}: only its sensor runs, and the part that reads and judges is away since {}",
+                    running.version,
+                    when(since)
+                )?;
+                writeln!(out, "  sees      nothing that would be written down")?;
+                writeln!(out, "  reads     nothing: connections of scopes that fail closed are refused, others go direct")?;
+            }
+            (Some(running), None) => {
                 writeln!(out, "gnomon {} watches this machine since {}", running.version, when(running.since))?;
                 let whole = running.cgroup.components().count() <= 5 && !running.cgroup.to_string_lossy().contains("slice");
                 let whose = if whole { "all programs".to_owned() } else { format!("programs in {}", running.cgroup.display()) };
@@ -136,14 +163,21 @@ impl Found {
                 };
                 writeln!(out, "  reads     what is sent through it: {programs}, and whoever uses its proxy")?;
             }
-            None => writeln!(out, "no sensor watches this machine now")?,
+            (None, _) => writeln!(out, "no sensor watches this machine now")?,
         }
         match &self.config {
             Ok(config) => {
-                writeln!(out, "  proxy     {}; never opened: {}", config.proxy.listen, list(&config.proxy.bypass))?;
-                writeln!(out, "  rules     {}", mode_in_words(config))?;
+                let deserted = if self.proxy == ProxyPort::Deserted { ", where nobody listens now" } else { "" };
+                writeln!(out, "  proxy     {}{deserted}; never opened: {}", config.proxy.listen, list(&config.proxy.bypass))?;
+                let judged = if alone.is_some() { "none is judged now; once that part is back: " } else { "" };
+                writeln!(out, "  rules     {judged}{}", mode_in_words(config))?;
                 for scope in &config.sensor.scopes {
-                    writeln!(out, "  scope     {} ({}): {}", clean(&scope.name), scope.r#match, scope.mode.as_str())?;
+                    let now = match (alone, scope.fail) {
+                        (None, _) => "",
+                        (Some(_), Fail::Closed) => "; refused now",
+                        (Some(_), Fail::Open) => "; direct now",
+                    };
+                    writeln!(out, "  scope     {} ({}): {}{now}", clean(&scope.name), scope.r#match, scope.mode.as_str())?;
                 }
                 writeln!(out, "  keeps     {KEPT}")?;
                 writeln!(
@@ -226,7 +260,7 @@ mod tests {
         let file = folder.path().join("gnomon.yml");
         std::fs::write(&file, config).unwrap();
         let config = Config::load(&file).map_err(Complaint::from);
-        let found = Found { running: None, switch: KillSwitch::Armed, config };
+        let found = Found { running: None, switch: KillSwitch::Armed, config, proxy: ProxyPort::ListenedOn };
         let mut text = Vec::new();
         found.write(&mut text).unwrap();
         (String::from_utf8(text).unwrap(), found.json())
@@ -255,9 +289,38 @@ mod tests {
         assert!(text.ends_with("  ask       security@corp.example\n"), "{text}");
         let config = Err(Complaint::own("permission denied"));
         let mut text = Vec::new();
-        Found { running: None, switch: KillSwitch::Armed, config }.write(&mut text).unwrap();
+        Found { running: None, switch: KillSwitch::Armed, config, proxy: ProxyPort::ListenedOn }.write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("  the configuration cannot be read: permission denied") && text.contains(NEVER), "{text}");
         assert!(text.ends_with("  ask       the administrator of this machine\n"), "{text}");
+    }
+
+    #[test]
+    fn a_sensor_that_is_alone_is_told_as_that_and_nobody_as_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gnomon.yml");
+        let scopes = "sensor: {scopes: [{name: a, match: {unit: a.service}, mode: enforce, fail: closed}, {name: b, match: {unit: b.service}, mode: intercept}]}\n";
+        std::fs::write(&file, scopes).unwrap();
+        let running =
+            json!({"version": "1", "pid": 1, "since": 0, "cgroup": "/sys/fs/cgroup", "armed": true, "redirecting": 2, "alone_since": 60});
+        let running = Some(serde_json::from_value(running).unwrap());
+        let config = Config::load(&file).map_err(Complaint::from);
+        let found = Found { running, switch: KillSwitch::Armed, config, proxy: ProxyPort::Deserted };
+        let mut text = Vec::new();
+        found.write(&mut text).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for said in [
+            "is away since 1970-01-01T00:01:00Z\n",
+            "  reads     nothing:",
+            "where nobody listens now",
+            "none is judged now",
+            "enforce; refused now",
+            "intercept; direct now",
+        ] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+        assert!(!text.contains("watches this machine"), "{text}");
+        let json = found.json();
+        assert_eq!((&json["watched"], &json["proxy_listens"], &json["sensor"]["alone_since"]), (&json!(false), &json!(false), &json!(60)));
     }
 }

@@ -1,7 +1,7 @@
 //! gnomon as root: three processes. This one only starts the other two and hands signals on; the *sensor* keeps the
 //! kernel half, and the *serving* process does everything else, as a user without rights.
 //!
-//! It is started before any thread and any runtime; the parts are re-executions of this program: each gets a socket as its
+//! It has no runtime, and but for the thread that writes its log no other thread; the parts are re-executions of this program: each gets a socket as its
 //! standard input, which needs no number of a descriptor and no `unsafe` to take up.
 //!
 //! A sensor that ends takes its programs out of the kernel with it, so traffic flows; the serving process goes on with
@@ -23,6 +23,7 @@ mod user;
 use anyhow::{Context, Result};
 use gnomon_cli::Complaint;
 use gnomon_host::switch::Switch;
+use gnomon_log::say;
 use part::Part;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -35,7 +36,7 @@ use signal_hook::{
 };
 use std::{
     ffi::OsString,
-    io::{self, Write as _},
+    io,
     os::unix::net::UnixStream,
     path::PathBuf,
     process::ExitStatus,
@@ -114,6 +115,8 @@ pub fn run(plan: &Plan) -> Result<u8> {
     // Before the first child, so that no signal is missed.
     let (woken, wake) = UnixStream::pair().context("making a pipe for signals")?;
     let mut signals = Signals::with_pipe(woken, wake, SignalOnly, [SIGTERM, SIGINT, SIGHUP, SIGCHLD]).context("listening for signals")?;
+    // It has to hand on signals, whoever reads what it says.
+    gnomon_log::write_apart().context("starting a thread")?;
     // Left when this ends, after the parts have.
     let own = match plan.sensor {
         SensorCoverage::Off => None,
@@ -193,9 +196,4 @@ fn code(status: ExitStatus) -> u8 {
 /// The sensor is worth a warning, never an end.
 fn or_without<T>(what: &str, tried: Result<T>) -> Option<T> {
     tried.inspect_err(|error| say(format_args!("running without the sensor: {what}: {error:#}"))).ok()
-}
-
-fn say(what: std::fmt::Arguments<'_>) {
-    // Standard error may be gone; there is no other output.
-    let _ = writeln!(io::stderr(), "gnomon: {what}");
 }

@@ -134,6 +134,26 @@ fn a_server_that_a_real_runner_starts_below_an_agent_is_one_event_and_in_the_inv
 }
 
 #[test]
+fn a_command_that_is_not_there_is_no_server_and_what_env_starts_is_told_as_itself() {
+    if !needs("starts passed on") {
+        return;
+    }
+    let programs = Programs::new();
+    let server = programs.script("mcp-behind-env", WAITS);
+    let host = Host::start();
+    for _ in 0..5 {
+        let mut gone = Running::start(&host, Path::new("/"), &["/bin/sh", "-c", "mcp-nothere"]);
+        gone.0.wait().unwrap();
+    }
+    let running = Running::start(&host, Path::new("/"), &["env", "X=1", "/bin/sh", server.to_str().unwrap()]);
+    let event = start_of(&host, &format!("file:{}", server.display()));
+    assert_eq!(event["process.pid"], running.0.id(), "{event:#}");
+    let shell = fs::canonicalize("/bin/sh").unwrap();
+    assert_eq!(event["process.executable.path"], shell.to_str().unwrap(), "{event:#}");
+    assert_eq!(starts(&host), [event]);
+}
+
+#[test]
 fn arguments_that_a_program_writes_over_after_they_were_read_are_told_as_they_were() {
     if !needs("starts rewritten") {
         return;

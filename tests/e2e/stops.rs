@@ -3,12 +3,15 @@
 //! `GNOMON_STOPS` is the number of stops, 12 by default.
 
 use crate::exec::GNOMON;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -259,6 +262,49 @@ fn however_a_proxy_is_stopped_every_call_that_a_server_executed_is_an_event() {
         let missing: Vec<_> = owed.difference(&told).collect();
         assert!(missing.is_empty(), "stop {number} ({stop:?}): executed and not recorded: {missing:?} of {}", owed.len());
     }
+}
+
+/// A pipe that is full, and that nobody reads.
+fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
+    let (reader, mut writer) = io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn whoever_reads_neither_events_nor_the_log_keeps_no_call_from_the_record_and_no_stop_from_its_end() {
+    let (server, state, listen) = (Server::start(), tempfile::tempdir().unwrap(), free());
+    let ((_log, stderr), (_events, stdout)) = (full_pipe(), full_pipe());
+    let rules = state.path().join("rules");
+    fs::create_dir(&rules).unwrap();
+    let mut command = Command::new(GNOMON);
+    command.args(["proxy", "--listen", &listen.to_string(), "--metrics", "off", "--events", "-", "--rules", rules.to_str().unwrap()]);
+    let child = command.args(["--state-dir", state.path().to_str().unwrap()]).stdout(stdout).stderr(stderr).spawn().unwrap();
+    let running = Running { child, state: state.path().to_owned() };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while TcpStream::connect(listen).is_err() {
+        assert!(Instant::now() < deadline, "it does not listen");
+        thread::sleep(Duration::from_millis(20));
+    }
+    // More lines for the log than it has threads.
+    for number in 0..8 {
+        fs::write(rules.join("bad.yml"), format!(": bad [ {number}")).unwrap();
+        running.signal(Signal::HUP);
+        thread::sleep(Duration::from_millis(300));
+    }
+    let target = format!("http://{}/mcp", server.address);
+    for name in ["one", "two"] {
+        let answer = post(listen, &target, "", &call("act", name, "")).expect("an answer");
+        assert!(String::from_utf8_lossy(&answer).contains("done"));
+    }
+    let began = Instant::now();
+    running.stop(Stop::Once);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let shown = Command::new(GNOMON).args(["events", "--json", "--state-dir", state.path().to_str().unwrap()]).output().unwrap();
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.contains("one") && text.contains("two"), "{text}");
 }
 
 /// The records of the audit: the kind of each, and the name of its call.

@@ -1,4 +1,4 @@
-//! Detections by user, server and day: a table for people, JSON lines for programs.
+//! Detections by user, server (name and port) and day: a table for people, JSON lines for programs.
 
 use anyhow::Result;
 use gnomon_cli::{
@@ -6,7 +6,7 @@ use gnomon_cli::{
     options::Format,
     when,
 };
-use gnomon_ledger::{DailyIncident, EventFilter, Reader, StoredEvent};
+use gnomon_ledger::{DailyIncident, EventFilter, HostPort, Reader, StoredEvent};
 use std::io::{self, BufWriter, Write};
 
 /// The most rules and programs in a line.
@@ -98,7 +98,7 @@ fn who(incident: &DailyIncident) -> String {
 }
 
 fn whither(incident: &DailyIncident) -> String {
-    incident.server.as_deref().map_or_else(|| "?".to_owned(), clean)
+    incident.server.as_deref().map_or_else(|| "?".to_owned(), |host| clean(&HostPort::new(host, incident.port).to_string()))
 }
 
 fn cleaned(names: &[String]) -> String {

@@ -50,7 +50,7 @@ struct List {
     /// Keep printing new events as they arrive
     #[arg(long, short)]
     follow: bool,
-    /// Detections grouped by user, server and day, the latest first
+    /// Detections grouped by user, server (name and port) and day, the latest first
     #[arg(long, conflicts_with = "follow")]
     incidents: bool,
     /// From then on: 90s, 15m, 1h, 7d ago, or a moment as 2026-11-20T09:00:00Z

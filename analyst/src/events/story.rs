@@ -6,23 +6,32 @@ use gnomon_cli::{
     when,
 };
 use gnomon_kit::unix_millis;
-use gnomon_ledger::{More, Related, STORY_AFTER_MS, STORY_BEFORE_MS, ServerStatus, VerdictKind};
+use gnomon_ledger::{Contact, More, Related, STORY_AFTER_MS, STORY_BEFORE_MS, ServerStatus, VerdictKind};
 use std::io::{self, Write};
 
-/// A section's lines, each a name and a value; unknown values are left out.
+/// A section's lines, each a name and a value; unknown values are left out, and so is a section without lines.
 struct Section<'a, W> {
     out: &'a mut W,
     event: &'a Event,
+    /// The section that has no line yet.
+    begun: Option<&'static str>,
 }
 
 impl<W: Write> Section<'_, W> {
-    fn head(&mut self, name: &str) -> io::Result<()> {
-        writeln!(self.out, "\n{name}")
+    fn head(&mut self, name: &'static str) {
+        self.begun = Some(name);
+    }
+
+    fn write(&mut self, line: &str) -> io::Result<()> {
+        if let Some(name) = self.begun.take() {
+            writeln!(self.out, "\n{name}")?;
+        }
+        writeln!(self.out, "{line}")
     }
 
     fn line(&mut self, name: &str, parts: &[Option<String>]) -> io::Result<()> {
         let text: Vec<&str> = parts.iter().flatten().map(String::as_str).filter(|part| !part.is_empty()).collect();
-        if text.is_empty() { Ok(()) } else { writeln!(self.out, "  {name:<11} {}", text.join(" ")) }
+        if text.is_empty() { Ok(()) } else { self.write(&format!("  {name:<11} {}", text.join(" "))) }
     }
 
     /// The field's value, for the terminal.
@@ -38,20 +47,26 @@ impl<W: Write> Section<'_, W> {
 
 pub fn write(out: &mut impl Write, telling: &Telling<'_>) -> io::Result<()> {
     let event = &telling.event;
-    let mut s = Section { out, event };
+    let mut s = Section { out, event, begun: None };
     head(&mut s)?;
     verdicts(&mut s, telling)?;
     who(&mut s)?;
-    whither(&mut s, telling)?;
-    what(&mut s)?;
+    match s.get("gnomon.channel").as_deref() {
+        Some("config") => configured(&mut s, telling)?,
+        Some("process") => started(&mut s, telling)?,
+        _ => {
+            whither(&mut s, telling)?;
+            what(&mut s)?;
+        }
+    }
     why(&mut s, telling)?;
     aftermath(&mut s, telling)?;
     around(&mut s, telling)?;
     if !telling.next.is_empty() {
-        s.head("Next")?;
+        s.head("Next");
         let width = telling.next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
         for (command, why) in &telling.next {
-            writeln!(s.out, "  {command:<width$}  # {why}")?;
+            s.write(&format!("  {command:<width$}  # {why}"))?;
         }
     }
     Ok(())
@@ -92,7 +107,7 @@ fn verdicts<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Resu
 }
 
 fn who<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
-    s.head("Who")?;
+    s.head("Who");
     s.line("user", &[s.get("user.name"), s.with("(", "user.id", ")"), s.with("in ", "user.group.names", "")])?;
     s.line("program", &[s.get("process.executable.path"), s.with("pid ", "process.pid", ""), s.with("(", "gnomon.process.identity", ")")])?;
     s.line("file", &[s.get("gnomon.process.image"), s.with("SHA-256 ", "process.executable.hash.sha256", "")])?;
@@ -108,7 +123,7 @@ fn who<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
 }
 
 fn whither<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
-    s.head("Where")?;
+    s.head("Where");
     let sanctioned = s.get("gnomon.sanctioned").map(|truth| if truth == "true" { "sanctioned" } else { "not sanctioned" }.to_owned());
     let port = s.get("server.port").map(|port| format!("port {port}"));
     s.line("server", &[s.get("server.address").or_else(|| s.get("destination.address")), port, sanctioned])?;
@@ -121,14 +136,7 @@ fn whither<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Resul
             s.get("mcp.server.version"),
         ],
     )?;
-    if let Some(known) = &telling.story.server {
-        let status = match known.status {
-            ServerStatus::Sanctioned => "sanctioned",
-            ServerStatus::Shadow => "shadow",
-        };
-        let text = format!("{status}, {} since {} UTC", counted(known.calls, "call"), when::show(known.first_seen_ms));
-        s.line("inventory", &[Some(text)])?;
-    }
+    known(s, telling)?;
     s.line(
         "TLS",
         &[s.with("SNI ", "tls.client.server_name", ""), s.with("ALPN ", "tls.next_protocol", ""), s.with("JA4 ", "tls.client.ja4", "")],
@@ -143,8 +151,81 @@ fn whither<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Resul
     s.line("connection", &[s.get("gnomon.flow.id"), tied, s.with("seen at the ", "gnomon.vantage", "")])
 }
 
+/// What the inventory knows of the server.
+fn known<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
+    let Some(known) = &telling.story.server else { return Ok(()) };
+    let status = match known.status {
+        _ if known.is_local() => format!("of {}", known.users.iter().map(|user| clean(user)).collect::<Vec<_>>().join(", ")),
+        ServerStatus::Sanctioned => "sanctioned".to_owned(),
+        ServerStatus::Shadow => "shadow".to_owned(),
+    };
+    let use_of = match known.contact {
+        Contact::Unreached => "never reached".to_owned(),
+        Contact::Listed => "listed, not seen in use".to_owned(),
+        Contact::Used if known.is_local() => "started".to_owned(),
+        Contact::Used => counted(known.calls, "message"),
+    };
+    s.line("inventory", &[Some(format!("{status}, {use_of} since {} UTC", when::show(known.first_seen_ms)))])
+}
+
+/// A package, its version, and what fetches it.
+fn package<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
+    let pinned = s.get("gnomon.package.pinned").map(|pinned| if pinned == "true" { "pinned" } else { "not pinned" }.to_owned());
+    s.line(
+        "package",
+        &[s.get("package.ecosystem"), s.get("package.name"), s.get("package.version"), pinned, s.with("by ", "gnomon.package.runner", "")],
+    )
+}
+
+/// An entry of a client's configuration: the file, what stands there, and where secrets do.
+fn configured<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
+    s.head("Where");
+    s.line("client", &[s.get("gnomon.config.client")])?;
+    s.line("file", &[s.get("gnomon.config.path")])?;
+    s.head("What");
+    let kind = s.get("gnomon.config.kind").unwrap_or_else(|| "entry".to_owned());
+    s.line("entry", &[s.with(&format!("{kind} "), "gnomon.config.entry", "")])?;
+    let change = s.get("gnomon.config.change").map(|change| match change.as_str() {
+        "first_seen" => "it was not there before".to_owned(),
+        "changed" => "it is another than before".to_owned(),
+        "removed" => "it is gone".to_owned(),
+        "unread" => "the file could not be read".to_owned(),
+        _ => change,
+    });
+    s.line("change", &[change])?;
+    let secrets = s.event.get("gnomon.config.secrets").and_then(serde_json::Value::as_array).into_iter().flatten();
+    for secret in secrets.filter_map(serde_json::Value::as_str) {
+        // The place has no blank, what it looks like follows.
+        let (place, kind) = secret.rsplit_once(' ').unwrap_or((secret, "a secret"));
+        s.line("secret", &[Some(format!("in {}, which looks like {}", clean(place), clean(kind)))])?;
+    }
+    s.line("runs", &[s.get("gnomon.config.runs")])?;
+    s.line("content", &[s.with("SHA-256 ", "gnomon.config.hash", "")])?;
+    let sanctioned = s.get("gnomon.sanctioned").map(|truth| if truth == "true" { "sanctioned" } else { "not sanctioned" }.to_owned());
+    s.line("server", &[s.get("url.full").or_else(|| s.get("server.address")).or_else(|| s.get("gnomon.local.server")), sanctioned])?;
+    package(s)?;
+    s.line("known as", &[s.get("gnomon.server.catalogue"), s.with("review ", "gnomon.server.review", "")])?;
+    known(s, telling)
+}
+
+/// A local server that was started: what it is, how it is known, and which agent started it.
+fn started<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
+    s.head("What was started");
+    s.line("server", &[s.get("gnomon.local.server")])?;
+    package(s)?;
+    let known_by = s.get("gnomon.local.known_by").map(|by| match by.as_str() {
+        "catalogue" => "its package is in the catalogue".to_owned(),
+        "config" => "a configuration lists it".to_owned(),
+        "name" => "its name says mcp".to_owned(),
+        _ => by,
+    });
+    s.line("known by", &[known_by])?;
+    s.line("agent", &[s.get("gnomon.agent")])?;
+    known(s, telling)
+}
+
 fn what<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
-    s.head("What")?;
+    s.head("What");
     let name = s.get("gen_ai.tool.name").or_else(|| s.get("gen_ai.prompt.name")).or_else(|| s.get("mcp.resource.uri"));
     s.line("call", &[s.get("mcp.method.name").or_else(|| s.get("rpc.method")), name, s.with("(id ", "jsonrpc.request.id", ")")])?;
     s.line("request", &[s.get("http.request.method"), s.get("url.full").or_else(|| s.get("url.path"))])?;
@@ -155,7 +236,7 @@ fn what<W: Write>(s: &mut Section<'_, W>) -> io::Result<()> {
 }
 
 fn why<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
-    s.head("Why")?;
+    s.head("Why");
     s.line("rule", &[s.get("rule.name"), s.with("[", "rule.id", "]")])?;
     s.line("", &[telling.description.as_deref().map(clean)])?;
     for (number, other) in telling.others.iter().enumerate() {
@@ -174,9 +255,10 @@ fn why<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()
 
 fn aftermath<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Result<()> {
     let came = &telling.aftermath;
-    s.head("What came of it")?;
+    s.head("What came of it");
     s.line("outcome", &[Some(clean(&came.words))])?;
     s.line("told", &[s.get("message")])?;
+    s.line("would be", &[s.get("gnomon.would")])?;
     let out = came.bytes_out.map(|bytes| format!("{bytes} bytes out"));
     let back = came.bytes_in.map(|bytes| format!("{bytes} bytes in"));
     let time = came.duration_ms.map(|ms| format!("{ms} ms"));
@@ -184,7 +266,7 @@ fn aftermath<W: Write>(s: &mut Section<'_, W>, telling: &Telling<'_>) -> io::Res
     s.line("sizes", &[Some(sizes.join(", "))])?;
     s.line("JSON-RPC", &[s.with("error ", "rpc.response.status_code", "")])?;
     for other in &telling.story.sightings {
-        writeln!(s.out, "  also seen   {}", with_id(&other.json))?;
+        s.write(&format!("  also seen   {}", with_id(&other.json)))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use gnomon_cli::line::{Event, word};
 use gnomon_engine::RuleSet;
 use gnomon_inspect::Passage;
 use gnomon_kit::unix_millis;
-use gnomon_ledger::{More, RecalledVerdicts, Story, Verdict};
+use gnomon_ledger::{HostPort, More, RecalledVerdicts, Story, Verdict};
 use gnomon_observe::{Action, OWN_RULES};
 use serde_json::{Value, json};
 
@@ -93,7 +93,7 @@ impl<'a> Telling<'a> {
             "event": self.event,
             "rule_description": self.description,
             "aftermath": {
-                "summary": words, "success": success, "status": status, "error": error,
+                "summary": Some(words).filter(|words| !words.is_empty()), "success": success, "status": status, "error": error,
                 "bytes_out": bytes_out, "bytes_in": bytes_in, "duration_ms": duration_ms,
             },
             "verdicts": self.verdicts.as_ref().ok().map(|verdicts| listed(verdicts)),
@@ -150,6 +150,8 @@ impl Aftermath {
             (false, None, Some(status), Some(error)) => (format!("failed: {error} (HTTP {status})"), Some(false)),
             (false, None, None, Some(error)) => (format!("failed: {error}"), Some(false)),
             (false, None, Some(status), None) => (format!("succeeded (HTTP {status})"), Some(status < 400)),
+            // What was found in a file, started or happened in gnomon itself has no answer.
+            (false, None, None, None) if !is_asked(event) => (String::new(), None),
             (false, None, None, None) => ("no answer was seen, or not yet".to_owned(), None),
         };
         Self {
@@ -162,6 +164,12 @@ impl Aftermath {
             duration_ms: number("gnomon.duration_ms"),
         }
     }
+}
+
+/// True if it is something that a client asked a server.
+fn is_asked(event: &Event) -> bool {
+    let channel = event.get("gnomon.channel").and_then(Value::as_str);
+    matches!(channel, Some("https" | "http" | "stdio")) || event.contains_key("mcp.method.name")
 }
 
 /// Why something was not read: the reason's name, and its meaning.
@@ -180,9 +188,21 @@ fn next(event: &Event) -> Vec<(String, &'static str)> {
         next.push((format!("gnomon triage {id} benign --until DATE --reason TEXT"), "except it until then"));
         next.push((format!("gnomon triage {id} confirmed --reason TEXT"), "note that it is a finding"));
     }
+    let number = |name: &str| event.get(name).and_then(Value::as_u64).and_then(|number| u16::try_from(number).ok());
     if let Some(server) = text("server.address") {
         let command = word(&format!("server.address={server}"));
-        next.push((format!("gnomon events --incidents --since 7d --where {command}"), "who else uses this server"));
+        let port = HostPort::new(server, number("server.port")).port();
+        let port = port.map(|port| format!(" --where server.port={port}")).unwrap_or_default();
+        next.push((format!("gnomon events --incidents --since 7d --where {command}{port}"), "who else uses this server"));
+    }
+    if let Some(local) = text("gnomon.local.server") {
+        let command = word(&format!("gnomon.local.server={local}"));
+        next.push((format!("gnomon events --since 7d --where {command}"), "who else starts it, or has it in a configuration"));
+        next.push((format!("gnomon inventory --server {}", word(local)), "what is known of it"));
+    }
+    if let Some(path) = text("gnomon.config.path") {
+        let command = word(&format!("gnomon.config.path={path}"));
+        next.push((format!("gnomon events --since 7d --where {command}"), "what else was seen of this file"));
     }
     let shadow = event.get("gnomon.sanctioned").and_then(Value::as_bool) == Some(false);
     if let Some(server) = text("server.address").filter(|_| shadow) {
@@ -280,6 +300,67 @@ mod tests {
         let telling = telling.of_folder(Some(std::path::Path::new("/a folder")));
         assert!(!telling.next.is_empty() && telling.next.iter().all(|(command, _)| command.ends_with(" --state-dir '/a folder'")));
         assert_eq!((&json["verdicts"], &json["verdicts_unread"]), (&json!([]), &Value::Null));
+    }
+
+    fn story(json: Value) -> String {
+        let event = gnomon_ledger::StoredEvent { seq: 1, at_ms: 1, json: json.to_string() };
+        let story =
+            Story { event, sightings: Vec::new(), outcome: None, before: Vec::new(), after: Vec::new(), more: More::No, server: None };
+        let mut text = Vec::new();
+        crate::events::story::write(&mut text, &Telling::new(&story, None, Ok(Vec::new())).unwrap()).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn the_story_of_what_is_no_call_says_what_it_is_and_nothing_of_calls() {
+        let secret = story(json!({
+            "event.id": "019a9f3e-4b7c-7000-8000-000000000001", "rule.id": "one", "rule.name": "Secret in the configuration of an MCP client",
+            "gnomon.channel": "config", "user.name": "ada", "gnomon.config.client": "Cursor", "gnomon.config.path": "/home/ada/.cursor/mcp.json",
+            "gnomon.config.entry": "gh", "gnomon.config.kind": "server", "gnomon.config.change": "first_seen",
+            "gnomon.config.secrets": ["env.GITHUB_TOKEN github-token"], "gnomon.local.server": "pkg:npm/x", "package.ecosystem": "npm",
+            "package.name": "x", "gnomon.package.pinned": false, "gnomon.package.runner": "npx", "gnomon.sanctioned": false,
+        }));
+        for said in [
+            "client      Cursor",
+            "file        /home/ada/.cursor/mcp.json",
+            "entry       server gh",
+            "change      it was not there before",
+            "secret      in env.GITHUB_TOKEN, which looks like github-token",
+            "server      pkg:npm/x not sanctioned",
+            "package     npm x not pinned by npx",
+        ] {
+            assert!(secret.contains(said), "{said}: {secret}");
+        }
+        let hook = story(json!({
+            "gnomon.channel": "config", "user.name": "ada", "gnomon.config.client": "Claude Code", "gnomon.config.kind": "hook",
+            "gnomon.config.entry": "PreToolUse Bash", "gnomon.config.change": "changed", "gnomon.config.runs": "file:sh",
+            "gnomon.config.hash": "9f86d081", "gnomon.config.path": "/home/ada/.claude/settings.json",
+        }));
+        for said in ["entry       hook PreToolUse Bash", "it is another than before", "runs        file:sh", "content     SHA-256 9f86d081"]
+        {
+            assert!(hook.contains(said), "{said}: {hook}");
+        }
+        let started = story(json!({
+            "gnomon.channel": "process", "user.name": "ada", "process.executable.path": "/usr/bin/node", "gnomon.local.server": "pkg:npm/x",
+            "process.executable.hash.sha256": "2cf24d", "gnomon.agent": "Codex", "gnomon.local.known_by": "name", "package.name": "x",
+        }));
+        for said in
+            ["program     /usr/bin/node", "SHA-256 2cf24d", "server      pkg:npm/x", "known by    its name says mcp", "agent       Codex"]
+        {
+            assert!(started.contains(said), "{said}: {started}");
+        }
+        let health = story(json!({"gnomon.health": "changed", "message": "rules"}));
+        for text in [&secret, &hook, &started, &health] {
+            assert!(!text.contains("no answer was seen") && !text.contains("outcome"), "{text}");
+            // No section stands there without a line.
+            let lines: Vec<&str> = text.lines().collect();
+            let empty = |pair: &[&str]| pair[0].is_empty() && pair[1].starts_with(char::is_alphabetic);
+            for (at, _) in lines.windows(2).enumerate().filter(|(_, pair)| empty(pair)) {
+                assert!(lines.get(at + 2).is_some_and(|line| line.starts_with("  ")), "{text}");
+            }
+        }
+        assert!(!secret.contains("call ") && !started.contains("What came of it"), "{secret}{started}");
+        assert!(story(json!({"gnomon.channel": "https", "mcp.method.name": "tools/call"})).contains("no answer was seen, or not yet"));
     }
 
     #[test]

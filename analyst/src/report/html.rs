@@ -3,9 +3,9 @@
 //! Every text goes through the template's escaping, and through [`clean`] first, since an escape sequence or a
 //! reordering mark is as hostile on a page as a tag.
 
-use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
+use super::{COUNTED, Page, SHOWN, Waiting, day, shadow_percent, status, unreached};
 use gnomon_cli::{line::clean, when};
-use gnomon_ledger::{DayUsage, Tally};
+use gnomon_ledger::{DayUsage, HostPort, ServerRecord, Tally};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// Nothing is loaded and no script runs, whatever a name contains.
@@ -53,8 +53,18 @@ pub fn render(page: &Page) -> String {
                 (tally(&page.usage.low, "Rule"))
                 h2 { "Shadow servers by use" }
                 (tally(&page.usage.shadow_servers, "Server"))
+                @if unreached(page) > 0 {
+                    h2 { "Servers tried and not reached" }
+                    p.key { "They are no use: the messages are not among those above." }
+                    (tally(&page.usage.unreached_servers, "Server"))
+                }
                 h2 { "New servers" }
-                (new_servers(page))
+                (new_servers(&page.new_servers))
+                @if !page.newly_listed.is_empty() {
+                    h2 { "Newly listed in configurations" }
+                    p.key { "In configuration files of clients, and not seen in use." }
+                    (listed(&page.newly_listed))
+                }
                 h2 { "New tools of servers known before" }
                 (new_tools(page))
                 h2 { "Connections that were not read" }
@@ -64,6 +74,7 @@ pub fn render(page: &Page) -> String {
                     p.key { "Decisions as of " (when::show(at_ms)) " UTC: their database could not be read." }
                 }
                 (debt(page))
+                p.key { (COUNTED) "." }
                 @for sentence in page.looked.told() {
                     p.key { (sentence) "." }
                 }
@@ -132,12 +143,27 @@ fn tally(tally: &Tally, what: &str) -> Markup {
     }
 }
 
-fn new_servers(page: &Page) -> Markup {
+fn listed(servers: &[ServerRecord]) -> Markup {
     html! {
-        @if page.new_servers.is_empty() { p { "None." } } @else {
+        table {
+            tr { th { "Server" } th { "Listed by" } }
+            @for server in servers.iter().take(SHOWN) {
+                tr {
+                    td { (clean(&server.address)) @if let Some(port) = server.port { ":" (port) } (clean(&server.path)) }
+                    td { (clean(&server.users.join(", "))) }
+                }
+            }
+        }
+        (left_out(servers.len(), 0))
+    }
+}
+
+fn new_servers(servers: &[ServerRecord]) -> Markup {
+    html! {
+        @if servers.is_empty() { p { "None." } } @else {
             table {
-                tr { th { "Server" } th { "Status" } th { "Calls itself" } th.n { "Calls" } th { "Tools" } }
-                @for server in page.new_servers.iter().take(SHOWN) {
+                tr { th { "Server" } th { "Status" } th { "Calls itself" } th.n { "Messages" } th { "Tools" } }
+                @for server in servers.iter().take(SHOWN) {
                     tr {
                         td { (clean(&server.address)) @if let Some(port) = server.port { ":" (port) } (clean(&server.path)) }
                         td.d { (status(server)) }
@@ -147,7 +173,7 @@ fn new_servers(page: &Page) -> Markup {
                     }
                 }
             }
-            (left_out(page.new_servers.len(), 0))
+            (left_out(servers.len(), 0))
         }
     }
 }
@@ -158,7 +184,7 @@ fn new_tools(page: &Page) -> Markup {
             table {
                 tr { th { "Server" } th { "Tool" } th { "First seen" } }
                 @for tool in page.new_tools.iter().take(SHOWN) {
-                    tr { td { (clean(&tool.address)) (clean(&tool.path)) } td { (clean(&tool.name)) } td.d { (when::show(tool.first_seen_ms)) } }
+                    tr { td { (clean(&HostPort::new(&tool.address, tool.port).to_string())) (clean(&tool.path)) } td { (clean(&tool.name)) } td.d { (when::show(tool.first_seen_ms)) } }
                 }
             }
             (left_out(page.new_tools.len(), 0))
@@ -171,7 +197,7 @@ fn debt(page: &Page) -> Markup {
     html! {
         @if lists.iter().all(|(_, list)| list.is_empty()) { p { "None." } } @else {
             table {
-                tr { th { "State" } th { "Server" } th.n { "Calls" } th { "Since" } th { "Owner" } }
+                tr { th { "State" } th { "Server" } th.n { "Use" } th { "Since" } th { "Owner" } }
                 @for (state, list) in lists { @for waiting in list.iter().take(SHOWN) { (row(state, waiting)) } }
             }
             @for (state, list) in lists { @if list.len() > SHOWN { p { small { (state) ": " (list.len() - SHOWN) " more" } } } }
@@ -184,7 +210,7 @@ fn row(state: &str, waiting: &Waiting) -> Markup {
         tr {
             td.d { (state) }
             td { (clean(&waiting.server.to_string())) }
-            td.n { (waiting.calls) }
+            td.n { (waiting.used()) }
             td.d { (day(waiting.since_ms)) }
             td { (clean(waiting.owner.as_deref().unwrap_or("-"))) }
         }

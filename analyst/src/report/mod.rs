@@ -9,15 +9,17 @@ use clap::Args;
 use gnomon_cli::decisions::{self, Known, Stale};
 use gnomon_cli::{
     Complaint,
+    line::counted,
     options::{ConfigFlag, Format, FormatFlag, StateFlag, ledger_in},
     rule_files, when,
 };
 use gnomon_kit::unix_millis;
-use gnomon_ledger::{DayUsage, Decided, Decision, NewName, Reader, ReviewedServer, ServerRecord, ServerStatus, Usage};
+use gnomon_ledger::{Contact, DayUsage, Decided, Decision, HostPort, NewName, Reader, ReviewedServer, ServerRecord, ServerStatus, Usage};
 use gnomon_observe::Review as State;
 use looked::Looked;
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     fs::OpenOptions,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
@@ -69,8 +71,23 @@ pub struct Waiting {
     pub server: ReviewedServer,
     /// The time of the first sighting, or of the review's beginning, milliseconds since the Unix epoch.
     pub since_ms: i64,
+    /// MCP messages to it.
+    #[serde(rename = "messages")]
     pub calls: u64,
+    /// Whether it was used, or is merely listed; `used` of one that was never seen, too.
+    pub contact: Contact,
     pub owner: Option<String>,
+}
+
+impl Waiting {
+    /// `3 messages`, or why there are none.
+    pub fn used(&self) -> String {
+        match self.contact {
+            Contact::Listed => "listed, not seen in use".to_owned(),
+            Contact::Unreached => "never reached".to_owned(),
+            Contact::Used => counted(self.calls, "message"),
+        }
+    }
 }
 
 /// The page before it is laid out.
@@ -84,7 +101,10 @@ pub struct Page {
     pub usage: Usage,
     /// The seven days before, for the trend.
     pub before: Vec<DayUsage>,
+    /// Servers that were first seen in the week, and in use.
     pub new_servers: Vec<ServerRecord>,
+    /// Those that a configuration lists since, and nobody was seen to use.
+    pub newly_listed: Vec<ServerRecord>,
     /// Tools that servers known before began to offer.
     pub new_tools: Vec<NewName>,
     pub debt: Debt,
@@ -153,7 +173,7 @@ async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64, looked: Look
     let mut reader = Reader::open(&ledger_in(state_dir)).await?;
     let end_ms = (until_ms.div_euclid(DAY_MS) + 1) * DAY_MS;
     let from_ms = end_ms - WEEK as i64 * DAY_MS;
-    let usage = reader.usage(from_ms, WEEK).await?;
+    let mut usage = reader.usage(from_ms, WEEK).await?;
     let before = reader.usage(from_ms - WEEK as i64 * DAY_MS, WEEK).await?.days;
     let servers = reader.inventory().await?;
     let known = |name: &NewName| {
@@ -163,27 +183,61 @@ async fn gather(state_dir: &Path, decided: &Decided, until_ms: i64, looked: Look
     new_tools.retain(known);
     let Known { reviews, stale } = decisions::known(decided).await.context("reading what was decided about servers")?;
     let debt = debt(&servers, &reviews, until_ms);
-    let new_servers = servers.into_iter().filter(|server| (from_ms..end_ms).contains(&server.first_seen_ms)).collect();
+    leave_out_unreached(&mut usage, &servers);
+    let is_new = |server: &ServerRecord| (from_ms..end_ms).contains(&server.first_seen_ms) && server.contact != Contact::Unreached;
+    let (newly_listed, new_servers) = servers.into_iter().filter(is_new).partition(|server| server.contact == Contact::Listed);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let made_ms = unix_millis(SystemTime::now());
     let decisions_as_of_ms = stale.as_ref().map(|stale| stale.as_of_ms);
-    let page = Page { host, from_ms, until_ms: end_ms, made_ms, usage, before, new_servers, new_tools, debt, decisions_as_of_ms, looked };
+    let page = Page {
+        host,
+        from_ms,
+        until_ms: end_ms,
+        made_ms,
+        usage,
+        before,
+        new_servers,
+        newly_listed,
+        new_tools,
+        debt,
+        decisions_as_of_ms,
+        looked,
+    };
     Ok((page, stale))
+}
+
+/// Takes servers that nobody ever reached from those in use: messages for them may have been counted before it was known.
+fn leave_out_unreached(usage: &mut Usage, servers: &[ServerRecord]) {
+    let mut contacts: BTreeMap<String, Contact> = BTreeMap::new();
+    for server in servers.iter().filter(|server| !server.is_local()) {
+        let contact = contacts.entry(HostPort::new(&server.address, server.port).to_string()).or_insert(server.contact);
+        *contact = server.contact.min(*contact);
+    }
+    for name in contacts.into_iter().filter(|(_, contact)| *contact == Contact::Unreached).map(|(name, _)| name) {
+        if let Some(messages) = usage.shadow_servers.take(&name) {
+            *usage.unreached_servers.names.entry(name).or_default() += messages;
+        }
+    }
 }
 
 fn debt(servers: &[ServerRecord], reviews: &[Decision], now_ms: i64) -> Debt {
     let mut debt = Debt::default();
     for decision in reviews {
         let server = &decision.server;
-        let calls = servers.iter().filter(|s| s.address == server.host && s.port == Some(server.port)).map(|s| s.calls).sum();
-        let waiting = |since_ms| Waiting { server: server.clone(), since_ms, calls, owner: decision.owner.clone() };
+        let here = || servers.iter().filter(|s| s.address == server.host && s.port == Some(server.port));
+        let calls = here().map(|s| s.calls).sum();
+        let contact = here().map(|s| s.contact).min().unwrap_or(Contact::Used);
+        let waiting = |since_ms| Waiting { server: server.clone(), since_ms, calls, contact, owner: decision.owner.clone() };
         match decision.state_at(now_ms) {
             State::InReview => debt.in_review.push(waiting(decision.at_ms)),
             State::Expired => debt.expired.push(waiting(decision.until_ms.unwrap_or(decision.at_ms))),
             State::Approved | State::Denied => {}
         }
     }
-    for record in servers.iter().filter(|record| record.status == ServerStatus::Shadow && !record.is_local()) {
+    // Of one that nobody ever reached there is nothing to decide.
+    let waits =
+        |record: &&ServerRecord| record.status == ServerStatus::Shadow && !record.is_local() && record.contact != Contact::Unreached;
+    for record in servers.iter().filter(waits) {
         let server = ReviewedServer { host: record.address.clone(), port: record.port.unwrap_or_default() };
         if reviews.iter().any(|decision| decision.server == server) {
             continue;
@@ -191,15 +245,28 @@ fn debt(servers: &[ServerRecord], reviews: &[Decision], now_ms: i64) -> Debt {
         match debt.unreviewed.iter_mut().find(|waiting| waiting.server == server) {
             Some(waiting) => {
                 waiting.calls += record.calls;
+                waiting.contact = waiting.contact.min(record.contact);
                 waiting.since_ms = waiting.since_ms.min(record.first_seen_ms);
             }
-            None => debt.unreviewed.push(Waiting { server, since_ms: record.first_seen_ms, calls: record.calls, owner: None }),
+            None => {
+                let (since_ms, calls, contact) = (record.first_seen_ms, record.calls, record.contact);
+                debt.unreviewed.push(Waiting { server, since_ms, calls, contact, owner: None });
+            }
         }
     }
     for list in [&mut debt.unreviewed, &mut debt.in_review, &mut debt.expired] {
         list.sort_by_key(|waiting| waiting.since_ms);
     }
     debt
+}
+
+/// What the numbers of the days count.
+pub const COUNTED: &str = "Messages are MCP's of every method, each once; those that reached no server are apart. Detections are one for each call and rule that stands for it; \
+stopped are calls, and messages and connections that could not be read, that were refused, redirected or changed, each once. `gnomon events --incidents` counts both alike, of detections";
+
+/// The servers that could not be dialled, and how many messages were for them.
+pub fn unreached(page: &Page) -> u64 {
+    page.usage.unreached_servers.total()
 }
 
 /// The status of a server in the inventory.

@@ -131,3 +131,53 @@ fn a_small_share_of_shadow_calls_is_not_rounded_to_zero() {
     assert_eq!((shadow_percent((0, 0)), shadow_percent((1, 0)), shadow_percent((0, 1))), (None, Some(0), Some(100)));
     assert_eq!(shadow_percent((u64::MAX, u64::MAX)), Some(100));
 }
+
+#[tokio::test]
+async fn what_was_never_reached_and_what_is_merely_listed_stand_apart_from_what_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, writer) = Ledger::open(LedgerOptions::new(ledger_in(dir.path()))).await.unwrap();
+    let call = |host: &'static str, port: i64| {
+        let mut seen = Observation::new();
+        seen.set(Field::ServerAddress, host);
+        seen.set(Field::ServerPort, port);
+        seen.set(Field::McpMethod, "tools/call");
+        seen.set(Field::Confidence, "confirmed");
+        seen.set(Field::UrlPath, "/mcp");
+        seen
+    };
+    for _ in 0..3 {
+        let mut refused = call("127.0.0.1", 19011);
+        refused.set(Field::ErrorType, "upstream_unreachable");
+        let _ = ledger.record(Event::now(refused));
+    }
+    let mut answered = call("127.0.0.1", 19012);
+    answered.set(Field::HttpStatus, 200_i64);
+    let _ = ledger.record(Event::now(answered));
+    for (field, place) in [(Field::ServerAddress, "listed.example"), (Field::LocalServer, "pkg:npm/listed")] {
+        let mut listed = Observation::new();
+        listed.set(field, place);
+        listed.set(Field::Channel, "config");
+        listed.set(Field::Confidence, "probable");
+        listed.set(Field::ConfigClient, "Cursor");
+        listed.set(Field::UserName, "ada");
+        let _ = ledger.record(Event::now(listed));
+    }
+    ledger.flush().await.unwrap();
+    writer.shutdown().await;
+    let (page, _) = gather(dir.path(), &Decided::of(dir.path()), unix_millis(SystemTime::now()), Looked::default()).await.unwrap();
+    let named = |list: &[ServerRecord]| list.iter().map(|s| s.address.clone()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!((page.calls(), named(&page.new_servers)), ((0, 1), ["127.0.0.1".to_owned()].into()));
+    assert_eq!(named(&page.newly_listed), ["listed.example".to_owned(), "pkg:npm/listed".to_owned()].into());
+    assert_eq!(page.usage.shadow_servers.by_count(), [("127.0.0.1:19012", 1)]);
+    assert_eq!(page.usage.unreached_servers.by_count(), [("127.0.0.1:19011", 3)]);
+    let waiting: Vec<_> = page.debt.unreviewed.iter().map(|w| (w.server.to_string(), w.used())).collect();
+    assert!(waiting.iter().all(|(server, _)| server != "127.0.0.1:19011") && waiting.len() == 2, "{waiting:?}");
+    assert!(waiting.iter().any(|(server, used)| server.starts_with("listed.example") && used == "listed, not seen in use"), "{waiting:?}");
+    let mut text = Vec::new();
+    text::write(&mut text, &page).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let (before, after) = text.split_once("\nServers tried and not reached, which are no use: 1\n").unwrap_or_else(|| panic!("{text}"));
+    assert!(!before.contains("19011") && after.starts_with("         3  127.0.0.1:19011\n"), "{text}");
+    assert!(text.contains("pkg:npm/listed  listed by ada") && text.contains("\nNew servers: 1\n") && text.contains(COUNTED), "{text}");
+    assert!(html::render(&page).contains("Servers tried and not reached"));
+}

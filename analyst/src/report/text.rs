@@ -1,11 +1,11 @@
 //! The week as text.
 
-use super::{Page, SHOWN, Waiting, day, shadow_percent, status};
+use super::{COUNTED, Page, SHOWN, Waiting, day, shadow_percent, status, unreached};
 use gnomon_cli::{
     line::{clean, counted},
     when,
 };
-use gnomon_ledger::Tally;
+use gnomon_ledger::{HostPort, Tally};
 use std::io::{self, Write};
 
 pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
@@ -29,14 +29,27 @@ pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
     tally(out, &page.usage.low)?;
     writeln!(out, "\nShadow servers by use: {}", count(&page.usage.shadow_servers))?;
     tally(out, &page.usage.shadow_servers)?;
+    if unreached(page) > 0 {
+        writeln!(out, "\nServers tried and not reached, which are no use: {}", count(&page.usage.unreached_servers))?;
+        tally(out, &page.usage.unreached_servers)?;
+    }
     writeln!(out, "\nNew servers: {}", page.new_servers.len())?;
     for server in page.new_servers.iter().take(SHOWN) {
         let port = server.port.map(|port| format!(":{port}")).unwrap_or_default();
-        writeln!(out, "  {}{port}{}  {}, {}", clean(&server.address), clean(&server.path), counted(server.calls, "call"), status(server))?;
+        let used = if server.is_local() { "started".to_owned() } else { counted(server.calls, "message") };
+        writeln!(out, "  {}{port}{}  {used}, {}", clean(&server.address), clean(&server.path), status(server))?;
+    }
+    if !page.newly_listed.is_empty() {
+        writeln!(out, "\nNewly listed in configurations of clients, and not seen in use: {}", page.newly_listed.len())?;
+        for server in page.newly_listed.iter().take(SHOWN) {
+            let port = server.port.map(|port| format!(":{port}")).unwrap_or_default();
+            let users = server.users.iter().map(|user| clean(user)).collect::<Vec<_>>().join(", ");
+            writeln!(out, "  {}{port}{}  listed by {users}", clean(&server.address), clean(&server.path))?;
+        }
     }
     writeln!(out, "\nNew tools of servers known before: {}", page.new_tools.len())?;
     for tool in page.new_tools.iter().take(SHOWN) {
-        writeln!(out, "  {}  {}", clean(&tool.address), clean(&tool.name))?;
+        writeln!(out, "  {}  {}", clean(&HostPort::new(&tool.address, tool.port).to_string()), clean(&tool.name))?;
     }
     writeln!(out, "\nConnections not read, and why: {}", count(&page.usage.unread))?;
     tally(out, &page.usage.unread)?;
@@ -47,7 +60,7 @@ pub fn write(out: &mut impl Write, page: &Page) -> io::Result<()> {
     waiting(out, "expired", &debt.expired)?;
     waiting(out, "unreviewed", &debt.unreviewed)?;
     waiting(out, "in review", &debt.in_review)?;
-    writeln!(out)?;
+    writeln!(out, "\n{COUNTED}")?;
     page.looked.told().iter().try_for_each(|sentence| writeln!(out, "{sentence}"))
 }
 
@@ -73,6 +86,6 @@ fn tally(out: &mut impl Write, tally: &Tally) -> io::Result<()> {
 fn waiting(out: &mut impl Write, state: &str, list: &[Waiting]) -> io::Result<()> {
     list.iter().take(SHOWN).try_for_each(|w| {
         let owner = w.owner.as_deref().map(|owner| format!(", {}", clean(owner))).unwrap_or_default();
-        writeln!(out, "  {state} since {}  {}  {}{owner}", day(w.since_ms), clean(&w.server.to_string()), counted(w.calls, "call"))
+        writeln!(out, "  {state} since {}  {}  {}{owner}", day(w.since_ms), clean(&w.server.to_string()), w.used())
     })
 }

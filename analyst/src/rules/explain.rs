@@ -9,7 +9,7 @@ use gnomon_cli::{
     options::{Format, FormatFlag},
 };
 use gnomon_engine::{Explained, Finding, Rule, explain};
-use gnomon_observe::{Field, FieldRef, Observation};
+use gnomon_observe::{Field, FieldRef, Lookup, Observation};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -37,6 +37,7 @@ impl Explain {
         let seen = stored::observation(&event, asked.iter().copied())?;
         let parts = parts(&loaded, rule, &seen);
         let then = Then::of(&event, rule);
+        let unread = unread(&event, &asked, &seen);
         let mut out = io::stdout().lock();
         match self.format.format() {
             Format::Json => {
@@ -46,6 +47,7 @@ impl Explain {
                 // Of the rule as a whole, which is the first document.
                 if let Some(first) = all.get_mut(0) {
                     first["matched_when_seen"] = json!(matched);
+                    first["unread"] = json!(unread);
                 }
                 writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
             }
@@ -55,7 +57,10 @@ impl Explain {
                     tree(&mut out, told, 1)?;
                 }
                 let whole = truth_of(&parts);
-                if let Some(said) = then.beside(whole) {
+                for why in &unread {
+                    writeln!(out, "{}", clean(why))?;
+                }
+                if let Some(said) = then.beside(whole, !unread.is_empty(), rule.response.action.interferes()) {
                     writeln!(out, "{said}")?;
                 }
                 let mut lost: Vec<String> = asked.iter().filter(|field| !field.is_stored()).map(ToString::to_string).collect();
@@ -88,8 +93,14 @@ impl Then {
     }
 
     /// What is to be said beside what the stored event shows.
-    const fn beside(self, whole: Finding) -> Option<&'static str> {
+    fn beside(self, whole: Finding, is_unread: bool, interferes: bool) -> Option<&'static str> {
         match (self, whole) {
+            (Then::Matched, Finding::Unknown) if is_unread && interferes => {
+                Some("the event names it: a rule that refuses does so too where what it asks for could not be read")
+            }
+            (Then::NotNamed, Finding::Unknown) if is_unread => {
+                Some("the event does not name it: a rule that only logs says nothing of what could not be read")
+            }
             (Then::Matched, Finding::Unknown) => {
                 Some("it matched when it was seen (the event names it); the text that decided is not kept")
             }
@@ -105,6 +116,16 @@ impl Then {
             (Then::Matched, Finding::True) | (Then::NotNamed, Finding::False) => None,
         }
     }
+}
+
+/// Why fields that are asked for were unknown when the event was made.
+fn unread(event: &stored::Event, asked: &[&FieldRef], seen: &Observation) -> Vec<String> {
+    let is_asked = |field: &Field| asked.iter().any(|asked| matches!(asked, FieldRef::Field(one) if one == field));
+    let found = stored::unread(event).into_iter();
+    found
+        .filter(|(fields, _)| fields.iter().any(|field| is_asked(field) && seen.get(*field) == Lookup::Unreadable))
+        .map(|(_, why)| why)
+        .collect()
 }
 
 /// The places that the event names of texts of these fields.
@@ -146,4 +167,51 @@ fn json(told: &Explained) -> Value {
         "finding": told.finding.as_str(),
         "parts": told.parts.iter().map(json).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_engine::{Origin, RuleSet, Source};
+
+    const RULE: &str = "title: Uses a tool
+id: 11111111-2222-4333-8444-555555555555
+logsource: { product: mcp, category: mcp_traffic }
+detection: { selection: { mcp.method.name: tools/call, user.name: ada }, condition: selection }
+level: medium
+gnomon: { class: mcp, response: { action: block } }
+";
+
+    fn explained(event: Value) -> (Finding, Vec<String>, String) {
+        let event = event.as_object().unwrap();
+        let set = RuleSet::compile(&[Source { name: "a.yml".into(), text: RULE.to_owned(), origin: Origin::Admin }]).unwrap();
+        let rule = set.find("11111111").unwrap();
+        let asked: Vec<&FieldRef> = rule.fields.iter().collect();
+        let seen = stored::observation(event, asked.iter().copied()).unwrap();
+        let told = explain(RULE, rule.line, &seen).unwrap();
+        let unread = unread(event, &asked, &seen);
+        let beside = Then::of(event, rule).beside(told.finding, !unread.is_empty(), rule.response.action.interferes()).unwrap_or_default();
+        (told.finding, unread, beside.to_owned())
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_unknown_and_not_absent() {
+        let named = ["11111111-2222-4333-8444-555555555555"];
+        for (field, value) in
+            [("gnomon.malformed", json!("truncated")), ("gnomon.passage", json!("no_room")), ("gnomon.truncated", json!(["names"]))]
+        {
+            let (finding, unread, beside) = explained(json!({field: value, "user.name": "ada", "gnomon.rules.matched": named}));
+            assert_eq!((finding, unread.len()), (Finding::Unknown, 1), "{field}: {unread:?}");
+            assert!(
+                unread[0].contains(field) && beside.contains("could not be read") && !beside.contains("changed since"),
+                "{unread:?}: {beside}"
+            );
+        }
+        let (finding, unread, _) = explained(json!({"gnomon.process.identity": "gone", "mcp.method.name": "tools/call"}));
+        assert!(finding == Finding::Unknown && unread[0].contains("gnomon.process.identity: gone"), "{unread:?}");
+        // What was read is what it was.
+        assert_eq!(explained(json!({"gnomon.malformed": "truncated", "user.name": "bob"})).0, Finding::False);
+        let (finding, unread, beside) = explained(json!({"user.name": "ada", "gnomon.rules.matched": named}));
+        assert!(finding == Finding::False && unread.is_empty() && beside.contains("changed since"), "{beside}");
+    }
 }

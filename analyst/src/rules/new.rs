@@ -26,18 +26,15 @@ impl New {
     pub fn run(self) -> Result<()> {
         let event = stored::event(&self.chosen.state().ledger()?, &self.from)?;
         let text = if self.exception {
-            let fields = scaffold::narrow(&event, &[]);
+            let fields = scaffold::narrow(&event, &[])?;
             // Other matched rules, which the author may add, are lines to uncomment.
             let (id, others) = matched(&event)?;
             let title = stored::text(&event, "rule.name");
             let stay: Vec<Named> = others.into_iter().map(|id| Named { id, title: None }).collect();
-            if fields.is_empty() {
-                return Err(Complaint::usage("the event names neither user, server nor tool, so nothing narrow can be excepted").into());
-            }
             Exception { event: &event, fields: &fields, rules: &[Named { id, title }], stay: &stay, owner: None, reason: None, until: None }
                 .text()
         } else {
-            scaffold::rule(&event)
+            scaffold::rule(&event)?
         };
         Ok(io::stdout().lock().write_all(text.as_bytes())?)
     }

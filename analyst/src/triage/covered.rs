@@ -56,7 +56,7 @@ fn covers(event: &Event, fields: &[String], other: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scaffold::{Exception, NARROW};
+    use crate::scaffold::Exception;
     use gnomon_engine::{Finding, explain};
     use serde_json::json;
 
@@ -82,8 +82,7 @@ mod tests {
                 other.insert(field.to_owned(), value.clone())
             };
             for wider in [&[][..], &["user.name".to_owned()], &["server.address".to_owned()]] {
-                let fields = scaffold::narrow(event, wider);
-                assert!(!fields.is_empty() && fields.len() <= NARROW.len());
+                let fields = scaffold::narrow(event, wider).unwrap();
                 let exception = Exception { event, fields: &fields, rules: &rules, stay: &[], owner: None, reason: None, until: None };
                 let seen = stored::observation(&other, []).unwrap();
                 // The document begins after two lines of comment.

@@ -59,8 +59,8 @@ pub struct Triage {
     /// class
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     also: Vec<String>,
-    /// Fields that the exception does not compare (user.name, server.address, server.port, gen_ai.tool.name); without server.address the port
-    /// is not compared either
+    /// Fields that the exception does not compare, of those that --dry-run shows (user.name, server.address, gen_ai.tool.name,
+    /// gnomon.config.path …); without server.address the port is not compared either
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
     wider: Vec<String>,
     /// Say what would be silenced, and write nothing
@@ -231,12 +231,7 @@ impl Triage {
             return Err(Complaint::usage(format!("`{unknown}` is not among what an exception is narrowed by"))
                 .next(format!("--wider takes {}; `gnomon rules new --exception` begins one to edit", NARROW.join(", "))));
         }
-        let fields = narrow(event, &self.wider);
-        if fields.is_empty() {
-            return Err(Complaint::usage("nothing would be left that must be the same: the rules would be off")
-                .next("leave out less with --wider, or switch a rule off in overrides.yml"));
-        }
-        Ok(fields)
+        narrow(event, &self.wider)
     }
 
     /// The rules that the exception is for. The event stands for one finding: the rule that decided, and with a rule of class `mcp`, which

@@ -23,6 +23,20 @@ const BLOCK: usize = 512;
 /// The interval at which the state is written.
 const KEPT_EVERY: Duration = Duration::from_secs(600);
 
+/// By how much a clock may be behind the newest of what is there, milliseconds, as in [`SteadyClock`].
+const TOLERANCE_MS: i64 = 60 * 60 * 1000;
+
+/// What is there already that is to be destroyed by a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing: the system's clock is trusted if no file says otherwise.
+    Nothing,
+    /// Something, and nobody knows of when.
+    Something,
+    /// The newest is of this time, milliseconds since the Unix epoch. If no file says more, a system's clock that is behind it went back.
+    Until(i64),
+}
+
 /// A clock with its file. One process uses it; clones are one clock as of the moment they were made.
 #[derive(Clone, Debug)]
 pub struct KeptClock {
@@ -32,15 +46,18 @@ pub struct KeptClock {
     /// The moment at which it was written last, and whether the clock was doubted then.
     kept: Option<(Instant, bool)>,
     complained: Arc<AtomicBool>,
-    /// By how much the system's clock was ahead at the last reading.
-    behind: Duration,
+    /// By how many milliseconds the system's clock was ahead at the last reading.
+    ahead_ms: i64,
+    /// The newest of what is there, where nothing else is known.
+    newest_ms: Option<i64>,
+    /// A jump that was found as the clock was opened, for the first reading.
+    untold_ms: Option<i64>,
 }
 
 impl KeptClock {
-    /// Opens the file, or makes it (mode 0640), and continues with its time. With `is_new` there is no old data yet: then the system's
-    /// clock is trusted if nothing is stored. A file that cannot be used is logged, and counts as empty.
+    /// Opens the file, or makes it (mode 0640), and continues with its time. A file that cannot be used is logged, and counts as empty.
     #[must_use]
-    pub fn open(path: &Path, is_new: bool) -> Self {
+    pub fn open(path: &Path, kept: Kept) -> Self {
         let (file, known) = match open(path) {
             Ok((file, known)) => (Some(Arc::new(file)), known),
             Err(error) => {
@@ -48,40 +65,59 @@ impl KeptClock {
                 (None, None)
             }
         };
-        let mut clock = Self { file, path: path.to_owned(), ..Self::forgetful(is_new) };
+        let mut clock = Self { file, path: path.to_owned(), ..Self::forgetful(kept) };
         if let Some(known) = known {
             clock.steady = SteadyClock::resume(known, unix_millis(SystemTime::now()), Instant::now());
+            (clock.newest_ms, clock.untold_ms) = (None, None);
         }
-        clock.read();
+        clock.untold_ms = clock.read().jumped_ms;
         clock
     }
 
     /// Without a file: each process knows as much as where the file is missing.
     #[must_use]
-    pub fn forgetful(is_new: bool) -> Self {
+    pub fn forgetful(kept: Kept) -> Self {
         let (now_ms, at) = (unix_millis(SystemTime::now()), Instant::now());
-        let steady = if is_new { SteadyClock::begin(now_ms, at) } else { SteadyClock::resume(Memory::NONE, now_ms, at) };
-        Self { steady, file: None, path: PathBuf::new(), kept: None, complained: Arc::default(), behind: Duration::ZERO }
+        let steady = match kept {
+            Kept::Nothing => SteadyClock::begin(now_ms, at),
+            Kept::Something | Kept::Until(_) => SteadyClock::resume(Memory::NONE, now_ms, at),
+        };
+        let newest_ms = if let Kept::Until(newest) = kept { Some(newest) } else { None };
+        let untold_ms = newest_ms.map(|newest| now_ms.saturating_sub(newest)).filter(|ahead| *ahead < -TOLERANCE_MS);
+        let (file, path, kept, complained) = (None, PathBuf::new(), None, Arc::default());
+        Self { steady, file, path, kept, complained, ahead_ms: 0, newest_ms, untold_ms }
     }
 
     /// The time now. May block on the disk when the state is due to be written.
     pub fn read(&mut self) -> SteadyTime {
         let (now_ms, at) = (unix_millis(SystemTime::now()), Instant::now());
-        let time = self.steady.read(now_ms, at);
-        let doubted = time.now_ms != now_ms;
-        self.behind = Duration::from_millis(u64::try_from(now_ms.saturating_sub(time.now_ms)).unwrap_or(0));
+        let mut time = self.steady.read(now_ms, at);
+        let expected = self.steady.expected(at);
+        let doubted = expected != now_ms;
+        self.ahead_ms = match self.newest_ms {
+            _ if !doubted => 0,
+            Some(newest) if now_ms.saturating_sub(newest) < -TOLERANCE_MS => now_ms.saturating_sub(newest),
+            Some(_) | None => now_ms.saturating_sub(expected),
+        };
         let due = self.kept.is_none_or(|(kept, was)| was != doubted || at.saturating_duration_since(kept) >= KEPT_EVERY);
         if due || time.jumped_ms.is_some() {
             self.kept = Some((at, doubted));
             self.keep();
         }
+        time.jumped_ms = time.jumped_ms.or(self.untold_ms.take());
         time
     }
 
-    /// By how much the system's clock was ahead at the last reading: zero once it is believed.
+    /// By how many milliseconds the system's clock was ahead at the last reading: negative if it was behind, zero once it is believed.
     #[must_use]
-    pub fn behind(&self) -> Duration {
-        self.behind
+    pub fn ahead_ms(&self) -> i64 {
+        self.ahead_ms
+    }
+
+    /// What is made at this moment is not younger than this, milliseconds since the Unix epoch: what a clock says that went back does not count.
+    #[must_use]
+    pub fn not_younger_ms(&self) -> i64 {
+        unix_millis(SystemTime::now()).max(self.steady.expected(Instant::now()))
     }
 
     /// Writes the current state.
@@ -152,26 +188,43 @@ mod tests {
         let path = dir.path().join("clock");
         left(&path, now() - 1_000 * DAY, now());
         for _ in 0..3 {
-            let time = KeptClock::open(&path, false).read();
+            let time = KeptClock::open(&path, Kept::Something).read();
             assert!(about(time.now_ms, now() - 1_000 * DAY) && time.jumped_ms.is_none(), "{time:?}");
-            assert_eq!(KeptClock::open(&path, false).behind().as_secs() / 60, 1_000 * 24 * 60);
+            assert!(about(KeptClock::open(&path, Kept::Something).ahead_ms(), 1_000 * DAY));
         }
         left(&path, now(), now() + 1_000 * DAY);
-        let mut clock = KeptClock::open(&path, false);
-        assert!(about(clock.read().now_ms, now()) && clock.behind().is_zero(), "{clock:?}");
+        let mut clock = KeptClock::open(&path, Kept::Something);
+        assert!(about(clock.read().now_ms, now()) && clock.ahead_ms() == 0, "{clock:?}");
         assert_eq!(std::fs::metadata(&path).unwrap().len(), BLOCK as u64, "it never grows");
+    }
+
+    #[test]
+    fn a_clock_that_went_back_over_a_restart_is_told_of_and_dates_nothing_as_older_than_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("clock");
+        left(&path, now() + 730 * DAY, now() + 730 * DAY);
+        let mut clock = KeptClock::open(&path, Kept::Something);
+        assert!(about(clock.ahead_ms(), -730 * DAY) && about(clock.not_younger_ms(), now() + 730 * DAY), "{clock:?}");
+        assert!(clock.read().jumped_ms.is_some_and(|jumped| about(jumped, -730 * DAY)), "{clock:?}");
+        assert_eq!(clock.read().jumped_ms, None, "it is told once");
+        // Without a file the newest of what is there tells.
+        let mut clock = KeptClock::open(&dir.path().join("missing"), Kept::Until(now() + 730 * DAY));
+        assert!(about(clock.ahead_ms(), -730 * DAY), "{clock:?}");
+        assert!(clock.read().jumped_ms.is_some_and(|jumped| about(jumped, -730 * DAY)), "{clock:?}");
+        let mut clock = KeptClock::open(&dir.path().join("missing too"), Kept::Until(now()));
+        assert!(clock.read().jumped_ms.is_none() && clock.ahead_ms() > 0, "{clock:?}");
     }
 
     #[test]
     fn where_nothing_is_known_only_what_is_new_believes_the_clock() {
         let dir = tempfile::tempdir().unwrap();
         let new = dir.path().join("new");
-        assert!(about(KeptClock::open(&new, true).read().now_ms, now()));
-        assert!(about(KeptClock::open(&new, false).read().now_ms, now()), "it is known by now");
-        assert!(KeptClock::open(&dir.path().join("missing"), false).read().now_ms < DAY);
+        assert!(about(KeptClock::open(&new, Kept::Nothing).read().now_ms, now()));
+        assert!(about(KeptClock::open(&new, Kept::Something).read().now_ms, now()), "it is known by now");
+        assert!(KeptClock::open(&dir.path().join("missing"), Kept::Something).read().now_ms < DAY);
         let garbage = dir.path().join("garbage");
         std::fs::write(&garbage, [b'x'; BLOCK]).unwrap();
-        assert!(KeptClock::open(&garbage, false).read().now_ms < DAY);
-        assert!(KeptClock::open(dir.path(), false).read().now_ms < DAY, "a folder");
+        assert!(KeptClock::open(&garbage, Kept::Something).read().now_ms < DAY);
+        assert!(KeptClock::open(dir.path(), Kept::Something).read().now_ms < DAY, "a folder");
     }
 }

@@ -19,6 +19,8 @@ const FULL: [&str; 2] = ["13", "4874"];
 const DAMAGED: [u32; 2] = [11, 26];
 /// `SQLITE_CANTOPEN`, without what its extended codes add in higher bits: a file beside the database cannot be made, for whatever reason.
 const NOT_OPENED: u32 = 14;
+/// `SQLITE_READONLY`, without what its extended codes add in higher bits: the database, or what is beside it, may not be written.
+const READ_ONLY: u32 = 8;
 /// Bytes of the write-ahead log's header, and of that of each of its frames.
 const LOG_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
@@ -33,6 +35,12 @@ pub fn is_full(code: &str) -> bool {
 #[must_use]
 pub fn is_not_opened(code: &str) -> bool {
     code.parse().is_ok_and(|code: u32| code & 0xff == NOT_OPENED)
+}
+
+/// True if this result code of SQLite's, as drivers give it, means that something may not be written. It does not say what.
+#[must_use]
+pub fn is_read_only(code: &str) -> bool {
+    code.parse().is_ok_and(|code: u32| code & 0xff == READ_ONLY)
 }
 
 /// True if this result code of SQLite's, as drivers give it, means that a file is no whole database.
@@ -213,6 +221,8 @@ mod tests {
         assert!(is_full("13") && is_full("4874") && !is_full("10") && !is_full("778"));
         // `SQLITE_CANTOPEN_ISDIR` is 14 and 2 in the second byte.
         assert!(is_not_opened("14") && is_not_opened("526") && !is_not_opened("13") && !is_not_opened("x"));
+        // `SQLITE_READONLY_DIRECTORY` is 8 and 6 in the second byte.
+        assert!(is_read_only("8") && is_read_only("1544") && !is_read_only("14") && !is_read_only("x"));
         // `SQLITE_CORRUPT_INDEX` is 11 and 3 in the second byte.
         assert!(is_damaged("11") && is_damaged("26") && is_damaged("779") && !is_damaged("13") && !is_damaged("x"));
     }

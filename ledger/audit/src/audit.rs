@@ -11,10 +11,11 @@ use crate::{
 };
 use gnomon_kit::{Later, Opens};
 use std::{
+    io::ErrorKind,
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -75,8 +76,9 @@ pub struct AuditCounts {
     pub send_failures: u64,
     /// Records that retention removed.
     pub forgotten: u64,
-    /// By how many seconds the system's clock is ahead of the time by which records are too old: zero where that clock is believed.
-    pub clock_behind_s: u64,
+    /// By how many seconds the system's clock is ahead of the time by which records are too old: negative where it is behind, zero where it is
+    /// believed.
+    pub clock_ahead_s: i64,
 }
 
 /// How the store of an audit is opened, and the key that signs it, each time that it is tried.
@@ -88,7 +90,7 @@ struct Counters {
     is_open: AtomicBool,
     written: AtomicU64,
     forgotten: AtomicU64,
-    clock_behind_s: AtomicU64,
+    clock_ahead_s: AtomicI64,
     checkpoints: AtomicU64,
     send_failures: Arc<AtomicU64>,
 }
@@ -176,7 +178,7 @@ impl Audit {
             checkpoints: self.counters.checkpoints.load(Ordering::Relaxed),
             send_failures: self.counters.send_failures.load(Ordering::Relaxed),
             forgotten: self.counters.forgotten.load(Ordering::Relaxed),
-            clock_behind_s: self.counters.clock_behind_s.load(Ordering::Relaxed),
+            clock_ahead_s: self.counters.clock_ahead_s.load(Ordering::Relaxed),
         }
     }
 }
@@ -212,6 +214,8 @@ struct Task {
     /// The number of lost records that the audit has recorded.
     told_lost: u64,
     losses: Option<Losses>,
+    /// That `losses` could not be opened is logged.
+    told_of_losses: bool,
     /// The content of `losses`.
     remembered: Untold,
     /// What an earlier process lost, until the chain can be asked whether it tells of that.
@@ -232,6 +236,7 @@ impl Task {
             made: None,
             told_lost: 0,
             losses: None,
+            told_of_losses: false,
             remembered: Untold::default(),
             inherited: None,
             complained: None,
@@ -254,11 +259,19 @@ impl Task {
                 (self.losses, self.remembered) = (Some(losses), untold);
                 self.inherited = Some(untold).filter(|untold| untold.records > 0);
             }
+            Err(_) if self.told_of_losses => {}
             Err(error) => {
+                self.told_of_losses = true;
                 let file = path.display();
-                tracing::error!(
-                    "records that are lost are forgotten at a stop, as {file} cannot keep their number: {error}; remove it, or make it ours to write"
-                );
+                let next = match error.kind() {
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room: it is tried again",
+                    ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                        "make it, or its folder, writable for the user gnomon runs as: it is tried again"
+                    }
+                    ErrorKind::InvalidData => "remove it: it is tried again",
+                    _ => "it is tried again",
+                };
+                tracing::error!("records that are lost are forgotten at a stop, as {file} cannot keep their number: {error}; {next}");
             }
         }
     }
@@ -277,7 +290,6 @@ impl Task {
             self.queue.lose(if is_told { 0 } else { untold.records });
             self.inherited = None;
         }
-        self.counters.clock_behind_s.store(chain.clock.behind().as_secs(), Ordering::Relaxed);
         self.counters.is_open.store(true, Ordering::Relaxed);
         Ok(chain)
     }
@@ -285,6 +297,7 @@ impl Task {
     async fn run(mut self) {
         // Earlier losses are recorded first.
         self.write(Vec::new()).await;
+        self.look_at_clock().await;
         let mut look = Instant::now() + self.options.checkpoint_every;
         loop {
             tokio::select! {
@@ -302,6 +315,8 @@ impl Task {
             }
             if Instant::now() >= look {
                 look = Instant::now() + self.options.checkpoint_every;
+                self.look_at_clock().await;
+                self.open_losses();
                 let silent = self.made.is_none_or(|made| made.elapsed() >= self.options.heartbeat);
                 if self.chain.as_ref().is_some_and(|chain| silent || chain.has_new()) {
                     self.checkpoint().await;
@@ -405,6 +420,16 @@ impl Task {
             }
             Ok(None) => {}
             Err(error) => self.complain("a checkpoint", &error),
+        }
+    }
+
+    /// Tells of a clock that jumped, also where nothing is recorded.
+    async fn look_at_clock(&mut self) {
+        if self.chain.as_ref().is_some()
+            && let Ok(chain) = self.chain.get().await
+        {
+            chain.look_at_clock().await;
+            self.counters.clock_ahead_s.store(chain.clock.ahead_ms() / 1000, Ordering::Relaxed);
         }
     }
 

@@ -7,8 +7,8 @@ use crate::{
     losses::Untold,
     store::{Columns, KeptCheckpoint, Store, StoreError, StoredRecord},
 };
-use gnomon_clock::KeptClock;
-use gnomon_kit::{SteadyTime, unix_millis};
+use gnomon_clock::{Kept, KeptClock};
+use gnomon_kit::SteadyTime;
 use std::{
     path::Path,
     sync::Arc,
@@ -39,9 +39,14 @@ impl Continued {
     /// When the store does not say.
     pub(crate) async fn read(mut store: Box<dyn Store>, key: SigningKey, clock: Option<&Path>) -> Result<Self, StoreError> {
         let head = store.head().await?;
-        let last = store.checkpoint_before(i64::MAX).await?;
-        let is_new = head.seq == 0 && last.is_none();
-        let clock = clock.map_or_else(|| KeptClock::forgetful(is_new), |path| KeptClock::open(path, is_new));
+        let last = store.last_checkpoint().await?;
+        let newest = store.after(head.seq.saturating_sub(1), 1).await?;
+        let kept = match newest.first() {
+            Some(newest) => Kept::Until(newest.columns.at_ms),
+            None if head.seq == 0 && last.is_none() => Kept::Nothing,
+            None => Kept::Something,
+        };
+        let clock = clock.map_or_else(|| KeptClock::forgetful(kept), |path| KeptClock::open(path, kept));
         let number = last.as_ref().map_or(0, |last| last.number);
         Ok(Self { store, key, head, number, checkpointed: last.map_or(0, |last| last.head.seq), clock })
     }
@@ -108,7 +113,8 @@ impl Continued {
             let now = SystemTime::now();
             let checkpoint = Checkpoint::sign(&self.key, self.store.chain(), self.number + 1, self.head, now);
             let line: Arc<str> = checkpoint.line().into();
-            let kept = KeptCheckpoint { number: checkpoint.number, head: self.head, at_ms: unix_millis(now), line: line.to_string() };
+            let not_younger_ms = self.clock.not_younger_ms();
+            let kept = KeptCheckpoint { number: checkpoint.number, head: self.head, not_younger_ms, line: line.to_string() };
             match self.store.keep(&kept).await {
                 Ok(()) => {
                     (self.number, self.checkpointed) = (checkpoint.number, self.head.seq);
@@ -116,7 +122,7 @@ impl Continued {
                 }
                 // Another writer used the number, which must not stand for two things.
                 Err(StoreError::Conflict) => {
-                    let last = self.store.checkpoint_before(i64::MAX).await?;
+                    let last = self.store.last_checkpoint().await?;
                     self.number = last.map_or(self.number, |last| last.number);
                 }
                 Err(error) => return Err(error),
@@ -125,18 +131,27 @@ impl Continued {
         Ok(None)
     }
 
-    /// Deletes records older than `retention`, up to a checkpoint, and returns their number.
-    pub(crate) async fn forget(&mut self, retention: Duration) -> Result<u64, StoreError> {
+    /// Reads the clock, and tells if it jumped: before what is made is dated by it.
+    pub(crate) async fn look_at_clock(&mut self) -> Option<SteadyTime> {
         let mut clock = self.clock.clone();
         let read = tokio::task::spawn_blocking(move || (clock.read(), clock));
-        let Ok((SteadyTime { now_ms, jumped_ms }, clock)) = read.await else { return Ok(0) };
+        let (time, clock) = read.await.ok()?;
         self.clock = clock;
-        if let Some(jumped) = jumped_ms {
-            let seconds = jumped / 1000;
-            tracing::warn!(seconds, "the clock jumped; no record of the audit is removed as too old by it before it has stood for a day");
+        if let Some(jumped) = time.jumped_ms {
+            let (seconds, way) = (jumped.unsigned_abs() / 1000, if jumped < 0 { "back" } else { "ahead" });
+            tracing::warn!(
+                seconds,
+                "the clock went {way}; no record of the audit is removed as too old by it before it has stood for a day: look whether the time is right"
+            );
         }
-        let before = now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
-        let Some(checkpoint) = self.store.checkpoint_before(before).await? else { return Ok(0) };
+        Some(time)
+    }
+
+    /// Deletes the records before the first that is not older than `retention`, up to a checkpoint, and returns their number.
+    pub(crate) async fn forget(&mut self, retention: Duration) -> Result<u64, StoreError> {
+        let Some(SteadyTime { now_ms, .. }) = self.look_at_clock().await else { return Ok(0) };
+        let before_ms = now_ms.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        let Some(checkpoint) = self.store.all_older(before_ms, now_ms).await? else { return Ok(0) };
         let records = checkpoint.head.seq.saturating_sub(self.store.anchor().await?.seq);
         if records > 0 {
             self.store.trim(checkpoint.head).await?;

@@ -24,8 +24,20 @@ pub enum KeyError {
         source: io::Error,
     },
     /// Other users can read the file.
-    #[error("the audit's key {path} can be read by others; `chmod 600` it, and make a new one if they did", path = .0.display())]
+    #[error("the audit's key {path} can be read by others; `chmod 600` it, and if they did read it, begin another chain (docs/audit.md)", path = .0.display())]
     Open(PathBuf),
+    /// There is an audit, and no key.
+    #[error(
+        "the audit's key {path} is missing, and the audit beside it has records: put the key back, or move the database (audit.sqlite, audit.sqlite-wal and audit.sqlite-shm together) into another folder, and another chain begins with a new key",
+        path = .0.display()
+    )]
+    Missing(PathBuf),
+    /// The audit's last checkpoint is signed by another key.
+    #[error(
+        "the audit's key {path} is not the one that signed the audit beside it: put that key back, or move the database (audit.sqlite, audit.sqlite-wal and audit.sqlite-shm together) into another folder, and another chain begins with this key",
+        path = .0.display()
+    )]
+    Another(PathBuf),
     /// The file is not an audit key.
     #[error("{path} is not a key of gnomon's audit", path = .0.display())]
     Malformed(PathBuf),
@@ -70,11 +82,19 @@ impl SigningKey {
                     // A part of a key would be taken for another program's file.
                     let _ = fs::remove_file(path);
                 }
-                return written.map(|()| key).map_err(io);
+                written.map(|()| key).map_err(io)
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(io(error)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read(path),
+            Err(error) => Err(io(error)),
         }
+    }
+
+    /// Reads the key from this file.
+    ///
+    /// # Errors
+    /// When there is none, it cannot be used, can be read by others, or is something else.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let io = |source| KeyError::Io { path: path.to_owned(), source };
         let file = OpenOptions::new().read(true).open(path).map_err(io)?;
         if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
             return Err(KeyError::Open(path.to_owned()));

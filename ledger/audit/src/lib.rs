@@ -35,6 +35,7 @@
 
 mod audit;
 mod chain;
+mod chain_key;
 mod checkpoint;
 mod continued;
 mod delivery;

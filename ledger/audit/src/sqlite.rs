@@ -4,7 +4,7 @@ use crate::{
     chain::{ChainId, Head, RecordHash},
     store::{Columns, KeptCheckpoint, Store, StoreError, Stored, StoredRecord},
 };
-use gnomon_database::{Database, Failure, Opened, PAGE_BYTES, durable, identity, is_full};
+use gnomon_database::{Database, Failure, Opened, PAGE_BYTES, durable, identity, is_damaged, is_full};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection, sqlite::SqliteRow};
 use std::{
     path::{Path, PathBuf},
@@ -88,7 +88,7 @@ async fn keep(conn: &mut SqliteConnection, checkpoint: &KeptCheckpoint) -> Resul
         .bind(number(checkpoint.number))
         .bind(number(checkpoint.head.seq))
         .bind(checkpoint.head.hash.0.to_vec())
-        .bind(checkpoint.at_ms)
+        .bind(checkpoint.not_younger_ms)
         .bind(&checkpoint.line)
         .execute(conn)
         .await
@@ -110,18 +110,20 @@ fn failed(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(cause) if cause.is_unique_violation() => StoreError::Conflict,
         _ if is_full(&error) => StoreError::Full(error.to_string()),
+        _ if is_damaged(&error) => StoreError::Damaged(error.to_string()),
         _ => StoreError::Database(error.to_string()),
     }
 }
 
 /// The error for a database that cannot be used.
 fn unusable(path: &Path, failure: Failure) -> StoreError {
+    let failure = failure.explained(path);
     let has_no_room = failure.is_full();
     match failure {
         Failure::Database(error) => failed(error),
         Failure::File(error) if has_no_room => StoreError::Full(error.to_string()),
         Failure::File(error) => StoreError::Database(format!("{}: {error}", path.display())),
-        Failure::Displaced(displaced) => StoreError::Database(displaced.to_string()),
+        Failure::Descriptors(_) | Failure::Displaced(_) => StoreError::Database(failure.to_string()),
     }
 }
 
@@ -134,6 +136,16 @@ fn head(row: &SqliteRow, seq: &str, hash: &str) -> Result<Head, StoreError> {
     let hash = RecordHash::from_bytes(&bytes).ok_or_else(|| StoreError::Database("a hash does not have 32 bytes".to_owned()))?;
     let seq: i64 = row.try_get(seq).map_err(failed)?;
     Ok(Head { seq: u64::try_from(seq).unwrap_or(0), hash })
+}
+
+fn kept_checkpoint(row: &SqliteRow) -> Result<KeptCheckpoint, StoreError> {
+    let number: i64 = row.try_get("number").map_err(failed)?;
+    Ok(KeptCheckpoint {
+        number: u64::try_from(number).unwrap_or(0),
+        head: head(row, "seq", "hash")?,
+        not_younger_ms: row.try_get("at_ms").map_err(failed)?,
+        line: row.try_get("line").map_err(failed)?,
+    })
 }
 
 impl SqliteStore {
@@ -181,7 +193,7 @@ impl SqliteStore {
 
     async fn ours(mut opened: Opened, path: &Path) -> Result<Self, StoreError> {
         let foreign = || StoreError::Foreign(path.display().to_string());
-        let (application, _) = identity(opened.conn()).await.map_err(|_| foreign())?;
+        let (application, _) = identity(opened.conn()).await.map_err(|error| unusable(path, error.into()))?;
         if application != APPLICATION_ID {
             return Err(foreign());
         }
@@ -203,7 +215,7 @@ impl SqliteStore {
 
     /// Notes the result of a write: after a failure the connection is suspect.
     fn judged(&mut self, written: Result<(), StoreError>) -> Result<(), StoreError> {
-        if matches!(written, Err(StoreError::Database(_) | StoreError::Full(_) | StoreError::Foreign(_))) {
+        if matches!(written, Err(StoreError::Database(_) | StoreError::Full(_) | StoreError::Damaged(_) | StoreError::Foreign(_))) {
             self.database.is_suspect();
         }
         written
@@ -266,17 +278,25 @@ impl Store for SqliteStore {
         })
     }
 
-    fn checkpoint_before(&mut self, at_ms: i64) -> Stored<'_, Option<KeptCheckpoint>> {
+    fn last_checkpoint(&mut self) -> Stored<'_, Option<KeptCheckpoint>> {
         Box::pin(async move {
-            let select = sqlx::query("SELECT number, seq, hash, at_ms, line FROM checkpoint WHERE at_ms <= ? ORDER BY number DESC LIMIT 1");
-            let Some(row) = select.bind(at_ms).fetch_optional(self.sound().await?).await.map_err(failed)? else { return Ok(None) };
-            let number: i64 = row.try_get("number").map_err(failed)?;
-            Ok(Some(KeptCheckpoint {
-                number: u64::try_from(number).unwrap_or(0),
-                head: head(&row, "seq", "hash")?,
-                at_ms: row.try_get("at_ms").map_err(failed)?,
-                line: row.try_get("line").map_err(failed)?,
-            }))
+            let select = sqlx::query("SELECT number, seq, hash, at_ms, line FROM checkpoint ORDER BY number DESC LIMIT 1");
+            let last = select.fetch_optional(self.sound().await?).await.map_err(failed)?;
+            last.as_ref().map(kept_checkpoint).transpose()
+        })
+    }
+
+    fn all_older(&mut self, before_ms: i64, now_ms: i64) -> Stored<'_, Option<KeptCheckpoint>> {
+        Box::pin(async move {
+            // The inner one stops at the first record that is kept: mostly the first of all.
+            let select = sqlx::query(
+                "SELECT number, seq, hash, at_ms, line FROM checkpoint WHERE at_ms <= ? AND seq < coalesce(
+                   (SELECT seq FROM record WHERE at_ms > ? AND at_ms <= ? ORDER BY seq LIMIT 1), 9223372036854775807)
+                 ORDER BY number DESC LIMIT 1",
+            );
+            let select = select.bind(before_ms).bind(before_ms).bind(now_ms);
+            let last = select.fetch_optional(self.sound().await?).await.map_err(failed)?;
+            last.as_ref().map(kept_checkpoint).transpose()
         })
     }
 

@@ -23,6 +23,11 @@ pub enum StoreError {
     /// The disk is full.
     #[error("the disk of the audit's database is full ({0}); make room there, and leave the file where it is")]
     Full(String),
+    /// The file is no whole database.
+    #[error(
+        "the audit's database is damaged ({0}): keep it: stop gnomon, move audit.sqlite, audit.sqlite-wal and audit.sqlite-shm together into another folder, and start again; another chain begins, with the same key"
+    )]
+    Damaged(String),
     /// The file is not an audit.
     #[error("{0} is not a database of gnomon's audit")]
     Foreign(String),
@@ -38,7 +43,7 @@ impl StoreError {
         match self {
             Self::Full(_) => true,
             Self::Key(KeyError::Io { source, .. }) => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
-            Self::Conflict | Self::Database(_) | Self::Foreign(_) | Self::Key(_) => false,
+            Self::Conflict | Self::Database(_) | Self::Damaged(_) | Self::Foreign(_) | Self::Key(_) => false,
         }
     }
 }
@@ -74,8 +79,8 @@ pub struct KeptCheckpoint {
     pub number: u64,
     /// The head of the chain.
     pub head: Head,
-    /// The time, milliseconds since 1970.
-    pub at_ms: i64,
+    /// No record that it covers is younger, milliseconds since 1970: its time, or what is known of the time where the clock went back.
+    pub not_younger_ms: i64,
     /// Its line.
     pub line: String,
 }
@@ -94,8 +99,11 @@ pub trait Store: Send {
     fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<StoredRecord>>;
     /// Keeps a checkpoint.
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()>;
-    /// The newest checkpoint that is not younger than this.
-    fn checkpoint_before(&mut self, at_ms: i64) -> Stored<'_, Option<KeptCheckpoint>>;
+    /// The last checkpoint.
+    fn last_checkpoint(&mut self) -> Stored<'_, Option<KeptCheckpoint>>;
+    /// The last checkpoint that is not younger than `before_ms` and covers no record that is: one from then to `now_ms`. (A record that is of
+    /// after that was written while the clock was ahead, and says nothing.)
+    fn all_older(&mut self, before_ms: i64, now_ms: i64) -> Stored<'_, Option<KeptCheckpoint>>;
     /// The lines of all checkpoints that are kept, in order.
     fn checkpoints(&mut self) -> Stored<'_, Vec<String>>;
     /// Deletes records up to this head, which a checkpoint has, and the checkpoints before it.

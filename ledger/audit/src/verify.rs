@@ -196,6 +196,16 @@ impl<'c> Witnesses<'c> {
         Self(by_seq)
     }
 
+    /// The last record up to this one that a checkpoint says to be younger than `since`, and that checkpoint's time. All of them are asked, as
+    /// retention may have followed a clock that was wrong, by which later ones are older. One that is of the future says nothing.
+    fn too_young(&self, upto: u64, since: SystemTime) -> Option<(u64, String)> {
+        let (since, now) = (timestamp(since), timestamp(SystemTime::now()));
+        let gone = self.0.range(..=upto).rev().filter(|(seq, _)| **seq > 0);
+        // The first of a record: it was there by then.
+        let mut first = gone.filter_map(|(seq, there)| Some((*seq, there.iter().min_by_key(|checkpoint| checkpoint.number)?)));
+        first.find(|(_, checkpoint)| checkpoint.at > since && checkpoint.at <= now).map(|(seq, checkpoint)| (seq, checkpoint.at.clone()))
+    }
+
     fn at(&self, seq: u64) -> &[&'c Checkpoint] {
         self.0.get(&seq).map_or(&[], Vec::as_slice)
     }
@@ -214,11 +224,10 @@ pub async fn verify(store: &mut dyn Store, checkpoints: &[Checkpoint], key: &Pub
     if anchor != start && vouched.is_none() {
         report.find(Finding::Beginning { seq: anchor.seq + 1 });
     }
-    if let (Some(since), Some(checkpoint)) = (expect.kept_since, vouched)
-        && anchor.seq > 0
-        && checkpoint.at > timestamp(since)
+    if let Some(since) = expect.kept_since
+        && let Some((seq, at)) = witnesses.too_young(anchor.seq, since)
     {
-        report.find(Finding::TrimmedTooMuch { seq: anchor.seq, at: checkpoint.at.clone() });
+        report.find(Finding::TrimmedTooMuch { seq, at });
     }
     let mut last = anchor;
     confirm(&witnesses, last.seq, last.hash, &mut report);
@@ -267,5 +276,28 @@ fn confirm(witnesses: &Witnesses<'_>, seq: u64, hash: crate::RecordHash, report:
             let from = report.confirmed.as_ref().map_or(1, |(confirmed, _)| confirmed + 1).min(seq);
             report.find(Finding::Rewritten { seqs: from..=seq });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{ChainId, SigningKey};
+    use std::time::Duration;
+
+    #[test]
+    fn records_that_went_by_a_checkpoint_of_a_clock_that_was_behind_are_found() {
+        let (key, now) = (SigningKey::generate().unwrap(), SystemTime::now());
+        let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+        let at = |number, seq, at| Checkpoint::sign(&key, ChainId([0; 16]), number, crate::Head { seq, ..ChainId([0; 16]).start() }, at);
+        // A year ago, of now, by a clock that was behind, by one that was ahead.
+        let all = [at(1, 5, now - days(365)), at(2, 10, now), at(3, 12, now - days(730)), at(4, 14, now + days(730)), at(5, 14, now)];
+        let mut by_seq: BTreeMap<u64, Vec<&Checkpoint>> = BTreeMap::new();
+        all.iter().for_each(|checkpoint| by_seq.entry(checkpoint.head.seq).or_default().push(checkpoint));
+        let witnesses = Witnesses(by_seq);
+        let gone = |upto| witnesses.too_young(upto, now - days(30)).map(|(seq, _)| seq);
+        assert_eq!([0, 5, 10, 12, 14].map(gone), [None, None, Some(10), Some(10), Some(10)]);
+        assert_eq!(witnesses.too_young(5, now - days(366)).map(|(seq, _)| seq), Some(5));
     }
 }

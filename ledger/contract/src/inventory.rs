@@ -4,7 +4,7 @@ use crate::{
     Engine,
     stage::{KEEP, START, append, call, questions, with},
 };
-use gnomon_ledger_model::{FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerStatus};
+use gnomon_ledger_model::{Contact, FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, ServerStatus};
 use gnomon_observe::{Channel, Confidence, Field};
 
 /// Rules of several classes make an event each, and what became of a call later is another.
@@ -53,6 +53,60 @@ pub async fn a_server_that_is_started_here_is_an_entry_with_who_has_it(engine: &
         (Some("1.1"), &vec!["ada".to_owned(), "bob".to_owned()], &vec!["Codex".to_owned()])
     );
     assert_eq!(servers.len(), 2);
+}
+
+/// An address at which nobody listens is no server in use, whenever that turns out; one that answered stays one.
+pub async fn a_server_that_nobody_reached_is_told_from_those_in_use_and_from_those_that_are_listed(engine: &impl Engine) {
+    let mut store = engine.store(KEEP).await;
+    let unreached = |server, number| with(call(server, number), &[(Field::ErrorType, "upstream_unreachable")]);
+    let answered = |server, number| {
+        let mut seen = call(server, number);
+        seen.set(Field::HttpStatus, 200_i64);
+        seen
+    };
+    let mut listed = call("listed.example", 1);
+    listed.clear(Field::McpMethod);
+    listed.set(Field::Channel, "config");
+    // It took too long to be told with its call.
+    let mut late = unreached("late.example", 2);
+    for field in [Field::McpMethod, Field::Confidence] {
+        late.clear(field);
+    }
+    late.set(Field::EventKind, "outcome");
+    let mut nowhere = late.clone();
+    nowhere.set(Field::ServerAddress, "nothing-known.example");
+    append(
+        &mut *store,
+        [
+            (unreached("no.example", 3), 1),
+            (unreached("no.example", 4), 2),
+            (answered("up.example", 5), 3),
+            (unreached("down.example", 6), 4),
+            (listed.clone(), 5),
+            (call("blocked.example", 7), 6),
+            (call("late.example", 8), 7),
+        ],
+    )
+    .await;
+    // An entry of a configuration that changes makes a server that is called no listed one.
+    let mut configured = listed;
+    configured.set(Field::ServerAddress, "up.example");
+    let rows = [(unreached("up.example", 9), 8), (answered("down.example", 10), 9), (late, 10), (nowhere, 11), (configured, 12)];
+    append(&mut *store, rows).await;
+    store.close().await.unwrap();
+    let servers = questions(engine).await.inventory().await.unwrap();
+    let mut shown: Vec<_> = servers.iter().map(|s| (s.address.as_str(), s.contact, s.calls, s.unreached)).collect();
+    shown.sort_unstable();
+    let expected = [
+        ("blocked.example", Contact::Used, 1, 0),
+        ("down.example", Contact::Used, 1, 1),
+        ("late.example", Contact::Unreached, 0, 1),
+        ("listed.example", Contact::Listed, 0, 0),
+        ("no.example", Contact::Unreached, 0, 2),
+        ("up.example", Contact::Used, 1, 1),
+    ];
+    assert_eq!(shown, expected);
+    assert!(servers.iter().any(|s| s.address == "up.example" && s.channel == Some(Channel::Https)));
 }
 
 /// Earliest and latest moment, the sum of calls, what was said last, the highest confidence, all names.

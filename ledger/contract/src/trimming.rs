@@ -40,6 +40,21 @@ pub async fn a_clock_that_was_ahead_keeps_no_other_event_from_being_forgotten(en
     store.close().await.unwrap();
 }
 
+/// An event that was written while the clock was behind goes no earlier than those before it.
+pub async fn a_clock_that_was_behind_takes_no_event_away_before_those_that_came_earlier(engine: &impl Engine) {
+    let keep = Keep { retention: Duration::from_secs(60), ..KEEP };
+    let mut store = engine.store(keep).await;
+    let moment = |n: i64| if (400..500).contains(&n) { n - 1_000_000 } else { n };
+    append(&mut *store, (0..1_000).map(|n| (call("a.example", n), moment(n)))).await;
+    store.forget(START + 2_000).await.unwrap();
+    assert_eq!(all(engine).await.len(), 1_000);
+    store.forget(START + 60_300).await.unwrap();
+    assert_eq!(seqs(&all(engine).await), (301..=1_000).collect::<Vec<_>>());
+    store.forget(START + 60_450).await.unwrap();
+    assert_eq!(seqs(&all(engine).await), (501..=1_000).collect::<Vec<_>>());
+    store.close().await.unwrap();
+}
+
 /// The newest are kept without a gap.
 pub async fn the_oldest_events_make_room_within_the_size_bound(engine: &impl Engine) {
     let keep = Keep { max_bytes: 8 << 20, ..KEEP };

@@ -1,5 +1,6 @@
 //! Files of databases, made and looked at without a descriptor that is closed.
 
+use gnomon_files::sqlite::log_of;
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
     io::Errno,
@@ -9,8 +10,11 @@ use std::{
     io::{self, ErrorKind},
     mem,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+/// The most logs that are moved aside beside one database.
+const MAX_ASIDE: u32 = 64;
 
 /// The owner of a file's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,30 @@ pub fn create(path: &Path, folder: Folder) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => make(path, folder),
         looked => looked,
     }
+}
+
+/// Moves a log with something in it aside, where the database is missing or empty: SQLite would remove it as it opens one. Its new name.
+///
+/// # Errors
+/// The system's: it cannot be looked at, or renamed.
+pub(crate) fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
+    let length = |path: &Path| match fs::metadata(path) {
+        Ok(there) => Ok(there.len()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    };
+    let log = log_of(path);
+    if length(path)? > 0 || length(&log)? == 0 {
+        return Ok(None);
+    }
+    let mut free = (1..=MAX_ASIDE).map(|number| {
+        let mut name = log.as_os_str().to_owned();
+        name.push(format!("-left-{number}"));
+        PathBuf::from(name)
+    });
+    let aside = free.find(|aside| !aside.exists()).ok_or(ErrorKind::AlreadyExists)?;
+    fs::rename(&log, &aside)?;
+    Ok(Some(aside))
 }
 
 fn make(path: &Path, folder: Folder) -> io::Result<()> {
@@ -70,7 +98,8 @@ pub fn may_read(path: &Path, folder: Folder) -> io::Result<()> {
     may(path, Access::READ_OK)
 }
 
-fn may(path: &Path, access: Access) -> io::Result<()> {
+/// Whether this process has a right.
+pub(crate) fn may(path: &Path, access: Access) -> io::Result<()> {
     match accessat(CWD, path, access, AtFlags::EACCESS) {
         // Kernels before 5.8 look at the real user alone, and so do some sandboxes.
         Err(Errno::NOSYS | Errno::PERM) => Ok(accessat(CWD, path, access, AtFlags::empty())?),

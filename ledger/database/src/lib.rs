@@ -15,7 +15,8 @@ mod file;
 pub use failure::{Failure, code, is_damaged, is_full};
 pub use file::{Folder, create, may_read};
 
-use gnomon_files::sqlite::{DatabasePlace, Displaced};
+use file::set_aside;
+use gnomon_files::sqlite::{DatabasePlace, Displaced, log_of};
 use sqlx::{
     ConnectOptions, Connection, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -71,12 +72,20 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// Makes the file if need be, in a folder of this process's own, and opens it to write.
+    /// Makes the file if need be, in a folder of this process's own, and opens it to write. A log that was left without its database is moved aside,
+    /// and told of: what was written last may be in it alone.
     ///
     /// # Errors
     /// The file cannot be made or written, or is no database.
     pub async fn to_write(path: &Path, options: SqliteConnectOptions) -> Result<Self, Failure> {
-        create(path, Folder::Own).map_err(Failure::File)?;
+        if let Some(aside) = set_aside(path).map_err(|error| Failure::File(error).explained(path))? {
+            let (database, log, aside) = (path.display(), log_of(path), aside.display());
+            tracing::error!(
+                "{database} is missing or empty, and its log is there: another is begun, and the log is kept as {aside}; to read what it has, put it beside the file that it belongs to, under the name {}",
+                log.display()
+            );
+        }
+        create(path, Folder::Own).map_err(|error| Failure::File(error).explained(path))?;
         Self::with(path, options).await
     }
 
@@ -85,7 +94,7 @@ impl Opened {
     /// # Errors
     /// It cannot be opened.
     pub async fn with(path: &Path, options: SqliteConnectOptions) -> Result<Self, Failure> {
-        let conn = options.connect().await.map_err(|error| Failure::connecting(error, path))?;
+        let conn = options.connect().await.map_err(|error| Failure::from(error).explained(path))?;
         Ok(Self { conn, options, path: path.to_owned() })
     }
 
@@ -134,7 +143,7 @@ impl Database {
             // Else what is in its place would be written to.
             self.look()?;
             // The new one first: the last to close would fold the log, for which there may be no room.
-            let fresh = self.options.connect().await.map_err(|error| Failure::connecting(error, self.options.get_filename()))?;
+            let fresh = self.options.connect().await.map_err(|error| Failure::from(error).explained(self.options.get_filename()))?;
             // Errors of the old connection are ignored: its transaction ends with it.
             let _ = mem::replace(&mut self.conn, fresh).close().await;
             self.health = Health::Sound;
@@ -238,5 +247,45 @@ mod tests {
         assert!(matches!(database.sound().await, Err(Failure::Displaced(Displaced::File))), "what is in its place is not written to");
         database.give_way().await.unwrap();
         assert_eq!(database.look(), Err(Displaced::File));
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_left_without_its_database_is_kept_under_another_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sqlite");
+        for left in 1..=2 {
+            let mut opened = Opened::to_write(&path, durable(&path, 64)).await.unwrap();
+            sqlx::raw_sql("CREATE TABLE a (b); INSERT INTO a VALUES (1)").execute(opened.conn()).await.unwrap();
+            let (log, moved) = (log_of(&path), dir.path().join("moved.sqlite"));
+            let written = fs::read(&log).unwrap();
+            fs::copy(&path, &moved).unwrap();
+            drop(opened.conn.close().await);
+            // As after a crash, and the file alone is moved away.
+            fs::remove_file(&path).unwrap();
+            fs::write(&log, &written).unwrap();
+            let opened = Opened::to_write(&path, durable(&path, 64)).await.unwrap();
+            opened.conn.close().await.unwrap();
+            let aside = dir.path().join(format!("a.sqlite-wal-left-{left}"));
+            assert_eq!(fs::read(&aside).unwrap(), written);
+            // Together they are whole.
+            fs::copy(&aside, log_of(&moved)).unwrap();
+            let mut conn = plain(&moved, LOCKED).connect().await.unwrap();
+            let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM a").fetch_one(&mut conn).await.unwrap();
+            assert_eq!(rows, 1);
+            conn.close().await.unwrap();
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_told_from_one_that_cannot_be_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sqlite");
+        fs::write(&path, "not a database, but long enough to look like one".repeat(100)).unwrap();
+        let failure = Opened::to_write(&path, durable(&path, 64)).await.unwrap_err();
+        assert!(failure.is_damaged(), "{failure}");
+        let none = std::io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        let failure = Failure::File(none).explained(&path);
+        assert!(!failure.is_damaged() && failure.to_string().contains("LimitNOFILE"), "{failure}");
     }
 }

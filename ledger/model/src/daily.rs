@@ -1,10 +1,10 @@
-//! Detections of one user at one server on one day (UTC): what an analyst works through, where
+//! Detections of one user at one server (name and port) on one day (UTC): what an analyst works through, where
 //! `gnomon.incident.id` only joins what came within seconds.
 //!
 //! Counted from the events themselves, so it says what retention has kept and needs no table. Every
 //! name in it was chosen by strangers, so every list is bounded.
 
-use crate::{seen::Seen, today::DAY_MS};
+use crate::{HostPort, once::Once, seen::Seen, today::DAY_MS};
 use gnomon_observe::{Class, Confidence, Level};
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -41,11 +41,14 @@ pub struct DailyIncident {
     pub user: Option<String>,
     /// The server's name, else address.
     pub server: Option<String>,
-    /// The number of detections.
+    /// Its TCP port; absent where there is none.
+    pub port: Option<u16>,
+    /// The number of detections: for each call one of each rule that stands for it, those that one event sums up included.
     pub detections: u64,
     /// The number of them that opened a burst (`event.kind: alert`).
     pub alerts: u64,
-    /// The number of calls refused, redirected or changed.
+    /// The number of calls refused, redirected or changed, and of messages and connections that could not be read and were; each once,
+    /// however many detections it has.
     pub stopped: u64,
     /// The number of detections of each class.
     pub classes: BTreeMap<Class, u64>,
@@ -93,6 +96,9 @@ pub(crate) fn id_of(at_ms: i64, json: &str) -> Option<String> {
 pub(crate) struct Summing {
     by_id: HashMap<String, DailyIncident>,
     left_out: u64,
+    stopped: Once,
+    sized: Once,
+    last_batch: Option<(i64, u64)>,
 }
 
 impl Summing {
@@ -105,14 +111,15 @@ impl Summing {
         let incident = match self.by_id.get_mut(&id) {
             Some(incident) => incident,
             None if !room => {
-                self.left_out += 1;
+                self.left_out += seen.calls();
                 return;
             }
             None => self.by_id.entry(id.clone()).or_insert_with(|| DailyIncident {
                 id,
                 day,
                 user: user.map(str::to_owned),
-                server: server.map(str::to_owned),
+                server: server.map(|server| server.host().to_owned()),
+                port: seen.port(),
                 first_seen_ms: at_ms,
                 last_seen_ms: at_ms,
                 first_event: seen.id.as_deref().map(str::to_owned),
@@ -131,6 +138,16 @@ impl Summing {
             }),
         };
         incident.add(at_ms, &seen);
+        if seen.is_stopped() && self.stopped.is_first(seen.call.as_deref()) {
+            incident.stopped += seen.calls();
+        }
+        // Each call of a batch has the size of the whole body.
+        let batch = seen.batch.map(|_| (at_ms, seen.bytes.unwrap_or(0)));
+        let again = batch.is_some() && batch == self.last_batch;
+        self.last_batch = batch;
+        if self.sized.is_first(seen.call.as_deref()) && !again {
+            incident.bytes_out = incident.bytes_out.saturating_add(seen.bytes.unwrap_or(0));
+        }
     }
 
     pub(crate) fn finish(self) -> DailyIncidents {
@@ -147,11 +164,11 @@ impl Summing {
 
 impl DailyIncident {
     fn add(&mut self, at_ms: i64, seen: &Seen<'_>) {
-        self.detections += 1;
+        let calls = seen.calls();
+        self.detections += calls;
         self.alerts += u64::from(seen.kind.as_deref() == Some("alert"));
-        self.stopped += u64::from(seen.is_stopped());
         if let Some(class) = seen.class.as_deref().and_then(|word| word.parse().ok()) {
-            *self.classes.entry(class).or_default() += 1;
+            *self.classes.entry(class).or_default() += calls;
         }
         let level: Option<Level> = seen.level.as_deref().and_then(|word| word.parse().ok());
         self.level = self.level.max(level);
@@ -165,17 +182,16 @@ impl DailyIncident {
             self.last_seen_ms = at_ms;
             self.last_event = seen.id.as_deref().map(str::to_owned);
         }
-        self.bytes_out = self.bytes_out.saturating_add(seen.bytes.unwrap_or(0));
         note(&mut self.programs, seen.program().as_deref());
         note(&mut self.tools, seen.tool.as_deref());
         if let Some(rule) = seen.rule.as_deref() {
             let room = self.rules.len() < MAX_DAILY_NAMES;
             match self.rules.iter_mut().find(|known| known.id == rule) {
-                Some(known) => known.detections += 1,
+                Some(known) => known.detections += calls,
                 None if !room => {}
                 None => {
                     let name = seen.rule_name.as_deref().map(str::to_owned);
-                    self.rules.push(RuleCount { id: rule.to_owned(), name, level, detections: 1 });
+                    self.rules.push(RuleCount { id: rule.to_owned(), name, level, detections: calls });
                 }
             }
         }
@@ -198,9 +214,9 @@ fn day(at_ms: i64) -> String {
 }
 
 /// `20261120-` and twelve digits of a SHA-256 over the names, with a mark between them that neither can hold.
-fn id(day: &str, user: Option<&str>, server: Option<&str>) -> String {
+fn id(day: &str, user: Option<&str>, server: Option<HostPort<'_>>) -> String {
     let mut hash = Sha256::new();
-    for part in [day, user.unwrap_or_default(), server.unwrap_or_default()] {
+    for part in [day, user.unwrap_or_default(), &server.unwrap_or_default().to_string()] {
         hash.update(part.as_bytes());
         hash.update([0]);
     }
@@ -251,9 +267,12 @@ mod tests {
 
     #[test]
     fn an_id_is_the_same_every_time_and_tells_its_day() {
-        let one = id("2026-11-20", Some("ada"), Some("a.example"));
-        assert_eq!(one, id("2026-11-20", Some("ada"), Some("a.example")));
-        assert_ne!(one, id("2026-11-20", Some("adaa"), Some(".example")));
+        let at = |host, port| Some(HostPort::new(host, port));
+        let one = id("2026-11-20", Some("ada"), at("a.example", Some(443)));
+        // Made by versions that knew no port.
+        assert_eq!(one, id("2026-11-20", Some("ada"), at("a.example", None)));
+        assert_ne!(one, id("2026-11-20", Some("adaa"), at(".example", None)));
+        assert_ne!(one, id("2026-11-20", Some("ada"), at("a.example", Some(8443))));
         let (from, until) = day_of_id(&one).unwrap();
         assert!(from <= NOON && NOON < until && until - from == DAY_MS);
         for bad in ["", "i", "i2026112-x", "i20261320-x", "i20261131-x", "019a9f3e-4b7c", "iäöüä-x"] {
@@ -274,5 +293,19 @@ mod tests {
         assert_eq!((found.incidents.len(), found.left_out), (MAX_DAILY, 5));
         let most = found.incidents.iter().max_by_key(|incident| incident.detections).unwrap();
         assert_eq!((most.detections, most.tools.len(), most.rules.len()), (101, MAX_DAILY_NAMES, MAX_DAILY_NAMES));
+    }
+
+    #[test]
+    fn each_server_of_a_host_is_an_incident_of_its_own() {
+        let mut summing = Summing::default();
+        for (n, port) in [19011, 19012, 19013, 19011].into_iter().enumerate() {
+            let call = format!(r#"{{"gnomon.observation.id":"{n}","user.name":"dan","server.address":"127.0.0.1","server.port":{port}}}"#);
+            summing.add(NOON, &call);
+        }
+        let found = summing.finish().incidents;
+        let mut shown: Vec<_> = found.iter().map(|day| (day.server.as_deref(), day.port, day.detections)).collect();
+        shown.sort_unstable();
+        let host = Some("127.0.0.1");
+        assert_eq!(shown, [(host, Some(19011), 2), (host, Some(19012), 1), (host, Some(19013), 1)]);
     }
 }

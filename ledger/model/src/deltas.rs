@@ -2,13 +2,13 @@
 //! change per touched server or incident, not per event.
 
 use crate::{
-    MAX_CLIENTS, MAX_PROTOCOLS, MAX_TOOLS, MAX_USERS, ServerStatus,
-    inventory::{cut, is_local},
+    HostPort, MAX_CLIENTS, MAX_PROTOCOLS, MAX_TOOLS, MAX_USERS, ServerStatus,
+    inventory::{UNREACHED, cut, is_local},
     volume::{Volumes, calls},
 };
-use gnomon_observe::{Confidence, Field, Lookup, Observation, Value};
+use gnomon_observe::{Channel, Confidence, Field, Lookup, Observation, Value};
 use hashbrown::{Equivalent, HashMap, HashSet};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, ToSmolStr as _};
 
 /// The key of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,8 +36,14 @@ pub struct ServerDelta {
     pub first_ms: i64,
     /// Last event, likewise. The entry keeps the latest.
     pub last_ms: i64,
-    /// MCP messages, to be added.
+    /// MCP messages, to be added; negative where some turned out to have reached nobody.
     pub calls: i64,
+    /// Messages, else requests and connections, for which it could not be dialled, to be added.
+    pub unreached: i64,
+    /// True if it answered.
+    pub answered: bool,
+    /// True if an event told of an MCP server, which makes an entry; else there is only what became of calls.
+    pub makes_entry: bool,
     /// Sanctioned or not, where an event said. Of this and the texts below the entry keeps the last value.
     pub sanctioned: Option<bool>,
     /// Its class in the host catalogue.
@@ -48,7 +54,7 @@ pub struct ServerDelta {
     pub version: Option<SmolStr>,
     /// The highest confidence that it speaks MCP. The entry keeps the highest.
     pub confidence: Option<Confidence>,
-    /// The channel to it.
+    /// The channel to it. That it is listed in a configuration takes the place of no other channel.
     pub channel: Option<SmolStr>,
     /// Names of clients, to be added up to [`MAX_CLIENTS`].
     pub clients: HashSet<SmolStr>,
@@ -90,7 +96,7 @@ pub struct About {
     pub action: Option<SmolStr>,
     /// The client's name, else its program, else its `User-Agent`.
     pub client: Option<SmolStr>,
-    /// `server.address`.
+    /// The server's name, else that of the local server, with its port where that is not the one of HTTPS.
     pub server: Option<SmolStr>,
 }
 
@@ -103,7 +109,7 @@ impl About {
             level: plain(Field::RuleLevel),
             action: plain(Field::Action),
             client: client_name(seen).map(SmolStr::from),
-            server: plain(Field::ServerAddress).or_else(|| plain(Field::LocalServer)),
+            server: Some(HostPort::of(seen)).filter(|server| !server.host().is_empty()).map(|server| server.to_smolstr()),
         }
     }
 }
@@ -152,13 +158,22 @@ impl Deltas {
                     ..Default::default()
                 }),
             };
+            let is_outcome = seen.text(Field::EventKind) == Some("outcome");
+            if is_outcome {
+                // It could not be dialled after all: its event counted it.
+                delta.calls = delta.calls.saturating_sub(1);
+                delta.unreached = delta.unreached.saturating_add(1);
+                return;
+            }
             delta.add(seen, at_ms);
             let call = match seen.get(Field::ObservationId) {
                 Lookup::Value(Value::Str(call)) => Some(call),
                 _ => None,
             };
             let again = call.is_some() && self.last_call.as_ref() == call;
-            if !again && seen.text(Field::McpMethod).is_some() && seen.text(Field::EventKind) != Some("outcome") {
+            if !again && is_unreached(seen) {
+                delta.unreached = delta.unreached.saturating_add(calls(seen));
+            } else if !again && seen.text(Field::McpMethod).is_some() {
                 delta.calls = delta.calls.saturating_add(calls(seen));
             }
             self.last_call = call.cloned();
@@ -174,6 +189,8 @@ impl ServerDelta {
     }
 
     fn add(&mut self, seen: &Observation, at_ms: i64) {
+        self.makes_entry = true;
+        self.answered |= matches!(seen.get(Field::HttpStatus), Lookup::Value(_)) || says_answer(seen);
         self.first_ms = self.first_ms.min(at_ms);
         self.last_ms = self.last_ms.max(at_ms);
         if let Lookup::Value(Value::Bool(sanctioned)) = seen.get(Field::Sanctioned) {
@@ -190,7 +207,9 @@ impl ServerDelta {
         keep(&mut self.name, Field::McpServerName);
         keep(&mut self.version, Field::McpServerVersion);
         keep(&mut self.version, Field::PackageVersion);
-        keep(&mut self.channel, Field::Channel);
+        if self.channel.is_none() || seen.text(Field::Channel) != Some(Channel::Config.as_str()) {
+            keep(&mut self.channel, Field::Channel);
+        }
         self.confidence = self.confidence.max(seen.text(Field::Confidence).and_then(|word| word.parse().ok()));
         let local = seen.text(Field::LocalServer).is_some() || seen.text(Field::ConfigClient).is_some();
         if local {
@@ -235,7 +254,8 @@ impl<'a> KeyRef<'a> {
         let says = |field| matches!(seen.get(field), Lookup::Value(_));
         let speaks = says(Field::McpMethod) || says(Field::Tools);
         let confidence = seen.text(Field::Confidence).and_then(|word| word.parse::<Confidence>().ok());
-        if !speaks && confidence.is_none() {
+        let outcome = seen.text(Field::EventKind) == Some("outcome");
+        if outcome && !is_unreached(seen) || !outcome && !speaks && confidence.is_none() {
             return None;
         }
         let port = match seen.get(Field::ServerPort) {
@@ -243,7 +263,7 @@ impl<'a> KeyRef<'a> {
             _ => 0,
         };
         // A path is an endpoint only where something spoke MCP; a suspected host has many paths.
-        let endpoint = speaks || confidence >= Some(Confidence::Probable);
+        let endpoint = outcome || speaks || confidence >= Some(Confidence::Probable);
         let path = if endpoint { text(seen, Field::UrlPath).unwrap_or_default() } else { "" };
         Some(Self { address, port, path })
     }
@@ -257,6 +277,17 @@ impl Equivalent<ServerKey> for KeyRef<'_> {
     fn equivalent(&self, key: &ServerKey) -> bool {
         (self.address, self.port, self.path) == (key.address.as_str(), key.port, key.path.as_str())
     }
+}
+
+/// True if the server could not be dialled.
+fn is_unreached(seen: &Observation) -> bool {
+    seen.text(Field::ErrorType) == Some(UNREACHED) && seen.get(Field::HttpStatus) == Lookup::Absent
+}
+
+/// True if a server said something, over whatever channel.
+fn says_answer(seen: &Observation) -> bool {
+    [Field::Tools, Field::McpServerName, Field::ResponseSignatures].into_iter().any(|field| matches!(seen.get(field), Lookup::Value(_)))
+        || seen.text(Field::RpcStatus).is_some()
 }
 
 /// The client's name: its own, else its program, else its `User-Agent`.

@@ -20,7 +20,7 @@ pub enum OpenError {
     },
     /// A newer gnomon wrote this database.
     #[error(
-        "{at} was written by a newer gnomon (schema {found}, this one knows {known}); upgrade gnomon, or move the file away to begin anew"
+        "{at} was written by a newer gnomon (schema {found}, this one knows {known}); upgrade gnomon, or move it, {at}-wal and {at}-shm away together to begin anew"
     )]
     NewerSchema {
         /// Its location.
@@ -44,8 +44,26 @@ pub enum OpenError {
         /// The system's or the database's error.
         source: Cause,
     },
+    /// This process may open no more files.
+    #[error("cannot open {at}: {source}; nothing of it is damaged")]
+    Descriptors {
+        /// Its location.
+        at: String,
+        /// The system's error, and which limit it is.
+        source: Cause,
+    },
+    /// The file is no whole database.
+    #[error(
+        "{at} is damaged ({source}): stop gnomon, move it, {at}-wal and {at}-shm together into another folder, as the newest is in -wal alone, and start again; `sqlite3 FILE .recover` there reads what is left"
+    )]
+    Damaged {
+        /// Its location.
+        at: String,
+        /// The database's error.
+        source: Cause,
+    },
     /// The database refuses.
-    #[error("cannot open the ledger {at}: {source}; if the file is damaged, move it away and start again")]
+    #[error("cannot open {at}: {source}; nothing says that it is damaged: leave it where it is, mend the cause, and start again")]
     Database {
         /// Its location.
         at: String,
@@ -117,7 +135,7 @@ pub enum ReadError {
     },
     /// The file is no whole database.
     #[error(
-        "{at} is damaged ({source}): it was truncated, overwritten, or copied while it was written; a gnomon that runs begins a truncated one anew within ten minutes, else move it away and start gnomon"
+        "{at} is damaged ({source}): it was truncated, overwritten, or copied while it was written; a gnomon that runs begins a truncated one anew within ten minutes, else move it away together with {at}-wal and {at}-shm, and start gnomon"
     )]
     Damaged {
         /// Its location.

@@ -31,6 +31,33 @@ pub enum ServerStatus {
     Shadow,
 }
 
+/// Whether a server was used, as far as its answers and other signs of it go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Contact {
+    /// It was called, connected to or started.
+    Used,
+    /// A configuration file lists it, and nothing else was seen of it.
+    Listed,
+    /// Somebody tried to reach it, and nobody ever did: it could not be dialled, and no answer ever came.
+    Unreached,
+}
+
+impl Contact {
+    /// By what is kept of a server: its messages, those for which it could not be dialled, whether it ever answered, and the channel to it.
+    #[must_use]
+    pub fn of(calls: i64, unreached: i64, answered: bool, channel: Option<Channel>) -> Self {
+        match channel {
+            _ if unreached > 0 && !answered => Contact::Unreached,
+            Some(Channel::Config) if calls == 0 && !answered => Contact::Listed,
+            _ => Contact::Used,
+        }
+    }
+}
+
+/// The `error.type` of what could not be dialled: no such name, nobody listens there, no way to it.
+pub(crate) const UNREACHED: &str = "upstream_unreachable";
+
 /// Entries that were added to the inventory since the ledger was opened, by their status at that moment.
 /// One that was removed because the inventory was full counts again when it comes back. Servers that are started on this host are not among
 /// them.
@@ -76,8 +103,13 @@ pub struct ServerRecord {
     pub first_seen_ms: i64,
     /// Last event, likewise.
     pub last_seen_ms: i64,
-    /// MCP messages seen.
+    /// MCP messages to it, those of every method; without those for which it could not be dialled.
+    #[serde(rename = "messages")]
     pub calls: u64,
+    /// MCP messages, else requests and connections, for which it could not be dialled.
+    pub unreached: u64,
+    /// Whether it was used, is merely listed, or was never reached.
+    pub contact: Contact,
     /// Names of clients, sorted, at most [`MAX_CLIENTS`].
     pub clients: Vec<String>,
     /// Names of tools listed or called without error, sorted, at most [`MAX_TOOLS`].

@@ -24,9 +24,11 @@ mod error;
 mod event;
 mod filter;
 mod group;
+mod hostport;
 mod ids;
 mod incidents;
 mod inventory;
+mod once;
 mod pattern;
 mod questions;
 mod reviews;
@@ -48,11 +50,12 @@ pub use error::{Cause, OpenError, ReadError, StoreError};
 pub use event::Event;
 pub use filter::{EventFilter, IncidentRecord, MAX_PAGE, Order, StoredEvent};
 pub use group::{Group, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Row};
+pub use hostport::HostPort;
 pub use ids::{Ids, MIN_ID_PREFIX};
 pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, IncidentRole, Incidents};
 pub use inventory::{
-    FirstSeen, LOCAL_FILE, LOCAL_PACKAGE, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, MAX_USERS, NewName,
-    ServerRecord, ServerStatus,
+    Contact, FirstSeen, LOCAL_FILE, LOCAL_PACKAGE, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, MAX_USERS,
+    NewName, ServerRecord, ServerStatus,
 };
 pub use pattern::{Pattern, PatternPart};
 pub use questions::{Found, Questions};

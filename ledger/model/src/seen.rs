@@ -1,6 +1,6 @@
 //! The fields of events that sums read: one type for all sums, so that they agree on client, server and action.
 
-use crate::Detection;
+use crate::{Detection, HostPort, inventory::UNREACHED};
 use gnomon_observe::Action;
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -31,8 +31,18 @@ pub(crate) struct Seen<'a> {
     server: Option<Cow<'a, str>>,
     #[serde(rename = "gnomon.local.server", borrow)]
     local: Option<Cow<'a, str>>,
+    #[serde(rename = "server.port")]
+    server_port: Option<u16>,
     #[serde(rename = "destination.address", borrow)]
     destination: Option<Cow<'a, str>>,
+    #[serde(rename = "destination.port")]
+    destination_port: Option<u16>,
+    #[serde(rename = "error.type", borrow)]
+    error: Option<Cow<'a, str>>,
+    #[serde(rename = "http.response.status_code")]
+    status: Option<u64>,
+    #[serde(rename = "gnomon.batch.index")]
+    pub batch: Option<u64>,
     #[serde(rename = "gnomon.action", borrow)]
     action: Option<Cow<'a, str>>,
     #[serde(rename = "gnomon.confidence", borrow)]
@@ -79,9 +89,31 @@ impl<'a> Seen<'a> {
         self.user_name.as_deref().or(self.user_id.as_deref()).or(self.source.as_deref())
     }
 
-    /// The server's name, else address.
-    pub(crate) fn server(&self) -> Option<&str> {
-        self.server.as_deref().or(self.local.as_deref()).or(self.destination.as_deref())
+    /// The server by its name, else address, and its port.
+    pub(crate) fn server(&self) -> Option<HostPort<'_>> {
+        let named = self.server.as_deref().map(|host| HostPort::new(host, self.server_port));
+        named
+            .or_else(|| Some(HostPort::new(self.local.as_deref()?, None)))
+            .or_else(|| Some(HostPort::new(self.destination.as_deref()?, self.destination_port)))
+    }
+
+    /// The port of that server, also where it is that of HTTPS.
+    pub(crate) fn port(&self) -> Option<u16> {
+        match (&self.server, &self.local) {
+            (Some(_), _) => self.server_port,
+            (None, Some(_)) => None,
+            (None, None) => self.destination_port,
+        }
+    }
+
+    /// True if no server was reached: it could not be dialled.
+    pub(crate) fn is_unreached(&self) -> bool {
+        self.status.is_none() && self.error.as_deref() == Some(UNREACHED)
+    }
+
+    /// True if it only tells what became of a call that another event is of.
+    pub(crate) fn is_outcome(&self) -> bool {
+        self.kind.as_deref() == Some("outcome")
     }
 
     /// The program, else the client's own name, marked as such.

@@ -127,6 +127,8 @@ pub struct Names {
     pub session: Option<String>,
     /// `server.address`.
     pub server: Option<String>,
+    /// `server.port`.
+    pub port: Option<i64>,
     /// `process.pid`.
     pub pid: Option<i64>,
     /// `process.executable.path`.
@@ -144,6 +146,7 @@ impl Names {
             flow: text("gnomon.flow.id"),
             session: text("mcp.session.id"),
             server: text("server.address"),
+            port: event.get("server.port").and_then(Value::as_i64),
             pid: event.get("process.pid").and_then(Value::as_i64),
             program: text("process.executable.path"),
         }
@@ -157,7 +160,7 @@ impl Names {
     pub(crate) fn relation(&self, other: &Self) -> Option<Relation> {
         if self.flow.is_some() && self.flow == other.flow {
             Some(Relation::Flow)
-        } else if self.session.is_some() && (&self.session, &self.server) == (&other.session, &other.server) {
+        } else if self.session.is_some() && (&self.session, &self.server, self.port) == (&other.session, &other.server, other.port) {
             Some(Relation::Session)
         } else if self.pid.is_some() && (self.pid, &self.program) == (other.pid, &other.program) {
             Some(Relation::Process)

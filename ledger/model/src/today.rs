@@ -4,6 +4,7 @@
 //! restart makes no new incident of a known one. Each is named by the `gnomon.incident.id` of its first detection, which says
 //! nothing of user or server and leads to both in the ledger.
 
+use crate::HostPort;
 use gnomon_kit::unix_millis;
 use gnomon_observe::{Class, Level};
 use hashbrown::HashMap;
@@ -32,8 +33,8 @@ const MAX_TOLD_APART: usize = 16_384;
 pub struct Detection<'a> {
     /// The user's name, else number, else the client's address.
     pub user: &'a str,
-    /// The server's name, else address.
-    pub server: &'a str,
+    /// The server by its name, else address, and its port.
+    pub server: HostPort<'a>,
     /// The rule of the detection.
     pub rule: &'a str,
     /// The level of that rule.
@@ -206,7 +207,7 @@ mod tests {
     }
 
     fn found<'a>(user: &'a str, server: &'a str, level: Level, burst: &'a str) -> [Detection<'a>; 1] {
-        [Detection { user, server, rule: "r", level, class: Class::Mcp, burst }]
+        [Detection { user, server: HostPort::new(server, None), rule: "r", level, class: Class::Mcp, burst }]
     }
 
     fn shown(today: &mut Today, now: SystemTime) -> Vec<(String, Level)> {
@@ -239,6 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn the_second_server_of_a_host_is_an_incident_of_its_own() {
+        let mut today = Today::default();
+        for (burst, port) in [("1", 19011), ("2", 19012), ("3", 19013), ("4", 19011)] {
+            let server = HostPort::new("127.0.0.1", Some(port));
+            today.detected(noon(), &mut [Detection { user: "dan", server, rule: "r", level: Level::High, class: Class::Mcp, burst }]);
+        }
+        assert_eq!(shown(&mut today, noon()).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), ["1", "2", "3"]);
+    }
+
+    #[test]
     fn what_begins_in_the_last_seconds_of_a_day_is_shown_for_a_while_after_it() {
         let mut today = Today::default();
         let midnight = noon() + DAY / 2;
@@ -252,7 +263,7 @@ mod tests {
     #[test]
     fn of_one_exchange_the_detection_that_says_most_stands_for_the_incident() {
         let mut today = Today::default();
-        let of = |rule, level, class| Detection { user: "ada", server: "a", rule, level, class, burst: rule };
+        let of = |rule, level, class| Detection { user: "ada", server: HostPort::new("a", None), rule, level, class, burst: rule };
         let mut found = [of("m", Level::High, Class::Mcp), of("p", Level::Medium, Class::Threat), of("t", Level::High, Class::Threat)];
         today.detected(noon(), &mut found);
         assert_eq!(today.shown(noon()).map(|incident| incident.rule.as_str()).collect::<Vec<_>>(), ["t"]);

@@ -3,7 +3,7 @@
 //!
 //! Names were chosen by strangers, so every list is bounded; what does not fit is counted as others.
 
-use crate::seen::Seen;
+use crate::{once::Once, seen::Seen};
 use gnomon_observe::{Class, Level};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,10 +22,12 @@ pub struct DayUsage {
     pub sanctioned: u64,
     /// MCP messages to others.
     pub shadow: u64,
-    /// Calls that were refused, redirected or changed.
+    /// Calls that were refused, redirected or changed, and messages and connections that could not be read and were; each once.
     pub stopped: u64,
-    /// Detections.
+    /// Detections: for each call one of each rule that stands for it, those that one event sums up included.
     pub detections: u64,
+    /// MCP messages that reached no server, as it could not be dialled; they are not among the others.
+    pub unreached: u64,
 }
 
 /// Names and how often each was seen.
@@ -40,6 +42,11 @@ pub struct Tally {
 impl Tally {
     fn add(&mut self, name: &str) {
         self.add_calls(name, 1);
+    }
+
+    /// Takes a name out, with what was counted of it.
+    pub fn take(&mut self, name: &str) -> Option<u64> {
+        self.names.remove(name)
     }
 
     fn add_calls(&mut self, name: &str, calls: u64) {
@@ -75,8 +82,10 @@ pub struct Usage {
     pub days: Vec<DayUsage>,
     /// Users who called MCP servers, and how often.
     pub users: Tally,
-    /// Shadow servers, by their calls.
+    /// Shadow servers (name and port), by the MCP messages that they were sent.
     pub shadow_servers: Tally,
+    /// Servers that could not be dialled, by the MCP messages that were for them.
+    pub unreached_servers: Tally,
     /// Connections that were not read as HTTP, by why: `gnomon.flow.outcome`, and the reason of a bypass.
     pub unread: Tally,
     /// Detections by class.
@@ -94,14 +103,20 @@ pub struct Usage {
 pub(crate) struct Summing {
     usage: Usage,
     from_ms: i64,
-    last_call: Option<String>,
+    counted: Once,
+    stopped: Once,
 }
 
 impl Summing {
     /// Usage of so many days from midnight `from_ms` on.
     pub(crate) fn new(from_ms: i64, days: usize) -> Self {
         let day = |n: usize| DayUsage { day_ms: from_ms + n as i64 * DAY_MS, ..DayUsage::default() };
-        Self { usage: Usage { days: (0..days).map(day).collect(), ..Usage::default() }, from_ms, last_call: None }
+        Self {
+            usage: Usage { days: (0..days).map(day).collect(), ..Usage::default() },
+            from_ms,
+            counted: Once::default(),
+            stopped: Once::default(),
+        }
     }
 
     /// Adds an event; a text that is none, or of another time, is skipped.
@@ -109,34 +124,42 @@ impl Summing {
         let Some(seen) = Seen::of(json) else { return };
         let place = usize::try_from((at_ms - self.from_ms).div_euclid(DAY_MS)).ok();
         let Some(day) = place.and_then(|place| self.usage.days.get_mut(place)) else { return };
+        if seen.is_outcome() {
+            return;
+        }
+        let calls = seen.calls();
         if seen.is_detection() {
-            day.detections += 1;
+            day.detections += calls;
             if let Some(class) = seen.class.as_deref().and_then(|word| word.parse().ok()) {
-                *self.usage.classes.entry(class).or_default() += 1;
+                *self.usage.classes.entry(class).or_default() += calls;
             }
             let rule = seen.rule_name.as_deref().unwrap_or("-");
             if let Some(level) = seen.level.as_deref().and_then(|word| word.parse::<Level>().ok()) {
-                *self.usage.levels.entry(level).or_default() += 1;
+                *self.usage.levels.entry(level).or_default() += calls;
                 if level < Level::Medium {
-                    self.usage.low.add(rule);
+                    self.usage.low.add_calls(rule, calls);
                 }
             }
-            self.usage.rules.add(rule);
+            self.usage.rules.add_calls(rule, calls);
         }
-        // A call that is several events is one call; they stand together.
-        if seen.call.is_some() && self.last_call.as_deref() == seen.call.as_deref() {
+        // It may be stopped by what its answer says, after it was counted.
+        if seen.is_stopped() && self.stopped.is_first(seen.call.as_deref()) {
+            day.stopped += calls;
+        }
+        if !self.counted.is_first(seen.call.as_deref()) {
             return;
         }
-        self.last_call = seen.call.as_deref().map(str::to_owned);
-        let calls = seen.calls();
-        if seen.method.is_some() {
+        let server = || seen.server().map_or_else(|| "?".to_owned(), |server| server.to_string());
+        if seen.method.is_some() && seen.is_unreached() {
+            day.unreached += calls;
+            self.usage.unreached_servers.add_calls(&server(), calls);
+        } else if seen.method.is_some() {
             if seen.sanctioned == Some(true) {
                 day.sanctioned += calls;
             } else {
                 day.shadow += calls;
-                self.usage.shadow_servers.add_calls(seen.server().unwrap_or("?"), calls);
+                self.usage.shadow_servers.add_calls(&server(), calls);
             }
-            day.stopped += if seen.is_stopped() { calls } else { 0 };
             self.usage.users.add_calls(seen.user().unwrap_or("?"), calls);
         }
         if let Some(flow) = seen.flow.as_deref() {
@@ -206,6 +229,75 @@ mod tests {
         let mut deltas = crate::Deltas::default();
         deltas.add(0, &seen, 0);
         assert_eq!(deltas.servers.values().map(|delta| delta.calls).sum::<i64>(), 118);
+    }
+
+    /// Of a batch beyond 32 calls one event stands for several; one call may be several detections; one may be found in a late answer.
+    #[test]
+    fn the_page_and_the_incidents_count_one_call_as_one_call() {
+        let event = |call: &str, more: &str| {
+            format!(
+                r#"{{"event.kind":"alert","gnomon.observation.id":"{call}","user.name":"eve","server.address":"a","server.port":80,
+                    "rule.id":"r","rule.name":"R","rule.level":"high","gnomon.detection.class":"mcp"{more}}}"#
+            )
+        };
+        let (of_call, block) = (r#","mcp.method.name":"tools/call""#, r#","gnomon.action":"block""#);
+        let batch: Vec<String> = (0..33)
+            .map(|n| {
+                let calls = if n == 32 { r#","gnomon.calls":68"# } else { "" };
+                event(&format!("b{n}"), &format!(r#"{of_call}{calls},"gnomon.batch.index":{n},"http.request.body.size":9890"#))
+            })
+            .collect();
+        let other =
+            |call: &str, more: &str| event(call, more).replace(r#""rule.id":"r","rule.name":"R""#, r#""rule.id":"s","rule.name":"S""#);
+        let blocked = [event("1", &format!("{of_call}{block}")), other("1", &format!("{of_call}{block}"))];
+        let unread = [
+            event("2", &format!(r#"{block},"gnomon.malformed":"truncated""#)),
+            event("3", &format!(r#"{block},"gnomon.flow.outcome":"refused""#)),
+        ];
+        let withheld = [event("4", of_call), other("5", of_call), other("4", &format!("{of_call}{block}"))];
+        let events: Vec<String> = batch.into_iter().chain(blocked).chain(unread).chain(withheld).collect();
+        let (mut page, mut incidents, mut deltas) = (Summing::new(0, 1), crate::daily::Summing::default(), crate::Deltas::default());
+        for (n, json) in events.iter().enumerate() {
+            page.add(n as i64 / 50, json);
+            incidents.add(n as i64 / 50, json);
+            let mut seen = gnomon_observe::Observation::new();
+            let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).unwrap();
+            for (name, value) in &object {
+                seen.set_json(name, value).unwrap();
+            }
+            deltas.add(n, &seen, 0);
+        }
+        let (page, incidents) = (page.finish(), incidents.finish().incidents);
+        let [day] = page.days.as_slice() else { panic!("{page:?}") };
+        let [incident] = incidents.as_slice() else { panic!("{incidents:?}") };
+        assert_eq!(
+            (day.shadow, day.stopped),
+            (103, 4),
+            "100 of the batch, one blocked and two; stopped are also what was unread and what was withheld"
+        );
+        assert_eq!((incident.stopped, incident.detections), (day.stopped, day.detections));
+        assert_eq!((page.rules.by_count(), page.classes[&Class::Mcp]), (vec![("R", 104), ("S", 3)], 107));
+        let by_rule: Vec<_> = incident.rules.iter().map(|rule| (rule.name.as_deref().unwrap(), rule.detections)).collect();
+        assert_eq!(by_rule, page.rules.by_count());
+        assert_eq!(page.rules.total(), day.detections);
+        assert_eq!(page.shadow_servers.by_count(), [("a:80", 103)]);
+        assert_eq!(incident.bytes_out, 9890, "a body of a batch is one body");
+        // The inventory sums up events as they come, and takes a detection in a late answer for a message more.
+        assert_eq!(deltas.servers.values().map(|delta| delta.calls).sum::<i64>(), 104);
+    }
+
+    #[test]
+    fn what_reached_no_server_is_no_use_of_it() {
+        let mut summing = Summing::new(0, 1);
+        let event = r#"{"event.kind":"alert","gnomon.observation.id":"1","mcp.method.name":"tools/call","error.type":"upstream_unreachable","server.address":"no.example","server.port":443}"#;
+        summing.add(0, event);
+        summing.add(0, &event.replace(r#""1""#, r#""2""#).replace("upstream_unreachable\"", "-32601\",\"http.response.status_code\":200"));
+        let usage = summing.finish();
+        assert_eq!((usage.days[0].shadow, usage.days[0].unreached), (1, 1));
+        assert_eq!(
+            (usage.shadow_servers.by_count(), usage.unreached_servers.by_count()),
+            (vec![("no.example", 1)], vec![("no.example", 1)])
+        );
     }
 
     #[test]

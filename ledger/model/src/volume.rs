@@ -6,9 +6,10 @@
 //! below which volume is negligible. A user and server younger than a week are held against all of the host; a
 //! host younger than a week has nothing to compare with and stays silent.
 
+use crate::HostPort;
 use gnomon_observe::{Field, Lookup, Observation, UNUSUAL_VOLUME, Value};
 use hashbrown::{Equivalent, HashMap};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, ToSmolStr as _};
 use time::{OffsetDateTime, macros::format_description};
 
 /// The length of history that counts as usual, hours.
@@ -75,7 +76,7 @@ pub struct VolumeKey {
     pub known_by: KnownBy,
     /// The user.
     pub user: SmolStr,
-    /// The server.
+    /// The server, as [`HostPort`] writes it.
     pub server: SmolStr,
 }
 
@@ -87,7 +88,7 @@ pub struct Pair {
     pub known_by: Option<KnownBy>,
     /// The user.
     pub user: String,
-    /// The server.
+    /// The server, as [`HostPort`] writes it.
     pub server: String,
 }
 
@@ -147,6 +148,8 @@ pub struct Volumes {
     pub sums: HashMap<VolumeKey, Volume>,
     /// The call that was counted last: one call may be several events, which stand together.
     last_call: Option<SmolStr>,
+    /// Moment and size of the batch that was counted last: each of its calls has the size of the whole body.
+    last_batch: Option<(i64, i64)>,
 }
 
 impl Volumes {
@@ -155,7 +158,11 @@ impl Volumes {
         if seen.text(Field::McpMethod).is_none() {
             return;
         }
-        let Some(server) = seen.text(Field::ServerAddress) else { return };
+        let Some(host) = seen.text(Field::ServerAddress) else { return };
+        let server = HostPort::of(seen);
+        // Only where the port is to be said does a name have to be made.
+        let named = server.port().map(|_| server.to_smolstr());
+        let server = named.as_deref().unwrap_or(host);
         let user = KnownBy::ALL.iter().find_map(|known_by| Some((*known_by, seen.text(known_by.field())?)));
         let Some((known_by, user)) = user else { return };
         if let Lookup::Value(Value::Str(call)) = seen.get(Field::ObservationId) {
@@ -168,6 +175,10 @@ impl Volumes {
             Lookup::Value(value) => value.as_int().unwrap_or_default().max(0),
             Lookup::Absent | Lookup::Unreadable => 0,
         };
+        let batch = matches!(seen.get(Field::BatchIndex), Lookup::Value(_)).then_some((at_ms, bytes));
+        let again = batch.is_some() && batch == self.last_batch;
+        self.last_batch = batch;
+        let bytes = if again { 0 } else { bytes };
         let key = KeyRef { hour: hour_of(at_ms), known_by, user: cut(user), server: cut(server) };
         let sum = match self.sums.get_mut(&key) {
             Some(sum) => sum,
@@ -215,7 +226,9 @@ impl Unusual {
             seen.set(known_by.field(), self.pair.user.as_str());
         }
         if !self.pair.server.is_empty() {
-            seen.set(Field::ServerAddress, self.pair.server.as_str());
+            let server = HostPort::parse(&self.pair.server);
+            seen.set(Field::ServerAddress, server.host());
+            seen.set_some(Field::ServerPort, server.port());
         }
         let (found, usual) = (self.found, self.usual);
         seen.set(Field::RequestSize, found.bytes);
@@ -287,5 +300,18 @@ mod tests {
         volumes.add(&seen, HOUR_MS);
         assert_eq!(volumes.sums.values().collect::<Vec<_>>(), [&Volume { requests: 2, bytes: 14 }]);
         assert_eq!(volumes.latest_hour(), Some(1));
+        // A batch is one body, and another port another server.
+        seen.set(Field::McpMethod, "tools/call");
+        seen.set(Field::ServerPort, 8443_i64);
+        for call in ["3", "4"] {
+            seen.set(Field::ObservationId, call);
+            seen.set(Field::BatchIndex, 0_i64);
+            volumes.add(&seen, HOUR_MS);
+        }
+        let (key, sum) = volumes.sums.iter().find(|(key, _)| key.server != "a.example").unwrap();
+        assert_eq!((key.server.as_str(), *sum), ("a.example:8443", Volume { requests: 2, bytes: 7 }));
+        let (found, usual) = (Volume::default(), Volume::default());
+        let pair = Pair { known_by: Some(KnownBy::Name), user: "ada".to_owned(), server: key.server.to_string() };
+        assert_eq!(HostPort::of(&Unusual { hour: 1, pair, found, usual }.describe()), HostPort::new("a.example", Some(8443)));
     }
 }

@@ -243,6 +243,12 @@ impl fmt::Debug for PostgresUrl {
 }
 
 impl PostgresUrl {
+    /// True if the URL itself has a password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
     /// The role.
     pub(crate) fn user(&self) -> &str {
         &self.user

@@ -36,6 +36,8 @@ pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut serv
     for (key, delta) in &deltas.servers {
         let id = match update(conn, key, delta).await? {
             Some(id) => id,
+            // It tells what became of calls whose server is gone from here.
+            None if !delta.makes_entry => continue,
             None => {
                 let paths: i64 = sqlx::query_scalar("SELECT count(*) FROM server WHERE address = ? AND port = ?")
                     .bind(key.address.as_str())
@@ -74,14 +76,18 @@ fn rank(confidence: Option<Confidence>) -> i64 {
 
 async fn update(conn: &mut SqliteConnection, key: &ServerKey, delta: &ServerDelta) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar(
-        "UPDATE server SET first_ts = min(first_ts, ?), last_ts = max(last_ts, ?), calls = calls + ?, sanctioned = coalesce(?, sanctioned),
-           catalogue = coalesce(?, catalogue), name = coalesce(?, name), version = coalesce(?, version),
-           confidence = max(confidence, ?), channel = coalesce(?, channel)
-         WHERE address = ? AND port = ? AND path = ? RETURNING id",
+        "UPDATE server SET first_ts = min(first_ts, ?1), last_ts = max(last_ts, ?2), calls = max(0, calls + ?3), unreached = unreached + ?4,
+           answered = max(answered, ?5), sanctioned = coalesce(?6, sanctioned), catalogue = coalesce(?7, catalogue), name = coalesce(?8, name),
+           version = coalesce(?9, version), confidence = max(confidence, ?10),
+           channel = iif(?11 = 'config' AND channel IS NOT NULL, channel, coalesce(?11, channel))
+         WHERE address = ?12 AND port = ?13 AND path = ?14
+         RETURNING id",
     )
     .bind(delta.first_ms)
     .bind(delta.last_ms)
     .bind(delta.calls)
+    .bind(delta.unreached)
+    .bind(delta.answered)
     .bind(delta.sanctioned)
     .bind(delta.catalogue.as_deref())
     .bind(delta.name.as_deref())
@@ -97,12 +103,14 @@ async fn update(conn: &mut SqliteConnection, key: &ServerKey, delta: &ServerDelt
 
 async fn insert(conn: &mut SqliteConnection, key: &ServerKey, delta: &ServerDelta) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
-        "INSERT INTO server (first_ts, last_ts, calls, sanctioned, catalogue, name, version, confidence, channel, address, port, path)
-         VALUES (?,?,?,?,?,?,?,?,?,?,?,?) RETURNING id",
+        "INSERT INTO server (first_ts, last_ts, calls, unreached, answered, sanctioned, catalogue, name, version, confidence, channel, address, port, path)
+         VALUES (?,?,max(0,?),?,?,?,?,?,?,?,?,?,?,?) RETURNING id",
     )
     .bind(delta.first_ms)
     .bind(delta.last_ms)
     .bind(delta.calls)
+    .bind(delta.unreached)
+    .bind(delta.answered)
     .bind(delta.sanctioned)
     .bind(delta.catalogue.as_deref())
     .bind(delta.name.as_deref())

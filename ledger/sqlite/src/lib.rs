@@ -44,7 +44,7 @@ mod volume;
 pub use decisions::SqliteDecisions;
 pub use query::SqliteReader;
 
-use gnomon_database::{Database, Failure, Opened, PAGE_BYTES, durable};
+use gnomon_database::{Database, Failure, Opened, PAGE_BYTES, durable, is_damaged, is_full};
 use gnomon_files::sqlite::log_of;
 use gnomon_ledger_model::{
     FirstSeen, Forgotten, Group, Keep, OpenError, Store, StoreError, Stored,
@@ -83,15 +83,28 @@ pub struct SqliteStore {
 
 /// Why a database could not be opened.
 pub(crate) fn not_opened(path: &Path, failure: impl Into<Failure>) -> OpenError {
-    let (at, failure) = (path.display().to_string(), failure.into());
-    let has_no_room = failure.is_full();
+    let (at, failure) = (path.display().to_string(), failure.into().explained(path));
+    let (has_no_room, is_damaged) = (failure.is_full(), failure.is_damaged());
     match failure {
         Failure::File(error) if has_no_room => OpenError::Full { at, source: error.into() },
         Failure::Database(error) if has_no_room => OpenError::Full { at, source: error.into() },
         Failure::File(error) => OpenError::NotWritable { at, source: error.into() },
+        Failure::Descriptors(_) => OpenError::Descriptors { at, source: failure.into() },
+        Failure::Database(error) if is_damaged => OpenError::Damaged { at, source: error.into() },
         Failure::Database(error) => OpenError::Database { at, source: error.into() },
         displaced @ Failure::Displaced(_) => OpenError::Database { at, source: displaced.into() },
     }
+}
+
+/// A group that was not written, with the next step where it is known.
+fn not_written(error: sqlx::Error) -> StoreError {
+    if is_full(&error) {
+        return StoreError::new(format!("{error}; make room there, and leave the file where it is"));
+    }
+    if is_damaged(&error) {
+        return StoreError::new(format!("{error}; the file is damaged: restart gnomon, which says what to do with it"));
+    }
+    StoreError::new(error)
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -167,7 +180,7 @@ impl Store for SqliteStore {
             if appended.is_err() {
                 self.database.is_suspect();
             }
-            appended.map_err(StoreError::new)
+            appended.map_err(not_written)
         })
     }
 
@@ -192,7 +205,7 @@ impl Store for SqliteStore {
             let forgotten = self.trimmed.forgotten;
             self.database.give_way().await.map_err(|failure| match failure {
                 Failure::File(_) => StoreError::refused(failure),
-                Failure::Database(_) | Failure::Displaced(_) => StoreError::new(failure),
+                Failure::Descriptors(_) | Failure::Database(_) | Failure::Displaced(_) => StoreError::new(failure),
             })?;
             *self = Self::open(&self.path, self.keep).await.map_err(StoreError::new)?;
             self.trimmed.forgotten = forgotten;

@@ -4,8 +4,8 @@ use super::{conditions, inventory, schema::SCHEMA};
 use gnomon_database::{Folder, identity, is_damaged, may_read, plain};
 use gnomon_files::sqlite::log_of;
 use gnomon_ledger_model::{
-    Asked, EventFilter, IdPrefix, IncidentRecord, LedgerReader, MAX_PAGE, Names, NewName, Order, ReadError, ServerRecord, ServerStatus,
-    StoredEvent,
+    Asked, Contact, EventFilter, IdPrefix, IncidentRecord, LedgerReader, MAX_PAGE, Names, NewName, Order, ReadError, ServerRecord,
+    ServerStatus, StoredEvent,
 };
 use gnomon_observe::Confidence;
 use sqlx::{
@@ -222,6 +222,8 @@ fn server(row: &SqliteRow, names: &mut HashMap<(i64, String), Vec<String>>) -> R
     let port: i64 = get(row, "port")?;
     let confidence: i64 = get(row, "confidence")?;
     let channel: Option<String> = get(row, "channel")?;
+    let channel = channel.map(|word| word.parse().map_err(|_| bad("channel"))).transpose()?;
+    let (calls, unreached): (i64, i64) = (get(row, "calls")?, get(row, "unreached")?);
     Ok(ServerRecord {
         address: get(row, "address")?,
         port: Some(u16::try_from(port).map_err(|_| bad("port"))?).filter(|port| *port != 0),
@@ -233,7 +235,9 @@ fn server(row: &SqliteRow, names: &mut HashMap<(i64, String), Vec<String>>) -> R
         catalogue: get(row, "catalogue")?,
         first_seen_ms: get(row, "first_ts")?,
         last_seen_ms: get(row, "last_ts")?,
-        calls: u64::try_from(get::<i64>(row, "calls")?).map_err(|_| bad("calls"))?,
+        calls: u64::try_from(calls).map_err(|_| bad("calls"))?,
+        unreached: u64::try_from(unreached).map_err(|_| bad("unreached"))?,
+        contact: Contact::of(calls, unreached, get(row, "answered")?, channel),
         clients: take(inventory::CLIENT),
         tools: take(inventory::TOOL),
         protocols: take(inventory::PROTOCOL),
@@ -244,7 +248,7 @@ fn server(row: &SqliteRow, names: &mut HashMap<(i64, String), Vec<String>>) -> R
             Ok(rank) => Some(*Confidence::ALL.get(rank).ok_or_else(|| bad("confidence"))?),
             Err(_) => None,
         },
-        channel: channel.map(|word| word.parse().map_err(|_| bad("channel"))).transpose()?,
+        channel,
     })
 }
 

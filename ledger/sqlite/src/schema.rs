@@ -69,6 +69,10 @@ pub(crate) const SCHEMA: Schema = Schema {
        PRIMARY KEY (known_by, user, server, hour)
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX volume_hour ON volume (hour);",
+        // Whether anybody ever reached a server. One that was called before counts as reached.
+        "ALTER TABLE server ADD COLUMN unreached INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE server ADD COLUMN answered INTEGER NOT NULL DEFAULT 0;
+     UPDATE server SET answered = calls > 0;",
     ],
 };
 
@@ -83,7 +87,12 @@ mod tests {
     async fn a_ledger_of_the_first_schema_is_brought_up_to_date_and_keeps_what_it_has() {
         let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         let mark = format!("PRAGMA application_id = {}; PRAGMA user_version = 1;", SCHEMA.application_id);
-        for sql in [SCHEMA.steps[0].to_owned(), mark, "INSERT INTO server VALUES (1,'a',443,'',1,1,1,0,NULL,NULL,NULL,2,NULL)".to_owned()] {
+        for sql in [
+            SCHEMA.steps[0].to_owned(),
+            mark,
+            "INSERT INTO server VALUES (1,'a',443,'',1,1,0,0,NULL,NULL,NULL,2,NULL), (2,'b',443,'',1,1,1,0,NULL,NULL,NULL,2,NULL)"
+                .to_owned(),
+        ] {
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
         }
         sqlx::query("INSERT INTO server_name (server, what, name) VALUES (1, 'tool', 'old')").execute(&mut conn).await.unwrap();
@@ -91,6 +100,9 @@ mod tests {
         assert_eq!(identity(&mut conn).await.unwrap(), (SCHEMA.application_id, SCHEMA.version()));
         let kept: (String, i64) = sqlx::query_as("SELECT name, first_ts FROM server_name").fetch_one(&mut conn).await.unwrap();
         assert_eq!(kept, ("old".to_owned(), 0));
+        let reached: Vec<(i64, bool)> =
+            sqlx::query_as("SELECT unreached, answered FROM server ORDER BY id").fetch_all(&mut conn).await.unwrap();
+        assert_eq!(reached, [(0, false), (0, true)], "what was called before was reached");
         sqlx::query("SELECT * FROM volume").fetch_all(&mut conn).await.unwrap();
         SCHEMA.migrate(&mut conn, Path::new("ledger.sqlite")).await.unwrap();
     }

@@ -18,6 +18,16 @@ const ROOM: usize = 3;
 /// Deletions per batch at most, should room never be enough.
 const MAX_STEPS: usize = 64;
 
+/// Which of the oldest events are deleted.
+#[derive(Clone, Copy, Debug)]
+enum Oldest {
+    /// Those before the cutoff, up to the first that is kept. One that is of after `now_ms` was written while the clock was ahead, and keeps no
+    /// other from being deleted.
+    Before { cutoff_ms: i64, now_ms: i64 },
+    /// A part of them.
+    ToMakeRoom,
+}
+
 /// The times at which retention was last enforced.
 #[derive(Default)]
 pub(super) struct Schedule {
@@ -46,7 +56,7 @@ impl SqliteStore {
                 }
                 return Ok(());
             }
-            if self.delete_oldest(None).await? == 0 {
+            if self.delete_oldest(Oldest::ToMakeRoom).await? == 0 {
                 return Ok(());
             }
         }
@@ -77,34 +87,45 @@ impl SqliteStore {
     /// Deletes one step of events beyond the retention; returns the number of rows.
     async fn forget_step(&mut self, now_ms: i64) -> Result<u64, sqlx::Error> {
         let cutoff_ms = now_ms.saturating_sub(self.retention_ms);
-        // Not the first alone: its clock may have been ahead.
         let oldest: Option<i64> = sqlx::query_scalar("SELECT min(ts) FROM (SELECT ts FROM event ORDER BY seq LIMIT ?)")
             .bind(STEP_ROWS)
             .fetch_one(self.database.conn())
             .await?;
-        if oldest.is_some_and(|ts| ts < cutoff_ms) { self.delete_oldest(Some(cutoff_ms)).await } else { Ok(0) }
+        if oldest.is_some_and(|ts| ts < cutoff_ms) { self.delete_oldest(Oldest::Before { cutoff_ms, now_ms }).await } else { Ok(0) }
     }
 
-    /// Deletes of the oldest rows those before the cutoff, and incidents that have no events left.
-    async fn delete_oldest(&mut self, cutoff_ms: Option<i64>) -> Result<u64, sqlx::Error> {
+    /// Deletes of the oldest rows those that are meant, and incidents that have no events left.
+    async fn delete_oldest(&mut self, oldest: Oldest) -> Result<u64, sqlx::Error> {
         let mut tx = self.database.conn().begin().await?;
-        let rows: i64 = sqlx::query_scalar("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM event").fetch_one(&mut *tx).await?;
-        // A sixteenth when little is kept, so that a small bound does not empty the ledger.
-        let step = if cutoff_ms.is_some() { STEP_ROWS } else { (rows / 16).clamp(1, STEP_ROWS) };
-        let deleted = sqlx::query("DELETE FROM event WHERE seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?) AND ts < ?")
-            .bind(step)
-            .bind(cutoff_ms.unwrap_or(i64::MAX))
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
+        let delete = match oldest {
+            Oldest::Before { cutoff_ms, now_ms } => {
+                // The first that is kept, if it is among the oldest: what came after it is not older, whatever the clock said.
+                let kept: Option<i64> =
+                    sqlx::query_scalar("SELECT min(seq) FROM (SELECT seq, ts FROM event ORDER BY seq LIMIT ?) WHERE ts >= ? AND ts <= ?")
+                        .bind(STEP_ROWS)
+                        .bind(cutoff_ms)
+                        .bind(now_ms)
+                        .fetch_one(&mut *tx)
+                        .await?;
+                let sql = "DELETE FROM event WHERE seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?) AND ts < ? AND seq < ?";
+                sqlx::query(sql).bind(STEP_ROWS).bind(cutoff_ms).bind(kept.unwrap_or(i64::MAX))
+            }
+            Oldest::ToMakeRoom => {
+                let rows: i64 = sqlx::query_scalar("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM event").fetch_one(&mut *tx).await?;
+                // A sixteenth when little is kept, so that a small bound does not empty the ledger.
+                let step = (rows / 16).clamp(1, STEP_ROWS);
+                sqlx::query("DELETE FROM event WHERE seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?)").bind(step)
+            }
+        };
+        let deleted = delete.execute(&mut *tx).await?.rows_affected();
         // Incidents older than all events are removed.
         sqlx::query("DELETE FROM incident WHERE last_seq < (SELECT coalesce(min(seq), 9223372036854775807) FROM event)")
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;
-        match cutoff_ms {
-            Some(_) => self.trimmed.forgotten.age += deleted,
-            None => self.trimmed.forgotten.size += deleted,
+        match oldest {
+            Oldest::Before { .. } => self.trimmed.forgotten.age += deleted,
+            Oldest::ToMakeRoom => self.trimmed.forgotten.size += deleted,
         }
         Ok(deleted)
     }

@@ -1,7 +1,7 @@
 //! What is asked is answered: filters, pages, following, inventory, incidents.
 
 use super::*;
-use gnomon_ledger::{FirstSeen, IncidentRole, Incidents, MAX_CLIENTS, MAX_PATHS_PER_HOST, ServerStatus};
+use gnomon_ledger::{FirstSeen, HostPort, IncidentRole, Incidents, MAX_CLIENTS, MAX_PATHS_PER_HOST, ServerStatus};
 use gnomon_observe::{Channel, Confidence};
 use smol_str::SmolStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -231,7 +231,7 @@ async fn incidents_are_kept_with_their_first_and_last_detection() {
     let start = SystemTime::now();
     for number in 0..5 {
         let when = start + Duration::from_secs(number);
-        let (id, standing) = incidents.assign("codex", "mcp.example.com", "r1", when);
+        let (id, standing) = incidents.assign("codex", HostPort::new("mcp.example.com", Some(443)), "r1", when);
         assert_eq!(standing == IncidentRole::First, number == 0);
         let mut seen = call("mcp.example.com", number as i64);
         seen.set(Field::IncidentId, id.text());

@@ -91,6 +91,8 @@ impl HandOver {
     }
 
     fn take(&self, key: &PoolKey, scheme: Scheme, authority: &Authority) -> Option<UpstreamStream> {
+        // Nothing was asked over an offered one yet, so it may as well become one that is bound.
+        let key = &PoolKey { bound: None, ..key.clone() };
         let mut offers = self.offers.lock();
         let place = offers.iter().position(|o| o.fits(key, scheme, authority))?;
         let offer = offers.swap_remove(place);

@@ -7,7 +7,7 @@ use http::Uri;
 use http::uri::{Authority, PathAndQuery};
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::{Alpn, ConnectHead, NearEnd, NetNs, SendError};
+use crate::{Alpn, Binding, ConnectHead, NearEnd, NetNs, SendError};
 use gnomon_kit::unbracketed;
 
 /// The scheme of a request: with or without TLS.
@@ -46,6 +46,8 @@ pub(crate) struct PoolKey {
     pub(crate) near: NearEnd,
     /// The head that asks the proxy at `address` for a tunnel.
     pub(crate) through: Option<ConnectHead>,
+    /// The client's connection that alone may use them ([`Binding`]).
+    pub(crate) bound: Option<u64>,
 }
 
 /// The key of the connections that may carry a request: those of one lane.
@@ -96,7 +98,7 @@ impl Destination {
             port,
             authority,
             to_a_proxy: false,
-            key: PoolKey { alpn, principal, address: None, near: NearEnd::default(), through: None },
+            key: PoolKey { alpn, principal, address: None, near: NearEnd::default(), through: None, bound: None },
         })
     }
 
@@ -140,6 +142,23 @@ impl Destination {
     pub fn through(mut self, head: Option<ConnectHead>) -> Self {
         self.key.through = head;
         self
+    }
+
+    /// The same destination, over connections that are this binding's alone. With TLS that is HTTP/1.1, the only protocol that
+    /// servers take log-ins of a connection over; without, the client has chosen the protocol.
+    #[must_use]
+    pub fn bound_to(mut self, binding: &Binding) -> Self {
+        self.key.bound = Some(binding.id);
+        if self.scheme == Scheme::Https && self.key.alpn == Alpn::H2 {
+            self.key.alpn = Alpn::Http11;
+        }
+        self
+    }
+
+    /// True if it is reached through a tunnel of the proxy at the fixed address.
+    #[must_use]
+    pub fn is_through_a_proxy(&self) -> bool {
+        self.key.through.is_some()
     }
 
     /// The fixed address, if there is one.

@@ -20,10 +20,13 @@
 //!
 //! The trade-off: pooling is our own, over hyper's connections. hyper-util's client was simpler, but it keeps one HTTP/2
 //! connection for each destination, and its idle connections cannot be closed to make room for others. The pools stay apart by
-//! principal because an upstream may authenticate the connection rather than the request.
+//! principal because an upstream may authenticate the connection rather than the request; where a client logs in that way, its requests
+//! share connections with nobody else's ([`Binding`]).
 
 mod abort;
 mod alpn;
+mod asked;
+mod bound;
 mod budget;
 pub mod client;
 mod connector;
@@ -48,6 +51,7 @@ mod windows;
 
 pub use abort::AbortBody;
 pub use alpn::{ALPN_CAPACITY, ALPN_TTL, AlpnCache};
+pub use bound::{Binding, asks_for_a_bound_login, binds_a_connection};
 pub use budget::{UpstreamBudget, UpstreamCounts};
 pub use destination::{Destination, InvalidDestination, Scheme};
 pub use dial::{DialError, DialOptions, Dialer, MAX_LOOKUPS};

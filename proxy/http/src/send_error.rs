@@ -4,6 +4,7 @@ use std::error::Error;
 
 use h2::Reason;
 
+use crate::asked::refuses_without_a_certificate;
 use crate::{AbortBody, DialError, UpstreamTlsError};
 
 /// An error of sending a request. The texts are fit for a client's eyes.
@@ -62,7 +63,12 @@ impl SendError {
                 closed |= hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled() || hyper.is_timeout();
                 body |= hyper.is_user();
             }
-            closed |= cause.is::<std::io::Error>();
+            if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+                if refuses_without_a_certificate(io) {
+                    return Self::Tls(UpstreamTlsError::ClientCertificate);
+                }
+                closed = true;
+            }
             text = cause.to_string();
             next = cause.source();
         }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use gnomon_shares::Share;
 use rustix::net::sockopt::set_tcp_quickack;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -43,17 +44,26 @@ pub struct UpstreamTcp {
     tcp: TcpStream,
     heard: Heard,
     held_up: HeldUp,
+    /// Bytes that were read already and are read again.
+    again: Option<Box<Bytes>>,
     _place: Share,
 }
 
 impl UpstreamTcp {
     pub(crate) fn new(tcp: TcpStream, place: Share) -> Self {
-        Self { tcp, heard: Heard::Nothing, held_up: HeldUp::default(), _place: place }
+        Self { tcp, heard: Heard::Nothing, held_up: HeldUp::default(), again: None, _place: place }
     }
 
     /// Sets where observations of the server are remembered.
     pub(crate) fn remember_in(&mut self, held_up: HeldUp) {
         self.held_up = held_up;
+    }
+
+    /// Puts back what was read of it, to be read again before all else.
+    pub fn reads_again(&mut self, bytes: Bytes) {
+        let before = self.again.take().map_or_else(Bytes::new, |again| *again);
+        let again = if before.is_empty() { bytes } else { Bytes::from([&bytes[..], &before[..]].concat()) };
+        self.again = (!again.is_empty()).then(|| Box::new(again));
     }
 
     /// Bytes came.
@@ -89,6 +99,14 @@ impl Deref for UpstreamTcp {
 
 impl AsyncRead for UpstreamTcp {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(again) = &mut self.again {
+            let length = again.len().min(buf.remaining());
+            buf.put_slice(&again.split_to(length));
+            if again.is_empty() {
+                self.again = None;
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
         match read {

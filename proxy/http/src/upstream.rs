@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::asked::{Asked, NoCertificate, noting};
 use crate::{Alpn, UpstreamStream, UpstreamTcp};
 use gnomon_kit::unbracketed;
 
@@ -106,6 +107,11 @@ pub enum UpstreamTlsError {
     /// The handshake did not end in time.
     #[error("TLS handshake with upstream took longer than {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Timeout,
+    /// The upstream asked for a certificate of the client, and refused to go on without one.
+    #[error(
+        "upstream asks for a client certificate, which gnomon does not have; name this server in proxy.bypass, so that its clients use their own"
+    )]
+    ClientCertificate,
     /// The upstream ended the handshake, or broke the protocol.
     #[error("TLS handshake with upstream failed: {0}")]
     Handshake(String),
@@ -171,9 +177,10 @@ impl UpstreamTls {
         let name = unbracketed(name);
         let server = ServerName::try_from(name.to_owned()).map_err(|_| UpstreamTlsError::InvalidName(shortened(name)))?;
         let connector = TlsConnector::from(self.config(alpn).await?);
-        match timeout(HANDSHAKE_TIMEOUT, connector.connect(server, tcp)).await {
+        let (shaken, asked) = noting(timeout(HANDSHAKE_TIMEOUT, connector.connect(server, tcp))).await;
+        match shaken {
             Err(_) => Err(UpstreamTlsError::Timeout),
-            Ok(Err(e)) => Err(handshake_error(&e)),
+            Ok(Err(e)) => Err(handshake_error(&e, asked)),
             Ok(Ok(tls)) => Ok(UpstreamStream::Tls(Box::new(tls))),
         }
     }
@@ -194,7 +201,7 @@ impl Trusted {
 
 impl Configs {
     fn new(builder: ConfigBuilder<ClientConfig, WantsVerifier>, roots: RootCertStore) -> Self {
-        let mut base = builder.with_root_certificates(roots).with_no_client_auth();
+        let mut base = builder.with_root_certificates(roots).with_client_cert_resolver(Arc::new(NoCertificate));
         base.resumption = Resumption::in_memory_sessions(RESUMED_UPSTREAMS);
         // Clones share the resumption store: the verifier is the same in all of them.
         let offering = |alpn: &[Alpn]| {
@@ -234,9 +241,11 @@ impl TlsSetupError {
     }
 }
 
-fn handshake_error(error: &io::Error) -> UpstreamTlsError {
+fn handshake_error(error: &io::Error, asked: Asked) -> UpstreamTlsError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match tls {
+        // Up to TLS 1.2 it may just as well close.
+        Some(rustls::Error::AlertReceived(_)) | None if asked == Asked::ForCertificate => UpstreamTlsError::ClientCertificate,
         Some(rustls::Error::InvalidCertificate(why)) => UpstreamTlsError::Certificate { reason: reason(why) },
         Some(rustls::Error::NoApplicationProtocol | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
             UpstreamTlsError::Protocol

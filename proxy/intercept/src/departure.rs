@@ -4,7 +4,11 @@
 //! what they do. So the client is served on, its call is not cancelled, and the server sees the same end ([`ClientEnd`]). A reset can
 //! only mean that it has gone: the library reads it, and drops the request, which cancels it at the server.
 
-use crate::{client_seats::ClientSeat, leaving::Activity};
+use crate::{
+    client_seats::ClientSeat,
+    leaving::Activity,
+    resets::{Resets, Severed},
+};
 use gnomon_http::{ClientEnd, server::until_stopped};
 use std::{
     io,
@@ -27,6 +31,8 @@ pub(crate) struct Departure {
     activity: Activity,
     /// The connection is no longer HTTP: its reader judges the end.
     left_http: AtomicBool,
+    /// The connection is given up before what is sent on it is whole.
+    cut_off: Arc<AtomicBool>,
     /// The first lines of the last bytes and of the last request, once the connection has ended.
     last: OnceLock<(Vec<u8>, Vec<u8>)>,
 }
@@ -35,6 +41,11 @@ impl Departure {
     /// The connection is joined to the server's from now on.
     pub fn leaves_http(&self) {
         self.left_http.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection ends in the middle: by a reset.
+    pub fn is_cut_off(&self) {
+        self.cut_off.store(true, Ordering::Release);
     }
 
     /// Whether the client has ended its side of the connection.
@@ -163,9 +174,33 @@ impl Requests {
     }
 }
 
+/// Cuts a client's connection off, unless it was said to be over. To be dropped before the connection.
+pub(crate) struct UntilOver {
+    departure: Arc<Departure>,
+    over: bool,
+}
+
+impl UntilOver {
+    pub fn new(departure: Arc<Departure>) -> Self {
+        Self { departure, over: false }
+    }
+
+    pub fn ends(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for UntilOver {
+    fn drop(&mut self) {
+        if !self.over {
+            self.departure.is_cut_off();
+        }
+    }
+}
+
 /// A client's connection whose end is noted, without ending the answers that it still gets.
-pub(crate) struct Noted<T> {
-    inner: T,
+pub(crate) struct Noted<T: Resets> {
+    inner: Severed<T>,
     departure: Arc<Departure>,
     requests: Tells,
 }
@@ -182,25 +217,26 @@ impl Drop for Tells {
     }
 }
 
-impl<T> Noted<T> {
+impl<T: Resets> Noted<T> {
     pub fn new(inner: T, departure: Arc<Departure>) -> Self {
+        let inner = Severed::new(inner, departure.cut_off.clone());
         let requests = Tells { requests: Requests::default(), to: departure.clone() };
         Self { inner, departure, requests }
     }
 
-    pub fn into_inner(self) -> T {
-        self.inner
+    pub fn into_inner(self) -> Option<T> {
+        self.inner.into_inner()
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
+impl<T: AsyncRead + Resets + Unpin> AsyncRead for Noted<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let joined = self.departure.left_http.load(Ordering::Relaxed);
         if self.departure.has_ended() {
             return if joined { Poll::Ready(Ok(())) } else { Poll::Pending };
         }
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        let read = self.inner.io()?.poll_read(cx, buf);
         let ended = match &read {
             Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
             // TLS without a goodbye.
@@ -219,27 +255,27 @@ impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
+impl<T: AsyncWrite + Resets + Unpin> AsyncWrite for Noted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.departure.activity.moves();
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        self.inner.io()?.poll_write(cx, buf)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.departure.activity.moves();
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        self.inner.io()?.poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner.get_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        self.inner.io()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        self.inner.io()?.poll_shutdown(cx)
     }
 }
 

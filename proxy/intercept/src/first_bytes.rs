@@ -137,12 +137,37 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | b'\r' | 0x1c..=0x1f | 0x85 | 0xa0)
 }
 
-/// True if a server that spoke first spoke HTTP: an unsolicited answer, or the SETTINGS that HTTP/2 servers send at once
-/// (RFC 9113 section 3.4).
+/// Whether the first bytes of a server are the SETTINGS that HTTP/2 servers may send at once (RFC 9113 section 3.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settings {
+    Yes,
+    /// They may become that.
+    Maybe,
+    No,
+}
+
+/// Longest SETTINGS frame: what a peer takes before it has said how long frames may be (RFC 9113 section 4.2).
+const LONGEST_SETTINGS: usize = 16 << 10;
+
+/// Looks at the head of a server's first frame.
+pub(crate) fn settings(heard: &[u8]) -> Settings {
+    // Length, type, flags (no acknowledgement), stream (RFC 9113 sections 4.1 and 6.5).
+    let head: [u8; 9] = std::array::from_fn(|at| heard.get(at).copied().unwrap_or(if at == 3 { 4 } else { 0 }));
+    let [0, high, low, 4, 0, 0, 0, 0, 0] = head else { return Settings::No };
+    let length = usize::from(high) << 8 | usize::from(low);
+    match heard.len() {
+        0 => Settings::No,
+        1..3 if usize::from(high) << 8 <= LONGEST_SETTINGS => Settings::Maybe,
+        _ if length > LONGEST_SETTINGS || !length.is_multiple_of(6) => Settings::No,
+        3..9 => Settings::Maybe,
+        _ => Settings::Yes,
+    }
+}
+
+/// True if a server that spoke first spoke HTTP: an unsolicited answer, or the SETTINGS of HTTP/2.
 pub(crate) fn server_says_http(heard: &[u8]) -> bool {
     let shared = heard.len().min(5);
-    let settings = matches!(heard, [0, 0, length, 4, 0, 0, 0, 0, 0, ..] if length % 6 == 0);
-    settings || shared > 0 && heard[..shared].eq_ignore_ascii_case(&b"HTTP/"[..shared])
+    settings(heard) == Settings::Yes || shared > 0 && heard[..shared].eq_ignore_ascii_case(&b"HTTP/"[..shared])
 }
 
 /// Whether a request names a resource of the server it is sent to (RFC 9112 section 3.2), and not what a
@@ -285,6 +310,27 @@ mod tests {
         let late = |length: usize| [&b"\0"[..], &vec![b'x'; length], b" HTTP/1.1\r\n"].concat();
         assert_eq!(first_line(&late(15 << 10)), Line::Odd);
         assert_eq!(first_line(&late(20 << 10)[..17 << 10]), Line::Foreign);
+    }
+
+    #[test]
+    fn settings_of_http2_are_known_as_what_a_server_may_send_unasked_and_nothing_else_is() {
+        let frame = b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+        for end in 1..9 {
+            assert_eq!(settings(&frame[..end]), Settings::Maybe, "{end}");
+        }
+        assert_eq!((settings(frame), settings(b"\0\x3f\xfc\x04\0\0\0\0\0")), (Settings::Yes, Settings::Yes));
+        for other in [
+            &b""[..],
+            b"HTTP/1.1 200 OK\r\n",
+            b"\0\0\x13\x04\0\0\0\0\0",
+            b"\0\x40\x02\x04\0\0\0\0\0",
+            b"\0\0\0\x04\x01\0\0\0\0",
+            b"\0\0\x06\x04\0\0\0\0\x01",
+            b"\x4a\0\0\0\x0a8.0.36\0",
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+        ] {
+            assert_eq!(settings(other), Settings::No, "{other:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::{
     arriving::Arriving,
     download::{Download, Mode},
-    headers::{ambiguous_host, asks_for_websocket, host_of, names},
+    headers::{Upgrade, ambiguous_host, host_of, names},
     holding::{Held, Ready, Until, hold, hold_answer, next_frame},
     odd,
     reply::{self, broken_off},
@@ -14,9 +14,9 @@ use crate::{
     watched::{Leg, Watched},
 };
 use bytes::Bytes;
-use gnomon_http::{DialError, SendError, UpstreamBody};
-use gnomon_inspect::{Authority, Connection, Exchange, Head, Passage, Refusal, ResponsePlan, normal_host, says_events};
-use gnomon_observe::Field;
+use gnomon_http::{DialError, SendError, UpstreamBody, UpstreamTlsError};
+use gnomon_inspect::{Authority, Connection, Exchange, Head, Passage, Refusal, ResponsePlan, Telling, normal_host, says_events};
+use gnomon_observe::{Action, Field};
 use gnomon_record::FlowOutcome;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, uri};
 use http_body::Body;
@@ -42,9 +42,9 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         );
     }
     let toward = Toward::of(route, &request);
-    let authority = authority(route, toward, &request);
-    let on_upgrade =
-        (request.version() == Version::HTTP_11 && asks_for_websocket(request.headers())).then(|| hyper::upgrade::on(&mut request));
+    let upgrade = if request.version() == Version::HTTP_11 { Upgrade::asked_for(request.headers()) } else { Upgrade::Nothing };
+    let mut on_upgrade = (upgrade != Upgrade::Nothing).then(|| hyper::upgrade::on(&mut request));
+    let authority = authority(route, toward, &request).await;
     let connection = match another_name(route, toward, &request) {
         Some(named) => Some(strictest(route, toward, named).await),
         None => None,
@@ -93,9 +93,25 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     }
     toward.remove_hop_headers(&mut parts.headers);
     parts.headers.remove(header::EXPECT);
-    if on_upgrade.is_some() {
+    let turns = match upgrade {
+        Upgrade::Nothing => None,
+        Upgrade::WebSocket => Some((HeaderValue::from_static("websocket"), None)),
+        Upgrade::Others(protocols) => {
+            match upgrade::may_turn(&route.shared, connection.as_ref().unwrap_or(&route.connection), &protocols) {
+                Ok(passes) => Some((protocols, Some(passes))),
+                Err(text) => {
+                    read_out(route, parts.version, rest);
+                    watched.with(|e| e.failed("upgrade_refused", &text));
+                    watched.finish();
+                    return reply::refusal_in_words(&text);
+                }
+            }
+        }
+    };
+    let asked = turns.zip(on_upgrade.take()).map(|((protocols, passes), client)| upgrade::Asked { client, protocols, passes });
+    if let Some(asked) = &asked {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        parts.headers.insert(header::UPGRADE, asked.protocols.clone());
     }
     parts.extensions.clear();
     if let Some(departure) = &route.departure {
@@ -118,16 +134,18 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         Toward::Proxy if route.toward == Toward::Server => &route.destination.clone().to_a_proxy(),
         Toward::Proxy | Toward::Server => &route.destination,
     };
-    let sent = route.shared.pools.send(destination, Request::from_parts(parts, upload)).await;
+    let destination = route.learnt.destination(&route.shared.pools, destination, &parts.headers);
+    let sent = route.shared.pools.send(&destination, Request::from_parts(parts, upload)).await;
     route.shared.recorder.metrics().answered(started.elapsed());
     match sent {
         Ok(response) => {
             watched.answered();
+            route.learnt.answered(&route.shared.pools, response.status(), response.headers());
             // A passage for lack of room is counted when the body is left unread.
             if let Some(passage) = watched.with(|e| e.passed()).filter(|passage| *passage != Passage::NoRoom) {
                 route.shared.recorder.metrics().passed(passage);
             }
-            answer(route, toward, watched, response, on_upgrade).await
+            answer(route, toward, watched, response, asked).await
         }
         Err(error) => {
             if let SendError::RequestBody = error {
@@ -253,8 +271,8 @@ fn server_of(route: &Route) -> &str {
 }
 
 /// Compares the server of the request with that of its connection. Without SNI both the name that the client asked for and the one that
-/// rules judged count, which may be one of its other names.
-fn authority(route: &Route, toward: Toward, request: &Request<Incoming>) -> Authority {
+/// rules judged count, which may be one of its other names, and any that leads to the address that the connection is for.
+async fn authority(route: &Route, toward: Toward, request: &Request<Incoming>) -> Authority {
     if toward == Toward::Proxy {
         // The URL to fetch says nothing about the proxy.
         return Authority::Agrees;
@@ -262,7 +280,11 @@ fn authority(route: &Route, toward: Toward, request: &Request<Incoming>) -> Auth
     let Some(named) = named(request).map(normal_host) else { return Authority::Agrees };
     let agrees = match route.sni.as_deref() {
         Some(sni) => named == sni,
-        None => named == server_of(route) || named == normal_host(route.destination.host()),
+        None => {
+            named == server_of(route)
+                || named == normal_host(route.destination.host())
+                || route.learnt.leads_there(&route.shared, &route.destination, &named).await
+        }
     };
     if agrees { Authority::Agrees } else { Authority::Differs }
 }
@@ -297,6 +319,7 @@ fn unreachable(route: &Route, watched: &Watched, error: &SendError) -> Response<
         SendError::Dial(DialError::Short { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "upstream_connections_exhausted"),
         SendError::Dial(DialError::Timeout { .. }) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
         SendError::Dial(_) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+        SendError::Tls(UpstreamTlsError::ClientCertificate) => (StatusCode::BAD_GATEWAY, "upstream_client_certificate"),
         SendError::Tls(_) => (StatusCode::BAD_GATEWAY, "upstream_unverified"),
         SendError::RequestBody => (StatusCode::BAD_REQUEST, "client_aborted"),
         _ => (StatusCode::BAD_GATEWAY, "upstream_failed"),
@@ -305,6 +328,9 @@ fn unreachable(route: &Route, watched: &Watched, error: &SendError) -> Response<
     let kind = if watched.client_has_ended() { "client_aborted" } else { kind };
     watched.with(|e| e.failed(kind, &cause));
     watched.finish();
+    if *error == SendError::Tls(UpstreamTlsError::ClientCertificate) {
+        wants_certificate(route, &cause);
+    }
     match error {
         // Refused by us, or not to be trusted: that is for people to read.
         SendError::Dial(DialError::Forbidden { .. } | DialError::Short { .. }) | SendError::Tls(_) | SendError::RequestBody => {
@@ -314,12 +340,25 @@ fn unreachable(route: &Route, watched: &Watched, error: &SendError) -> Response<
     }
 }
 
+/// Reports that a server wants a certificate of its client, which breaks whatever uses one until the operator lets it pass.
+fn wants_certificate(route: &Route, cause: &str) {
+    let Some(count) = route.shared.lately.counts(&route.seat.client()) else { return };
+    let mut reports = route.connection.report(Action::Allow, FlowOutcome::UpstreamUnverified.as_str(), Telling::Always);
+    for report in &mut reports {
+        report.seen.set(Field::Message, cause);
+        if count > 1 {
+            report.seen.set(Field::Calls, count);
+        }
+    }
+    route.shared.recorder.report(reports);
+}
+
 async fn answer(
     route: &Route,
     toward: Toward,
     watched: Arc<Watched>,
     mut response: Response<UpstreamBody>,
-    on_upgrade: Option<hyper::upgrade::OnUpgrade>,
+    asked: Option<upgrade::Asked>,
 ) -> Response<Download> {
     let plan = watched.with(|e| e.response_head(response.status().as_u16(), response.headers()));
     watched.with(|e| {
@@ -334,9 +373,19 @@ async fn answer(
         }
         watched.finish();
         watched.leaves_http();
-        return match on_upgrade {
-            Some(client) if names(response.headers(), &header::UPGRADE, "websocket") => upgrade::join(route, client, &mut response),
-            Some(_) | None => reply::failure(StatusCode::BAD_GATEWAY, "the server switched protocols without being asked to"),
+        let is_asked = |asked: &upgrade::Asked| {
+            let protocols = asked.protocols.to_str().unwrap_or_default();
+            protocols.split(", ").any(|protocol| names(response.headers(), &header::UPGRADE, protocol))
+        };
+        return match asked.filter(is_asked) {
+            Some(upgrade::Asked { client, passes, .. }) => {
+                if let Some((passage, reports)) = passes {
+                    route.shared.recorder.metrics().passed(passage);
+                    route.shared.recorder.report(reports);
+                }
+                upgrade::join(route, client, &mut response)
+            }
+            None => reply::failure(StatusCode::BAD_GATEWAY, "the server switched protocols without being asked to"),
         };
     }
     let (mut parts, body) = response.into_parts();
@@ -346,7 +395,12 @@ async fn answer(
         watched.with(|e| e.failed("upstream_failed", cause));
         return reply::failure(StatusCode::BAD_GATEWAY, cause);
     }
+    // Who has logged in for a connection is to know that it ends.
+    let closes = route.learnt.is_bound() && route.departure.is_some() && names(&parts.headers, &header::CONNECTION, "close");
     toward.remove_hop_headers(&mut parts.headers);
+    if closes {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     parts.extensions.clear();
     let events = says_events(&parts.headers);
     // No replacement can be put into a compressed stream.

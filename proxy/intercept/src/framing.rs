@@ -47,6 +47,10 @@ impl<T> Framed<T> {
         (Self { inner, twice: twice.clone(), line: [0; NAME], length: 0, has_length: false, has_coding: false }, twice)
     }
 
+    pub fn get_ref(&self) -> &T {
+        &self.inner
+    }
+
     pub fn into_inner(self) -> T {
         self.inner
     }

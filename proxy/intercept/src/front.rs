@@ -3,12 +3,13 @@
 use crate::{
     asking::{Asking, Caller, SILENCE, UNREAD, user},
     client_seats::ClientSeat,
-    departure::{Departure, Noted, served},
+    departure::{Departure, Noted, UntilOver, served},
     download::Download,
     first_bytes::last_line,
     forward::forward,
     framing::{Framed, Twice},
     headers::ambiguous_host,
+    learnt::Learnt,
     odd, refused, reply,
     route::{Client, Route, Toward},
     shared::Shared,
@@ -77,14 +78,15 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     let (timeout, seat, recorder) = (shared.options.hello_timeout, caller.seat.clone(), shared.recorder.clone());
     let (stream, twice) = Framed::new(Stalled::after(UNREAD, stream));
     let departure = Arc::<Departure>::default();
-    let of_requests = departure.clone();
+    let (of_requests, learnt) = (departure.clone(), Arc::<Learnt>::default());
     let (of_service, of_caller) = (shared.clone(), caller.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (shared, caller, twice, departure) = (of_service.clone(), caller.clone(), twice.clone(), of_requests.clone());
+        let (shared, caller) = (of_service.clone(), caller.clone());
+        let so_far = (twice.clone(), of_requests.clone(), learnt.clone());
         // A CONNECT is not a request of its own yet: the requests are inside of the tunnel.
         let under_way = (request.method() != Method::CONNECT).then(|| caller.seat.begin());
         async move {
-            let answer = front(&shared, caller, (twice, departure), request).await;
+            let answer = front(&shared, caller, so_far, request).await;
             Ok::<_, Infallible>(answer.map(|body| Answered::new(body, under_way)))
         }
     });
@@ -93,7 +95,11 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     let io = TokioIo::new(Noted::new(stream, departure.clone()));
     let over = {
         let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-        served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await
+        // Dropped before the connection.
+        let until_over = UntilOver::new(departure.clone());
+        let over = served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await;
+        until_over.ends();
+        over
     };
     if let Some(Err(error)) = over
         && error.is_parse()
@@ -110,13 +116,10 @@ pub(crate) async fn serve_owned(shared: Arc<Shared>, stream: TcpStream, caller: 
     }
 }
 
-/// `(twice, departure)`: what the connection tells of its requests' framing, and of the client's leaving.
-async fn front(
-    shared: &Arc<Shared>,
-    caller: Caller,
-    (twice, departure): (Twice, Arc<Departure>),
-    request: Request<Incoming>,
-) -> Response<Download> {
+/// What the connection tells of its requests' framing, of the client's leaving, and what its requests have shown.
+type SoFar = (Twice, Arc<Departure>, Arc<Learnt>);
+
+async fn front(shared: &Arc<Shared>, caller: Caller, so_far: SoFar, request: Request<Incoming>) -> Response<Download> {
     let user = match authenticate(shared, request.headers()) {
         Ok(user) => user,
         Err(()) => {
@@ -140,7 +143,7 @@ async fn front(
         return connect(shared, asking, request);
     }
     match (request.uri().scheme_str(), request.uri().host()) {
-        (Some("http"), Some(_)) => plain(shared, &asking, (twice, departure), request).await,
+        (Some("http"), Some(_)) => plain(shared, &asking, so_far, request).await,
         (Some(scheme), Some(_)) => {
             let scheme: String = scheme.chars().take(20).collect();
             reply::failure(StatusCode::BAD_REQUEST, &format!("cannot proxy {scheme}:// requests; use CONNECT for https"))
@@ -214,7 +217,8 @@ fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> 
         // The client may go away before the tunnel begins; then there is nothing to do.
         let Ok(upgraded) = on_upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<Noted<Framed<Stalled<TcpStream>>>>>() else { return };
-        let client = parts.io.into_inner().into_inner().into_inner().into_inner();
+        let Some(framed) = parts.io.into_inner().into_inner() else { return };
+        let client = framed.into_inner().into_inner();
         tunnel::serve(task, asking, host, port, client, parts.read_buf).await;
     });
     reply::established()
@@ -224,7 +228,7 @@ fn connect(shared: &Arc<Shared>, asking: Asking, request: Request<Incoming>) -> 
 async fn plain(
     shared: &Arc<Shared>,
     asking: &Asking,
-    (twice, departure): (Twice, Arc<Departure>),
+    (twice, departure, learnt): SoFar,
     mut request: Request<Incoming>,
 ) -> Response<Download> {
     let via_us = request.headers().get_all(header::VIA).iter().any(|v| v.to_str().is_ok_and(|v| v.contains(shared.pseudonym.as_str())));
@@ -276,6 +280,7 @@ async fn plain(
         problem: None,
         seat: asking.seat.clone(),
         twice,
+        learnt,
         departure: Some(departure),
     };
     forward(&route, request).await

@@ -1,7 +1,7 @@
 //! Headers that belong to one hop (RFC 9110 section 7.6.1) and must not travel on, and those that must say one thing.
 
 use gnomon_inspect::normal_host;
-use http::{HeaderMap, HeaderName, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use std::net::Ipv6Addr;
 
 const HOP: [&str; 9] = [
@@ -52,14 +52,40 @@ pub(crate) fn remove_hop_headers(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     if trailers {
-        headers.insert(header::TE, http::HeaderValue::from_static("trailers"));
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
 }
 
-/// Whether the request asks to turn an HTTP/1.1 connection into WebSocket. Nothing else is asked for on: what a server
-/// speaks then would be neither read nor told.
-pub(crate) fn asks_for_websocket(headers: &HeaderMap) -> bool {
-    names(headers, &header::UPGRADE, "websocket") && names(headers, &header::CONNECTION, "upgrade")
+/// What a request asks to turn its HTTP/1.1 connection into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    WebSocket,
+    /// Protocols that are not read, by their names.
+    Others(HeaderValue),
+    /// Nothing, or HTTP in another version: what is read stays what it is.
+    Nothing,
+}
+
+impl Upgrade {
+    pub fn asked_for(headers: &HeaderMap) -> Self {
+        if !headers.contains_key(header::UPGRADE) || !names(headers, &header::CONNECTION, "upgrade") {
+            return Self::Nothing;
+        }
+        if names(headers, &header::UPGRADE, "websocket") {
+            return Self::WebSocket;
+        }
+        let is_http = |name: &str| {
+            let protocol = name.split('/').next().unwrap_or_default();
+            ["h2c", "h2", "http"].iter().any(|http| protocol.eq_ignore_ascii_case(http))
+        };
+        let values = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+        let others: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).filter(|name| !name.is_empty()).collect();
+        let others = others.into_iter().filter(|name| !is_http(name)).collect::<Vec<_>>().join(", ");
+        match HeaderValue::try_from(others) {
+            Ok(others) if !others.is_empty() => Self::Others(others),
+            Ok(_) | Err(_) => Self::Nothing,
+        }
+    }
 }
 
 /// True if `wanted` is one of the comma-separated names of a header.
@@ -131,7 +157,7 @@ mod tests {
         let ambiguous = |target: &str, hosts: &[&[u8]]| {
             let mut headers = HeaderMap::new();
             for host in hosts {
-                headers.append("host", http::HeaderValue::from_bytes(host).unwrap());
+                headers.append("host", HeaderValue::from_bytes(host).unwrap());
             }
             ambiguous_host(&headers, &target.parse().unwrap()).is_some()
         };
@@ -148,14 +174,22 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_to_anything_but_websocket_is_not_asked_for() {
-        let asks = |upgrade: &str, connection: &str| {
+    fn an_upgrade_is_asked_for_by_the_names_that_are_not_http() {
+        let asked = |upgrade: &str, connection: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("upgrade", upgrade.parse().unwrap());
             headers.insert("connection", connection.parse().unwrap());
-            asks_for_websocket(&headers)
+            Upgrade::asked_for(&headers)
         };
-        assert!(asks("WebSocket", "keep-alive, Upgrade") && asks("h2c, websocket", "upgrade"));
-        assert!(!asks("h2c", "Upgrade, HTTP2-Settings") && !asks("websocket", "close") && !asks("TLS/1.2", "upgrade"));
+        let others = |names: &'static str| Upgrade::Others(HeaderValue::from_static(names));
+        assert_eq!(asked("WebSocket", "keep-alive, Upgrade"), Upgrade::WebSocket);
+        assert_eq!(asked("h2c, websocket", "upgrade"), Upgrade::WebSocket);
+        for (nothing, connection) in
+            [("h2c", "Upgrade, HTTP2-Settings"), ("websocket", "close"), ("tcp", "close"), ("HTTP/2.0, h2", "upgrade")]
+        {
+            assert_eq!(asked(nothing, connection), Upgrade::Nothing, "{nothing}");
+        }
+        assert_eq!(asked("tcp", "Upgrade"), others("tcp"));
+        assert_eq!(asked("h2c, SPDY/3.1, TLS/1.2", "upgrade"), others("SPDY/3.1, TLS/1.2"));
     }
 }

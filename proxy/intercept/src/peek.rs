@@ -19,6 +19,10 @@ impl<T> Peeked<T> {
     pub fn new(seen: Bytes, inner: T) -> Self {
         Self { seen, inner }
     }
+
+    pub fn get_ref(&self) -> &T {
+        &self.inner
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Peeked<T> {

@@ -16,6 +16,7 @@ use crate::{
     elsewhere::{self, Dialled},
     front,
     refused::{judged, meant, over_share, reset, unowned},
+    resets::UntilWhole,
     route::flow_outcome,
     shared::Shared,
     tunnel,
@@ -237,12 +238,10 @@ async fn pass_beyond(shared: &Shared, asking: &Asking, original: Original, mut c
         }
     };
     shared.recorder.flow(FlowOutcome::BeyondShare, reports);
-    let mut stop = shared.stopping();
-    tokio::select! {
-        copied = copy_bidirectional_with_sizes(&mut client, &mut server, COPY_BEYOND, COPY_BEYOND) => if copied.is_err() {
-            // One side broke off: the other is to see that, and not an end.
-            let _ = (client.set_zero_linger(), server.set_zero_linger());
-        },
-        _ = stop.wait_for(|stopping| *stopping) => {}
+    // One side broke off, or the proxy has stopped: the other is to see that, and not an end.
+    let (mut client, mut server) = (UntilWhole::new(&mut client), UntilWhole::new(&mut server));
+    if copy_bidirectional_with_sizes(client.side, server.side, COPY_BEYOND, COPY_BEYOND).await.is_ok() {
+        client.is_whole();
+        server.is_whole();
     }
 }

@@ -39,6 +39,14 @@ pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Response<Down
     response
 }
 
+/// The answer to a request that is refused for what it asks its connection to become.
+pub(crate) fn refusal_in_words(words: &str) -> Response<Download> {
+    let mut response = text(StatusCode::FORBIDDEN, format!("{words}\n"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(MARK, HeaderValue::from_static("block"));
+    response
+}
+
 /// An answer that says why there is none from upstream.
 pub(crate) fn failure(status: StatusCode, cause: &str) -> Response<Download> {
     let mut response = text(status, format!("gnomon: {cause}\n"));

@@ -6,6 +6,7 @@ use crate::{
     departure::Departure,
     framing::Twice,
     headers::{remove_hop_headers, remove_hop_headers_to_a_proxy},
+    learnt::Learnt,
     shared::Shared,
 };
 use gnomon_http::{Destination, DialError, SendError};
@@ -33,6 +34,8 @@ pub(crate) struct Route {
     pub problem: Option<SendError>,
     /// Whether a request on this connection said twice where it ends.
     pub twice: Twice,
+    /// What its requests have shown so far.
+    pub learnt: Arc<Learnt>,
     /// How far the client is with what it has to say, over HTTP/1.1.
     pub departure: Option<Arc<Departure>>,
 }

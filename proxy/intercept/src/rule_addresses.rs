@@ -119,6 +119,12 @@ impl RuleAddresses {
     }
 }
 
+/// Whether a name, as this dialer resolves it, is one of this address.
+pub(crate) async fn leads_to(dialer: &Dialer, name: &str, port: u16, ip: IpAddr) -> bool {
+    let found = dialer.addresses_within(RESOLVE, name, port).await;
+    found.is_ok_and(|addresses| addresses.iter().any(|address| address.ip().to_canonical() == ip.to_canonical()))
+}
+
 /// The addresses of a host, as whoever dials it finds them now.
 async fn addresses(dialer: &Dialer, host: &str, port: u16) -> Vec<SocketAddr> {
     match gnomon_kit::address(host) {

@@ -2,13 +2,14 @@
 
 use crate::{
     asking::{SILENCE, UNREAD},
-    departure::{Departure, Noted, served},
+    departure::{Departure, Noted, UntilOver, served},
     download::Download,
     first_bytes::{Speaks, last_line},
     forward::forward,
     framing::Framed,
     odd,
     passages::passage_of,
+    resets::Resets,
     route::{BrokenOff, Client, Route},
     shared::Shared,
 };
@@ -40,7 +41,7 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
 /// Serves requests until the client is done, or a stop is requested.
 pub(crate) async fn serve<T>(route: Route, io: T, speaks: Speaks)
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Resets + Unpin + Send + 'static,
 {
     let shared: Arc<Shared> = route.shared.clone();
     let (io, twice) = Framed::new(Stalled::after(UNREAD, io));
@@ -66,7 +67,11 @@ where
             builder.max_headers(MAX_FIELDS);
             let over = {
                 let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-                served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await
+                // Dropped before the connection.
+                let until_over = UntilOver::new(departure.clone());
+                let over = served(connection, &departure, (&mut stop, &seat), |connection| connection.graceful_shutdown()).await;
+                until_over.ends();
+                over
             };
             if let Some(over) = over {
                 tell_odd(&of_requests, over, departure.last_line().unwrap_or_default());

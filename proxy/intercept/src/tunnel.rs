@@ -55,6 +55,8 @@ pub(crate) struct Tunnel {
     through: Option<ConnectHead>,
     /// The connection to `host`, or to `original`, where it is open already.
     pub(crate) server: Option<UpstreamTcp>,
+    /// True if the server has sent the settings of HTTP/2 before the client said anything.
+    settings: bool,
 }
 
 /// Serves one tunnel. `early` is what the client sent right behind its CONNECT.
@@ -62,7 +64,20 @@ pub(crate) async fn serve(shared: Arc<Shared>, asking: Asking, host: String, por
     let (heard, near) = (BytesMut::new(), asking.near(None));
     // Normalised as for dialling, so that both see the same host.
     let host = gnomon_kit::address(&host).map_or(host, |address| address.to_string());
-    let mut tunnel = Tunnel { shared, asking, host, port, client, seen: early, heard, original: None, near, through: None, server: None };
+    let mut tunnel = Tunnel {
+        shared,
+        asking,
+        host,
+        port,
+        client,
+        seen: early,
+        heard,
+        original: None,
+        near,
+        through: None,
+        server: None,
+        settings: false,
+    };
     let (seat, recorder) = (tunnel.asking.seat.clone(), tunnel.shared.recorder.clone());
     let leads = async move {
         let first = match timeout(tunnel.shared.options.hello_timeout, tunnel.peek()).await {
@@ -90,7 +105,9 @@ pub(crate) async fn serve_original(
     let Original { address, near } = original;
     let (host, port) = (address.ip().to_string(), address.port());
     let (seen, heard) = (Bytes::new(), BytesMut::new());
-    Tunnel { shared, asking, host, port, client, seen, heard, original: Some(address), near, through: None, server }.begin().await;
+    Tunnel { shared, asking, host, port, client, seen, heard, original: Some(address), near, through: None, server, settings: false }
+        .begin()
+        .await;
 }
 
 impl Tunnel {
@@ -106,7 +123,7 @@ impl Tunnel {
 
     /// The tunnel inside of the one that the proxy at `original` opened.
     pub(crate) fn within(self, head: ConnectHead, host: String, port: u16) -> Self {
-        Self { host, port, through: Some(head), ..self }
+        Self { host, port, through: Some(head), settings: false, ..self }
     }
 
     /// Serves it from the client's first byte on, or the server's.
@@ -120,7 +137,7 @@ impl Tunnel {
             let mut buffer = BytesMut::with_capacity(4096);
             let spoke = tokio::select! {
                 spoke = timeout(silence, tunnel.first_byte(&mut buffer)) => spoke,
-                _ = stop.wait_for(|stopping| *stopping) => return,
+                _ = stop.wait_for(|stopping| *stopping) => return self.break_off(),
             };
             tunnel.seen = buffer.freeze();
             spoke
@@ -155,6 +172,8 @@ impl Tunnel {
                     chained::serve(tunnel).await;
                 }
             }
+            // A server that expects HTTP/2 has spoken, and its client says something else.
+            First::Unread(Passage::Foreign | Passage::LineUnfinished) if self.settings => self.pass(Passage::ServerFirstHttp).await,
             First::Unread(passage) => self.pass(passage).await,
             First::Nothing => self.says_nothing().await,
             First::Unreachable(error) => self.shared.recorder.flow(flow_outcome(&error), Vec::new()),

@@ -15,7 +15,9 @@ use gnomon_lists::{lists::LIST_TTL_MS, route::unknown_method, sight::Sight};
 use gnomon_relay::{
     call::{Call, Origin},
     emission::Emission,
+    large,
     outflow::Outflow,
+    shares,
 };
 use gnomon_upstream::{
     Change, as_text,
@@ -26,7 +28,8 @@ use gnomon_upstream::{
     members::Members,
     mirror::{self, Mismatch},
     rpc::{
-        self, HEADER_MISMATCH, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION,
+        self, HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError,
+        UNSUPPORTED_VERSION,
     },
 };
 use http::{HeaderMap, Response, StatusCode, header::USER_AGENT};
@@ -140,21 +143,26 @@ impl Portal {
             | "tasks/get"
             | "tasks/update"
             | "tasks/cancel" => self.perform(call, request).await,
-            "resources/read" | "skills/get" => self.private(self.perform(call, request).await),
+            "resources/read" | "skills/get" => self.private(call, self.perform(call, request).await).await,
             method => unknown_method(method).into(),
         };
         self.recipient(&call.caller).roomy(outcome).await
     }
 
     /// Marks an outcome as private: what was read with one caller's rights may not be kept for others.
-    fn private(&self, outcome: Outcome) -> Outcome {
+    async fn private(&self, call: &Call, outcome: Outcome) -> Outcome {
         let Outcome::Result(result) = outcome else { return outcome };
-        match Members::read(&result) {
+        let bytes = result.len();
+        let marked = move || match Members::read(&result) {
             Ok(members) if members.text("resultType").as_deref() != Some("input_required") => {
                 let ttl = members.get("ttlMs").unwrap_or("0");
-                Outcome::Result(members.with(&[("ttlMs", Some(ttl)), ("cacheScope", Some("\"private\""))]))
+                members.with(&[("ttlMs", Some(ttl)), ("cacheScope", Some("\"private\""))])
             }
-            _ => Outcome::Result(result),
+            _ => result,
+        };
+        match large::read(&shares::owner(&call.caller), bytes, marked).await {
+            Ok(result) => Outcome::Result(result),
+            Err(error) => RpcError::new(INTERNAL_ERROR, error.to_string()).into(),
         }
     }
 

@@ -1,32 +1,77 @@
 //! The meaning of results: whether a call succeeded, and the client's error if it did not.
 
+use bytes::Bytes;
 use gnomon_audit::Status;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{
     acts::Ending,
     error::{CallError, refused as words},
+    input::{RequestedInput, wanted_input},
+    large::{self, LARGE},
 };
 use gnomon_upstream::{
     UpstreamError,
     carried::{CarriedOut, Sent, changes},
     members::Members,
-    rpc::Outcome,
+    rpc::{METHOD_NOT_FOUND, Outcome, UNSUPPORTED_VERSION},
 };
 use serde_json::{Value, value::RawValue};
-use smol_str::ToSmolStr;
+use smol_str::{SmolStr, ToSmolStr};
+use tokio::runtime::Handle;
 
 /// The member of a result's `_meta` that says whether its call was carried out.
 const META: &str = "dev.gnomon/carriedOut";
 
 /// A result as the stateless era has it.
-pub(crate) fn complete(outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Result(result) => match Members::read(&result) {
-            Ok(members) if members.get("resultType").is_none() => Outcome::Result(members.with(&[("resultType", Some("\"complete\""))])),
-            Ok(_) | Err(_) => Outcome::Result(result),
-        },
-        error @ Outcome::Error(_) => error,
-    }
+///
+/// # Errors
+/// [`CallError::Unread`].
+pub(crate) async fn complete(owner: &SmolStr, outcome: Outcome) -> Result<Outcome, CallError> {
+    let Outcome::Result(result) = outcome else { return Ok(outcome) };
+    let bytes = result.len();
+    let completed = move || match Members::read(&result) {
+        Ok(members) if members.get("resultType").is_none() => members.with(&[("resultType", Some("\"complete\""))]),
+        Ok(_) | Err(_) => result,
+    };
+    large::read(owner, bytes, completed).await.map(Outcome::Result)
+}
+
+/// The input that a result asks for, if it does.
+///
+/// # Errors
+/// [`CallError::Unread`].
+pub(crate) async fn wanted(owner: &SmolStr, result: &Bytes) -> Result<Option<RequestedInput>, CallError> {
+    let (bytes, result) = (result.len(), result.clone());
+    large::read(owner, bytes, move || wanted_input(&result)).await
+}
+
+/// A server's answer that is read.
+pub(crate) struct Answered {
+    pub outcome: Outcome,
+    pub ending: Ending,
+    /// Whether it says that its server knows no such call.
+    pub unknown: bool,
+}
+
+/// Reads the answer to a request of this method: its shape, and how it ends.
+///
+/// # Errors
+/// [`CallError::Unread`], or what is wrong with it.
+pub(crate) async fn read(owner: &SmolStr, method: &SmolStr, outcome: Outcome) -> Result<Answered, CallError> {
+    let (Outcome::Result(body) | Outcome::Error(body)) = &outcome;
+    let (bytes, method) = (body.len(), method.clone());
+    let read = move || {
+        let outcome = sound(&method, outcome)?;
+        let (ending, unknown) = (answered(&outcome), knows_no_call(&method, &outcome));
+        Ok(Answered { outcome, ending, unknown })
+    };
+    large::read(owner, bytes, read).await?.map_err(|wrong: UpstreamError| wrong.into())
+}
+
+/// True if a server of the stateless era answers as one that has left it: it knows no call.
+fn knows_no_call(method: &str, outcome: &Outcome) -> bool {
+    matches!(method, "tools/call" | "prompts/get" | "resources/read")
+        && outcome.code().is_some_and(|code| [METHOD_NOT_FOUND, UNSUPPORTED_VERSION].map(i64::from).contains(&code))
 }
 
 /// The answer to a call that failed, and its form in the audit: with what is known of whether it was carried out.
@@ -41,6 +86,7 @@ pub(crate) fn refused(routed: &Routed, error: &CallError, sent: Sent) -> (Outcom
         CallError::Upstream(UpstreamError::Ended) => Ending::because(Status::Cancelled, error.kind()),
         // Ours to say: the server has no part in it.
         CallError::Untranslatable(_)
+        | CallError::Unread
         | CallError::NotTakenUp(_)
         | CallError::Unfit(_)
         | CallError::NotKept
@@ -94,7 +140,7 @@ pub(crate) fn answered(outcome: &Outcome) -> Ending {
 ///
 /// # Errors
 /// [`UpstreamError::Protocol`] that says what is wrong with it.
-pub(crate) fn sound(method: &str, outcome: Outcome) -> Result<Outcome, UpstreamError> {
+fn sound(method: &str, outcome: Outcome) -> Result<Outcome, UpstreamError> {
     let wrong = match &outcome {
         Outcome::Error(error) => wrong_error(error),
         Outcome::Result(result) => wrong_result(method, result),
@@ -134,25 +180,38 @@ fn wrong_result(method: &str, result: &[u8]) -> Option<&'static str> {
 }
 
 /// Holds a result against the tool's own output schema.
-pub(crate) async fn checked(routed: &Routed, outcome: Outcome) -> Outcome {
+pub(crate) async fn checked(owner: &SmolStr, routed: &Routed, outcome: Outcome) -> Outcome {
     let (Some(exposed), Outcome::Result(result)) = (&routed.exposed, &outcome) else { return outcome };
     if routed.method != "tools/call" || !exposed.entry.has_output_schema() {
         return outcome;
     }
-    let Ok(members) = Members::read(result) else { return outcome };
-    if members.flag("isError") == Some(true) {
-        return outcome;
-    }
-    let Some(structured) = members.get("structuredContent").and_then(|json| serde_json::from_str::<Value>(json).ok()) else {
-        return outcome;
+    let wrong = if result.len() < LARGE {
+        match structured(result) {
+            Some(structured) => exposed.entry.wrong_output(&structured).await,
+            None => None,
+        }
+    } else {
+        // What is read of it takes a multiple of its length, and is freed where it was made.
+        let (bytes, result, entry, runtime) = (result.len(), result.clone(), exposed.entry.clone(), Handle::current());
+        let check = move || structured(&result).and_then(|structured| runtime.block_on(entry.wrong_output(&structured)));
+        let unchecked = |error: CallError| Some(format!("the result cannot be checked against the tool's own output schema: {error}"));
+        large::read(owner, bytes, check).await.unwrap_or_else(unchecked)
     };
-    exposed.entry.wrong_output(&structured).await.map_or(outcome, |wrong| Outcome::failed_tool(&wrong))
+    wrong.map_or(outcome, |wrong| Outcome::failed_tool(&wrong))
+}
+
+/// The structured content of a result that is no failure.
+fn structured(result: &[u8]) -> Option<Value> {
+    let members = Members::read(result).ok()?;
+    if members.flag("isError") == Some(true) {
+        return None;
+    }
+    members.get("structuredContent").and_then(|json| serde_json::from_str(json).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     #[test]
     fn what_clients_choke_on_in_an_answer_is_found_and_nothing_else() {

@@ -29,8 +29,8 @@ pub(crate) fn incidents(text: &mut String, today: &mut Today, now: SystemTime) {
 
 /// Adds the ledger's metrics.
 pub(crate) fn ledger(text: &mut String, counts: &LedgerCounts) {
-    let LedgerCounts { acknowledged, dropped, first_seen, forgotten, queued, capacity, clock_behind } = *counts;
-    let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, u64)]| {
+    let LedgerCounts { acknowledged, dropped, first_seen, forgotten, queued, capacity, clock_ahead_s } = *counts;
+    let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, i128)]| {
         // Writing to memory does not fail.
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (labels, value) in samples {
@@ -38,19 +38,19 @@ pub(crate) fn ledger(text: &mut String, counts: &LedgerCounts) {
         }
     };
     let label = |name: &str, value: &str| format!("{{{name}=\"{value}\"}}");
-    let alone = |value: u64| [(String::new(), value)];
-    let size = |events: usize| u64::try_from(events).unwrap_or(u64::MAX);
-    let reasons: Vec<_> = dropped.iter().map(|(reason, count)| (label("reason", reason.as_str()), count)).collect();
-    let servers = [(label("status", "sanctioned"), first_seen.sanctioned), (label("status", "shadow"), first_seen.shadow)];
+    let alone = |value: i128| [(String::new(), value)];
+    let size = |events: usize| i128::try_from(events).unwrap_or(i128::MAX);
+    let reasons: Vec<_> = dropped.iter().map(|(reason, count)| (label("reason", reason.as_str()), count.into())).collect();
+    let servers = [(label("status", "sanctioned"), first_seen.sanctioned.into()), (label("status", "shadow"), first_seen.shadow.into())];
     metric("gnomon_events_dropped_total", "counter", "Events that were not written.", &reasons);
-    let removed = [(label("reason", "age"), forgotten.age), (label("reason", "size"), forgotten.size)];
+    let removed = [(label("reason", "age"), forgotten.age.into()), (label("reason", "size"), forgotten.size.into())];
     metric("gnomon_events_forgotten_total", "counter", "Events that retention removed from the ledger.", &removed);
-    metric("gnomon_events_written_total", "counter", "Events that are durable.", &alone(acknowledged));
+    metric("gnomon_events_written_total", "counter", "Events that are durable.", &alone(acknowledged.into()));
     metric(
         "gnomon_ledger_clock_behind_seconds",
         "gauge",
-        "By how much the system's clock is ahead of the time by which events are too old: 0 where it is believed.",
-        &alone(clock_behind.as_secs()),
+        "By how much the system's clock is ahead of the time by which events are too old: negative where it is behind, 0 where it is believed.",
+        &alone(clock_ahead_s.into()),
     );
     metric("gnomon_ledger_queue_capacity_events", "gauge", "How many events may wait to be written.", &alone(size(capacity)));
     metric("gnomon_ledger_queue_events", "gauge", "Events that wait to be written.", &alone(size(queued)));

@@ -4,7 +4,7 @@
 use crate::aftermath::Told;
 use gnomon_inspect::Sighting;
 use gnomon_kit::whole_millis;
-use gnomon_ledger::{Ids, Incidents};
+use gnomon_ledger::{HostPort, Ids, Incidents};
 use gnomon_observe::{Action, Field, Observation, SCHEMA_VERSION};
 use smol_str::{SmolStr, ToSmolStr};
 use std::time::{Duration, SystemTime};
@@ -65,7 +65,7 @@ impl Finisher {
                 (None, _) | (Some(_), Action::Allow) => "event",
                 (Some(_), _) => {
                     let rule = seen.text(Field::RuleId).unwrap_or_default();
-                    let (incident, standing) = self.incidents.assign(user_of(seen), server_of(seen), rule, when);
+                    let (incident, standing) = self.incidents.assign(user_of(seen), HostPort::of(seen), rule, when);
                     seen.set(Field::IncidentId, incident.text());
                     standing.kind()
                 }
@@ -80,11 +80,6 @@ impl Finisher {
 /// The user's name, else number, else the client's address.
 pub(crate) fn user_of(seen: &Observation) -> &str {
     [Field::UserName, Field::UserId, Field::SourceAddress].into_iter().find_map(|field| seen.text(field)).unwrap_or_default()
-}
-
-/// The server's name, else address.
-pub(crate) fn server_of(seen: &Observation) -> &str {
-    [Field::ServerAddress, Field::LocalServer, Field::DestinationAddress].into_iter().find_map(|field| seen.text(field)).unwrap_or_default()
 }
 
 fn timestamp(when: SystemTime) -> SmolStr {

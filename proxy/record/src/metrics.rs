@@ -1,13 +1,10 @@
 //! The metrics that Prometheus scrapes. Every label value comes from a closed set or from the loaded rules, so a client cannot grow a
 //! series.
 
-use crate::{
-    FlowOutcome, exposition,
-    finish::{server_of, user_of},
-};
+use crate::{FlowOutcome, exposition, finish::user_of};
 use gnomon_engine::{Origin, RuleSet};
 use gnomon_inspect::{Passage, Sighting};
-use gnomon_ledger::{Detection, LedgerCounts, Today};
+use gnomon_ledger::{Detection, HostPort, LedgerCounts, Today};
 use gnomon_observe::{Action, Channel, Field, Lookup, OWN_RULES, Observation, Value};
 use parking_lot::{Mutex, MutexGuard};
 use prometheus::{
@@ -70,7 +67,7 @@ impl Metrics {
         let metrics = Self {
             detections: made.counter(
                 "gnomon_detections_total",
-                "Detections by the rule that stands for them.",
+                "Detections by the rule that stands for them: of each call one.",
                 &["rule", "level", "class", "channel", "action"],
             )?,
             today: Mutex::default(),
@@ -231,7 +228,9 @@ impl Metrics {
         let channel = text(Field::Channel);
         if let Some(rule) = seen.text(Field::RuleId) {
             let action = seen.text(Field::Action).unwrap_or(Action::Log.as_str());
-            self.detections.with_label_values(&[rule, text(Field::RuleLevel), text(Field::DetectionClass), channel, action]).inc();
+            self.detections
+                .with_label_values(&[rule, text(Field::RuleLevel), text(Field::DetectionClass), channel, action])
+                .inc_by(seen.calls());
         }
     }
 
@@ -314,7 +313,7 @@ fn detection(seen: &Observation) -> Option<Detection<'_>> {
     let (level, class) = (seen.text(Field::RuleLevel)?, seen.text(Field::DetectionClass)?);
     Some(Detection {
         user: user_of(seen),
-        server: server_of(seen),
+        server: HostPort::of(seen),
         rule: seen.text(Field::RuleId)?,
         level: level.parse().ok()?,
         class: class.parse().ok()?,

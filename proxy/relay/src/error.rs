@@ -42,6 +42,9 @@ pub enum CallError {
     /// The server says more than the client reads.
     #[error("unread answers use all the memory that this caller may take: read them, or ask for less")]
     NoRoom,
+    /// What the server said is large, and others' is read first.
+    #[error("what the server said is too large to be read now, as many wait whose answers are: ask for less, or later")]
+    Unread,
     /// The two protocol eras have no word for it in common.
     #[error("{0}")]
     Untranslatable(&'static str),
@@ -56,7 +59,7 @@ impl CallError {
             // What its server said before the answer.
             (Self::Refused(_), Sent::Yes) => Some(CarriedOut::Perhaps),
             // Its beginning could not be recorded once more, after its server had forgotten the session.
-            (Self::NotKept | Self::NoRoom | Self::Unrecorded, Sent::Yes) => Some(CarriedOut::Perhaps),
+            (Self::NotKept | Self::NoRoom | Self::Unread | Self::Unrecorded, Sent::Yes) => Some(CarriedOut::Perhaps),
             _ => None,
         }
     }
@@ -77,7 +80,7 @@ impl CallError {
             Self::Unrecorded => told(format!("server `{server}`: {self}"), carried).with(json!({"server": server})).into(),
             Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
             Self::Unfit(_) => RpcError::new(INVALID_PARAMS, self.to_string()).into(),
-            Self::NotKept | Self::NoRoom => told(self.to_string(), carried).into(),
+            Self::NotKept | Self::NoRoom | Self::Unread => told(self.to_string(), carried).into(),
             Self::Untranslatable(why) => RpcError::new(METHOD_NOT_FOUND, *why).with(json!({"server": server})).into(),
         }
     }
@@ -95,6 +98,7 @@ impl CallError {
             Self::Unfit(_) => "unfit_answer",
             Self::NotKept => "not_kept",
             Self::NoRoom => "no_room",
+            Self::Unread => "unread",
             Self::Untranslatable(_) => "untranslatable",
         }
     }

@@ -5,7 +5,7 @@
 //! is sent; each message of the answer before the client gets it. Of HTTP it has what is true of how its server is asked: a server
 //! with an address is posted to, one that is a process is not.
 
-use crate::error::CallError;
+use crate::{error::CallError, large, shares};
 use bytes::Bytes;
 use gnomon_access::Caller;
 use gnomon_http::Scheme;
@@ -169,7 +169,8 @@ impl Judge {
         };
         let judged = Arc::new(JudgedExchange::new(dialogue, &self.rules.recorder, Instant::now()));
         let passes = judged.with(|dialogue| dialogue.request_message(&request(id, method, params).pieces()));
-        (Judged(Some(judged)), passes.map(|()| Action::Log))
+        let owner = shares::owner(whose.caller);
+        (Judged(Some(Open { exchange: judged, status: self.status(), owner })), passes.map(|()| Action::Log))
     }
 
     /// Judges what a client says without a call: the strictest action that rules have for it, or how they refuse it.
@@ -185,18 +186,24 @@ impl Judge {
         passes.map(|()| Action::Log)
     }
 
-    /// Judges what a server says to a client that asked nothing.
+    /// Judges what a server says to a client that asked nothing, for the owner of its session.
     ///
     /// # Errors
-    /// [`CallError::Refused`].
-    pub fn unasked(&self, client: &Client, message: &Message) -> Result<(), CallError> {
-        let Some(text) = spoken(message) else { return Ok(()) };
+    /// [`CallError::Refused`], [`CallError::Unread`].
+    pub async fn unasked(&self, owner: &SmolStr, client: &Client, message: &Message) -> Result<(), CallError> {
+        if !matches!(message, Message::Request(_) | Message::Notification(_)) {
+            return Ok(());
+        }
         let mut seen = self.seen(None);
         describe_client(&mut seen, client);
         let mut dialogue = self.dialogue(seen, None);
-        let passes = dialogue.answer_message(&text.pieces());
-        self.rules.recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
-        passes.map_err(CallError::Refused)
+        let (bytes, message, recorder) = (length(message), message.clone(), self.rules.recorder.clone());
+        let judged = move || {
+            let passes = hears(&mut dialogue, &message);
+            recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
+            passes.map_err(CallError::Refused)
+        };
+        large::read(owner, bytes, judged).await?
     }
 
     /// Judges what the portal itself asked a server and was told.
@@ -208,7 +215,7 @@ impl Judge {
         let id = Id::number(0);
         let params = asked.cursor.map(|cursor| Bytes::from(format!(r#"{{"cursor":{}}}"#, quoted(cursor))));
         let passes = dialogue.request_message(&request(&id, asked.method, params.as_ref()).pieces()).and_then(|()| {
-            self.head(&mut dialogue);
+            dialogue.answer_begins(self.status());
             dialogue.answer_message(&answer(&id, outcome).pieces())?;
             dialogue.answer_over()
         });
@@ -226,9 +233,9 @@ impl Judge {
         self.rules.inspector.edition()
     }
 
-    /// The answer has begun.
-    fn head(&self, dialogue: &mut Dialogue) {
-        dialogue.answer_begins(self.place.is_some().then_some(200));
+    /// The status of an answer that has begun.
+    fn status(&self) -> Option<u16> {
+        self.place.is_some().then_some(200)
     }
 
     fn connection_of(&self, whose: Whose<'_>) -> Connection {
@@ -268,7 +275,16 @@ impl Judge {
 
 /// A request that passed, until its answer ends.
 #[derive(Clone)]
-pub struct Judged(Option<Arc<JudgedExchange<Dialogue>>>);
+pub struct Judged(Option<Open>);
+
+#[derive(Clone)]
+struct Open {
+    exchange: Arc<JudgedExchange<Dialogue>>,
+    /// The status of its answer, where its channel has one.
+    status: Option<u16>,
+    /// Whose turn it takes to read what is large.
+    owner: SmolStr,
+}
 
 impl Judged {
     /// A dialogue without rules.
@@ -279,49 +295,75 @@ impl Judged {
     /// The answer.
     ///
     /// # Errors
-    /// [`CallError::Withheld`].
-    pub fn answered(&self, judge: Option<&Judge>, id: &Id, outcome: &Outcome) -> Result<(), CallError> {
-        let Some(judge) = judge else { return Ok(()) };
-        self.passes(|dialogue| {
-            judge.head(dialogue);
-            dialogue.answer_message(&answer(id, outcome).pieces())?;
-            dialogue.answer_over()
+    /// [`CallError::Withheld`], [`CallError::Unread`].
+    pub async fn answered(&self, id: &Id, outcome: &Outcome) -> Result<(), CallError> {
+        let (id, outcome) = (id.clone(), outcome.clone());
+        let (Outcome::Result(body) | Outcome::Error(body)) = &outcome;
+        self.passes(body.len(), move |dialogue, status| {
+            dialogue.answer_begins(status);
+            let passes = dialogue.answer_message(&answer(&id, &outcome).pieces()).and_then(|()| dialogue.answer_over());
+            passes.map_err(|refusal| CallError::Withheld(refusal, says_of_the_call(&outcome)))
         })
-        .map_err(|error| match error {
-            CallError::Refused(refusal) => CallError::Withheld(refusal, says_of_the_call(outcome)),
-            other => other,
-        })
+        .await
     }
 
-    /// Judges a message of the server before its answer.
+    /// Judges a message of the server before its answer. Of a question, the words are judged as what the server says in that answer.
     ///
     /// # Errors
-    /// [`CallError::Refused`].
-    pub fn hears(&self, message: &Message) -> Result<(), CallError> {
-        let Some(text) = spoken(message) else { return Ok(()) };
-        self.passes(|dialogue| dialogue.answer_message(&text.pieces()))
+    /// [`CallError::Refused`], [`CallError::Unread`].
+    pub async fn hears(&self, message: &Message) -> Result<(), CallError> {
+        let message = message.clone();
+        self.passes(length(&message), move |dialogue, status| {
+            if let Message::Request(_) = &message {
+                // Its words are the answer's.
+                dialogue.answer_begins(status);
+            }
+            hears(dialogue, &message).map_err(CallError::Refused)
+        })
+        .await
     }
 
     /// Notes that there was no answer.
     pub fn failed(&self, error: &CallError) {
-        if let Some(judged) = &self.0 {
-            judged.with(|dialogue| dialogue.failed(error.kind(), &error.to_string()));
-            judged.finish();
+        if let Some(Open { exchange, .. }) = &self.0 {
+            exchange.with(|dialogue| dialogue.failed(error.kind(), &error.to_string()));
+            exchange.finish();
         }
     }
 
     /// Ends it, however it went.
     pub fn finish(&self) {
-        if let Some(judged) = &self.0 {
-            judged.finish();
+        if let Some(Open { exchange, .. }) = &self.0 {
+            exchange.finish();
         }
     }
 
-    fn passes(&self, judge: impl FnOnce(&mut Dialogue) -> Result<(), Box<Refusal>>) -> Result<(), CallError> {
-        match &self.0 {
-            Some(judged) => judged.with(judge).map_err(CallError::Refused),
-            None => Ok(()),
-        }
+    async fn passes(
+        &self,
+        bytes: usize,
+        judge: impl FnOnce(&mut Dialogue, Option<u16>) -> Result<(), CallError> + Send + 'static,
+    ) -> Result<(), CallError> {
+        let Some(Open { exchange, status, owner }) = &self.0 else { return Ok(()) };
+        let (exchange, status) = (exchange.clone(), *status);
+        large::read(owner, bytes, move || exchange.with(|dialogue| judge(dialogue, status))).await?
+    }
+}
+
+fn hears(dialogue: &mut Dialogue, message: &Message) -> Result<(), Box<Refusal>> {
+    let Some(text) = spoken(message) else { return Ok(()) };
+    dialogue.answer_message(&text.pieces())?;
+    match message {
+        Message::Request(asked) => asked.params().map_or(Ok(()), |params| dialogue.question_words(params)),
+        Message::Notification(_) | Message::Response(_) => Ok(()),
+    }
+}
+
+/// The length of a message's payload, bytes.
+fn length(message: &Message) -> usize {
+    match message {
+        Message::Request(asked) => asked.params().map_or(0, Bytes::len),
+        Message::Notification(told) => told.params.as_ref().map_or(0, Bytes::len),
+        Message::Response(_) => 0,
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::{
     held::{Reached, Upstream},
+    large::LARGE,
     names::shortened,
     tasks::begun,
 };
@@ -112,10 +113,11 @@ impl Lent {
 
     /// The answer to a call, which may send the client to pages.
     pub fn goes_to_pages(&self, server: &SmolStr, outcome: &Outcome) {
-        if outcome.code() != Some(PAGE_FIRST) {
+        // So many pages as are known are named in less.
+        let Outcome::Error(error) = outcome else { return };
+        if error.len() >= LARGE || outcome.code() != Some(PAGE_FIRST) {
             return;
         }
-        let Outcome::Error(error) = outcome else { return };
         let data = Members::read(error).ok().and_then(|error| error.object("data"));
         let pages: Option<Vec<&RawValue>> = data.as_ref().and_then(|data| serde_json::from_str(data.get("elicitations")?).ok());
         for page in pages.unwrap_or_default().into_iter().take(MOST) {

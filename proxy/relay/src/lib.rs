@@ -24,6 +24,7 @@ mod hearing;
 pub mod held;
 pub mod input;
 pub mod judged;
+pub mod large;
 mod lent;
 pub mod logs;
 pub mod metrics;

@@ -119,10 +119,16 @@ pub fn event(id: Option<&str>, retry: Option<Duration>, data: &[u8]) -> Bytes {
     if let Some(retry) = retry {
         text.extend_from_slice(format!("retry: {}\n", retry.as_millis()).as_bytes());
     }
-    for line in data.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|line| !line.is_empty() || data.is_empty()) {
-        text.extend_from_slice(b"data: ");
-        text.extend_from_slice(line);
-        text.extend_from_slice(b"\n");
+    // Most are one line, which is found out many bytes at a time.
+    let mut from = 0;
+    for end in memchr::memchr2_iter(b'\n', b'\r', data).chain([data.len()]) {
+        let line = data.get(from..end).unwrap_or_default();
+        if !line.is_empty() || data.is_empty() {
+            text.extend_from_slice(b"data: ");
+            text.extend_from_slice(line);
+            text.extend_from_slice(b"\n");
+        }
+        from = end + 1;
     }
     text.extend_from_slice(b"\n");
     text.freeze()

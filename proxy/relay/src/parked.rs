@@ -8,14 +8,14 @@
 //! that is not resumed in time.
 
 use crate::{
-    forms::KeptForm,
+    forms::{Elicited, KeptForm},
     held::Upstream,
     not_taken_up::{NotTakenUp, PATIENCE},
     pending::PendingUpstream,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use gnomon_shares::{Amount, Share, Yielding};
-use gnomon_upstream::{Conversation, LegacySession, form::Form, rpc::Id, take_place};
+use gnomon_upstream::{Conversation, LegacySession, rpc::Id, take_place};
 use parking_lot::{Mutex, MutexGuard};
 use smol_str::{SmolStr, format_smolstr};
 use std::{collections::HashMap, sync::Arc, time::Instant};
@@ -181,12 +181,12 @@ impl Parked {
         table.remove(state).ok_or(NotTakenUp::Unknown)
     }
 
-    /// The form that the answer must fit with which a call is to be taken up.
+    /// What the answer must fit with which a call is to be taken up.
     ///
     /// # Errors
     /// See [`Parked::take`].
-    pub fn form(&self, state: &str, whose: (&str, &str, &str)) -> Result<Option<Form>, NotTakenUp> {
-        Ok(self.table().meant(state, whose)?.form.as_ref().map(|kept| kept.form().clone()))
+    pub fn form(&self, state: &str, whose: (&str, &str, &str)) -> Result<Option<Elicited>, NotTakenUp> {
+        Ok(self.table().meant(state, whose)?.form.as_ref().map(|kept| kept.asked().clone()))
     }
 }
 

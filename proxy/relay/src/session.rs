@@ -300,7 +300,11 @@ impl Session {
 
     /// Passes a server's unsolicited message to wherever the client listens.
     async fn pass_on(&self, upstream: &Arc<Upstream>, session: &Arc<LegacySession>, message: Message) {
-        if let Some(Err(error)) = upstream.held.judge.as_ref().map(|judge| judge.unasked(&self.client, &message)) {
+        let judged = match &upstream.held.judge {
+            Some(judge) => judge.unasked(&self.holder, &self.client, &message).await,
+            None => Ok(()),
+        };
+        if let Err(error) = judged {
             if let Message::Request(request) = &message {
                 let _ = session.respond(&request.id, &error.outcome(&upstream.id, None)).await;
             }

@@ -1,11 +1,11 @@
 //! The certificate authority whose leaves gnomon shows to clients, and its two files.
 //!
 //! `ca.pem` holds the certificate only, so it can be handed to anyone; `ca.key` never leaves the
-//! state directory and is never readable by others, not even for an instant. Behind an intermediate's certificate `ca.pem` may hold those
+//! state directory, is never readable by others, not even for an instant, and is never overwritten. Behind an intermediate's certificate `ca.pem` may hold those
 //! above it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
@@ -21,6 +21,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::{CaError, key::LeafKey};
 
 mod import;
+mod pair;
 
 pub use import::Present;
 
@@ -175,20 +176,45 @@ impl std::fmt::Debug for CertificateAuthority {
 impl CertificateAuthority {
     /// Reads the authority from the state directory, or makes one there.
     ///
-    /// A lock file makes processes that start at the same time take turns. The key is written before
-    /// the certificate and each appears whole (temporary file, rename): a certificate without key was
-    /// tampered with and is refused; a key without certificate is a crash between the two, was never
-    /// trusted by anyone, and is replaced.
+    /// A lock file makes processes that start at the same time take turns. One file without the other is refused, as somebody removed
+    /// it; but what a crash left between the two files is finished.
     ///
     /// # Errors
     /// [`CaError`]; in particular when others can read the key.
     pub fn load_or_create(state_dir: &Path) -> Result<(Self, Provenance), CaError> {
         prepare(state_dir)?;
         let _lock = lock(state_dir)?;
-        match CaCertificate::load(state_dir)? {
-            Some(certificate) => Ok((Self::load_key(certificate, state_dir)?, Provenance::Loaded)),
-            None => Ok((Self::create(state_dir)?, Provenance::Created)),
+        if let Some(there) = Self::load(state_dir)? {
+            return Ok((there, Provenance::Loaded));
         }
+        // Nobody trusts what was never finished.
+        if let Some(finished) = Self::finish(state_dir)? {
+            return Ok((finished, Provenance::Created));
+        }
+        Ok((Self::create(state_dir)?, Provenance::Created))
+    }
+
+    /// Reads the authority from the state directory, and writes nothing; `Ok(None)` where there is neither of its files, or a start can
+    /// finish what a crash left.
+    ///
+    /// # Errors
+    /// [`CaError`]; in particular when one of the files is missing, or others can read the key.
+    pub fn load(state_dir: &Path) -> Result<Option<Self>, CaError> {
+        if let Some(certificate) = CaCertificate::load(state_dir)? {
+            return Self::load_key(certificate, state_dir).map(Some);
+        }
+        let key = state_dir.join(KEY_FILE);
+        if pair::is_there(&key)? && pair::unfinished(state_dir)?.is_none() {
+            return Err(CaError::CertificateMissing { certificate: state_dir.join(CERTIFICATE_FILE), key });
+        }
+        Ok(None)
+    }
+
+    fn finish(state_dir: &Path) -> Result<Option<Self>, CaError> {
+        let Some(certificate) = pair::unfinished(state_dir)? else { return Ok(None) };
+        let finished = Self::load_key(certificate, state_dir)?;
+        pair::finish(state_dir)?;
+        Ok(Some(finished))
     }
 
     fn load_key(certificate: CaCertificate, state_dir: &Path) -> Result<Self, CaError> {
@@ -230,8 +256,7 @@ impl CertificateAuthority {
         let pem = ca_params()?.self_signed(&key)?.pem();
         let certificate_path = state_dir.join(CERTIFICATE_FILE);
         let certificate = CaCertificate::parse(&certificate_path, pem)?;
-        write_whole(&state_dir.join(KEY_FILE), key.serialize_pem().as_bytes(), 0o600)?;
-        write_whole(&certificate_path, certificate.pem.as_bytes(), 0o644)?;
+        pair::put(state_dir, &certificate.pem, &key.serialize_pem())?;
         let issuer = Issuer::from_ca_cert_der(&certificate.der, key)?;
         Ok(Self { certificate, issuer, leaf_key: LeafKey::generate()? })
     }
@@ -340,7 +365,7 @@ pub(crate) fn whole_seconds(time: OffsetDateTime) -> OffsetDateTime {
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CaError {
     let path = path.to_owned();
-    move |source| CaError::Io { action, path, source }
+    move |cause| CaError::Io { action, path, cause }
 }
 
 fn read_text(file: File, path: &Path) -> Result<String, CaError> {
@@ -372,23 +397,4 @@ fn belongs_with(file: &File, folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     fchown(file, Some(folder_is.uid()), Some(folder_is.gid()))
-}
-
-/// Makes a file appear whole and with its final owner and mode: the temporary file is opened exclusively with
-/// that mode, synced, then renamed. Callers hold the lock, so a leftover temporary file is a crash's.
-fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<(), CaError> {
-    let temporary = path.with_extension("new");
-    match fs::remove_file(&temporary) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("removing", &temporary)(e)),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(io_error("creating", &temporary))?;
-    if let Some(folder) = path.parent() {
-        belongs_with(&file, folder).map_err(io_error("handing over", &temporary))?;
-    }
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(io_error("writing", &temporary))?;
-    fs::rename(&temporary, path).map_err(io_error("creating", path))?;
-    // The rename itself is on disk only once the directory is.
-    let Some(parent) = path.parent() else { return Ok(()) };
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("syncing", parent))
 }

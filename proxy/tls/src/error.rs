@@ -3,18 +3,28 @@
 use std::{io, path::PathBuf};
 use time::Date;
 
+/// The step that helps against an answer of the system's, as the end of a sentence.
+pub(crate) fn next_of(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::PermissionDenied => "; run the same command with sudo, or as the user whose it is",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on that disk",
+        io::ErrorKind::ReadOnlyFilesystem => "; that file system is mounted read-only",
+        _ => "",
+    }
+}
+
 /// An error of the certificate authority. Each text names the next step where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
     /// A file operation failed.
-    #[error("{action} {path}: {source}")]
+    #[error("{action} {path}: {cause}{next}", path = .path.display(), next = next_of(.cause))]
     Io {
         /// The action that failed.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
+        /// The system's answer. It is no source of this error, whose text has it.
+        cause: io::Error,
     },
     /// Others can read the key.
     #[error("{path} can be read by others (mode {mode:04o}); if nobody has, run: chmod 600 {path}", path = .path.display())]
@@ -30,6 +40,14 @@ pub enum CaError {
         /// The certificate file.
         certificate: PathBuf,
         /// The path where the key should be.
+        key: PathBuf,
+    },
+    /// A key exists, but no certificate.
+    #[error("{key} exists but {certificate} does not; put the certificate back, which clients that trust it have in their trust store, or move the key away to make a new authority", certificate = .certificate.display(), key = .key.display())]
+    CertificateMissing {
+        /// The path where the certificate should be.
+        certificate: PathBuf,
+        /// The key file.
         key: PathBuf,
     },
     /// Certificate and key are not a pair.

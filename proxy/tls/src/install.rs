@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::CaCertificate;
+use crate::{CaCertificate, error::next_of};
 
 /// A system trust store: where its parts are.
 #[derive(Debug, Clone)]
@@ -60,12 +60,12 @@ pub enum InstallError {
     #[error("{} does not exist: is the package ca-certificates installed?", .0.display())]
     NoStore(PathBuf),
     /// A file operation failed.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {cause}{}", .path.display(), next_of(.cause))]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The command that rebuilds the bundle failed.
     #[error("{} failed: {cause}", .command.display())]
@@ -149,12 +149,12 @@ impl TrustStore {
         Err(failed(format!("{}: {last}", output.status)))
     }
 
-    fn io(&self, source: io::Error) -> InstallError {
+    fn io(&self, cause: io::Error) -> InstallError {
         let path = self.certificate.clone();
-        match source.kind() {
+        match cause.kind() {
             io::ErrorKind::PermissionDenied => InstallError::NeedsRoot(path),
             io::ErrorKind::NotFound => InstallError::NoStore(path.parent().map(Path::to_owned).unwrap_or(path)),
-            _ => InstallError::Io { path, source },
+            _ => InstallError::Io { path, cause },
         }
     }
 }
@@ -165,6 +165,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, InstallErro
     match fs::read(path) {
         Ok(text) => Ok(CertificateDer::pem_slice_iter(&text).filter_map(Result::ok).collect()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(InstallError::Io { path: path.to_owned(), source }),
+        Err(cause) => Err(InstallError::Io { path: path.to_owned(), cause }),
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     events::EventReader,
     heard,
     lane::{lane, lanes},
+    unfinished::Account,
 };
 use bytes::{Bytes, BytesMut};
 use gnomon_catalogue::rpc::{Message, Outcome};
@@ -73,6 +74,7 @@ pub struct Endpoint {
     credentials: HeaderMap,
     /// The bounds on its messages.
     pub limits: Limits,
+    unfinished: Account,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -140,7 +142,7 @@ impl Endpoint {
         let called = destinations.first().ok_or(InvalidUrl::Syntax)?;
         let host = HeaderValue::from_str(called.authority()).map_err(|_| InvalidUrl::Syntax)?;
         let shown = shown(called, &path);
-        Ok(Self { pools, destinations, host, path, shown, credentials, limits })
+        Ok(Self { pools, destinations, host, path, shown, credentials, limits, unfinished: Account::of(server) })
     }
 
     fn destination(&self) -> &Destination {
@@ -227,7 +229,9 @@ impl Endpoint {
         let response = self.send(request.map(|()| Full::default())).await?;
         match (response.status(), kind(&response)) {
             (StatusCode::NOT_FOUND, _) if with_session => Err(UpstreamError::SessionGone),
-            (status, MediaKind::Events) if status.is_success() => Ok(EventReader::new(response.into_body(), self.limits.message, None)),
+            (status, MediaKind::Events) if status.is_success() => {
+                Ok(EventReader::new(response.into_body(), self.limits.message, None, &self.unfinished))
+            }
             (status, _) => match self.failure(status, response, with_session).await {
                 gone @ UpstreamError::SessionGone => Err(gone),
                 _ => Err(UpstreamError::Status(status.as_u16())),
@@ -325,7 +329,7 @@ impl Endpoint {
     async fn read(&self, response: Response<UpstreamBody>) -> Result<Reply, UpstreamError> {
         match kind(&response) {
             MediaKind::Events => {
-                let events = EventReader::new(response.into_body(), self.limits.message, Some(self.limits.patience));
+                let events = EventReader::new(response.into_body(), self.limits.message, Some(self.limits.patience), &self.unfinished);
                 Ok(Reply::Events(Box::new(events)))
             }
             MediaKind::Json => Ok(Reply::Json(self.whole(response.into_body(), self.limits.message).await?)),
@@ -353,7 +357,10 @@ impl Endpoint {
                 Ok(Message::Response(answer)) => {
                     // Requests of ours have numbers.
                     let of_a_request = answer.id.is_some_and(|id| !id.json().starts_with('"'));
-                    let Outcome::Error(error) = &answer.outcome else { return UpstreamError::Rpc(answer.outcome) };
+                    // A result is none with such a status: no client of the SDKs takes it. The call may have been carried out all the same.
+                    let Outcome::Error(error) = &answer.outcome else {
+                        return UpstreamError::Protocol(format!("it sent a result with the HTTP status {}", status.as_u16()));
+                    };
                     if with_session && !of_a_request && names_session(error) {
                         return UpstreamError::SessionGone;
                     }
@@ -373,13 +380,14 @@ impl Endpoint {
     }
 
     async fn whole(&self, mut body: UpstreamBody, most: usize) -> Result<Bytes, UpstreamError> {
-        let patience = self.limits.patience;
+        let (patience, mut unfinished) = (self.limits.patience, self.unfinished.message());
         let read = async {
             let mut read = Whole::new(&body.size_hint(), most);
             while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                 let Ok(data) = frame.map_err(|_| UpstreamError::Aborted)?.into_data() else { continue };
                 heard::now();
                 read.push(data).map_err(|_| UpstreamError::TooLarge(most))?;
+                unfinished.holds(read.len()).map_err(|_| UpstreamError::NoRoom)?;
             }
             Ok(read.into_bytes())
         };

@@ -105,6 +105,9 @@ pub enum UpstreamError {
     /// The server sent more than may be held.
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
+    /// Too much that the server, or all servers together, have begun to say is not ended.
+    #[error("there is no room for its answer: too much that was begun is not ended")]
+    NoRoom,
     /// The server broke off.
     #[error("it broke off its answer")]
     Aborted,
@@ -169,7 +172,7 @@ impl UpstreamError {
             Self::Dropped { .. } | Self::Aborted | Self::SessionGone => "upstream_aborted",
             Self::Removed => "upstream_removed",
             Self::Ended => "session_ended",
-            Self::Status(_) | Self::Moved { .. } | Self::Protocol(_) | Self::TooLarge(_) | Self::Rpc(_) | Self::Busy(_) => {
+            Self::Status(_) | Self::Moved { .. } | Self::Protocol(_) | Self::TooLarge(_) | Self::NoRoom | Self::Rpc(_) | Self::Busy(_) => {
                 "upstream_failed"
             }
         }
@@ -198,7 +201,7 @@ impl UpstreamError {
             Self::Status(500..=599) => "http_5xx",
             Self::Status(_) | Self::Moved { .. } => "http_other",
             Self::Protocol(_) => "protocol",
-            Self::TooLarge(_) => "too_large",
+            Self::TooLarge(_) | Self::NoRoom => "too_large",
             Self::Rpc(_) => "error_answer",
         }
     }

@@ -1,6 +1,10 @@
 //! A server's event stream, one event at a time.
 
-use crate::{error::UpstreamError, heard};
+use crate::{
+    error::UpstreamError,
+    heard,
+    unfinished::{Account, Unfinished},
+};
 use bytes::Bytes;
 use gnomon_http::UpstreamBody;
 use gnomon_wire::sse::{HasData, Item, SseParser};
@@ -29,13 +33,17 @@ pub struct EventReader {
     ready: VecDeque<Event>,
     limit: usize,
     patience: Option<Duration>,
+    unfinished: Unfinished,
 }
+
+/// How long a server may be silent within an event: a stream that has nothing to say is silent between two.
+const WITHIN_AN_EVENT: Duration = Duration::from_secs(120);
 
 impl EventReader {
     /// Reads `body`. With `patience` the stream may not be silent for longer; comments break silence.
     #[must_use]
-    pub fn new(body: UpstreamBody, limit: usize, patience: Option<Duration>) -> Self {
-        Self { body, parser: SseParser::new(), data: Vec::new(), ready: VecDeque::new(), limit, patience }
+    pub(crate) fn new(body: UpstreamBody, limit: usize, patience: Option<Duration>, server: &Account) -> Self {
+        Self { body, parser: SseParser::new(), data: Vec::new(), ready: VecDeque::new(), limit, patience, unfinished: server.message() }
     }
 
     /// The next event; none at the stream's end.
@@ -47,7 +55,8 @@ impl EventReader {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
-            let chunk = match self.patience {
+            let within = (!self.data.is_empty()).then_some(WITHIN_AN_EVENT);
+            let chunk = match self.patience.or(within) {
                 None => self.chunk().await?,
                 Some(patience) => tokio::time::timeout(patience, self.chunk()).await.map_err(|_| UpstreamError::Timeout(patience))??,
             };
@@ -72,17 +81,23 @@ impl EventReader {
     }
 
     fn read(&mut self, chunk: &[u8]) -> Result<(), UpstreamError> {
-        let Self { parser, data, ready, limit, .. } = self;
-        let mut over = false;
+        let Self { parser, data, ready, limit, unfinished, .. } = self;
+        let mut over = None;
         parser.feed(chunk, &mut |item, _| match item {
             Item::Data(bytes) => {
-                over |= data.len() + bytes.len() > *limit;
-                if !over {
+                let length = data.len() + bytes.len();
+                if over.is_none() && length > *limit {
+                    over = Some(UpstreamError::TooLarge(*limit));
+                } else if over.is_none() && unfinished.holds(length).is_err() {
+                    over = Some(UpstreamError::NoRoom);
+                }
+                if over.is_none() {
                     data.extend_from_slice(bytes);
                 }
             }
             Item::Dispatch { event, id, has_data, retry } => {
                 let data = std::mem::take(data);
+                unfinished.ended();
                 ready.push_back(Event {
                     name: SmolStr::new(event),
                     id: id.map(SmolStr::new),
@@ -91,6 +106,6 @@ impl EventReader {
                 });
             }
         });
-        if over { Err(UpstreamError::TooLarge(self.limit)) } else { Ok(()) }
+        over.map_or(Ok(()), Err)
     }
 }

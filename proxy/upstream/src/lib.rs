@@ -36,6 +36,7 @@ mod program;
 mod reach;
 mod server;
 mod sse;
+mod unfinished;
 mod work;
 
 pub use api::{Api, ApiOptions, InvalidApi, Selection};

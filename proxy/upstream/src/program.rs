@@ -22,6 +22,7 @@ use crate::{
     modern::{ModernLine, ModernPeer},
     owner::Owner,
     pipe::Pipe,
+    unfinished::Account,
 };
 use gnomon_confine::{Layer, Missing, Report, Weight};
 use gnomon_shares::{Bounds, Share, Turns};
@@ -331,7 +332,7 @@ impl Program {
             return Err(failed(&"no pipes"));
         };
         // If this is cancelled, the pipes are closed, which ends the processes behind them.
-        let mut said = Lines::new(stderr, REPORT.max(veil.reach()));
+        let mut said = Lines::new(stderr, REPORT.max(veil.reach()), &Account::of(id));
         let first = tokio::time::timeout(CONFINED_WITHIN, said.next()).await;
         let first = match first {
             Err(_) => return Err(failed(&format_args!("it was not confined within {CONFINED_WITHIN:?}"))),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gnomon_engine::Answer;
 use gnomon_inspect::{Connection, Hello, Inspector, Telling, judge_local};
-use gnomon_local::describe;
+use gnomon_local::{describe, without_secret_segments};
 use gnomon_observe::{Action, Channel, Class, Correlation, Field};
 use gnomon_record::Recorder;
 use gnomon_wire::hello::Transport;
@@ -70,7 +70,8 @@ impl Judge {
             seen.set(Field::Executable, path.as_str());
         }
         // As they were when it began: a program can write over its arguments.
-        seen.set(Field::CommandLine, due.arguments.join(" "));
+        let arguments: Vec<_> = due.arguments.iter().map(|argument| without_secret_segments(argument)).collect();
+        seen.set(Field::CommandLine, arguments.join(" "));
         seen.set(Field::Channel, Channel::Process.as_str());
         seen.set(Field::Vantage, "process");
         seen.set(Field::HostName, gnomon_record::this_host());

@@ -158,7 +158,9 @@ impl Starts {
                         let (agent, parent) = (None, None);
                         let due = DueStart { start: start.clone(), server, executable, arguments: words, agent, parent };
                         // Asked in advance: a file that was never seen is digested meanwhile.
-                        let _ = identities.look_up(&due.owner());
+                        if due.server.part != Part::Passing {
+                            let _ = identities.look_up(&due.owner());
+                        }
                         self.ask(&mut state, start, Some(Box::new(due)), identities, now);
                     }
                 }
@@ -169,8 +171,14 @@ impl Starts {
                 if state.is_part(&due, program.started_boot_ns, &program.parents) {
                     return self.metrics.start(StartOutcome::Part);
                 }
-                self.wait(&mut state, *due, now + patience);
+                match due.server.part {
+                    // If what it names is there, its start is reported by itself.
+                    Part::Passing => self.metrics.start(StartOutcome::Other),
+                    Part::Runner | Part::Itself => self.wait(&mut state, *due, now + patience),
+                }
             }
+            (Some(due), StartAnswer::Gone) if due.server.part == Part::Passing => self.metrics.start(StartOutcome::Gone),
+            (Some(due), StartAnswer::Unreadable(_)) if due.server.part == Part::Passing => self.metrics.start(StartOutcome::Unreadable),
             // It ran, and what is above it is not known any more.
             (Some(due), StartAnswer::Gone | StartAnswer::Unreadable(_)) => self.wait(&mut state, *due, now + patience),
             (_, StartAnswer::Stale) => self.metrics.start(StartOutcome::Stale),
@@ -237,7 +245,8 @@ impl State {
         self.shares.entry(uid).or_insert_with(|| Share::full(OF_A_USER, now))
     }
 
-    /// True if a process belongs to a server that was told before. It is remembered as a part either way.
+    /// True if a process belongs to a server that was told before. It is remembered as a part either way, except if it only starts another
+    /// and belongs to none: what it starts is told then.
     fn is_part(&mut self, due: &DueStart, started_boot_ns: u64, parents: &[Parent]) -> bool {
         let name = due.server.name();
         let own = (due.start.pid, started_boot_ns);
@@ -249,11 +258,14 @@ impl State {
         let is_part = match nearest {
             None => false,
             // The same process again, or what its runner has started.
-            Some((is_own, known)) if known.server == name => is_own || known.part == Part::Runner,
-            // A runner starts a program by whatever name; another package is another server.
-            Some((_, Member { part: Part::Runner, .. })) => !due.server.is_package(),
+            Some((is_own, known)) if known.server == name => is_own || known.part != Part::Itself,
+            // A runner starts a program by whatever name; another package that is fetched is another server.
+            Some((_, Member { part: Part::Runner | Part::Passing, .. })) => !due.server.is_fetched(),
             Some((_, Member { part: Part::Itself, .. })) => false,
         };
+        if due.server.part == Part::Passing && !is_part {
+            return false;
+        }
         self.parts.insert(own.0, Member { started_boot_ns, part: due.server.part, server: name });
         is_part
     }

@@ -4,6 +4,7 @@
 //! not share is how items are combined and when a rule is settled.
 
 use crate::{
+    readings,
     text::{self, Case, Stand, Text},
     truth::{self, Truth},
 };
@@ -116,10 +117,7 @@ impl Item {
                 return (self.sense == Sense::Asserts && patterns.iter().any(|p| matches!(p, Pattern::Null))).into();
             }
             (Lookup::Absent, _) => return Truth::False,
-            (Lookup::Value(value), Test::OneOf(texts)) => any_text(value, |text| one_of(texts, text)).into(),
-            (Lookup::Value(value), Test::AnyWithin(automaton)) => any_text(value, |text| automaton.is_match(text)).into(),
-            (Lookup::Value(value), Test::Any(patterns)) => patterns.iter().any(|pattern| pattern.fits(value)).into(),
-            (Lookup::Value(value), Test::All(patterns)) => patterns.iter().all(|pattern| pattern.fits(value)).into(),
+            (Lookup::Value(value), Test::OneOf(_) | Test::AnyWithin(_) | Test::Any(_) | Test::All(_)) => self.fits(value).into(),
             (Lookup::Value(value), Test::Like { other, stand, case }) => match seen.look_up(other) {
                 Lookup::Unreadable => Truth::Unknown,
                 Lookup::Absent => Truth::False,
@@ -137,6 +135,22 @@ impl Item {
 }
 
 impl Item {
+    /// True if the value fits, as it is written or as servers read it.
+    fn fits(&self, value: &Value) -> bool {
+        let tested = |value: &Value| match &self.test {
+            Test::OneOf(texts) => any_text(value, |text| one_of(texts, text)),
+            Test::AnyWithin(automaton) => any_text(value, |text| automaton.is_match(text)),
+            Test::Any(patterns) => patterns.iter().any(|pattern| pattern.fits(value)),
+            Test::All(patterns) => patterns.iter().all(|pattern| pattern.fits(value)),
+            Test::Present | Test::Missing | Test::Like { .. } => false,
+        };
+        if tested(value) {
+            return true;
+        }
+        let Value::Str(text) = value else { return false };
+        readings::others(&self.field, text).into_iter().any(|reading| tested(&Value::Str(reading)))
+    }
+
     /// The numbers of its questions on texts that pass: one for each pattern where all must be found, else one.
     pub(crate) fn questions(&self) -> Range<u32> {
         let Some(first) = self.question else { return 0..0 };

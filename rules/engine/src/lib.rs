@@ -95,6 +95,7 @@ mod modifiers;
 mod overrides;
 mod pattern;
 mod progress;
+mod readings;
 mod rule;
 mod set;
 mod sigma_logs;

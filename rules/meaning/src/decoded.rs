@@ -4,6 +4,7 @@
 //! Bounded by the text itself: undoing an encoding never makes more of it, three rounds of escapes at most are undone, and two of Base64
 //! or hexadecimal.
 
+use crate::unseen;
 use base64::{Engine, alphabet, engine::DecodePaddingMode, engine::GeneralPurpose, engine::GeneralPurposeConfig};
 use smol_str::SmolStr;
 use std::borrow::Cow;
@@ -22,11 +23,13 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIEN
 
 /// The text decoded; its path resolved, where that is another; what it holds in Base64 or hexadecimal, where that is text.
 pub(super) fn readings(argument: &SmolStr) -> Vec<SmolStr> {
-    let plain = match decoded(argument) {
+    let revealed = revealed(argument);
+    let path = resolved(&revealed);
+    let plain = match without_controls(revealed) {
         Cow::Borrowed(_) => argument.clone(),
         Cow::Owned(text) => SmolStr::new(text),
     };
-    let resolved = resolved(&plain).filter(|path| *path != *plain).map(SmolStr::new);
+    let resolved = path.filter(|path| *path != *plain).map(SmolStr::new);
     let mut inner = within(&plain);
     let joined = joined(&plain);
     inner.extend(joined.iter().flat_map(|text| within(text)));
@@ -142,6 +145,18 @@ fn take_row(found: &mut String, row: &mut Vec<u8>) {
 
 /// Without what is not seen, in plain characters, without escapes.
 pub(super) fn decoded(text: &str) -> Cow<'_, str> {
+    without_controls(revealed(text))
+}
+
+fn without_controls(text: Cow<'_, str>) -> Cow<'_, str> {
+    if !text.contains(unseen::is_control) {
+        return text;
+    }
+    Cow::Owned(text.chars().filter(|c| !unseen::is_control(*c)).collect())
+}
+
+/// The same with control characters: a path ends at a NUL.
+pub(super) fn revealed(text: &str) -> Cow<'_, str> {
     let mut text = folded(text);
     for _ in 0..ROUNDS {
         match unescaped(&text) {
@@ -164,11 +179,11 @@ fn folded(text: &str) -> Cow<'_, str> {
 fn plain(c: char) -> Option<char> {
     let shifted = |by: u32| char::from_u32(u32::from(c) - by).unwrap_or(c);
     Some(match c {
-        '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => return None,
-        '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' | '\u{e0001}' | '\u{e007f}' => return None,
         '\u{e0020}'..='\u{e007e}' => shifted(0xe_0000),
+        c if unseen::is_unseen(c) => return None,
         '\u{ff01}'..='\u{ff5e}' => shifted(0xfee0),
-        '\u{3000}' | '\u{a0}' => ' ',
+        '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => ' ',
+        '\u{2028}' | '\u{2029}' => '\n',
         '\u{2044}' | '\u{2215}' | '\u{29f8}' => '/',
         '\u{2216}' | '\u{29f5}' => '\\',
         '\u{2024}' | '\u{3002}' | '\u{ff61}' => '.',
@@ -224,9 +239,10 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
 }
 
 /// The path, with `/` for either slash, its `.` and `..` followed as far as it goes and its empty parts left out, up to a NUL; `None` if it
-/// is none. `file:` goes; another scheme is no path.
+/// is none. `file:` goes; another scheme is no path. Other control characters are left out.
 pub(super) fn resolved(text: &str) -> Option<String> {
-    let path = text.trim().split('\0').next().unwrap_or_default();
+    let path = without_controls(Cow::Borrowed(text.trim().split('\0').next().unwrap_or_default()));
+    let path = &*path;
     let scheme = |path: &str| path.get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case("file://"));
     let path = if scheme(path) { path.get(7..).unwrap_or_default() } else { path };
     let path = path.strip_prefix("localhost").filter(|path| path.starts_with('/')).unwrap_or(path);
@@ -371,5 +387,22 @@ mod tests {
         assert_eq!(of("ig\u{ad}no\u{200b}re a\u{fe0f}ll"), ["ignore all"]);
         assert_eq!(of("x\u{e0069}\u{e0067}"), ["xig"]);
         assert_eq!(of("ｉｇｎｏｒｅ　①⑥⑨。"), ["ignore 169."]);
+    }
+
+    #[test]
+    fn no_character_that_is_not_seen_hides_a_word() {
+        let unseen = "\u{ad}\u{34f}\u{61c}\u{115f}\u{1160}\u{17b4}\u{17b5}\u{180b}\u{180e}\u{180f}\u{200b}\u{200f}\u{202a}\u{202e}\u{2060}\u{206a}\u{206f}\u{2800}\u{3164}\u{fe0f}\u{feff}\u{ffa0}\u{fff9}\u{1bca0}\u{1d173}\u{1d17a}\u{e0001}\u{e007f}\u{e0100}\0\u{1}\u{8}\u{e}\u{1b}\u{1f}\u{7f}\u{80}\u{85}\u{9f}";
+        for c in unseen.chars() {
+            let text = format!("top{c}secret");
+            assert_eq!(others(&text), ["topsecret"], "{c:?} in an answer");
+            assert!(of(&text).contains(&"topsecret".to_owned()), "{c:?} in an argument: {:?}", of(&text));
+        }
+        for (space, is) in [('\u{a0}', ' '), ('\u{2003}', ' '), ('\u{202f}', ' '), ('\u{2028}', '\n')] {
+            assert_eq!(others(&format!("top{space}secret")), [format!("top{is}secret")]);
+        }
+        for parted in ["top\tsecret", "top\r\nsecret", "top\u{b}secret"] {
+            assert_eq!(of(parted), [parted]);
+        }
+        assert!(of("/srv/x/../../etc/pass\u{8}wd\0.png").contains(&"/etc/passwd".to_owned()), "a path ends at a NUL");
     }
 }

@@ -143,7 +143,7 @@ fn is_path(text: &str) -> bool {
 
 /// The path in its one form.
 fn path_of(text: &str) -> String {
-    let plain = decoded::decoded(text.trim());
+    let plain = decoded::revealed(text.trim());
     let resolved = decoded::resolved(&plain).unwrap_or_else(|| plain.into_owned());
     at_home(&resolved)
 }

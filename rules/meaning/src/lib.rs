@@ -15,6 +15,7 @@ mod programs;
 mod shell;
 mod smuggled;
 mod tools;
+mod unseen;
 
 pub use passing::Passing;
 

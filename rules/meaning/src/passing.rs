@@ -1,7 +1,7 @@
 //! A text that passes in pieces, decoded: it is read in windows that overlap, each decoded as an argument is, so that no more of it is
 //! ever kept than one window. What is encoded over more than the overlap is read in two parts.
 
-use super::decoded;
+use super::{decoded, unseen};
 use smol_str::SmolStr;
 
 /// The length of a window, in bytes.
@@ -67,7 +67,7 @@ fn may_mean_more(window: &[u8]) -> bool {
     let mut run = 0;
     window.iter().any(|byte| {
         run = if byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte) { run + 1 } else { 0 };
-        run >= decoded::SHORTEST_RUN || !byte.is_ascii() || matches!(byte, b'%' | b'\\')
+        run >= decoded::SHORTEST_RUN || !byte.is_ascii() || matches!(byte, b'%' | b'\\') || unseen::is_control_byte(*byte)
     })
 }
 
@@ -100,5 +100,6 @@ mod tests {
     fn a_text_without_any_encoding_has_no_other_reading() {
         assert_eq!(readings(&"A plain sentence, as most are. ".repeat(2000), 999), Vec::<String>::new());
         assert_eq!(readings("über", 1), Vec::<String>::new());
+        assert_eq!(readings("a\u{8}b", 1), ["ab"], "a control character that is not seen is one");
     }
 }

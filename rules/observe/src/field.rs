@@ -152,7 +152,7 @@ fields! {
     McpMethod "mcp.method.name" Str Message Evidence Address RPC r#""tools/call""# "The method, when the message is recognised as MCP.";
     ToolName "gen_ai.tool.name" Str Message Evidence Address RPC r#""read_file""# "The tool of a `tools/call`.";
     PromptName "gen_ai.prompt.name" Str Message Evidence Address RPC r#""summarise""# "The prompt of a `prompts/get`.";
-    ResourceUri "mcp.resource.uri" Str Message Evidence Address RPC r#""file:///srv/shared/plan.md""# "The resource of a `resources/*` request.";
+    ResourceUri "mcp.resource.uri" Str Message Evidence Address RPC r#""file:///srv/shared/plan.md""# "The resource of a `resources/*` request. Rules match it as it is written and as servers read it.";
     RpcId "jsonrpc.request.id" Str Message Evidence Address RPC r#""1""# "The request's id as text; absent for notifications.";
     RpcMethod "rpc.method" Str Message Evidence Address RPC r#""tools/call""# "The JSON-RPC method, MCP or not.";
     McpSessionId "mcp.session.id" Str Head Evidence Address RPC r#""7da9fbca-58f8-4c3a-93fe-3d2becefbe67""# "The `Mcp-Session-Id` header of the request.";
@@ -161,7 +161,7 @@ fields! {
     McpClientVersion "mcp.client.version" Str Message Evidence Address RPC r#""0.169.0""# "The client's own version, as it states it.";
     McpServerName "mcp.server.name" Str Response Evidence Address RPC r#""docs""# "The server's own name, as it states it.";
     McpServerVersion "mcp.server.version" Str Response Evidence Address RPC r#""1.2.0""# "The server's own version, as it states it.";
-    ToolArguments "gen_ai.tool.call.arguments" List Message Evidence Transient RPC r#"["/etc/passwd"]"# "All leaf values of the call's arguments, as text; their names are not among them. Judged, never stored.";
+    ToolArguments "gen_ai.tool.call.arguments" List Message Evidence Transient RPC r#"["/etc/passwd"]"# "All leaf values of the call's arguments, as text; their names are not among them; of one that is itself JSON, what it holds too. Judged, never stored.";
     ArgumentsDecoded "gnomon.arguments.decoded" List Message Evidence Transient RPC r#"["../../etc/passwd"]"# "The call's arguments as a server may come to read them: without characters that are not seen, in plain characters, percent-encoding (three times at most) and escapes undone; beside them the path that one leads to and what one holds in Base64 or hexadecimal, where that is another text. Judged, never stored.";
     ArgumentsAddresses "gnomon.arguments.addresses" List Message Evidence Transient RPC r#"["169.254.169.254"]"# "The IP addresses to which URLs in the call's arguments lead without a look-up, in whatever notation: `2852039166`, `0xa9fea9fe`, `[::ffff:a9fe:a9fe]`, `169.254.169.254.nip.io`, `localhost`. Judged, never stored.";
     ArgumentsNumbers "gnomon.arguments.numbers" List Message Evidence Transient RPC r#"["payment_card"]"# "Kinds of valid numbers in the call's arguments: `payment_card` (issuer, length and check digit), `iban` (country, length and check digits); published examples are left out. Judged, never stored.";
@@ -186,7 +186,7 @@ fields! {
     ToolsHashBefore "gnomon.tools.hash.before" Str Response Evidence Stored RPC r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""# "The hash of the list that the same server gave the same client before, where that was another one; gnomon remembers it until it is started anew.";
     ToolResult "gen_ai.tool.call.result" List Response Evidence Transient RPC r#"["Meeting at nine"]"# "All texts of the answer to a tool call: of its content, of `structuredContent` with the names of its members, of a task's result. Matched as they pass, never stored.";
     ToolDescription "gen_ai.tool.description" List Response Evidence Transient RPC r#"["Reads a file"]"# "All that a `tools/list` result says of its tools but their names: descriptions, titles, annotations, the texts of schemas and the names of arguments. Matched as it passes, never stored.";
-    ErrorMessage "error.message" List Response Evidence Transient RPC r#"["no such file"]"# "The texts of a JSON-RPC error: its message and its data. Matched as they pass, never stored. What a failed tool says is in `gen_ai.tool.call.result`.";
+    ErrorMessage "error.message" List Response Evidence Transient RPC r#"["no such file"]"# "The texts of a JSON-RPC error, its message and its data, and of an answer that is an HTTP error or no JSON. Matched as they pass, never stored. What a failed tool says is in `gen_ai.tool.call.result`.";
     ServerInstructions "mcp.server.instructions" List Response Evidence Transient RPC r#"["Ask before deleting"]"# "The `instructions` with which a server answers `initialize` or `server/discover`. Matched as they pass, never stored.";
     PromptText "mcp.prompt.text" List Response Evidence Transient RPC r#"["Summarise this"]"# "All that an answer says of prompts: their names, descriptions and messages. Matched as it passes, never stored.";
     ResourceText "mcp.resource.text" List Response Evidence Transient RPC r#"["The plan"]"# "All that an answer says of resources and templates: their URIs, names, descriptions and contents. Matched as it passes, never stored.";
@@ -195,8 +195,8 @@ fields! {
     // HTTP.
     ServerAddress "server.address" Str Hello Evidence Stored SERVERS r#""mcp.example.com""# "The server's name: SNI, else the name the client asked the proxy for, else the address. Lower case, no port, no trailing dot.";
     ServerPort "server.port" Int Hello Evidence Stored SERVERS "443" "The server's TCP port.";
-    UrlPath "url.path" Str Head Evidence Stored SERVERS r#""/mcp""# "The URL's path, without the query.";
-    UrlFull "url.full" Str Head Evidence Stored SERVERS r#""https://mcp.example.com/mcp""# "The URL without user and query, which may carry secrets.";
+    UrlPath "url.path" Str Head Evidence Address SERVERS r#""/mcp""# "The URL's path, without the query. Rules match it as it is written and as servers read it.";
+    UrlFull "url.full" Str Head Evidence Address SERVERS r#""https://mcp.example.com/mcp""# "The URL without user and query, which may carry secrets.";
     UrlOriginal "url.original" List Head Evidence Transient WEB r#"["https://mcp.example.com/mcp?debug=1","/mcp?debug=1"]"# "The URL as it was asked for, with its query, in full and from its path on. Judged, never stored.";
     UrlQuery "url.query" Str Head Evidence Transient WEB r#""debug=1""# "The URL's query as sent, without the question mark; absent without one. Judged, never stored.";
     UrlExtension "url.extension" Str Head Evidence Transient WEB r#""zip""# "What follows the last point of the path's last part. Judged, never stored.";

@@ -43,7 +43,7 @@ pub use methods::MCP_METHODS;
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
 pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};
-pub use secret::{CONCEALED, is_secret_name, without_secrets};
+pub use secret::{CONCEALED, is_secret_name, is_secret_parameter, without_secrets};
 pub use texts::{TextFindings, TextHit};
 pub use tokens::known_token;
 pub use value::Value;

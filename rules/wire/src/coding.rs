@@ -12,9 +12,11 @@
 
 mod counted;
 mod decoder;
+mod readings;
 mod stage;
 
 pub use decoder::{Decoder, Pace};
+pub use readings::{MAX_OTHER_READINGS, other_readings};
 
 /// A content coding we can undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,6 +11,7 @@ mod clock;
 mod kernel;
 mod ports;
 mod process;
+mod room;
 mod runtimes;
 
 use std::ffi::{OsStr, OsString};
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use ports::is_listened_on;
 pub use process::{CAPABILITIES, Capability, Need, missing_capabilities};
 
 /// No file of `/proc` and `/sys` that is read for a single value is longer.
@@ -90,6 +92,15 @@ pub struct Port {
     pub address: SocketAddr,
 }
 
+/// A file or folder that gnomon writes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// Its purpose: `state`.
+    pub name: &'static str,
+    /// The path, which need not exist yet.
+    pub path: PathBuf,
+}
+
 /// Input to the checks. The default is this host and nothing that others know of it.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -104,6 +115,8 @@ pub struct Options {
     pub authority: Option<PathBuf>,
     /// The addresses on which gnomon is configured to listen.
     pub ports: Vec<Port>,
+    /// Where gnomon writes.
+    pub rooms: Vec<Room>,
     /// The environment that programs get.
     pub environment: Vec<(OsString, OsString)>,
     /// The root of the host's files, but for `/proc` and `/sys`: `/`.
@@ -118,6 +131,7 @@ impl Default for Options {
             attached: None,
             authority: None,
             ports: Vec::new(),
+            rooms: Vec::new(),
             environment: std::env::vars_os().collect(),
             root: PathBuf::from("/"),
         }
@@ -143,6 +157,7 @@ pub fn examine(options: &Options) -> Vec<Check> {
     checks.extend(process::examine(options));
     checks.extend(clock::examine());
     checks.extend(ports::examine(options));
+    checks.extend(room::examine(options));
     checks.extend(runtimes::examine(options));
     checks
 }
@@ -161,19 +176,24 @@ fn feature(feature: &Feature) -> Check {
 }
 
 impl Check {
-    fn new(id: impl Into<String>, title: &'static str, state: CheckStatus, seen: impl Into<String>) -> Self {
+    /// A check with this finding.
+    pub fn new(id: impl Into<String>, title: &'static str, state: CheckStatus, seen: impl Into<String>) -> Self {
         Self { id: id.into(), title, state, seen: seen.into(), next: None }
     }
 
-    fn ok(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
+    /// One that passed.
+    pub fn ok(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
         Self::new(id, title, CheckStatus::Ok, seen)
     }
 
-    fn not_applicable(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
+    /// One that does not apply here, or could not be made.
+    pub fn not_applicable(id: impl Into<String>, title: &'static str, seen: impl Into<String>) -> Self {
         Self::new(id, title, CheckStatus::NotApplicable, seen)
     }
 
-    fn next(mut self, next: impl Into<String>) -> Self {
+    /// Adds the remedy.
+    #[must_use]
+    pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
     }

@@ -45,6 +45,16 @@ pub struct Disarmed {
     pub reason: String,
 }
 
+/// Whether the file has the reason.
+#[derive(Debug)]
+#[must_use]
+pub enum ReasonKept {
+    /// All of it.
+    Whole,
+    /// The file is there, without the reason or with an earlier one.
+    Not(io::Error),
+}
+
 impl Switch {
     /// The default path of the file.
     pub const DEFAULT: &str = "/etc/gnomon/disarm";
@@ -83,11 +93,11 @@ impl Switch {
         first_line(&String::from_utf8_lossy(&text))
     }
 
-    /// Disarms. Replaces the file atomically.
+    /// Disarms. Replaces the file atomically. Where the reason cannot be written, as on a full disk, the file is there without it.
     ///
     /// # Errors
-    /// The file cannot be written, mostly as the caller is not root.
-    pub fn disarm(&self, reason: &str) -> io::Result<()> {
+    /// There can be no file, mostly as the caller is not root.
+    pub fn disarm(&self, reason: &str) -> io::Result<ReasonKept> {
         let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).ok_or(ErrorKind::InvalidInput)?;
         fs::create_dir_all(folder)?;
         let mut spare = self.0.clone().into_os_string();
@@ -96,11 +106,14 @@ impl Switch {
             writeln!(file, "{}", first_line(reason))?;
             file.sync_all()
         });
-        let done = written.and_then(|()| fs::rename(&spare, &self.0));
-        if done.is_err() {
-            let _ = fs::remove_file(&spare);
+        let Err(error) = written.and_then(|()| fs::rename(&spare, &self.0)) else { return Ok(ReasonKept::Whole) };
+        let _ = fs::remove_file(&spare);
+        // What counts is that it is there.
+        match OpenOptions::new().write(true).create_new(true).mode(0o644).open(&self.0) {
+            Ok(_) => Ok(ReasonKept::Not(error)),
+            Err(there) if there.kind() == ErrorKind::AlreadyExists => Ok(ReasonKept::Not(error)),
+            Err(_) => Err(error),
         }
-        done
     }
 
     /// Arms. That the file is not there is no error.
@@ -138,14 +151,25 @@ mod tests {
         let folder = folder();
         let switch = Switch::at(folder.path().join("not/there/yet/disarm"));
         assert!(switch.look().unwrap().is_armed());
-        switch.disarm("maintenance\nwindow\u{7}").unwrap();
+        assert!(matches!(switch.disarm("maintenance\nwindow\u{7}").unwrap(), ReasonKept::Whole));
         let Arming::Disarmed(found) = switch.look().unwrap() else { panic!("armed") };
         assert_eq!(found.reason, "maintenance");
-        switch.disarm("\u{1b}[31mmore").unwrap();
+        let _ = switch.disarm("\u{1b}[31mmore").unwrap();
         assert!(matches!(switch.look().unwrap(), Arming::Disarmed(found) if found.reason == "[31mmore"));
         switch.arm().unwrap();
         switch.arm().unwrap();
         assert!(switch.look().unwrap().is_armed());
+    }
+
+    /// As on a disk that is full: nothing is written beside it, but a file can be made. Here the name beside it is too long.
+    #[test]
+    fn a_reason_that_cannot_be_written_disarms_all_the_same() {
+        let folder = folder();
+        let switch = Switch::at(folder.path().join("d".repeat(255)));
+        assert!(matches!(switch.disarm("maintenance").unwrap(), ReasonKept::Not(_)));
+        assert!(matches!(switch.look().unwrap(), Arming::Disarmed(found) if found.reason.is_empty()));
+        assert!(matches!(switch.disarm("again").unwrap(), ReasonKept::Not(_)), "it is there already");
+        assert!(Switch::at(folder.path().join("e".repeat(256))).disarm("").is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! There is no kernel object called container: the path is what every runtime leaves behind, so it
 //! is what can be read without asking a daemon. It is as trustworthy as the user who may create cgroups
-//! there: below `system.slice` or `kubepods` that is root; below a user's slice it is that user,
+//! there: below `system.slice` or `kubepods` that is root, unless a cgroup above was given to somebody; below a user's slice it is that user,
 //! and [`NameOrigin::Claimed`] says so. Names and images need the runtime's API and are not read.
 
 mod container;
@@ -66,9 +66,9 @@ pub enum Runtime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NameOrigin {
-    /// Root, or a service that root gave a subtree to.
+    /// Root.
     System,
-    /// The user with this id, in whose slice it lies: true of rootless runtimes, and of any other cgroup with such a name.
+    /// The user with this id, in whose slice it lies or who owns a cgroup above it: true of rootless runtimes, and of any other cgroup with such a name.
     Claimed(u32),
 }
 
@@ -99,6 +99,12 @@ impl Workload {
     /// The v2 line (`0::`) is asked first. On a hybrid host a runtime may have placed its processes
     /// in the v1 hierarchies only, so these are asked next, systemd's before the others.
     pub fn parse(text: &str) -> Self {
+        Self::parse_with(text, |_| None)
+    }
+
+    /// The same, where it is known who owns a cgroup of the v2 hierarchy: what lies below one that is not root's is named by its owner, wherever
+    /// it is (a service with `User=` and `Delegate=`, a folder that was given to somebody).
+    pub fn parse_with(text: &str, owner: impl Fn(&str) -> Option<u32>) -> Self {
         let rows = || text.lines().filter_map(row);
         let unified = rows().find(|row| row.hierarchy == "0" && row.controllers.is_empty()).map(|row| row.path);
         let systemd = rows().find(|row| row.controllers == "name=systemd").map(|row| row.path);
@@ -107,10 +113,15 @@ impl Workload {
         let mut place = Self { cgroup: unified.unwrap_or_default().to_owned(), ..Self::default() };
         for path in unified.into_iter().chain(systemd).chain(others) {
             if place.containers.is_empty() {
-                place.containers = container::in_path(path);
+                place.containers = container::in_path(path, |above| if Some(path) == unified { owner(above) } else { None });
             }
             if place.pod.is_none() {
-                place.pod = pod::in_path(path);
+                place.pod = pod::in_path(path).filter(|_| {
+                    let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+                    let given = Some(path) == unified && container::owners(above, &owner).any(|user| user != 0);
+                    // Kubelet's are root's down to the container's own.
+                    !given && place.containers.first().is_none_or(|outermost| outermost.standing == NameOrigin::System)
+                });
             }
         }
         place

@@ -7,7 +7,7 @@ use gnomon_observe::{Field, Observation};
 pub fn describe(seen: &mut Observation, launch: &Launch, executable: Option<&str>) {
     seen.set(Field::LocalServer, launch.place(executable));
     if let Launch::Package(package) = launch {
-        let PackageClaim { ecosystem, name, version, runner } = package;
+        let PackageClaim { ecosystem, name, version, runner, .. } = package;
         seen.set(Field::PackageEcosystem, ecosystem.as_str());
         seen.set(Field::PackageName, name.as_str());
         seen.set_some(Field::PackageVersion, version.as_deref());

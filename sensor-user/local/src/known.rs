@@ -4,16 +4,23 @@
 //! kernel began to run stays, and is what is left to go by where the arguments name no server. A server by another name is not found by its
 //! start, and a program that is none can be called `mcp`; which of the two it is shows in what it says.
 
-use crate::launch::{INTERPRETERS, Launch, PackageClaim, is_shell, launch, of_file};
-use gnomon_packs::{AgentCatalogue, CatalogueError, PackageCatalogue};
+use crate::{
+    interpreter::{Runs, interpreter, is_shell, runs},
+    launch::{
+        Launch, PackageClaim, RUNNERS, file_of, launch, npm_package_of, of_file, of_script, passes_on, python_folder_of, says_mcp, stem,
+    },
+};
+use gnomon_packs::{AgentCatalogue, CatalogueError, Ecosystem, PackageCatalogue};
 use parking_lot::RwLock;
 use std::{borrow::Cow, collections::HashSet};
 
-/// Words of names that point to a server, where they stand alone between other characters.
-const WORDS: [&str; 3] = ["mcp", "modelcontextprotocol", "fastmcp"];
 /// Programs that start others from packages or files, by the name that the kernel shows of them (15 bytes at most).
 const STARTERS: [&str; 15] =
     ["npx", "npm", "pnpm", "pnpx", "yarn", "yarnpkg", "bun", "bunx", "deno", "uvx", "uv", "pipx", "docker", "podman", "nerdctl"];
+/// Programs that are many by the name that they are called by: it is their first argument that says which.
+const MANY_IN_ONE: [&str; 3] = ["busybox", "toybox", "coreutils"];
+/// Folders of programs that somebody installed for all: an interpreter there has its own name.
+const INSTALLED: [&str; 7] = ["/usr/", "/bin/", "/sbin/", "/lib", "/opt/", "/snap/", "/nix/"];
 /// The longest name of a program that the kernel shows, in bytes.
 const SHOWN: usize = 15;
 
@@ -63,10 +70,10 @@ impl LocalServer {
         self.launch.place(None)
     }
 
-    /// True if it is started from a package.
+    /// True if a runner fetches its package.
     #[must_use]
-    pub fn is_package(&self) -> bool {
-        matches!(self.launch, Launch::Package(_))
+    pub fn is_fetched(&self) -> bool {
+        matches!(&self.launch, Launch::Package(package) if package.is_fetched())
     }
 }
 
@@ -96,8 +103,10 @@ impl Sign {
 /// What a process is to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// It fetches and starts it: `npx`, a shell.
+    /// It fetches and starts it: `npx`, a shell's script.
     Runner,
+    /// It only starts what its arguments name (`sh -c`, `env`), which is reported as a start of its own if there is such a program.
+    Passing,
     /// It is the server.
     Itself,
 }
@@ -127,8 +136,7 @@ impl Known {
         let Ok(name) = std::str::from_utf8(shown) else { return false };
         let is_cut_agent = || self.agents.iter().any(|agent| agent.program.get(..agent.program.len().min(SHOWN)) == Some(name));
         STARTERS.contains(&name)
-            || INTERPRETERS.contains(&name)
-            || name.starts_with("python")
+            || interpreter(name).is_some()
             || says_mcp(name)
             || is_cut_agent()
             || self.listed.read().shown.contains(name)
@@ -138,13 +146,50 @@ impl Known {
     /// it is known.
     #[must_use]
     pub fn began<T: AsRef<str>>(&self, shown: &[u8], executable: Option<&str>, arguments: &[T]) -> Started {
-        let found = self.started(arguments);
-        let (Started::Other, Ok(name)) = (&found, std::str::from_utf8(shown)) else { return found };
-        let launch = file_run(name, executable, arguments);
-        let is_listed_script =
-            || matches!(launch, Launch::Program { script: Some(_), .. }) && self.listed.read().places.contains(&launch.place(None));
-        let Some(sign) = self.sign(&launch).or_else(|| is_listed_script().then_some(Sign::Config)) else { return found };
-        Started::Server(LocalServer { launch, sign, part: Part::Itself })
+        let words = whole(arguments);
+        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+        let shown = std::str::from_utf8(shown).ok();
+        let by_interpreter = || executable.map_or(Started::Other, |program| self.by_interpreter(program, &words));
+        let by_file = || shown.map_or(Started::Other, |shown| self.by_file(shown, executable, &words));
+        let found = self.started(&words).or_else(by_interpreter).or_else(by_file);
+        match found {
+            Started::Server(server) if passes_on(called(shown, executable, &words), &words) => {
+                Started::Server(LocalServer { part: Part::Passing, ..server })
+            }
+            found => found,
+        }
+    }
+
+    /// What these arguments start by a program that does not have its interpreter's name in them, or has another name altogether.
+    fn by_interpreter(&self, program: &str, words: &[&str]) -> Started {
+        let (own, rest) = (stem(program), words.get(1..).unwrap_or_default());
+        if interpreter(&own).is_some() || is_shell(&own) {
+            let words: Vec<&str> = std::iter::once(program).chain(rest.iter().copied()).collect();
+            return self.started(&words);
+        }
+        if INSTALLED.iter().any(|folder| program.starts_with(folder)) {
+            return Started::Other;
+        }
+        // As Python and node would have them. Only what lies in a package's folder counts, as many programs take files.
+        let launch = match (runs("python", rest), runs("node", rest)) {
+            (Runs::Module(name), _) => launch(&["python", "-m", name]),
+            (_, Runs::Script(at)) => rest.get(at).filter(|file| is_code(file)).map(|file| of_script(program, file)),
+            _ => None,
+        };
+        let Some(launch @ Launch::Package(_)) = launch else { return Started::Other };
+        let sign = self.sign(&launch);
+        sign.map_or(Started::Other, |sign| Started::Server(LocalServer { launch, sign, part: Part::Itself }))
+    }
+
+    fn by_file(&self, shown: &str, executable: Option<&str>, words: &[&str]) -> Started {
+        let launch = file_run(shown, executable, words);
+        let has_script = match &launch {
+            Launch::Program { script, .. } => script.is_some(),
+            Launch::Package(package) => package.script.is_some(),
+        };
+        let is_listed_script = || has_script && self.listed.read().places.contains(&launch.place(None));
+        let sign = self.sign(&launch).or_else(|| is_listed_script().then_some(Sign::Config));
+        sign.map_or(Started::Other, |sign| Started::Server(LocalServer { launch, sign, part: Part::Itself }))
     }
 
     /// What these arguments start.
@@ -165,8 +210,7 @@ impl Known {
             other => is_listed().or(other),
         };
         let Some(sign) = sign else { return Started::Other };
-        let is_runner = matches!(launch, Launch::Package(_)) || arguments.first().is_some_and(|program| is_shell(program));
-        let part = if is_runner { Part::Runner } else { Part::Itself };
+        let part = if is_run_by_runner(&launch, &arguments) { Part::Runner } else { Part::Itself };
         Started::Server(LocalServer { launch, sign, part })
     }
 
@@ -179,10 +223,13 @@ impl Known {
 
     fn agent_of(&self, launch: &Launch) -> Option<&str> {
         let found = match launch {
-            Launch::Package(PackageClaim { ecosystem, name, .. }) => self.agents.package(*ecosystem, name),
+            Launch::Package(PackageClaim { ecosystem, name, script, .. }) => {
+                let by_script = || script.as_deref().and_then(|script| self.agents.program(file_of(script)));
+                self.agents.package(*ecosystem, name).or_else(by_script)
+            }
             Launch::Program { path, script } => {
                 let file = script.as_deref().unwrap_or(path);
-                let package = npm_package_of(file).and_then(|name| self.agents.package(gnomon_packs::Ecosystem::Npm, name));
+                let package = npm_package_of(file).and_then(|name| self.agents.package(Ecosystem::Npm, name));
                 package.or_else(|| self.agents.program(file_of(file)))
             }
         };
@@ -193,20 +240,55 @@ impl Known {
     #[must_use]
     pub fn sign(&self, launch: &Launch) -> Option<Sign> {
         match launch {
-            Launch::Package(PackageClaim { ecosystem, name, .. }) => match self.packages.lookup(*ecosystem, name) {
+            Launch::Package(PackageClaim { ecosystem, name, script, .. }) => match self.packages.lookup(*ecosystem, name) {
                 Some(_) => Some(Sign::Catalogue),
-                None => says_mcp(name).then_some(Sign::Name),
+                None => (says_mcp(name) || script.as_deref().is_some_and(|script| says_mcp(file_of(script)))).then_some(Sign::Name),
             },
             Launch::Program { path, script } => {
                 let file = script.as_deref().unwrap_or(path);
-                let package = npm_package_of(file);
-                match package.and_then(|name| self.packages.lookup(gnomon_packs::Ecosystem::Npm, name)) {
-                    Some(_) => Some(Sign::Catalogue),
-                    None => (says_mcp(file_of(file)) || package.is_some_and(says_mcp)).then_some(Sign::Name),
+                let (npm, python) = (npm_package_of(file), python_folder_of(file));
+                let is_known = |ecosystem, name: Option<&str>| name.is_some_and(|name| self.packages.lookup(ecosystem, name).is_some());
+                match is_known(Ecosystem::Npm, npm) || is_known(Ecosystem::PyPi, python) {
+                    true => Some(Sign::Catalogue),
+                    false => (says_mcp(file_of(file)) || npm.is_some_and(says_mcp)).then_some(Sign::Name),
                 }
             }
         }
     }
+}
+
+impl Started {
+    /// Itself, or what else it may be where it is nothing known.
+    fn or_else(self, other: impl FnOnce() -> Self) -> Self {
+        if self == Self::Other { other() } else { self }
+    }
+}
+
+/// True if a process fetches a package, or runs a shell's script that starts what it names.
+fn is_run_by_runner(launch: &Launch, arguments: &[Cow<'_, str>]) -> bool {
+    let is_runner = |program: &str| RUNNERS.contains(&stem(program).as_str());
+    match launch {
+        Launch::Package(package) if package.is_fetched() || is_runner(&package.runner) => true,
+        Launch::Program { path, script: Some(_) } if is_runner(path) => true,
+        _ => arguments.first().is_some_and(|program| is_shell(&stem(program))),
+    }
+}
+
+/// The program that was called, by its file. Where that is many in one, or not known, its first argument tells, which is the process's own
+/// word: if the file is not known, no more than the kernel says as well.
+fn called<'p>(shown: Option<&'p str>, executable: Option<&'p str>, words: &[&'p str]) -> &'p str {
+    let first = words.first().copied().unwrap_or_default();
+    match executable {
+        Some(file) if MANY_IN_ONE.contains(&stem(file).as_str()) => first,
+        Some(file) => file,
+        None if shown == Some(shown_of(first)) => first,
+        None => shown.unwrap_or_default(),
+    }
+}
+
+/// True if this is a script by its name.
+fn is_code(file: &str) -> bool {
+    [".js", ".cjs", ".mjs", ".py"].iter().any(|ending| file.ends_with(ending))
 }
 
 /// The arguments, or what a program wrote over them that names itself anew (`npm exec NAME`, as npm does): one text.
@@ -227,9 +309,9 @@ fn serves(arguments: &[Cow<'_, str>]) -> bool {
 }
 
 /// The file that the kernel shows by this name, as far as its path is still to be found.
-fn file_run<T: AsRef<str>>(name: &str, executable: Option<&str>, arguments: &[T]) -> Launch {
+fn file_run(name: &str, executable: Option<&str>, words: &[&str]) -> Launch {
     // The kernel puts a script's path behind its interpreter and at most one option.
-    let mut behind = arguments.iter().skip(1).take(2).map(AsRef::as_ref);
+    let mut behind = words.iter().copied().skip(1).take(2);
     match (behind.find(|word| shown_of(word) == name), executable) {
         (Some(script), _) => of_file(executable.unwrap_or_default(), Some(script)),
         (None, Some(executable)) if shown_of(executable) == name => of_file(executable, None),
@@ -242,24 +324,6 @@ fn file_run<T: AsRef<str>>(name: &str, executable: Option<&str>, arguments: &[T]
 fn shown_of(path: &str) -> &str {
     let name = file_of(path);
     name.get(..name.floor_char_boundary(SHOWN)).unwrap_or(name)
-}
-
-/// The file's name without its folder.
-fn file_of(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// The package in whose folder a file lies (`…/node_modules/NAME/…`), the innermost.
-fn npm_package_of(path: &str) -> Option<&str> {
-    let (_, below) = path.rsplit_once("/node_modules/")?;
-    let parts = if below.starts_with('@') { 2 } else { 1 };
-    let end = below.match_indices('/').nth(parts - 1).map_or(below.len(), |(at, _)| at);
-    below.get(..end).filter(|name| !name.starts_with('.'))
-}
-
-/// True if one of the name's words points to a server.
-fn says_mcp(name: &str) -> bool {
-    name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
 #[cfg(test)]
@@ -285,17 +349,93 @@ mod tests {
             ("bash /home/ada/.asdf/shims/npx -y @modelcontextprotocol/server-filesystem", (Sign::Catalogue, Part::Runner)),
             ("uvx mcp-server-git", (Sign::Catalogue, Part::Runner)),
             ("uvx --from git-mcp-of-mine tool", (Sign::Name, Part::Runner)),
-            ("python3 -m mcp_server_git", (Sign::Catalogue, Part::Runner)),
+            ("npx -y github:evil/mcp-x", (Sign::Name, Part::Runner)),
+            ("uvx --from git+https://h/mcp-x.git x", (Sign::Name, Part::Runner)),
+            ("npx -y ./mcp-server", (Sign::Name, Part::Runner)),
+            ("python3 -m mcp_server_git", (Sign::Catalogue, Part::Itself)),
+            ("python -um mcp_server_git", (Sign::Catalogue, Part::Itself)),
             ("docker run -i --rm mcp/unheard-of", (Sign::Name, Part::Runner)),
             ("sh -c 'mcp-server-unheard-of /tmp'", (Sign::Name, Part::Runner)),
             ("node /home/ada/.npm/_npx/1f/node_modules/.bin/mcp-server-filesystem", (Sign::Name, Part::Itself)),
             ("node /x/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js", (Sign::Catalogue, Part::Itself)),
+            ("node node_modules/@modelcontextprotocol/server-filesystem/dist/index.js", (Sign::Catalogue, Part::Itself)),
+            ("node node_modules/tools/mcp-server.js", (Sign::Name, Part::Itself)),
+            ("python /v/site-packages/mcp_server_git/server.py", (Sign::Catalogue, Part::Itself)),
+            ("sh /srv/mcp-server.sh", (Sign::Name, Part::Runner)),
             ("/opt/bin/github-mcp-server stdio", (Sign::Name, Part::Itself)),
             ("python /home/ada/weather_mcp.py", (Sign::Name, Part::Itself)),
             ("codex mcp-server", (Sign::Name, Part::Itself)),
             ("/home/ada/.local/bin/claude mcp serve", (Sign::Name, Part::Itself)),
         ] {
             assert_eq!(sign(line), Some(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_only_starts_another_is_no_server_and_what_it_starts_is() {
+        let known = Known::shipped().unwrap();
+        let part = |shown: &str, executable: &str, line: &str| match known.began(
+            shown.as_bytes(),
+            Some(executable).filter(|file| !file.is_empty()),
+            &shlex::split(line).unwrap(),
+        ) {
+            Started::Server(server) => Some(server.part),
+            _ => None,
+        };
+        for (shown, executable, line) in [
+            ("sh", "/usr/bin/dash", "sh -c mcp-nothere"),
+            ("bash", "/usr/bin/bash", "bash -lc 'npx -y mcp-server-x'"),
+            ("env", "/usr/bin/env", "env X=1 node my-mcp-server.js"),
+            ("env", "/usr/bin/coreutils", "env X=1 node my-mcp-server.js"),
+            ("env", "", "env X=1 node my-mcp-server.js"),
+            // As the kernel starts `#!/usr/bin/env node`.
+            ("npx", "/usr/bin/env", "/usr/bin/env node /usr/bin/npx -y mcp-server-x"),
+            ("mcp-server-x", "/usr/bin/env", "/usr/bin/env node /srv/mcp-server-x"),
+            ("mcp-server-x", "/bin/busybox", "/usr/bin/env node /srv/mcp-server-x"),
+            ("timeout", "/usr/bin/timeout", "timeout 5 node my-mcp-server.js"),
+            ("uv", "/home/ada/.local/bin/uv", "uv run mcp-server-x"),
+        ] {
+            assert_eq!(part(shown, executable, line), Some(Part::Passing), "{line}");
+        }
+        for (shown, executable, line, expected) in [
+            ("node", "/usr/bin/node", "node my-mcp-server.js", Part::Itself),
+            ("npx", "/usr/bin/node", "node /usr/bin/npx -y mcp-server-x", Part::Runner),
+            ("mcp.sh", "/usr/bin/dash", "/bin/sh /srv/mcp.sh", Part::Runner),
+            ("uv", "/usr/bin/uv", "uv run https://h/mcp.py", Part::Runner),
+            // A program by whatever first argument is what its file says.
+            ("mcp-evil", "/tmp/mcp-evil", "sh -c mcp-nothere", Part::Runner),
+            ("mcp-evil", "", "sh -c mcp-nothere", Part::Runner),
+        ] {
+            assert_eq!(part(shown, executable, line), Some(expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_interpreter_by_another_name_is_known_by_its_file_or_by_the_package_that_it_runs() {
+        let known = Known::shipped().unwrap();
+        let name =
+            |shown: &str, executable: &str, line: &str| match known.began(shown.as_bytes(), Some(executable), &shlex::split(line).unwrap())
+            {
+                Started::Server(server) => Some(server.name()),
+                _ => None,
+            };
+        let files = "pkg:npm/@modelcontextprotocol/server-filesystem";
+        let script = "/a/node_modules/@modelcontextprotocol/server-filesystem/dist/index.js";
+        for (executable, line, expected) in [
+            ("/home/ada/mynode", format!("./mynode {script} /srv"), Some(files)),
+            ("/home/ada/mynode", format!("./mynode -r ./a.js {}", script.trim_start_matches("/a/")), Some(files)),
+            ("/home/ada/notes", "./notes -m mcp_server_git".to_owned(), Some("pkg:pypi/mcp-server-git")),
+            ("/home/ada/notes", "./notes -um mcp_server_git".to_owned(), Some("pkg:pypi/mcp-server-git")),
+            // A link, or another first argument.
+            ("/usr/bin/node", format!("./mynode {script}"), Some(files)),
+            ("/usr/bin/python3.11", "kworker/0:1 srv_mcp.py".to_owned(), Some("file:srv_mcp.py")),
+            // Programs that take files.
+            ("/usr/bin/vim", format!("vim {script}"), None),
+            ("/home/ada/bin/rm", "rm node_modules/mcp-x/package.json".to_owned(), None),
+            ("/home/ada/notes", "./notes srv_mcp.py".to_owned(), None),
+            ("/home/ada/bin/commit", "commit -m 'mcp is new'".to_owned(), None),
+        ] {
+            assert_eq!(name("x", executable, &line).as_deref(), expected, "{line}");
         }
     }
 
@@ -395,7 +535,7 @@ mod tests {
     #[test]
     fn a_look_is_worth_what_starts_packages_what_runs_scripts_and_what_says_mcp() {
         let known = Known::shipped().unwrap();
-        for name in ["npx", "node", "perl", "python3.12", "docker", "mcp-server-git", "claude", "zed-editor"] {
+        for name in ["npx", "node", "perl", "python3.12", "php8.2", "nodejs20", "docker", "mcp-server-git", "claude", "zed-editor"] {
             assert!(known.is_of_interest(name.as_bytes()), "{name}");
         }
         for name in [&b"ls"[..], b"cc1", b"make", b"", b"\xff\xfe"] {

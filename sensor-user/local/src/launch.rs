@@ -1,6 +1,11 @@
 //! How a local server is started: from an argument vector to the package, image or program that it names. Nothing is run or looked up, and
 //! what is said here is what the arguments claim.
 
+use crate::{
+    interpreter::{Runs, interpreter, is_shell, runs},
+    secrets::without_secret_segments,
+    source::{Reference, Source, is_commit, is_source, source},
+};
 use gnomon_observe::argument_without_secrets;
 use gnomon_packs::Ecosystem;
 use serde::{Deserialize, Serialize};
@@ -12,6 +17,11 @@ const MAX_NAME: usize = 256;
 const LONGEST_LOOKED_AT: usize = 4096;
 /// How many programs that only start another (`env`, `sh -c`, `uv run`) are looked through.
 const MAX_WRAPPERS: usize = 6;
+
+/// The runner of a module of Python's.
+const PYTHON_MODULE: &str = "python -m";
+/// Words of names that point to a server, where they stand alone between other characters.
+const WORDS: [&str; 3] = ["mcp", "modelcontextprotocol", "fastmcp"];
 
 /// What a command line starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,12 +44,16 @@ pub struct PackageClaim {
     /// The registry's kind: `npm`, `pypi` or `docker`.
     #[serde(with = "ecosystem")]
     pub ecosystem: Ecosystem,
-    /// Its name, without version, extras and tag. Of a Python module (`python -m`), the module's.
+    /// Its name, without version, extras and tag. Of a Python module (`python -m`), the module's; of what comes from no registry, where it
+    /// comes from (`github:owner/name`, a URL).
     pub name: String,
     /// Version, range, tag or digest, as written.
     pub version: Option<String>,
-    /// The runner: `npx`, `uvx`, `docker` …
+    /// The runner: `npx`, `uvx`, `docker` …, or the interpreter of a package that lies on this host.
     pub runner: Cow<'static, str>,
+    /// The script of a package that lies on this host, in whose folder it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
 }
 
 mod ecosystem {
@@ -58,10 +72,19 @@ mod ecosystem {
 }
 
 impl PackageClaim {
-    /// True if the claim names one content for ever: a digest, or an exact version (which registries do not let anybody replace).
+    /// True if a runner fetches it; false if an interpreter runs what lies on this host.
+    #[must_use]
+    pub fn is_fetched(&self) -> bool {
+        self.script.is_none() && self.runner != PYTHON_MODULE
+    }
+
+    /// True if the claim names one content for ever: a digest, the whole hash of a commit, or an exact version (which registries do not let
+    /// anybody replace).
     #[must_use]
     pub fn is_pinned(&self) -> bool {
+        let is_repository = is_source(&self.name) && !self.name.starts_with("jsr:") && self.ecosystem != Ecosystem::Docker;
         self.version.as_deref().is_some_and(|version| match self.ecosystem {
+            _ if is_repository => is_commit(version),
             Ecosystem::Docker => version.starts_with("sha256:"),
             // `1.2` is a range of npm's, and a version of PyPI's.
             Ecosystem::Npm => version.splitn(3, '.').count() == 3 && is_exact(version),
@@ -80,6 +103,32 @@ pub fn launch<T: AsRef<str>>(arguments: &[T]) -> Option<Launch> {
     started(&arguments, MAX_WRAPPERS)
 }
 
+/// Programs that only start the one that follows: their options that take a value, and how many words stand before that one.
+const PASSING: [(&str, &[&str], usize); 11] = [
+    ("env", &["-u", "--unset", "-C", "--chdir"], 0),
+    ("nohup", &[], 0),
+    ("setsid", &[], 0),
+    ("exec", &["-a"], 0),
+    ("command", &[], 0),
+    ("timeout", &["-k", "--kill-after", "-s", "--signal"], 1),
+    ("nice", &["-n", "--adjustment"], 0),
+    ("ionice", &["-c", "--class", "-n", "--classdata"], 0),
+    ("stdbuf", &["-i", "--input", "-o", "--output", "-e", "--error"], 0),
+    ("time", &["-o", "--output", "-f", "--format"], 0),
+    ("sudo", &["-u", "--user", "-g", "--group", "-C", "-D", "--chdir", "-h", "--host", "-p", "--prompt", "-R", "-T"], 0),
+];
+
+/// True if this program only starts what its arguments name, by calling exec, so that the kernel reports that start by itself: `sh -c`, `env`,
+/// `uv run`. `program` is its file, which its first argument need not name.
+pub(crate) fn passes_on(program: &str, arguments: &[&str]) -> bool {
+    let (stem, rest) = (stem(program), arguments.get(1..).unwrap_or_default());
+    let is_code = || matches!(runs(&stem, rest), Runs::Code(_));
+    // Of `uv run URL` the program that it starts says nothing.
+    let uv_runs =
+        || positional(rest, UV_VALUES).and_then(<[_]>::first) == Some(&"run") && !matches!(fetched_by_uv(rest), Some(Launch::Package(_)));
+    PASSING.iter().any(|(known, ..)| *known == stem) || is_shell(&stem) && is_code() || stem == "uv" && uv_runs()
+}
+
 fn started(arguments: &[&str], wrappers: usize) -> Option<Launch> {
     // `TOKEN=x program`, as a shell has it.
     let arguments = match arguments.iter().position(|word| !is_assignment(word)) {
@@ -88,127 +137,151 @@ fn started(arguments: &[&str], wrappers: usize) -> Option<Launch> {
     };
     let (program, rest) = arguments.split_first()?;
     let within = |rest: &[&str]| wrappers.checked_sub(1).and_then(|left| started(rest, left));
-    let found = match stem(program).as_str() {
-        "env" => within(after_assignments(rest)),
-        "nohup" | "setsid" | "exec" => within(rest),
-        // `sh FILE`, as the kernel starts a script.
-        _ if is_shell(program) && rest.first().is_some_and(|word| !word.starts_with('-')) => script(rest, program, wrappers),
-        _ if is_shell(program) => of_shell(rest).and_then(|words| within(&words.iter().map(String::as_str).collect::<Vec<_>>())),
+    let stem = stem(program);
+    let found = match stem.as_str() {
+        name if is_shell(name) => of_shell(program, rest, wrappers),
         "cmd" => rest.iter().position(|word| word.eq_ignore_ascii_case("/c")).and_then(|at| within(rest.get(at + 1..)?)),
         "npx" | "npx-cli" | "pnpx" => npm("npx", rest),
         "npm" | "npm-cli" => subcommand(rest, &["exec", "x"]).and_then(|rest| npm("npx", rest)),
         "pnpm" => subcommand(rest, &["dlx", "exec"]).and_then(|rest| npm("pnpm dlx", rest)),
         "yarn" => subcommand(rest, &["dlx"]).and_then(|rest| npm("yarn dlx", rest)),
         "bunx" => npm("bunx", rest),
-        "bun" => subcommand(rest, &["x"]).and_then(|rest| npm("bunx", rest)),
+        "bun" => subcommand(rest, &["x"]).and_then(|rest| npm("bunx", rest)).or_else(|| bun(rest)),
         "deno" => subcommand(rest, &["run"]).and_then(deno),
         "uvx" => pypi("uvx", rest, &["--from"]),
         "uv" => uv(rest, wrappers),
         "pipx" => subcommand(rest, &["run"]).and_then(|rest| pypi("pipx", rest, &["--spec"])),
         "docker" | "podman" | "nerdctl" => image(rest),
-        name if is_python(name) || INTERPRETERS.contains(&name) => script(rest, program, wrappers),
-        _ => None,
+        name if interpreter(name).is_some() => script(rest, program, wrappers),
+        name => PASSING.iter().find(|(known, ..)| *known == name).and_then(|(_, with_value, before)| {
+            let behind = positional(rest, with_value)?;
+            within(behind.get(*before..)?)
+        }),
     };
-    found.or_else(|| Some(Launch::Program { path: bounded(program), script: None }))
+    found.or_else(|| Some(of_program(program)))
 }
 
 /// A program's file, or a script and the program that runs it.
 pub(crate) fn of_file(program: &str, script: Option<&str>) -> Launch {
-    Launch::Program { path: bounded(program), script: script.map(bounded) }
+    script.map_or_else(|| Launch::Program { path: bounded(program), script: None }, |script| of_script(program, script))
+}
+
+/// A program alone. A script of node's that is called by its path is run by node.
+fn of_program(path: &str) -> Launch {
+    let is_script = [".js", ".cjs", ".mjs"].iter().any(|ending| path.ends_with(ending));
+    match npm_package_of(path).filter(|_| is_script) {
+        Some(_) => of_script("node", path),
+        None => Launch::Program { path: bounded(path), script: None },
+    }
+}
+
+/// A script and what runs it: the package in whose folder it lies, if that says which it is.
+pub(crate) fn of_script(program: &str, file: &str) -> Launch {
+    let found = npm_package_of(file).map(|name| (Ecosystem::Npm, name));
+    // A folder's name is the module's, and most are called as their package is; where it says `mcp` that is taken for so, as of `python -m`.
+    let found = found.or_else(|| python_folder_of(file).filter(|name| says_mcp(name)).map(|name| (Ecosystem::PyPi, name)));
+    let claim = found.filter(|(_, name)| is_package_name(name)).map(|(ecosystem, name)| PackageClaim {
+        ecosystem,
+        name: name.to_owned(),
+        version: None,
+        runner: bounded(file_of(program)).into(),
+        script: Some(bounded(file)),
+    });
+    claim.map_or_else(|| Launch::Program { path: bounded(program), script: Some(bounded(file)) }, Launch::Package)
+}
+
+/// The package in whose folder a file lies (`…/node_modules/NAME/…`), the innermost.
+pub(crate) fn npm_package_of(path: &str) -> Option<&str> {
+    let below = below(path, "node_modules/")?;
+    let parts = if below.starts_with('@') { 2 } else { 1 };
+    let end = below.match_indices('/').nth(parts - 1).map_or(below.len(), |(at, _)| at);
+    below.get(..end).filter(|name| !name.starts_with('.') && !name.is_empty())
+}
+
+/// The folder of Python's packages in which a file lies (`…/site-packages/NAME/…`).
+pub(crate) fn python_folder_of(path: &str) -> Option<&str> {
+    let below = below(path, "site-packages/").or_else(|| below(path, "dist-packages/"))?;
+    below.split_once('/').map(|(name, _)| name).filter(|name| !name.is_empty())
+}
+
+/// What stands behind the last folder of this name (which ends in a slash).
+fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
+    let at = path.rmatch_indices(folder).map(|(at, _)| at).find(|at| *at == 0 || path.as_bytes().get(at - 1) == Some(&b'/'))?;
+    path.get(at + folder.len()..)
+}
+
+/// True if one of the name's words points to a server.
+pub(crate) fn says_mcp(name: &str) -> bool {
+    name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
+}
+
+/// The file's name without its folder.
+pub(crate) fn file_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// The file's name without folder and the endings that Windows and node give it, in lower case.
-fn stem(program: &str) -> String {
+pub(crate) fn stem(program: &str) -> String {
     let name = program.rsplit(['/', '\\']).next().unwrap_or(program).to_ascii_lowercase();
     [".exe", ".cmd", ".bat", ".js", ".cjs", ".mjs"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name).to_owned()
 }
 
-/// True if a program is a shell, which runs what its arguments say.
-pub(crate) fn is_shell(program: &str) -> bool {
-    ["sh", "bash", "zsh", "dash"].contains(&stem(program).as_str())
-}
-
-fn is_python(name: &str) -> bool {
-    name.strip_prefix("python").is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
-}
-
 fn uv(rest: &[&str], wrappers: usize) -> Option<Launch> {
-    let (subcommand_of_uv, rest) = positional(rest, UV_VALUES)?.split_first()?;
+    let (subcommand_of_uv, behind) = positional(rest, UV_VALUES)?.split_first()?;
     match *subcommand_of_uv {
-        "tool" => pypi("uvx", subcommand(rest, &["run"])?, &["--from"]),
-        "run" => started(positional(rest, UV_VALUES)?, wrappers.checked_sub(1)?),
+        "tool" => pypi("uvx", subcommand(behind, &["run"])?, &["--from"]),
+        "run" => fetched_by_uv(rest).or_else(|| match option(behind, &["-m", "--module"], UV_VALUES) {
+            Some(name) => module(name),
+            None => started(positional(behind, UV_VALUES)?, wrappers.checked_sub(1)?),
+        }),
         _ => None,
     }
 }
 
+/// `uv run URL`: a script that uv fetches.
+fn fetched_by_uv(rest: &[&str]) -> Option<Launch> {
+    let script = positional(subcommand_behind(rest, "run")?, UV_VALUES)?.first()?;
+    script.contains("://").then(|| source(script, Reference::InPath)).flatten().map(|source| of_source(Ecosystem::PyPi, "uv run", source))
+}
+
+fn subcommand_behind<'a, 'b>(rest: &'b [&'a str], name: &str) -> Option<&'b [&'a str]> {
+    let (first, behind) = positional(rest, UV_VALUES)?.split_first()?;
+    (*first == name).then_some(behind)
+}
+
 /// Runners that are scripts themselves, or that version managers put a script in the place of.
-const RUNNERS: [&str; 14] =
+pub(crate) const RUNNERS: [&str; 14] =
     ["npx", "npx-cli", "npm", "npm-cli", "pnpm", "pnpx", "yarn", "bun", "bunx", "deno", "uv", "uvx", "pipx", "docker"];
 
-/// Interpreters that are called with a script's path, beside shells and Python.
-pub(crate) const INTERPRETERS: [&str; 5] = ["node", "nodejs", "perl", "ruby", "php"];
-/// Of an interpreter: options behind which the code itself stands, so that no script follows, and options that take the next word.
-struct Options {
-    code: &'static [&'static str],
-    with_value: &'static [&'static str],
-}
-
-/// The options of an interpreter, by its program's stem; of one that is not listed, a shell's.
-fn options(stem: &str) -> Options {
-    match stem {
-        "node" | "nodejs" => Options {
-            code: &["-e", "--eval", "-p", "--print", "-pe"],
-            with_value: &["-r", "--require", "--import", "--loader", "-C", "--conditions"],
-        },
-        "perl" => Options { code: &["-e", "-E", "-ne", "-pe"], with_value: &["-I"] },
-        "ruby" => Options { code: &["-e", "-ne", "-pe"], with_value: &["-r", "-I", "-E", "-C"] },
-        "php" => Options { code: &["-r", "-R", "-B", "-E"], with_value: &["-d", "-c", "-z"] },
-        name if is_python(name) => Options { code: &["-c"], with_value: &["-W", "-X"] },
-        _ => Options { code: &["-c"], with_value: &["-o", "-O", "--rcfile", "--init-file"] },
-    }
-}
-
 /// What an interpreter runs: a runner's own script, or a server's.
-fn script(rest: &[&str], interpreter: &str, wrappers: usize) -> Option<Launch> {
-    let known = options(&stem(interpreter));
-    let mut at = 0;
-    while let Some(option) = rest.get(at).filter(|word| word.starts_with('-')) {
-        if known.code.contains(option) {
-            return None;
+fn script(rest: &[&str], program: &str, wrappers: usize) -> Option<Launch> {
+    match runs(&stem(program), rest) {
+        Runs::Module(name) => module(name),
+        Runs::Script(at) => {
+            let file = rest.get(at)?;
+            match RUNNERS.contains(&stem(file).as_str()) && wrappers > 0 {
+                true => started(rest.get(at..)?, wrappers - 1),
+                false => Some(of_script(program, file)),
+            }
         }
-        if *option == "-m" && is_python(&stem(interpreter)) {
-            return module(rest.get(at + 1)?);
-        }
-        at += if known.with_value.contains(option) { 2 } else { 1 };
+        Runs::Code(_) | Runs::Nothing => None,
     }
-    let file = rest.get(at)?;
-    let is_runner = RUNNERS.contains(&stem(file).as_str());
-    if is_runner && wrappers > 0 {
-        return started(rest.get(at..)?, wrappers - 1);
-    }
-    Some(Launch::Program { path: bounded(interpreter), script: Some(bounded(file)) })
-}
-
-fn after_assignments<'a, 'b>(rest: &'b [&'a str]) -> &'b [&'a str] {
-    let at = rest.iter().position(|word| !word.starts_with('-') && !is_assignment(word));
-    at.and_then(|at| rest.get(at..)).unwrap_or_default()
 }
 
 fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
-/// The words of `sh -c 'words'`, where they are one command and nothing that a shell would do more with.
-fn of_shell(rest: &[&str]) -> Option<Vec<String>> {
-    let is_command = |word: &&str| word.starts_with('-') && !word.starts_with("--") && word.contains('c');
-    let at = rest.iter().position(is_command)?;
-    let line = rest.get(at + 1)?;
+/// What a shell runs: `sh FILE`, as the kernel starts a script, or `sh -c 'words'`, where they are one command and nothing that a shell would
+/// do more with.
+fn of_shell(program: &str, rest: &[&str], wrappers: usize) -> Option<Launch> {
+    let Runs::Code(at) = runs(&stem(program), rest) else { return script(rest, program, wrappers) };
+    let line = rest.get(at)?;
     if line.contains([';', '|', '&', '<', '>', '`', '(', '\n']) {
         return None;
     }
     let words = shlex::split(line)?;
-    let at = words.iter().position(|word| !is_assignment(word) && word != "exec")?;
-    words.get(at..).map(<[String]>::to_vec)
+    started(&words.iter().map(String::as_str).collect::<Vec<_>>(), wrappers.checked_sub(1)?)
 }
 
 /// What stands behind a subcommand, if that is the first word that is no option.
@@ -284,26 +357,89 @@ fn npm(runner: &'static str, rest: &[&str]) -> Option<Launch> {
     npm_package(runner, spec)
 }
 
-/// `name`, `name@version`, `@scope/name@version`; what is fetched by URL, from git or from a folder is no package of the registry.
+/// `name`, `name@version`, `@scope/name@version`, or in its place a repository, a URL or a folder, also behind `name@`
+/// (npm-package-arg: https://docs.npmjs.com/cli/v11/using-npm/package-spec).
 fn npm_package(runner: &'static str, spec: &str) -> Option<Launch> {
-    let at = spec.char_indices().skip(1).find(|(_, c)| *c == '@').map(|(at, _)| at);
-    let (name, version) = at.map_or((spec, None), |at| (spec.get(..at).unwrap_or(spec), spec.get(at + 1..)));
-    let slashes = if name.starts_with('@') { 1 } else { 0 };
-    let is_name = name.matches('/').count() == slashes && !name.contains(':') && !name.starts_with('.');
-    package(Ecosystem::Npm, runner, is_name.then_some(name)?, version)
+    let (name, version) = npm_parts(spec);
+    let Some(other) = version.filter(|other| is_npm_name(name) && other.contains([':', '/'])) else { return npm_spec(runner, spec) };
+    // `git@host:owner/name`; but `name@npm:other@1.0.0` installs the other.
+    let is_login = !other.contains("://") && other.split([':', '/']).next().is_some_and(|host| host.len() > 1 && host.contains('.'));
+    let is_file = local(other).is_some();
+    npm_spec(runner, if is_login && !is_file { spec } else { other.strip_prefix("npm:").unwrap_or(other) })
 }
 
+/// The same without anything before it.
+fn npm_spec(runner: &'static str, spec: &str) -> Option<Launch> {
+    if let Some(file) = local(spec) {
+        return Some(of_script(runner, file));
+    }
+    let (name, version) = npm_parts(spec);
+    if !is_npm_name(name) || version.is_some_and(|version| version.contains(':')) {
+        return source(spec, Reference::InFragment).map(|source| of_source(Ecosystem::Npm, runner, source));
+    }
+    package(Ecosystem::Npm, runner, name, version)
+}
+
+fn npm_parts(spec: &str) -> (&str, Option<&str>) {
+    let at = spec.char_indices().skip(1).find(|(_, c)| *c == '@').map(|(at, _)| at);
+    at.map_or((spec, None), |at| (spec.get(..at).unwrap_or(spec), spec.get(at + 1..)))
+}
+
+fn is_npm_name(name: &str) -> bool {
+    let slashes = if name.starts_with('@') { 1 } else { 0 };
+    is_package_name(name) && name.matches('/').count() == slashes && !name.contains(':') && !name.starts_with('.')
+}
+
+/// A file or folder on this host, in the place of a package.
+fn local(spec: &str) -> Option<&str> {
+    let file = spec.strip_prefix("file:").or_else(|| spec.strip_prefix("link:"));
+    let ends = [".tgz", ".tar.gz", ".whl", ".zip", ".py"];
+    let is_file = spec.starts_with(['.', '/', '~']) || !spec.contains(':') && ends.iter().any(|ending| spec.ends_with(ending));
+    file.or(is_file.then_some(spec)).filter(|file| !file.is_empty())
+}
+
+/// A script that deno runs: of a package of npm's or JSR's, at a URL, or on this host.
 fn deno(rest: &[&str]) -> Option<Launch> {
     let spec = positional(rest, &["--config", "-c", "--import-map", "--lock", "--cert"])?.first()?;
-    npm_package("deno", spec.strip_prefix("npm:")?.trim_start_matches('/'))
+    if let Some(package) = spec.strip_prefix("npm:") {
+        return npm_package("deno", package.trim_start_matches('/'));
+    }
+    if let Some(package_of_jsr) = spec.strip_prefix("jsr:") {
+        let (name, version) = match package_of_jsr.get(1..).and_then(|rest| rest.find('@')) {
+            Some(at) => (package_of_jsr.get(..=at)?, package_of_jsr.get(at + 2..)),
+            None => (package_of_jsr, None),
+        };
+        return package(Ecosystem::Npm, "deno", &format!("jsr:{}", name.trim_start_matches('/')), version);
+    }
+    match spec.contains("://") {
+        true => source(spec, Reference::InFragment).map(|source| of_source(Ecosystem::Npm, "deno", source)),
+        false => Some(of_script("deno", spec)),
+    }
+}
+
+/// `bun FILE` and `bun run FILE`; what is no file is a script of a project's.
+fn bun(rest: &[&str]) -> Option<Launch> {
+    let words = positional(rest, &["--cwd", "-r", "--preload", "--env-file", "-c", "--config"])?;
+    let file = if words.first() == Some(&"run") { positional(words.get(1..)?, &[])?.first()? } else { words.first()? };
+    let is_file = file.contains('/') || [".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".tsx"].iter().any(|ending| file.ends_with(ending));
+    is_file.then(|| of_script("bun", file))
 }
 
 fn pypi(runner: &'static str, rest: &[&str], names: &[&str]) -> Option<Launch> {
-    let spec = option(rest, names, UV_VALUES).or_else(|| positional(rest, UV_VALUES)?.first().copied())?;
-    if spec.contains("://") || spec.starts_with(['.', '/']) {
-        return None;
+    let spec = option(rest, names, UV_VALUES).or_else(|| positional(rest, UV_VALUES)?.first().copied())?.trim();
+    // PEP 508: `name @ URL`.
+    let direct = spec.split_once('@').map(|(name, at)| (name.trim(), at.trim())).filter(|(name, at)| {
+        let is_name = is_package_name(name.split('[').next().unwrap_or(name)) && !name.contains([':', '/']);
+        is_name && (at.contains("://") || local(at).is_some())
+    });
+    let place = direct.map_or(spec, |(_, at)| at);
+    if place.contains("://") && !place.starts_with("file:") {
+        return source(place, Reference::InPath).map(|source| of_source(Ecosystem::PyPi, runner, source));
     }
-    // PEP 508: a name, extras, a version; and uv's `name@version`.
+    if let Some(file) = local(place) {
+        return Some(of_script(runner, file));
+    }
+    // A name, extras, a version; and uv's `name@version`.
     let end = spec.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(spec.len());
     let (name, tail) = spec.split_at(end);
     let tail = tail.split_once(']').filter(|_| tail.starts_with('[')).map_or(tail, |(_, tail)| tail).trim();
@@ -314,7 +450,7 @@ fn pypi(runner: &'static str, rest: &[&str], names: &[&str]) -> Option<Launch> {
 fn module(name: &str) -> Option<Launch> {
     // `mcp_server_git.server` belongs to `mcp_server_git`.
     let name = name.split('.').next().unwrap_or(name);
-    package(Ecosystem::PyPi, "python -m", name, None)
+    package(Ecosystem::PyPi, PYTHON_MODULE, name, None)
 }
 
 /// Letters of `docker run` that take no value.
@@ -373,24 +509,35 @@ fn image(rest: &[&str]) -> Option<Launch> {
 }
 
 fn package(ecosystem: Ecosystem, runner: &'static str, name: &str, version: Option<&str>) -> Option<Launch> {
-    let is_of_names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '@' | '/' | '.' | '_' | '-' | ':');
-    let is_name = !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(is_of_names);
     let version = version.filter(|version| !version.is_empty()).map(bounded);
-    is_name.then(|| Launch::Package(PackageClaim { ecosystem, name: name.to_owned(), version, runner: runner.into() }))
+    let claim = || PackageClaim { ecosystem, name: name.to_owned(), version, runner: runner.into(), script: None };
+    is_package_name(name).then(|| Launch::Package(claim()))
+}
+
+fn of_source(ecosystem: Ecosystem, runner: &'static str, source: Source) -> Launch {
+    let version = source.version.as_deref().map(bounded);
+    Launch::Package(PackageClaim { ecosystem, name: bounded(&source.name), version, runner: runner.into(), script: None })
+}
+
+fn is_package_name(name: &str) -> bool {
+    let is_of_names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '@' | '/' | '.' | '_' | '-' | ':');
+    !name.is_empty() && name.len() <= MAX_NAME && name.chars().all(is_of_names)
 }
 
 /// A path or version, as it is kept: bounded, and without what is secret in an address or a variable.
 fn bounded(text: &str) -> String {
     let cut = |text: &str, longest| text.get(..text.floor_char_boundary(longest)).unwrap_or_default().to_owned();
-    cut(&argument_without_secrets(&cut(text, LONGEST_LOOKED_AT)), MAX_NAME)
+    let looked_at = cut(text, LONGEST_LOOKED_AT);
+    cut(&without_secret_segments(&argument_without_secrets(&looked_at)), MAX_NAME)
 }
 
 impl Launch {
     /// The same within the bounds that hold for what was read here: somebody else may have written it.
     pub(crate) fn within_bounds(&mut self) {
         match self {
-            Self::Package(PackageClaim { name, version, runner, .. }) => {
+            Self::Package(PackageClaim { name, version, runner, script, .. }) => {
                 *name = bounded(name);
+                *script = script.as_deref().map(bounded);
                 *version = version.as_deref().map(bounded);
                 *runner = bounded(runner).into();
             }
@@ -406,6 +553,10 @@ impl Launch {
     #[must_use]
     pub fn place(&self, executable: Option<&str>) -> String {
         match self {
+            // Letters of a URL are not compared as those of a name are.
+            Self::Package(package) if is_source(&package.name) && package.ecosystem != Ecosystem::Docker => {
+                format!("pkg:{}/{}", package.ecosystem.as_str(), package.name)
+            }
             Self::Package(package) => format!("pkg:{}/{}", package.ecosystem.as_str(), package.ecosystem.normal(&package.name)),
             Self::Program { script: Some(script), .. } => format!("file:{script}"),
             Self::Program { path, script: None } if path.starts_with('/') => format!("file:{path}"),
@@ -427,112 +578,4 @@ impl Launch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn of(line: &str) -> Option<Launch> {
-        launch(&shlex::split(line).unwrap())
-    }
-
-    #[test]
-    fn runners_name_the_package_that_they_start() {
-        for (line, ecosystem, name, version) in [
-            ("npx -y @modelcontextprotocol/server-filesystem /srv", "npm", "@modelcontextprotocol/server-filesystem", None),
-            ("npx @playwright/mcp@latest", "npm", "@playwright/mcp", Some("latest")),
-            ("npx --yes --package=@scope/a@1.2.3 a --flag", "npm", "@scope/a", Some("1.2.3")),
-            ("npx -p tool@2.0.0 -c 'tool serve'", "npm", "tool", Some("2.0.0")),
-            ("/usr/bin/node /usr/lib/node_modules/npm/bin/npx-cli.js -y mcp-server-time", "npm", "mcp-server-time", None),
-            ("node /usr/bin/npm exec --yes -- mcp-remote@0.1.0 https://x", "npm", "mcp-remote", Some("0.1.0")),
-            ("npm x mcp-remote", "npm", "mcp-remote", None),
-            ("pnpm dlx mcp-remote", "npm", "mcp-remote", None),
-            ("yarn dlx -p @a/b c", "npm", "@a/b", None),
-            ("bunx --bun mcp-remote", "npm", "mcp-remote", None),
-            ("bun x mcp-remote", "npm", "mcp-remote", None),
-            ("deno run -A npm:@a/b@1.0.0", "npm", "@a/b", Some("1.0.0")),
-            ("cmd /c npx -y mcp-remote", "npm", "mcp-remote", None),
-            ("env -i TOKEN=x npx -y mcp-remote", "npm", "mcp-remote", None),
-            ("sh -c 'TOKEN=x exec npx -y mcp-remote https://x'", "npm", "mcp-remote", None),
-            ("TOKEN=x npx -y mcp-remote", "npm", "mcp-remote", None),
-            ("uvx mcp-server-git --repository /srv", "pypi", "mcp-server-git", None),
-            ("uvx --python 3.12 --from mcp-server-git==2025.1.1 mcp-server-git", "pypi", "mcp-server-git", Some("2025.1.1")),
-            ("uvx mcp-server-fetch@1.0.0", "pypi", "mcp-server-fetch", Some("1.0.0")),
-            ("uv tool run 'mcp-server-git[all]>=2'", "pypi", "mcp-server-git", Some(">=2")),
-            ("uv --directory /srv run python -m mcp_server_git", "pypi", "mcp_server_git", None),
-            ("pipx run --spec mcp-server-git==1.0 serve", "pypi", "mcp-server-git", Some("1.0")),
-            ("python3 -W ignore -m mcp_server_git", "pypi", "mcp_server_git", None),
-            ("python3.11 -u -m mcp_server_git.server", "pypi", "mcp_server_git", None),
-            ("docker run -i --rm -e TOKEN mcp/github", "docker", "mcp/github", None),
-            ("docker run -it -eA=b --name x --network=host ghcr.io/a/b:1.2 serve", "docker", "ghcr.io/a/b", Some("1.2")),
-            ("podman container run --rm -v /a:/b localhost:5000/a@sha256:00ff", "docker", "localhost:5000/a", Some("sha256:00ff")),
-        ] {
-            let Some(Launch::Package(package)) = of(line) else { panic!("{line}: {:?}", of(line)) };
-            let found = (package.ecosystem.as_str(), package.name.as_str(), package.version.as_deref());
-            assert_eq!(found, (ecosystem, name, version), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_package_is_the_program_or_its_script() {
-        for (line, path, script) in [
-            ("/opt/server --stdio", "/opt/server", None),
-            ("node /srv/server.js npx", "node", Some("/srv/server.js")),
-            ("python3 server.py -m x", "python3", Some("server.py")),
-            ("python3 -c 'import mcp' x", "python3", None),
-            ("python3 -E -X dev server.py", "python3", Some("server.py")),
-            ("perl -E 'say 1' x", "perl", None),
-            ("ruby -E utf-8 server.rb", "ruby", Some("server.rb")),
-            ("php -c /etc/php.ini server.php", "php", Some("server.php")),
-            ("/usr/bin/perl /srv/mcp-notes --quietly", "/usr/bin/perl", Some("/srv/mcp-notes")),
-            ("env ruby /srv/notes.rb", "ruby", Some("/srv/notes.rb")),
-            ("perl -ne 'print' mcp", "perl", None),
-            ("node -r dotenv/config --no-warnings /srv/mcp.js", "node", Some("/srv/mcp.js")),
-            ("php -r 'echo 1;' mcp", "php", None),
-            ("npx ./server", "npx", None),
-            ("npx github:owner/repository", "npx", None),
-            ("uvx --from git+https://example.com/a a", "uvx", None),
-            ("sh -c 'npx a; rm b'", "sh", None),
-            ("docker ps", "docker", None),
-            ("npm install x", "npm", None),
-        ] {
-            let expected = Launch::Program { path: path.to_owned(), script: script.map(str::to_owned) };
-            assert_eq!(of(line), Some(expected), "{line}");
-        }
-        assert_eq!(launch::<&str>(&[]), None);
-    }
-
-    #[test]
-    fn an_exact_version_or_a_digest_pins_and_nothing_else_does() {
-        for (line, pinned) in [
-            ("npx a@1.2.3", true),
-            ("npx a@1.2.3-rc.1", true),
-            ("npx a@^1.2.3", false),
-            ("npx a@1", false),
-            ("npx a@1.2.x", false),
-            ("uvx a==1.2", true),
-            ("npx a@latest", false),
-            ("npx a", false),
-            ("uvx a==1.2.3", true),
-            ("uvx 'a>=1.2.3'", false),
-            ("docker run a:1.2.3", false),
-            ("docker run a@sha256:00ff", true),
-        ] {
-            let Some(Launch::Package(package)) = of(line) else { panic!("{line}") };
-            assert_eq!(package.is_pinned(), pinned, "{line}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_arguments_are_taken_and_what_is_kept_is_bounded(
-            arguments in prop::collection::vec(prop_oneof![
-                Just("npx".to_owned()), Just("docker".to_owned()), Just("run".to_owned()), Just("uv".to_owned()), Just("tool".to_owned()),
-                Just("sh".to_owned()), Just("-c".to_owned()), Just("env".to_owned()), Just("-".to_owned()), Just("--".to_owned()), ".{0,400}",
-            ], 0..12)
-        ) {
-            if let Some(Launch::Package(package)) = launch(&arguments) {
-                prop_assert!(package.name.len() <= MAX_NAME && package.version.is_none_or(|version| version.len() <= MAX_NAME));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,25 +1,21 @@
 //! The servers that a client's configuration file lists. What is secret in it never leaves this module: of environment, headers and arguments
 //! names and places are kept, and that something stands there which looks like a secret.
 
-use crate::launch::{self, Launch};
-use gnomon_observe::{is_secret_name, known_token, secrets_in_arguments, without_secrets};
+use crate::{
+    launch::{self, Launch},
+    secrets::{MAX_NAMES, SecretAt, Secrets, bounded, without_secret_segments},
+};
+use gnomon_observe::{secrets_in_arguments, without_secrets};
 use gnomon_packs::ConfigFormat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{borrow::Cow, ops::Range};
 
 /// The largest file that is read, in bytes.
 pub const MAX_FILE: usize = 4 << 20;
 /// The most servers that are kept of one file.
 pub const MAX_SERVERS: usize = 256;
-/// The most names of variables or headers, and places of secrets, that are kept of one server.
-pub const MAX_NAMES: usize = 64;
-/// The longest name or URL that is kept, in bytes.
-const MAX_TEXT: usize = 256;
 /// How much of an argument is looked at for secrets, in bytes.
 const MAX_ARGUMENT: usize = 4096;
-/// Values that are shorter are words rather than secrets, in bytes.
-const SHORTEST_SECRET: usize = 8;
 
 /// A server as a file lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +40,7 @@ pub struct ListedServer {
 pub enum Reached {
     /// Started by the client, and talked to over its standard streams.
     Stdio(Launch),
-    /// At this URL, without user, query and fragment.
+    /// At this URL, without user, query and fragment, and with `***` in the place of a segment of its path that looks like a secret.
     Url(String),
 }
 
@@ -65,15 +61,6 @@ impl ListedServer {
             *secret = SecretAt { place: bounded(&secret.place), kind: bounded(&secret.kind).into() };
         }
     }
-}
-
-/// A secret that stands in a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretAt {
-    /// The place in the server's entry.
-    pub place: String,
-    /// What it looks like: `github-token`, `secret-by-name` …
-    pub kind: Cow<'static, str>,
 }
 
 /// Why a file's servers are not known.
@@ -202,90 +189,10 @@ fn arguments(command: &Value, entry: &Map<String, Value>) -> Option<Vec<String>>
     Some(all)
 }
 
-/// A URL without what may be secret in it. Its path stays.
+/// A URL without what may be secret in it. Of its path what looks like a name stays.
 fn place_of(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
-    bounded(&without_secrets(url).replace("***@", ""))
-}
-
-#[derive(Default)]
-struct Secrets {
-    found: Vec<SecretAt>,
-}
-
-impl Secrets {
-    fn add(&mut self, place: String, kind: Option<&'static str>) {
-        if let Some(kind) = kind.filter(|_| self.found.len() < MAX_NAMES) {
-            self.found.push(SecretAt { place: bounded(&place), kind: kind.into() });
-        }
-    }
-
-    /// Looks at each member, and returns their names, sorted.
-    fn of_members(&mut self, what: &str, members: Option<&Value>) -> Vec<String> {
-        let Some(Value::Object(members)) = members else { return Vec::new() };
-        for (name, value) in members.iter().take(MAX_NAMES) {
-            let kind = value.as_str().filter(|value| !is_reference(value)).and_then(|value| kind_of(name, value));
-            self.add(format!("{what}.{name}"), kind);
-        }
-        let mut names: Vec<String> = members.keys().take(MAX_NAMES).map(|name| bounded(name)).collect();
-        names.sort();
-        names
-    }
-
-    /// `places` is what would be hidden of the argument in an event.
-    fn of_argument(&mut self, at: usize, argument: &str, before: Option<&str>, places: &[Range<usize>]) {
-        let (name, value) = match argument.split_once('=') {
-            Some((name, value)) => (name, value),
-            // `--token VALUE`, `--header 'Authorization: VALUE'`.
-            None => argument.split_once(':').unwrap_or((before.filter(|before| before.starts_with('-')).unwrap_or_default(), argument)),
-        };
-        let value = value.trim();
-        let kind = if value.is_empty() || is_reference(value) { None } else { kind_of(name, value).or_else(|| kind_of("", argument)) };
-        self.add(format!("args[{at}]"), kind.or_else(|| kind_within(argument, places)));
-    }
-
-    fn of_url(&mut self, url: &str) {
-        let concealed = matches!(without_secrets(url), Cow::Owned(_)) && !is_reference(url);
-        let kind =
-            known_token(url).or_else(|| url.split(['/', '?', '&', '=']).find_map(known_token)).or(concealed.then_some("secret-by-name"));
-        self.add("url".to_owned(), kind);
-    }
-}
-
-/// True if the value is put in by the client when it starts the server, so that no secret stands in the file.
-fn is_reference(value: &str) -> bool {
-    let value = value.strip_prefix("Bearer ").unwrap_or(value).trim();
-    value.starts_with('$') || (value.starts_with('{') && value.ends_with('}')) || value.starts_with("op://") || value.contains("${")
-}
-
-fn kind_of(name: &str, value: &str) -> Option<&'static str> {
-    let value = value.trim();
-    let value = value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("Basic ")).unwrap_or(value);
-    known_token(value)
-        .or_else(|| (value.len() >= SHORTEST_SECRET && is_secret_name(name) && !is_of_a_path(value)).then_some("secret-by-name"))
-}
-
-/// What stands within an argument: behind `--header=Cookie:`, `--env=TOKEN=`, in a URL.
-fn kind_within(argument: &str, places: &[Range<usize>]) -> Option<&'static str> {
-    let parameters_are = |url: &str| matches!(without_secrets(url), Cow::Owned(_));
-    places.iter().find_map(|place| {
-        let value = argument.get(place.clone())?.trim();
-        // All of a query is hidden, as anything in it may be secret; told is what its names say.
-        let is_query = argument.get(..place.start).is_some_and(|before| before.ends_with(['?', '#']));
-        if is_reference(value) || is_query && !parameters_are(argument) {
-            return None;
-        }
-        kind_of("", value).or_else(|| (value.len() >= SHORTEST_SECRET && !is_of_a_path(value)).then_some("secret-by-name"))
-    })
-}
-
-/// `--token-file /run/secrets/x` names a place.
-fn is_of_a_path(value: &str) -> bool {
-    value.starts_with(['/', '~', '.']) || value.starts_with("file:")
-}
-
-fn bounded(text: &str) -> String {
-    cut(text, MAX_TEXT).to_owned()
+    bounded(&without_secret_segments(&without_secrets(url).replace("***@", "")))
 }
 
 fn cut(text: &str, longest: usize) -> &str {
@@ -374,6 +281,26 @@ mod tests {
         assert_eq!(remote.reached, Reached::Url("https://h/mcp".to_owned()));
         let shown = serde_json::to_string(&servers).unwrap();
         assert!(!shown.contains("hunter2") && !shown.contains(&GITHUB[4..]), "{shown}");
+    }
+
+    #[test]
+    fn a_secret_in_the_path_of_a_url_is_told_and_is_in_nothing_that_is_kept() {
+        let secret = "NzY4ZGFmMTItZmY3Ny00ZmEyOTk4";
+        let text = format!(
+            r#"{{"mcpServers":{{"z":{{"url":"https://mcp.zapier.com/api/mcp/s/{secret}/mcp"}},
+                "a":{{"command":"npx","args":["-y","mcp-remote@1.0.0","https://mcp.zapier.com/api/mcp/s/{secret}/mcp"]}},
+                "p":{{"command":"npx","args":["-y","https://h/{secret}/mcp.tgz"]}},
+                "d":{{"command":"deno","args":["run","https://h/{secret}/mcp.ts"],"env":{{"DATABASE_URI":"postgresql://u:PW@db/x"}}}}}}}}"#
+        );
+        let servers = listed(ConfigFormat::Json, "mcpServers", text.as_bytes()).unwrap();
+        let places: Vec<Vec<&str>> = servers.iter().map(|server| server.secrets.iter().map(|one| &*one.place).collect()).collect();
+        let of = |name: &str| places[names(&servers).iter().position(|known| *known == name).unwrap()].clone();
+        assert_eq!(
+            (of("z"), of("a"), of("p"), of("d")),
+            (vec!["url"], vec!["args[2]"], vec!["args[1]"], vec!["args[1]", "env.DATABASE_URI"])
+        );
+        let shown = serde_json::to_string(&servers).unwrap();
+        assert!(!shown.contains(secret) && shown.contains("https://mcp.zapier.com/api/mcp/s/***/mcp"), "{shown}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 
+use gnomon_host::cgroup::Hierarchy;
 use gnomon_host::identity::{BootTime, Generation, Lineage, Resolver};
 use gnomon_link::{SensorEnd, ToProxy};
 use gnomon_sensor::Execs;
@@ -40,9 +41,10 @@ pub(crate) fn start<'scope, 'env>(
     execs: Option<Execs>,
 ) -> Result<SyncSender<Question>, ServiceError> {
     let (questions, waiting) = sync_channel(WAITING);
+    let resolver = Resolver::default().with_cgroups(Hierarchy::find().ok().map(|hierarchy| hierarchy.mount().to_owned()));
     let resolver = match execs {
-        Some(execs) => Resolver::default().with_execs(move |pid| execs.last(pid).map_or(Generation::UNKNOWN, Generation)),
-        None => Resolver::default(),
+        Some(execs) => resolver.with_execs(move |pid| execs.last(pid).map_or(Generation::UNKNOWN, Generation)),
+        None => resolver,
     };
     let shared = std::sync::Arc::new((Mutex::new(waiting), resolver));
     for number in 0..THREADS {

@@ -242,6 +242,8 @@ pub fn serve(link: &SensorEnd, Attached(kernel): Attached, options: &Options, st
     let below = format!("{}/{}", top.path().trim_end_matches('/'), below.display());
     let left = exec::adopt::take_over(&hierarchy, &below, &kernel, door.as_ref().map(exec::Door::socket));
     privilege::keep_only(if door.is_some() { CAPABILITIES.union(NEEDED_FOR_EXEC) } else { CAPABILITIES })?;
+    // Not before: a thread keeps what its starter had.
+    gnomon_log::write_apart().map_err(os("start a thread"))?;
 
     if let Readable::Stop = wait(link.as_fd(), stop, options.alive)? {
         return Ok(Ended::Asked);

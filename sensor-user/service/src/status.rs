@@ -35,6 +35,10 @@ pub struct Status {
     pub disarmed_since: Option<u64>,
     /// The number of scopes that send connections through the proxy now: programs under `gnomon exec`, and configured ones.
     pub redirecting: usize,
+    /// The time since which no serving half is there, in seconds since 1970: the sensor stays for scopes that fail closed, and nothing is
+    /// read or recorded. `None` while there is one.
+    #[serde(default)]
+    pub alone_since: Option<u64>,
 }
 
 impl Status {
@@ -49,6 +53,7 @@ impl Status {
             reason: None,
             disarmed_since: None,
             redirecting: 0,
+            alone_since: None,
         }
     }
 
@@ -91,21 +96,27 @@ pub(crate) fn seconds(time: SystemTime) -> u64 {
 pub(crate) struct Published {
     path: PathBuf,
     said: Option<Status>,
+    alone_since: Option<u64>,
 }
 
 impl Published {
     /// A status file in this folder, which must be root's alone.
     pub(crate) fn in_folder(folder: &Path) -> Self {
-        Self { path: folder.join(NAME), said: None }
+        Self { path: folder.join(NAME), said: None, alone_since: None }
     }
 
     /// Writes the status, if it has changed.
     pub(crate) fn say(&mut self, status: &Status) {
-        if self.said.as_ref() == Some(status) {
+        if self.alone_since.is_none() && is_alone() {
+            self.alone_since = Some(seconds(SystemTime::now()));
+        }
+        let status = Status { alone_since: self.alone_since, ..status.clone() };
+        if self.said.as_ref() == Some(&status) {
             return;
         }
-        self.said = Some(status.clone());
-        if let Err(error) = self.write(status) {
+        let written = self.write(&status);
+        self.said = Some(status);
+        if let Err(error) = written {
             tracing::warn!("the status is not published: {}: {error}", self.path.display());
         }
     }
@@ -123,11 +134,21 @@ impl Published {
 
 impl Drop for Published {
     fn drop(&mut self) {
-        if self.said.is_some() {
+        let is_ours = || {
+            let found = fs::read(&self.path).ok().and_then(|text| serde_json::from_slice::<Status>(&text).ok());
+            found.is_some_and(|found| Some(found.pid) == self.said.as_ref().map(|said| said.pid))
+        };
+        // A sensor that stayed may end beside its successor, whose file it is then.
+        if self.said.is_some() && is_ours() {
             // A leftover is recognised as stale by the process that it names.
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// True if this process is a sensor that stays without a serving half: it has the name of one.
+fn is_alone() -> bool {
+    fs::read("/proc/self/comm").is_ok_and(|name| name.trim_ascii_end() == crate::HOLDS.to_bytes())
 }
 
 #[cfg(test)]
@@ -152,5 +173,27 @@ mod tests {
         assert_eq!(Status::read(folder.path()).unwrap(), None);
         drop(published);
         assert!(!folder.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn a_sensor_that_stays_alone_says_since_when_and_leaves_the_file_of_its_successor() {
+        if rustix::process::geteuid().as_raw() != 0 {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let status = Status::of(Path::new("/sys/fs/cgroup"));
+        let mut published = Published::in_folder(folder.path());
+        published.alone_since = Some(7);
+        published.say(&status);
+        assert_eq!(Status::read(folder.path()).unwrap().unwrap().alone_since, Some(7));
+        let mut next = Published::in_folder(folder.path());
+        next.say(&Status { pid: 1, since: u64::MAX / 2, ..status.clone() });
+        drop(published);
+        let found = Status::read(folder.path()).unwrap().unwrap();
+        assert_eq!((found.pid, found.alone_since), (1, None));
+        // What an older sensor wrote has no such word.
+        let mut old = serde_json::to_value(&status).unwrap();
+        old.as_object_mut().unwrap().remove("alone_since");
+        assert_eq!(serde_json::from_value::<Status>(old).unwrap(), status);
     }
 }

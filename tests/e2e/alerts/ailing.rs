@@ -163,15 +163,24 @@ fn a_server_that_is_gone_fires_with_the_reason_and_the_event_that_says_since_whe
 
 #[test]
 fn a_clock_that_is_far_ahead_of_what_is_known_fires_and_the_command_shows_the_time() {
-    let name = "a_clock_that_is_far_ahead_of_what_is_known_fires_and_the_command_shows_the_time";
+    // What is left by a gnomon that ran a month ago, by its clock.
+    a_clock_that_is_doubted("a_clock_that_is_far_ahead_of_what_is_known_fires_and_the_command_shows_the_time", -31 * 24);
+}
+
+#[test]
+fn a_clock_that_went_back_while_gnomon_was_off_fires_and_the_command_shows_the_time() {
+    a_clock_that_is_doubted("a_clock_that_went_back_while_gnomon_was_off_fires_and_the_command_shows_the_time", 2);
+}
+
+/// What is left was known so many hours from now.
+fn a_clock_that_is_doubted(name: &str, hours: i128) {
     if !has(name, &["prometheus"]) {
         return;
     }
-    const DAY: u128 = 24 * 60 * 60 * 1000;
+    const HOUR: i128 = 60 * 60 * 1000;
     let dir = home("");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
-    // What is left by a gnomon that ran a month ago, by its clock.
-    let known = format!("{then} {then} 0", then = now - 31 * DAY);
+    let known = format!("{then} {then} 0", then = now.cast_signed() + hours * HOUR);
     fs::create_dir(dir.path().join("state")).unwrap();
     fs::write(dir.path().join("state/ledger.clock"), format!("{known:512}")).unwrap();
     let watched = Watched::at(dir, &["proxy"]);

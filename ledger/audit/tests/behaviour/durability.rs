@@ -102,8 +102,11 @@ impl Store for Failing {
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()> {
         self.inner.keep(checkpoint)
     }
-    fn checkpoint_before(&mut self, at_ms: i64) -> Stored<'_, Option<KeptCheckpoint>> {
-        self.inner.checkpoint_before(at_ms)
+    fn last_checkpoint(&mut self) -> Stored<'_, Option<KeptCheckpoint>> {
+        self.inner.last_checkpoint()
+    }
+    fn all_older(&mut self, before_ms: i64, now_ms: i64) -> Stored<'_, Option<KeptCheckpoint>> {
+        self.inner.all_older(before_ms, now_ms)
     }
     fn checkpoints(&mut self) -> Stored<'_, Vec<String>> {
         self.inner.checkpoints()

@@ -42,6 +42,10 @@ struct LaneState<B: RequestBody> {
     /// Over HTTP/1.1, the server's treatment of connections that rest.
     keeping: Keeping,
     dialling: usize,
+    /// Connections whose request has ended and that are about to rest.
+    returning: usize,
+    /// True once the client's connection that this lane was for has ended: no connection rests any more.
+    closed: bool,
     /// Requests that fit a connection, as far as that is known.
     expected: usize,
     /// Names HTTP/2 connections.
@@ -101,6 +105,8 @@ impl<B: RequestBody> Lane<B> {
             waiting: VecDeque::new(),
             keeping: Keeping::default(),
             dialling: 0,
+            returning: 0,
+            closed: false,
             expected,
             next: 0,
         };
@@ -122,6 +128,21 @@ impl<B: RequestBody> Lane<B> {
 
     pub(crate) fn is_to_be_remembered(&self) -> bool {
         self.state().keeping.is_to_be_remembered()
+    }
+
+    /// True if its connections are one client connection's alone.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.to.key.bound.is_some()
+    }
+
+    /// Closes its connections, those in use once their requests have ended. How many were idle.
+    pub(crate) fn close(&self) -> usize {
+        let mut state = self.state();
+        state.closed = true;
+        let idle = state.resting.len() + state.shared.iter().filter(|one| one.since.is_some()).count();
+        state.resting.clear();
+        state.shared.clear();
+        idle
     }
 
     pub(crate) fn idle_since(&self, found: &mut Vec<Idle>) {
@@ -213,7 +234,9 @@ impl<B: RequestBody> Lane<B> {
         state.waiting.retain(|one| !one.is_closed());
         // A connection whose server has not said how much it takes may still take all.
         let unsettled = state.shared.iter().filter(|one| !one.settled && !one.send.is_closed()).count();
-        while state.waiting.len() > (state.dialling + unsettled) * state.expected {
+        // The next step of a log-in has to go over the connection of the one before, which may be on its way back.
+        let returning = if self.is_bound() { state.returning } else { 0 };
+        while state.waiting.len() > (state.dialling + unsettled + returning) * state.expected {
             state.dialling += 1;
             tokio::spawn(connection::run(self.clone(), inner.clone()));
         }
@@ -221,6 +244,8 @@ impl<B: RequestBody> Lane<B> {
 
     fn take_back(&self, state: &mut LaneState<B>, returned: connection::Returned<B>, rest: &mut Rest) {
         match returned {
+            // Without its last sender the connection's task closes it.
+            connection::Returned::Exclusive(_) if state.closed => {}
             connection::Returned::Exclusive(alone) => {
                 state.resting.push(Resting { alone, since: Instant::now() });
                 rest.began += 1;
@@ -235,6 +260,25 @@ impl<B: RequestBody> Lane<B> {
                 }
             }
         }
+    }
+
+    /// A connection's request has ended, and it will be returned soon, or not ([`Lane::came_back`]).
+    pub(crate) fn comes_back(&self) {
+        self.state().returning += 1;
+    }
+
+    /// It has, if it is still open.
+    pub(crate) fn came_back(self: &Arc<Self>, inner: &Arc<Inner<B>>, alone: Option<connection::Alone<B>>) {
+        self.state().returning -= 1;
+        match alone {
+            Some(alone) => self.returned(inner, connection::Returned::Exclusive(alone)),
+            None => self.dial_for_those_who_wait(&mut self.state(), inner),
+        }
+    }
+
+    /// Lends an HTTP/2 connection no more.
+    pub(crate) fn retires(&self, number: u64) {
+        self.state().shared.retain(|one| one.number != number);
     }
 
     /// Returns a connection whose request has ended.
@@ -280,6 +324,10 @@ impl<B: RequestBody> Lane<B> {
             state.dialling = state.dialling.saturating_sub(1);
             let number = state.next;
             state.next += 1;
+            if state.closed {
+                // Nobody waits for it any more.
+                return number;
+            }
             let since = Some(Instant::now());
             state.shared.push(Multiplexed { number, send, streams: 0, most: 1, since, settled: false, used: false });
             self.serve(&mut state, inner, &mut rest);

@@ -1,6 +1,7 @@
 //! Connections to upstreams, kept open and kept apart.
 //!
-//! Requests of different principals never share a connection, because an upstream may have authenticated the connection.
+//! Requests of different principals never share a connection, because an upstream may have authenticated the connection. Nor do
+//! those of a client's connection on which such a log-in was seen share one with any others.
 //! A connection that was opened to ask for the upstream's protocol is handed over and becomes the first pooled one.
 //!
 //! Over HTTP/1.1 a connection carries one request at a time, and none of a client's connection that has just begun until its server
@@ -28,11 +29,14 @@ use std::time::{Duration, Instant};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
 
+use crate::bound::Unbind;
 use crate::budget::{Idle, Reclaim};
 use crate::connector::{HandOver, Reach};
 use crate::destination::LaneKey;
 use crate::ending::Asks;
-use crate::{Alpn, AlpnCache, ClientEnd, Destination, Dialer, Scheme, SendError, UpstreamBudget, UpstreamStream, UpstreamTcp, UpstreamTls};
+use crate::{
+    Alpn, AlpnCache, Binding, ClientEnd, Destination, Dialer, Scheme, SendError, UpstreamBudget, UpstreamStream, UpstreamTcp, UpstreamTls,
+};
 use body::Outgoing;
 use lane::Lane;
 
@@ -174,6 +178,12 @@ impl<B: RequestBody> Pools<B> {
         }
     }
 
+    /// A binding for a client's connection on which somebody logs in for the connection.
+    #[must_use]
+    pub fn binding(&self) -> Binding {
+        Binding::new(&self.inner)
+    }
+
     /// Hands over a connection that is open already, so that the next connection to `dest` is this
     /// one. A plain one is shaken hands with when it is wanted, if `dest` asks for TLS. Unused it is
     /// closed after a few seconds; of those with TLS at most one waits per destination. A connection
@@ -272,7 +282,10 @@ impl<B: RequestBody> Inner<B> {
         for shard in &self.shards {
             let mut lanes = shard.write();
             lanes.retain(|_, lane| {
-                closed += lane.close_idle(since);
+                // What is bound is as its server and its client have it.
+                if !lane.is_bound() {
+                    closed += lane.close_idle(since);
+                }
                 // A lane about to be used is referenced from here.
                 if Arc::strong_count(lane) > 1 || !lane.is_empty() {
                     return true;
@@ -300,6 +313,22 @@ impl<B: RequestBody> Inner<B> {
                 inner.sweep();
             }
         });
+    }
+}
+
+impl<B: RequestBody> Unbind for Inner<B> {
+    fn unbind(&self, id: u64) {
+        let mut closed = 0;
+        for shard in &self.shards {
+            shard.write().retain(|to, lane| {
+                let bound = to.key.bound == Some(id);
+                if bound {
+                    closed += lane.close();
+                }
+                !bound
+            });
+        }
+        self.budget().idle_changed(-i64::try_from(closed).unwrap_or(0));
     }
 }
 

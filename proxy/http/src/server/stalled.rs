@@ -26,6 +26,11 @@ impl<T> Stalled<T> {
         Self { inner, patience, waits: None }
     }
 
+    /// The connection itself.
+    pub fn get_ref(&self) -> &T {
+        &self.inner
+    }
+
     /// The connection, with no such bound.
     pub fn into_inner(self) -> T {
         self.inner

@@ -3,6 +3,7 @@
 
 mod aborts;
 mod asking;
+mod bound;
 mod closing;
 mod dialling;
 mod fixed;

@@ -68,6 +68,26 @@ impl UpstreamCa {
         Arc::new(config)
     }
 
+    /// A server that goes on with none but clients with a certificate of this authority.
+    pub fn server_asking_for_certificates(&self, name: &str, version: &'static rustls::SupportedProtocolVersion) -> Arc<ServerConfig> {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = OffsetDateTime::now_utc() + Duration::days(1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = std::fs::read(&self.pem_file).unwrap();
+        roots.add(<rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(&pem).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build().unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+            .unwrap();
+        Arc::new(config)
+    }
+
     pub fn trusted(&self) -> UpstreamTls {
         UpstreamTls::new(std::slice::from_ref(&self.pem_file)).unwrap()
     }

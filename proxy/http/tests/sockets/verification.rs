@@ -105,3 +105,17 @@ fn a_ca_file_that_is_missing_or_empty_is_named() {
     std::fs::write(&empty, "no certificate here\n").unwrap();
     assert!(matches!(UpstreamTls::new(&[empty]), Err(TlsSetupError::Empty(_))));
 }
+
+#[tokio::test]
+async fn a_server_that_insists_on_a_client_certificate_is_told_from_others_that_refuse() {
+    let ca = UpstreamCa::new();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = ca.server_asking_for_certificates(NAME, version);
+        let address = crate::support::serve(config, |_| async {}).await;
+        let answer =
+            crate::support::pools(ca.trusted(), address).send(&crate::support::dest(Alpn::Http11), crate::support::post("{}")).await;
+        let error = answer.unwrap_err();
+        assert_eq!(error, gnomon_http::SendError::Tls(UpstreamTlsError::ClientCertificate), "{version:?}");
+        assert!(error.to_string().contains("proxy.bypass"));
+    }
+}

@@ -5,7 +5,7 @@
 //! remembered of other connections, as a verdict must not depend on them, but for some seconds that a name of this user's was not found.
 
 use super::Tunnel;
-use crate::rule_addresses::RESOLVE;
+use crate::rule_addresses::leads_to;
 use gnomon_inspect::Connection;
 use std::net::SocketAddr;
 
@@ -29,7 +29,6 @@ impl Tunnel {
     /// Whether a name, as we resolve it, is one of the address that the program asked for.
     pub(super) async fn leads_to_original(&self, name: &str) -> bool {
         let Some(ip) = self.original.map(|original| original.ip()).or_else(|| self.host.parse().ok()) else { return false };
-        let found = self.dialer().addresses_within(RESOLVE, name, self.port).await;
-        found.is_ok_and(|addresses| addresses.iter().any(|address| address.ip().to_canonical() == ip.to_canonical()))
+        leads_to(&self.dialer(), name, self.port, ip).await
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     passages::{line_goes_on, passage_of},
     reply,
     route::flow_outcome,
-    splice::{Said, Spliced, splice, splice_watching},
+    splice::{Said, splice, splice_watching},
 };
 use gnomon_http::{DialError, UpstreamTcp};
 use gnomon_inspect::{Connection, Extent, Hello, Passage, Passed, Sighting};
@@ -164,10 +164,9 @@ impl Tunnel {
             }
         };
         self.shared.recorder.flow(FlowOutcome::of(passage), reports);
-        let (mut stop, seat) = (self.shared.stopping(), self.asking.seat.clone());
-        let until = (&mut stop, &*seat);
+        let seat = self.asking.seat.clone();
         let said = Said { client: std::mem::take(&mut self.seen), server: std::mem::take(&mut self.heard).freeze() };
-        let spliced = if line_goes_on(passage, &said.client) {
+        if line_goes_on(passage, &said.client) {
             let recorder = &self.shared.recorder;
             let may_pass = |line: Line, said: &[u8]| {
                 let unread = if matches!(line, Line::Http(_)) { Line::Odd } else { line };
@@ -184,12 +183,9 @@ impl Tunnel {
                     }
                 }
             };
-            splice_watching(&mut self.client, &mut server, said, until, may_pass).await
+            splice_watching(&mut self.client, &mut server, said, &seat, may_pass).await;
         } else {
-            splice(&mut self.client, &mut server, said, until).await
-        };
-        if spliced != Spliced::Over {
-            let _ = (self.client.set_zero_linger(), server.set_zero_linger());
+            splice(&mut self.client, &mut server, said, &seat).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Tunnel;
 use crate::{
-    first_bytes::{Line, Speaks, asks_a_proxy, asks_for_a_tunnel, asks_the_server, first_line, last_line},
+    first_bytes::{Line, Settings, Speaks, asks_a_proxy, asks_for_a_tunnel, asks_the_server, first_line, last_line, settings},
     passages::{passage_of, server_first},
 };
 use bytes::BytesMut;
@@ -133,8 +133,30 @@ impl Tunnel {
             }
         }
         let Some(server) = &mut self.server else { return Ok(Spoke::Server) };
-        either(&mut self.client, buffer, server, &mut self.heard).await
+        if !self.settings {
+            let spoke = either(&mut self.client, buffer, server, &mut self.heard).await?;
+            if !matches!(spoke, Spoke::Server) || !are_settings(server, &mut self.heard).await {
+                return Ok(spoke);
+            }
+            // No answer to anything: whoever serves HTTP/2 may send them at once (RFC 9113 section 3.4), and the client's preface decides.
+            server.reads_again(self.heard.split().freeze());
+            self.settings = true;
+        }
+        self.client.read_buf(buffer).await.map(Spoke::Client)
     }
+}
+
+/// Whether a server that spoke first has sent the settings of HTTP/2. What is not the whole head of a frame is waited for.
+async fn are_settings<S: AsyncRead + Unpin>(server: &mut S, heard: &mut BytesMut) -> bool {
+    let more = async {
+        while settings(heard) == Settings::Maybe {
+            if !matches!(server.read_buf(heard).await, Ok(read) if read > 0) {
+                return;
+            }
+        }
+    };
+    let _ = timeout(LINE_GOES_ON, more).await;
+    settings(heard) == Settings::Yes
 }
 
 /// The side that speaks first. An end counts as well, and an error of reading from the server.

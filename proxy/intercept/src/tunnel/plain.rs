@@ -13,6 +13,7 @@ use gnomon_http::{Alpn, Scheme, UpstreamStream};
 use gnomon_inspect::Hello;
 use gnomon_observe::Channel;
 use gnomon_record::FlowOutcome;
+use std::sync::Arc;
 use tokio::{io::AsyncReadExt, time::timeout};
 
 impl Tunnel {
@@ -47,7 +48,8 @@ impl Tunnel {
             return;
         };
         let destination = if toward == Toward::Proxy { destination.to_a_proxy() } else { destination };
-        if let Some(server) = self.server.take() {
+        // A server that has begun to speak HTTP/2 takes no other request.
+        if let Some(server) = self.server.take().filter(|_| !self.settings || speaks == Speaks::Http2) {
             self.shared.pools.offer(&destination, UpstreamStream::Plain(server));
         }
         self.shared.recorder.flow(FlowOutcome::Plain, Vec::new());
@@ -61,6 +63,7 @@ impl Tunnel {
             problem: None,
             seat: self.asking.seat.clone(),
             twice: Twice::default(),
+            learnt: Arc::default(),
             departure: None,
             shared: self.shared.clone(),
         };

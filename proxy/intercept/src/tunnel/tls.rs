@@ -12,6 +12,7 @@ use crate::{
     passages::{line_goes_on, passage_of, server_first},
     peek::Peeked,
     reply,
+    resets::Resets as _,
     route::{Client, Route, Toward, flow_outcome},
     serve::serve as serve_http,
     splice::{Said, splice, splice_watching},
@@ -26,7 +27,7 @@ use gnomon_tls::LeafName;
 use gnomon_wire::hello::{ClientHello, Transport};
 use rustls::AlertDescription;
 use smol_str::SmolStr;
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -112,6 +113,7 @@ impl Tunnel {
             departure: None,
             seat: self.asking.seat.clone(),
             twice: Twice::default(),
+            learnt: Arc::default(),
             shared: self.shared,
         };
         if chosen == Alpn::None {
@@ -228,7 +230,7 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
     let silence = if route.client == Client::Unaware { Duration::MAX } else { SILENCE };
     let spoke = tokio::select! {
         spoke = timeout(silence, said_first(&route, &mut client, (&mut seen, &mut heard), &mut far, foreign)) => spoke.unwrap_or(Ok(Inside::Gone)),
-        _ = stop.wait_for(|stopping| *stopping) => return,
+        _ = stop.wait_for(|stopping| *stopping) => return client.resets(),
     };
     let passage = match spoke {
         Ok(Inside::Http(speaks)) => {
@@ -280,7 +282,6 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
     route.shared.recorder.flow(outcome, reports);
     let said = Said { client: seen.freeze(), server: heard.freeze() };
     let seat = route.seat.clone();
-    let until = (&mut stop, &*seat);
     if line_goes_on(passage, &said.client) || passage == foreign && first_line(&said.client) == Line::Strange {
         let may_pass = |line: Line, said: &[u8]| {
             let unread = if matches!(line, Line::Http(_)) { Line::Odd } else { line };
@@ -297,9 +298,9 @@ async fn within(mut route: Route, mut client: Opened, mut far: Far, foreign: Pas
                 }
             }
         };
-        splice_watching(&mut client, &mut server, said, until, may_pass).await;
+        splice_watching(&mut client, &mut server, said, &seat, may_pass).await;
     } else {
-        splice(&mut client, &mut server, said, until).await;
+        splice(&mut client, &mut server, said, &seat).await;
     }
 }
 

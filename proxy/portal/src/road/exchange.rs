@@ -47,11 +47,12 @@ impl Road {
                     if logs.is_some() {
                         gnomon_upstream::hears_logs(shares::listener(&call.caller));
                     }
-                    Some(self.shared.get(cleared, (self.lists.gate(), call.whose()), server, client, (scope, logs)).await?)
+                    let lease = self.shared.get(cleared, (self.lists.gate(), call.whose()), server, client, (scope, logs));
+                    Some(lease.await.map_err(unopened)?)
                 }
             };
             let session = match (kept, &lease) {
-                (Kept::For(session), _) => session.server(cleared, server).await?,
+                (Kept::For(session), _) => session.server(cleared, server).await.map_err(unopened)?,
                 (Kept::Shared(_), Some(lease)) => lease.session().clone(),
                 (Kept::Shared(_), None) => return Err(UpstreamError::Aborted.into()),
             };
@@ -78,6 +79,16 @@ impl Road {
                 Ok(done) => return Ok((done, under)),
             }
         }
+    }
+}
+
+/// A session that did not come about: what the server said of that is no answer to the call, which it never got.
+fn unopened(error: UpstreamError) -> UpstreamError {
+    match error {
+        UpstreamError::Rpc(outcome) => {
+            UpstreamError::Protocol(format!("it refused to begin a session (error {})", outcome.code().unwrap_or_default()))
+        }
+        other => other,
     }
 }
 

@@ -5,7 +5,7 @@ mod skills;
 mod stateless;
 mod tasks;
 
-use crate::results::{answered, checked, refused, sound};
+use crate::results::{self, checked, refused, wanted};
 use bytes::Bytes;
 use exchange::Kept;
 use gnomon_access::Caller;
@@ -22,8 +22,9 @@ use gnomon_relay::{
     emission::Emission,
     error::CallError,
     held::{Upstream, outward},
-    input::{MAX_ROUNDS, wanted_input},
+    input::MAX_ROUNDS,
     judged::{Judged, Rules},
+    large,
     metrics::PortalMetrics,
     names::{Prefix, shortened},
     noted::Refused,
@@ -52,7 +53,7 @@ use gnomon_upstream::{
     members::Members,
     mirror,
     modern::with_meta,
-    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError, UNSUPPORTED_VERSION, quoted},
+    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
 };
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -167,8 +168,15 @@ impl Road {
             let (outcome, instead) = self.of_skill(call, &routed, outcome);
             return act.end(instead.unwrap_or(ending), outcome).await;
         }
-        let outcome = self.outward(&routed, outcome);
-        match self.began(call, &routed, outcome) {
+        let owner = shares::owner(&call.caller);
+        let outcome = match self.outward(&owner, &routed, outcome).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let (instead, ending) = refused(&routed, &error, Sent::Yes);
+                return act.end(ending, instead).await;
+            }
+        };
+        match self.began(call, &routed, outcome).await {
             Ok((outcome, task)) => {
                 if let Some(task) = task {
                     act.is_of_task(&task);
@@ -189,12 +197,14 @@ impl Road {
     }
 
     /// The answer of a server, with the names by which clients know its entries.
-    fn outward(&self, routed: &Routed, outcome: Outcome) -> Outcome {
-        match (self.lists.prefix(), &outcome) {
+    async fn outward(&self, owner: &SmolStr, routed: &Routed, outcome: Outcome) -> Result<Outcome, CallError> {
+        match (self.lists.prefix(), outcome) {
             (Prefix::Always, Outcome::Result(result)) => {
-                uris::answered(&routed.server.id, &routed.method, result).map_or(outcome, Outcome::Result)
+                let (bytes, id, method) = (result.len(), routed.server.id.clone(), routed.method.clone());
+                let known = move || uris::answered(&id, &method, &result).unwrap_or(result);
+                large::read(owner, bytes, known).await.map(Outcome::Result)
             }
-            (Prefix::Always, Outcome::Error(_)) | (Prefix::Never, _) => outcome,
+            (Prefix::Always | Prefix::Never, outcome) => Ok(outcome),
         }
     }
 
@@ -256,34 +266,41 @@ impl Road {
         let asked = async {
             let outcome = match &call.from {
                 // Boxed here: what is around them is moved several times on its way, and they are large.
-                Origin::Session(session) => Box::pin(self.in_session(call, session, (routed, act), (&judged, &cleared))).await?,
-                Origin::Stateless(client) => Box::pin(self.stateless(call, client, (routed, act), (&judged, &cleared))).await?,
+                Origin::Session(session) => Box::pin(self.in_session(call, session, (routed, act), (&judged, &cleared))).await,
+                Origin::Stateless(client) => Box::pin(self.stateless(call, client, (routed, act), (&judged, &cleared))).await,
             };
-            judged.answered(server.held.judge.as_ref(), &routed.id, &outcome)?;
-            Ok(outcome)
+            // An error is an answer as well, whichever way it came.
+            if let Ok(answer) | Err(CallError::Upstream(UpstreamError::Rpc(answer))) = &outcome {
+                judged.answered(&routed.id, answer).await?;
+            }
+            outcome
         };
+        let owner = shares::owner(&call.caller);
         let (served, sent) = match server.check() {
-            Ok(()) => server.serve(&shares::owner(&call.caller), asked).await,
+            Ok(()) => server.serve(&owner, asked).await,
             Err(error) => (Err(error.into()), Sent::No),
         };
+        let upstream = Some(begun.elapsed());
+        let looked = |answered: results::Answered| {
+            if answered.unknown {
+                server.look();
+            }
+            answered
+        };
         let outcome = match served {
-            Ok(outcome) => sound(&routed.method, outcome).map_err(CallError::from),
+            Ok(outcome) => results::read(&owner, &routed.method, outcome).await.map(looked),
             Err(CallError::Upstream(UpstreamError::Rpc(error))) => {
-                Err(sound(&routed.method, error).map_or_else(|wrong| wrong, UpstreamError::Rpc).into())
+                Err(match results::read(&owner, &routed.method, error).await.map(looked) {
+                    Ok(answered) => UpstreamError::Rpc(answered.outcome).into(),
+                    Err(wrong) => wrong,
+                })
             }
             Err(error) => Err(error),
         };
-        let upstream = Some(begun.elapsed());
-        if let Ok(answer) | Err(CallError::Upstream(UpstreamError::Rpc(answer))) = &outcome
-            && knows_no_call(routed, answer)
-        {
-            server.look();
-        }
         match outcome {
-            Ok(outcome) => {
+            Ok(results::Answered { outcome, ending, .. }) => {
                 judged.finish();
-                let ending = answered(&outcome);
-                (checked(routed, outcome).await, Ending { upstream, ..ending })
+                (checked(&owner, routed, outcome).await, Ending { upstream, ..ending })
             }
             Err(error) => {
                 if let CallError::Upstream(error) = &error {
@@ -293,7 +310,7 @@ impl Road {
                         counted.failed(error);
                     }
                 }
-                if matches!(error, CallError::Refused(_) | CallError::Withheld(..)) {
+                if matches!(error, CallError::Refused(_) | CallError::Withheld(..) | CallError::Upstream(UpstreamError::Rpc(_))) {
                     judged.finish();
                 } else {
                     judged.failed(&error);
@@ -411,10 +428,19 @@ impl Road {
                 }
             };
             let Outcome::Result(result) = &outcome else { return Ok(outcome) };
-            let Some(wanted) = wanted_input(result) else { return Ok(outcome) };
-            let mut answers = serde_json::Map::new();
+            let Some(wanted) = wanted(&shares::owner(&call.caller), result).await? else { return Ok(outcome) };
+            // The client is asked nothing before all is judged.
+            let mut questions = Vec::new();
             for (key, request) in wanted.requests {
-                answers.insert(key, self.ask_in_session(call, session, (routed, judged), &request).await?);
+                let method = request["method"].as_str().unwrap_or_default();
+                let params = request.get("params").map(Value::to_string);
+                let asked = Request::new(Id::number(0), method.into(), params.map(Bytes::from));
+                judged.hears(&Message::Request(asked.clone())).await?;
+                questions.push((key, asked));
+            }
+            let mut answers = serde_json::Map::new();
+            for (key, asked) in questions {
+                answers.insert(key, self.ask_in_session(call, session, routed, &asked).await?);
             }
             extra = vec![("inputResponses".to_owned(), Value::Object(answers).to_string())];
             extra.extend(wanted.state.map(|state| ("requestState".to_owned(), state)));
@@ -423,18 +449,8 @@ impl Road {
     }
 
     /// Asks a client of the older era, and waits for its answer.
-    async fn ask_in_session(
-        &self,
-        call: &Call,
-        session: &Session,
-        (routed, judged): (&Routed, &Judged),
-        request: &Value,
-    ) -> Result<Value, CallError> {
-        let method = request["method"].as_str().unwrap_or_default();
-        let params = request.get("params").map(Value::to_string);
-        let asked = Request::new(Id::number(0), method.into(), params.map(Bytes::from));
-        judged.hears(&Message::Request(asked.clone()))?;
-        let asked = session.ask(&routed.server, routed.within.get(), &asked);
+    async fn ask_in_session(&self, call: &Call, session: &Session, routed: &Routed, asked: &Request) -> Result<Value, CallError> {
+        let asked = session.ask(&routed.server, routed.within.get(), asked);
         let (text, answer) = asked.map_err(|error| UpstreamError::Protocol(error.message))?;
         let _waits = call.waits();
         if self.ask_client(call, session, text).await? == Heard::No {
@@ -521,7 +537,7 @@ impl Road {
         loop {
             let said = conversation.next().await?;
             if let Said::Message(message) = &said
-                && let Err(error) = judged.hears(message)
+                && let Err(error) = judged.hears(message).await
             {
                 match message {
                     // The server waits for an answer that it will not get.
@@ -556,12 +572,6 @@ impl Road {
             let _ = call.emit.send(emission).await;
         }
     }
-}
-
-/// True if a server of the stateless era answers as one that has left it: it knows no call.
-fn knows_no_call(routed: &Routed, outcome: &Outcome) -> bool {
-    matches!(&*routed.method, "tools/call" | "prompts/get" | "resources/read")
-        && outcome.code().is_some_and(|code| [METHOD_NOT_FOUND, UNSUPPORTED_VERSION].map(i64::from).contains(&code))
 }
 
 /// The reason that an operation of a document is not called, if it is not: policy allows it, and the configuration does not offer it here.

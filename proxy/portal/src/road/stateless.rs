@@ -5,13 +5,13 @@ use super::{
     Driven, Road,
     exchange::{Kept, blamed},
 };
-use crate::results::complete;
+use crate::results::{complete, wanted};
 use bytes::Bytes;
 use gnomon_audit as audit;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{
-    act::Act, call::Call, error::CallError, forms::KeptForm, input::wanted_input, judged::Judged, logs::LogLevel, owed::Cleared,
-    parked::ParkedCall, pending::PendingUpstream, shares, stateless::asked_now,
+    act::Act, call::Call, error::CallError, forms::KeptForm, judged::Judged, logs::LogLevel, owed::Cleared, parked::ParkedCall,
+    pending::PendingUpstream, shares, stateless::asked_now,
 };
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, Presence, UpstreamError, as_text,
@@ -51,7 +51,7 @@ impl Road {
         }
         let answer = asked_now(cleared, server, (&routed.method, routed.params.as_ref()), &self.mirrored(routed)).await?;
         match self.drive(call, answer, routed, judged).await? {
-            Driven::Answered(outcome) => match asks_too_much(client, &outcome) {
+            Driven::Answered(outcome) => match asks_too_much(&shares::owner(&call.caller), client, &outcome).await? {
                 None => Ok(outcome),
                 Some(lacking) => Err(UpstreamError::Protocol(undeclared(lacking).message).into()),
             },
@@ -85,7 +85,7 @@ impl Road {
         match self.exchange(cleared, call, Kept::Shared(client), (routed, act), exchange).await? {
             (Driven::Answered(outcome), under) => {
                 under.answered();
-                Ok(complete(outcome))
+                complete(&shares::owner(&call.caller), outcome).await
             }
             (Driven::Asked(question, conversation), under) => {
                 self.park(call, routed, question, conversation, under.session().clone(), under)
@@ -126,12 +126,13 @@ impl Road {
         let asked_with = digest(routed.arguments.as_ref());
         let whose = (&*call.caller.subject, &*routed.name, &*asked_with);
         let responses = members.object("inputResponses").unwrap_or_default();
-        if let (Some(form), Some(answer)) = (self.parked.form(state, whose)?, responses.get("question")) {
-            form.holds(answer.as_bytes()).await.map_err(CallError::Unfit)?;
+        let mut answer = responses.get("question").map(|answer| Bytes::copy_from_slice(answer.as_bytes()));
+        if let (Some(asked), Some(given)) = (self.parked.form(state, whose)?, &mut answer) {
+            *given = asked.answered(given).await.map_err(CallError::Unfit)?;
         }
         let parked = self.parked.take(state, whose)?;
-        let outcome = match responses.get("question") {
-            Some(answer) => Outcome::Result(Bytes::copy_from_slice(answer.as_bytes())),
+        let outcome = match answer {
+            Some(answer) => Outcome::Result(answer),
             None => RpcError::new(INTERNAL_ERROR, "the client did not answer").into(),
         };
         let ParkedCall { conversation, session, under, question, .. } = parked;
@@ -148,7 +149,7 @@ impl Road {
             }
             Ok(Driven::Answered(outcome)) => {
                 under.answered();
-                Ok(complete(outcome))
+                complete(&shares::owner(&call.caller), outcome).await
             }
             Ok(Driven::Asked(question, conversation)) => self.park(call, routed, question, conversation, session, under),
         }
@@ -166,11 +167,14 @@ impl Road {
 }
 
 /// What a client has not declared that this result asks it for all the same: it could not go on with it.
-fn asks_too_much(client: &Client, outcome: &Outcome) -> Option<&'static str> {
-    let Outcome::Result(result) = outcome else { return None };
+async fn asks_too_much(owner: &SmolStr, client: &Client, outcome: &Outcome) -> Result<Option<&'static str>, CallError> {
+    let Outcome::Result(result) = outcome else { return Ok(None) };
     // Most results ask for nothing, and are not read for it.
-    memchr::memmem::find(result, b"input_required")?;
-    wanted_input(result)?.requests.iter().find_map(|(_, asked)| client.lacks(asked["method"].as_str().unwrap_or_default()))
+    if memchr::memmem::find(result, b"input_required").is_none() {
+        return Ok(None);
+    }
+    let lacks = |(_, asked): &(String, Value)| client.lacks(asked["method"].as_str().unwrap_or_default());
+    Ok(wanted(owner, result).await?.and_then(|wanted| wanted.requests.iter().find_map(lacks)))
 }
 
 /// A digest of a call's arguments while it waits: the same for all ways of writing them.

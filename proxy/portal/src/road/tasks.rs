@@ -1,6 +1,7 @@
 //! Requests about tasks, each to the server whose task it is ([`gnomon_relay::tasks`]).
 
 use super::Road;
+use crate::results::refused as refused_by;
 use bytes::Bytes;
 use gnomon_access::{Decision, Permit};
 use gnomon_audit::{RecordKind as Recorded, Status};
@@ -14,12 +15,15 @@ use gnomon_relay::{
     call::{Call, Origin},
     error::CallError,
     held::Upstream,
+    large,
     names::shortened,
     progress::token,
+    shares,
     tasks::{LONGEST_ID, Made, Owned, begun, is_flat, known_by},
 };
 use gnomon_upstream::{
     LegacySession, Presence, Scope, UpstreamError, as_text,
+    carried::Sent,
     catalogue::Kind,
     endpoint::Endpoint,
     era::Era,
@@ -79,7 +83,7 @@ impl Road {
     ///
     /// # Errors
     /// The answer in its place, and a reason: if its id is longer than is kept, or the client does not support tasks.
-    pub(super) fn began(
+    pub(super) async fn began(
         &self,
         call: &Call,
         routed: &Routed,
@@ -88,10 +92,15 @@ impl Road {
         let (Outcome::Result(result), Some(exposed), "tools/call") = (&outcome, &routed.exposed, &*routed.method) else {
             return Ok((outcome, None));
         };
-        let Some((id, created)) = begun(result) else { return Ok((outcome, None)) };
-        let server = &routed.server;
+        let (owner, server) = (shares::owner(&call.caller), &routed.server);
+        let unread = |error: CallError| (error.outcome(&server.id, None), error.kind());
+        let looked_into = result.clone();
+        let look = move || begun(&looked_into).map(|task| (task, is_flat(&looked_into)));
+        let Some(((id, created), flat)) = large::read(&owner, result.len(), look).await.map_err(unread)? else {
+            return Ok((outcome, None));
+        };
         let refused = |text: &str, why| (Outcome::failed_tool(text), why);
-        if let Some(why) = unfollowed(call, server, is_flat(result)) {
+        if let Some(why) = unfollowed(call, server, flat) {
             return Err(refused(&format!("the server began a task, {why}: nobody can ask what became of it"), "task_era"));
         }
         let owner = call.task_owner();
@@ -100,11 +109,17 @@ impl Road {
             let text = format!("the server began a task whose id is longer than {LONGEST_ID} bytes: it cannot be asked for");
             return Err(refused(&text, "task_id"));
         };
-        let answer = Outcome::Result(known_by((&id, &known), result));
+        let answer = self.known_by(call, (&id, &known), result).await.map_err(unread)?;
         let (tool, hints, scope) = (exposed.entry.name.clone(), exposed.entry.hints, routed.within.get());
         let token = token(routed.params.as_ref()).filter(|token| token.json().len() <= LONGEST_TOKEN);
         server.held.tasks.keep(id.clone(), Made { tool, hints, owner, scope, created, token, used: Instant::now() });
         Ok((answer, Some(id)))
+    }
+
+    /// A server's answer about a task, by the id by which its owner knows that.
+    async fn known_by(&self, call: &Call, (own, known): (&SmolStr, &SmolStr), answer: &Bytes) -> Result<Outcome, CallError> {
+        let (bytes, own, known, answer) = (answer.len(), own.clone(), known.clone(), answer.clone());
+        large::read(&shares::owner(&call.caller), bytes, move || known_by((&own, &known), &answer)).await.map(Outcome::Result)
     }
 
     /// A request about tasks.
@@ -124,9 +139,15 @@ impl Road {
                 let bytes = request.params().map_or(0, Bytes::len);
                 act.goes_to(&server.id, server.reach.endpoint().map(Endpoint::shown), bytes);
                 let (outcome, ending) = self.serve(call, &routed, &act).await;
-                let outcome = match (self.outward(&routed, outcome), known_of(request)) {
-                    (Outcome::Result(result), Some(known)) => Outcome::Result(known_by((&routed.name, &known), &result)),
-                    (outcome, _) => outcome,
+                let told = async {
+                    match (self.outward(&shares::owner(&call.caller), &routed, outcome).await?, known_of(request)) {
+                        (Outcome::Result(result), Some(known)) => self.known_by(call, (&routed.name, &known), &result).await,
+                        (outcome, _) => Ok(outcome),
+                    }
+                };
+                let (outcome, ending) = match told.await {
+                    Ok(outcome) => (outcome, ending),
+                    Err(error) => refused_by(&routed, &error, Sent::Yes),
                 };
                 act.end(ending, outcome).await
             }

@@ -207,7 +207,9 @@ async fn a_server_asks_for_those_tasks_of_the_client_s_alone_that_its_own_questi
     let (one, two) = (server("one").await, server("two").await);
     let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
     let mut client = Client::modern(portal.address).begun_with("2025-11-25", json!({"elicitation": {}, "tasks": {}})).await;
-    let (mut first, _) = held(&mut client, "one_echo", json!([question("77")])).await;
+    let mut wished = question("77");
+    wished["params"]["task"] = json!({});
+    let (mut first, _) = held(&mut client, "one_echo", json!([wished])).await;
     let asked = next_event(&mut first).await;
     let task = json!({"taskId": "t1", "status": "working"});
     tell(&client, json!({"jsonrpc": "2.0", "id": asked["id"], "result": {"task": task}})).await;

@@ -65,8 +65,14 @@ async fn an_answer_that_does_not_fit_its_form_reaches_no_server_and_both_sides_a
         let answers = json!({"question": {"action": "accept", "content": given}});
         json!({"name": "one_ask", "arguments": {}, "inputResponses": answers, "requestState": state})
     };
-    for wrong in [json!({"colour": 7}), json!(["green"]), json!("green")] {
-        let refused = client.request("tools/call", with(wrong.clone())).await;
+    let acted = |action: Value| {
+        let mut params = with(json!({"colour": 7}));
+        params["inputResponses"]["question"]["action"] = action;
+        params
+    };
+    let unfit = [json!("Accept"), json!("accept "), json!(["accept"]), Value::Null].map(acted);
+    for wrong in [json!({"colour": 7}), json!(["green"]), json!("green")].map(with).into_iter().chain(unfit) {
+        let refused = client.request("tools/call", wrong).await;
         let error = &refused.last()["error"];
         assert_eq!(error["code"], -32602, "{refused:?}");
         assert!(error["message"].as_str().unwrap().contains("the call waits for another"), "{refused:?}");
@@ -85,7 +91,7 @@ async fn who_declines_a_form_need_not_fill_it_in() {
     let state = &asked.last()["result"]["requestState"];
     let again = json!({"name": "one_ask", "arguments": {}, "inputResponses": answers, "requestState": state});
     client.request("tools/call", again).await;
-    assert_eq!(answered(&server).await["result"]["action"], "decline");
+    assert_eq!(answered(&server).await["result"], json!({"action": "decline"}), "and what it holds all the same goes no further");
 }
 
 #[tokio::test]

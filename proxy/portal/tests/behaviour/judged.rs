@@ -85,6 +85,34 @@ async fn an_answer_that_a_rule_forbids_is_withheld() {
 }
 
 #[tokio::test]
+async fn an_answer_with_an_error_status_is_judged_as_any_other_and_a_result_with_one_is_none() {
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let server = Server::scripted("one", speaks, |method, params| match (method, params["arguments"]["text"].as_str()) {
+            ("tools/call", Some("error")) => Some(json!({"http": 400, "answer": {"error": {"code": -32000, "message": "POISON"}}})),
+            ("tools/call", Some("plain error")) => Some(json!({"http": 400, "answer": {"error": {"code": -32001, "message": "no"}}})),
+            ("tools/call", Some(_)) => Some(json!({"http": 500, "answer": {"result": {"content": [{"type": "text", "text": "POISON"}]}}})),
+            ("capabilities", _) => Some(json!({})),
+            _ => None,
+        })
+        .await;
+        let forbids = "error.message|contains: POISON";
+        let portal = Setup::of([("one", server.url())]).rule("block", forbids).start().await;
+        for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+            for asked in ["error", "result"] {
+                let answer = client.call("one_echo", json!({"text": asked})).await;
+                assert!(!format!("{answer:?}").contains("POISON"), "{asked}: {answer:?}");
+                assert!(!format!("{answer:?}").contains("not carried out"), "{asked}: {answer:?}");
+            }
+            let plain = client.call("one_echo", json!({"text": "plain error"})).await;
+            assert_eq!(plain.last()["error"]["code"], -32001, "{plain:?}");
+        }
+        let events = portal.events(6).await;
+        let calls = calls(&events);
+        assert!(calls.iter().filter(|call| call["gnomon.action"] == "block").count() >= 2, "{calls:#?}");
+    }
+}
+
+#[tokio::test]
 async fn whose_answer_is_withheld_is_told_that_the_call_was_carried_out() {
     let server = Server::start("one", Speaks::Both).await;
     let portal = Setup::of([("one", server.url())]).rule("block", "gen_ai.tool.call.result|contains: one").start().await;

@@ -460,6 +460,13 @@ impl Inner {
             return says_first(id, first, &params["arguments"]);
         }
         if let Some(answer) = self.script.as_ref().and_then(|script| script(body["method"].as_str().unwrap_or_default(), params)) {
+            // The answer as a whole, with a status.
+            if let (Some(status), Some(answer)) = (answer["http"].as_u64(), answer.get("answer")) {
+                let mut answer = answer.clone();
+                answer["jsonrpc"] = "2.0".into();
+                answer["id"] = id.clone();
+                return whole(u16::try_from(status).unwrap(), answer);
+            }
             // A result may have a `resultType` of its own.
             let answer = if answer.get("resultType").is_some() { answer } else { complete(answer) };
             return whole(200, result(id, answer));

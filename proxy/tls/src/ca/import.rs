@@ -4,8 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::{
-    CERTIFICATE_FILE, CaCertificate, CaError, CertificateAuthority, ChainPosition, KEY_FILE, io_error, lock, prepare, read_text,
-    write_whole,
+    CERTIFICATE_FILE, CaCertificate, CaError, CertificateAuthority, ChainPosition, KEY_FILE, io_error, lock, pair, prepare, read_text,
 };
 
 /// The treatment of an authority that is there already.
@@ -13,7 +12,7 @@ use super::{
 pub enum Present {
     /// The existing one is kept, which is an error.
     Keep,
-    /// Replaced; clients that trust it trust the new one only if they trust its issuer.
+    /// Replaced, and its files moved aside; clients that trust it trust the new one only if they trust its issuer.
     Replace,
 }
 
@@ -29,16 +28,21 @@ impl CertificateAuthority {
         prepare(state_dir)?;
         let _lock = lock(state_dir)?;
         let (certificate_path, key_path) = (state_dir.join(CERTIFICATE_FILE), state_dir.join(KEY_FILE));
-        if present == Present::Keep && certificate_path.exists() {
-            return Err(CaError::Present { certificate: certificate_path });
+        if present == Present::Keep {
+            if pair::is_there(&certificate_path)? {
+                return Err(CaError::Present { certificate: certificate_path });
+            }
+            if pair::is_there(&key_path)? {
+                return Err(CaError::CertificateMissing { certificate: certificate_path, key: key_path });
+            }
         }
         let read = |path: &Path| read_text(File::open(path).map_err(io_error("opening", path))?, path);
         let certificate = CaCertificate::parse(chain, read(chain)?)?;
         certificate.must_be_valid(chain)?;
         let pem = read(key)?;
         let imported = Self::pair(certificate, &pem, chain, key)?;
-        write_whole(&key_path, pem.as_bytes(), 0o600)?;
-        write_whole(&certificate_path, imported.certificate.pem.as_bytes(), 0o644)?;
+        pair::set_aside(state_dir)?;
+        pair::put(state_dir, &imported.certificate.pem, &pem)?;
         Ok(imported.certificate)
     }
 }

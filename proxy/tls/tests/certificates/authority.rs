@@ -2,7 +2,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 
-use gnomon_tls::{CaCertificate, CaError, CertificateAuthority, Provenance};
+use gnomon_tls::{CaCertificate, CaError, CertificateAuthority, Present, Provenance};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 fn mode(path: &Path) -> u32 {
@@ -91,16 +91,55 @@ fn a_certificate_without_its_key_is_refused() {
 }
 
 #[test]
-fn a_crash_between_key_and_certificate_heals_at_the_next_start() {
+fn a_key_without_its_certificate_is_refused_and_no_key_is_ever_overwritten() {
     let dir = tempfile::tempdir().unwrap();
-    CertificateAuthority::load_or_create(dir.path()).unwrap();
-    std::fs::remove_file(dir.path().join("ca.pem")).unwrap();
-    std::fs::write(dir.path().join("ca.new"), "half a fi").unwrap();
-    let (_, provenance) = CertificateAuthority::load_or_create(dir.path()).unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (ca, _) = CertificateAuthority::load_or_create(dir.path()).unwrap();
+    let (certificate, key) = (std::fs::read(at("ca.pem")).unwrap(), std::fs::read(at("ca.key")).unwrap());
+    std::fs::remove_file(at("ca.pem")).unwrap();
+    // Nor does the certificate of another authority beside it make it a crash's.
+    let other = tempfile::tempdir().unwrap();
+    CertificateAuthority::load_or_create(other.path()).unwrap();
+    std::fs::copy(other.path().join("ca.pem"), at("ca.pem.new")).unwrap();
+    let imported = CertificateAuthority::import(dir.path(), &other.path().join("ca.pem"), &other.path().join("ca.key"), Present::Keep);
+    for error in [CertificateAuthority::load_or_create(dir.path()).unwrap_err(), imported.unwrap_err()] {
+        assert!(matches!(error, CaError::CertificateMissing { .. }), "{error:?}");
+        assert!(error.to_string().contains("put the certificate back") && error.to_string().contains("move the key away"), "{error}");
+        assert_eq!(std::fs::read(at("ca.key")).unwrap(), key);
+    }
+    std::fs::write(at("ca.pem"), certificate).unwrap();
+    let (back, provenance) = CertificateAuthority::load_or_create(dir.path()).unwrap();
+    assert_eq!((back.fingerprint_sha256(), provenance), (ca.fingerprint_sha256(), Provenance::Loaded));
+    // Replacing on demand keeps what was there.
+    for _ in 0..2 {
+        CertificateAuthority::import(dir.path(), &other.path().join("ca.pem"), &other.path().join("ca.key"), Present::Replace).unwrap();
+    }
+    assert_eq!(std::fs::read(at("ca.key.replaced-1")).unwrap(), key);
+    assert_eq!(std::fs::read(at("ca.key.replaced-2")).unwrap(), std::fs::read(at("ca.key")).unwrap());
+    assert_eq!((mode(&at("ca.key")), mode(&at("ca.key.replaced-1"))), (0o600, 0o600));
+    assert!(at("ca.pem.replaced-1").exists());
+}
+
+#[test]
+fn a_crash_before_between_or_after_key_and_certificate_heals_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    // Before: both are beside their places, in part.
+    std::fs::write(at("ca.pem.new"), "half a fi").unwrap();
+    std::fs::write(at("ca.key.new"), "half a fi").unwrap();
+    assert!(CertificateAuthority::load(dir.path()).unwrap().is_none());
+    let (ca, provenance) = CertificateAuthority::load_or_create(dir.path()).unwrap();
     assert_eq!(provenance, Provenance::Created);
-    assert_eq!(mode(&dir.path().join("ca.key")), 0o600);
+    // Between: the key is in its place.
+    std::fs::rename(at("ca.pem"), at("ca.pem.new")).unwrap();
+    assert!(CertificateAuthority::load(dir.path()).unwrap().is_none() && at("ca.pem.new").exists());
+    let (healed, provenance) = CertificateAuthority::load_or_create(dir.path()).unwrap();
+    assert_eq!((healed.fingerprint_sha256(), provenance), (ca.fingerprint_sha256(), Provenance::Created));
     let (_, provenance) = CertificateAuthority::load_or_create(dir.path()).unwrap();
     assert_eq!(provenance, Provenance::Loaded);
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".new")), "{left:?}");
+    assert_eq!(mode(&at("ca.key")), 0o600);
 }
 
 #[test]
@@ -109,4 +148,12 @@ fn files_that_are_something_else_are_named() {
     std::fs::write(dir.path().join("ca.pem"), "hello").unwrap();
     let error = CertificateAuthority::load_or_create(dir.path()).unwrap_err();
     assert!(matches!(error, CaError::Malformed { .. }) && error.to_string().contains("ca.pem"), "{error}");
+}
+
+#[test]
+fn a_cause_is_told_once_and_with_the_step_that_helps() {
+    let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    let error = CaError::Io { action: "opening", path: "/x/ca.pem".into(), cause: denied };
+    assert_eq!(error.to_string(), "opening /x/ca.pem: permission denied; run the same command with sudo, or as the user whose it is");
+    assert!(std::error::Error::source(&error).is_none(), "printed behind `because:`, it would stand there twice");
 }

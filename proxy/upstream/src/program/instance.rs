@@ -4,7 +4,10 @@ use super::{
     ProgramOptions,
     lines::{Line, Lines},
 };
-use crate::pipe::{Line as Down, Outgoing, Pipe};
+use crate::{
+    pipe::{Line as Down, Outgoing, Pipe},
+    unfinished::Account,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -125,7 +128,7 @@ impl Instance {
         Self {
             child,
             stdin,
-            said: Lines::new(stdout, limits.message),
+            said: Lines::new(stdout, limits.message, &Account::of(&options.id)),
             outgoing,
             // Only its users keep it open.
             pipe: Arc::downgrade(pipe),

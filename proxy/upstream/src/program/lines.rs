@@ -1,5 +1,6 @@
 //! Lines from a program, which may be endless.
 
+use crate::unfinished::{Account, Unfinished};
 use bytes::{Bytes, BytesMut};
 use std::io;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
@@ -19,11 +20,12 @@ pub(super) struct Lines<R> {
     line: BytesMut,
     most: usize,
     passing_over: bool,
+    unfinished: Unfinished,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    pub(super) fn new(reader: R, most: usize) -> Self {
-        Self { reader: BufReader::new(reader), line: BytesMut::new(), most, passing_over: false }
+    pub(super) fn new(reader: R, most: usize, server: &Account) -> Self {
+        Self { reader: BufReader::new(reader), line: BytesMut::new(), most, passing_over: false, unfinished: server.message() }
     }
 
     /// The next line; none at the end. What was read is kept when this is not waited for to its end.
@@ -42,15 +44,19 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 self.reader.consume(used);
                 continue;
             }
-            let room = self.most - self.line.len();
+            // Where there is no room for more of it, it is cut here.
+            let has_room = self.unfinished.holds(self.line.len() + part.len().min(self.most)).is_ok();
+            let room = if has_room { self.most - self.line.len() } else { 0 };
             self.line.extend_from_slice(&part[..part.len().min(room)]);
             let too_long = part.len() > room;
             self.reader.consume(used);
             if too_long {
                 self.passing_over = end.is_none();
+                self.unfinished.ended();
                 return Ok(Some(Line::Cut(self.line.split().freeze())));
             }
             if end.is_some() {
+                self.unfinished.ended();
                 return Ok(Some(Line::Whole(self.line.split().freeze())));
             }
         }
@@ -73,7 +79,7 @@ mod tests {
     use super::*;
 
     async fn lines(text: &[u8], most: usize) -> Vec<Line> {
-        let mut lines = Lines::new(text, most);
+        let mut lines = Lines::new(text, most, &Account::of("lines"));
         let mut all = Vec::new();
         while let Some(line) = lines.next().await.unwrap() {
             all.push(line);

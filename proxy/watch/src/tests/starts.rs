@@ -57,7 +57,7 @@ fn host(processes: Vec<Process>) -> impl FnMut(ToSensor) -> Answers + Send + 'st
                 let parents = if lineage == Lineage::Read { process.parents } else { &[] };
                 StartAnswer::Program(Box::new(Started {
                     started_boot_ns: process.created,
-                    executable: Some(Text::cut("/usr/bin/node")),
+                    executable: Some(Text::cut(&format!("/usr/bin/{}", process.arguments[0]))),
                     arguments: Arguments::Whole(Text::cut(&process.arguments.join("\0"))),
                     parents: List::cut(parents.iter().map(|pid| parent(pid, &processes))),
                 }))
@@ -132,6 +132,47 @@ async fn runner_shell_and_server_are_one_event_with_its_package_its_agent_and_it
     );
     assert_eq!(events[0]["process.executable.hash.sha256"], "ab".repeat(32));
     assert_eq!((count(&stage, "agent"), count(&stage, "server"), count(&stage, "part")), (1, 1, 2));
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_starts_another_is_no_server_and_what_it_starts_is_one_event_as_itself() {
+    let nothing = Process { pid: 30, arguments: &["sh", "-c", "mcp-nothere"], parents: &[1], ..SH };
+    let env = Process { pid: 31, arguments: &["env", "X=1", "node", "/srv/my-mcp.js"], parents: &[1], ..SH };
+    let node = Process { pid: 32, arguments: &["node", "/srv/my-mcp.js"], parents: &[31, 1], ..SH };
+    let shell = Process { pid: 33, arguments: &["sh", "-c", "npx -y our-mcp"], parents: &[1], ..SH };
+    let npx = Process { pid: 34, arguments: &["npx", "-y", "our-mcp"], parents: &[33, 1], ..SH };
+    let shell_within = Process { pid: 35, arguments: &["sh", "-c", "our-mcp"], parents: &[34, 33, 1], ..SH };
+    // Its runner has ended.
+    let within = Process { pid: 36, arguments: &["node", "/x/node_modules/our-mcp/index.js"], parents: &[35, 1], ..SH };
+    let all = [nothing, env, node, shell, npx, shell_within, within];
+    let stage = Stage::new(&[], host(all.to_vec())).await;
+    for (nth, process) in all.iter().enumerate() {
+        begins(&stage, process, nth as u64).await;
+    }
+    let events = events(&stage, 2).await;
+    let told = |event: &Value| (event["gnomon.local.server"].clone(), event["process.pid"].clone());
+    assert_eq!(told(&events[0]), ("file:/srv/my-mcp.js".into(), 32.into()));
+    assert_eq!(told(&events[1]), ("pkg:npm/our-mcp".into(), 34.into()));
+    assert_eq!((count(&stage, "other"), count(&stage, "server"), count(&stage, "part")), (3, 2, 2));
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_no_registry_is_a_package_that_nobody_knows_and_what_it_starts_is_a_part() {
+    let npx = Process { pid: 40, arguments: &["npx", "-y", "https://u:hunter2@h/mcp-x.tgz?k=hunter2"], parents: &[1], ..SH };
+    let node = Process { pid: 41, arguments: &["node", "/x/node_modules/mcp-x/index.js"], parents: &[40, 1], ..SH };
+    let stage = Stage::new(&[], host(vec![npx.clone(), node.clone()])).await;
+    for (nth, process) in [npx, node].iter().enumerate() {
+        begins(&stage, process, nth as u64).await;
+    }
+    let events = events(&stage, 1).await;
+    assert_eq!(
+        (&events[0]["gnomon.local.server"], &events[0]["package.name"]),
+        (&"pkg:npm/https://h/mcp-x.tgz".into(), &"https://h/mcp-x.tgz".into())
+    );
+    assert_eq!((&events[0]["gnomon.package.pinned"], events[0]["gnomon.rules.matched"].as_array().unwrap().len()), (&false.into(), 3));
+    assert_eq!((count(&stage, "server"), count(&stage, "part")), (1, 1));
     stage.end().await;
 }
 

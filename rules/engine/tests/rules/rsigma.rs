@@ -210,7 +210,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("mcp.method.name", "tools/call"),
     ("gen_ai.tool.name", "read_file"),
     ("server.address", "mcp.example.com"),
-    ("url.path", "/api/mcp"),
+    ("user_agent.original", "/api/mcp"),
     ("user.name", "ada"),
 ];
 

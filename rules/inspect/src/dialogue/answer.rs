@@ -4,7 +4,7 @@
 use super::{
     Dialogue, Form, Refusal, Target,
     call::{Call, Heard, Subject, Waits, describe, describe_malformed, forget_request, names, note, same_id},
-    listener::findings,
+    listener::{findings, joined},
     pairing::Answers,
 };
 use crate::{
@@ -204,6 +204,21 @@ impl Dialogue {
         if !self.judges_strays() {
             return None;
         }
+        let mut call = self.stray(message);
+        match message {
+            Some(message) => read_result(&mut call, message),
+            None => unread_answer(&mut call.seen),
+        }
+        let _ = self.judge(&call.seen, Phase::Message, &mut call.progress);
+        let _ = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress))?;
+        // Rules on the request alone were judged with the request.
+        let verdict = undecided_by_answer(&self.basis.rules, &call.progress, &SAID)?;
+        let target = Target { id: call.id.clone(), method: None, kind: MessageKind::Request };
+        Some(Withheld { verdict, target, call })
+    }
+
+    /// The call that a message answers whose request is not known.
+    fn stray(&self, message: Option<&Message>) -> Call {
         let (seen, findings) = self.basis.begin();
         let mut call = Call {
             seen,
@@ -219,16 +234,46 @@ impl Dialogue {
             kept: 0,
         };
         forget_request(&mut call.seen);
+        call
+    }
+
+    /// Judges the words of a question that the server asks within the only open call, as of its answer: the call goes on, and what is found
+    /// counts for it. If a rule forbids them, the call ends with them. Of a question outside of calls: by all rules on what answers say.
+    /// Without a message: one whose words cannot be read.
+    pub(super) fn take_words_of_a_question(&mut self, message: Option<&Message>) -> Option<Box<Refusal>> {
+        let (mut call, is_open) = match self.pairing.only() {
+            Some(only) => (only.clone(), true),
+            None => (self.stray(None), false),
+        };
         match message {
-            Some(message) => read_result(&mut call, message),
+            // Whatever was asked: who is asked reads them.
+            Some(message) => {
+                let found = findings(message, None)?;
+                call.seen.set_texts(joined(call.seen.texts(), Some(found)));
+            }
             None => unread_answer(&mut call.seen),
         }
-        let _ = self.judge(&call.seen, Phase::Message, &mut call.progress);
-        let _ = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress))?;
-        // Rules on the request alone were judged with the request.
-        let verdict = undecided_by_answer(&self.basis.rules, &call.progress)?;
-        let target = Target { id: call.id.clone(), method: None, kind: MessageKind::Request };
-        Some(Withheld { verdict, target, call })
+        let heard: Vec<Field> =
+            TEXTS.into_iter().filter(|field| message.is_none() || call.seen.texts().is_some_and(|texts| texts.has(*field))).collect();
+        let found = call.seen.clone();
+        if !is_open {
+            let _ = self.judge(&call.seen, Phase::Message, &mut call.progress);
+        }
+        let verdict = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress))
+            .and_then(|_| undecided_by_answer(&self.basis.rules, &call.progress, &heard));
+        match verdict {
+            Some(verdict) => {
+                self.pairing.take_only(|_| true);
+                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: MessageKind::Request };
+                Some(self.withhold(Withheld { verdict, target, call }))
+            }
+            None => {
+                if let ([open], Some(_)) = (&mut self.pairing.calls[..], message) {
+                    open.seen = found;
+                }
+                None
+            }
+        }
     }
 
     /// A request or notification that the server sends to the client (sampling, elicitation …).
@@ -357,7 +402,8 @@ fn read_result(call: &mut Call, message: &Message) {
         seen.set(Field::Tools, result.tools.clone());
     }
     seen.set_some(Field::ToolsHash, result.tools_hash.map(hex::encode));
-    seen.set_texts(findings(message, call.method.as_deref()));
+    let found = joined(seen.texts(), findings(message, call.method.as_deref()));
+    seen.set_texts(found);
     if result.tools_overflow.is_cut() {
         if result.tools.is_empty() {
             seen.set_unreadable(Field::Tools);
@@ -388,16 +434,16 @@ fn read_result(call: &mut Call, message: &Message) {
     }
 }
 
-/// The strictest of the rules on what an answer says that match it, or could as far as the request is not known. An
+/// The strictest of the rules on what an answer says (these fields) that match it, or could as far as the request is not known. An
 /// administrator's `allow` sets vendors' rules aside here too.
-fn undecided_by_answer(rules: &RuleSet, progress: &Progress) -> Option<Verdict> {
+fn undecided_by_answer(rules: &RuleSet, progress: &Progress, said: &[Field]) -> Option<Verdict> {
     let exempt = |rule: &Rule| rule.origin == Origin::Admin && rule.acts() == Action::Allow;
     let matched = || progress.matched().filter_map(|index| Some((index, rules.rule(index)?)));
     let exempted = matched().any(|(_, rule)| exempt(rule));
     let judged = |rule: &Rule| {
         rule.phase == Phase::Response
             && rule.acts().interferes()
-            && SAID.iter().any(|field| rule.names(*field))
+            && said.iter().any(|field| rule.names(*field))
             && (rule.origin == Origin::Admin || !exempted)
     };
     let all = matched().chain(rules.open_rules(progress)).filter(|(_, rule)| judged(rule));
@@ -415,6 +461,17 @@ const SAID: [Field; 14] = [
     Field::RpcStatus,
     Field::ResponseSignatures,
     Field::ErrorType,
+    Field::ToolResult,
+    Field::ToolDescription,
+    Field::ErrorMessage,
+    Field::ServerInstructions,
+    Field::PromptText,
+    Field::ResourceText,
+];
+
+/// Those of them that are filled with the texts of an answer.
+const TEXTS: [Field; 7] = [
+    Field::Tools,
     Field::ToolResult,
     Field::ToolDescription,
     Field::ErrorMessage,

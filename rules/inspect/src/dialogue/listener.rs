@@ -5,7 +5,7 @@ use gnomon_engine::{RuleSet, TextMatcher, TextPatterns};
 use gnomon_meaning::Passing;
 use gnomon_observe::{Field, TextFindings, TextHit};
 use gnomon_wire::{
-    jsonrpc::{ArgumentCapture, Heard, Limits, Mark, Message, Part, Scanner, TextPlace, TextSink},
+    jsonrpc::{ArgumentCapture, Heard, Limits, Mark, Message, Part, Parts, Scanner, TextPlace, TextSink},
     mcp,
 };
 use std::{mem, ops::Range, sync::Arc};
@@ -15,14 +15,30 @@ pub(crate) fn limits() -> Limits {
     Limits { arguments: ArgumentCapture::Off, ..Limits::default() }
 }
 
+/// The path of what a server asks the client within its result (2026-07-28), in any case, as some readers take it.
+const QUESTIONS: &str = "result.inputrequests";
+
 /// Reads answers, with the patterns that rules have for their texts.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ears(Option<Arc<TextPatterns>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Ears {
+    patterns: Option<Arc<TextPatterns>>,
+    /// What the words of a question within the answer count as.
+    questions: Part,
+}
+
+impl Default for Ears {
+    fn default() -> Self {
+        Self { patterns: None, questions: Part::Result }
+    }
+}
 
 impl Ears {
-    /// The patterns of these rules.
-    pub fn of(rules: &RuleSet) -> Self {
-        Self(rules.texts().cloned())
+    /// The patterns of these rules, for the answers to calls of these methods: a question within one says what its answer would.
+    pub fn of<'m>(rules: &RuleSet, methods: impl Iterator<Item = Option<&'m str>>) -> Self {
+        let mut parts = methods.map(|method| method.map(mcp::canonical_method).map_or(Part::Result, part_of));
+        let first = parts.next().unwrap_or(Part::Result);
+        let questions = if parts.all(|part| part == first) { first } else { Part::Result };
+        Self { patterns: rules.texts().cloned(), questions }
     }
 
     /// A scanner at the start of an answer.
@@ -32,18 +48,32 @@ impl Ears {
 
     /// The same for a scanner with limits of its own.
     pub fn on(&self, scanner: Scanner) -> Scanner {
-        let Some(patterns) = &self.0 else { return scanner };
-        let wanted: Vec<Field> = patterns.fields().collect();
-        let parts = Part::ALL.into_iter().filter(|part| wanted.contains(&field_of(*part))).collect();
+        let Some(patterns) = &self.patterns else { return scanner };
+        let fields: Vec<Field> = patterns.fields().collect();
+        let mut wanted: Parts = Part::ALL.into_iter().filter(|part| fields.contains(&field_of(*part))).collect();
         let listener = Listener {
             matcher: patterns.matcher(),
             meant: patterns.matcher(),
             passing: Passing::default(),
             heard: Heard::default(),
-            part: Part::Result,
+            wanted,
+            questions: self.questions,
+            part: None,
             path: String::new(),
         };
-        scanner.listening(parts, Box::new(listener))
+        if wanted.contains(self.questions) {
+            wanted.insert(Part::Result);
+        }
+        scanner.listening(wanted, Box::new(listener))
+    }
+}
+
+/// What a question in the answer to a call of this method counts as.
+fn part_of(method: &str) -> Part {
+    match method {
+        "prompts/get" => Part::Prompt,
+        "resources/read" => Part::Resource,
+        _ => Part::Result,
     }
 }
 
@@ -67,17 +97,20 @@ struct Listener {
     meant: TextMatcher,
     passing: Passing,
     heard: Heard,
-    /// The text at hand.
-    part: Part,
+    /// The parts that rules ask about.
+    wanted: Parts,
+    questions: Part,
+    /// The part of the text at hand, if it is one of those.
+    part: Option<Part>,
     path: String,
 }
 
 impl Listener {
     /// Each finding once, be it in a text or in what it means.
-    fn note(&mut self) {
+    fn note(&mut self, part: Part) {
         for number in self.matcher.fresh().chain(self.meant.fresh()) {
             if !self.heard.marks.iter().any(|mark| mark.number == number) {
-                self.heard.marks.push(Mark { number, part: self.part, path: self.path.as_str().into() });
+                self.heard.marks.push(Mark { number, part, path: self.path.as_str().into() });
             }
         }
     }
@@ -91,27 +124,32 @@ fn match_whole(matcher: &mut TextMatcher, part: Part, text: &str) {
 
 impl TextSink for Listener {
     fn begin(&mut self, place: &TextPlace<'_>) {
-        self.heard.parts.insert(place.part);
-        self.part = place.part;
+        let asks = place.part == Part::Result && place.path.get(..QUESTIONS.len()).is_some_and(|path| path.eq_ignore_ascii_case(QUESTIONS));
+        let part = if asks { self.questions } else { place.part };
+        self.part = Some(part).filter(|part| self.wanted.contains(*part));
+        let Some(part) = self.part else { return };
+        self.heard.parts.insert(part);
         self.path.clear();
         self.path.push_str(place.path);
-        self.matcher.begin(field_of(place.part));
+        self.matcher.begin(field_of(part));
         self.passing.begin();
-        self.note();
+        self.note(part);
     }
 
     fn text(&mut self, decoded: &[u8], _: Range<u64>) {
+        let Some(part) = self.part else { return };
         self.matcher.feed(decoded);
-        let (part, meant) = (self.part, &mut self.meant);
+        let meant = &mut self.meant;
         self.passing.feed(decoded, &mut |text| match_whole(meant, part, text));
-        self.note();
+        self.note(part);
     }
 
     fn end(&mut self, _: u64) {
+        let Some(part) = self.part.take() else { return };
         self.matcher.end();
-        let (part, meant) = (self.part, &mut self.meant);
+        let meant = &mut self.meant;
         self.passing.end(&mut |text| match_whole(meant, part, text));
-        self.note();
+        self.note(part);
     }
 
     fn over(&mut self) -> Heard {
@@ -145,4 +183,13 @@ pub(super) fn findings(message: &Message, method: Option<&str>) -> Option<Arc<Te
     let fields = message.heard.parts.iter().filter_map(field).collect();
     let hit = |mark: &Mark| Some(TextHit { question: mark.number, field: field(mark.part)?, path: mark.path.clone() });
     Some(Arc::new(TextFindings::new(fields, message.heard.marks.iter().filter_map(hit).collect())))
+}
+
+/// What was found in the words of a question and, later, in the answer to the call that asked it, as one.
+pub(super) fn joined(before: Option<&TextFindings>, found: Option<Arc<TextFindings>>) -> Option<Arc<TextFindings>> {
+    let Some(before) = before else { return found };
+    let Some(found) = found else { return Some(Arc::new(before.clone())) };
+    let fields = Part::ALL.into_iter().map(field_of).filter(|field| before.has(*field) || found.has(*field)).collect();
+    let hits = before.hits().iter().chain(found.hits().iter().filter(|hit| !before.answers(hit.question)));
+    Some(Arc::new(TextFindings::new(fields, hits.cloned().collect())))
 }

@@ -17,6 +17,7 @@ mod tally;
 mod told;
 mod verdicts;
 mod whole;
+mod within;
 
 pub(crate) use answer::bound;
 #[cfg(test)]
@@ -208,7 +209,7 @@ impl Dialogue {
 
     /// What looks at the texts of its answers.
     pub(crate) fn ears(&self) -> Ears {
-        Ears::of(&self.basis.rules)
+        Ears::of(&self.basis.rules, self.pairing.calls.iter().map(|call| call.method.as_deref()))
     }
 
     /// Counts bytes of the request that were read.

@@ -5,6 +5,7 @@ use super::{
     answer::unread_answer,
     call::{Call, Heard, Subject, Waits, describe, describe_malformed, set_signatures, without_body},
     verdicts::MAX_TARGETS,
+    within,
 };
 use crate::shadow::interfering;
 use gnomon_observe::{Observation, Phase};
@@ -77,6 +78,7 @@ impl Dialogue {
         self.verdicts.is_shaped(message.shape);
         let (mut seen, mut findings) = self.basis.begin();
         describe(&mut seen, &mut findings, message);
+        within::add(&mut seen, message, &self.basis.rules.wanted().arguments);
         if self.basis.rules.wanted().meaning {
             gnomon_meaning::describe(&mut seen, &message.arguments);
         }

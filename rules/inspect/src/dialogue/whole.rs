@@ -70,6 +70,27 @@ impl Dialogue {
         refused.map_or(Ok(()), Err)
     }
 
+    /// Judges the words of a question that the server asks the client before its answer: `params` are the JSON of its parameters. They are
+    /// what the server says within the call, which goes on; its method is judged with the question itself ([`Dialogue::answer_message`]).
+    ///
+    /// # Errors
+    /// The refusal, if nobody must be asked it. It ends the call.
+    pub fn question_words(&mut self, params: &[u8]) -> Result<(), Box<Refusal>> {
+        let mut refused = None;
+        // As a result has them since 2026-07-28.
+        let pieces: [&[u8]; 3] = [br#"{"jsonrpc":"2.0","id":0,"result":{"inputRequests":{"question":{"params":"#, params, b"}}}}"];
+        let mut scanner = self.ears().scanner();
+        let read = read(&mut scanner, &pieces, &mut |message| {
+            if refused.is_none() {
+                refused = self.take_words_of_a_question(Some(message));
+            }
+        });
+        if read.is_err() && refused.is_none() {
+            refused = self.take_words_of_a_question(None);
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
     /// Ends the answer: all that waited for it is judged and reported.
     ///
     /// # Errors

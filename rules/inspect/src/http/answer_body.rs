@@ -1,20 +1,22 @@
 //! The body of an answer: as JSON, or as a stream of events with a message in each.
 
 use super::{
-    answer_steps::{Left, Step, break_off},
-    event_text::{EventText, Opening},
-    reading::{Coded, Found, Manner, Piece, Reading, Search, says_frames},
+    answer_steps::{Broken, Left, Step, break_off},
+    event_text::{EventText, Opening, UNDECODABLE},
+    reading::{Coded, Codings, Found, Manner, Piece, Reading, Search, says_frames},
+    words::Words,
 };
 use crate::{
     Bounds, Passage,
     dialogue::{Ears, answer_limits},
 };
 use gnomon_wire::{
-    coding::{Coding, DecodeLimits, Unsupported},
-    jsonrpc::{Likeness, Malformed},
+    coding::DecodeLimits,
+    jsonrpc::{Likeness, Malformed, Message},
 };
 use http::{HeaderMap, header};
 use smol_str::SmolStr;
+use std::borrow::Cow;
 
 /// Decoded bytes of an answer that no call waits for and that shows nothing of JSON-RPC, after which it is left unread.
 const IDLE_BYTES: usize = 1 << 20;
@@ -22,7 +24,9 @@ const IDLE_BYTES: usize = 1 << 20;
 /// The answer being read.
 pub(crate) struct AnswerBody {
     pub content: Content,
-    codings: Result<Vec<Coding>, Unsupported>,
+    codings: Codings,
+    /// Hears it as words, where it may be no message.
+    words: Option<Box<Words>>,
     /// The reader, made when there is something to read: most answers have no body worth it.
     reader: Option<Reader>,
     over: bool,
@@ -72,15 +76,13 @@ pub(crate) enum Content {
 
 enum Reader {
     Json(Box<Document>),
-    Events(Box<EventText>),
+    Events(Box<Streams>),
 }
 
 impl Reader {
     fn kept(&self) -> usize {
         match self {
-            Self::Json(document) => {
-                document.reading.as_ref().map_or(0, Reading::kept) + document.events.as_ref().map_or(0, EventText::kept)
-            }
+            Self::Json(document) => document.reading.as_ref().map_or(0, Reading::kept) + document.events.as_ref().map_or(0, Streams::kept),
             Self::Events(events) => events.kept(),
         }
     }
@@ -89,7 +91,7 @@ impl Reader {
         match self {
             Self::Json(document) => {
                 let text = document.reading.as_ref().map_or(0, Reading::made);
-                text.saturating_add(document.events.as_ref().map_or(0, EventText::made))
+                text.saturating_add(document.events.as_ref().map_or(0, Streams::made))
             }
             Self::Events(events) => events.made(),
         }
@@ -102,7 +104,15 @@ struct Document {
     reading: Option<Reading>,
     idle: usize,
     /// The same bytes as an event stream, as long as they may be one: not all clients go by the declared type.
-    events: Option<EventText>,
+    events: Option<Streams>,
+}
+
+/// An answer that is read as a stream of events.
+struct Streams {
+    /// By all the codings of its headers; none once that is known to be something else.
+    announced: Option<EventText>,
+    /// The same by some of them, as a client may ([`Codings`]).
+    others: Vec<EventText>,
 }
 
 /// An awaited answer, or one that no call waits for.
@@ -116,7 +126,8 @@ impl AnswerBody {
     pub fn new() -> Self {
         Self {
             content: Content::Opaque,
-            codings: Ok(Vec::new()),
+            codings: Codings::NONE,
+            words: None,
             reader: None,
             over: false,
             held: Vec::new(),
@@ -129,8 +140,42 @@ impl AnswerBody {
     }
 
     /// The head has come.
-    pub fn begin(&mut self, content: Content, codings: Result<Vec<Coding>, Unsupported>) {
+    pub fn begin(&mut self, content: Content, codings: Codings) {
         (self.content, self.codings) = (content, codings);
+    }
+
+    /// Its body is heard as words besides.
+    pub fn hears(&mut self, words: Words) {
+        self.words = Some(Box::new(words));
+    }
+
+    /// True if its words are not over.
+    pub fn is_heard(&self) -> bool {
+        self.words.is_some()
+    }
+
+    /// Its next bytes, as words.
+    pub fn hear(&mut self, raw: &[u8]) {
+        if let Some(words) = &mut self.words
+            && !words.feed(raw)
+        {
+            self.words = None;
+        }
+    }
+
+    /// A message in it, with what its words say besides.
+    pub fn with_words<'m>(&self, message: &'m Message) -> Cow<'m, Message> {
+        self.words.as_ref().map_or(Cow::Borrowed(message), |words| words.beside(message))
+    }
+
+    /// Its words, if no more of them will come.
+    pub fn whole_words(&mut self) -> Option<Box<Words>> {
+        self.words.take_if(|words| words.are_whole())
+    }
+
+    /// Its words as far as they came.
+    pub fn last_words(&mut self) -> Option<Box<Words>> {
+        self.words.take()
     }
 
     /// True if it may still be the JSON that a call waits for.
@@ -151,26 +196,26 @@ impl AnswerBody {
 
     /// True if input is buffered that was not read yet: feed it with nothing until this is false.
     pub fn is_behind(&self) -> bool {
-        !self.over
-            && self.reader.as_ref().is_some_and(|reader| match reader {
-                Reader::Json(document) => document.is_behind(),
-                Reader::Events(events) => events.is_behind(),
-            })
+        let reader_is = |reader: &Reader| match reader {
+            Reader::Json(document) => document.is_behind(),
+            Reader::Events(events) => events.is_behind(),
+        };
+        !self.over && self.reader.as_ref().is_some_and(reader_is) || self.words.as_ref().is_some_and(|words| words.is_behind())
     }
 
     /// Bytes that are kept of what is not whole, or waits for the rest of its event.
     pub fn kept(&self) -> usize {
-        self.held.capacity() + self.reader.as_ref().map_or(0, Reader::kept)
+        self.held.capacity() + self.reader.as_ref().map_or(0, Reader::kept) + self.words.as_ref().map_or(0, |words| words.kept())
     }
 
     /// Bytes that decoders have made of it so far.
     pub fn made(&self) -> u64 {
-        self.reader.as_ref().map_or(0, Reader::made)
+        self.reader.as_ref().map_or(0, Reader::made).saturating_add(self.words.as_ref().map_or(0, |words| words.made()))
     }
 
     /// Leaves what is still to come unread.
     pub fn leaves_unread(&mut self) {
-        (self.reader, self.over) = (None, true);
+        (self.reader, self.words, self.over) = (None, None, true);
     }
 
     /// Takes the reader out, for feeding.
@@ -191,21 +236,17 @@ impl AnswerBody {
     }
 
     fn make_reader(&mut self, bounds: &Bounds, awaited: Awaited, ears: Ears) -> Reader {
-        let codings = std::mem::replace(&mut self.codings, Ok(Vec::new()));
-        let events = |codings: &[Coding]| {
-            // A stream may go on for days: its length is no sign of a bomb.
-            let limits = DecodeLimits { max_output: u64::MAX, ..bounds.decode };
-            EventText::new((!codings.is_empty()).then(|| Coded::new(codings, limits)), ears.clone())
-        };
+        let codings = std::mem::replace(&mut self.codings, Codings::NONE);
+        // A stream may go on for days: its length is no sign of a bomb.
+        let limits = DecodeLimits { max_output: u64::MAX, ..bounds.decode };
         match self.content {
-            Content::Events => {
-                // Clients that take it for one JSON text do not ask what it says it is.
-                Reader::Events(Box::new(events(&codings.unwrap_or_default()).or_one_document()))
-            }
+            // Clients that take it for one JSON text do not ask what it says it is.
+            Content::Events => Reader::Events(Box::new(Streams::new(&codings, limits, &ears, EventText::or_one_document))),
             _ => {
-                let events = codings.as_ref().ok().filter(|_| awaited == Awaited::Yes).map(|codings| events(codings));
+                let awaited = awaited == Awaited::Yes && codings.chain.is_ok();
+                let events = awaited.then(|| Streams::new(&codings, limits, &ears, |text| text));
                 let search = if self.content == Content::Framed { Search::Bytes } else { Search::Opening };
-                let manner = Manner { ears: ears.clone(), ..Manner::of(bounds, answer_limits(), search) };
+                let manner = Manner { ears, ..Manner::of(bounds, answer_limits(), search) };
                 let reading = Some(Reading::new(codings, manner));
                 Reader::Json(Box::new(Document { reading, idle: 0, events }))
             }
@@ -224,19 +265,71 @@ impl AnswerReader {
     pub fn feed(&mut self, raw: &[u8], awaited: Awaited, on: &mut dyn FnMut(Step<'_>)) -> Left {
         match &mut self.reader {
             Reader::Json(document) => document.feed(raw, (awaited, self.content), on),
-            Reader::Events(text) => text.feed(raw, on),
+            Reader::Events(streams) => streams.feed(raw, on),
         }
+    }
+}
+
+impl Streams {
+    fn new(codings: &Codings, limits: DecodeLimits, ears: &Ears, manner: impl Fn(EventText) -> EventText) -> Self {
+        let chain = codings.chain.as_deref().unwrap_or_default();
+        let text = |codings: &[_]| manner(EventText::new((!codings.is_empty()).then(|| Coded::new(codings, limits)), ears.clone()));
+        Self { announced: Some(text(chain)), others: codings.others.iter().map(|codings| text(codings)).collect() }
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &EventText> {
+        self.announced.iter().chain(&self.others)
+    }
+
+    fn kept(&self) -> usize {
+        self.texts().map(EventText::kept).sum()
+    }
+
+    fn made(&self) -> u64 {
+        self.texts().map(EventText::made).fold(0, u64::saturating_add)
+    }
+
+    fn is_behind(&self) -> bool {
+        self.texts().any(EventText::is_behind)
+    }
+
+    /// True if one of them begins as events do.
+    fn are_some(&self) -> bool {
+        self.texts().any(|text| text.opening() == Opening::Field)
+    }
+
+    /// True if all of them begin otherwise.
+    fn are_none(&self) -> bool {
+        self.texts().all(|text| matches!(text.opening(), Opening::Document | Opening::Other))
+    }
+
+    /// What is found by the other readings comes first; that they cannot be decoded says nothing.
+    fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {
+        self.others.retain_mut(|text| {
+            let left = text.feed(raw, &mut |step| match step {
+                Step::Unreadable(Broken::Unknown(UNDECODABLE)) => {}
+                Step::Message(_) | Step::Unreadable(_) => on(step),
+                _ => {}
+            });
+            left == Left::More
+        });
+        if let Some(text) = &mut self.announced
+            && text.feed(raw, on) == Left::Nothing
+        {
+            self.announced = None;
+        }
+        if self.announced.is_none() && self.others.is_empty() { Left::Nothing } else { Left::More }
     }
 }
 
 impl Document {
     /// True if it may still be an answer that a call waits for.
     fn may_be_read(&self) -> bool {
-        self.may_be_json() || self.events.as_ref().is_some_and(|e| e.opening() == Opening::Field)
+        self.may_be_json() || self.events.as_ref().is_some_and(Streams::are_some)
     }
 
     fn is_behind(&self) -> bool {
-        self.reading.as_ref().is_some_and(Reading::is_behind) || self.events.as_ref().is_some_and(EventText::is_behind)
+        self.reading.as_ref().is_some_and(Reading::is_behind) || self.events.as_ref().is_some_and(Streams::is_behind)
     }
 
     fn may_be_json(&self) -> bool {
@@ -250,7 +343,7 @@ impl Document {
                     on(step);
                 }
             });
-            if left == Left::Nothing || matches!(events.opening(), Opening::Document | Opening::Other) {
+            if left == Left::Nothing || events.are_none() {
                 self.events = None;
             }
         }

@@ -11,6 +11,9 @@ use gnomon_wire::{
     sse::{Item, OddEnd, SseParser, odd_end},
 };
 
+/// The reason that a stream cannot be read whose coding cannot be undone.
+pub(super) const UNDECODABLE: &str = "content_coding";
+
 /// Most bytes of an `endpoint` event's data.
 const ENDPOINT_BYTES: usize = 2048;
 
@@ -167,7 +170,7 @@ impl EventText {
         if decoded.is_ok() {
             return Left::More;
         }
-        on(Step::Unreadable(Broken::Unknown("content_coding")));
+        on(Step::Unreadable(Broken::Unknown(UNDECODABLE)));
         on(Step::Undecodable);
         Left::Nothing
     }

@@ -13,6 +13,7 @@ mod reply;
 mod request;
 mod request_body;
 mod response;
+mod words;
 
 pub use answer_body::says_events;
 pub use exchange::{Authority, Exchange, Gate, Head};

@@ -1,8 +1,9 @@
 //! A body's bytes as text, and the messages in it.
 //!
 //! A `Content-Encoding` is a claim. A server may ignore it, so where one is announced the
-//! bytes are read as they are, too; and a body that begins as gzip or zlib does is read as such,
-//! whatever is announced. Both layers are judged by what they say: there is no telling which one a server acts on.
+//! bytes are read as they are, too; where several are, in each of the ways in which servers undo some of them ([`Codings`]); and a body
+//! that begins as gzip or zlib does is read as such, whatever is announced. All of these are judged by what they say: there is no telling
+//! which one a server acts on.
 //!
 //! Messages are handed on one at a time, decoders hand on 16 KiB at a time, and nothing of either is
 //! kept: the cost of a body does not depend on how much is in it. What a few bytes decode to may be
@@ -10,7 +11,7 @@
 
 use crate::{Bounds, dialogue::Ears};
 use gnomon_wire::{
-    coding::{Coding, DecodeError, DecodeLimits, Decoder, Pace, Unsupported, parse_content_encoding},
+    coding::{Coding, DecodeError, DecodeLimits, Decoder, Pace, Unsupported, other_readings, parse_content_encoding},
     jsonrpc::{Finish, Likeness, Limits, Malformed, Message, Scanner},
 };
 use http::{HeaderMap, header};
@@ -26,9 +27,9 @@ pub(crate) enum Piece<'a> {
 /// The layer in which a message was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layer {
-    /// The content coding of the headers.
+    /// All content codings of the headers.
     Announced,
-    /// In the raw bytes beneath a coding, or in a coding that no header announces.
+    /// In the raw bytes beneath a coding, behind some of the codings of the headers, or in a coding that no header announces.
     Unannounced,
 }
 
@@ -85,18 +86,41 @@ impl Manner {
     }
 }
 
+/// The codings that headers announce.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Codings {
+    /// All of them, in the order in which they must be undone.
+    pub chain: Result<Vec<Coding>, Unsupported>,
+    /// The other readings that a receiver may take ([`other_readings`]).
+    pub others: Vec<Vec<Coding>>,
+}
+
+impl Codings {
+    /// No coding.
+    pub const NONE: Self = Self { chain: Ok(Vec::new()), others: Vec::new() };
+
+    /// Each reading of them.
+    pub fn readings(&self) -> impl Iterator<Item = &[Coding]> {
+        self.chain.iter().chain(&self.others).map(Vec::as_slice)
+    }
+}
+
 /// A body being read.
 pub(crate) struct Reading {
-    /// The reader of the announced coding; none where the coding is unknown to us.
+    /// The reader of the announced codings; none where one of them is unknown to us.
     announced: Option<Text>,
-    /// The raw bytes beneath it, if there is a coding.
+    /// The raw bytes beneath them, if there is a coding.
     beneath: Option<Text>,
-    /// The reader of the coding guessed from the first bytes, if it is not the announced one: lenient servers guess, too.
+    /// The readers of some of the announced codings, where there are several, as long as they may find something.
+    others: Vec<Text>,
+    /// The reader of the coding guessed from the first bytes, if it is not among the announced ones: lenient servers guess, too.
     guessed: Option<Text>,
     manner: Manner,
-    /// The only coding that the headers announce.
-    only: Option<Coding>,
     opening: Opening,
+    /// The codings that are read by themselves.
+    alone: Vec<Coding>,
+    /// Bytes that the readers made that are left no more.
+    made: u64,
 }
 
 /// The first bytes of a body.
@@ -193,17 +217,16 @@ enum Ending {
 
 impl Reading {
     /// A body of these codings ([`codings`]).
-    pub fn new(codings: Result<Vec<Coding>, Unsupported>, manner: Manner) -> Self {
-        let only = codings.as_ref().ok().and_then(|codings| if let [only] = codings[..] { Some(only) } else { None });
-        let (announced, beneath) = match codings {
-            Ok(codings) if codings.is_empty() => (Some(Text::new(None, &manner)), None),
-            Ok(codings) => {
-                let decoder = Coded::new(&codings, manner.decode);
-                (Some(Text::new(Some(decoder), &manner)), Some(Text::new(None, &manner)))
-            }
+    pub fn new(codings: Codings, manner: Manner) -> Self {
+        let alone = codings.readings().filter_map(|reading| if let [only] = reading { Some(*only) } else { None }).collect();
+        let coded = |codings: &[Coding]| Text::new(Some(Coded::new(codings, manner.decode)), &manner);
+        let (announced, beneath) = match &codings.chain {
+            Ok(chain) if chain.is_empty() => (Some(Text::new(None, &manner)), None),
+            Ok(chain) => (Some(coded(chain)), Some(Text::new(None, &manner))),
             Err(_) => (None, Some(Text::new(None, &manner))),
         };
-        Self { announced, beneath, guessed: None, manner, only, opening: Opening::Unseen }
+        let others = codings.others.iter().map(|codings| coded(codings)).collect();
+        Self { announced, beneath, others, guessed: None, manner, opening: Opening::Unseen, alone, made: 0 }
     }
 
     /// Reads on. Everything that these bytes complete is handed to `on` before this returns, unless it [is
@@ -220,7 +243,8 @@ impl Reading {
             let search = if self.announced.is_some() { Search::Bytes } else { self.manner.search };
             text.feed(raw, &self.manner, search, Layer::Unannounced, on);
         }
-        if let Some(text) = &mut self.guessed {
+        self.leave_what_is_none();
+        for text in self.others.iter_mut().chain(&mut self.guessed) {
             text.feed(raw, &self.manner, Search::Opening, Layer::Unannounced, on);
         }
         self.found()
@@ -232,9 +256,21 @@ impl Reading {
         self.texts().any(behind)
     }
 
+    /// Leaves the readings in which there was nothing: most of several, after a few bytes.
+    fn leave_what_is_none(&mut self) {
+        let made = &mut self.made;
+        self.others.retain(|text| {
+            let left = matches!(text.standing, Standing::Over(Ending::Foreign | Ending::Undecodable(_)));
+            if left {
+                *made = made.saturating_add(text.made());
+            }
+            !left
+        });
+    }
+
     /// Leaves what was not decoded yet of what came.
     pub fn breaks_off(&mut self) {
-        let texts = self.announced.iter_mut().chain(&mut self.beneath).chain(&mut self.guessed);
+        let texts = self.announced.iter_mut().chain(&mut self.beneath).chain(&mut self.others).chain(&mut self.guessed);
         for decoder in texts.filter_map(|text| text.decoder.as_mut()) {
             (decoder.rest, decoder.pace) = (Vec::new(), Pace::Through);
         }
@@ -246,12 +282,11 @@ impl Reading {
             let _ = self.feed(&[], on);
         }
         let beneath = if self.announced.is_some() { Search::Bytes } else { self.manner.search };
-        let announced = (&mut self.announced, self.manner.search, Layer::Announced);
-        let others = [(&mut self.beneath, beneath, Layer::Unannounced), (&mut self.guessed, Search::Opening, Layer::Unannounced)];
-        for (text, search, layer) in [announced].into_iter().chain(others) {
-            if let Some(text) = text {
-                text.end(search, &mut |message| on(Piece::Message(message, layer)));
-            }
+        let announced = self.announced.iter_mut().map(|text| (text, self.manner.search, Layer::Announced));
+        let beneath = self.beneath.iter_mut().map(|text| (text, beneath, Layer::Unannounced));
+        let others = self.others.iter_mut().chain(&mut self.guessed).map(|text| (text, Search::Opening, Layer::Unannounced));
+        for (text, search, layer) in announced.chain(beneath).chain(others) {
+            text.end(search, layer, &mut |message| on(Piece::Message(message, layer)));
         }
         self.found()
     }
@@ -273,7 +308,7 @@ impl Reading {
 
     /// Bytes that decoders have made so far.
     pub fn made(&self) -> u64 {
-        self.texts().filter_map(|text| text.decoder.as_ref()).map(Coded::made).fold(0, u64::saturating_add)
+        self.texts().map(Text::made).fold(self.made, u64::saturating_add)
     }
 
     /// The facts known of the incomplete message.
@@ -294,7 +329,7 @@ impl Reading {
     }
 
     fn texts(&self) -> impl Iterator<Item = &Text> {
-        self.announced.iter().chain(&self.beneath).chain(&self.guessed)
+        self.announced.iter().chain(&self.beneath).chain(&self.others).chain(&self.guessed)
     }
 
     fn open(&mut self, raw: &[u8]) {
@@ -304,7 +339,7 @@ impl Reading {
             (Opening::Unseen, [first, second, ..]) => [*first, *second],
             (Opening::First(first), [second, ..]) => [first, *second],
         };
-        if let Some(coding) = coding_of(opening).filter(|coding| self.only != Some(*coding)) {
+        if let Some(coding) = coding_of(opening).filter(|coding| !self.alone.contains(coding)) {
             let mut text = Text::new(Some(Coded::new(&[coding], self.manner.decode)), &self.manner);
             if let Opening::First(first) = self.opening {
                 text.feed(&[first], &self.manner, Search::Opening, Layer::Unannounced, &mut |_| ());
@@ -351,6 +386,10 @@ impl Text {
         Self { decoder, scanner: manner.ears.on(Scanner::new(manner.limits)), standing: Standing::Open }
     }
 
+    fn made(&self) -> u64 {
+        self.decoder.as_ref().map_or(0, Coded::made)
+    }
+
     fn feed(&mut self, raw: &[u8], manner: &Manner, search: Search, layer: Layer, on: &mut dyn FnMut(Piece<'_>)) {
         if let Standing::Over(_) = self.standing {
             return;
@@ -375,7 +414,7 @@ impl Text {
         };
         self.standing = match (scanned, decoded) {
             (Err(Malformed::TrailingData), _) if manner.values == Values::Rows => Standing::Over(Ending::Row),
-            (_, Err(error)) => Standing::Over(self.cut(error)),
+            (_, Err(error)) => Standing::Over(self.cut(error, layer)),
             (Err(malformed), Ok(())) => self.broken(malformed, search),
             (Ok(()), Ok(())) => Standing::Open,
         };
@@ -392,7 +431,7 @@ impl Text {
         if is_none { Standing::Over(Ending::Foreign) } else { Standing::Broken(malformed) }
     }
 
-    fn end(&mut self, search: Search, sink: &mut dyn FnMut(&Message)) {
+    fn end(&mut self, search: Search, layer: Layer, sink: &mut dyn FnMut(&Message)) {
         if let Standing::Over(_) = self.standing {
             return;
         }
@@ -400,11 +439,13 @@ impl Text {
             && let Err(error) = decoder.decoder.finish(&mut |_| ())
             && error != DecodeError::Truncated
         {
-            self.standing = Standing::Over(self.cut(error));
+            self.standing = Standing::Over(self.cut(error, layer));
             return;
         }
         // A body truncated in its coding is truncated in its text, or after it.
         self.standing = match self.scanner.finish(sink) {
+            // A coding that may have been meant and in which there is nothing does not tell what the body is.
+            Ok(Finish::Empty) if layer == Layer::Unannounced && self.decoder.is_some() => Standing::Over(Ending::Foreign),
             Ok(Finish::Empty | Finish::Complete { .. }) => Standing::Over(Ending::Json),
             Err(Malformed::NotJson) if self.scanner.likeness() == Likeness::None => Standing::Over(Ending::Foreign),
             Err(malformed) => self.broken(malformed, search),
@@ -412,9 +453,15 @@ impl Text {
     }
 
     /// The coding gives no more: a receiver with other bounds may read on.
-    fn cut(&mut self, error: DecodeError) -> Ending {
+    fn cut(&mut self, error: DecodeError, layer: Layer) -> Ending {
         match self.scanner.finish(&mut |_| ()) {
             Ok(Finish::Complete { .. }) => Ending::Json,
+            // Of a coding that is not the body's, noise may begin as JSON does.
+            Err(Malformed::Truncated)
+                if layer == Layer::Unannounced && error == DecodeError::Corrupt && self.scanner.likeness() == Likeness::None =>
+            {
+                Ending::Undecodable(error.as_str())
+            }
             Err(Malformed::Truncated) => Ending::CutOff(error.as_str()),
             // White space up to our bound: a reader with a larger bound reads on.
             Ok(Finish::Empty) if error != DecodeError::Corrupt => Ending::CutOff(error.as_str()),
@@ -437,11 +484,14 @@ fn begins_with(content_type: &str, kind: &str) -> bool {
     content_type.trim_ascii_start().as_bytes().get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind.as_bytes()))
 }
 
-/// The codings of a body, in the order in which they must be undone.
-pub(crate) fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, Unsupported> {
+/// The codings of a body.
+pub(crate) fn codings(headers: &HeaderMap) -> Codings {
     if !headers.contains_key(header::CONTENT_ENCODING) {
-        return Ok(Vec::new());
+        return Codings::NONE;
     }
+    let values = || headers.get_all(header::CONTENT_ENCODING).iter();
     // A value that is not text is no coding we know: let it fail as one.
-    parse_content_encoding(headers.get_all(header::CONTENT_ENCODING).iter().map(|v| v.to_str().unwrap_or("?")))
+    let chain = parse_content_encoding(values().map(|value| value.to_str().unwrap_or("?")));
+    let others = other_readings(values().map(http::HeaderValue::as_bytes), &chain);
+    Codings { chain, others }
 }

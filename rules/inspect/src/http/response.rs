@@ -6,10 +6,14 @@ use super::{
     answer_steps::{Broken, Left, Step},
     charset,
     exchange::{Exchange, Gate, Said},
-    reading::codings,
+    reading::{Codings, codings},
+    words::{Words, WordsOf},
 };
-use crate::{MAX_MESSAGES, Passage, Refusal, dialogue::bound};
-use gnomon_observe::Family;
+use crate::{
+    MAX_MESSAGES, Passage, Refusal,
+    dialogue::{Form, bound},
+};
+use gnomon_observe::{Family, Field};
 use gnomon_wire::mcp::{self, Signature};
 use http::{HeaderMap, header};
 
@@ -55,15 +59,21 @@ impl Exchange {
             self.response.questions = Questions::Judged;
         }
         let waits = self.waits_for_early_answer() || self.waits();
+        let heard = self.heard_as_words(status, headers);
         let content = match content_of(headers) {
             Content::Opaque if waits => Content::Unlabelled,
             Content::Framed if !waits => Content::Opaque,
+            // Its client shows an error whole, whatever is in it.
+            Content::Events if waits && heard == Some(WordsOf::Error) => Content::Unlabelled,
             content => content,
         };
         let codings = codings(headers);
+        if let Some(kind) = heard {
+            self.hear_words(kind, &codings, headers);
+        }
         let undecodable = match content {
             Content::Opaque => None,
-            _ if codings.is_err() => Some("content_coding"),
+            _ if codings.chain.is_err() => Some("content_coding"),
             _ => charset::is_hidden(headers, content == Content::Events).then_some("charset"),
         };
         if let Some(why) = undecodable {
@@ -81,6 +91,41 @@ impl Exchange {
             // Nothing in it can be read as a message, so all there is to know is known.
             (Content::Opaque, true) => self.dialogue.judge_waiting().map_or(ResponsePlan::Stream, ResponsePlan::Refuse),
         }
+    }
+
+    /// Whether its body may be words that a client shows, which some rule looks at.
+    fn heard_as_words(&self, status: u16, headers: &HeaderMap) -> Option<WordsOf> {
+        let kind = match content_of(headers) {
+            _ if status >= 400 => WordsOf::Error,
+            Content::Json => WordsOf::Json,
+            _ => return None,
+        };
+        let wanted = self.dialogue.rules().texts().is_some_and(|patterns| patterns.fields().any(|field| field == Field::ErrorMessage));
+        let answers = self.dialogue.form() != Form::Foreign || self.waits_for_early_answer();
+        (wanted && answers).then_some(kind)
+    }
+
+    fn hear_words(&mut self, kind: WordsOf, codings: &Codings, headers: &HeaderMap) {
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.trim().parse().ok());
+        let words = Words::new(kind, codings, self.dialogue.bounds().decode, &self.dialogue.ears(), length);
+        self.response.hears(words);
+    }
+
+    /// Judges the words of an answer, now that they are over: the error that its client makes of them.
+    fn take_words(&mut self, words: Words) -> Option<Box<Refusal>> {
+        // Where a message answered the call, the words beside it were judged with it.
+        let is_answered = !self.dialogue.has_open_calls() && self.said == Said::All;
+        if is_answered || words.kind() == WordsOf::Json && self.response.messages > 0 {
+            return None;
+        }
+        let mut said = words.end();
+        // Which reading its client takes is not known: any in which something was found, else the first.
+        if said.iter().any(|message| !message.heard.marks.is_empty()) {
+            said.retain(|message| !message.heard.marks.is_empty());
+        } else {
+            said.truncate(1);
+        }
+        said.iter().find_map(|message| self.dialogue.take_answer(message))
     }
 
     /// An answer in a coding, or in characters, that cannot be undone: neither what it answers nor what its server asks is known.
@@ -154,11 +199,16 @@ impl Exchange {
                 refused = exchange.take_step(&step);
             }
         });
+        if refused.is_none()
+            && let Some(words) = self.response.whole_words()
+        {
+            refused = self.take_words(*words);
+        }
         let waits = self.waits() || self.waits_for_early_answer();
         Some(match refused {
             Some(refusal) => Gate::Refuse(refusal),
             None if self.response.is_behind() => return None,
-            None if waits && self.response.may_be_json() => Gate::Hold,
+            None if waits && (self.response.may_be_json() || self.response.is_heard()) => Gate::Hold,
             // The awaited message has come; later bytes may have to be withheld as well, and with it.
             None if (self.dialogue.judges_strays() || self.response.questions == Questions::Judged)
                 && self.response.may_go_on_as_json() =>
@@ -171,6 +221,7 @@ impl Exchange {
 
     fn read_answer(&mut self, raw: &[u8], on: &mut dyn FnMut(&mut Self, Step<'_>)) {
         self.dialogue.answers(raw.len());
+        self.response.hear(raw);
         let awaited = if self.dialogue.judges_strays() || self.waits() { Awaited::Yes } else { Awaited::No };
         let Some(mut reader) = self.response.take(self.dialogue.bounds(), awaited, || self.dialogue.ears()) else { return };
         let single = self.response.content != Content::Events;
@@ -179,9 +230,10 @@ impl Exchange {
             Step::Message(_) if single && self.response.messages >= MAX_MESSAGES => {
                 self.response.messages = self.response.messages.saturating_add(1)
             }
-            Step::Message(_) => {
+            Step::Message(message) => {
                 self.response.messages = self.response.messages.saturating_add(1);
-                on(self, step);
+                let message = self.response.with_words(message);
+                on(self, Step::Message(&message));
             }
             _ => on(self, step),
         });
@@ -271,6 +323,11 @@ impl Exchange {
     /// Ends the answer. What is still held of an event stream is appended to `out`.
     pub fn response_end(&mut self, out: &mut Vec<u8>) -> Gate {
         out.append(&mut self.response.held);
+        if let Some(words) = self.response.last_words()
+            && let Some(refusal) = self.take_words(*words)
+        {
+            return Gate::Refuse(refusal);
+        }
         match self.dialogue.answer_over() {
             Err(refusal) => Gate::Refuse(refusal),
             Ok(()) => Gate::Stream,

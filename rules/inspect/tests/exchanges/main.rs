@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod codings;
 mod corpora;
 mod dialogue;
 mod local;
@@ -11,3 +12,4 @@ mod requests;
 mod suspected;
 mod texts;
 mod undecided;
+mod words;

@@ -28,7 +28,7 @@ fn layout() -> Check {
 fn attached(options: &Options) -> Check {
     let (id, title) = ("cgroup.programs", "other programs at the same place");
     let list = match &options.attached {
-        None => return Check::not_applicable(id, title, "not asked").next("sudo gnomon doctor, or: sudo bpftool cgroup tree"),
+        None => return Check::not_applicable(id, title, "not asked, as there is to be no kernel half (--sensor off), or no cgroup v2"),
         Some(Err(error)) => {
             return Check::not_applicable(id, title, error.clone()).next("sudo gnomon doctor, or: sudo bpftool cgroup tree");
         }

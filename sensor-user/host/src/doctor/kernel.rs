@@ -49,7 +49,7 @@ fn jit(read: io::Result<String>) -> Check {
 fn call(options: &Options) -> Check {
     let (id, title) = ("kernel.bpf", "bpf(2) answers");
     match &options.bpf {
-        None => Check::not_applicable(id, title, "not tried").next("sudo gnomon doctor"),
+        None => Check::not_applicable(id, title, "not tried, as there is to be no kernel half (--sensor off), or no cgroup v2"),
         Some(Ok(())) => Check::ok(id, title, "it does"),
         Some(Err(error)) => Check::new(id, title, CheckStatus::Fail, error.clone()).next(
             "if capabilities below are in order: a seccomp filter (containers), a security module, or a kernel without CONFIG_BPF_SYSCALL is in the way",

@@ -74,7 +74,7 @@ pub(super) fn examine(options: &Options) -> Vec<Check> {
     let effective = status.as_deref().ok().and_then(|text| u64::from_str_radix(field(text, "CapEff:")?, 16).ok()).unwrap_or(0);
     let seccomp = status.as_deref().ok().and_then(|text| field(text, "Seccomp:"));
     vec![
-        capabilities(effective),
+        needed(effective, options),
         filter(seccomp, options),
         memlock(getrlimit(Resource::Memlock).current, &value("/proc/sys/kernel/osrelease").unwrap_or_default(), options),
         hidden(value("/proc/self/mountinfo"), effective),
@@ -90,8 +90,19 @@ fn has(effective: u64, bit: u8) -> bool {
     effective >> bit & 1 == 1 || (bit >= 38 && effective >> SYS_ADMIN & 1 == 1)
 }
 
+/// Without a kernel half none is needed.
+fn needed(effective: u64, options: &Options) -> Check {
+    match options.bpf {
+        None => Check::not_applicable(CAPABILITIES_CHECK.0, CAPABILITIES_CHECK.1, "none is needed without a kernel half"),
+        Some(_) => capabilities(effective),
+    }
+}
+
+/// Id and title.
+const CAPABILITIES_CHECK: (&str, &str) = ("process.capabilities", "capabilities of this process");
+
 fn capabilities(effective: u64) -> Check {
-    let (id, title) = ("process.capabilities", "capabilities of this process");
+    let (id, title) = CAPABILITIES_CHECK;
     let missing: Vec<&Capability> = CAPABILITIES.iter().filter(|capability| !has(effective, capability.bit)).collect();
     if missing.is_empty() {
         return Check::ok(id, title, "all that are needed");
@@ -166,6 +177,12 @@ mod tests {
         assert!(blind.next.unwrap().contains("AmbientCapabilities=CAP_SYS_PTRACE;"));
         assert_eq!(capabilities(all & !(1 << 39) & !(1 << 38)).state, CheckStatus::Ok, "CAP_SYS_ADMIN stands for both");
         assert_eq!(capabilities(all & !(1 << 39) & !(1 << SYS_ADMIN)).state, CheckStatus::Fail);
+    }
+
+    #[test]
+    fn without_a_kernel_half_no_right_is_asked_for() {
+        assert_eq!(needed(0, &Options::default()).state, CheckStatus::NotApplicable);
+        assert_eq!(needed(0, &Options { bpf: Some(Ok(())), ..Options::default() }).state, CheckStatus::Fail);
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //! carry roots of their own are not told from outside.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::CertificateDer;
 
 use super::{Check, CheckStatus, Options};
-use crate::trust::{BEYOND_VARIABLES, read_certificates, system_bundle};
+use crate::trust::{BEYOND_VARIABLES, TrustError, read_certificates, system_bundle};
 
 /// Largest Java trust store that is read; they have a fifth of a megabyte.
 const MAX_STORE: u64 = 16 << 20;
@@ -33,9 +33,15 @@ pub(super) fn examine(options: &Options) -> Vec<Check> {
         Ok(Some(ours)) => ours,
         Ok(None) => return Vec::new(),
         Err(error) => {
-            return vec![
-                Check::new("trust", TITLE, CheckStatus::Fail, error.to_string()).next("gnomon ca status says where the authority is"),
-            ];
+            return vec![match &error {
+                TrustError::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
+                    let next =
+                        format!("it is a certificate, which all may read: sudo chmod 644 {}, or: sudo gnomon doctor", file.display());
+                    Check::not_applicable("trust", TITLE, error.to_string()).next(next)
+                }
+                _ => Check::new("trust", TITLE, CheckStatus::Fail, error.to_string())
+                    .next("gnomon does not start with it: put back the certificate, which clients that trust it have in their trust store"),
+            }];
         }
     };
     let host = Host { options, file, ours, bundle: system_bundle(&options.root) };

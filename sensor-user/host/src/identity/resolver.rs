@@ -1,6 +1,6 @@
 //! Reading an identity, in an order that notices what changes meanwhile.
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
 use rustix::io::Errno;
 
@@ -53,6 +53,7 @@ pub struct Resolver {
     watch: ReadThreads,
     slow_read: Duration,
     execs: Option<Box<Execs>>,
+    cgroups: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -76,6 +77,7 @@ impl Resolver {
             watch: ReadThreads::new(options.stuck_reads),
             slow_read: options.slow_read,
             execs: None,
+            cgroups: None,
         }
     }
 
@@ -85,6 +87,19 @@ impl Resolver {
     pub fn with_execs(mut self, execs: impl Fn(u32) -> Generation + Send + Sync + 'static) -> Self {
         self.execs = Some(Box::new(execs));
         self
+    }
+
+    /// Looks here, where the v2 hierarchy is mounted, for who owns the cgroups above a container's.
+    #[must_use]
+    pub fn with_cgroups(mut self, mount: Option<PathBuf>) -> Self {
+        self.cgroups = mount;
+        self
+    }
+
+    /// The user who owns a cgroup, and so makes those below it.
+    fn cgroup_owner(&self, path: &str) -> Option<u32> {
+        let mount = self.cgroups.as_ref()?;
+        fs::metadata(mount.join(path.trim_start_matches('/'))).ok().map(|facts| facts.uid())
     }
 
     /// The identity of the process that had this number, and was this program, when it connected.
@@ -138,7 +153,7 @@ impl Resolver {
             command_line,
             credentials: ids.map(|ids| self.accounts.name(ids, &self.watch)),
             ancestors,
-            place: Workload::parse(&String::from_utf8_lossy(&cgroup)),
+            place: Workload::parse_with(&String::from_utf8_lossy(&cgroup), |path| self.cgroup_owner(path)),
         })))
     }
 

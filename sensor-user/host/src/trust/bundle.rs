@@ -35,12 +35,12 @@ pub const SYSTEM_BUNDLES: [&str; 6] = [
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
+        /// The system's answer. It is no source of this error, whose text has it.
+        cause: io::Error,
     },
     /// The path is a directory, a pipe or a device.
     #[error("{} is not a regular file", .0.display())]
@@ -78,7 +78,7 @@ pub fn system_bundle(root: &Path) -> Option<PathBuf> {
 /// # Errors
 /// The file cannot be read, is not a regular one, is too long, or holds none.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let failed = |source| TrustError::Io { path: path.to_owned(), source };
+    let failed = |cause| TrustError::Io { path: path.to_owned(), cause };
     // A pipe in its place must not keep us waiting for a writer.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;

@@ -2,12 +2,17 @@
 
 use super::{Container, MAX_NESTING, NameOrigin, Runtime, is_id};
 
-/// The containers in a path, outermost first.
-pub(super) fn in_path(path: &str) -> Vec<Container> {
+/// The containers in a path, outermost first. `owner` says whose a cgroup is, by its path: whoever owns one names those below it.
+pub(super) fn in_path(path: &str, owner: impl Fn(&str) -> Option<u32>) -> Vec<Container> {
     let mut found: Vec<Container> = Vec::new();
     let mut standing = NameOrigin::System;
     let mut parent = "";
+    let mut above = String::new();
     for component in path.split('/').filter(|component| !component.is_empty()) {
+        if found.is_empty() && standing == NameOrigin::System && !above.is_empty() && named(component, parent).is_some() {
+            standing = owners(&above, &owner).find(|user| *user != 0).map_or(standing, NameOrigin::Claimed);
+        }
+        above.extend(["/", component]);
         // Cgroups below a user's slice are named by that user (user@.service delegates it).
         if let Some(user) = slice_owner(component).filter(|_| found.is_empty()) {
             standing = NameOrigin::Claimed(user);
@@ -23,6 +28,12 @@ pub(super) fn in_path(path: &str) -> Vec<Container> {
         parent = component;
     }
     found
+}
+
+/// The owners of a cgroup and of those above it, from the top on.
+pub(super) fn owners(path: &str, owner: impl Fn(&str) -> Option<u32>) -> impl Iterator<Item = u32> {
+    let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
+    ends.filter_map(move |end| owner(path.get(..end)?))
 }
 
 /// `user-1000.slice` or `user@1000.service`.

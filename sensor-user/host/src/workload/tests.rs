@@ -94,6 +94,21 @@ fn a_container_in_a_users_slice_is_that_users_claim() {
 }
 
 #[test]
+fn a_container_below_a_cgroup_that_was_given_to_a_user_is_that_users_claim_wherever_it_is() {
+    let text = "0::/system.slice/job.service/docker-ID.scope".replace("ID", ID);
+    let standing = |owners: &[(&str, u32)]| {
+        let owner = |path: &str| owners.iter().find(|(known, _)| *known == path).map(|(_, user)| *user);
+        Workload::parse_with(&text, owner).container().map(|container| container.standing)
+    };
+    assert_eq!(standing(&[("/system.slice", 0), ("/system.slice/job.service", 0)]), Some(NameOrigin::System));
+    assert_eq!(standing(&[("/system.slice", 0), ("/system.slice/job.service", 5)]), Some(NameOrigin::Claimed(5)));
+    assert_eq!(standing(&[("/system.slice", 7)]), Some(NameOrigin::Claimed(7)));
+    // The runtime may give the container's own to its root.
+    let own = "/system.slice/job.service/docker-ID.scope".replace("ID", ID);
+    assert_eq!(standing(&[(&own, 100_000)]), Some(NameOrigin::System));
+}
+
+#[test]
 fn of_nested_containers_the_outermost_comes_first() {
     let place = parse("/docker/ID/kubelet/kubepods/podUUID/INNER");
     let ids: Vec<&str> = place.containers.iter().map(|container| container.id.as_str()).collect();

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::super::Inner;
 use super::super::body::{Lease, Outgoing, RequestBody, UpstreamBody};
 use super::Lane;
+use crate::bound::asks_for_a_bound_login;
 use crate::connector::connect;
 use crate::ending::{Ending, Serves};
 use crate::{Alpn, SendError};
@@ -61,6 +62,8 @@ pub(crate) struct Carrier<B: RequestBody> {
     used: Used,
     lane: Arc<Lane<B>>,
     inner: Weak<Inner<B>>,
+    /// True once the server asked for a log-in that holds for the connection: it carries nothing of others after that.
+    spent: bool,
 }
 
 enum Way<B> {
@@ -73,7 +76,7 @@ pub(crate) type Unsent<B> = (SendError, Option<Request<Outgoing<B>>>);
 
 impl<B: RequestBody> Carrier<B> {
     pub(crate) fn exclusive(alone: Alone<B>, lane: &Arc<Lane<B>>, inner: &Arc<Inner<B>>, used: Used) -> Self {
-        Self { way: Some(Way::Exclusive(alone)), used, lane: lane.clone(), inner: Arc::downgrade(inner) }
+        Self { way: Some(Way::Exclusive(alone)), used, lane: lane.clone(), inner: Arc::downgrade(inner), spent: false }
     }
 
     pub(crate) fn multiplexed(
@@ -83,7 +86,7 @@ impl<B: RequestBody> Carrier<B> {
         inner: &Arc<Inner<B>>,
         used: Used,
     ) -> Self {
-        Self { way: Some(Way::Multiplexed(send, number)), used, lane: lane.clone(), inner: Arc::downgrade(inner) }
+        Self { way: Some(Way::Multiplexed(send, number)), used, lane: lane.clone(), inner: Arc::downgrade(inner), spent: false }
     }
 
     /// Gives it back by this, and not by itself.
@@ -98,18 +101,26 @@ impl<B: RequestBody> Carrier<B> {
     /// Sends a request over it.
     pub(crate) async fn send(mut self, mut req: Request<Outgoing<B>>) -> Result<Response<UpstreamBody>, Unsent<B>> {
         let used = self.used;
+        // Of a bound lane the connection is the client's already.
+        let challenges = !self.lane.is_bound();
         let (sent, lease): (_, Arc<dyn Lease>) = match &mut self.way {
             Some(Way::Exclusive(alone)) => {
                 let client = req.extensions_mut().remove();
                 req.body_mut().tell(alone.serves.begins(client));
-                (alone.send.try_send_request(req).await, Arc::new(self))
+                let sent = alone.send.try_send_request(req).await;
+                self.spent = challenges && sent.as_ref().is_ok_and(|answer| asks_for_a_bound_login(answer.status(), answer.headers()));
+                (sent, Arc::new(self))
             }
-            Some(Way::Multiplexed(send, _)) => {
-                let mut send = send.clone();
+            Some(Way::Multiplexed(send, number)) => {
+                let (mut send, number, lane) = (send.clone(), *number, self.lane.clone());
                 let lease: Arc<dyn Lease> = Arc::new(self);
                 // Its stream is taken as long as either body is on its way.
                 req.body_mut().hold(Some(lease.clone()));
-                (send.try_send_request(req).await, lease)
+                let sent = send.try_send_request(req).await;
+                if challenges && sent.as_ref().is_ok_and(|answer| asks_for_a_bound_login(answer.status(), answer.headers())) {
+                    lane.retires(number);
+                }
+                (sent, lease)
             }
             None => return Err((SendError::Closed, None)),
         };
@@ -131,17 +142,17 @@ impl<B: RequestBody> Drop for Carrier<B> {
         match self.way.take() {
             Some(Way::Multiplexed(_, number)) => self.lane.returned(&inner, Returned::Stream(number)),
             // Its use ended with its client's side.
-            Some(Way::Exclusive(alone)) if !alone.serves.is_over() => {}
+            Some(Way::Exclusive(alone)) if self.spent || !alone.serves.is_over() => {}
             Some(Way::Exclusive(alone)) if alone.send.is_ready() => self.lane.returned(&inner, Returned::Exclusive(alone)),
             Some(Way::Exclusive(mut alone)) if !alone.send.is_closed() => {
                 // It is ready once the rest of the answer is read, or closed if that is too long.
                 let Ok(runtime) = Handle::try_current() else { return };
                 let (lane, inner) = (self.lane.clone(), self.inner.clone());
+                lane.comes_back();
                 runtime.spawn(async move {
-                    if poll_fn(|cx| alone.send.poll_ready(cx)).await.is_ok()
-                        && let Some(inner) = inner.upgrade()
-                    {
-                        lane.returned(&inner, Returned::Exclusive(alone));
+                    let ready = poll_fn(|cx| alone.send.poll_ready(cx)).await.is_ok();
+                    if let Some(inner) = inner.upgrade() {
+                        lane.came_back(&inner, ready.then_some(alone));
                     }
                 });
             }

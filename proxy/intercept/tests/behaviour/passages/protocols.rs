@@ -74,17 +74,34 @@ async fn a_server_that_speaks_first_is_heard_under_a_rule_without_a_host() {
 
 #[tokio::test]
 async fn a_server_that_speaks_http_first_is_not_taken_for_another_protocol() {
-    // An answer to no request, and the SETTINGS frame that HTTP/2 servers send at once.
-    for greeting in [&b"HTTP/1.1 200 OK\r\n\r\n"[..], b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80\0\x04\0\0\xff\xff\0\x05\0\0\x40\0"] {
-        for road in ROADS {
-            let server = Lenient::greeting(greeting).await;
+    for road in ROADS {
+        // An answer to no request.
+        let server = Lenient::greeting(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
+        // Closed without a refusal in words, which the client would take for the server's.
+        let end = soon("the end", stream.read(&mut [0; 16])).await;
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+        let _ = stream.write_all(&request("POST /mcp HTTP/1.1\r\n")).await;
+        assert_eq!(server.calls(), 0);
+        assert_eq!(told(&gnomon.events_until(1).await, Passage::ServerFirstHttp).len(), 1);
+    }
+}
+
+/// The SETTINGS frame that HTTP/2 servers send at once (RFC 9113, 3.4).
+const SETTINGS: &[u8] = b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80\0\x04\0\0\xff\xff\0\x05\0\0\x40\0";
+
+#[tokio::test]
+async fn settings_of_http2_that_a_server_sends_unasked_open_no_way_past_the_rules() {
+    for road in ROADS {
+        for line in ["POST /mcp HTTP/1.1\r\n", "POST /mcp HTTP/1.2\r\n"] {
+            let server = Lenient::greeting(SETTINGS).await;
             let (gnomon, mut stream) = reach(Gnomon::with().rules([block(1, CALLS)]), road, server.address).await;
-            // Closed without a refusal in words, which the client would take for the server's.
-            let end = soon("the end", stream.read(&mut [0; 16])).await;
-            assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
-            let _ = stream.write_all(&request("POST /mcp HTTP/1.1\r\n")).await;
-            assert_eq!(server.calls(), 0);
-            assert_eq!(told(&gnomon.events_until(1).await, Passage::ServerFirstHttp).len(), 1);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let _ = stream.write_all(&request(line)).await;
+            let _ = soon("an answer or the end", stream.read(&mut [0; 16])).await;
+            assert_eq!(server.calls(), 0, "{road:?} {line}");
+            let events = gnomon.events_until(1).await;
+            assert!(events.iter().any(|event| event["gnomon.action"] == "block"), "{road:?} {line}: {events:#?}");
         }
     }
 }

@@ -1,0 +1,127 @@
+//! The memory of what servers have begun to say and not ended: one bound for all, and one for each server, so that a server which never ends
+//! its messages, on however many streams, takes neither the process's memory nor the others' room.
+
+use parking_lot::Mutex;
+use smol_str::SmolStr;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, LazyLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// The bytes of each message that are not counted: connections are, and most messages are smaller.
+const FREE: usize = 64 << 10;
+/// What is counted at a time.
+const STEP: usize = 64 << 10;
+/// The bound for all servers together.
+const ALL: usize = 192 << 20;
+/// The bound for one server.
+const OF_ONE: usize = 64 << 20;
+
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+static ACCOUNTS: LazyLock<Mutex<HashMap<SmolStr, Weak<AtomicUsize>>>> = LazyLock::new(Mutex::default);
+
+/// What one server has taken, on all connections to it and in all its processes.
+#[derive(Clone, Debug)]
+pub(crate) struct Account(Arc<AtomicUsize>);
+
+impl Account {
+    /// The account of the server with this id.
+    pub(crate) fn of(server: &str) -> Self {
+        let mut accounts = ACCOUNTS.lock();
+        if let Some(open) = accounts.get(server).and_then(Weak::upgrade) {
+            return Self(open);
+        }
+        accounts.retain(|_, account| account.strong_count() > 0);
+        let own = Arc::new(AtomicUsize::new(0));
+        accounts.insert(server.into(), Arc::downgrade(&own));
+        Self(own)
+    }
+
+    /// A message that begins.
+    pub(crate) fn message(&self) -> Unfinished {
+        Unfinished { account: self.clone(), taken: 0 }
+    }
+}
+
+/// There is no room for more of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+/// One message that is not ended. What it takes is given back when it is ended or dropped.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    account: Account,
+    taken: usize,
+}
+
+impl Unfinished {
+    /// Counts that so many bytes of it are held.
+    ///
+    /// # Errors
+    /// [`NoRoom`]; what was taken before stays taken.
+    pub(crate) fn holds(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        let counted = bytes.saturating_sub(FREE);
+        if counted <= self.taken {
+            return Ok(());
+        }
+        let more = (counted - self.taken).next_multiple_of(STEP);
+        take(&self.account.0, more, OF_ONE)?;
+        if let Err(no_room) = take(&TAKEN, more, ALL) {
+            self.account.0.fetch_sub(more, Ordering::Relaxed);
+            return Err(no_room);
+        }
+        self.taken += more;
+        Ok(())
+    }
+
+    /// It is ended: what was taken is given back, and the next one begins.
+    pub(crate) fn ended(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        if taken > 0 {
+            self.account.0.fetch_sub(taken, Ordering::Relaxed);
+            TAKEN.fetch_sub(taken, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.ended();
+    }
+}
+
+fn take(from: &AtomicUsize, more: usize, most: usize) -> Result<(), NoRoom> {
+    let within = |taken: usize| taken.checked_add(more).filter(|all| *all <= most);
+    from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).map(drop).map_err(|_| NoRoom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_server_s_unfinished_messages_are_bounded_and_what_is_ended_makes_room() {
+        let account = Account::of("one server's");
+        let mut held: Vec<Unfinished> = Vec::new();
+        let mut full = account.message();
+        while held.len() < 1000 {
+            let mut message = account.message();
+            match message.holds(16 << 20) {
+                Ok(()) => held.push(message),
+                Err(NoRoom) => break,
+            }
+        }
+        assert_eq!(held.len(), 4, "of 16 MiB each");
+        assert_eq!(full.holds(FREE), Ok(()), "small ones find room all the same");
+        assert_eq!(full.holds(8 << 20), Err(NoRoom));
+        assert_eq!(Account::of("another's").message().holds(16 << 20), Ok(()), "and so do others");
+        held[0].ended();
+        assert_eq!(full.holds(8 << 20), Ok(()));
+        drop((held, full));
+        assert_eq!(account.0.load(Ordering::Relaxed), 0);
+        assert!(Arc::ptr_eq(&Account::of("one server's").0, &account.0), "it is one account however often it is asked for");
+    }
+}

@@ -1,0 +1,140 @@
+//! Bodies whose headers name more codings than they have: whichever of them a receiver undoes, what it then reads was judged.
+
+use gnomon_engine::{Origin, RuleSet, Source};
+use gnomon_inspect::{Authority, Bounds, Connection, Exchange, Gate, Head, Hello, Inspector, ResponsePlan, Sighting, Surroundings};
+use gnomon_observe::{Field, Observation};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
+use std::sync::Arc;
+
+const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"boom"}}"#;
+
+fn under(rule: &str, action: &str) -> Arc<Inspector> {
+    let text = format!(
+        "title: T\nid: 0d9c2a51-2f57-4f0e-8d0b-5d0f8c1c7e22\nlogsource: {{ product: mcp, category: mcp_traffic }}\n\
+         detection:\n    seen: {{ {rule} }}\n    condition: seen\ngnomon: {{ response: {{ action: {action} }} }}\n"
+    );
+    let rules = RuleSet::compile(&[Source { name: "r.yml".into(), text, origin: Origin::Admin }]).unwrap();
+    Arc::new(Inspector::new(Arc::new(rules), Surroundings::default(), Bounds::default()))
+}
+
+fn coded_in(lines: &[&str]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for line in lines {
+        headers.append(header::CONTENT_ENCODING, line.parse().unwrap());
+    }
+    headers
+}
+
+/// A POST to a path that says nothing of MCP.
+fn post(inspector: &Arc<Inspector>, lines: &[&str]) -> Exchange {
+    let (mut connection, _) = Connection::open(inspector, Observation::new());
+    let _ = connection.hello("tools.example", 443, &Hello::default());
+    let (headers, method) = (coded_in(lines), &Method::POST);
+    let head =
+        Head { method, path: "/api", query: None, version: Version::HTTP_11, headers: &headers, alpn: None, authority: Authority::Agrees };
+    Exchange::begin(&connection, &head)
+}
+
+fn refuses(exchange: &mut Exchange, body: &[u8], piece: usize) -> bool {
+    let refused = body.chunks(piece).any(|chunk| matches!(exchange.request_bytes(chunk), Gate::Refuse(_)));
+    matches!(exchange.request_end(), Gate::Refuse(_)) || refused
+}
+
+fn brotli(plain: &[u8]) -> Vec<u8> {
+    let mut coded = Vec::new();
+    brotli::BrotliCompress(&mut &*plain, &mut coded, &brotli::enc::BrotliEncoderParams::default()).unwrap();
+    coded
+}
+
+fn zstd(plain: &[u8]) -> Vec<u8> {
+    zstd::encode_all(plain, 3).unwrap()
+}
+
+/// Raw DEFLATE (RFC 1951) of ASCII: one block of literals in the fixed code.
+fn deflate(plain: &[u8]) -> Vec<u8> {
+    let literal = |&byte: &u8| (0..8).rev().map(move |bit| (0x30 + byte) >> bit & 1);
+    let bits: Vec<u8> = [1, 1, 0].into_iter().chain(plain.iter().flat_map(literal)).chain([0; 7]).collect();
+    bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit)).collect()
+}
+
+#[test]
+fn a_call_in_any_one_of_the_codings_that_several_lines_name_is_that_call() {
+    let inspector = under("gen_ai.tool.name: boom", "block");
+    let bodies = [("deflate", deflate(CALL.as_bytes())), ("br", brotli(CALL.as_bytes())), ("zstd", zstd(CALL.as_bytes()))];
+    for (name, body) in &bodies {
+        for other in ["br", "deflate", "gzip", "x-gzip", "zstd", "foo", "identity", "deflate, gzip", "foo;q=1, br, br, gzip"] {
+            let joined = [format!("{other}, {name}"), format!("{name},{other}")];
+            for lines in [&[other, name][..], &[name, other], &[&joined[0]], &[&joined[1]]] {
+                for piece in [usize::MAX, 1] {
+                    let mut exchange = post(&inspector, lines);
+                    assert!(refuses(&mut exchange, body, piece), "{name} under {lines:?}");
+                    exchange.flush();
+                    let reports: Vec<_> = exchange.reports().collect();
+                    let told = |report: &Sighting| report.action.interferes() && report.seen.text(Field::ToolName) == Some("boom");
+                    assert!(matches!(&reports[..], [report] if told(report)), "{name} under {lines:?}: {reports:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_in_two_of_three_codings_is_that_call_and_other_bodies_of_several_pass() {
+    let inspector = under("gen_ai.tool.name: boom", "block");
+    for lines in [&["br, zstd"][..], &["br", "zstd"], &["zstd", "br"], &["gzip", "br, zstd"], &["br, zstd", "foo"], &["br, foo", "zstd"]] {
+        let coded = zstd(&brotli(CALL.as_bytes()));
+        for piece in [usize::MAX, 1] {
+            assert!(refuses(&mut post(&inspector, lines), &coded, piece), "{lines:?}");
+        }
+        let harmless = CALL.replace("boom", "fine");
+        assert!(!refuses(&mut post(&inspector, lines), &zstd(&brotli(harmless.as_bytes())), usize::MAX), "{lines:?}");
+        let notes = zstd(&brotli(&b"{\"time\":1,\"text\":\"notes of a meeting\"}".repeat(100)));
+        assert!(!refuses(&mut post(&inspector, lines), &notes, 9), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_bomb_in_several_readings_ends_at_the_bounds_of_one_and_takes_few_steps_at_a_time() {
+    let inspector = under("gen_ai.tool.name: boom", "block");
+    let bomb = zstd(&vec![b' '; 12 << 20]);
+    let mut exchange = post(&inspector, &["zstd", "zstd", "br, gzip", "zstd"]);
+    let (mut gate, mut steps) = (exchange.request_some(&bomb), 1);
+    while gate.is_none() {
+        assert!(exchange.request_decoders() < 64 << 20, "{}", exchange.request_decoders());
+        (gate, steps) = (exchange.request_some(&[]), steps + 1);
+    }
+    assert!(steps >= 12, "{steps}");
+}
+
+#[test]
+fn an_answer_is_judged_in_whichever_of_its_codings_a_client_reads_it() {
+    let answer = |text: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"type":"text","text":"{text}"}}]}}}}"#);
+    for (lines, coded) in [
+        (["br", "br"], brotli as fn(&[u8]) -> Vec<u8>),
+        (["zstd", "br"], brotli),
+        (["br", "zstd"], brotli),
+        (["deflate", "deflate"], deflate),
+        (["gzip", "deflate"], deflate),
+    ] {
+        for (action, kind) in [("block", "json"), ("log", "json"), ("log", "events")] {
+            let inspector = under("gen_ai.tool.call.result|contains: forbidden", action);
+            let mut exchange = post(&inspector, &[]);
+            assert!(!refuses(&mut exchange, CALL.as_bytes(), usize::MAX));
+            let (mut headers, mut body) = (coded_in(&lines), answer("forbidden"));
+            if kind == "events" {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                body = format!("data: {body}\n\n");
+            }
+            let plan = exchange.response_head(200, &headers);
+            let gate = exchange.response_bytes(&coded(body.as_bytes()));
+            assert_eq!(matches!(gate, Gate::Refuse(_)), action == "block", "{lines:?} {kind}");
+            assert!(action == "block" || matches!(plan, ResponsePlan::Stream));
+            let _ = exchange.response_end(&mut Vec::new());
+            let reports: Vec<_> = exchange.reports().collect();
+            let [report] = &reports[..] else { panic!("{lines:?} {action}: {reports:?}") };
+            assert!(report.rule.is_some(), "{lines:?} {action} {kind}");
+            assert_eq!(report.seen.text(Field::ToolName), Some("boom"));
+        }
+    }
+}
