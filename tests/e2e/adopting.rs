@@ -3,7 +3,7 @@
 
 use crate::{
     exec::GNOMON,
-    sensor_stage::{Host, Joined, Road, children, free_port, kill, needs, server, status, until},
+    sensor_stage::{Host, Joined, Road, children, free_port, kill, logged, needs, server, status, until},
     support::{HOST, cgroup::OwnCgroup, upstream::Upstream},
 };
 use gnomon_testkit::{
@@ -309,7 +309,7 @@ fn a_scope_that_cannot_be_taken_over_is_reported_at_once_and_one_that_can_is_not
     let message = event["message"].as_str().unwrap();
     assert!(message.contains(scope.file_name().unwrap().to_str().unwrap()) && message.contains("go around the proxy"), "{message}");
     assert_eq!(events.lines().filter(|line| line.contains("exec_scope_lost")).count(), 1, "{events}");
-    assert!(host.log().contains("go around the proxy"), "{}", host.log());
+    logged(|| host.log(), "go around the proxy");
     // Killing the serving process ends all of gnomon; it is started again as a service manager would.
     kill(host.part("gnomon-serving"), Signal::KILL);
     host.ended();

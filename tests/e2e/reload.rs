@@ -1,7 +1,7 @@
 //! Rules that change while gnomon runs as a user other than root.
 
 use crate::{
-    sensor_stage::{Host, kill, needs, until},
+    sensor_stage::{Host, kill, logged, needs, until},
     support::rules,
 };
 use std::{
@@ -50,8 +50,8 @@ fn rules_that_are_written_act_at_once_and_bad_ones_leave_the_last_good_in_force(
 
     fs::write(&file, rule.replace("condition: seen", "condition: sen")).unwrap();
     told(&host, "failure", 1);
-    let said = format!("{}:6:", file.display());
-    assert!(host.log().contains(&said) && host.log().contains("did you mean `seen`?"), "{}", host.log());
+    logged(|| host.log(), &format!("{}:6:", file.display()));
+    logged(|| host.log(), "did you mean `seen`?");
     assert!(call(&host, "shell").contains(rules::MESSAGE), "the rule from before stays");
 
     // A signal makes it read the rules even where no file has changed.
@@ -79,8 +79,8 @@ fn a_start_with_bad_rules_goes_on_with_those_that_were_last_in_force_and_says_so
 
     fs::write(&file, rule.replace("condition: seen", "condition: sen")).unwrap();
     host.start_again();
-    let log = host.log();
-    assert!(log.contains("the rules on disk are bad; those of ") && log.contains("did you mean `seen`?"), "{log}");
+    logged(|| host.log(), "the rules on disk are bad; those of ");
+    logged(|| host.log(), "did you mean `seen`?");
     assert!(host.scrape().contains("gnomon_rules_last_reload_successful 0\n"), "which is alerted");
     assert!(call(&host, "shell").contains(rules::MESSAGE), "the rule that was in force is");
 

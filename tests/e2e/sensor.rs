@@ -1,7 +1,7 @@
 //! gnomon as root: three processes with no more rights than they need, and what happens to the host's traffic when one of them is killed.
 //! The eBPF programs are attached to a cgroup of the test.
 
-use crate::sensor_stage::{Host, Joined, Road, children, kill, needs, programs, server, skip, status, until, until_gone};
+use crate::sensor_stage::{Host, Joined, Road, children, kill, logged, needs, programs, server, skip, status, until, until_gone};
 use rustix::process::Signal;
 use std::{
     fs,
@@ -73,7 +73,7 @@ fn only_gnomon_can_read_the_authoritys_key_also_where_the_user_nobody_owned_it_b
     host.start_again();
     assert_eq!(check(&mut host), first);
     assert_eq!(fs::read(host.state.path().join("ca.pem")).unwrap(), certificate, "it is the same authority");
-    assert!(host.log().contains("was nobody's (65534)"), "{}", host.log());
+    logged(|| host.log(), "was nobody's (65534)");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_killed_sensor_takes_its_programs_along_and_another_takes_its_place() {
     assert_eq!(eventually_direct(&mut program, upstream), Road::Direct);
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     until_gone(&attached);
-    assert!(host.log().contains("the sensor was killed"), "{}", host.log());
+    logged(|| host.log(), "the sensor was killed");
     let next = until("another sensor", || Some(host.part("gnomon-sensor")).filter(|pid| *pid != sensor));
     until("it to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
     assert!(programs(next).len() >= 10);

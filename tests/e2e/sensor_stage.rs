@@ -35,6 +35,15 @@ pub fn needs(name: &str) -> bool {
     false
 }
 
+/// Waits until a log says so: it is written on a thread of its own, after what it tells of.
+pub fn logged(log: impl Fn() -> String, said: &str) {
+    let end = Instant::now() + DEADLINE;
+    while !log().contains(said) {
+        assert!(Instant::now() < end, "the log does not say `{said}`: {}", log());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Polls until other processes have done something.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;

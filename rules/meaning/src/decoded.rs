@@ -13,6 +13,8 @@ use std::borrow::Cow;
 const ROUNDS: usize = 3;
 /// The shortest run, in characters, that is read as Base64 or hexadecimal: shorter ones are words.
 pub(super) const SHORTEST_RUN: usize = 24;
+/// The first characters of a run by which most that are no text are told: whole bytes in either encoding.
+const OPENING: usize = 64;
 /// The longest text, in bytes, that is read as a path: as long as a path may be on Linux.
 const LONGEST_PATH: usize = 4096;
 /// Either alphabet's padding may be left out, or be there.
@@ -149,7 +151,9 @@ pub(super) fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 fn without_controls(text: Cow<'_, str>) -> Cow<'_, str> {
-    if !text.contains(unseen::is_control) {
+    // Most texts have none, which bytes tell sooner than characters. Those beyond ASCII begin with one byte.
+    let may_be = |byte: u8| unseen::is_control_byte(byte) | (byte == 0xc2);
+    if !text.bytes().fold(false, |found, byte| found | may_be(byte)) || !text.contains(unseen::is_control) {
         return text;
     }
     Cow::Owned(text.chars().filter(|c| !unseen::is_control(*c)).collect())
@@ -268,28 +272,54 @@ pub(super) fn resolved(text: &str) -> Option<String> {
 
 /// Unbroken runs of characters that Base64 and hexadecimal are made of.
 fn runs(text: &str) -> impl Iterator<Item = &str> {
-    let breaks = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_' | '='));
-    text.split(breaks).filter(|run| run.len() >= SHORTEST_RUN)
+    let breaks = |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'='));
+    text.as_bytes().split(breaks).filter(|run| run.len() >= SHORTEST_RUN).filter_map(|run| std::str::from_utf8(run).ok())
 }
 
 /// The text that a run means, if it means one.
 fn undone(run: &str) -> Option<String> {
-    if let Some(text) = hex::decode(run).ok().and_then(readable) {
+    fn opening(run: &str) -> &str {
+        run.get(..OPENING).unwrap_or(run)
+    }
+    let may_be_hexadecimal = hex::decode(opening(run)).is_ok_and(|bytes| may_begin_a_text(&bytes));
+    if let Some(text) = may_be_hexadecimal.then(|| hex::decode(run).ok().and_then(readable)).flatten() {
         return Some(text);
     }
     let run = run.trim_start_matches('=');
-    let whole = STANDARD.decode(run).or_else(|_| URL_SAFE.decode(run)).ok().and_then(readable);
+    let bytes = |run: &str| STANDARD.decode(run).or_else(|_| URL_SAFE.decode(run)).ok();
+    let may_be_base64 = bytes(opening(run)).is_some_and(|bytes| may_begin_a_text(&bytes));
+    let whole = may_be_base64.then(|| bytes(run).and_then(readable)).flatten();
     // What stands before it may be a name (`d=`) or a folder.
     let begins = run.trim_end_matches('=').rfind(['=', '/']).map(|at| at + 1);
     let part = || begins.and_then(|at| run.get(at..)).filter(|part| part.len() >= SHORTEST_RUN).and_then(undone);
     whole.or_else(part)
 }
 
+/// False if no text that is [`readable`] begins so.
+fn may_begin_a_text(opening: &[u8]) -> bool {
+    is_wide(opening)
+        || match std::str::from_utf8(opening) {
+            Ok(text) => is_text(text),
+            // Its last character is cut.
+            Err(error) if error.error_len().is_none() => {
+                opening.get(..error.valid_up_to()).and_then(|valid| std::str::from_utf8(valid).ok()).is_some_and(is_text)
+            }
+            Err(_) => false,
+        }
+}
+
+fn is_text(text: &str) -> bool {
+    text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'))
+}
+
+/// True of characters of Latin-1 in UTF-16.
+fn is_wide(bytes: &[u8]) -> bool {
+    bytes.chunks(2).all(|pair| matches!(pair, [1..=u8::MAX, 0] | [1..=u8::MAX]))
+}
+
 /// Text in UTF-8, or as `powershell -enc` takes it in UTF-16, without control characters but those of lines.
 fn readable(bytes: Vec<u8>) -> Option<String> {
-    let is_text = |text: &str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
-    let wide = bytes.len().is_multiple_of(2) && bytes.chunks_exact(2).all(|pair| matches!(pair, [1..=u8::MAX, 0]));
-    if wide {
+    if bytes.len().is_multiple_of(2) && is_wide(&bytes) {
         return Some(bytes.into_iter().step_by(2).map(char::from).collect::<String>()).filter(|text| is_text(text));
     }
     String::from_utf8(bytes).ok().filter(|text| is_text(text))
@@ -361,6 +391,14 @@ mod tests {
         ] {
             assert_eq!(of(text).len(), 1, "{text}: {:?}", of(text));
         }
+        for text in ["x".repeat(100) + "é€😀", "é".repeat(100), "😀 ".repeat(40), "\u{e9}\u{fc}".repeat(30)] {
+            for coded in [STANDARD.encode(&text), URL_SAFE.encode(&text), hex::encode(&text)] {
+                assert!(of(&coded).contains(&text), "however its characters stand to what is looked at first: {coded}");
+            }
+        }
+        let (late, wide) = ("x".repeat(100) + "\0", "é".repeat(90).chars().flat_map(|c| [c as u8, 0]).collect::<Vec<_>>());
+        assert_eq!(of(&STANDARD.encode(late)).len(), 1, "a text that turns out to be none");
+        assert!(of(&STANDARD.encode(wide)).contains(&"é".repeat(90)));
     }
 
     #[test]

@@ -185,8 +185,11 @@ impl SseParser {
             LineState::Name => {
                 if self.name.len() < MAX_NAME {
                     self.name.push(byte);
+                    return at + 1;
                 }
-                at + 1
+                // It is none that matters.
+                let rest = bytes.get(at..).unwrap_or_default();
+                at + memchr::memchr3(b':', b'\r', b'\n', rest).unwrap_or(rest.len())
             }
             LineState::Colon(field) => {
                 self.state = LineState::Value(field);

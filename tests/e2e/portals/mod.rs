@@ -9,7 +9,7 @@ mod snippets;
 use crate::{
     caller::{self, Caller},
     joined::events,
-    sensor_stage::{Host, kill, needs, scrape, until},
+    sensor_stage::{Host, kill, logged, needs, scrape, until},
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -188,7 +188,7 @@ fn a_reload_puts_policy_and_log_ins_in_force_and_a_bad_file_changes_nothing() {
     portal.write(&both, "[{alow: {servers: [tools]}}]");
     portal.reload();
     until("the mistake to be told", || portal.log().contains("policies from before stay in force").then_some(()));
-    assert!(portal.log().contains("gnomon.yml:3:"), "{}", portal.log());
+    logged(|| portal.log(), "gnomon.yml:3:");
     let as_configured = |yes: u8| scrape(portal.metrics).contains(&format!("gnomon_config_last_reload_successful {yes}\n"));
     assert!(as_configured(0), "{}", scrape(portal.metrics));
     assert!(portal.answer(&one.token).1.contains("done by the server"));
@@ -203,7 +203,7 @@ fn a_reload_puts_policy_and_log_ins_in_force_and_a_bad_file_changes_nothing() {
     portal.reload();
     until("the token to be withdrawn", || (portal.answer(&two.token).0 == "401").then_some(()));
     assert!(portal.answer(&one.token).1.contains("done by the server"));
-    assert!(portal.log().contains("policies and log-ins of 1 portal reloaded\n"), "{}", portal.log());
+    logged(|| portal.log(), "policies and log-ins of 1 portal reloaded\n");
 }
 
 #[test]

@@ -61,6 +61,11 @@ impl Leading {
         !self.text
     }
 
+    /// True if white space is skipped here whatever it is followed by.
+    pub const fn is_in_space(&self) -> bool {
+        matches!(self.within, Within::Space)
+    }
+
     /// True if bytes were skipped that plain text hardly begins with.
     pub const fn is_binary(&self) -> bool {
         self.bytes

@@ -17,6 +17,8 @@ mod strings;
 
 /// Nesting at which even a body known to be too deep is no longer followed.
 const DEPTH_FOLLOWED: usize = 4096;
+/// Bytes of white space that are looked at at once, where there is a lot.
+const BLOCK: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ScanState {
@@ -277,6 +279,7 @@ impl Scanner {
     /// Skips white space and what some servers skip, up to the first object or array.
     fn before_value(&mut self, byte: u8, bytes: &[u8], at: usize) -> Result<usize, Malformed> {
         match self.leading.step(byte) {
+            Next::More if self.leading.is_in_space() => Ok(skip_whitespace(bytes, at + 1)),
             Next::More => Ok(at + 1),
             Next::Again => Ok(at),
             Next::Value => {
@@ -479,9 +482,15 @@ impl Scanner {
 }
 
 #[inline]
-fn skip_whitespace(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\r' | b'\n') = bytes.get(at) {
-        at += 1;
+fn skip_whitespace(bytes: &[u8], at: usize) -> usize {
+    let is_space = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let rest = bytes.get(at..).unwrap_or_default();
+    let few = rest.iter().take(BLOCK).take_while(is_space).count();
+    if few < BLOCK {
+        return at + few;
     }
-    at
+    // Where there is a lot, many bytes at once: a block is looked at without a way out in its middle.
+    let (blocks, _) = rest.as_chunks::<BLOCK>();
+    let blank = blocks.iter().take_while(|block| block.iter().fold(true, |all, byte| all & is_space(&byte))).count() * BLOCK;
+    at + blank + rest.get(blank..).unwrap_or_default().iter().take_while(is_space).count()
 }
