@@ -181,7 +181,7 @@ fn started(launch: &Launch) -> String {
 fn notes(server: &ListedServer) -> Vec<String> {
     let mut notes = Vec::new();
     if let Reached::Stdio(Launch::Package(package)) = &server.reached
-        && !package.is_pinned()
+        && package.is_pinned() == Some(false)
     {
         notes.push("not pinned".to_owned());
     }

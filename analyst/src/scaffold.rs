@@ -3,7 +3,7 @@
 
 use crate::stored::{self, Event};
 use gnomon_cli::{Complaint, line::clean};
-use gnomon_observe::{Channel, Field};
+use gnomon_observe::{CONCEALED, Channel, Field, Retention};
 use std::fmt::{self, Write};
 use time::{OffsetDateTime, macros::format_description};
 
@@ -12,15 +12,18 @@ const MAX_TITLE: usize = 120;
 
 /// The fields that narrow an exception, who it is for first, as far as the event has them. A host may have several servers, a file several
 /// entries, an entry another content later.
-pub const NARROW: [&str; 21] = [
+pub const NARROW: [&str; 24] = [
     "user.name",
     USER_ID,
+    CLIENT,
     "server.address",
     PORT,
     DESTINATION,
     DESTINATION_PORT,
     "gnomon.server.id",
-    "gen_ai.tool.name",
+    TOOL,
+    "mcp.resource.uri",
+    "gen_ai.prompt.name",
     "gnomon.local.server",
     PACKAGE,
     "gnomon.config.path",
@@ -36,13 +39,16 @@ pub const NARROW: [&str; 21] = [
     CHANNEL,
 ];
 /// Who it was, which is no finding: an exception of these alone would silence all that somebody does.
-const WHO: [&str; 2] = ["user.name", USER_ID];
+pub const WHO: [&str; 3] = ["user.name", USER_ID, CLIENT];
 /// What says nothing without another field.
 const BESIDE: [&str; 4] = [PORT, DESTINATION_PORT, CONFIG_KIND, CHANNEL];
 /// What is compared only where the event names no server, tool, package or entry.
-const LAST_RESORT: [&str; 5] = ["url.path", METHOD, "rpc.method", "gnomon.passage", "process.executable.path"];
+const LAST_RESORT: [&str; 4] = ["url.path", "rpc.method", "gnomon.passage", "process.executable.path"];
 
 const USER_ID: &str = "user.id";
+/// The client's address, which tells who it was where no user is known.
+const CLIENT: &str = "source.address";
+const TOOL: &str = "gen_ai.tool.name";
 /// The port, which means nothing without its host.
 const PORT: &str = "server.port";
 const DESTINATION: &str = "destination.address";
@@ -58,16 +64,19 @@ fn telling(event: &Event) -> Vec<&'static str> {
     let local = [Channel::Process, Channel::Config].iter().any(|channel| stored::text(event, CHANNEL).as_deref() == Some(channel.as_str()));
     let is_told = |field: &&str| match *field {
         USER_ID => !has("user.name"),
+        CLIENT => !has("user.name") && !has(USER_ID),
         // The name that the client asked for, where it is known.
         DESTINATION | DESTINATION_PORT => !has("server.address"),
         "tls.client.server_name" | "gnomon.server.id" => !has("server.address"),
         PACKAGE => !has("gnomon.local.server"),
+        // A tool is called in one way.
+        METHOD => !has(TOOL),
         "rpc.method" => !has(METHOD),
         CHANNEL => local,
         _ => true,
     };
     let told: Vec<&str> = NARROW.into_iter().filter(|field| has(field) && is_told(field)).collect();
-    let says = |field: &&str| !WHO.contains(field) && !BESIDE.contains(field) && !LAST_RESORT.contains(field);
+    let says = |field: &&str| !WHO.contains(field) && !BESIDE.contains(field) && !LAST_RESORT.contains(field) && *field != METHOD;
     let enough = told.iter().any(says);
     told.into_iter().filter(|field| !enough || !LAST_RESORT.contains(field)).collect()
 }
@@ -75,7 +84,7 @@ fn telling(event: &Event) -> Vec<&'static str> {
 /// The fields that narrow an exception for this event, without those in `wider`.
 ///
 /// # Errors
-/// Nothing would be left that must be the same, or nothing but who it was.
+/// Nothing would be left that must be the same, or nothing but who it was; or the event has one of them without its secrets.
 pub fn narrow(event: &Event, wider: &[String]) -> Result<Vec<String>, Complaint> {
     let told = telling(event);
     let is_kept = |field: &str| told.contains(&field) && !wider.iter().any(|wider| wider == field);
@@ -85,10 +94,17 @@ pub fn narrow(event: &Event, wider: &[String]) -> Result<Vec<String>, Complaint>
         _ => true,
     };
     let kept: Vec<String> = told.iter().filter(|field| is_kept(field) && means(field)).map(|field| (*field).to_owned()).collect();
+    if let Some(field) = kept.iter().find(|field| is_concealed(event, field)) {
+        return Err(Complaint::usage(format!("the event has {field} without the secret in it, so an exception cannot compare it"))
+            .next(format!("leave it out with --wider {field}, or write the exception by hand (docs/rules.md)")));
+    }
     if kept.iter().any(|field| !WHO.contains(&field.as_str()) && !BESIDE.contains(&field.as_str())) {
         return Ok(kept);
     }
     let left = match kept.iter().find(|field| WHO.contains(&field.as_str())) {
+        Some(field) if field == CLIENT => {
+            "nothing but the client's address would have to be the same: all that comes from there would be excepted from the rules"
+        }
         Some(_) => "nothing but the user would have to be the same: all that they do would be excepted from the rules",
         None => "nothing would be left that must be the same: the rules would be off",
     };
@@ -97,6 +113,12 @@ pub fn narrow(event: &Event, wider: &[String]) -> Result<Vec<String>, Complaint>
             .next("write the exception by hand (docs/rules.md), or switch a rule off in overrides.yml"),
         _ => Complaint::usage(left).next("leave out less with --wider, or switch a rule off in overrides.yml"),
     })
+}
+
+/// True if the event has a value of this field that is not as it was.
+fn is_concealed(event: &Event, field: &str) -> bool {
+    let may_be = field.parse::<Field>().is_ok_and(|field| field.info().retention == Retention::Address);
+    may_be && stored::text(event, field).is_some_and(|text| text.contains(CONCEALED))
 }
 
 /// A rule, as far as it is known.
@@ -180,13 +202,15 @@ impl Exception<'_> {
         for field in self.fields {
             line(&format!("              {field}: {}", sample(event, field)));
         }
-        line("          expect: no_match\n        # … and nothing else.\n        - observe:");
-        let other_at = self.fields.iter().position(|field| is_free(event, field)).unwrap_or_default();
-        for (n, field) in self.fields.iter().enumerate() {
-            let other = if n == other_at { "'something-else'".to_owned() } else { sample(event, field) };
-            line(&format!("              {field}: {other}"));
+        line("          expect: no_match\n        # … and not what differs in one of these, whatever else it is.");
+        for other_at in self.fields.iter().filter(|field| is_free(event, field)) {
+            line("        - observe:");
+            for field in self.fields {
+                let other = if field == other_at { "'something-else'".to_owned() } else { sample(event, field) };
+                line(&format!("              {field}: {other}"));
+            }
+            line("          expect: match");
         }
-        line("          expect: match");
         text
     }
 }
@@ -197,7 +221,7 @@ impl Exception<'_> {
 /// The event names nothing to select by.
 pub fn rule(event: &Event) -> Result<String, Complaint> {
     let get = |field: &str| stored::text(event, field);
-    let of_call = [METHOD, "gen_ai.tool.name", "mcp.resource.uri", "gen_ai.prompt.name", "server.address"];
+    let of_call = [METHOD, TOOL, "mcp.resource.uri", "gen_ai.prompt.name", "server.address"];
     let of_request = get(METHOD).is_none().then_some(["http.request.method", "url.path"]);
     let mut fields: Vec<&str> = of_call.into_iter().chain(of_request.into_iter().flatten()).filter(|field| get(field).is_some()).collect();
     // What is no call is told by what an exception for it would compare, whoever it was and whatever its content is by then.
@@ -382,10 +406,10 @@ mod tests {
                 until: Some("2026-12-31"),
             };
             assert!(exception.text().contains("\n        server.port: 8443\n"), "{}", exception.text());
-            for text in [exception.text(), rule(&event).unwrap()] {
+            for (text, tests) in [(exception.text(), 4), (rule(&event).unwrap(), 2)] {
                 assert!(!text.contains(['\u{202e}', '\u{1b}']), "{text}");
                 let results = compiled(&text).run_tests();
-                assert_eq!(results.len(), 2);
+                assert_eq!(results.len(), tests);
                 assert!(results.iter().all(|result| result.passed), "{text}");
             }
         }
@@ -420,6 +444,12 @@ mod tests {
         let stdio = json!({"gnomon.channel": "stdio", "user.name": "ada", "gnomon.server.id": "docs", "gen_ai.tool.name": "read", "mcp.method.name": "tools/call"});
         let call = json!({"gnomon.channel": "https", "user.name": "ada", "server.address": "a.example", "server.port": 8443,
             "destination.address": "192.0.2.7", "url.path": "/mcp", "mcp.method.name": "tools/call", "gen_ai.tool.name": "read"});
+        let read = json!({"gnomon.channel": "http", "source.address": "192.0.2.9", "server.address": "a.example", "server.port": 80, "url.path": "/mcp",
+            "mcp.method.name": "resources/read", "rpc.method": "resources/read", "mcp.resource.uri": "memo://x/1"});
+        let prompt = json!({"gnomon.channel": "http", "user.name": "ada", "source.address": "192.0.2.9", "server.address": "a.example",
+            "server.port": 80, "mcp.method.name": "prompts/get", "gen_ai.prompt.name": "sum"});
+        let listing = json!({"gnomon.channel": "http", "user.name": "ada", "server.address": "a.example", "server.port": 80,
+            "mcp.method.name": "tools/list"});
         let entry =
             ["user.name", "gnomon.config.path", "gnomon.config.entry", "gnomon.config.kind", "gnomon.config.hash", "gnomon.channel"];
         let at = ["user.name", "server.address", "server.port"];
@@ -435,6 +465,9 @@ mod tests {
             (nowhere, vec!["user.name", "url.path", "mcp.method.name"]),
             (stdio, vec!["user.name", "gnomon.server.id", "gen_ai.tool.name"]),
             (call, [&at[..], &["gen_ai.tool.name"]].concat()),
+            (read, vec!["source.address", "server.address", "server.port", "mcp.resource.uri", "mcp.method.name"]),
+            (prompt, [&at[..], &["gen_ai.prompt.name", "mcp.method.name"]].concat()),
+            (listing, [&at[..], &["mcp.method.name"]].concat()),
         ]
         .into_iter()
         .map(|(event, fields)| (on(event), fields))
@@ -450,7 +483,7 @@ mod tests {
             let exception = Exception { event: &event, fields: &fields, rules: &rules, stay: &[], owner: None, reason: None, until: None };
             for text in [exception.text(), rule(&event).unwrap()] {
                 let results = compiled(&text).run_tests();
-                assert!(results.len() == 2 && results.iter().all(|result| result.passed), "{text}");
+                assert!(results.len() >= 2 && results.iter().all(|result| result.passed), "{text}");
             }
             let selected = rule(&event).unwrap();
             assert!(!selected.contains("user.name|cased") && selected.contains("selection:\n        "), "{selected}");
@@ -458,7 +491,23 @@ mod tests {
     }
 
     #[test]
-    fn an_exception_of_nothing_but_a_user_is_refused_and_says_why() {
+    fn an_exception_is_not_made_of_what_an_event_has_only_in_part() {
+        let event = on(json!({"user.name": "ada", "server.address": "a.example", "mcp.method.name": "resources/read",
+            "mcp.resource.uri": "https://h.example/x?token=***&id=1"}));
+        let refused = narrow(&event, &[]).unwrap_err();
+        assert!(
+            refused.cause.contains("mcp.resource.uri") && refused.next.unwrap().contains("--wider mcp.resource.uri"),
+            "{}",
+            refused.cause
+        );
+        let fields = narrow(&event, &["mcp.resource.uri".to_owned()]).unwrap();
+        assert_eq!(fields, ["user.name", "server.address", "mcp.method.name"]);
+    }
+
+    #[test]
+    fn an_exception_of_nothing_but_a_user_or_a_client_is_refused_and_says_why() {
+        let refused = narrow(&on(json!({"source.address": "192.0.2.9"})), &[]).unwrap_err();
+        assert!(refused.cause.contains("nothing but the client's address"), "{}", refused.cause);
         for who in [json!({"user.name": "ada", "source.address": "127.0.0.1"}), json!({"user.id": "1000", "gnomon.channel": "process"})] {
             let refused = narrow(&on(who), &[]).unwrap_err();
             assert!(refused.cause.contains("nothing but the user") && !refused.next.unwrap().contains("--wider"), "{}", refused.cause);
@@ -468,7 +517,7 @@ mod tests {
         // Where somebody asks for it as well, in their own words.
         let wider = |fields: &[&str]| fields.iter().map(|field| (*field).to_owned()).collect::<Vec<_>>();
         for (event, fields) in of_every_channel() {
-            let all: Vec<&str> = fields.into_iter().filter(|field| *field != "user.name").collect();
+            let all: Vec<&str> = fields.into_iter().filter(|field| !WHO.contains(field)).collect();
             let refused = narrow(&event, &wider(&all)).unwrap_err();
             assert!(refused.next.unwrap().contains("leave out less with --wider"), "{}", refused.cause);
         }

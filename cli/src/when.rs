@@ -3,12 +3,14 @@
 use std::time::{Duration, SystemTime};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
-/// A moment: `90s`, `15m`, `1h`, `7d` ago, or RFC 3339.
+/// A moment: `90s`, `15m`, `1h`, `7d` ago, the beginning of a day (`2026-11-20`, UTC), or RFC 3339.
 pub fn parse(text: &str) -> Result<SystemTime, String> {
     if let Some(ago) = ago(text) {
         return SystemTime::now().checked_sub(ago).ok_or_else(|| format!("`{text}` ago is before time began"));
     }
-    rfc3339(text).ok_or_else(|| format!("`{text}` is neither a span (90s, 15m, 1h, 7d) nor a moment (2026-11-20T09:00:00Z)"))
+    let day = || date(text).map(|day| SystemTime::from(day.midnight().assume_utc()));
+    let neither = || format!("`{text}` is neither a span (90s, 15m, 1h, 7d), a day (2026-11-20) nor a moment (2026-11-20T09:00:00Z)");
+    day().or_else(|| rfc3339(text)).ok_or_else(neither)
 }
 
 fn ago(text: &str) -> Option<Duration> {
@@ -45,8 +47,11 @@ pub fn until(text: &str) -> Result<SystemTime, String> {
 
 /// The end of a day, UTC.
 fn day(text: &str) -> Option<SystemTime> {
-    let date = time::Date::parse(text, format_description!("[year]-[month]-[day]")).ok()?.next_day()?;
-    Some(SystemTime::from(date.midnight().assume_utc()))
+    Some(SystemTime::from(date(text)?.next_day()?.midnight().assume_utc()))
+}
+
+fn date(text: &str) -> Option<time::Date> {
+    time::Date::parse(text, format_description!("[year]-[month]-[day]")).ok()
 }
 
 /// An RFC 3339 moment.
@@ -82,9 +87,10 @@ mod tests {
     fn spans_and_moments_are_read_and_nonsense_is_not() {
         let at = parse("2026-11-20T10:00:00+01:00").unwrap();
         assert_eq!(show(unix_millis(at)), "2026-11-20 09:00:00");
+        assert_eq!(show(unix_millis(parse("2026-11-20").unwrap())), "2026-11-20 00:00:00", "a day is meant from its beginning on");
         let hour_ago = parse("1h").unwrap();
         assert!((3600..3660).contains(&hour_ago.elapsed().unwrap().as_secs()));
-        for bad in ["", "h", "1y", "-1h", "soon", "99999999999999999999d", "18446744073709551615w"] {
+        for bad in ["", "h", "1y", "-1h", "soon", "2026-02-30", "99999999999999999999d", "18446744073709551615w"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -10,6 +10,15 @@ use std::{
     str::FromStr,
 };
 
+/// A scope of a user, and where the configuration names that one.
+#[derive(Clone, Debug)]
+pub struct ScopeUser {
+    /// `file:line:column`.
+    pub place: String,
+    /// The scope.
+    pub scope: String,
+}
+
 /// Turns written values into checked ones and collects what is wrong with them.
 pub(crate) struct Check<'a> {
     /// The file that is read.
@@ -18,12 +27,20 @@ pub(crate) struct Check<'a> {
     pub dir: &'a Path,
     wrong: Vec<Wrong>,
     secret_files: RefCell<Vec<PathBuf>>,
+    /// The users of scopes that were met.
+    pub scope_users: Vec<ScopeUser>,
 }
 
 impl<'a> Check<'a> {
     /// Checks the values of this file.
     pub fn of(file: &'a Path) -> Self {
-        Self { file, dir: file.parent().unwrap_or(Path::new("")), wrong: Vec::new(), secret_files: RefCell::default() }
+        Self {
+            file,
+            dir: file.parent().unwrap_or(Path::new("")),
+            wrong: Vec::new(),
+            secret_files: RefCell::default(),
+            scope_users: Vec::new(),
+        }
     }
 
     /// The files of the secrets that were met.
@@ -32,6 +49,11 @@ impl<'a> Check<'a> {
     /// All that is wrong.
     pub fn end(self) -> Result<Vec<PathBuf>, ConfigError> {
         if self.wrong.is_empty() { Ok(self.secret_files.take()) } else { Err(told(self.file, &self.wrong)) }
+    }
+
+    /// A place as errors name it.
+    pub fn place(&self, at: Location) -> String {
+        place(self.file, at)
     }
 
     /// Remembers what is wrong at a place.
@@ -87,10 +109,14 @@ impl<'a> Check<'a> {
     }
 }
 
+fn place(path: &Path, at: Location) -> String {
+    format!("{}:{}:{}", path.display(), at.line(), at.column())
+}
+
 /// The errors, one line each.
 pub(crate) fn told(path: &Path, wrong: &[Wrong]) -> ConfigError {
     let line = |wrong: &Wrong| match &wrong.place {
-        Some(at) if *at != Location::UNKNOWN => format!("{}:{}:{}: {}", path.display(), at.line(), at.column(), wrong.cause),
+        Some(at) if *at != Location::UNKNOWN => format!("{}: {}", place(path, *at), wrong.cause),
         _ => format!("{}: {}", path.display(), wrong.cause),
     };
     ConfigError::new(wrong.iter().map(line).collect::<Vec<_>>().join("\n"))

@@ -43,6 +43,7 @@ mod sensor;
 mod servers;
 
 pub use audit::Audit;
+pub use check::ScopeUser;
 pub use codemode::CodeMode;
 pub use error::{ConfigError, Remedy, remedies_from, remedy};
 pub use events::{Events, Jsonl, Retention};
@@ -109,6 +110,8 @@ section! {
         pub file: Option<PathBuf>,
         /// The files of all secrets that the configuration refers to.
         pub secret_files: Vec<PathBuf>,
+        /// The users that scopes name, in the order of the file.
+        pub scope_users: Vec<ScopeUser>,
     }
 }
 
@@ -123,6 +126,12 @@ impl Config {
             }
         }
         all
+    }
+
+    /// What in it may be meant otherwise, on this host and at this moment, one line each with its place. It asks the accounts of this host,
+    /// which may block.
+    pub fn doubts(&self) -> Vec<String> {
+        scopes::doubts(&self.sensor.scopes, &self.scope_users)
     }
 
     /// Reads a configuration file.
@@ -165,6 +174,7 @@ impl Config {
         let audit = mem::take(&mut source.audit);
         let mut config = Self { servers, portals, ..Self::read(source, &mut check) };
         config.audit = Audit::read(audit, &mut check);
+        config.scope_users = mem::take(&mut check.scope_users);
         config.secret_files = check.end()?;
         Ok(config)
     }

@@ -6,6 +6,7 @@
 
 use crate::{
     Check,
+    check::ScopeUser,
     declare::{Form, Many, One, Show, mapping},
     forms::{NeededText, OwnText, Word, Words as _, words, written},
     keys::Shape,
@@ -30,12 +31,17 @@ pub enum Match {
 impl Match {
     /// The pattern of cgroup paths. `None` where there is no such user, at this moment.
     pub fn pattern(&self) -> Option<CgroupPattern> {
+        self.pattern_anywhere().or_else(|| match self {
+            Self::User(user) => of_user(User::from_name(user).ok()??.uid.as_raw()),
+            Self::Cgroup(_) | Self::Unit(_) => None,
+        })
+    }
+
+    /// The same, where it is one on every host: a name is another user on another.
+    fn pattern_anywhere(&self) -> Option<CgroupPattern> {
         match self {
             Self::Cgroup(pattern) => Some(pattern.clone()),
-            Self::User(user) => {
-                let uid = user.parse().ok().or_else(|| Some(User::from_name(user).ok()??.uid.as_raw()))?;
-                format!("/user.slice/user-{uid}.slice").parse().ok()
-            }
+            Self::User(user) => of_user(user.parse().ok()?),
             // Instances of a template have a slice of their own (systemd.slice(5)), in whose name a dash would mean a slice within.
             Self::Unit(unit) => match unit.split_once('@') {
                 Some((template, _)) => format!("/system.slice/system-{}.slice/{unit}", template.replace('-', "\\x2d")).parse().ok(),
@@ -43,6 +49,15 @@ impl Match {
             },
         }
     }
+
+    /// True if it matches whatever the other one does, on every host.
+    fn covers(&self, other: &Self) -> bool {
+        self == other || self.pattern_anywhere().zip(other.pattern_anywhere()).is_some_and(|(ours, theirs)| ours.covers(&theirs))
+    }
+}
+
+fn of_user(uid: u32) -> Option<CgroupPattern> {
+    format!("/user.slice/user-{uid}.slice").parse().ok()
 }
 
 impl fmt::Display for Match {
@@ -53,6 +68,30 @@ impl fmt::Display for Match {
             Self::Unit(unit) => write!(f, "unit {unit}"),
         }
     }
+}
+
+/// What this host makes of scopes of users by name, one line each: there may be no such user, yet, and a name may be that of a number that
+/// another scope has. It asks the accounts, which may block.
+pub(crate) fn doubts(scopes: &[Scope], users: &[ScopeUser]) -> Vec<String> {
+    let mut doubts = Vec::new();
+    for ScopeUser { place, scope: name } in users {
+        let Some(nth) = scopes.iter().position(|scope| scope.name == *name) else { continue };
+        let Some((scope, before)) = scopes.get(..=nth).and_then(<[Scope]>::split_last) else { continue };
+        let Match::User(user) = &scope.r#match else { continue };
+        let Some(pattern) = scope.r#match.pattern() else {
+            doubts.push(format!(
+                "{place}: this host has no user `{user}`: the scope `{name}` matches nothing until there is one; `getent passwd` lists them"
+            ));
+            continue;
+        };
+        if let Some(first) = before.iter().find(|before| before.r#match.pattern().is_some_and(|before| before.covers(&pattern))) {
+            doubts.push(format!(
+                "{place}: the scope `{name}` is never in force on this host: `{}`, which stands before it, matches {pattern} as well; remove one of them",
+                first.name
+            ));
+        }
+    }
+    doubts
 }
 
 /// Most ports of a scope.
@@ -149,7 +188,17 @@ impl Form<Vec<Scope>> for Many<ScopeSource> {
                 check.refuse(scope.name.referenced, format!("the scope `{}` is listed twice; rename one", scope.name.value));
             }
             let name = scope.name.clone();
-            known.extend(Scope::read(scope, check, &name));
+            let Some(scope) = Scope::read(scope, check, &name) else { continue };
+            if let Some(before) = known.iter().find(|before| before.name != scope.name && before.r#match.covers(&scope.r#match)) {
+                let (before, same) = (&before.name, scope.r#match.covers(&before.r#match));
+                let why = if same {
+                    format!("it matches the same cgroups as `{before}`, which stands before it; remove one of them")
+                } else {
+                    format!("`{before}`, which stands before it, matches all of its cgroups; put `{}` first", scope.name)
+                };
+                check.refuse(name.referenced, format!("the scope `{}` is never in force: {why}", scope.name));
+            }
+            known.push(scope);
         }
         Some(known)
     }
@@ -193,7 +242,14 @@ impl Check<'_> {
         let MatchSource { cgroup, user, unit } = source;
         match (cgroup, user, unit) {
             (Some(cgroup), None, None) => self.parsed(&cgroup, "").map(Match::Cgroup),
-            (None, Some(user), None) => Some(Match::User(user.value)),
+            (None, Some(user), None) if user.value.contains('/') => {
+                self.refused(user.referenced, format!("`{}` is not a user; the path of a cgroup is for match.cgroup", user.value))
+            }
+            (None, Some(user), None) => {
+                let place = self.place(user.referenced);
+                self.scope_users.push(ScopeUser { place, scope: scope.value.clone() });
+                Some(Match::User(user.value))
+            }
             (None, None, Some(unit)) if !unit.value.contains('/') && unit.value.contains('.') => Some(Match::Unit(unit.value)),
             (None, None, Some(unit)) => {
                 self.refused(unit.referenced, format!("`{}` is not a unit; write it whole, as agent.service", unit.value))

@@ -237,6 +237,47 @@ fn scopes_are_read_and_their_mistakes_are_named() {
     assert!(refused("{name: a, match: {user: ada}, ports: [0]}").contains("from 1 to 16 ports"));
     assert!(refused("{name: a, match: {user: ada}}, {name: a, match: {user: eve}}").contains("twice"));
     assert!(refused("{name: a, match: {executable: /usr/bin/x}}").contains("unknown key `executable`"));
+    assert!(
+        refused("{name: a, match: {user: /user.slice}}").contains("`/user.slice` is not a user; the path of a cgroup is for match.cgroup")
+    );
+    assert!(refused("{name: a, match: {cgroup: system.slice/a.service}}").contains("begins with `/`, as /system.slice/agent.service"));
+    let folder = refused("{name: a, match: {cgroup: /sys/fs/cgroup/system.slice/a.service}}");
+    assert!(folder.ends_with("this is a folder; the path of its cgroup is /system.slice/a.service"), "{folder}");
+}
+
+#[test]
+fn a_scope_that_another_one_before_it_leaves_nothing_to_is_refused_with_its_place() {
+    let scopes = |scopes: &str| format!("sensor:\n  scopes:\n{scopes}");
+    let never = |first: &str, second: &str| {
+        refusal(&scopes(&format!("  - {{name: a, match: {{{first}}}}}\n  - {{name: b, match: {{{second}}}}}\n")))
+    };
+    for (first, second) in [
+        ("cgroup: /a/b", "cgroup: /a/b"),
+        ("unit: x.service", "cgroup: /system.slice/x.service"),
+        ("user: '1000'", "cgroup: /user.slice/user-1000.slice"),
+        ("user: ada", "user: ada"),
+    ] {
+        let told = never(first, second);
+        assert!(told.contains(":4:12: the scope `b` is never in force: it matches the same cgroups as `a`"), "{told}");
+    }
+    let told = never("cgroup: '/a/*'", "cgroup: /a/b");
+    assert!(told.contains(":4:12: ") && told.contains("`a`, which stands before it, matches all of its cgroups; put `b` first"), "{told}");
+    // The special one before the general one, and one within another, are both in force.
+    for (first, second) in [("cgroup: /a/b", "cgroup: '/a/*'"), ("cgroup: /a", "cgroup: /a/b"), ("user: ada", "user: eve")] {
+        parse(&scopes(&format!("  - {{name: a, match: {{{first}}}}}\n  - {{name: b, match: {{{second}}}}}\n"))).unwrap();
+    }
+}
+
+#[test]
+fn a_user_that_this_host_does_not_have_and_one_whose_number_has_a_scope_already_are_doubted_with_their_places() {
+    let text = "sensor:\n  scopes:\n  - {name: a, match: {user: '0'}}\n  - {name: b, match: {user: no-such-user-here}}\n  - {name: c, match: {user: root}}\n  - {name: d, match: {user: '4000000000'}}\n";
+    let doubts = parse(text).unwrap().doubts();
+    assert_eq!(doubts.len(), 2, "{doubts:#?}");
+    assert!(
+        doubts[0].contains(":4:29: this host has no user `no-such-user-here`: the scope `b` matches nothing until there is one"),
+        "{doubts:#?}"
+    );
+    assert!(doubts[1].contains(":5:29: the scope `c` is never in force on this host: `a`"), "{doubts:#?}");
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn read(bytes: &[u8], size: usize) -> Vec<Event> {
             };
             match item {
                 Item::Data(data) => event.data.extend_from_slice(data),
+                Item::MarkedLine => assert!(event.data_seen.is_none()),
                 Item::Dispatch { event: name, id, has_data, .. } => {
                     // Invalid UTF-8 reads as U+FFFD, which is longer than the byte it stands for.
                     assert!(name.len() <= 3 * MAX_FIELD);

@@ -5,6 +5,7 @@ use crate::{
     jsonl::Jsonl,
     lines::Lines,
     lock::WriterLock,
+    losses::Losses,
     options::JsonlTarget,
     queue::Queue,
     waiting::WaitingStore,
@@ -80,8 +81,9 @@ impl Ledger {
             Err(_) => Kept::Something,
         };
         let clock = KeptClock::open(&dir.join("ledger.clock"), kept);
+        let losses = Losses::open(&dir.join("ledger.lost"));
         let (report, progress) = watch::channel(Progress { clock_ahead_ms: clock.ahead_ms(), ..Progress::default() });
-        let task = writer::Task::new(queue.clone(), store, lines, report, options.commit_every, tell, Folder { clock, lock });
+        let task = writer::Task::new(queue.clone(), store, lines, report, options.commit_every, tell, Folder { clock, losses, lock });
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|source| LedgerError::Thread { source })?;
         thread::Builder::new()
@@ -111,7 +113,8 @@ impl Ledger {
 
     /// The number of events acknowledged since opening: they are in the database's write-ahead log and in the file of JSON lines, fsynced.
     /// Standard output, and a file that hangs, are not waited for. After [`flush`](Self::flush), recorded = acknowledged + dropped; lines that
-    /// nobody waited for and that are missing count as dropped in addition.
+    /// nobody waited for and that are missing count as dropped in addition, and events that were written into a state folder as it was moved away
+    /// count as neither before it is back.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.progress.borrow().acknowledged
@@ -160,7 +163,7 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Observations of the ledger itself: [`gnomon_observe::UNUSUAL_VOLUME`] in its sums, and as class `health` that it was begun anew.
+    /// Observations of the ledger itself: [`gnomon_observe::UNUSUAL_VOLUME`] in its sums, and as class `health` that it was begun anew, and what was lost.
     /// They become events once recorded. Can be taken once.
     pub fn take_detections(&mut self) -> Option<mpsc::Receiver<Observation>> {
         self.unusual.take()

@@ -45,6 +45,8 @@ mod jsonl;
 mod ledger;
 mod lines;
 mod lock;
+mod losses;
+mod missing;
 mod options;
 mod queue;
 mod reader;

@@ -4,7 +4,7 @@
 //! A file that keeps up is waited for after the database, so that what is acknowledged is in both. Lines that find no room are counted and
 //! told; their events are in the ledger.
 
-use crate::{DropReason, JsonlTarget, jsonl::Jsonl, queue::Queue};
+use crate::{DropReason, JsonlTarget, jsonl::Jsonl, missing::MissingLines, queue::Queue};
 use parking_lot::{Condvar, Mutex};
 use std::{
     collections::VecDeque,
@@ -24,8 +24,6 @@ const MOST_WAITING: usize = 8 << 20;
 const KEEPS_UP: Duration = Duration::from_secs(1);
 /// How long the end waits for lines to be written.
 const LAST: Duration = Duration::from_secs(2);
-/// The interval at which lines that are missing are logged.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 
 const TOO_SLOW: &str = "whoever takes them is too slow, or stalls";
 
@@ -54,9 +52,10 @@ struct WaitingLines {
     /// Files that are too old are to be removed.
     prune: bool,
     door: Door,
-    /// Events whose lines are missing, and that were not told yet.
-    untold: u64,
-    told: Option<Instant>,
+    /// Events whose lines are missing.
+    missing: MissingLines,
+    /// The last lines could not be written.
+    failed: bool,
 }
 
 struct Shared {
@@ -95,8 +94,8 @@ impl Lines {
             now_ms: None,
             prune: false,
             door: Door::Open,
-            untold: 0,
-            told: None,
+            missing: MissingLines::default(),
+            failed: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), more: Condvar::new(), queue });
         let (tell, ended) = oneshot::channel();
@@ -149,8 +148,8 @@ impl Lines {
         if timeout(LAST, ended).await.is_err() {
             let mut state = shared.state.lock();
             let left = state.writing + state.waiting.drain(..).map(|chunk| chunk.events).sum::<u64>();
-            state.told = None;
             shared.lose(&mut state, left, "nobody took them by the end");
+            state.tell_missing();
         }
     }
 }
@@ -219,14 +218,25 @@ impl Shared {
             let (chunk, now_ms, prune) = {
                 let mut state = self.state.lock();
                 while state.waiting.is_empty() && !state.prune {
-                    if state.untold > 0 {
-                        state.told = None;
-                        self.lose(&mut state, 0, TOO_SLOW);
+                    if !state.failed
+                        && let Some(events) = state.missing.end()
+                    {
+                        tracing::warn!(
+                            events,
+                            "JSON lines are written again; those of so many events are missing, which are in the ledger"
+                        );
                     }
                     if state.door == Door::Shut {
+                        state.tell_missing();
                         return;
                     }
-                    self.more.wait(&mut state);
+                    match state.missing.due_in(Instant::now()) {
+                        None => self.more.wait(&mut state),
+                        Some(Duration::ZERO) => state.tell_missing(),
+                        Some(left) => {
+                            let _ = self.more.wait_for(&mut state, left);
+                        }
+                    }
                 }
                 let chunk = state.waiting.pop_front();
                 state.bytes -= chunk.as_ref().map_or(0, |chunk| chunk.lines.len());
@@ -241,7 +251,10 @@ impl Shared {
             }
             let Some(Chunk { lines, events, written }) = chunk else { continue };
             let done = sink.append(&lines);
-            self.state.lock().writing = 0;
+            {
+                let mut state = self.state.lock();
+                (state.writing, state.failed) = (0, done.is_err());
+            }
             // Whoever waits counts them; what nobody waits for is counted here.
             let unheard = match written {
                 Some(written) => written.send(done).err(),
@@ -256,10 +269,21 @@ impl Shared {
     /// Counts events whose lines are missing, and says so, but not again and again of what lasts.
     fn lose(&self, state: &mut WaitingLines, events: u64, why: &str) {
         self.queue.count_lost(DropReason::JsonlFailed, events);
-        state.untold += events;
-        if state.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-            state.told = Some(Instant::now());
-            let events = std::mem::take(&mut state.untold);
+        state.missing.add(events, why);
+        match state.missing.due_in(Instant::now()) {
+            Some(Duration::ZERO) => state.tell_missing(),
+            // The thread says it when it is time.
+            Some(_) | None => {
+                self.more.notify_one();
+            }
+        }
+    }
+}
+
+impl WaitingLines {
+    fn tell_missing(&mut self) {
+        let (events, why) = self.missing.tell(Instant::now());
+        if events > 0 {
             tracing::error!(events, why, "JSON lines of events were not written; the events are in the ledger");
         }
     }

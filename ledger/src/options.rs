@@ -23,7 +23,8 @@ pub enum JsonlTarget {
 /// Options of the ledger.
 #[derive(Clone, Debug)]
 pub struct LedgerOptions {
-    /// The database, `STATE/ledger.sqlite`. Its folder also holds `ledger.lock`, and `ledger.clock`: what is known of the time over restarts.
+    /// The database, `STATE/ledger.sqlite`. Its folder also holds `ledger.lock`, `ledger.clock`: what is known of the time over
+    /// restarts, and `ledger.lost`: how many events were lost and not told of.
     pub path: PathBuf,
     /// The destination of JSON lines.
     pub jsonl: JsonlTarget,

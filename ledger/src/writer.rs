@@ -6,6 +6,7 @@ use crate::{
     DropReason, FirstSeen,
     lines::Lines,
     lock::WriterLock,
+    losses::Losses,
     options::MAX_COMMIT_EVERY,
     queue::{Queue, Taken},
     unusual::Lookout,
@@ -48,8 +49,26 @@ pub(crate) struct Progress {
 pub(crate) struct Folder {
     /// The time by which events are too old.
     pub(crate) clock: KeptClock,
+    /// What was lost and not told.
+    pub(crate) losses: Losses,
     /// Keeps others from writing there.
     pub(crate) lock: WriterLock,
+}
+
+/// Where a group is by now.
+enum Appended {
+    /// Where readers look for it.
+    Here(FirstSeen),
+    /// In a state folder that was moved away in this moment.
+    Apart(FirstSeen),
+}
+
+/// The ledger's file, once it is in its place.
+enum Settled {
+    /// With all that was written.
+    AsItWas,
+    /// A new one.
+    BegunAnew,
 }
 
 pub(crate) struct Task {
@@ -61,6 +80,11 @@ pub(crate) struct Task {
     complaint: Option<Instant>,
     /// The events that were lost since it could be written last; none while it can.
     failing: Option<u64>,
+    /// The events that are in the ledger in a folder that was moved away meanwhile: whether they are lost shows once it is there again.
+    apart: Option<(u64, FirstSeen)>,
+    losses: Losses,
+    /// When losses were told last.
+    losses_told: Option<Instant>,
     /// The time by which events are too old.
     clock: KeptClock,
     /// The retention totals that were logged last, and the time of that log line.
@@ -79,17 +103,36 @@ impl Task {
         report: watch::Sender<Progress>,
         commit_every: Duration,
         unusual: mpsc::Sender<Observation>,
-        Folder { clock, lock }: Folder,
+        Folder { clock, losses, lock }: Folder,
     ) -> Self {
         let commit_every = commit_every.min(MAX_COMMIT_EVERY);
         let (told, lookout) = (<_>::default(), Lookout::default());
-        Self { queue, store, lines, report, commit_every, complaint: None, failing: None, clock, told, lookout, unusual, lock }
+        let (complaint, failing, apart, losses_told) = (None, None, None, None);
+        Self {
+            queue,
+            store,
+            lines,
+            report,
+            commit_every,
+            complaint,
+            failing,
+            apart,
+            losses,
+            losses_told,
+            clock,
+            told,
+            lookout,
+            unusual,
+            lock,
+        }
     }
 
     /// Runs until the queue is shut and empty.
     pub(crate) async fn run(mut self) {
         // However this thread ends, recorders must learn that nothing is written any more.
         let _shut = ShutOnExit(self.queue.clone());
+        // Of the process before: there may be no event for long that could be written before.
+        self.tell_lost();
         let mut forget = tokio::time::interval(IDLE_RETENTION_EVERY);
         let mut warm = false;
         loop {
@@ -101,11 +144,13 @@ impl Task {
                     self.lines.prune(now_ms);
                     let settled = self.settle_in_place().await;
                     if let Err(error) = match settled {
-                        Ok(()) => self.store.forget(now_ms).await,
+                        Ok(_) => self.store.forget(now_ms).await,
                         Err(error) => Err(error),
                     } {
                         self.complain("retention", 0, &error.to_string());
                     }
+                    self.losses.count(self.queue.dropped(), now_ms);
+                    self.tell_lost();
                     self.tell_forgotten();
                     self.report_retention();
                     continue;
@@ -132,6 +177,13 @@ impl Task {
             }
         }
         self.clock.keep();
+        let now_ms = self.keep_by();
+        if self.store.is_in_place() {
+            self.find_again();
+        } else if let Some((events, _)) = self.apart {
+            tracing::error!(events, "the ledger ends; so many events are in the state folder that was moved away, and nowhere else");
+        }
+        self.losses.count(self.queue.dropped(), now_ms);
         self.lines.finish().await;
         let lost = self.queue.dropped();
         // Events whose line is missing are here all the same.
@@ -157,10 +209,26 @@ impl Task {
             self.tell_forgotten();
         }
         let (acknowledged, first_seen) = match rows {
-            Ok(first_seen) => {
+            Ok(Appended::Apart(first_seen)) => {
+                self.apart = Some((count, first_seen));
+                tracing::warn!(
+                    events = count,
+                    "the state folder was moved away as events were written into it: whether they are lost shows once it is back"
+                );
+                if let Err(error) = lines {
+                    self.lines.lost(count, &error);
+                }
+                (0, FirstSeen::default())
+            }
+            Ok(Appended::Here(first_seen)) => {
+                self.losses.is_told();
                 if let Some(lost) = self.failing.take() {
-                    self.complaint = None;
+                    (self.complaint, self.losses_told) = (None, None);
                     tracing::warn!(lost, "the ledger is written again; events of the time between are lost");
+                }
+                self.losses.count(self.queue.dropped(), now_ms);
+                if self.losses_told.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+                    self.tell_lost();
                 }
                 let acknowledged = match lines {
                     Ok(()) => count,
@@ -174,6 +242,8 @@ impl Task {
             Err(error) => {
                 self.queue.count_lost(DropReason::DatabaseFailed, count);
                 self.failing = Some(self.failing.unwrap_or(0) + count);
+                self.losses.is_not_told();
+                self.losses.count(self.queue.dropped(), now_ms);
                 self.complain(DropReason::DatabaseFailed.as_str(), count, &error.to_string());
                 (0, FirstSeen::default())
             }
@@ -200,27 +270,36 @@ impl Task {
 
 impl Task {
     /// Appends a group, at the path where readers open the ledger.
-    async fn append(&mut self, group: &Group, now_ms: i64) -> Result<FirstSeen, StoreError> {
+    async fn append(&mut self, group: &Group, now_ms: i64) -> Result<Appended, StoreError> {
         self.settle_in_place().await?;
         let first_seen = self.store.append(group, now_ms).await?;
         if self.store.is_in_place() {
-            return Ok(first_seen);
+            return Ok(Appended::Here(first_seen));
         }
-        // The group was lost with the file that was moved, removed or truncated meanwhile.
-        self.settle_in_place().await?;
-        self.store.append(group, now_ms).await
+        if !self.lock.is_in_place() {
+            return Ok(Appended::Apart(first_seen));
+        }
+        match self.settle_in_place().await? {
+            Settled::AsItWas => Ok(Appended::Here(first_seen)),
+            // The group was lost with the file that was moved, removed or truncated meanwhile.
+            Settled::BegunAnew => self.store.append(group, now_ms).await.map(Appended::Here),
+        }
     }
 
     /// Recreates a ledger file that was moved, removed or truncated; not if its folder is missing or belongs to another.
-    async fn settle_in_place(&mut self) -> Result<(), StoreError> {
+    async fn settle_in_place(&mut self) -> Result<Settled, StoreError> {
         if self.store.is_in_place() {
-            return Ok(());
+            self.find_again();
+            return Ok(Settled::AsItWas);
         }
         if !self.lock.is_in_place() {
             let cause = "the state folder was moved or removed while gnomon ran: put it back, or restart gnomon";
             return Err(StoreError::refused(std::io::Error::other(cause)));
         }
         self.store.begin_anew().await?;
+        if let Some((events, _)) = self.apart.take() {
+            self.queue.count_lost(DropReason::DatabaseFailed, events);
+        }
         let cause = "the ledger's file or its log (-wal) was moved, removed or truncated while gnomon ran; what that had is gone from here, and another was begun";
         tracing::error!("{cause}");
         let mut seen = Observation::new();
@@ -229,7 +308,17 @@ impl Task {
         seen.set(Field::DetectionClass, Class::Health.as_str());
         seen.set(Field::Message, cause);
         let _ = self.unusual.try_send(seen);
-        Ok(())
+        Ok(Settled::BegunAnew)
+    }
+
+    /// The ledger is where it was: what was written while its folder was moved is there.
+    fn find_again(&mut self) {
+        if let Some((events, first_seen)) = self.apart.take() {
+            self.report.send_modify(|now| {
+                now.acknowledged += events;
+                now.first_seen += first_seen;
+            });
+        }
     }
 
     /// The time by which events are too old.
@@ -243,6 +332,18 @@ impl Task {
             );
         }
         now_ms
+    }
+
+    /// Tells of losses that nobody was told of; where nothing can be written they stay until it can.
+    fn tell_lost(&mut self) {
+        if self.failing.is_some() || !self.losses.is_due() {
+            return;
+        }
+        self.losses_told = Some(Instant::now());
+        let told = self.losses.tell();
+        if self.unusual.try_send(told).is_err() {
+            self.losses.is_not_told();
+        }
     }
 
     /// Logs what retention removed since the last time.
@@ -280,3 +381,6 @@ impl Drop for ShutOnExit {
         self.0.shut();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ pub struct Checked {
     pub read: rule_files::RuleText,
     /// The same, compiled.
     pub rules: RuleSet,
+    /// What may be meant otherwise, one line each; it is no reason not to start.
+    pub doubts: Vec<String>,
 }
 
 /// Checks a configuration with the files that it names. It reads them, which may block.
@@ -38,7 +40,7 @@ pub struct Checked {
 pub fn check(config: &Config, serves: Serves) -> Result<Checked> {
     let (read, rules) = read_rules(config)?;
     check_beside_rules(config, serves)?;
-    Ok(Checked { read, rules })
+    Ok(Checked { read, rules, doubts: doubts(config, serves) })
 }
 
 /// Checks the same for a start, which goes on with the rules that were last in force in this state folder where those on disk are bad;
@@ -55,7 +57,14 @@ pub fn check_to_start(config: &Config, serves: Serves, state_dir: &Path) -> Resu
         }
     };
     check_beside_rules(config, serves)?;
-    Ok((Checked { read, rules }, told))
+    Ok((Checked { read, rules, doubts: doubts(config, serves) }, told))
+}
+
+fn doubts(config: &Config, serves: Serves) -> Vec<String> {
+    match serves {
+        Serves::Everything => config.doubts(),
+        Serves::Portals => Vec::new(),
+    }
 }
 
 fn read_rules(config: &Config) -> Result<(rule_files::RuleText, RuleSet), Complaint> {

@@ -3,15 +3,20 @@
 use anyhow::{Context as _, Result};
 use gnomon_cli::line;
 use gnomon_config::Packs;
-use gnomon_ledger::{EventFilter, Follow, ReadError, Reader, StoredEvent};
+use gnomon_kit::unix_millis;
+use gnomon_ledger::{EventFilter, Follow, Order, ReadError, Reader, StoredEvent};
 use std::{
-    io::{self, IsTerminal as _, Write},
+    io::{self, ErrorKind, IsTerminal as _, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -42,7 +47,29 @@ pub fn hint(packs: &Packs) -> String {
 }
 
 /// How long a stop waits for whoever reads standard output.
-const LAST: Duration = Duration::from_secs(1);
+const LAST: Duration = Duration::from_secs(2);
+/// How long it counts what nobody took.
+const COUNTED: Duration = Duration::from_secs(1);
+
+/// How far detections are shown.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Narrated {
+    /// As they come.
+    AsTheyCome,
+    /// To the end of the ledger.
+    ToTheEnd,
+    /// Nobody takes them; what is left is counted.
+    NoFurther,
+}
+
+/// Detections, by what became of them.
+#[derive(Default)]
+struct NarratedCount {
+    /// Read in the ledger.
+    read: AtomicU64,
+    /// Printed.
+    printed: AtomicU64,
+}
 
 /// Detections that are shown as they become durable.
 ///
@@ -50,6 +77,11 @@ const LAST: Duration = Duration::from_secs(1);
 /// like any other reader, and a thread writes.
 pub struct Narrating {
     reading: JoinHandle<Result<()>>,
+    extent: watch::Sender<Narrated>,
+    told: Arc<NarratedCount>,
+    /// Ends once nothing more is read.
+    read: oneshot::Receiver<()>,
+    /// Ends once nothing more is written.
     written: oneshot::Receiver<()>,
 }
 
@@ -64,26 +96,33 @@ impl Narrating {
 
     fn onto(ledger: PathBuf, narration: Narration, mut out: impl Write + Send + 'static) -> Result<Self> {
         let (ended, written) = oneshot::channel();
+        let (all_read, read) = oneshot::channel();
+        let (extent, mut until) = watch::channel(Narrated::AsTheyCome);
+        let told = Arc::new(NarratedCount::default());
         if narration == Narration::Silent {
-            return Ok(Self { reading: tokio::spawn(async { Ok(()) }), written });
+            return Ok(Self { reading: tokio::spawn(async { Ok(()) }), extent, told, read, written });
         }
         let (show, mut shown) = mpsc::channel::<String>(1);
         let (failed, failure) = oneshot::channel();
+        let counts = told.clone();
         let write = move || {
             let _ended: oneshot::Sender<()> = ended;
             while let Some(lines) = shown.blocking_recv() {
-                if let Err(error) = out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
+                if let Err(error) = print(&mut out, lines.as_bytes(), &counts) {
                     let _ = failed.send(error);
                     return;
                 }
             }
         };
         thread::Builder::new().name("gnomon-shows".to_owned()).spawn(write).context("starting a thread")?;
+        let counts = told.clone();
         let reading = tokio::spawn(async move {
-            read(&ledger, narration, show).await;
+            let all_read: oneshot::Sender<()> = all_read;
+            follow(&ledger, narration, show, &counts, &mut until).await;
+            drop(all_read);
             failure.await.map_or(Ok(()), |error| Err(error.into()))
         });
-        Ok(Self { reading, written })
+        Ok(Self { reading, extent, told, read, written })
     }
 
     /// True once nothing more is shown.
@@ -99,30 +138,89 @@ impl Narrating {
         (&mut self.reading).await.unwrap_or(Ok(()))
     }
 
-    /// Ends it. What was read is written, if somebody takes it within a second.
+    /// Ends it, once the ledger takes no more. What is in the ledger by then is printed, if somebody takes it within two seconds; the number of
+    /// lines that nobody took is logged.
     pub async fn stop(self) {
-        self.reading.abort();
-        let _ = timeout(LAST, self.written).await;
+        let _ = self.end().await;
+    }
+
+    /// Returns the number of lines that nobody took.
+    async fn end(self) -> u64 {
+        let Self { reading, extent, told, read, written } = self;
+        extent.send_replace(Narrated::ToTheEnd);
+        if timeout(LAST, written).await.is_ok() {
+            return 0;
+        }
+        extent.send_replace(Narrated::NoFurther);
+        let all = timeout(COUNTED, read).await.is_ok();
+        reading.abort();
+        let missing = told.read.load(Ordering::Relaxed).saturating_sub(told.printed.load(Ordering::Relaxed));
+        if missing > 0 {
+            let lines = if all { missing.to_string() } else { format!("at least {missing}") };
+            tracing::warn!(lines, "detections were not printed, as nobody took them by the end; they are in the ledger");
+        }
+        missing
     }
 }
 
-/// Reads detections for as long as somebody shows them.
-async fn read(ledger: &Path, narration: Narration, show: mpsc::Sender<String>) {
-    let mut follow = None;
-    let mut told = false;
+/// Writes lines and counts those that were taken.
+fn print(out: &mut impl Write, mut lines: &[u8], told: &NarratedCount) -> io::Result<()> {
+    while !lines.is_empty() {
+        match out.write(lines) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                let (taken, left) = lines.split_at(written);
+                told.printed.fetch_add(taken.iter().filter(|byte| **byte == b'\n').count() as u64, Ordering::Relaxed);
+                lines = left;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    out.flush()
+}
+
+/// Reads detections for as long as somebody shows them, and at last those that are in the ledger by then.
+async fn follow(
+    ledger: &Path,
+    narration: Narration,
+    show: mpsc::Sender<String>,
+    told: &NarratedCount,
+    until: &mut watch::Receiver<Narrated>,
+) {
+    let mut followed = Followed::default();
+    let mut complained = false;
     loop {
-        let events = match next(&mut follow, ledger).await {
+        let last = *until.borrow_and_update() != Narrated::AsTheyCome;
+        let events = if last {
+            followed.rest(ledger).await
+        } else {
+            tokio::select! {
+                events = followed.next(ledger) => events,
+                changed = until.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            }
+        };
+        let events = match events {
+            Ok(events) if events.is_empty() => return,
             Ok(events) => events,
+            Err(error) if last => {
+                tracing::warn!("the last detections are not shown, as the ledger cannot be read: {error}");
+                return;
+            }
             Err(error) => {
-                if !told {
+                if !complained {
                     tracing::warn!("detections are not shown while the ledger cannot be read: {error}");
                 }
-                told = true;
-                tokio::time::sleep(TRIED_AGAIN).await;
+                complained = true;
+                let _ = timeout(TRIED_AGAIN, until.changed()).await;
                 continue;
             }
         };
-        told = false;
+        complained = false;
+        told.read.fetch_add(events.len() as u64, Ordering::Relaxed);
         let mut lines = String::new();
         for event in events {
             match narration {
@@ -131,22 +229,57 @@ async fn read(ledger: &Path, narration: Narration, show: mpsc::Sender<String>) {
             }
             lines.push('\n');
         }
-        if show.send(lines).await.is_err() {
-            return;
+        tokio::select! {
+            biased;
+            sent = show.send(lines) => if sent.is_err() {
+                return;
+            },
+            _ = until.wait_for(|extent| *extent == Narrated::NoFurther) => {}
         }
     }
 }
 
-/// The next detections of the ledger, which is opened if it was not.
-async fn next(follow: &mut Option<Follow>, ledger: &Path) -> Result<Vec<StoredEvent>, ReadError> {
-    let open = match follow.take() {
-        Some(open) => open,
-        None => {
-            let filter = EventFilter { kinds: vec!["alert".to_owned(), "signal".to_owned()], ..EventFilter::default() };
-            Reader::open(ledger).await?.follow(filter, None).await?
-        }
-    };
-    follow.insert(open).next().await
+/// The ledger that is followed.
+#[derive(Default)]
+struct Followed {
+    /// When somebody tried to read it first, milliseconds since the Unix epoch.
+    since: Option<i64>,
+    follow: Option<Follow>,
+}
+
+impl Followed {
+    /// The next detections of the ledger, at least one: what came while it could not be read comes first. May be dropped while it waits.
+    async fn next(&mut self, ledger: &Path) -> Result<Vec<StoredEvent>, ReadError> {
+        self.open(ledger).await?.next().await
+    }
+
+    /// Those that are in the ledger already; none once all were given.
+    async fn rest(&mut self, ledger: &Path) -> Result<Vec<StoredEvent>, ReadError> {
+        self.open(ledger).await?.rest().await
+    }
+
+    async fn open(&mut self, ledger: &Path) -> Result<&mut Follow, ReadError> {
+        let follow = match self.follow.take() {
+            Some(follow) => follow,
+            None => self.begin(ledger).await?,
+        };
+        Ok(self.follow.insert(follow))
+    }
+
+    async fn begin(&mut self, ledger: &Path) -> Result<Follow, ReadError> {
+        let since = self.since;
+        self.since = since.or_else(|| Some(unix_millis(SystemTime::now())));
+        let mut reader = Reader::open(ledger).await?;
+        let behind = match since {
+            None => None,
+            Some(since) => {
+                let first = EventFilter { since_ms: Some(since), limit: 1, ..EventFilter::default() };
+                reader.events(&first, Order::OldestFirst).await?.first().map(|event| event.seq - 1)
+            }
+        };
+        let filter = EventFilter { kinds: vec!["alert".to_owned(), "signal".to_owned()], ..EventFilter::default() };
+        reader.follow(filter, behind).await
+    }
 }
 
 #[cfg(test)]
@@ -203,6 +336,74 @@ mod tests {
         other.stop().await;
         assert!(began.elapsed() < LAST + Duration::from_secs(4), "{:?}", began.elapsed());
         drop(stalled);
+        writer.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_in_the_ledger_at_a_stop_is_printed_to_its_end_and_what_nobody_took_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.sqlite");
+        let (ledger, writer) = Ledger::open(LedgerOptions::new(&path)).await.unwrap();
+        let (stalled, out) = io::pipe().unwrap();
+        let nobody = Narrating::onto(path.clone(), Narration::Json, out).unwrap();
+        let (reader, out) = io::pipe().unwrap();
+        let narrating = Narrating::onto(path.clone(), Narration::Json, out).unwrap();
+        let read = thread::spawn(move || BufReader::new(reader).lines().map_while(Result::ok).count());
+        let mut recorded = 0;
+        while [&narrating, &nobody].iter().any(|one| one.told.read.load(Ordering::Relaxed) == 0) {
+            let _ = ledger.record(detection(recorded));
+            recorded += 1;
+            ledger.flush().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // More than one page, of which nothing was read when the stop comes.
+        for _ in 0..2_500 {
+            let _ = ledger.record(detection(recorded));
+            recorded += 1;
+        }
+        writer.shutdown().await;
+        let of = |one: &Narrating| one.told.clone();
+        let (told, missed) = (of(&narrating), of(&nobody));
+        assert_eq!(narrating.end().await, 0);
+        let printed = told.printed.load(Ordering::Relaxed);
+        assert_eq!((printed, read.join().unwrap() as u64), (told.read.load(Ordering::Relaxed), printed));
+        assert!(printed > 2_500, "{printed} of {recorded}");
+        let missing = nobody.end().await;
+        assert_eq!(missing, missed.read.load(Ordering::Relaxed) - missed.printed.load(Ordering::Relaxed));
+        assert!(missing > 2_000, "{missing} of {recorded}");
+        drop(stalled);
+    }
+
+    #[tokio::test]
+    async fn what_came_while_the_ledger_could_not_be_read_and_after_it_was_begun_anew_is_shown_once_and_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.sqlite");
+        let mut followed = Followed::default();
+        assert!(followed.next(&path).await.is_err(), "there is none");
+        let (ledger, writer) = Ledger::open(LedgerOptions::new(&path)).await.unwrap();
+        let record = async |number| {
+            let _ = ledger.record(detection(number));
+            ledger.flush().await.unwrap();
+        };
+        let mut shown = async |expected: &[usize]| {
+            let mut found = Vec::new();
+            while found.len() < expected.len() {
+                found.extend(timeout(Duration::from_secs(10), followed.next(&path)).await.unwrap().unwrap());
+            }
+            let numbers = expected.iter().map(|number| format!("\"{number} x"));
+            assert!(found.len() == expected.len() && numbers.zip(&found).all(|(number, event)| event.json.contains(&number)), "{found:?}");
+        };
+        record(0).await;
+        record(1).await;
+        shown(&[0, 1]).await;
+        record(2).await;
+        shown(&[2]).await;
+        for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
+            let _ = std::fs::remove_file(dir.path().join(name));
+        }
+        record(3).await;
+        record(4).await;
+        shown(&[3, 4]).await;
         writer.shutdown().await;
     }
 

@@ -1,7 +1,7 @@
 //! Scopes of the configuration, kept in the kernel half: cgroups come and go, and so do sensors.
 //!
 //! Matching is done here and not by the sensor, which reads no configuration. A cgroup that appears is in its scope within
-//! [`LOOK`]; what it connects before that goes direct, and is observed as everything is.
+//! [`LOOK`]; what it connects before that goes direct, and is observed as everything is. A sensor that is joined gets all scopes at once.
 
 use gnomon_config::scopes::{Fail, Mode, Quic, Scope};
 use gnomon_host::cgroup::{CgroupError, CgroupId, Hierarchy, MAX_MATCHES, SYSTEM};
@@ -46,7 +46,10 @@ pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
     let mut every = tokio::time::interval(LOOK);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        every.tick().await;
+        tokio::select! {
+            _ = every.tick() => {}
+            () = watch.joined_after(sensor) => {}
+        }
         if watch.joined() != sensor {
             // A new sensor knows no scopes yet.
             (sensor, held) = (watch.joined(), BTreeMap::new());

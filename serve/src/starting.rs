@@ -70,7 +70,9 @@ impl Core {
         let checking = spawn_blocking(move || check_to_start(&named, serves, &dir));
         // Both take milliseconds, and neither needs the other.
         let checked = async { checking.await.context("checking the configuration")? };
-        let ((Checked { read, rules }, bad), Opened { ledger, writer, store }) = try_join!(checked, Opened::open(config, state_dir))?;
+        let ((Checked { read, rules, doubts }, bad), Opened { ledger, writer, store }) =
+            try_join!(checked, Opened::open(config, state_dir))?;
+        doubts.iter().for_each(|doubt| gnomon_log::say(format_args!("{doubt}")));
         let rules = Arc::new(rules);
         let inspector = Arc::new(judging::inspector(config, rules.clone())?.enforcing(config.rules.mode));
         let metrics = match config.metrics.listen {

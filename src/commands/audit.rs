@@ -214,6 +214,11 @@ impl Verify {
         if report.is_sound() {
             return Ok(());
         }
+        if report.is_unproven() {
+            return Err(Complaint::own("nothing is proven, as no checkpoint of this key and chain was given")
+                .next("a gnomon makes its first within audit.checkpoint_seconds of the first record: wait for it, or name the files that have them")
+                .into());
+        }
         Err(Complaint::input("the audit is not as it was written")
             .next("keep this database and the checkpoints as they are; docs/audit.md says what each finding means")
             .into())

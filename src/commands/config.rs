@@ -8,6 +8,7 @@ use gnomon_cli::{
 };
 use gnomon_config::schema;
 use gnomon_serve::checking::{self, Serves};
+use gnomon_supervise::SensorCoverage;
 use std::{
     io::{self, Write},
     path::PathBuf,
@@ -29,6 +30,9 @@ pub struct Check {
     config: ConfigFlag,
     #[command(flatten)]
     state: StateFlag,
+    /// The value of `gnomon run --sensor` to check as well
+    #[arg(long, env = "GNOMON_SENSOR", hide_env_values = true, value_name = "WHERE", value_parser = str::parse::<SensorCoverage>)]
+    sensor: Option<SensorCoverage>,
     /// The file to check instead of --config
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
@@ -72,8 +76,10 @@ impl Check {
             Err(none) => vec![format!("not checked: exceptions and editions of a feed; {none}")],
         };
         let checked = checking::check(&config, Serves::Everything)?;
+        self.sensor.iter().try_for_each(SensorCoverage::check)?;
         let name = config.file.as_ref().map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
         writeln!(out, "{name}: good, {} rules", checked.rules.rules().len())?;
+        checked.doubts.iter().try_for_each(|doubt| writeln!(out, "  warning: {doubt}"))?;
         loaded::told(&config.rules, &checked.read).iter().chain(&unread).try_for_each(|line| writeln!(out, "  {line}"))?;
         Ok(())
     }

@@ -52,17 +52,25 @@ impl Doctor {
         }
         // Without a place for the state there is no authority either.
         let dir = self.state.dir().ok();
+        options.serving = dir.as_deref().and_then(serving::process);
         options.rooms.extend(dir.iter().map(|dir| Room { name: "state", path: dir.clone() }));
         if let Jsonl::File(path) = &config.events.jsonl {
             options.rooms.push(Room { name: "events.jsonl", path: path.clone() });
         }
         options.authority = dir.as_ref().map(|dir| dir.join("ca.pem")).filter(|path| path.exists());
-        match (self.sensor.unwrap_or_default(), Hierarchy::find()) {
+        let covered = self.sensor.unwrap_or_default();
+        let uncovered = covered.check().err();
+        match (covered, Hierarchy::find()) {
+            _ if uncovered.is_some() => {}
             (SensorCoverage::Below(folder), _) => ask_the_kernel(&mut options, &folder),
             (SensorCoverage::Host, Ok(hierarchy)) => ask_the_kernel(&mut options, hierarchy.mount()),
             (SensorCoverage::Off, _) | (_, Err(_)) => {}
         }
         let mut checks = examine(&options);
+        checks.extend(uncovered.map(|why| {
+            let next = why.next.unwrap_or_default();
+            Check::new("sensor.folder", "the folder that the sensor looks below", CheckStatus::Fail, why.cause).next(next)
+        }));
         checks.extend(config.sensor.scopes.iter().map(scope));
         checks.push(state::configuration(&mut config, dir.as_deref()));
         if let Some(dir) = dir {

@@ -45,6 +45,7 @@ impl Run {
     }
 
     fn supervise(self) -> Result<()> {
+        self.sensor.iter().try_for_each(SensorCoverage::check)?;
         let environment = self.serve.settled_environment()?;
         let switch = self.serve.switch();
         let (config, state_dir) = self.serve.settle()?;

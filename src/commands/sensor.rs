@@ -131,6 +131,7 @@ impl Sensor {
         } else {
             self.own_cgroup.clone()
         };
+        self.cgroup.iter().try_for_each(|folder| supervise::check_folder("--cgroup", folder))?;
         let exec = self.exec_socket.clone().zip(self.authority.clone());
         Ok(Options {
             cgroup: self.cgroup.clone(),

@@ -71,6 +71,8 @@ impl KillSwitch {
 struct Found {
     running: Option<status::Status>,
     switch: KillSwitch,
+    /// The file that was looked for.
+    disarm_file: PathBuf,
     config: Result<Config, Complaint>,
     proxy: ProxyPort,
 }
@@ -93,11 +95,11 @@ impl Status {
         let folder = self.exec_socket.parent().unwrap_or(&self.exec_socket);
         let running = status::Status::read(folder);
         let running = running.map_err(|error| Complaint::own(format!("what the sensor says cannot be read: {error}")))?;
-        let switch = self.switch.switch();
-        let switch = KillSwitch::of(running.as_ref(), switch.look());
+        let file = self.switch.switch();
+        let (switch, disarm_file) = (KillSwitch::of(running.as_ref(), file.look()), file.path().to_owned());
         let config = self.config.of_the_system().map_or_else(|| Ok(Config::default()), |path| Ok(Config::load(&path)?));
         let proxy = ProxyPort::of(config.as_ref().ok());
-        let found = Found { running, switch, config, proxy };
+        let found = Found { running, switch, disarm_file, config, proxy };
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {
             Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&found.json())?)?,
@@ -169,7 +171,12 @@ impl Found {
             Ok(config) => {
                 let deserted = if self.proxy == ProxyPort::Deserted { ", where nobody listens now" } else { "" };
                 writeln!(out, "  proxy     {}{deserted}; never opened: {}", config.proxy.listen, list(&config.proxy.bypass))?;
-                let judged = if alone.is_some() { "none is judged now; once that part is back: " } else { "" };
+                let judged = match (&self.switch, alone) {
+                    (_, Some(_)) => "none is judged now; once that part is back: ",
+                    (KillSwitch::Armed, None) => "",
+                    (KillSwitch::Disarmed(_), None) => "none refuses now; once armed again: ",
+                    (KillSwitch::Unknown(_), None) => "unless it is disarmed: ",
+                };
                 writeln!(out, "  rules     {judged}{}", mode_in_words(config))?;
                 for scope in &config.sensor.scopes {
                     let now = match (alone, scope.fail) {
@@ -195,11 +202,20 @@ impl Found {
         writeln!(out, "  never     {NEVER}")?;
         writeln!(out, "            but {BUT}")?;
         match &self.switch {
-            KillSwitch::Armed => writeln!(out, "  switch    armed")?,
+            KillSwitch::Armed if self.running.is_some() => writeln!(out, "  switch    armed")?,
+            KillSwitch::Armed => {
+                writeln!(
+                    out,
+                    "  switch    armed, as {} is not there; a gnomon that was started with another --disarm-file goes by that one",
+                    clean(&self.disarm_file.display().to_string())
+                )?;
+            }
             KillSwitch::Disarmed(reason) => {
                 writeln!(out, "  switch    disarmed: nothing is redirected, and no rule refuses; {}", clean(reason))?
             }
-            KillSwitch::Unknown(why) => writeln!(out, "  switch    cannot be looked at: {why}")?,
+            KillSwitch::Unknown(why) => {
+                writeln!(out, "  switch    {} cannot be looked at: {why}", clean(&self.disarm_file.display().to_string()))?;
+            }
         }
         let contact = self.config.as_ref().ok().and_then(|config| config.contact.as_deref());
         writeln!(out, "  ask       {}", contact.map_or_else(|| "the administrator of this machine".to_owned(), clean))
@@ -255,12 +271,38 @@ fn when(seconds: u64) -> String {
 mod tests {
     use super::*;
 
+    /// A machine on which no sensor runs, and nothing is disarmed.
+    fn nobody() -> Found {
+        let config = Ok(Config::default());
+        Found { running: None, switch: KillSwitch::Armed, disarm_file: "/run/gnomon/disarmed".into(), config, proxy: ProxyPort::ListenedOn }
+    }
+
+    #[test]
+    fn while_it_is_disarmed_or_may_be_no_rule_is_said_to_refuse() {
+        let text = |switch| {
+            let mut text = Vec::new();
+            Found { switch, ..nobody() }.write(&mut text).unwrap();
+            String::from_utf8(text).unwrap()
+        };
+        let armed = text(KillSwitch::Armed);
+        assert!(armed.contains("  rules     what a rule refuses is refused"), "{armed}");
+        assert!(
+            armed.contains("  switch    armed, as /run/gnomon/disarmed is not there; a gnomon that was started with another"),
+            "{armed}"
+        );
+        let disarmed = text(KillSwitch::Disarmed("maintenance".to_owned()));
+        assert!(disarmed.contains("  rules     none refuses now; once armed again: what a rule refuses is refused"), "{disarmed}");
+        let unknown = text(KillSwitch::Unknown(io::ErrorKind::PermissionDenied.into()));
+        assert!(unknown.contains("  rules     unless it is disarmed: "), "{unknown}");
+        assert!(unknown.contains("  switch    /run/gnomon/disarmed cannot be looked at: permission denied"), "{unknown}");
+    }
+
     fn told(config: &str) -> (String, Value) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("gnomon.yml");
         std::fs::write(&file, config).unwrap();
         let config = Config::load(&file).map_err(Complaint::from);
-        let found = Found { running: None, switch: KillSwitch::Armed, config, proxy: ProxyPort::ListenedOn };
+        let found = Found { config, ..nobody() };
         let mut text = Vec::new();
         found.write(&mut text).unwrap();
         (String::from_utf8(text).unwrap(), found.json())
@@ -289,7 +331,7 @@ mod tests {
         assert!(text.ends_with("  ask       security@corp.example\n"), "{text}");
         let config = Err(Complaint::own("permission denied"));
         let mut text = Vec::new();
-        Found { running: None, switch: KillSwitch::Armed, config, proxy: ProxyPort::ListenedOn }.write(&mut text).unwrap();
+        Found { config, ..nobody() }.write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("  the configuration cannot be read: permission denied") && text.contains(NEVER), "{text}");
         assert!(text.ends_with("  ask       the administrator of this machine\n"), "{text}");
@@ -305,7 +347,7 @@ mod tests {
             json!({"version": "1", "pid": 1, "since": 0, "cgroup": "/sys/fs/cgroup", "armed": true, "redirecting": 2, "alone_since": 60});
         let running = Some(serde_json::from_value(running).unwrap());
         let config = Config::load(&file).map_err(Complaint::from);
-        let found = Found { running, switch: KillSwitch::Armed, config, proxy: ProxyPort::Deserted };
+        let found = Found { running, config, proxy: ProxyPort::Deserted, ..nobody() };
         let mut text = Vec::new();
         found.write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();

@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod cgroup;
+mod coverage;
 pub mod denied;
 mod hand;
 mod part;
@@ -40,10 +41,10 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     process::ExitStatus,
-    str::FromStr,
     time::{Duration, Instant},
 };
 
+pub use coverage::{SensorCoverage, check_folder};
 pub use hand::Handed;
 pub use part::{Serving, became, sensor_end};
 pub use privilege::can_drop;
@@ -56,31 +57,6 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Signals, and a descriptor that can be read when there are some.
 type Signals = SignalDelivery<UnixStream, SignalOnly>;
-
-/// The part of the host that the kernel half looks at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SensorCoverage {
-    /// The whole host.
-    #[default]
-    Host,
-    /// No part.
-    Off,
-    /// Below the cgroup with this folder.
-    Below(PathBuf),
-}
-
-impl FromStr for SensorCoverage {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "host" => Ok(Self::Host),
-            "off" => Ok(Self::Off),
-            folder if folder.starts_with('/') => Ok(Self::Below(folder.into())),
-            other => Err(format!("`{other}` is neither `host`, `off` nor the whole path of a cgroup's folder")),
-        }
-    }
-}
 
 /// The options of the parts.
 #[derive(Debug)]

@@ -2,12 +2,18 @@
 
 use crate::{
     caller::{Answer, Call, Caller, FILE},
-    sensor_stage::{Host, kill, needs, until},
+    sensor_stage::{Host, Joined, Road, free_port, kill, needs, serve, until},
     support::{HOST, request::call, rules::block, upstream::Upstream},
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// Calls the tool from a cgroup, as a program that trusts both gnomon's authority and the server's.
 async fn call_from(cgroup: &Path, authorities: &Path, port: u16) -> Value {
@@ -83,4 +89,38 @@ async fn a_scope_reads_first_and_refuses_when_it_is_told_to() {
     // A cgroup that was removed is in no scope.
     fs::remove_dir(&trial).unwrap();
     until("one scope", || (redirecting(&host) == 1).then_some(()));
+}
+
+/// The address failed, and had never answered before: it is refused for half a minute, unless somebody answers by then.
+#[test]
+fn a_server_that_was_only_starting_is_reached_a_second_after_it_is_there_by_whoever_tries_again() {
+    if !needs("a server that was only starting") {
+        return;
+    }
+    let at = SocketAddr::from(([127, 0, 0, 2], free_port().port()));
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gnomon.yml");
+    // What fails open goes direct to a loopback address where nobody listens.
+    let scope = format!(
+        "{{name: waits, match: {{cgroup: '/gnomon-e2e-{}-*/waits'}}, mode: intercept, ports: [{}], fail: closed}}",
+        std::process::id(),
+        at.port()
+    );
+    fs::write(&config, format!("sensor: {{scopes: [{scope}]}}\n")).unwrap();
+    for (path, mode) in [(folder.path(), 0o755), (&config, 0o644)] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    let host = Host::start_with(&["--config", config.to_str().unwrap()]);
+    let waits = host.cgroup.join("waits");
+    fs::create_dir(&waits).unwrap();
+    until("the scope", || (redirecting(&host) == 1).then_some(()));
+    let mut program = Joined::apart(&waits);
+    let refused = Road::None("Connection refused (os error 111)".to_owned());
+    until("the address to be refused", || (program.reaches(at) == refused).then_some(()));
+    assert_eq!(program.reaches(at), refused);
+    serve(TcpListener::bind(at).unwrap());
+    let start = Instant::now();
+    let road = until("the server to be reached", || Some(program.reaches(at)).filter(|road| *road != refused));
+    assert_eq!(road, Road::ThroughProxy);
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }

@@ -115,6 +115,18 @@ fn a_killed_sensor_takes_its_programs_along_and_another_takes_its_place() {
     assert!(programs(next).len() >= 10);
     host.cause_event("after_the_kill");
     assert!(host.events().contains("before_the_kill"));
+    // That nothing was seen meanwhile is told, and counted.
+    let events = host.events();
+    let told = |health: &str| events.lines().find(|line| line.contains(&format!(r#""gnomon.health":"{health}""#))).unwrap_or_default();
+    assert!(told("sensor_gone").contains("nothing is redirected") && told("sensor_back").contains(" ms what did not come"), "{events}");
+    let page = host.scrape();
+    let counted = |name: &str| -> f64 {
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("{name}: {page}"))
+    };
+    let absent = counted("gnomon_sensor_absent_seconds_total");
+    assert_eq!(counted("gnomon_sensor_absences_total"), 1.0);
+    assert!(absent > 0.0 && absent < start.elapsed().as_secs_f64(), "{absent}");
     let mut another = Joined::start(&host.exec_socket(), &host.cgroup, 0);
     assert_eq!(another.reaches(upstream), Road::ThroughProxy, "{}", another.said);
 }
@@ -167,11 +179,39 @@ fn a_sensor_that_cannot_work_says_why_and_the_proxy_serves_without_it() {
     if !needs("sensor that cannot work") {
         return;
     }
-    let host = Host::start_with(&["--sensor", "/nonexistent/cgroup"]);
-    until("the reason", || host.log().contains("/nonexistent/cgroup").then_some(()));
+    let mut host = Host::start();
+    // The next one finds nothing to look at.
+    fs::remove_dir(&*host.cgroup).unwrap();
+    kill(host.part("gnomon-sensor"), Signal::KILL);
+    logged(|| host.log(), "the sensor ended");
+    assert!(host.log().contains(&host.cgroup.display().to_string()), "{}", host.log());
     host.cause_event("without_a_sensor");
-    until("it to be said", || host.log().contains("the sensor ended").then_some(()));
     assert_eq!(children(host.child.id()).len(), 1, "it is not tried again");
+    assert!(host.scrape().contains("gnomon_sensor_absences_total 1\n"));
+}
+
+#[test]
+fn a_folder_that_is_no_cgroup_is_refused_before_anything_starts_and_by_the_check_of_the_configuration() {
+    if !needs("sensor folder") {
+        return;
+    }
+    let (folder, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let gnomon = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
+        command.args(arguments).arg("--state-dir").arg(state.path()).env("GNOMON_SENSOR", folder.path());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let named = format!("--sensor {}: that is no cgroup of v2", folder.path().display());
+    for arguments in [&["run", "--listen", "127.0.0.1:0", "--metrics", "off"][..], &["config", "check"]] {
+        let (code, said) = gnomon(arguments);
+        assert!(code == Some(2) && said.contains(&named) && said.contains("name the folder of a cgroup"), "{code:?} {said}");
+    }
+    assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0, "nothing was begun");
+    let (_, said) = gnomon(&["run", "--sensor", "/nonexistent/cgroup"]);
+    assert!(said.contains("/nonexistent/cgroup: No such file or directory"), "{said}");
+    let (code, said) = gnomon(&["config", "check", "--sensor", "off"]);
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]

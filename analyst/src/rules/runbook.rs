@@ -79,7 +79,7 @@ fn chapter(page: &mut String, rule: &Rule) {
             for one in usual {
                 let _ = writeln!(page, "- {one}");
             }
-            page.push_str("\n`gnomon triage EVENT benign --until DATE --reason TEXT` makes an exception of this rule for one user, server and tool.\n");
+            page.push_str("\n`gnomon triage EVENT benign --until DATE --reason TEXT` makes an exception of this rule for one user, server and tool (or resource, prompt, method).\n");
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::{
 use anyhow::Result;
 use gnomon_cli::line::counted;
 use gnomon_kit::unix_millis;
-use gnomon_ledger::EventFilter;
+use gnomon_ledger::{Condition, EventFilter};
+use gnomon_observe::Field;
 use serde_json::Value;
 use std::{
     path::Path,
@@ -19,7 +20,8 @@ pub(super) const DAYS: u64 = 30;
 /// Most events of a rule that are looked at.
 const MOST: usize = 100_000;
 
-/// The events of a rule.
+/// The events of a rule: those that it decided, as the report and incidents count them. A call that others found something in as well has
+/// events of theirs, which name it too.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Covered {
     /// Those that the exception covers.
@@ -32,7 +34,8 @@ impl Covered {
     /// Counts the events of this rule in the ledger, by the fields that the exception for `event` compares.
     pub(super) fn count(ledger: &Path, rule: &Named, event: &Event, fields: &[String]) -> Result<Self> {
         let since = SystemTime::now().checked_sub(Duration::from_secs(DAYS * 24 * 60 * 60)).unwrap_or(SystemTime::UNIX_EPOCH);
-        let filter = EventFilter { since_ms: Some(unix_millis(since)), rule: Some(rule.id.clone()), ..EventFilter::default() };
+        let conditions = vec![Condition::is(Field::RuleId, rule.id.as_str())];
+        let filter = EventFilter { since_ms: Some(unix_millis(since)), conditions, ..EventFilter::default() };
         let mut covered = Self::default();
         covered.all = stored::each(ledger, filter, MOST, |other| covered.of += usize::from(covers(event, fields, &other)))?;
         Ok(covered)
@@ -40,6 +43,9 @@ impl Covered {
 
     /// `2 of 14 events`
     pub(super) fn told(&self) -> String {
+        if self.all == 0 {
+            return "no event is its own".to_owned();
+        }
         let beyond = if self.all >= MOST { " that were looked at" } else { "" };
         format!("{} of {}{beyond}", self.of, counted(self.all as u64, "event"))
     }
@@ -57,8 +63,41 @@ fn covers(event: &Event, fields: &[String], other: &Event) -> bool {
 mod tests {
     use super::*;
     use crate::scaffold::Exception;
+    use gnomon_cli::runtime;
     use gnomon_engine::{Finding, explain};
+    use gnomon_ledger::{Ledger, LedgerOptions};
+    use gnomon_observe::Observation;
     use serde_json::json;
+
+    #[test]
+    fn an_event_that_another_rule_decided_is_no_event_of_the_rule() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.sqlite");
+        let (ours, other) = ("11111111-2222-4333-8444-555555555555", "99999999-2222-4333-8444-555555555555");
+        runtime().unwrap().block_on(async {
+            let (ledger, writer) = Ledger::open(LedgerOptions::new(&path)).await.unwrap();
+            // Of each call an event for its server, and one for its arguments; each names both rules.
+            for user in ["ada", "ada", "bob"] {
+                for rule in [ours, other] {
+                    let mut seen = Observation::new();
+                    for (field, value) in
+                        [(Field::EventKind, "alert"), (Field::UserName, user), (Field::ServerAddress, "a.example"), (Field::RuleId, rule)]
+                    {
+                        seen.set(field, value);
+                    }
+                    seen.set(Field::RulesMatched, vec![ours.into(), other.into()]);
+                    let _ = ledger.record(gnomon_ledger::Event::now(seen));
+                }
+            }
+            writer.shutdown().await;
+        });
+        let event = json!({"user.name": "ada", "server.address": "a.example"});
+        let fields = ["user.name".to_owned(), "server.address".to_owned()];
+        let count =
+            |id: &str| Covered::count(&path, &Named { id: id.to_owned(), title: None }, event.as_object().unwrap(), &fields).unwrap();
+        assert_eq!((count(ours).told(), count(other)), ("2 of 3 events".to_owned(), Covered { of: 2, all: 3 }));
+        assert_eq!(count("77777777-2222-4333-8444-555555555555").told(), "no event is its own");
+    }
 
     #[test]
     fn what_is_counted_is_what_the_exception_excepts() {

@@ -11,7 +11,7 @@ use crate::{
     meant::{Called, meant},
     review::caller,
     rules::{Chosen, matched},
-    scaffold::{Exception, NARROW, Named, narrow},
+    scaffold::{Exception, NARROW, Named, WHO, narrow},
     stored::{self, Event},
 };
 use anyhow::Result;
@@ -60,7 +60,7 @@ pub struct Triage {
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     also: Vec<String>,
     /// Fields that the exception does not compare, of those that --dry-run shows (user.name, server.address, gen_ai.tool.name,
-    /// gnomon.config.path …); without server.address the port is not compared either
+    /// mcp.resource.uri, gnomon.config.path …); without server.address the port is not compared either
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
     wider: Vec<String>,
     /// Say what would be silenced, and write nothing
@@ -137,8 +137,9 @@ impl Triage {
     fn tell_reach(&self, event: &Event, silenced: &Silenced, out: &mut impl Write) -> Result<()> {
         let fields = self.fields(event)?;
         let excepted = fields.iter().map(|field| shown(event, field)).collect::<Vec<_>>().join(", ");
-        writeln!(out, "what it excepts: {excepted}")?;
-        writeln!(out, "which of it is silenced, and how much of the last {} days that is:", covered::DAYS)?;
+        let everybody = if fields.iter().any(|field| WHO.contains(&field.as_str())) { "" } else { ", whoever it is" };
+        writeln!(out, "what it excepts: {excepted}{everybody}")?;
+        writeln!(out, "which of it is silenced, and how many of each rule's own events of the last {} days that is:", covered::DAYS)?;
         let ledger = self.chosen.state().ledger()?;
         for rule in &silenced.rules {
             let reach = match Covered::count(&ledger, rule, event, &fields) {

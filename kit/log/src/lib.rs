@@ -181,16 +181,28 @@ impl Log {
                     let _ = writeln!(lines, "gnomon: {unread} lines of the log were not written, as nobody read them");
                 }
             }
-            if let Some(before) = &failed
-                && write_all(out, before.told().as_bytes()).is_ok()
-            {
-                failed = None;
+            if let Some(before) = &failed {
+                let told = before.told();
+                match write_all(out, told.as_bytes()) {
+                    Ok(()) => failed = None,
+                    Err((left, _)) => failed = failed.map(|before| before.cut(told.as_bytes(), left)),
+                }
             }
-            if let Err((left, error)) = write_all(out, &lines) {
-                let (lost, before) = (count(left), failed.map_or(0, |before| before.lines));
-                let torn = left.len() < lines.len() && lines.get(lines.len() - left.len() - 1) != Some(&b'\n');
+            // A line that was cut is ended before another begins.
+            let is_torn = failed.as_ref().is_some_and(|before| before.torn);
+            let ended = if is_torn { write_all(out, b"\n").map_err(|(_, error)| error) } else { Ok(()) };
+            let written = match ended {
+                Ok(()) => {
+                    failed = failed.map(|before| Failed { torn: false, ..before });
+                    write_all(out, &lines)
+                }
+                Err(error) => Err((lines.as_slice(), error)),
+            };
+            if let Err((left, error)) = written {
+                let lost = count(left);
                 self.state.lock().lost += lost;
-                failed = Some(Failed { lines: before + lost, torn, error });
+                let (before, torn) = failed.map_or((0, false), |before| (before.lines, before.torn));
+                failed = Some(Failed { lines: before + lost, torn, error }.cut(&lines, left));
             }
             lines.clear();
             lines.shrink_to(MOST_KEPT);
@@ -201,12 +213,18 @@ impl Log {
 /// Lines that the system did not take.
 struct Failed {
     lines: u64,
-    /// The last one was written in part.
+    /// What was written last is a part of a line, without an end.
     torn: bool,
     error: io::Error,
 }
 
 impl Failed {
+    /// After so much was left of what was to be written; where nothing was written, what was torn is torn.
+    fn cut(self, whole: &[u8], left: &[u8]) -> Self {
+        let last = whole.len().checked_sub(left.len() + 1).and_then(|last| whole.get(last));
+        Self { torn: last.map_or(self.torn, |last| *last != b'\n'), ..self }
+    }
+
     fn told(&self) -> String {
         let end = if self.torn { "\n" } else { "" };
         format!("{end}gnomon: {} lines of the log were not written: {}\n", self.lines, self.error)
@@ -343,5 +361,29 @@ mod tests {
             text,
             format!("first\ngnomon: 2 lines of the log were not written: {}\nfourth\n", io::Error::from(ErrorKind::StorageFull))
         );
+    }
+
+    #[test]
+    fn a_line_that_was_cut_is_ended_before_the_next_one_whatever_fails_in_between() {
+        let full = |failures: usize| vec![None; failures];
+        // How much room there is for each write: the first line is cut, and then there is none for a while, or for a part of what is told.
+        for rooms in [
+            [vec![Some(3)], full(3)].concat(),
+            [vec![Some(3)], full(1), full(2), full(2)].concat(),
+            [vec![Some(3)], full(1), vec![Some(4)], full(2)].concat(),
+        ] {
+            let (send, written) = std::sync::mpsc::channel();
+            let log = apart(Disk(send, rooms.clone()));
+            for line in ["first\n", "second\n", "third\n", "fourth\n", "fifth\n"] {
+                log.put(line.as_bytes());
+                log.flush(Duration::from_secs(60));
+            }
+            let text = String::from_utf8(written.try_iter().flatten().collect()).unwrap();
+            assert!(text.starts_with("fir\n") && text.ends_with("\nfifth\n"), "{rooms:?}: {text}");
+            let whole = |line: &&str| ["second", "third", "fourth", "fifth"].contains(line) || line.starts_with("gnomon: ");
+            let odd: Vec<&str> =
+                text.lines().skip(1).filter(|line| !whole(line) && !line.is_empty() && !"gnomon".starts_with(*line)).collect();
+            assert!(odd.is_empty(), "{rooms:?}: {text}");
+        }
     }
 }

@@ -35,8 +35,8 @@ pub struct AuditOptions {
     /// The time for which the first record of a group waits for more, unless a caller waits for it. Default 200 ms: each commit syncs the
     /// disk and writes every page anew that it touched.
     pub commit_every: Duration,
-    /// The interval of checkpoints while there are new records. Default one minute: the records of that time an attacker can remove
-    /// without a trace.
+    /// The interval of checkpoints while there are new records; over records that an earlier process left without one, one is made at the start.
+    /// Default one minute: the records of that time an attacker can remove without a trace.
     pub checkpoint_every: Duration,
     /// The interval of checkpoints without new records, so that silence shows. Default one hour.
     pub heartbeat: Duration,
@@ -221,6 +221,8 @@ struct Task {
     /// What an earlier process lost, until the chain can be asked whether it tells of that.
     inherited: Option<Untold>,
     complained: Option<Instant>,
+    /// That what earlier processes wrote is torn is logged.
+    told_torn: bool,
 }
 
 impl Task {
@@ -240,6 +242,7 @@ impl Task {
             remembered: Untold::default(),
             inherited: None,
             complained: None,
+            told_torn: false,
         };
         task.open_losses();
         task
@@ -298,6 +301,7 @@ impl Task {
         // Earlier losses are recorded first.
         self.write(Vec::new()).await;
         self.look_at_clock().await;
+        self.confirm_earlier().await;
         let mut look = Instant::now() + self.options.checkpoint_every;
         loop {
             tokio::select! {
@@ -310,6 +314,7 @@ impl Task {
             }
             let Taken { waiting, shut } = self.queue.take();
             self.write(waiting).await;
+            self.confirm_earlier().await;
             if shut {
                 break;
             }
@@ -404,6 +409,28 @@ impl Task {
         match losses.keep(untold).await {
             Ok(()) => self.remembered = untold,
             Err(error) => self.complain("how many records are lost", &StoreError::Database(error.to_string())),
+        }
+    }
+
+    /// Makes a checkpoint at once over what earlier processes wrote and none has: one that keeps ending before its first is due would
+    /// never make any. What is not chained to the last one waits for its turn, and is told.
+    async fn confirm_earlier(&mut self) {
+        if self.told_torn || !self.chain.as_ref().is_some_and(Continued::has_earlier) {
+            return;
+        }
+        let chained = match self.chain.get().await {
+            Ok(chain) => chain.is_chained().await,
+            Err(error) => Err(error),
+        };
+        match chained {
+            Ok(true) => self.checkpoint().await,
+            Ok(false) => {
+                self.told_torn = true;
+                tracing::error!(
+                    "records of the audit since its last checkpoint are not as they were written while no gnomon ran; gnomon audit verify names them (docs/audit.md)"
+                );
+            }
+            Err(error) => self.complain("a checkpoint over earlier records", &error),
         }
     }
 

@@ -17,6 +17,8 @@ use std::{
 
 /// The number of retries after a conflict with another writer.
 const TRIES: usize = 5;
+/// Records that are read at a time.
+const PAGE: u32 = 512;
 
 /// An open chain.
 pub(crate) struct Continued {
@@ -26,8 +28,10 @@ pub(crate) struct Continued {
     pub(crate) head: Head,
     /// The number of the last checkpoint.
     number: u64,
-    /// The record of the last checkpoint.
-    checkpointed: u64,
+    /// Its end by the last checkpoint.
+    checkpointed: Head,
+    /// Its end when this process went on with it.
+    began: Head,
     /// The time by which records are too old.
     pub(crate) clock: KeptClock,
 }
@@ -48,12 +52,36 @@ impl Continued {
         };
         let clock = clock.map_or_else(|| KeptClock::forgetful(kept), |path| KeptClock::open(path, kept));
         let number = last.as_ref().map_or(0, |last| last.number);
-        Ok(Self { store, key, head, number, checkpointed: last.map_or(0, |last| last.head.seq), clock })
+        let checkpointed = last.map_or_else(|| store.chain().start(), |last| last.head);
+        Ok(Self { store, key, head, number, checkpointed, began: head, clock })
     }
 
     /// True if it has records that no checkpoint has.
     pub(crate) fn has_new(&self) -> bool {
-        self.head.seq > self.checkpointed
+        self.head.seq > self.checkpointed.seq
+    }
+
+    /// True if it has records of earlier processes that no checkpoint has.
+    pub(crate) fn has_earlier(&self) -> bool {
+        self.began.seq > self.checkpointed.seq
+    }
+
+    /// True if those are chained to the last checkpoint: another must not vouch for what is torn.
+    pub(crate) async fn is_chained(&mut self) -> Result<bool, StoreError> {
+        let mut last = self.checkpointed;
+        while last.seq < self.began.seq {
+            let entries = self.store.after(last.seq, PAGE).await?;
+            if entries.is_empty() {
+                return Ok(false);
+            }
+            for entry in entries {
+                if last.then(&entry.body) != entry.head {
+                    return Ok(false);
+                }
+                last = entry.head;
+            }
+        }
+        Ok(true)
     }
 
     /// True if it already has the record that tells of these losses, as it was written before that could be noted.
@@ -117,7 +145,7 @@ impl Continued {
             let kept = KeptCheckpoint { number: checkpoint.number, head: self.head, not_younger_ms, line: line.to_string() };
             match self.store.keep(&kept).await {
                 Ok(()) => {
-                    (self.number, self.checkpointed) = (checkpoint.number, self.head.seq);
+                    (self.number, self.checkpointed) = (checkpoint.number, self.head);
                     return Ok(Some(line));
                 }
                 // Another writer used the number, which must not stand for two things.

@@ -102,6 +102,9 @@ pub enum Status {
     /// The server answered.
     #[serde(rename = "ok")]
     Ok,
+    /// The server asks its client for input before it answers: it has not come to its end.
+    #[serde(rename = "input_required")]
+    InputRequired,
     /// The server answered with an error.
     #[serde(rename = "error")]
     Error,
@@ -125,6 +128,7 @@ impl Status {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::InputRequired => "input_required",
             Self::Error => "error",
             Self::Refused => "refused",
             Self::Unavailable => "unavailable",
@@ -346,16 +350,17 @@ fields! {
     findings: Vec<SmolStr> = "gnomon.dlp.findings" Nothing "Sensitive data that was found. Reserved: nothing fills it yet.";
     approval: Option<SmolStr> = "gnomon.approval" Nothing "Who approved. Reserved: nothing fills it yet.";
     start: Option<u64> = "gnomon.audit.start" Nothing "With `writes: before_call`: the number of the record of kind `start`, which was durable before the call left.";
-    status: Option<Status> = "gnomon.status" Nothing "How it ended: `ok`, `error`, `refused`, `unavailable` (it did not get to the server: it was not carried out), `unanswered` (it left for the server and no answer came: it may have been carried out) or `cancelled`.";
+    status: Option<Status> = "gnomon.status" Nothing "How it ended: `ok`, `input_required` (the server asks for input before it answers: how the call ends is in a later record, of the request that brings the input, or `cancelled` where none does), `error`, `refused`, `unavailable` (it did not get to the server: it was not carried out), `unanswered` (it left for the server and no answer came: it may have been carried out) or `cancelled`.";
     error: Option<SmolStr> = "error.type" Address "The kind of error (`cancelled` with `stopped`: gnomon stopped while it was under way).";
     duration_ms: Option<u64> = "gnomon.duration_ms" Nothing "Milliseconds, whole.";
     upstream_duration_ms: Option<u64> = "gnomon.upstream.duration_ms" Nothing "The server's share of them.";
-    attempts: Option<u32> = "gnomon.upstream.attempts" Nothing "How often it was sent, where that was more than once: a server that answers that it does not know the session (HTTP 404) is asked once more in a new one; with `writes: before_call` each time has a record of kind `start`.";
+    attempts: Option<u32> = "gnomon.upstream.attempts" Nothing "How often it was sent, where that was more than once: a server that answers that it does not know the session (HTTP 404) is asked once more in a new one, and one of 2026-07-28 that asks a client of the older era for input is called again with that; with `writes: before_call` each time has a record of kind `start`.";
     request_bytes: Option<u64> = "http.request.body.size" Nothing "Bytes of the request.";
     response_bytes: Option<u64> = "http.response.body.size" Nothing "Bytes of the answer.";
     arguments: Option<Value> = "gnomon.arguments" Redacted "Arguments, only where `portals[].record` says so, redacted.";
     result: Option<Value> = "gnomon.result" Redacted "The result, likewise.";
     message: Option<SmolStr> = "message" Address "Of other kinds: why somebody was not let in; what was changed, and by whom.";
+    refused: Option<u64> = "gnomon.audit.refused" Nothing "Of kind `login_refused`, without an address: so many more were refused than are recorded one by one.";
     lost: Option<u64> = "gnomon.audit.lost" Nothing "Of kind `lost`: so many records could not be written before this one.";
     shortened: Option<bool> = "gnomon.audit.shortened" Nothing "Something was too long and was cut or left out.";
 }

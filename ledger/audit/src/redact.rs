@@ -1,36 +1,22 @@
 //! Redaction of arguments and results for records: secrets and personal numbers, as far as those can be told by their form.
 //!
-//! Members whose name says that they are secret lose their value whatever it is; texts lose what has the form of a credential, of an
-//! address of mail, or of a card or social security number. What has no such form stays: recording payloads is a decision, and this
-//! only makes its worst consequences less likely.
+//! Members whose name says that they are secret lose their value whatever it is; texts, names of members among them, lose what events
+//! lose as well ([`without_secrets`]), and what has the form of an address of mail, or of a card or social security number. What has no
+//! such form stays: recording payloads is a decision, and this only makes its worst consequences less likely.
 
-use gnomon_observe::is_secret_name;
+use gnomon_observe::{is_secret_name, without_secrets};
 use regex_automata::{
     Input, Match,
     meta::{BuildError, Regex},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
 /// Longest text that is kept of one value, characters.
 pub const MAX_VALUE: usize = 1024;
 
-/// The forms that are redacted. Word boundaries are those of ASCII: the others need tables that not every build has.
+/// The forms of what is personal. Word boundaries are those of ASCII: the others need tables that not every build has.
 const FORMS: &[(&str, &str)] = &[
-    ("private key", r"-----BEGIN [A-Z ]{0,24}PRIVATE KEY-----(?s:.)*?(?:-----END [A-Z ]{0,24}PRIVATE KEY-----|\z)"),
-    ("token", r"(?-u:\b)eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*"),
-    ("credential", r"(?i)(?-u:\b)(?:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"),
-    ("token", r"(?-u:\b)(?:gh[pousr]|gnomon|glpat|npm|hf|pypi|dop_v1|shpat|sk_live|rk_live)[_-][A-Za-z0-9_-]{16,}"),
-    ("token", r"(?-u:\b)github_pat_[A-Za-z0-9_]{16,}"),
-    ("token", r"(?-u:\b)xox[abeoprs]-[A-Za-z0-9-]{10,}"),
-    ("token", r"(?-u:\b)sk-[A-Za-z0-9_-]{16,}"),
-    ("token", r"(?-u:\b)AIza[A-Za-z0-9_-]{30,}"),
-    ("access key", r"(?-u:\b)(?:AKIA|ASIA)[A-Z0-9]{16}(?-u:\b)"),
-    ("credential", r"://[^/\s:@]{1,128}:[^/\s@]{1,256}@"),
-    (
-        "secret",
-        r#"(?i)(?-u:\b)[a-z0-9_-]{0,32}(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key)(?-u:\b)[\\"']{0,4}\s*[=:]\s*[\\"']{0,4}[^\s,;&\\"'{}\[\]]+"#,
-    ),
     ("mail address", r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}\.[A-Za-z]{2,24}"),
     ("social security number", r"(?-u:\b)[0-9]{3}-[0-9]{2}-[0-9]{4}(?-u:\b)"),
     (CARD, r"(?-u:\b)[0-9](?:[ -]?[0-9]){12,18}(?-u:\b)"),
@@ -44,13 +30,13 @@ fn compiled() -> Result<Regex, Box<BuildError>> {
     Regex::new_many(&patterns).map_err(Box::new)
 }
 
-/// Redacts secrets in a value, and shortens its texts to [`MAX_VALUE`].
+/// Redacts secrets in a value, names of members included, and shortens its texts to [`MAX_VALUE`].
 pub fn redact(value: &mut Value) {
     match value {
         Value::String(text) => *text = shortened(&redacted(text)),
         Value::Array(all) => all.iter_mut().for_each(redact),
         Value::Object(members) => {
-            for (name, value) in members {
+            for (name, value) in members.iter_mut() {
                 let is_harmless = match value {
                     // Presence and truth values are no secrets.
                     Value::Null | Value::Bool(_) => true,
@@ -64,6 +50,7 @@ pub fn redact(value: &mut Value) {
                     redact(value);
                 }
             }
+            rename(members);
         }
         Value::Number(number) => {
             let text = number.to_string();
@@ -76,7 +63,21 @@ pub fn redact(value: &mut Value) {
     }
 }
 
+/// Gives members whose names are secret others, each its own.
+fn rename(members: &mut Map<String, Value>) {
+    if members.keys().all(|name| redacted(name) == *name) {
+        return;
+    }
+    for (name, value) in std::mem::take(members) {
+        let plain = redacted(&name);
+        let free = (2..).map(|nth| format!("{plain} ({nth})")).find(|name| !members.contains_key(name));
+        let name = if members.contains_key(&plain) { free.unwrap_or(name) } else { plain };
+        members.insert(name, value);
+    }
+}
+
 fn redacted(text: &str) -> String {
+    let text = &*without_secrets(text);
     // Without the patterns nothing may be shown.
     let Some(patterns) = &*PATTERNS else { return "[redacted]".to_owned() };
     let mut kept = String::with_capacity(text.len());
@@ -136,21 +137,28 @@ mod tests {
     #[test]
     fn what_has_the_form_of_a_secret_goes_and_all_else_stays() {
         for (text, expected) in [
-            ("deploy with AKIAIOSFODNN7EXAMPLE now", "deploy with [redacted: access key] now"),
-            ("Authorization: Bearer abcdefghijkl", "Authorization: [redacted: credential]"),
-            ("ghp_0123456789abcdefghij and xoxb-123456789012-abc", "[redacted: token] and [redacted: token]"),
-            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_", "[redacted: token]"),
-            ("postgres://ada:hunter22@db/x", "postgres[redacted: credential]db/x"),
-            ("password = hunter22, user=ada", "[redacted: secret], user=ada"),
-            (r#"{"password": "hunter22", "user": "ada"}"#, r#"{"[redacted: secret]", "user": "ada"}"#),
-            (r#"{\"db_password\":\"hunter22\",\"user\":1}"#, r#"{\"[redacted: secret]\",\"user\":1}"#),
+            ("deploy with AKIAIOSFODNN7EXAMPLE now", "deploy with *** now"),
+            ("Authorization: Bearer abcdefghijkl", "Authorization: Bearer ***"),
+            ("ghp_0123456789abcdefghij and xoxb-123456789012-abc", "*** and ***"),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_", "***"),
+            ("postgres://ada:hunter22@db/x", "postgres://***@db/x"),
+            ("password = hunter22, user=ada", "password = ***, user=ada"),
+            (r#"{"password": "hunter22", "user": "ada"}"#, r#"{"password": "***", "user": "ada"}"#),
+            (r#"{\"db_password\":\"hunter22\",\"user\":1}"#, r#"{\"db_password\":\"***\",\"user\":1}"#),
             ("the 123-45-6789 12345 of ada", "the [redacted: social security number] 12345 of ada"),
             ("write to ada@corp.example.", "write to [redacted: mail address]."),
             ("card 4111 1111 1111 1111!", "card [redacted: card number]!"),
             ("order 4111 1111 1111 1112!", "order 4111 1111 1111 1112!"),
-            ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- rest", "[redacted: private key] rest"),
-            ("-----BEGIN PRIVATE KEY-----\ncut off", "[redacted: private key]"),
+            ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY----- rest", "*** rest"),
+            ("-----BEGIN PRIVATE KEY-----\ncut off", "***"),
             ("ssn 078-05-1120", "ssn [redacted: social security number]"),
+            (
+                "see https://b.s3.example/x?X-Amz-Signature=abc and redis://:abc@h:6379",
+                "see https://b.s3.example/x?X-Amz-Signature=*** and redis://***@h:6379",
+            ),
+            ("https://h/?sig=abc", "https://h/?sig=***"),
+            ("https://h/?session_key=abc&%74oken=abc", "https://h/?session_key=***&%74oken=***"),
+            ("x_ghp_0123456789abcdefghij", "x_***"),
             ("plain words, 12 files, größe 3.5 MiB", "plain words, 12 files, größe 3.5 MiB"),
         ] {
             assert_eq!(redacted(text), expected);
@@ -168,6 +176,16 @@ mod tests {
         let mut card = json!([4_111_111_111_111_111_u64, 4_111_111_111_111_112_u64, 1.5]);
         redact(&mut card);
         assert_eq!(card, json!(["[redacted: card number]", 4_111_111_111_111_112_u64, 1.5]));
+    }
+
+    #[test]
+    fn names_of_members_are_texts_as_well_and_none_takes_the_place_of_another() {
+        let mut value = json!({"ghp_0123456789abcdefghij": 1, "ghp_0123456789abcdefghik": {"ada@corp.example": 2}, "path": "/srv"});
+        redact(&mut value);
+        let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names.len(), 3);
+        assert!(names.contains(&"***") && names.contains(&"*** (2)") && names.contains(&"path"), "{names:?}");
+        assert!(!value.to_string().contains("ghp_") && value.to_string().contains("[redacted: mail address]"), "{value}");
     }
 
     #[test]

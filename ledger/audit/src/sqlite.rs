@@ -270,6 +270,15 @@ impl Store for SqliteStore {
         })
     }
 
+    fn upto(&mut self, seq: u64) -> Stored<'_, u64> {
+        Box::pin(async move {
+            let select = sqlx::query("SELECT count(*) AS n FROM record WHERE seq <= ?").bind(number(seq));
+            let row = select.fetch_one(self.sound().await?).await.map_err(failed)?;
+            let count: i64 = row.try_get("n").map_err(failed)?;
+            Ok(u64::try_from(count).unwrap_or(0))
+        })
+    }
+
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()> {
         Box::pin(async move {
             self.sound().await?;

@@ -97,6 +97,8 @@ pub trait Store: Send {
     fn append<'a>(&'a mut self, entries: &'a [StoredRecord]) -> Stored<'a, ()>;
     /// Up to so many records after this number, in order.
     fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<StoredRecord>>;
+    /// The number of records up to this number, whatever theirs are.
+    fn upto(&mut self, seq: u64) -> Stored<'_, u64>;
     /// Keeps a checkpoint.
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()>;
     /// The last checkpoint.

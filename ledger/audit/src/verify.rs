@@ -65,6 +65,13 @@ pub enum Finding {
         /// The oldest record.
         seq: u64,
     },
+    /// Records stand before the beginning of what the chain covers: none was taken away up to there, and nothing vouches for them.
+    Uncovered {
+        /// How many.
+        records: u64,
+        /// The last number that the chain does not cover.
+        upto: u64,
+    },
     /// Records were taken away that should still be kept.
     TrimmedTooMuch {
         /// The last one of them.
@@ -91,6 +98,9 @@ impl fmt::Display for Finding {
             Finding::Rewritten { seqs } => write!(f, "{} are not those of the checkpoint: they were written anew", records(seqs)),
             Finding::Truncated { last, checkpoint } => write!(f, "the last record is {last}, but there were {checkpoint}"),
             Finding::Beginning { seq } => write!(f, "the records before {seq} are missing, and no checkpoint says that they were there"),
+            Finding::Uncovered { records, upto } => {
+                write!(f, "{records} records with numbers up to {upto} stand outside of the chain: nothing vouches for them")
+            }
             Finding::TrimmedTooMuch { seq, at } => write!(f, "records up to {seq} ({at}) are gone, and should be kept"),
         }
     }
@@ -135,6 +145,12 @@ impl Report {
         self.findings.is_empty()
     }
 
+    /// True if nothing is wrong but that no checkpoint was given: what is there is chained, and nothing says that it is what was written.
+    #[must_use]
+    pub fn is_unproven(&self) -> bool {
+        self.findings == [Finding::NoCheckpoint] && self.more == 0
+    }
+
     fn find(&mut self, finding: Finding) {
         if self.findings.len() < MAX_FINDINGS { self.findings.push(finding) } else { self.more += 1 }
     }
@@ -157,12 +173,17 @@ impl fmt::Display for Report {
             writeln!(f, "{} checkpoints in between were not given; later ones cover them", self.missing_checkpoints)?;
         }
         for finding in &self.findings {
-            writeln!(f, "WRONG: {finding}")?;
+            let word = if *finding == Finding::NoCheckpoint { "UNPROVEN" } else { "WRONG" };
+            writeln!(f, "{word}: {finding}")?;
         }
         if self.more > 0 {
             writeln!(f, "WRONG: and {} more", self.more)?;
         }
-        f.write_str(if self.is_sound() { "sound" } else { "not sound" })
+        f.write_str(match self {
+            _ if self.is_sound() => "sound",
+            _ if self.is_unproven() => "chained, and not proven",
+            _ => "not sound",
+        })
     }
 }
 
@@ -223,6 +244,10 @@ pub async fn verify(store: &mut dyn Store, checkpoints: &[Checkpoint], key: &Pub
     let vouched = witnesses.at(anchor.seq).iter().find(|checkpoint| checkpoint.head == anchor);
     if anchor != start && vouched.is_none() {
         report.find(Finding::Beginning { seq: anchor.seq + 1 });
+    }
+    let uncovered = store.upto(anchor.seq).await?;
+    if uncovered > 0 {
+        report.find(Finding::Uncovered { records: uncovered, upto: anchor.seq });
     }
     if let Some(since) = expect.kept_since
         && let Some((seq, at)) = witnesses.too_young(anchor.seq, since)

@@ -173,6 +173,14 @@ impl Export {
 
     /// Sends the next events, if there are any.
     async fn pass(&mut self, ledger: &Path, reader: &mut Option<Reader>) -> Result<Pass, Held> {
+        if reader.as_ref().is_some_and(Reader::is_displaced) {
+            // It was begun anew.
+            *reader = None;
+            self.origin = match self.origin {
+                CursorOrigin::New => CursorOrigin::New,
+                CursorOrigin::Unchecked | CursorOrigin::Known => CursorOrigin::Unchecked,
+            };
+        }
         let reader = match reader {
             Some(reader) => reader,
             None => reader.insert(Reader::open(ledger).await?),

@@ -114,6 +114,12 @@ fn cut_text(text: &SmolStr, bytes: usize) -> SmolStr {
     if text.len() <= bytes { text.clone() } else { SmolStr::new(&text[..text.floor_char_boundary(bytes)]) }
 }
 
+/// A moment, milliseconds since the Unix epoch, as events have it: RFC 3339 with milliseconds, UTC.
+#[must_use]
+pub fn moment(at_ms: i64) -> SmolStr {
+    Clock::default().rfc3339(at_ms)
+}
+
 /// Times as text. Events come many to the second and several to the millisecond, so both are kept.
 #[derive(Default)]
 struct Clock {

@@ -45,7 +45,7 @@ pub use condition::{Comparison, Condition, ConditionError, Operand};
 pub use daily::{DailyIncident, DailyIncidents, MAX_DAILY, MAX_DAILY_NAMES, RuleCount};
 pub use decisions::{DecisionEntry, DecisionError, Decisions, KeptEntry, Origin, ReviewEntry, Topic, Withdrawal, import, import_new};
 pub use deltas::{About, Deltas, IncidentDelta, ServerDelta, ServerKey};
-pub use encode::{MAX_EVENT_BYTES, this_host};
+pub use encode::{MAX_EVENT_BYTES, moment, this_host};
 pub use error::{Cause, OpenError, ReadError, StoreError};
 pub use event::Event;
 pub use filter::{EventFilter, IncidentRecord, MAX_PAGE, Order, StoredEvent};

@@ -183,7 +183,8 @@ impl Around {
     /// The limit of [`crate::Read::near`].
     pub(crate) const LIMIT: usize = 4 * STORY_EVENTS;
 
-    /// Sorts the events near one into those of its call and those of its client; `near` is in order of their numbers.
+    /// Sorts the events near one into those of its call and those of its client, by their moments: what lasts, as the stream on which a client
+    /// listens, is written at its end.
     pub(crate) fn of(event: &StoredEvent, names: &Names, near: Vec<StoredEvent>) -> Self {
         let mut around = Self::default();
         if near.len() >= Self::LIMIT {
@@ -194,9 +195,13 @@ impl Around {
             if names.is_same_call(&others) {
                 around.sightings.push(other);
             } else if let Some(relation) = names.relation(&others) {
-                let side = if other.seq < event.seq { &mut around.before } else { &mut around.after };
+                let when = |event: &StoredEvent| (event.at_ms, event.seq);
+                let side = if when(&other) < when(event) { &mut around.before } else { &mut around.after };
                 side.push(Related { relation, event: other });
             }
+        }
+        for side in [&mut around.before, &mut around.after] {
+            side.sort_by_key(|related| (related.event.at_ms, related.event.seq));
         }
         // The nearest stay.
         let extra = around.before.len().saturating_sub(STORY_EVENTS);
@@ -224,6 +229,17 @@ mod tests {
         for bad in ["", "019a9f3", "019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11f", "zzzzzzzz", "019a9f3e%"] {
             assert!(IdPrefix::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_began_before_an_event_and_was_written_after_it_comes_before_it() {
+        let event = |seq: i64, at_ms: i64| StoredEvent { seq, at_ms, json: format!(r#"{{"gnomon.flow.id":"f","n":{seq}}}"#) };
+        let call = event(3, 300);
+        // 1 is the session's first request, 7 the stream on which the client listens since then, 4 the next call.
+        let near = vec![event(1, 100), event(4, 400), event(7, 200), event(9, 300)];
+        let around = Around::of(&call, &Names::of(&call.json), near);
+        let seqs = |side: &[Related]| side.iter().map(|related| related.event.seq).collect::<Vec<_>>();
+        assert_eq!((seqs(&around.before), seqs(&around.after)), (vec![1, 7], vec![9, 4]));
     }
 
     #[test]

@@ -88,7 +88,8 @@ async fn a_full_disk_under_the_database_is_counted_and_tried_again_once_there_is
     let _unmount = Unmount(mount.path());
 
     let ballast = mount.path().join("ballast");
-    let (ledger, writer) = Ledger::open(options(mount.path())).await.unwrap();
+    let (ledger, mut writer) = Ledger::open(options(mount.path())).await.unwrap();
+    let mut found = writer.take_detections().unwrap();
     record(&ledger, call("mcp.example.com", 0));
     ledger.flush().await.unwrap();
     assert_eq!(ledger.acknowledged(), 1);
@@ -107,7 +108,13 @@ async fn a_full_disk_under_the_database_is_counted_and_tried_again_once_there_is
     let all = EventFilter { limit: 10_000, ..EventFilter::default() };
     let seen = Reader::open(&database(mount.path())).await.unwrap().events(&all, Order::OldestFirst).await.unwrap();
     assert_eq!(seen.len(), 2);
+    let told = found.recv().await.unwrap();
+    assert_eq!(told.text(Field::Health), Some("events_lost"));
+    let text = told.text(Field::Message).unwrap().to_owned();
+    assert!(text.starts_with("200 events from 2") && text.ends_with("(database_failed 200)"), "{text}");
+    record(&ledger, told);
     writer.shutdown().await;
+    assert!(found.recv().await.is_none(), "it is told once");
     let lines = fs::read_to_string(lines(mount.path())).unwrap();
     assert!(lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "a line is torn");
 }
@@ -141,14 +148,38 @@ async fn a_ledger_on_a_full_disk_is_opened_once_there_is_room_and_what_comes_bef
     }
     ledger.flush().await.unwrap();
     assert_eq!((ledger.acknowledged(), ledger.dropped().total()), (0, 20));
+    // It ends while the disk is full, and so does the next, and the one after them says what all of them lost.
+    writer.shutdown().await;
+    let (ledger, mut writer) = Ledger::open(options(mount.path())).await.unwrap();
+    let mut found = writer.take_detections().unwrap();
+    for number in 0..20 {
+        record(&ledger, call("mcp.example.com", number));
+    }
+    ledger.flush().await.unwrap();
     fs::remove_file(&ballast).unwrap();
     record(&ledger, call("mcp.example.com", 1));
     ledger.flush().await.unwrap();
     assert_eq!((ledger.acknowledged(), ledger.dropped().total()), (1, 20));
+    let mut told = Vec::new();
+    while let Ok(Some(seen)) = tokio::time::timeout(std::time::Duration::from_millis(500), found.recv()).await {
+        told.push(seen.text(Field::Message).unwrap_or_default().to_owned());
+    }
+    assert!(told.last().is_some_and(|text| text.starts_with("40 events from 2")), "{told:?}");
     writer.shutdown().await;
+    let (ledger, mut writer) = Ledger::open(options(mount.path())).await.unwrap();
+    let mut found = writer.take_detections().unwrap();
+    let last = tokio::time::timeout(std::time::Duration::from_millis(500), found.recv()).await;
+    assert!(last.is_ok_and(|last| last.is_some()), "nothing was written after it was told");
+    record(&ledger, call("mcp.example.com", 2));
+    writer.shutdown().await;
+    assert!(found.recv().await.is_none());
+    let (_, mut writer) = Ledger::open(options(mount.path())).await.unwrap();
+    let mut found = writer.take_detections().unwrap();
+    writer.shutdown().await;
+    assert!(found.recv().await.is_none(), "it is told once");
     let all = EventFilter { limit: 10_000, ..EventFilter::default() };
     let seen = Reader::open(&database(mount.path())).await.unwrap().events(&all, Order::OldestFirst).await.unwrap();
-    assert_eq!(seen.len(), 2);
+    assert_eq!(seen.len(), 3);
 }
 
 #[tokio::test]

@@ -10,7 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
+use crate::UpstreamStream;
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The position of a request on a client's connection.
@@ -136,6 +140,14 @@ impl<S: AsyncWrite + Unpin> Ending<S> {
         *self.serves.state() = Served::Ended;
         Poll::Ready(())
     }
+}
+
+/// The connection to a server that has switched protocols, and what it has sent behind its answer so far. None where it is not one of the
+/// pools' over HTTP/1.1.
+#[must_use]
+pub fn switched(upgraded: Upgraded) -> Option<(UpstreamStream, Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<Ending<UpstreamStream>>>().ok()?;
+    Some((parts.io.into_inner().inner, parts.read_buf))
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Ending<S> {

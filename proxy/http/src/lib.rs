@@ -55,7 +55,7 @@ pub use bound::{Binding, asks_for_a_bound_login, binds_a_connection};
 pub use budget::{UpstreamBudget, UpstreamCounts};
 pub use destination::{Destination, InvalidDestination, Scheme};
 pub use dial::{DialError, DialOptions, Dialer, MAX_LOOKUPS};
-pub use ending::ClientEnd;
+pub use ending::{ClientEnd, switched};
 pub use forbidden::{ForbiddenAddresses, ForbiddenReason};
 pub use gnomon_tls::Alpn;
 pub use gnomon_wire::connect::ConnectOutcome;

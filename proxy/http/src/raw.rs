@@ -1,6 +1,8 @@
 //! Connections to upstreams for what is not HTTP: what a server would speak, and a connection to speak it on.
 
-use crate::{Alpn, Destination, Pools, RequestBody, SendError, UpstreamStream, UpstreamTcp, UpstreamTls, UpstreamTlsError};
+use crate::connector::connect;
+use crate::destination::LaneKey;
+use crate::{Destination, Pools, RequestBody, SendError, UpstreamStream, UpstreamTcp, UpstreamTls, UpstreamTlsError};
 use gnomon_kit::unbracketed;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, SignatureScheme,
@@ -26,14 +28,14 @@ impl<B: RequestBody> Pools<B> {
         self.reach().tls.choice(tcp, dest.host(), offered).await.ok()
     }
 
-    /// A connection to the destination for its caller alone, verified if it has TLS, which offers the destination's protocol.
+    /// A connection to the destination for its caller alone, verified if it has TLS, which offers the destination's protocol. One that was
+    /// [offered](Self::offer) is taken first.
     ///
     /// # Errors
     /// [`SendError::Dial`] and [`SendError::Tls`].
     pub async fn open(&self, dest: &Destination) -> Result<UpstreamStream, SendError> {
-        let tcp = self.reach().dial(dest).await?;
-        let offered: &[Alpn] = if dest.alpn() == Alpn::None { &[] } else { &[dest.alpn()] };
-        Ok(self.reach().tls.connect(tcp, dest.host(), offered).await?)
+        let to = LaneKey { key: dest.key().clone(), scheme: dest.scheme(), authority: dest.uri_authority().clone() };
+        connect(self.reach(), self.hand_over(), &to).await
     }
 }
 

@@ -29,11 +29,18 @@ pub(crate) struct Arriving {
     waiting: usize,
     arrived: usize,
     is_over: bool,
+    /// True if nothing of it was asked for yet.
+    is_unasked: bool,
 }
 
 impl Arriving {
     pub fn new(body: Incoming) -> Self {
-        Self { body, ahead: VecDeque::new(), waiting: 0, arrived: 0, is_over: false }
+        Self { body, ahead: VecDeque::new(), waiting: 0, arrived: 0, is_over: false, is_unasked: true }
+    }
+
+    /// Whether it was never read: to read is to ask a client for it that waits to be asked.
+    pub const fn is_unasked(&self) -> bool {
+        self.is_unasked
     }
 
     /// The bytes that have arrived so far.
@@ -67,6 +74,7 @@ impl Arriving {
     }
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.is_unasked = false;
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match &frame {
             Poll::Ready(Some(Ok(frame))) => self.arrived += length(frame),

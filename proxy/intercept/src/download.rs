@@ -1,6 +1,7 @@
 //! The answer's body on its way down: watched, or judged where a rule asks for it.
 
 use crate::{
+    continuing::AnswerBegins,
     paired::Pairing,
     room::{Account, NO_ROOM},
     steps::{Awaited, Pace},
@@ -19,7 +20,11 @@ use std::{
 };
 
 /// An answer's body as the client gets it.
-pub(crate) struct Download(Inner);
+pub(crate) struct Download {
+    inner: Inner,
+    /// Until the library is done with the head, whether it asks for the body or drops it.
+    head: Option<AnswerBegins>,
+}
 
 enum Inner {
     Own(Option<Bytes>),
@@ -68,11 +73,20 @@ pub(crate) enum Mode {
 
 impl Download {
     pub fn full(bytes: Bytes) -> Self {
-        Self(Inner::Own((!bytes.is_empty()).then_some(bytes)))
+        Self::of(Inner::Own((!bytes.is_empty()).then_some(bytes)))
     }
 
     pub fn empty() -> Self {
-        Self(Inner::Own(None))
+        Self::of(Inner::Own(None))
+    }
+
+    const fn of(inner: Inner) -> Self {
+        Self { inner, head: None }
+    }
+
+    /// The same, whose head somebody waits for.
+    pub fn behind(self, head: AnswerBegins) -> Self {
+        Self { head: Some(head), ..self }
     }
 
     /// `ready` was judged already, at this pace, and `rest` follows. A stream of events has `pairing`, through which refused messages
@@ -93,7 +107,7 @@ impl Download {
         let (rest, account, turn) = (Some(rest), Some(account), Awaited::default());
         let mut passing = Passing { ready, rest, judging: None, pace, turn, watched, mode, broken: false, pairing, kept, account };
         passing.charge();
-        Self(Inner::Passing(Box::new(passing)))
+        Self::of(Inner::Passing(Box::new(passing)))
     }
 }
 
@@ -250,21 +264,22 @@ impl Body for Download {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.0 {
+        self.head = None;
+        match &mut self.inner {
             Inner::Own(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Inner::Passing(passing) => passing.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             Inner::Own(bytes) => bytes.is_none(),
             Inner::Passing(passing) => passing.ready.is_empty() && passing.rest.is_none() && !passing.broken,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.inner {
             Inner::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Inner::Passing(passing) if passing.mode == Mode::Watch && passing.pairing.is_none() => {
                 let held: u64 = passing.ready.iter().map(|b| b.len() as u64).sum();

@@ -2,21 +2,22 @@
 
 use crate::{
     arriving::Arriving,
+    continuing::ContinueWait,
     download::{Download, Mode},
     headers::{Upgrade, ambiguous_host, host_of, names},
     holding::{Held, Ready, Until, hold, hold_answer, next_frame},
     odd,
     reply::{self, broken_off},
     room::NO_ROOM,
-    route::{Route, Toward},
-    upgrade,
+    route::{Client, Route, Toward},
+    unverified, upgrade,
     upload::Upload,
     watched::{Leg, Watched},
 };
 use bytes::Bytes;
 use gnomon_http::{DialError, SendError, UpstreamBody, UpstreamTlsError};
-use gnomon_inspect::{Authority, Connection, Exchange, Head, Passage, Refusal, ResponsePlan, Telling, normal_host, says_events};
-use gnomon_observe::{Action, Field};
+use gnomon_inspect::{Authority, Connection, Exchange, Head, Passage, Refusal, ResponsePlan, normal_host, says_events};
+use gnomon_observe::Field;
 use gnomon_record::FlowOutcome;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, uri};
 use http_body::Body;
@@ -28,7 +29,15 @@ use std::{
 };
 
 /// Takes one request to its answer. Never fails: what goes wrong is an answer.
-pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Response<Download> {
+pub(crate) async fn forward(route: &Route, request: Request<Incoming>) -> Response<Download> {
+    match ContinueWait::of(&request) {
+        None => answer_to(route, request, None).await,
+        Some(wait) => answer_to(route, request, Some(&wait)).await.map(|body| body.behind(wait.of_the_answer())),
+    }
+}
+
+/// The answer to a request, whose client may wait to be asked for its body.
+async fn answer_to(route: &Route, mut request: Request<Incoming>, wait: Option<&ContinueWait>) -> Response<Download> {
     let started = Instant::now();
     if let Some(cause) = ambiguous(route, &request) {
         let text = format!("{cause}: it was answered with 400 and not forwarded");
@@ -65,17 +74,18 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
     let account = route.shared.room.account(route.destination.principal());
     let watched = Watched::new(exchange, &route.shared.recorder, started, route.departure.clone(), account);
     let misdirected = authority == Authority::Differs && route.sni.is_some();
-    // A request that will not be sent is read all the same, as its event is to describe it.
-    let until = if misdirected || route.problem.is_some() { Until::Over } else { Until::Decided };
+    let unsendable = misdirected || route.problem.is_some();
+    // A request that will not be sent is read all the same, as its event is to describe it, but for what its client keeps until it is asked.
+    let until = if unsendable && wait.is_none() { Until::Over } else { Until::Decided };
     let head = || parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let (ready, rest, account) = match hold(route, &watched, Arriving::new(body), until, head).await {
         Held::Open { ready, rest, account } => (ready, rest, account),
         Held::NoRoom { rest } => {
-            read_out(route, parts.version, rest);
+            read_out(route, parts.version, rest, wait);
             return no_room(route, &watched);
         }
         Held::Refused { refusal, rest } => {
-            read_out(route, parts.version, rest);
+            read_out(route, parts.version, rest, wait);
             return refused(route, &watched, &parts.uri, &refusal);
         }
         Held::Odd => {
@@ -87,12 +97,15 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         Held::Broken => return unread(&watched, StatusCode::BAD_REQUEST, "client_aborted", "the request body ended early"),
         Held::Stalled => return unread(&watched, StatusCode::REQUEST_TIMEOUT, "client_stalled", "the request body did not arrive in time"),
     };
-    if until == Until::Over {
-        read_out(route, parts.version, rest);
-        return unsendable(route, &watched);
+    if unsendable {
+        read_out(route, parts.version, rest, wait);
+        return unsent(route, &watched);
     }
     toward.remove_hop_headers(&mut parts.headers);
-    parts.headers.remove(header::EXPECT);
+    if parts.version < Version::HTTP_11 {
+        // It is to be ignored there (RFC 9110 section 10.1.1), and goes on in a version where it is not.
+        parts.headers.remove(header::EXPECT);
+    }
     let turns = match upgrade {
         Upgrade::Nothing => None,
         Upgrade::WebSocket => Some((HeaderValue::from_static("websocket"), None)),
@@ -100,7 +113,7 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             match upgrade::may_turn(&route.shared, connection.as_ref().unwrap_or(&route.connection), &protocols) {
                 Ok(passes) => Some((protocols, Some(passes))),
                 Err(text) => {
-                    read_out(route, parts.version, rest);
+                    read_out(route, parts.version, rest, wait);
                     watched.with(|e| e.failed("upgrade_refused", &text));
                     watched.finish();
                     return reply::refusal_in_words(&text);
@@ -128,14 +141,17 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
         watched.over(Leg::Request);
         Upload::empty()
     } else {
-        held
+        held.at(wait.map(ContinueWait::turn))
     };
     let destination = match toward {
         Toward::Proxy if route.toward == Toward::Server => &route.destination.clone().to_a_proxy(),
         Toward::Proxy | Toward::Server => &route.destination,
     };
     let destination = route.learnt.destination(&route.shared.pools, destination, &parts.headers);
-    let sent = route.shared.pools.send(&destination, Request::from_parts(parts, upload)).await;
+    let mut request = Request::from_parts(parts, upload);
+    wait.iter().for_each(|wait| wait.listens(&mut request));
+    let sent = route.shared.pools.send(&destination, request).await;
+    let unasked = wait.is_some_and(ContinueWait::is_answered);
     route.shared.recorder.metrics().answered(started.elapsed());
     match sent {
         Ok(response) => {
@@ -145,19 +161,19 @@ pub(crate) async fn forward(route: &Route, mut request: Request<Incoming>) -> Re
             if let Some(passage) = watched.with(|e| e.passed()).filter(|passage| *passage != Passage::NoRoom) {
                 route.shared.recorder.metrics().passed(passage);
             }
-            answer(route, toward, watched, response, asked).await
+            answer(route, toward, watched, response, (asked, unasked)).await
         }
         Err(error) => {
             if let SendError::RequestBody = error {
                 watched.with(Exchange::request_breaks_off);
             }
-            if let Some(rest) = watched.take_unsent() {
+            if let Some(rest) = watched.take_unsent().filter(|rest| wait.is_none() || !rest.is_unasked()) {
                 // Its event is to say what it was, though it went nowhere.
                 let _ = tokio::time::timeout(READ_OUT_TIME, hold(route, &watched, rest, Until::Over, || 0)).await;
             }
             match watched.take_refusal() {
                 Some((refusal, rest)) => {
-                    read_out(route, version, rest);
+                    read_out(route, version, rest, wait);
                     refused(route, &watched, &uri, &refusal)
                 }
                 None => unreachable(route, &watched, &error),
@@ -174,7 +190,7 @@ fn unread(watched: &Watched, status: StatusCode, kind: &str, cause: &str) -> Res
 }
 
 /// The answer to a request that cannot be sent, whatever it says.
-fn unsendable(route: &Route, watched: &Watched) -> Response<Download> {
+fn unsent(route: &Route, watched: &Watched) -> Response<Download> {
     if let Some(problem) = &route.problem {
         return unreachable(route, watched, problem);
     }
@@ -191,13 +207,17 @@ const READ_OUT_TIME: Duration = Duration::from_secs(5);
 
 /// Reads the rest of a body whose answer is given already. A client that is still sending when its
 /// connection is closed may lose the answer to a reset (RFC 9112 section 9.6), and the connection is
-/// worth keeping. HTTP/2 resets the one stream instead.
-fn read_out(route: &Route, version: Version, rest: Option<Arriving>) {
+/// worth keeping. HTTP/2 resets the one stream instead. What the client keeps until it is asked is not asked for.
+fn read_out(route: &Route, version: Version, rest: Option<Arriving>, wait: Option<&ContinueWait>) {
     let Some(mut rest) = rest.filter(|rest| version < Version::HTTP_2 && !rest.is_end_stream()) else { return };
     let mut stop = route.shared.stopping();
+    let begins = wait.filter(|_| rest.is_unasked()).map(ContinueWait::answer_begins);
     route.shared.spawn(async move {
         let mut left = READ_OUT;
         let read = async {
+            if let Some(begins) = begins {
+                begins.await;
+            }
             while let Some(Ok(frame)) = next_frame(&mut rest).await {
                 left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
                 if left == 0 {
@@ -328,29 +348,16 @@ fn unreachable(route: &Route, watched: &Watched, error: &SendError) -> Response<
     let kind = if watched.client_has_ended() { "client_aborted" } else { kind };
     watched.with(|e| e.failed(kind, &cause));
     watched.finish();
-    if *error == SendError::Tls(UpstreamTlsError::ClientCertificate) {
-        wants_certificate(route, &cause);
+    if let SendError::Tls(tls) = error
+        && (*tls == UpstreamTlsError::ClientCertificate || route.client == Client::Unaware)
+    {
+        route.shared.recorder.report(unverified::reports(&route.shared, &route.seat, &route.connection, &cause));
     }
     match error {
-        // Refused by us, or not to be trusted: that is for people to read.
-        SendError::Dial(DialError::Forbidden { .. } | DialError::Short { .. }) | SendError::Tls(_) | SendError::RequestBody => {
-            reply::failure(status, &cause)
-        }
+        // Refused by us: that is for people to read.
+        SendError::Dial(DialError::Forbidden { .. } | DialError::Short { .. }) | SendError::RequestBody => reply::failure(status, &cause),
         _ => broken_off(route, status, &cause),
     }
-}
-
-/// Reports that a server wants a certificate of its client, which breaks whatever uses one until the operator lets it pass.
-fn wants_certificate(route: &Route, cause: &str) {
-    let Some(count) = route.shared.lately.counts(&route.seat.client()) else { return };
-    let mut reports = route.connection.report(Action::Allow, FlowOutcome::UpstreamUnverified.as_str(), Telling::Always);
-    for report in &mut reports {
-        report.seen.set(Field::Message, cause);
-        if count > 1 {
-            report.seen.set(Field::Calls, count);
-        }
-    }
-    route.shared.recorder.report(reports);
 }
 
 async fn answer(
@@ -358,7 +365,7 @@ async fn answer(
     toward: Toward,
     watched: Arc<Watched>,
     mut response: Response<UpstreamBody>,
-    asked: Option<upgrade::Asked>,
+    (asked, unasked): (Option<upgrade::Asked>, bool),
 ) -> Response<Download> {
     let plan = watched.with(|e| e.response_head(response.status().as_u16(), response.headers()));
     watched.with(|e| {
@@ -395,8 +402,9 @@ async fn answer(
         watched.with(|e| e.failed("upstream_failed", cause));
         return reply::failure(StatusCode::BAD_GATEWAY, cause);
     }
-    // Who has logged in for a connection is to know that it ends.
-    let closes = route.learnt.is_bound() && route.departure.is_some() && names(&parts.headers, &header::CONNECTION, "close");
+    // Who has logged in for a connection is to know that it ends, and so is who was not asked for a body.
+    let to_know = unasked || route.learnt.is_bound() && route.departure.is_some();
+    let closes = to_know && names(&parts.headers, &header::CONNECTION, "close");
     toward.remove_hop_headers(&mut parts.headers);
     if closes {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

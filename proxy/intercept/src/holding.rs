@@ -100,6 +100,7 @@ pub(crate) async fn hold(route: &Route, watched: &Watched, mut body: Arriving, u
                     };
                     size += data.len();
                     over = last == Last::Yes;
+                    pace.comes(watched.with(|e| e.request_weighs(&data)));
                     let mut fresh = data.clone();
                     if !data.is_empty() {
                         ready.push_back(data);

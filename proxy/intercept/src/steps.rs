@@ -2,7 +2,8 @@
 //!
 //! Each body is read in steps, and its task yields between them. With a hundred such bodies that is a hundred steps before anybody else's
 //! turn: so of one principal one step is under way at a time, however many connections it has, on whichever way its bodies go. What a body
-//! decodes to first, up to a step, takes no turn: nearly all bodies have no more.
+//! decodes to first, up to a step, takes no turn: nearly all bodies have no more. Where rules ask what arguments mean, which costs more than
+//! decoding, a request takes one earlier: [`gnomon_inspect::Exchange::request_weighs`].
 //!
 //! A body is polled by whoever sends it on, and that may stop while its turn comes: its receiver takes nothing more. A turn that nobody
 //! begins is replaced after a moment, so that it keeps no other body waiting.
@@ -145,7 +146,9 @@ impl Awaited {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     decoded: u64,
-    /// What was decoded when it last had its turn.
+    /// What is read of it in other ways, as bytes decoded that would cost as much.
+    weighed: u64,
+    /// What both were when it last had its turn.
     at_turn: u64,
     is_behind: bool,
 }
@@ -153,12 +156,21 @@ pub(crate) struct Pace {
 impl Pace {
     /// Whether its next step takes a turn.
     pub const fn is_due(self) -> bool {
-        self.is_behind || self.decoded.saturating_sub(self.at_turn) >= Decoder::STEP as u64
+        self.is_behind || self.done().saturating_sub(self.at_turn) >= Decoder::STEP as u64
+    }
+
+    const fn done(self) -> u64 {
+        self.decoded.saturating_add(self.weighed)
+    }
+
+    /// More comes, whose reading costs as much as decoding to so many bytes.
+    pub const fn comes(&mut self, weight: u64) {
+        self.weighed = self.weighed.saturating_add(weight);
     }
 
     /// It has its turn.
     pub const fn has_turn(&mut self) {
-        self.at_turn = self.decoded;
+        self.at_turn = self.done();
     }
 
     /// Notes a step: what was decoded in all, and whether there is more to decode of what came.
@@ -221,6 +233,21 @@ mod tests {
         assert!(!pace.is_due());
         pace.steps(step + 10, true);
         assert!(pace.is_due(), "at once");
+    }
+
+    #[test]
+    fn a_body_that_costs_more_to_read_than_to_decode_takes_its_turn_before_it_is_read() {
+        let step = Decoder::STEP as u64;
+        let mut pace = Pace::default();
+        pace.comes(step / 2);
+        assert!(!pace.is_due());
+        pace.steps(step / 2, false);
+        assert!(pace.is_due(), "both count");
+        pace.has_turn();
+        pace.comes(step - 1);
+        assert!(!pace.is_due());
+        pace.comes(1);
+        assert!(pace.is_due());
     }
 
     async fn is_pending<F: Future>(mut future: Pin<&mut F>) -> bool {

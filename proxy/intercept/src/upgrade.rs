@@ -12,7 +12,8 @@ use crate::{
     shared::Shared,
     splice::{Said, splice},
 };
-use gnomon_http::UpstreamBody;
+use bytes::Bytes;
+use gnomon_http::{UpstreamBody, switched};
 use gnomon_inspect::{Connection, Passage, Passed, Sighting};
 use gnomon_observe::Field;
 use gnomon_record::FlowOutcome;
@@ -38,8 +39,7 @@ pub(crate) struct Asked {
 
 /// Asks the judge whether a connection may turn into these protocols, which are not read. The text of a refusal, which is recorded.
 pub(crate) fn may_turn(shared: &Shared, connection: &Connection, protocols: &HeaderValue) -> Result<(Passage, Vec<Sighting>), String> {
-    // A server may take anything behind it for a request.
-    let passage = if shared.inspector.is_armed() { Passage::RequestLineOdd } else { Passage::Disarmed };
+    let passage = if shared.inspector.is_armed() { Passage::Upgraded } else { Passage::Disarmed };
     let named = String::from_utf8_lossy(protocols.as_bytes());
     match connection.pass(passage, FlowOutcome::of(passage).as_str()) {
         Passed::Go(mut reports) => {
@@ -54,7 +54,7 @@ pub(crate) fn may_turn(shared: &Shared, connection: &Connection, protocols: &Hea
     }
 }
 
-/// One side after its 101.
+/// The client's side after its 101.
 struct Switched<T> {
     io: T,
     departure: Option<Arc<Departure>>,
@@ -86,8 +86,9 @@ pub(crate) fn join(route: &Route, client: OnUpgrade, response: &mut Response<Ups
         let _under_way = under_way;
         let Ok((client, server)) = tokio::try_join!(client, server) else { return };
         let mut client: Switched<TokioIo<Upgraded>> = Switched { io: TokioIo::new(client), departure };
-        let mut server: Switched<TokioIo<Upgraded>> = Switched { io: TokioIo::new(server), departure: None };
-        splice(&mut client, &mut server, Said::default(), &seat).await;
+        let Some((mut server, heard)) = switched(server) else { return };
+        let said = Said { client: Bytes::new(), server: heard };
+        splice(&mut client, &mut server, said, &seat).await;
     });
     let mut answer = reply::text(StatusCode::SWITCHING_PROTOCOLS, "");
     let headers: HeaderMap = std::mem::take(response.headers_mut());

@@ -2,6 +2,7 @@
 
 use crate::{
     arriving::Arriving,
+    continuing::BodyTurn,
     room::Account,
     steps::{Awaited, Pace},
     watched::{Leg, Watched},
@@ -23,6 +24,8 @@ pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
 
 /// The request body as the upstream gets it.
 pub(crate) struct Upload {
+    /// Until its server asks for it, where the client waits for that.
+    unasked: Option<BodyTurn>,
     /// Chunks that were judged already.
     ready: VecDeque<Bytes>,
     rest: Option<Arriving>,
@@ -53,13 +56,19 @@ impl Upload {
     /// An empty body.
     pub fn empty() -> Self {
         let (ready, pace, turn) = (VecDeque::new(), Pace::default(), Awaited::default());
-        Self { ready, rest: None, judging: None, pace, turn, watched: None, account: None }
+        Self { unasked: None, ready, rest: None, judging: None, pace, turn, watched: None, account: None }
     }
 
     /// `ready` was judged, at this pace; `rest` is judged as it comes.
     pub fn new((ready, pace): (VecDeque<Bytes>, Pace), rest: Option<Arriving>, watched: Arc<Watched>, account: Account) -> Self {
         let (watched, account) = (Some(watched), Some(account));
-        Self { ready, rest, judging: None, pace, turn: Awaited::default(), watched, account }
+        Self { unasked: None, ready, rest, judging: None, pace, turn: Awaited::default(), watched, account }
+    }
+
+    /// The same, none of which leaves before its turn.
+    pub fn at(mut self, unasked: Option<BodyTurn>) -> Self {
+        self.unasked = unasked;
+        self
     }
 
     /// The sender need not poll again after the last byte of a body of known length.
@@ -144,6 +153,10 @@ impl Body for Upload {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if let Some(unasked) = &mut this.unasked {
+            ready!(unasked.as_mut().poll(cx));
+            this.unasked = None;
+        }
         if let Some(chunk) = this.ready.pop_front() {
             this.over_if_sent();
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
@@ -155,6 +168,8 @@ impl Body for Upload {
                 let frame = ready!(Pin::new(&mut *rest).poll_frame(cx));
                 match frame {
                     Some(Ok(frame)) if frame.is_data() => {
+                        let data = frame.data_ref().map_or(&[][..], |data| &data[..]);
+                        this.pace.comes(watched.with(|e| e.request_weighs(data)));
                         this.judging = Some(Judging { frame, last: Last::of(rest), fed: Fed::No });
                         continue;
                     }

@@ -26,6 +26,8 @@ use std::{borrow::Cow, sync::Arc};
 pub struct Routed {
     /// Its server.
     pub server: Arc<Upstream>,
+    /// The request as its client made it: what policy is asked about when it leaves once more.
+    pub request: Request,
     /// The client's.
     pub id: Id,
     /// The method.
@@ -86,6 +88,7 @@ impl PortalLists {
         let missing = |key: &str| RpcError::new(INVALID_PARAMS, format!("`{key}` is missing"));
         let routed = |server, permit, exposed, name: &str, params, arguments| Routed {
             server,
+            request: Request::new(request.id.clone(), request.method.clone(), request.params().cloned()),
             id: request.id.clone(),
             method: SmolStr::new(method),
             params: Some(params),

@@ -174,6 +174,9 @@ impl Portal {
         tasks.spawn(async move { portal.sessions.sweep().await });
         let portal = self.clone();
         tasks.spawn(async move { portal.road.sweep().await });
+        if let Some(acts) = self.options.acts.clone() {
+            tasks.spawn(async move { acts.sums_up_refusals().await });
+        }
         tasks
     }
 

@@ -83,6 +83,7 @@ pub(crate) fn refused(routed: &Routed, error: &CallError, sent: Sent) -> (Outcom
             Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, why) }
         }
         CallError::Upstream(UpstreamError::Rpc(outcome)) => return (outcome.clone(), answered(outcome)),
+        CallError::Denied(denied) => Ending::because(Status::Refused, denied.code.to_smolstr()),
         CallError::Upstream(UpstreamError::Ended) => Ending::because(Status::Cancelled, error.kind()),
         // Ours to say: the server has no part in it.
         CallError::Untranslatable(_)
@@ -125,14 +126,18 @@ fn failed(text: &str, carried: Option<CarriedOut>) -> Outcome {
 pub(crate) fn answered(outcome: &Outcome) -> Ending {
     match outcome {
         Outcome::Error(_) => Ending::because(Status::Error, outcome.code().unwrap_or_default().to_smolstr()),
-        // Most results say nothing of it, and are not read for it.
-        Outcome::Result(result) if memchr::memmem::find(result, b"\"isError\"").is_some() => {
-            match Members::read(result).is_ok_and(|members| members.flag("isError") == Some(true)) {
-                true => Ending::because(Status::Error, "tool_error"),
-                false => Ending::of(Status::Ok),
+        Outcome::Result(result) => {
+            // Most results say nothing of it, and are not read for it.
+            let says = |what: &[u8]| memchr::memmem::find(result, what).is_some();
+            if !says(b"\"isError\"") && !says(b"\"input_required\"") {
+                return Ending::of(Status::Ok);
+            }
+            match Members::read(result) {
+                Ok(members) if members.flag("isError") == Some(true) => Ending::because(Status::Error, "tool_error"),
+                Ok(members) if members.text("resultType").as_deref() == Some("input_required") => Ending::of(Status::InputRequired),
+                Ok(_) | Err(_) => Ending::of(Status::Ok),
             }
         }
-        Outcome::Result(_) => Ending::of(Status::Ok),
     }
 }
 

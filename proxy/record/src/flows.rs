@@ -62,7 +62,8 @@ impl FlowOutcome {
             | Passage::LineUnfinished
             | Passage::NothingSaid
             | Passage::ServerFirst
-            | Passage::ServerFirstHttp => Self::Passthrough,
+            | Passage::ServerFirstHttp
+            | Passage::Upgraded => Self::Passthrough,
             // Messages of a connection that is read.
             Passage::WebSocket | Passage::Grpc | Passage::NoRoom | Passage::Rows | Passage::EventsUnreadable | Passage::ForeignBody => {
                 Self::Intercepted

@@ -6,6 +6,7 @@
 use crate::{
     acts::{Acts, Ending, by, with},
     call::{Call, Origin, SavedSnippet},
+    error::CallError,
 };
 use gnomon_access::LineRef;
 use gnomon_audit::{NotWritten, Record, RecordKind, Status, redact, text_digest};
@@ -119,13 +120,27 @@ impl Act {
         Ok(())
     }
 
-    /// Notes that it leaves once more, as its server forgot the session: with a beginning of its own, and counted.
-    ///
-    /// # Errors
-    /// See [`leaves`](Self::leaves).
-    pub async fn leaves_again(&self) -> Result<(), NotWritten> {
-        self.note(|_, record| record.attempts = Some(record.attempts.unwrap_or(1) + 1));
-        self.leaves().await
+    /// Notes that it goes on with a request that left as part of another act, which waited for its client's input.
+    pub fn takes_up(&self, waiting: &Self) {
+        self.left.store(true, Ordering::Relaxed);
+        let (start, attempts) = waiting.noted(|record| (record.start, record.attempts)).unwrap_or_default();
+        self.note(|_, record| (record.start, record.attempts) = (start, attempts));
+    }
+
+    /// What stands for its request while that waits for its client's input, after this act has ended with the question: unless it
+    /// [is taken up](Self::takes_up), it is recorded as cancelled.
+    #[must_use]
+    pub fn waiting(&self) -> Self {
+        let open = self.open.as_ref().and_then(|open| {
+            let record = open.record().clone()?;
+            Some(open.acts.duties().take_on(OpenAct { acts: open.acts.clone(), begun: open.begun, record: Mutex::new(Some(record)) }))
+        });
+        Self { begun: self.begun, left: AtomicBool::new(true), open }
+    }
+
+    /// What its record says by now.
+    fn noted<T>(&self, read: impl FnOnce(&Record) -> T) -> Option<T> {
+        self.open.as_ref().and_then(|open| open.record().as_deref().map(read))
     }
 
     /// Sets the name of its object, by the server's or else the client's name.
@@ -221,13 +236,56 @@ impl Act {
         if acts.payloads().results && record.kind == RecordKind::Call {
             record.result = Some(result(body));
         }
-        let instead = Withheld::of(&record, self.left.into_inner(), body);
+        let instead = Withheld::of(&record, self.left.into_inner());
         let kept = acts.keep_before_answer(*record);
         open.finish();
         match kept.await {
             Ok(()) => outcome,
             Err(error) => instead.outcome(error),
         }
+    }
+}
+
+/// One request of an act on its way to its server, however often it leaves: the one way to send it tells here first.
+pub struct Leaving<'a> {
+    act: &'a Act,
+    left: AtomicBool,
+}
+
+impl<'a> Leaving<'a> {
+    /// A request that has not left.
+    #[must_use]
+    pub fn of(act: &'a Act) -> Self {
+        Self { act, left: AtomicBool::new(false) }
+    }
+
+    /// The act that it is part of.
+    #[must_use]
+    pub fn act(&self) -> &'a Act {
+        self.act
+    }
+
+    /// Whether it left before.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is about to leave, or to leave once more, which is counted: see [`Act::leaves`].
+    ///
+    /// # Errors
+    /// [`CallError::Unrecorded`]: it must not leave.
+    pub async fn leaves(&self) -> Result<(), CallError> {
+        let before = self.act.noted(|record| record.attempts).flatten();
+        if self.has_left() {
+            self.act.note(|_, record| record.attempts = Some(before.unwrap_or(1) + 1));
+        }
+        if self.act.leaves().await.is_err() {
+            self.act.note(|_, record| record.attempts = before);
+            return Err(CallError::Unrecorded);
+        }
+        self.left.store(true, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -242,19 +300,18 @@ enum Withheld {
 }
 
 impl Withheld {
-    fn of(record: &Record, left: bool, body: &[u8]) -> Self {
+    fn of(record: &Record, left: bool) -> Self {
         if record.kind == RecordKind::List {
             return Self::List;
         }
         if !record.method.as_deref().is_some_and(changes) {
             return Self::Answer;
         }
-        // A task that has begun, and a call that waits for input, have not come to their end.
-        let unfinished = || record.task.is_some() || memchr::memmem::find(body, b"\"input_required\"").is_some();
         let carried = match record.status {
             _ if !left => CarriedOut::No,
             Some(Status::Unavailable) => CarriedOut::No,
-            Some(Status::Ok) if !unfinished() => CarriedOut::Yes,
+            // A task that has begun has not come to its end, nor has a call that waits for input.
+            Some(Status::Ok) if record.task.is_none() => CarriedOut::Yes,
             _ => CarriedOut::Perhaps,
         };
         Self::Call(carried, record.server.clone())

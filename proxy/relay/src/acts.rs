@@ -2,6 +2,7 @@
 //!
 //! Each request is an [`Act`](crate::act::Act); log-ins and sessions are recorded here.
 
+use crate::refusals::{Refusals, Told, WITHIN};
 use gnomon_access::{Caller, Challenge, Peer};
 use gnomon_audit::{Audit, NotWritten, Record, RecordKind, Status};
 use gnomon_record::Duties;
@@ -16,11 +17,9 @@ use std::{
 
 /// The time for which one log-in record covers a caller: each request carries its own proof.
 const LOGGED_IN: Duration = Duration::from_secs(60 * 60);
-/// The interval at which refusals of one address are recorded, as any host can cause them.
-const REFUSED_EVERY: Duration = Duration::from_secs(10);
 /// Most ends of sessions that are recorded together: far fewer than may wait in the audit's queue.
 pub(crate) const ENDS_AT_A_TIME: usize = 1024;
-/// Most callers, and most addresses, that are remembered.
+/// Most callers that are remembered.
 const MOST: usize = 10_000;
 
 /// Whether answers wait for the audit.
@@ -61,14 +60,14 @@ pub struct Acts {
     portal: SmolStr,
     duties: Arc<Duties>,
     seen: Cache<(SmolStr, IpAddr), Instant>,
-    refused: Cache<IpAddr, Instant>,
+    refusals: Refusals,
 }
 
 impl Acts {
     /// Records the acts of this portal; requests in progress are listed among these duties.
     #[must_use]
     pub fn new(audit: Audit, durability: Durability, portal: SmolStr, duties: Arc<Duties>) -> Self {
-        Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refused: Cache::new(MOST) }
+        Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refusals: Refusals::new() }
     }
 
     /// Acts in progress that owe a record.
@@ -144,13 +143,14 @@ impl Acts {
         Ok(())
     }
 
-    /// Records a refused log-in.
+    /// Records a refused log-in, within bounds, as any host can cause them.
     pub async fn turned_away(&self, peer: &Peer, challenge: &Challenge) {
         let address = peer.address.ip().to_canonical();
-        if self.refused.get(&address).is_some_and(|at| at.elapsed() < REFUSED_EVERY) {
+        let told = self.refusals.tells(address, Instant::now());
+        self.sum_up_refusals();
+        if told == Told::No {
             return;
         }
-        self.refused.insert(address, Instant::now());
         let record = Record {
             source_address: Some(address.to_smolstr()),
             status: Some(Status::Refused),
@@ -160,6 +160,27 @@ impl Acts {
         };
         // The caller is refused either way; the audit counts its losses.
         let _ = self.keep_before_answer(record).await;
+    }
+
+    /// Records how many were refused beyond those that are recorded one by one, where their time is over.
+    fn sum_up_refusals(&self) {
+        if let Some(more) = self.refusals.summed_up(Instant::now()) {
+            let message = "so many more were refused, from more addresses than are recorded one by one";
+            self.keep(Record {
+                status: Some(Status::Refused),
+                refused: Some(more),
+                message: Some(SmolStr::new_static(message)),
+                ..self.record(RecordKind::LoginRefused)
+            });
+        }
+    }
+
+    /// Sums up refusals for ever, as those who caused them may not come again.
+    pub async fn sums_up_refusals(&self) {
+        loop {
+            tokio::time::sleep(WITHIN).await;
+            self.sum_up_refusals();
+        }
     }
 
     /// A session begins.

@@ -21,6 +21,9 @@ pub enum CallError {
     /// A rule withholds the answer that came, which says this of the call.
     #[error("{}", .0.text)]
     Withheld(Box<Refusal>, CarriedOut),
+    /// Policy no longer allows what was under way, as it is in force now: the answer that a client gets to what it may not do.
+    #[error("{}", .0.message)]
+    Denied(Box<RpcError>),
     /// Policy does not let the caller use the server, or no longer.
     #[error("the client may not use this server")]
     Withdrawn,
@@ -58,8 +61,8 @@ impl CallError {
             (Self::Withheld(_, carried), _) => Some(*carried),
             // What its server said before the answer.
             (Self::Refused(_), Sent::Yes) => Some(CarriedOut::Perhaps),
-            // Its beginning could not be recorded once more, after its server had forgotten the session.
-            (Self::NotKept | Self::NoRoom | Self::Unread | Self::Unrecorded, Sent::Yes) => Some(CarriedOut::Perhaps),
+            // It may not leave once more, or its beginning could not be recorded again.
+            (Self::Denied(_) | Self::NotKept | Self::NoRoom | Self::Unread | Self::Unrecorded, Sent::Yes) => Some(CarriedOut::Perhaps),
             _ => None,
         }
     }
@@ -76,6 +79,12 @@ impl CallError {
                 }
                 RpcError::new(INVALID_REQUEST, refused(refusal, carried)).with(data).into()
             }
+            Self::Denied(denied) => match carried {
+                None => RpcError::clone(denied).into(),
+                Some(carried) => RpcError::new(denied.code, format!("{}; {}", denied.message, carried.words()))
+                    .with(json!({CARRIED_OUT: carried.word()}))
+                    .into(),
+            },
             Self::Withdrawn | Self::Unfulfilled(_) => RpcError::new(INVALID_REQUEST, self.to_string()).into(),
             Self::Unrecorded => told(format!("server `{server}`: {self}"), carried).with(json!({"server": server})).into(),
             Self::NotTakenUp(why) => RpcError::new(INVALID_PARAMS, why.to_string()).into(),
@@ -91,6 +100,7 @@ impl CallError {
             Self::Upstream(error) => error.kind(),
             Self::Refused(_) => "refused",
             Self::Withheld(..) => "withheld",
+            Self::Denied(_) => "denied",
             Self::Withdrawn => "withdrawn",
             Self::Unfulfilled(_) => "unfulfilled",
             Self::Unrecorded => "unrecorded",

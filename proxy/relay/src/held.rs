@@ -1,8 +1,10 @@
 //! The portal's state of a server besides its connections: the judge of its messages, and the owners of its tasks.
 
 use crate::{
+    error::CallError,
     handles,
     judged::Judge,
+    large,
     metrics::{Keeps, PortalMetrics},
     names::{Prefix, exposed_name},
     server_metrics::{Came, Known, ServerMetrics},
@@ -104,9 +106,16 @@ impl Oversight for Held {
         self.judge.is_some()
     }
 
-    fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), Objection> {
+    async fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), Objection> {
         let Some(judge) = &self.judge else { return Ok(()) };
-        judge.own(asked, outcome, news).map_err(|refusal| Objection { rule: refusal.rule_id, why: refusal.text })
+        judge.own(asked, outcome, news).await.map_err(|error| match error {
+            CallError::Refused(refusal) => Objection { rule: Some(refusal.rule_id), why: refusal.text },
+            other => Objection { rule: None, why: other.to_string() },
+        })
+    }
+
+    async fn read<T: Send + 'static>(&self, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        large::read(&self.server, bytes, work).await.ok()
     }
 
     fn withheld(&self, what: &'static str, rules: &[SmolStr]) {

@@ -159,7 +159,13 @@ impl Judge {
 
     /// Judges a client's request. Returns its dialogue until its answer ends, and the strictest action of the rules for it, or their
     /// refusal.
-    pub fn request(&self, whose: Whose<'_>, id: &Id, method: &str, params: Option<&Bytes>) -> (Judged, Result<Action, Box<Refusal>>) {
+    pub async fn request(
+        &self,
+        whose: Whose<'_>,
+        id: &Id,
+        method: &SmolStr,
+        params: Option<&Bytes>,
+    ) -> (Judged, Result<Result<Action, Box<Refusal>>, CallError>) {
         let dialogue = match Who::of(whose) {
             Some(who) => {
                 let connection = self.recent.get(&who).unwrap_or_else(|| self.recent.keep(who, self.connection_of(whose)));
@@ -168,9 +174,37 @@ impl Judge {
             None => self.dialogue_on(&self.connection_of(whose), whose.agent),
         };
         let judged = Arc::new(JudgedExchange::new(dialogue, &self.rules.recorder, Instant::now()));
-        let passes = judged.with(|dialogue| dialogue.request_message(&request(id, method, params).pieces()));
         let owner = shares::owner(whose.caller);
-        (Judged(Some(Open { exchange: judged, status: self.status(), owner })), passes.map(|()| Action::Log))
+        let (bytes, id, method, params, exchange) =
+            (params.map_or(0, Bytes::len), id.clone(), method.clone(), params.cloned(), judged.clone());
+        let judge = move || exchange.with(|dialogue| dialogue.request_message(&request(&id, &method, params.as_ref()).pieces()));
+        let passes = large::read(&owner, bytes, judge).await.map(|passes| passes.map(|()| Action::Log));
+        (Judged(Some(Open { exchange: judged, status: self.status(), owner })), passes)
+    }
+
+    /// Judges a request that leaves once more by the rules in force now: the strictest action that they have for it, or their refusal. Its
+    /// dialogue goes on, and is the one that has the answer; what refuses it is reported here.
+    ///
+    /// # Errors
+    /// [`CallError::Unread`].
+    pub async fn once_more(
+        &self,
+        whose: Whose<'_>,
+        id: &Id,
+        method: &SmolStr,
+        params: Option<&Bytes>,
+    ) -> Result<Result<Action, Box<Refusal>>, CallError> {
+        let mut seen = self.seen(whose.program);
+        describe(&mut seen, whose);
+        let mut dialogue = self.dialogue(seen, whose.agent);
+        let (bytes, owner) = (params.map_or(0, Bytes::len), shares::owner(whose.caller));
+        let (id, method, params, recorder) = (id.clone(), method.clone(), params.cloned(), self.rules.recorder.clone());
+        let judge = move || {
+            let passes = dialogue.request_message(&request(&id, &method, params.as_ref()).pieces());
+            recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
+            passes.map(|()| Action::Log)
+        };
+        large::read(&owner, bytes, judge).await
     }
 
     /// Judges what a client says without a call: the strictest action that rules have for it, or how they refuse it.
@@ -209,23 +243,29 @@ impl Judge {
     /// Judges what the portal itself asked a server and was told.
     ///
     /// # Errors
-    /// The refusal.
-    pub fn own(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), Box<Refusal>> {
+    /// [`CallError::Refused`], [`CallError::Unread`].
+    pub async fn own(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), CallError> {
         let mut dialogue = self.dialogue(self.seen(None), None);
         let id = Id::number(0);
         let params = asked.cursor.map(|cursor| Bytes::from(format!(r#"{{"cursor":{}}}"#, quoted(cursor))));
-        let passes = dialogue.request_message(&request(&id, asked.method, params.as_ref()).pieces()).and_then(|()| {
-            dialogue.answer_begins(self.status());
-            dialogue.answer_message(&answer(&id, outcome).pieces())?;
-            dialogue.answer_over()
-        });
-        let tells = |found: bool| match news {
-            News::Some => true,
-            News::Findings => found,
-            News::None => false,
+        let (method, outcome, status, recorder) = (SmolStr::new(asked.method), outcome.clone(), self.status(), self.rules.recorder.clone());
+        let (Outcome::Result(body) | Outcome::Error(body)) = &outcome;
+        let bytes = body.len();
+        let judge = move || {
+            let passes = dialogue.request_message(&request(&id, &method, params.as_ref()).pieces()).and_then(|()| {
+                dialogue.answer_begins(status);
+                dialogue.answer_message(&answer(&id, &outcome).pieces())?;
+                dialogue.answer_over()
+            });
+            let tells = |found: bool| match news {
+                News::Some => true,
+                News::Findings => found,
+                News::None => false,
+            };
+            recorder.report(dialogue.reports().filter(|sighting| passes.is_err() || tells(sighting.rule.is_some())).collect());
+            passes.map_err(CallError::Refused)
         };
-        self.rules.recorder.report(dialogue.reports().filter(|sighting| passes.is_err() || tells(sighting.rule.is_some())).collect());
-        passes
+        large::read(&self.server, bytes, judge).await?
     }
 
     /// See [`Inspector::edition`](gnomon_inspect::Inspector::edition).
@@ -350,12 +390,7 @@ impl Judged {
 }
 
 fn hears(dialogue: &mut Dialogue, message: &Message) -> Result<(), Box<Refusal>> {
-    let Some(text) = spoken(message) else { return Ok(()) };
-    dialogue.answer_message(&text.pieces())?;
-    match message {
-        Message::Request(asked) => asked.params().map_or(Ok(()), |params| dialogue.question_words(params)),
-        Message::Notification(_) | Message::Response(_) => Ok(()),
-    }
+    spoken(message).map_or(Ok(()), |text| dialogue.answer_message(&text.pieces()))
 }
 
 /// The length of a message's payload, bytes.
@@ -367,12 +402,13 @@ fn length(message: &Message) -> usize {
     }
 }
 
-/// What an answer says of its call: an error may have come at any point of it, and what asks for input or began a task goes on.
+/// What an answer says of its call: an error may have come at any point of it, and what asks for input or began a task goes on. What
+/// a tool says that failed is its answer all the same.
 fn says_of_the_call(outcome: &Outcome) -> CarriedOut {
     let Outcome::Result(result) = outcome else { return CarriedOut::Perhaps };
     let is_over = Members::read(result).is_ok_and(|members| {
         let complete = members.get("resultType").is_none_or(|kind| kind == "\"complete\"");
-        complete && members.get("task").is_none() && members.flag("isError") != Some(true)
+        complete && members.get("task").is_none()
     });
     if is_over { CarriedOut::Yes } else { CarriedOut::Perhaps }
 }

@@ -40,6 +40,7 @@ pub mod pending;
 pub mod progress;
 pub mod questions;
 mod reachable;
+mod refusals;
 pub mod related;
 pub mod room;
 pub mod saying;

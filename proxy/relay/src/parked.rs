@@ -8,6 +8,7 @@
 //! that is not resumed in time.
 
 use crate::{
+    act::Act,
     forms::{Elicited, KeptForm},
     held::Upstream,
     not_taken_up::{NotTakenUp, PATIENCE},
@@ -47,6 +48,8 @@ pub struct ParkedCall {
     form: Option<KeptForm>,
     /// Its place among the calls in progress with its server.
     pub place: Option<Share>,
+    /// What is recorded of it if it is not taken up.
+    pub act: Act,
 }
 
 impl ParkedCall {
@@ -59,8 +62,9 @@ impl ParkedCall {
         (server, session): (u64, Arc<LegacySession>),
         under: PendingUpstream,
         (question, form): (Id, Option<KeptForm>),
+        act: Act,
     ) -> Self {
-        Self { holder, caller, name, asked_with, server, conversation, session, under, question, form, place: take_place() }
+        Self { holder, caller, name, asked_with, server, conversation, session, under, question, form, place: take_place(), act }
     }
 }
 

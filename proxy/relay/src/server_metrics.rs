@@ -43,7 +43,7 @@ impl ServersMetrics {
                     frozen (a connection and no answer), unreachable, broke_off, not_started, unauthorized, http_4xx, http_5xx, \
                     http_other, protocol, too_large or error_answer.";
         let down = IntGaugeVec::new(Opts::new("gnomon_portal_server_down", help), &["portal", "server", "reason"])?;
-        let help = "Requests of clients that were to go to a server, by how they ended: ok, error, refused (by policy, rules or the \
+        let help = "Requests of clients that were to go to a server, by how they ended: ok, input_required (it asks for input before it answers), error, refused (by policy, rules or the \
                     tool's schema), unavailable, unanswered (it left and no answer came) or cancelled.";
         let calls = IntCounterVec::new(Opts::new("gnomon_portal_server_calls_total", help), &["portal", "server", "status"])?;
         let help = "Requests of clients to which a server gave no answer, by reason: as in gnomon_portal_server_down, or down, where \

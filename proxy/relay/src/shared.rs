@@ -21,7 +21,6 @@ use gnomon_access::Caller;
 use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::{
     Client, LegacySession, Owner, Scope, UpstreamError,
-    legacy::undeclared,
     members::Members,
     rpc::{INTERNAL_ERROR, Id, METHOD_NOT_FOUND, Message, Outcome, Request, RpcError},
 };
@@ -363,8 +362,8 @@ fn heard(server: &Upstream, client: &Client, under_way: &UnderWay, message: Mess
     match message {
         Message::Request(request) if request.method == "ping" => Some((request.id, Outcome::Result(Bytes::from_static(b"{}")))),
         Message::Request(request) => {
-            if let Some(lacking) = client.lacks(&request.method) {
-                return Some((request.id, undeclared(lacking).into()));
+            if let Some(error) = client.cannot_answer(&request.method) {
+                return Some((request.id, error.into()));
             }
             if !client.may_be_asked() {
                 let why = "the client has not declared anything that it could be asked for";

@@ -10,6 +10,7 @@ use super::{
     output,
     shelf::{SERVER, Shelf},
     steps::Steps,
+    surrogates,
     suspended::Asker,
 };
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use gnomon_relay::{
     call::{Call, Origin, Script},
     input::{MAX_ROUNDS, RequestedInput, wanted_input},
     judged::Rules,
+    large,
     names::shortened,
 };
 use gnomon_upstream::{
@@ -96,11 +98,15 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
             },
             Asked::Tool(name) => {
                 let outcome = self.tool(name, arguments).await?;
-                return plain(&outcome, name)
-                    .map_err(|why| CallFailure { text: self.with_signature(name, arguments, why), end: end(&outcome) });
+                let value = self.look_at(name, outcome, |outcome, name| plain(outcome, name).map_err(|why| (why, end(outcome)))).await?;
+                return value.map_err(|(why, end)| CallFailure { text: self.with_signature(name, arguments, why), end });
             }
             Asked::WithMeta(name) => {
-                with_result_meta(&self.tool(name, arguments).await?, name, |why| self.with_signature(name, arguments, why))
+                let outcome = self.tool(name, arguments).await?;
+                self.look_at(name, outcome, with_result_meta).await?.unwrap_or_else(|failed| {
+                    let FailedWithMeta { begins, why, meta } = failed;
+                    format!("{begins}{},\"meta\":{meta}}}", quoted(&self.with_signature(name, arguments, why)))
+                })
             }
             Asked::Result => self.result(arguments)?,
             Asked::Tools => self.all()?,
@@ -140,6 +146,18 @@ impl<C: Calls> gnomon_codemode::Host for Host<'_, C> {
 }
 
 impl<C: Calls> Host<'_, C> {
+    /// Reads the outcome of a call of the tool with this name, elsewhere if it is large.
+    async fn look_at<T: Send + 'static>(
+        &self,
+        name: &str,
+        outcome: Outcome,
+        read: impl FnOnce(&Outcome, &str) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let (Outcome::Result(body) | Outcome::Error(body)) = &outcome;
+        let (bytes, name) = (body.len(), SmolStr::new(name));
+        large::read(self.owner, bytes, move || read(&outcome, &name)).await.map_err(|error| error.to_string())
+    }
+
     /// The id of a tool's server.
     fn server<'a>(&'a self, offered: Offered<'a>) -> &'a str {
         match offered {
@@ -186,7 +204,11 @@ impl<C: Calls> Host<'_, C> {
             let asked = format!("{}{input}}}", params.strip_suffix('}').unwrap_or(&params));
             let request = Request::new(Id::number(1), "tools/call".into(), Some(Bytes::from(asked)));
             let outcome = self.calls.call(&call, &request).await;
-            let (Some(asker), Some(wanted)) = (&self.asker, wanted(&outcome)) else {
+            let wanted = match &self.asker {
+                Some(_) => self.look_at(name, outcome.clone(), |outcome, _| wanted(outcome)).await?,
+                None => None,
+            };
+            let (Some(asker), Some(wanted)) = (&self.asker, wanted) else {
                 // Once a person was asked, the request that wanted to hear of it may be over.
                 if let Some(steps) = self.steps.filter(|_| self.script.waiting.so_far().is_zero()) {
                     steps.one(name);
@@ -308,7 +330,7 @@ fn plain(outcome: &Outcome, name: &str) -> Result<Box<Raw>, String> {
     let result = match outcome {
         Outcome::Result(result) => result,
         Outcome::Error(error) => {
-            let error: Value = serde_json::from_slice(error).unwrap_or_default();
+            let error: Value = serde_json::from_str(&surrogates::replaced(&String::from_utf8_lossy(error))).unwrap_or_default();
             return Err(error["message"].as_str().unwrap_or("the server answered with an error").to_owned());
         }
     };
@@ -317,7 +339,8 @@ fn plain(outcome: &Outcome, name: &str) -> Result<Box<Raw>, String> {
     if members.text("resultType").as_deref() == Some("input_required") {
         return Err(format!("`{name}` asks for input, which a script cannot give: call it without Code Mode"));
     }
-    let content: Vec<Value> = members.get("content").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    let content = members.get("content").and_then(|json| serde_json::from_str(&surrogates::replaced(json)).ok());
+    let content: Vec<Value> = content.unwrap_or_default();
     let texts: Vec<&str> = content.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect();
     if members.flag("isError") == Some(true) {
         let said = texts.join("\n");
@@ -342,7 +365,7 @@ fn plain(outcome: &Outcome, name: &str) -> Result<Box<Raw>, String> {
 /// What came of a call that has no value.
 fn end(outcome: &Outcome) -> CallEnd {
     let Outcome::Error(error) = outcome else { return CallEnd::Failed };
-    let error: Value = serde_json::from_slice(error).unwrap_or_default();
+    let error: Value = serde_json::from_str(&surrogates::replaced(&String::from_utf8_lossy(error))).unwrap_or_default();
     match error["data"][CARRIED_OUT].as_str() {
         Some(PERHAPS | YES) => CallEnd::Lost,
         _ => CallEnd::Failed,
@@ -351,19 +374,29 @@ fn end(outcome: &Outcome) -> CallEnd {
 
 /// A result with what came beside it (`_meta`: a link to the next page, when to try again), as `codemode.withMeta` gives it. An
 /// error keeps that too.
-fn with_result_meta(outcome: &Outcome, name: &str, told: impl Fn(String) -> String) -> String {
+fn with_result_meta(outcome: &Outcome, name: &str) -> Result<String, FailedWithMeta> {
     let members = match outcome {
         Outcome::Result(result) => Members::read(result).ok(),
         Outcome::Error(_) => None,
     };
     let meta = members.as_ref().and_then(|members| members.get("_meta")).unwrap_or("{}");
     match plain(outcome, name) {
-        Ok(value) => format!("{{\"value\":{},\"meta\":{meta}}}", value.get()),
-        Err(text) => {
+        Ok(value) => Ok(format!("{{\"value\":{},\"meta\":{meta}}}", value.get())),
+        Err(why) => {
             let begins = if end(outcome) == CallEnd::Lost { LOST_WITH_META } else { FAILED_WITH_META };
-            format!("{begins}{},\"meta\":{meta}}}", quoted(&told(text)))
+            Err(FailedWithMeta { begins, why, meta: meta.to_owned() })
         }
     }
+}
+
+/// What came beside an error.
+#[derive(Debug)]
+struct FailedWithMeta {
+    /// How the answer begins.
+    begins: &'static str,
+    why: String,
+    /// JSON.
+    meta: String,
 }
 
 #[cfg(test)]
@@ -372,6 +405,15 @@ mod tests {
 
     fn of(result: Value) -> Result<String, String> {
         plain(&Outcome::Result(Bytes::from(result.to_string())), "x").map(|raw| raw.get().to_owned())
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_takes_no_text_away() {
+        let of = |json: &'static str| plain(&Outcome::Result(Bytes::from_static(json.as_bytes())), "x").map(|raw| raw.get().to_owned());
+        assert_eq!(of(r#"{"content":[{"type":"text","text":"\ud800 x"}]}"#), Ok("\"\u{fffd} x\"".to_owned()));
+        assert_eq!(of(r#"{"content":[{"type":"text","text":"no \udfff"}],"isError":true}"#), Err("no \u{fffd}".to_owned()));
+        let error = Outcome::Error(Bytes::from_static(br#"{"code":1,"message":"lost \ud800"}"#));
+        assert_eq!(plain(&error, "x").unwrap_err(), "lost \u{fffd}");
     }
 
     #[test]
@@ -390,9 +432,11 @@ mod tests {
         ] {
             assert_eq!(of(result.clone()), value.map(str::to_owned).map_err(str::to_owned), "{result}");
         }
-        let meta = |result: Value| with_result_meta(&Outcome::Result(Bytes::from(result.to_string())), "x", |why| why);
-        assert_eq!(meta(json!({"content": [text("a")], "_meta": {"next": 2}})), r#"{"value":"a","meta":{"next":2}}"#);
-        assert_eq!(meta(json!({"content": [text("no")], "isError": true, "_meta": {"after": 3}})), r#"{"error":"no","meta":{"after":3}}"#);
+        let meta = |result: Value| with_result_meta(&Outcome::Result(Bytes::from(result.to_string())), "x");
+        let value = meta(json!({"content": [text("a")], "_meta": {"next": 2}}));
+        assert_eq!(value.unwrap(), r#"{"value":"a","meta":{"next":2}}"#);
+        let failed = meta(json!({"content": [text("no")], "isError": true, "_meta": {"after": 3}})).unwrap_err();
+        assert_eq!((failed.begins, &*failed.why, &*failed.meta), (FAILED_WITH_META, "no", r#"{"after":3}"#));
         let picture = json!({"content": [{"type": "image", "data": "aGk=", "mimeType": "image/png"}]});
         assert_eq!(of(picture.clone()), Ok(picture.to_string()));
         assert!(of(json!({"resultType": "input_required"})).is_err());

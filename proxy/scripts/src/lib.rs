@@ -14,6 +14,7 @@ mod kept;
 mod output;
 mod shelf;
 mod steps;
+mod surrogates;
 mod suspended;
 mod turns;
 use callable::{Callables, Offered};

@@ -8,7 +8,7 @@ use crate::{
     unfinished::Account,
 };
 use bytes::{Bytes, BytesMut};
-use gnomon_catalogue::rpc::{Message, Outcome};
+use gnomon_catalogue::rpc::{Message, Outcome, PARSE_ERROR};
 use gnomon_http::{Alpn, Destination, Pools, Scheme, UpstreamBody, Whole};
 use gnomon_wire::coding::{DecodeError, DecodeLimits, Decoder, Pace, parse_content_encoding};
 use http::{
@@ -339,8 +339,6 @@ impl Endpoint {
 
     /// The error that an answer with an error status means: MCP's own errors come with one as well.
     async fn failure(&self, status: StatusCode, response: Response<UpstreamBody>, with_session: bool) -> UpstreamError {
-        /// Longest error that is looked at.
-        const LONGEST: usize = 64 << 10;
         let kind = kind(&response);
         if status.is_redirection()
             && let Some(to) = response.headers().get(LOCATION)
@@ -350,9 +348,19 @@ impl Endpoint {
             return UpstreamError::Moved { status: status.as_u16(), to: format!("it sends clients to {to}") };
         }
         let with_session = with_session && status == StatusCode::BAD_REQUEST;
-        if (kind == MediaKind::Json || with_session && kind == MediaKind::Other)
-            && let Ok(body) = self.whole(response.into_body(), LONGEST).await
-        {
+        let turns_away = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        // Servers of HTTP+SSE answer a POST with these, whatever the body (2025-03-26, Backwards Compatibility).
+        let has_none = matches!(status.as_u16(), 404..=406);
+        if kind == MediaKind::Events && !turns_away && !has_none {
+            return UpstreamError::Protocol(format!("it sent an event stream with the HTTP status {}", status.as_u16()));
+        }
+        if kind == MediaKind::Json || with_session && kind == MediaKind::Other {
+            let body = match self.whole(response.into_body(), self.limits.message).await {
+                Ok(body) => body,
+                Err(_) if turns_away => Bytes::new(),
+                // What it says of the call is not known.
+                Err(cut) => return cut,
+            };
             match Message::read(&body) {
                 Ok(Message::Response(answer)) => {
                     // Requests of ours have numbers.
@@ -367,6 +375,9 @@ impl Endpoint {
                     return UpstreamError::Rpc(answer.outcome);
                 }
                 _ if with_session && names_session(&body) => return UpstreamError::SessionGone,
+                Err(error) if error.code == PARSE_ERROR && kind == MediaKind::Json && !body.is_empty() && !turns_away && !has_none => {
+                    return UpstreamError::Protocol(format!("it sent what is no JSON with the HTTP status {}", status.as_u16()));
+                }
                 _ => {}
             }
         }
@@ -410,7 +421,8 @@ fn shown(destination: &Destination, path: &PathAndQuery) -> SmolStr {
 /// others of the thread have their turns.
 async fn decoded(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, UpstreamError> {
     let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("?"));
-    let codings = parse_content_encoding(values).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
+    let unknown = |_| UpstreamError::Protocol("its content codings are not known here".to_owned());
+    let codings = parse_content_encoding(values).map_err(unknown)?;
     if codings.is_empty() || body.is_empty() {
         return Ok(body);
     }

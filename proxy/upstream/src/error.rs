@@ -128,6 +128,11 @@ fn lasted(time: Duration) -> String {
 }
 
 impl UpstreamError {
+    /// What it said is no object that can be read. What it says instead is not quoted: these are our words.
+    pub(crate) fn unreadable() -> Self {
+        Self::Protocol("it is not an object with distinct members".to_owned())
+    }
+
     /// What is known of a call that ended with this, where it is no answer of the server's.
     #[must_use]
     pub fn carried_out(&self, sent: Sent) -> Option<CarriedOut> {

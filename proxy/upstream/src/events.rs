@@ -95,6 +95,7 @@ impl EventReader {
                     data.extend_from_slice(bytes);
                 }
             }
+            Item::MarkedLine => {}
             Item::Dispatch { event, id, has_data, retry } => {
                 let data = std::mem::take(data);
                 unfinished.ended();

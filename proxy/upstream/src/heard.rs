@@ -26,6 +26,8 @@ struct Heard {
     last: Cell<Option<Instant>>,
     sent: Cell<Sent>,
     place: Cell<Option<Share>>,
+    /// Its caller, by whose share it has that place.
+    owner: Arc<str>,
     /// Its caller, where they want to be told what its server logs.
     listener: RefCell<Option<Listener>>,
     /// The calls in progress at its server.
@@ -38,8 +40,8 @@ tokio::task_local! {
 
 /// A call that has this place, and whether it left by its end.
 pub(crate) async fn within<T>(place: Share, work: Arc<Work>, call: impl Future<Output = T>) -> (T, Sent) {
-    let heard =
-        Heard { last: Cell::new(None), sent: Cell::new(Sent::No), place: Cell::new(Some(place)), listener: RefCell::default(), work };
+    let (last, sent, listener, owner) = (Cell::new(None), Cell::new(Sent::No), RefCell::default(), place.principal().clone());
+    let heard = Heard { last, sent, place: Cell::new(Some(place)), owner, listener, work };
     let call = async {
         let done = call.await;
         (done, CALL.with(|call| call.sent.get()))
@@ -60,6 +62,11 @@ pub(crate) fn listener() -> Option<Listener> {
 /// Whether a request of this method is the call, rather than something that is asked ahead of it.
 fn is_it(method: &str) -> bool {
     !matches!(method, "logging/setLevel" | "ping")
+}
+
+/// The caller of the call that this is part of.
+pub(crate) fn owner() -> Option<Arc<str>> {
+    CALL.try_with(|call| call.owner.clone()).ok()
 }
 
 /// Whether this is part of a call.

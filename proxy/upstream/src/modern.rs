@@ -52,7 +52,7 @@ impl ModernPeer {
         let params = with_meta(&Members::default(), client, &[]);
         let outcome = peer.request(&id, "server/discover", Some(&params), HeaderMap::new()).await?.outcome().await?;
         let Outcome::Result(result) = outcome else { return Err(UpstreamError::Rpc(outcome)) };
-        let members = Members::read(&result).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
+        let members = Members::read(&result).map_err(|_| UpstreamError::unreadable())?;
         let versions: Vec<String> = members.get("supportedVersions").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         if !versions.iter().any(|version| era::MODERN.contains(&version.as_str())) {
             return Err(UpstreamError::Protocol("it speaks no stateless protocol version that is known here".to_owned()));

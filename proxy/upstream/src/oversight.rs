@@ -17,7 +17,10 @@ pub trait Oversight: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why what was told is not passed on.
-    fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> Result<(), Objection>;
+    fn judge(&self, asked: &Asked<'_>, outcome: &Outcome, news: News) -> impl Future<Output = Result<(), Objection>> + Send;
+
+    /// Does what reads a message of so many bytes, where it keeps nobody waiting; none if there was no time for it.
+    fn read<T: Send + 'static>(&self, bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = Option<T>> + Send;
 
     /// What of the server these rules withhold now, as a whole or in part: a list by its key, or `instructions`. None withholds nothing.
     fn withheld(&self, what: &'static str, rules: &[SmolStr]);
@@ -47,8 +50,12 @@ impl Oversight for () {
         false
     }
 
-    fn judge(&self, _: &Asked<'_>, _: &Outcome, _: News) -> Result<(), Objection> {
+    async fn judge(&self, _: &Asked<'_>, _: &Outcome, _: News) -> Result<(), Objection> {
         Ok(())
+    }
+
+    async fn read<T: Send + 'static>(&self, _: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        Some(work())
     }
 
     fn withheld(&self, _: &'static str, _: &[SmolStr]) {}
@@ -74,10 +81,18 @@ impl Oversight for () {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{why}")]
 pub struct Objection {
-    /// The rule that refuses it.
-    pub rule: SmolStr,
+    /// The rule that refuses it; none where it could not be read in time.
+    pub rule: Option<SmolStr>,
     /// The reason, in words for the log.
     pub why: String,
+}
+
+impl Objection {
+    /// The rule that refuses it.
+    #[must_use]
+    pub fn by(&self) -> Option<&SmolStr> {
+        self.rule.as_ref()
+    }
 }
 
 /// What gnomon itself asks of a server.

@@ -437,8 +437,7 @@ fn units(text: &Bytes) -> u32 {
 /// Clients choose progress tokens for themselves, and two may choose the same: on a shared line it is the
 /// request's id.
 fn with_token(params: Option<&Bytes>, id: &Id) -> Result<(Option<Bytes>, Option<String>), UpstreamError> {
-    let unreadable = |error: serde_json::Error| UpstreamError::Protocol(error.to_string());
-    let members = Members::of(params).map_err(unreadable)?;
+    let members = Members::of(params).map_err(|_| UpstreamError::unreadable())?;
     let Some(meta) = members.object("_meta") else { return Ok((params.cloned(), None)) };
     let Some(token) = meta.get("progressToken") else { return Ok((params.cloned(), None)) };
     let changed = meta.with(&[("progressToken", Some(id.json()))]);

@@ -9,6 +9,8 @@
 //!   reports it where a rule matches or its name points to MCP;
 //! - reports which programs that start are local MCP servers, and which agent starts them;
 //! - reports flows that a scope should have sent through the proxy and that went around it;
+//! - reports that a sensor has ended, and how long there was none;
+//! - looks again at addresses that are refused, as nobody answered there a moment ago, when a program tries them;
 //! - keeps the heartbeat, without which the kernel half redirects nothing.
 //!
 //! It deliberately does not interfere. A flow that is only watched is over before a rule could
@@ -42,6 +44,8 @@
 //! ```
 #![deny(missing_docs)]
 
+mod absence;
+mod asking;
 mod fair;
 mod fields;
 mod heart;
@@ -53,6 +57,7 @@ mod metrics;
 mod options;
 mod questions;
 mod records;
+mod returning;
 mod session;
 mod speaking;
 mod starts;

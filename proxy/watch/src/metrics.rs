@@ -4,11 +4,13 @@
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gnomon_link::{Adoption, COST, COST_KERNEL, COST_PROCESS, Feature, FeatureState, GenerationEvidence, Program as Counted};
 use gnomon_sensor::{Close, Outcome, Program, Reason};
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::absence::Absences;
 use crate::identities::{Unknown, Who};
 
 /// TLS or not, for a flow.
@@ -152,6 +154,7 @@ pub struct WatchMetrics {
     fail_open: IntCounterVec,
     features: IntGaugeVec,
     up: IntGauge,
+    absences: Absences,
     cpu: GaugeVec,
     reduced: IntCounter,
     left: IntCounterVec,
@@ -201,6 +204,7 @@ impl WatchMetrics {
         }
         let up = IntGauge::new("gnomon_sensor_up", "1 while the kernel half reports.")?;
         registry.register(Box::new(up.clone()))?;
+        let absences = Absences::register(registry)?;
         let features = IntGaugeVec::new(
             Opts::new("gnomon_sensor_feature", "1 for the state that a feature of the kernel half is in."),
             &["feature", "state"],
@@ -264,6 +268,7 @@ impl WatchMetrics {
             fail_open,
             features,
             up,
+            absences,
             cpu,
             reduced,
             left,
@@ -281,11 +286,13 @@ impl WatchMetrics {
         self.left_out.set(i64::try_from(cgroups).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn began(&self, features: &[Feature]) {
+    /// The time that there was no sensor before this one, unless it is the first.
+    pub(crate) fn began(&self, features: &[Feature]) -> Option<Duration> {
         // A sensor counts from its start.
         self.last.lock().clear();
         self.features(features);
         self.up.set(1);
+        self.absences.end(Instant::now())
     }
 
     pub(crate) fn left(&self, adoption: &Adoption) {
@@ -298,6 +305,11 @@ impl WatchMetrics {
 
     pub(crate) fn ended(&self) {
         self.up.set(0);
+    }
+
+    /// From now on a sensor is missing.
+    pub(crate) fn missed(&self) {
+        self.absences.begin(Instant::now());
     }
 
     pub(crate) fn features(&self, features: &[Feature]) {

@@ -2,8 +2,8 @@
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub(crate) struct Session {
     pub questions: Questions,
     /// Messages to the sensor.
     pub ask: mpsc::Sender<ToSensor>,
+    /// Attempts that were refused, as nobody answered at their address a moment ago.
+    refused: mpsc::Sender<Owner>,
     pub listening: Mutex<Listening>,
     /// The home directories that are being read.
     pub homes: Reading,
@@ -69,14 +71,17 @@ pub(crate) struct Session {
     asked: Mutex<HashMap<u64, Instant>>,
     heart: Heart,
     tasks: Mutex<Vec<AbortHandle>>,
+    /// Set once gnomon itself is on its way out: then the end of the sensor is nothing to tell.
+    leaving: AtomicBool,
     ended: AtomicBool,
+    ending: Once,
     over: watch::Sender<bool>,
 }
 
 impl Session {
     pub fn new(
         identities: Identities,
-        ask: mpsc::Sender<ToSensor>,
+        (ask, refused): (mpsc::Sender<ToSensor>, mpsc::Sender<Owner>),
         records: Records,
         judge: Arc<Judge>,
         metrics: WatchMetrics,
@@ -88,6 +93,7 @@ impl Session {
             metrics,
             questions: Questions::default(),
             ask,
+            refused,
             listening: Mutex::default(),
             homes: Reading::default(),
             losses: Losses::new(Instant::now()),
@@ -101,7 +107,9 @@ impl Session {
             asked: Mutex::default(),
             heart,
             tasks: Mutex::default(),
+            leaving: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            ending: Once::new(),
             over: watch::channel(false).0,
         }
     }
@@ -167,7 +175,16 @@ impl Session {
     /// Takes the features that the sensor began with.
     pub fn began(&self, minor: u16, features: &[Feature]) {
         self.minor.store(minor, Ordering::Release);
-        self.metrics.began(features);
+        if let Some(absent) = self.metrics.began(features) {
+            let ms = absent.as_millis();
+            tracing::warn!(ms, "a sensor is there again");
+            self.tell(
+                "sensor_back",
+                format!(
+                    "a sensor is there again: for {ms} ms what did not come to the proxy by itself was not seen, and nothing was redirected"
+                ),
+            );
+        }
         let known = features.iter().map(|feature| (feature.name.to_string(), feature.state)).collect();
         *self.features.lock() = known;
     }
@@ -202,6 +219,11 @@ impl Session {
     /// Processes one record of the kernel half.
     pub fn take(&self, record: Result<Record<'_>, Malformed>, now: Instant) {
         let due = match record {
+            // It never became a connection.
+            Ok(Record::Connect(connect)) if connect.decision == Decision::FailedLately => {
+                let _ = self.refused.try_send(connect.owner);
+                None
+            }
             Ok(Record::Connect(connect)) => {
                 if let Decision::FailOpen(Reason::NoListener) | Decision::FailClosed(Reason::NoListener) = connect.decision {
                     self.listen_where(&connect.owner, now);
@@ -235,6 +257,11 @@ impl Session {
         if let Some(due) = due {
             self.judge(&due);
         }
+    }
+
+    /// The cookie of a network namespace, unless it is the one that the proxy is in, or is not known.
+    pub fn elsewhere(&self, netns: u64) -> Option<u64> {
+        Some(netns).filter(|netns| *netns != 0 && self.listening.lock().own != Some(*netns))
     }
 
     /// Asks for listeners in the namespace of a program that is to be redirected and has none.
@@ -337,8 +364,9 @@ impl Session {
         self.heart.counting()
     }
 
-    /// Stops redirection.
+    /// Stops redirection, for good.
     pub fn let_go(&self) {
+        self.leaving.store(true, Ordering::Release);
         self.heart.stop();
     }
 
@@ -346,16 +374,26 @@ impl Session {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Ends it. Flows that are not judged by now are not.
+    /// Ends it. Flows that are not judged by now are not. It has ended when this returns, whoever else ends it at the same time: the next
+    /// one counts in the same metrics.
     pub fn end(&self) {
-        if self.ended.swap(true, Ordering::AcqRel) {
-            return;
-        }
+        self.ending.call_once(|| self.end_once());
+    }
+
+    fn end_once(&self) {
+        self.ended.store(true, Ordering::Release);
         self.heart.stop();
         self.identities.close();
         self.questions.close();
         self.homes.close();
         self.metrics.ended();
+        if !self.leaving.load(Ordering::Acquire) {
+            self.metrics.missed();
+            self.tell(
+                "sensor_gone",
+                "the sensor has ended: until there is another, what does not come to the proxy by itself is not seen, and nothing is redirected".to_owned(),
+            );
+        }
         for task in std::mem::take(&mut *self.tasks.lock()) {
             task.abort();
         }

@@ -7,42 +7,38 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use gnomon_http::{HostUser, IpFamily, NearEnd, NetNs, Sockets};
+use gnomon_http::{IpFamily, NearEnd, Sockets};
 use gnomon_inspect::{Enforcement, Inspector};
 use gnomon_intercept::RedirectedListeners;
-use gnomon_link::{Family, Homes, ScopeChange, Starts, ToSensor};
+use gnomon_link::{Homes, ScopeChange, Starts, ToSensor};
 use gnomon_local::Known;
 use gnomon_record::{Missing, Owned, Owners, Recorder};
 use gnomon_sensor::{Heartbeat, Owner, Ring, Road, owner_of};
 use prometheus::Registry;
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::asking::{ANSWERS, SINCE_FAILED, ask, open};
 use crate::fields::{FlowNames, observe};
 use crate::heart::Heart;
 use crate::homes::Home;
 use crate::identities::{Identities, Unknown, Who, started};
 use crate::judge::Judge;
-use crate::questions::Answer;
 use crate::records::Records;
+use crate::returning;
 use crate::session::Session;
 use crate::speaking::{Link, hear, poll, speak};
 use crate::starts::Starts as ProgramStarts;
 use crate::{WatchError, WatchMetrics, WatchOptions};
 
-/// The time within which the sensor must welcome us, or open listeners.
-const ANSWERS: Duration = Duration::from_secs(5);
 /// The time for which a connection that needs a socket from the sensor waits for a sensor that is being restarted.
 const RETURNS: Duration = Duration::from_secs(3);
 /// The time within which the sensor must have an address refused: a program waits for its reset meanwhile.
 const FAILED_WAIT: Duration = Duration::from_millis(100);
-/// The minor version since which the sensor knows failed addresses, and opens sockets as users.
-const SINCE_FAILED: u16 = 3;
 /// The minor version since which the sensor reports starts of programs, and reads home directories.
 const SINCE_STARTS: u16 = 4;
 /// Messages that wait to be sent; with more, questions are not asked.
@@ -60,7 +56,7 @@ pub struct Watch {
     pub(crate) session: ArcSwapOption<Session>,
     listeners: Mutex<Option<RedirectedListeners>>,
     owner_of: OwnerOf,
-    joined: AtomicU64,
+    joined: watch::Sender<u64>,
     /// What starts of programs are held against; none where they are not looked at.
     known: Option<Arc<Known>>,
 }
@@ -95,7 +91,7 @@ impl Watch {
         let judge = Arc::new(Judge { inspector, recorder, names: FlowNames::new() });
         let shipped = || Known::shipped().inspect_err(|error| tracing::error!(%error, "starts of programs are not looked at")).ok();
         let known = if options.starts == Starts::Reported { shipped().map(Arc::new) } else { None };
-        let (session, listeners, joined) = (ArcSwapOption::empty(), Mutex::default(), AtomicU64::new(0));
+        let (session, listeners, joined) = (ArcSwapOption::empty(), Mutex::default(), watch::channel(0).0);
         Self { options, metrics, judge, session, listeners, owner_of, joined, known }
     }
 
@@ -130,17 +126,22 @@ impl Watch {
         let ring = Ring::from_fd(sensor.ring, sensor.ring_bytes).map_err(map("ring buffer"))?;
         let heartbeat = Heartbeat::from_fd(sensor.heartbeat).map_err(map("heartbeat"))?;
         let (ask, queue) = mpsc::channel(QUEUE);
+        let (tell, refused) = mpsc::channel(returning::QUEUE);
         let session = Arc::new(Session::new(
             Identities::new(self.options.identities, ask.clone(), started),
-            ask.clone(),
+            (ask.clone(), tell),
             Records::new(&self.options, self.metrics.clone()),
             self.judge.clone(),
             self.metrics.clone(),
             (Heart::start(heartbeat).map_err(WatchError::Thread)?, self.options.explicit_port),
             (ProgramStarts::new(self.known.clone(), ask.clone(), self.metrics.clone()), self.options.patience),
         ));
-        session.read(ring).map_err(WatchError::Thread)?;
+        // Before its records are read, as their end is its end.
         session.began(sensor.version.minor, &sensor.features);
+        if let Err(error) = session.read(ring) {
+            session.end();
+            return Err(WatchError::Thread(error));
+        }
         // An older sensor files the owners of all connections.
         if sensor.version.minor >= 2 {
             let _ = session.ask.send(ToSensor::ExplicitPort { port: self.options.explicit_port }).await;
@@ -153,14 +154,16 @@ impl Watch {
         session.spawn(speak(link.clone(), queue, session.clone()));
         session.spawn(hear(link, ask.clone(), session.clone()));
         session.spawn(poll(ask, session.clone()));
+        session.spawn(returning::look(session.clone(), refused));
         session.spawn(session.counting());
         self.session.store(Some(session.clone()));
-        self.joined.fetch_add(1, Ordering::AcqRel);
         let before = self.listeners.lock().clone();
-        match before {
+        let listens = match before {
             Some(listeners) => listen(&session, listeners).await,
             None => Ok(()),
-        }
+        };
+        self.joined.send_modify(|joined| *joined += 1);
+        listens
     }
 
     /// Asks the sensor for listeners in our own network namespace and gives them to the proxy. Those of other
@@ -213,7 +216,13 @@ impl Watch {
     /// The number of sensors joined so far.
     #[must_use]
     pub fn joined(&self) -> u64 {
-        self.joined.load(Ordering::Acquire)
+        *self.joined.borrow()
+    }
+
+    /// Waits until more sensors than so many have been joined.
+    pub async fn joined_after(&self, sensors: u64) {
+        // The sender lives as long as this does.
+        let _ = self.joined.subscribe().wait_for(|joined| *joined > sensors).await;
     }
 
     /// Stops redirection: for the way out, before the proxy stops accepting.
@@ -318,29 +327,7 @@ impl Sockets for Watch {
     fn open(&self, near: NearEnd, family: IpFamily) -> Pin<Box<dyn Future<Output = io::Result<TcpSocket>> + Send + '_>> {
         Box::pin(async move {
             let session = self.present().await.map_err(io::Error::other)?;
-            let ours = |user: &HostUser| user.uid == rustix::process::geteuid().as_raw();
-            // If the sensor cannot act as users, its features and the metrics say so.
-            let user = near.user.filter(|user| !ours(user) && session.speaks(SINCE_FAILED) && session.acts_as_users());
-            if near.netns.is_none() && user.is_none() {
-                return match family {
-                    IpFamily::V4 => TcpSocket::new_v4(),
-                    IpFamily::V6 => TcpSocket::new_v6(),
-                };
-            }
-            let netns_cookie = near.netns.map_or(0, |NetNs(cookie)| cookie);
-            let family = match family {
-                IpFamily::V4 => Family::V4,
-                IpFamily::V6 => Family::V6,
-            };
-            let question = |token| match user {
-                Some(HostUser { uid, gid }) => ToSensor::OpenSocketAs { token, netns_cookie, family, uid, gid },
-                None => ToSensor::OpenSocket { token, netns_cookie, family },
-            };
-            let opened = ask(&session, question).await.map_err(io::Error::other)?;
-            let socket = opened.into_iter().next().ok_or_else(|| io::Error::other("the sensor sent no socket"))?;
-            let socket = std::net::TcpStream::from(socket);
-            socket.set_nonblocking(true)?;
-            Ok(TcpSocket::from_std_stream(socket))
+            open(&session, near, family).await
         })
     }
 }
@@ -348,6 +335,7 @@ impl Sockets for Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(session) = self.session.swap(None) {
+            session.let_go();
             session.end();
         }
     }
@@ -373,16 +361,4 @@ async fn listen(session: &Session, to: RedirectedListeners) -> Result<(), WatchE
     session.listening.lock().to = Some(to);
     // 0: whichever namespace this process is in.
     ask(session, |token| ToSensor::ListenIn { token, netns_cookie: 0, pid: std::process::id() }).await.map(drop)
-}
-
-/// Asks the sensor, once it is this question's turn, and waits for what it hands over.
-async fn ask(session: &Session, question: impl FnOnce(u64) -> ToSensor) -> Answer {
-    let answered = async {
-        let _turn = session.questions.turn().await?;
-        let token = session.identities.token();
-        let answered = session.questions.wait_for(token);
-        session.ask.send(question(token)).await.map_err(|_| WatchError::Gone)?;
-        answered.await.unwrap_or(Err(WatchError::Gone))
-    };
-    timeout(ANSWERS, answered).await.unwrap_or(Err(WatchError::Silent(ANSWERS)))
 }

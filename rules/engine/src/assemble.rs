@@ -270,7 +270,7 @@ fn inner(
         let mut parts = vec![one.expr.clone()];
         for filter in places.iter().filter_map(|place| filters.get(*place)) {
             filter.expr.asks(&mut asks);
-            parts.push(Expr::Named(Arc::clone(&filter.expr)));
+            parts.push(Expr::Filter(Arc::clone(&filter.expr)));
         }
         one.rule.phase = asks.phases.last();
         if one.activity == Activity::Disabled {

@@ -23,27 +23,47 @@ pub(crate) enum Expr {
     Not(Box<Expr>),
     /// A search id, which a condition may name more than once.
     Named(Arc<Expr>),
+    /// The condition of a filter over the rule.
+    Filter(Arc<Expr>),
+}
+
+/// The truth of a filter that asks for what cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exceptions {
+    /// Unknown, as of anything else: it may still come.
+    AsFarAsKnown,
+    /// What is not known to be excepted is not.
+    WhereCertain,
 }
 
 impl Expr {
     /// The truth value at the end of `phase`.
     pub(crate) fn judge(&self, seen: &Observation, phase: Phase) -> Truth {
-        self.combine(seen, phase, &mut |item| item.judge(seen, phase))
+        self.combine(seen, phase, Exceptions::AsFarAsKnown, &mut |item| item.judge(seen, phase))
     }
 
-    /// The same with each item asked once: sets of rules ask the same few questions over and over.
+    /// The same, of what no more evidence will come for: a filter excepts only what it certainly does.
+    pub(crate) fn judge_finally(&self, seen: &Observation, phase: Phase) -> Truth {
+        self.combine(seen, phase, Exceptions::WhereCertain, &mut |item| item.judge(seen, phase))
+    }
+
+    /// As [`Expr::judge`], with each item asked once: sets of rules ask the same few questions over and over.
     pub(crate) fn recall(&self, seen: &Observation, phase: Phase, memory: &mut Memory) -> Truth {
-        self.combine(seen, phase, &mut |item| memory.recall(item.number, || item.judge(seen, phase)))
+        self.combine(seen, phase, Exceptions::AsFarAsKnown, &mut |item| memory.recall(item.number, || item.judge(seen, phase)))
     }
 
-    fn combine(&self, seen: &Observation, phase: Phase, ask: &mut impl FnMut(&Item) -> Truth) -> Truth {
+    fn combine(&self, seen: &Observation, phase: Phase, exceptions: Exceptions, ask: &mut impl FnMut(&Item) -> Truth) -> Truth {
         match self {
             Expr::Item(item) => ask(item),
             Expr::Keywords(keywords) => keywords.judge(seen, phase),
-            Expr::All(exprs) => truth::all(exprs.iter().map(|expr| expr.combine(seen, phase, ask))),
-            Expr::Any(exprs) => truth::any(exprs.iter().map(|expr| expr.combine(seen, phase, ask))),
-            Expr::Not(expr) => !expr.combine(seen, phase, ask),
-            Expr::Named(expr) => expr.combine(seen, phase, ask),
+            Expr::All(exprs) => truth::all(exprs.iter().map(|expr| expr.combine(seen, phase, exceptions, ask))),
+            Expr::Any(exprs) => truth::any(exprs.iter().map(|expr| expr.combine(seen, phase, exceptions, ask))),
+            Expr::Not(expr) => !expr.combine(seen, phase, exceptions, ask),
+            Expr::Named(expr) => expr.combine(seen, phase, exceptions, ask),
+            Expr::Filter(expr) => match (expr.combine(seen, phase, exceptions, ask), exceptions) {
+                (Truth::Unknown, Exceptions::WhereCertain) => Truth::True,
+                (truth, _) => truth,
+            },
         }
     }
 
@@ -54,7 +74,7 @@ impl Expr {
             Expr::Keywords(_) => {}
             Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().for_each(|expr| expr.each_item(on)),
             Expr::Not(expr) => expr.each_item(on),
-            Expr::Named(expr) => expr.each_item(on),
+            Expr::Named(expr) | Expr::Filter(expr) => expr.each_item(on),
         }
     }
 
@@ -70,7 +90,7 @@ impl Expr {
             Expr::Keywords(_) => asks.keywords(),
             Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().for_each(|expr| expr.asks(asks)),
             Expr::Not(expr) => expr.asks(asks),
-            Expr::Named(expr) => {
+            Expr::Named(expr) | Expr::Filter(expr) => {
                 if asks.named.insert(Arc::as_ptr(expr) as usize) {
                     expr.asks(asks);
                 }
@@ -85,7 +105,7 @@ impl Expr {
             Expr::Item(item) => item.sense == Sense::Asserts && !matches!(item.test, Test::Missing) && is_place(&item.field),
             Expr::All(exprs) => exprs.iter().any(Expr::singles_out),
             Expr::Any(exprs) => !exprs.is_empty() && exprs.iter().all(Expr::singles_out),
-            Expr::Named(expr) => expr.singles_out(),
+            Expr::Named(expr) | Expr::Filter(expr) => expr.singles_out(),
             Expr::Keywords(_) | Expr::Not(_) => false,
         }
     }
@@ -97,7 +117,7 @@ impl Expr {
                 names.extend(item.texts().filter(|name| gnomon_kit::address(name).is_none()));
             }
             Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().for_each(|expr| expr.named_servers(names)),
-            Expr::Named(expr) => expr.named_servers(names),
+            Expr::Named(expr) | Expr::Filter(expr) => expr.named_servers(names),
             Expr::Item(_) | Expr::Keywords(_) | Expr::Not(_) => {}
         }
     }

@@ -177,8 +177,15 @@ pub(crate) fn as_far_as_known(rules: &[Judged], progress: &Progress) -> Verdict 
     candidates.insisted.or(proposed).verdict().unwrap_or_else(|| candidates.pass())
 }
 
+/// Whether what cannot be read may still be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gaps {
+    MayClose,
+    Stay,
+}
+
 /// Judges the evidence at the end of `phase`.
-pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
+pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, gaps: Gaps, progress: &mut Progress) -> Answer {
     let mut candidates = Candidates::default();
     let mut memory = Memory::default();
     let last = progress.last.replace(phase);
@@ -195,7 +202,13 @@ pub(crate) fn judge(rules: &[Judged], seen: &Observation, phase: Phase, progress
                 // No evidence that this rule reads has arrived since.
                 Truth::Unknown
             } else {
-                rule.expr.recall(seen, phase, &mut memory)
+                match rule.expr.recall(seen, phase, &mut memory) {
+                    // A filter that cannot be read would silence the rule; it is told instead.
+                    Truth::Unknown if gaps == Gaps::Stay && rule.part == Part::Notes && rule.phases.after(phase).is_none() => {
+                        rule.expr.judge_finally(seen, phase)
+                    }
+                    truth => truth,
+                }
             };
             // A set holds fewer rules than a RuleIndex can count.
             let index = RuleIndex((start + bit) as u16);

@@ -147,7 +147,7 @@ impl<'e> Facts<'e> {
             }
             Expr::All(exprs) | Expr::Any(exprs) => exprs.iter().for_each(|expr| self.gather(expr)),
             Expr::Not(expr) => self.gather(expr),
-            Expr::Named(expr) => self.gather(expr),
+            Expr::Named(expr) | Expr::Filter(expr) => self.gather(expr),
         }
     }
 
@@ -161,7 +161,7 @@ impl<'e> Facts<'e> {
             Expr::All(exprs) => exprs.iter().all(|expr| self.judge(expr, truths)),
             Expr::Any(exprs) => exprs.iter().any(|expr| self.judge(expr, truths)),
             Expr::Not(expr) => !self.judge(expr, truths),
-            Expr::Named(expr) => self.judge(expr, truths),
+            Expr::Named(expr) | Expr::Filter(expr) => self.judge(expr, truths),
         }
     }
 

@@ -7,7 +7,8 @@ use crate::{
     assemble::{self, Assembled, Inner},
     expr::Expr,
     extension::Example,
-    judge, slow,
+    judge::{self, Gaps},
+    slow,
     truth::Truth,
 };
 use gnomon_observe::{Observation, Phase, TextFindings, TextHit};
@@ -118,14 +119,14 @@ impl RuleSet {
     /// answer to judge. Allocates nothing, except that a regular expression builds its states the
     /// first time a thread uses it.
     pub fn judge(&self, seen: &Observation, phase: Phase, progress: &mut Progress) -> Answer {
-        judge::judge(&self.0.judged, seen, phase, progress)
+        judge::judge(&self.0.judged, seen, phase, Gaps::Stay, progress)
     }
 
     /// Settles the rules whose result does not depend on the unreadable fields of `seen`; for the others `phase` is still to come. Where
     /// many observations differ in those fields alone, only the other rules need be judged for each.
     pub fn settle(&self, seen: &Observation, phase: Phase, progress: &mut Progress) {
         let last = progress.last;
-        let _ = self.judge(seen, phase, progress);
+        let _ = judge::judge(&self.0.judged, seen, phase, Gaps::MayClose, progress);
         progress.last = last;
     }
 

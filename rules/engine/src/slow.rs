@@ -24,7 +24,10 @@ pub(crate) fn one_shot(rules: &[Each<'_>], seen: &Observation) -> Judgement {
 
 /// The judgement at the end of `phase`, taking later evidence for a mismatch.
 fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Judgement {
-    let truth = |each: &Each<'_>| each.expr.judge(seen, phase);
+    let truth = |each: &Each<'_>| match each.expr.judge(seen, phase) {
+        Truth::Unknown if each.rule.phase <= phase && is_told_only(each.rule) => each.expr.judge_finally(seen, phase),
+        truth => truth,
+    };
     let matched: Vec<Each<'_>> = rules.iter().copied().filter(|each| truth(each) == Truth::True).collect();
     let unreadable =
         rules.iter().copied().filter(|each| truth(each) == Truth::Unknown && each.rule.phase <= phase && each.rule.acts().interferes());
@@ -32,6 +35,11 @@ fn stage(rules: &[Each<'_>], seen: &Observation, phase: Phase) -> Judgement {
     let feared: Vec<Each<'_>> = matched.iter().copied().chain(unreadable.clone()).collect();
     let answer = if effect(resolve(&feared)) == effect(verdict) { Answer::Decided(verdict) } else { Answer::Undecidable(resolve(&feared)) };
     Judgement { answer, matched: matched.iter().map(|each| each.index).collect(), phase }
+}
+
+/// True of a rule that refuses nothing and exempts from nothing: what it cannot read is held against nobody, unless only its filters ask for it.
+fn is_told_only(rule: &Rule) -> bool {
+    !rule.acts().interferes() && (rule.origin, rule.acts()) != (Origin::Admin, Action::Allow)
 }
 
 /// The verdict's effect on the bytes.

@@ -9,6 +9,8 @@ use std::{ops::Deref, sync::Arc};
 pub(crate) const ASKED: [&str; 3] = ["elicitation/create", "sampling/createMessage", "roots/list"];
 /// The fields in which one such request differs from another.
 pub(crate) const METHOD: [Field; 2] = [Field::McpMethod, Field::RpcMethod];
+/// The fields that the words of a question fill, by the call within which it is asked.
+pub(crate) const WORDS: [Field; 3] = [Field::ToolResult, Field::PromptText, Field::ResourceText];
 /// Fields that no such request fills, besides those of what arguments mean ([`gnomon_meaning::MEANING`]). One that is missing here holds
 /// answers back for nothing, and lets nothing pass.
 const NEVER_ASKED: [Field; 6] =
@@ -23,6 +25,13 @@ pub(crate) struct InForce {
     pub interferes: bool,
     /// True if any rule interferes by the content of answers.
     pub judges_answers: bool,
+    /// True if any rule looks at the words of a message beside its method.
+    pub reads_questions: bool,
+}
+
+/// True if a rule looks at the words of a message beside its method, so that only the question itself answers it, and no call does.
+pub(crate) fn reads_questions(rule: &Rule) -> bool {
+    METHOD.iter().any(|field| rule.names(*field)) && WORDS.iter().any(|field| rule.names(*field))
 }
 
 impl InForce {
@@ -30,7 +39,8 @@ impl InForce {
         let on_asked = on_asked(&set);
         let interferes = set.rules().iter().any(|rule| rule.acts().interferes());
         let judges_answers = set.rules().iter().any(|rule| rule.phase == Phase::Response && rule.acts().interferes());
-        Self { set, on_asked, interferes, judges_answers }
+        let reads_questions = set.rules().iter().any(reads_questions);
+        Self { set, on_asked, interferes, judges_answers, reads_questions }
     }
 
     pub fn set(&self) -> &Arc<RuleSet> {
@@ -98,6 +108,7 @@ mod tests {
             "server.address: evil.example, mcp.method.name: roots/list",
             "server.address: evil.example",
             "http.request.header.x-team: research",
+            "mcp.method.name: elicitation/create, gen_ai.tool.call.result|contains: password",
         ] {
             assert!(may_be_refused(detection), "{detection}");
         }
@@ -112,6 +123,8 @@ mod tests {
             "gnomon.arguments.commands|startswith: rm",
             "gnomon.arguments.reads: ~/.netrc",
             "gnomon.tool.kind: shell",
+            "gen_ai.tool.call.result|contains: password",
+            "mcp.method.name: tools/call, gen_ai.tool.call.result|contains: password",
             "http.response.status_code: 500",
         ] {
             assert!(!may_be_refused(detection), "{detection}");

@@ -105,6 +105,7 @@ passages! {
     OtherProxy "other_proxy" Connection Unknown IfMatched "A request to another proxy that is not for a tunnel, or whose answer could not be followed.";
     OtherProxyOdd "other_proxy_odd" Connection Unknown Always "A first line that gnomon does not read, or not in time, and that may ask another proxy for any server.";
     ConnectWithin "connect_within" Connection Waived IfMatched "A request to another proxy for a tunnel: what is inside is read.";
+    Upgraded "upgraded" Connection Unknown Always "What an HTTP/1.1 connection turns into behind an `Upgrade`, which is neither WebSocket nor HTTP by its name: its server may take anything there for a request.";
     WebSocket "websocket" Message Opaque IfSuspected "WebSocket messages.";
     Grpc "grpc" Message Opaque IfMatched "gRPC messages.";
     NoRoom "no_room" Message Unknown Always "A body that was not whole when there was no more room for such bodies: their bytes are bounded, in all and for each principal.";

@@ -1,5 +1,9 @@
 //! The IP addresses that URLs in a text lead to without a look-up, however they are written.
 
+use crate::{
+    effort::Effort,
+    urls::{self, Mark},
+};
 use gnomon_kit::address;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,19 +15,22 @@ const LOOPBACK: [&str; 6] = ["localhost", "localtest.me", "lvh.me", "lacolhost.c
 const LONGEST_HOST: usize = 254;
 
 /// The address of each URL's host in the text, where it is one in any notation, or a name that means one. IPv4 within IPv6 is IPv4.
-pub(super) fn of_urls(text: &str) -> impl Iterator<Item = IpAddr> + '_ {
-    text.match_indices("://").filter_map(|(at, mark)| text.get(at + mark.len()..)).filter_map(|rest| meant(host(rest)))
+pub(super) fn of_urls(text: &str, effort: &mut Effort) -> Vec<IpAddr> {
+    let mut found = standing(text, effort);
+    if let Some(whole) = urls::without_breaks(text) {
+        found.extend(standing(&whole, effort));
+    }
+    found
 }
 
-/// The host at the beginning, behind the user and before the port.
-fn host(rest: &str) -> &str {
-    let end = rest.find(|c: char| {
-        c.is_whitespace() || c.is_control() || matches!(c, '/' | '\\' | '?' | '#' | '"' | '\'' | '`' | '<' | '>' | ')' | '|' | ';' | ',')
-    });
-    let authority = end.and_then(|end| rest.get(..end)).unwrap_or(rest);
-    let host = authority.rsplit('@').next().unwrap_or(authority);
-    let end = if host.starts_with('[') { host.find(']').map(|at| at + 1) } else { host.find(':') };
-    end.and_then(|end| host.get(..end)).unwrap_or(host)
+fn standing(text: &str, effort: &mut Effort) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for (mark, rest) in urls::begins(text) {
+        let is_port = |ip: &IpAddr| mark == Mark::Colon && matches!(ip, IpAddr::V4(v4) if (1..=0xffff).contains(&v4.to_bits()));
+        let hosts = urls::hosts(mark, rest, effort);
+        found.extend(hosts.into_iter().flatten().filter_map(|host| meant(&host)).filter(|ip| !is_port(ip)));
+    }
+    found
 }
 
 fn meant(host: &str) -> Option<IpAddr> {
@@ -73,7 +80,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Vec<String> {
-        of_urls(text).map(|ip| ip.to_string()).collect()
+        of_urls(text, &mut Effort::for_length(text.len())).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -93,6 +100,27 @@ mod tests {
             "http://169.254.169.254.nip.io/",
             "http://app-169-254-169-254.sslip.io/",
             "http://x.a9fea9fe.nip.io/",
+            // Spellings that parsers of the URL standard take for it.
+            "http:/169.254.169.254/latest",
+            "http:169.254.169.254",
+            r"https:\\169.254.169.254\latest",
+            r"http:\169.254.169.254",
+            r"http:/\169.254.169.254",
+            "http:////169.254.169.254",
+            "WSS:169.254.169.254",
+            "ht\ttp:/\n/169.254\r\n.169.254/x",
+            "http:user:pass@169.254.169.254",
+            "http:0251.0376.0251.0376",
+            "http:0xa9.0xfe.0xa9.0xfe",
+            "http:2852039166",
+            "http:[::ffff:a9fe:a9fe]",
+            "http:/169.254.169.254.",
+            "http:%31%36%39.254.169.254",
+            "http:\u{ff11}69.254.169.254",
+            "http://\u{1d7cf}\u{1d7d4}\u{1d7d7}\u{ff0e}254\u{3002}169.254",
+            "http://\u{2460}\u{2465}\u{2468}.254.169.254",
+            // And others, which do not end a host at a backslash.
+            r"http://a.example\@169.254.169.254/",
             "curl 'http://169.254.169.254'",
             "<img src=http://169.254.169.254>",
         ] {
@@ -104,8 +132,14 @@ mod tests {
 
     #[test]
     fn names_and_numbers_outside_of_urls_are_no_addresses() {
+        assert_eq!(of("http:localhost and http:/\u{24db}ocalhost/"), ["127.0.0.1", "127.0.0.1"]);
         for text in [
             "2852039166",
+            "ports: http:80,https:8443",
+            "http: 169.254.169.254",
+            "git+http:/169.254.169.254",
+            r"C:\\169.254.169.254",
+            "see http:\n10.0.0.1 is mine",
             "169.254.169.254",
             "https://a.example/169.254.169.254",
             "https://nip.io/",

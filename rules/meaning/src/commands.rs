@@ -6,9 +6,10 @@
 
 use super::{
     code,
+    effort::Effort,
     files::{self, Files},
     programs,
-    shell::{self, Dialect, Simple},
+    shell::{self, Dialect, Script, Simple},
     tools::{self, Arguments, Kinds},
 };
 use base64::Engine;
@@ -18,6 +19,9 @@ use smol_str::SmolStr;
 const DEEPEST: usize = 4;
 /// The most lines of one call.
 const MOST_LINES: usize = 512;
+/// What each script and each word of a command costs beside its bytes.
+const SCRIPT_COSTS: usize = 64;
+const WORD_COSTS: usize = 8;
 
 /// What only commands of Windows have.
 const WINDOWS: [&str; 16] = [
@@ -40,15 +44,16 @@ const WINDOWS: [&str; 16] = [
 ];
 
 /// What a call executes, and the files that it reads and writes by that.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Executed {
     pub lines: Vec<SmolStr>,
     pub files: Files,
+    pub effort: Effort,
 }
 
 /// The commands of a call.
 pub(super) fn executed(arguments: &Arguments, kinds: Kinds) -> Executed {
-    let mut executed = Executed::default();
+    let mut executed = Executed::within(Effort::for_length(arguments.iter().map(|(_, value)| value.len()).sum()));
     let dialect = dialect(arguments);
     let mut words: Vec<&str> = Vec::new();
     let mut before = "";
@@ -71,12 +76,12 @@ pub(super) fn executed(arguments: &Arguments, kinds: Kinds) -> Executed {
 }
 
 /// The commands that an argument goes on with, behind a mark of a shell, where none is expected.
-pub(super) fn injected(value: &str) -> Vec<SmolStr> {
+pub(super) fn injected(value: &str, effort: &mut Effort) -> Vec<SmolStr> {
     if !value.contains([';', '|', '&', '`', '$', '\n']) {
         return Vec::new();
     }
-    let script = shell::parse(value, Dialect::Posix);
-    let mut executed = Executed::default();
+    let mut executed = Executed::within(*effort);
+    let script = executed.parsed(value, Dialect::Posix);
     let first = script.pipelines.first().into_iter().flat_map(|line| line.iter().skip(1));
     let others = script.pipelines.iter().skip(1).flatten();
     let is_command = |simple: &&Simple| {
@@ -86,10 +91,11 @@ pub(super) fn injected(value: &str) -> Vec<SmolStr> {
     let found: Vec<Simple> = first.chain(others).filter(is_command).cloned().collect();
     found.into_iter().for_each(|simple| executed.take_line(vec![simple], Dialect::Posix, DEEPEST));
     for nested in &script.nested {
-        let inner = shell::parse(nested, Dialect::Posix).pipelines;
+        let inner = executed.parsed(nested, Dialect::Posix).pipelines;
         let found = inner.into_iter().filter(|line| line.iter().any(|simple| is_command(&simple)));
         found.for_each(|line| executed.take_line(line, Dialect::Posix, DEEPEST));
     }
+    *effort = executed.effort;
     executed.lines
 }
 
@@ -102,6 +108,22 @@ fn dialect(arguments: &Arguments) -> Dialect {
 }
 
 impl Executed {
+    fn within(effort: Effort) -> Self {
+        Self { lines: Vec::new(), files: Files::default(), effort }
+    }
+
+    /// The text as a shell reads it; nothing where that is beyond what may be done.
+    fn parsed(&mut self, text: &str, dialect: Dialect) -> Script {
+        if !self.effort.takes(text.len() + SCRIPT_COSTS) {
+            return Script::default();
+        }
+        let script = shell::parse(text, dialect);
+        if script.is_cut {
+            self.effort.leaves_out();
+        }
+        script
+    }
+
     /// One text is a script; several are the words of one command.
     fn take_words(&mut self, words: &[&str], dialect: Dialect) {
         match words {
@@ -123,7 +145,7 @@ impl Executed {
         if depth > DEEPEST {
             return;
         }
-        let script = shell::parse(text, dialect);
+        let script = self.parsed(text, dialect);
         script.pipelines.into_iter().for_each(|line| self.take_line(line, dialect, depth));
         script.nested.iter().for_each(|text| self.take_script(text, dialect, depth + 1));
         // Cells of notebooks, and scripts of AppleScript, run commands from within.
@@ -137,7 +159,7 @@ impl Executed {
         if depth > DEEPEST {
             return;
         }
-        for found in code::calls(text) {
+        for found in code::calls(text, &mut self.effort) {
             match found {
                 code::Call::Script(script) => self.take_script(&script, Dialect::Posix, depth + 1),
                 code::Call::Words(words) => {
@@ -150,7 +172,13 @@ impl Executed {
     }
 
     fn take_line(&mut self, line: Vec<Simple>, dialect: Dialect, depth: usize) {
+        let of_words = |words: &[String]| words.iter().map(|word| word.len() + WORD_COSTS).sum::<usize>();
+        let costs = line.iter().flat_map(|simple| [&simple.words, &simple.reads, &simple.writes]).map(|words| of_words(words)).sum();
         if self.lines.len() >= MOST_LINES {
+            self.effort.leaves_out();
+            return;
+        }
+        if !self.effort.takes(costs) {
             return;
         }
         let mut texts = Vec::with_capacity(line.len());
@@ -190,14 +218,20 @@ impl Executed {
     /// The commands and scripts that a command is given to run.
     fn take_inner(&mut self, words: &[String], dialect: Dialect, depth: usize) {
         let rest = |at: usize| words.get(at..).unwrap_or_default();
-        let option = |at: usize| words.get(at).map(|word| word.to_ascii_lowercase()).unwrap_or_default();
-        for at in 0..words.len() {
-            let name = if at == 0 { words.first().cloned().unwrap_or_default() } else { program(words.get(at).map_or("", |word| word)) };
-            let next = option(at + 1);
-            if programs::is_shell(&name) && next.starts_with('-') && !next.starts_with("--") && next.contains('c') {
+        let mut are_code = false;
+        for (at, pair) in words.windows(2).enumerate() {
+            let [name, next] = pair else { continue };
+            if !next.starts_with('-') {
+                continue;
+            }
+            let name = if at == 0 { name.clone() } else { program(name) };
+            let next = next.to_ascii_lowercase();
+            if programs::is_shell(&name) && !next.starts_with("--") && next.contains('c') {
                 rest(at + 2).first().into_iter().for_each(|script| self.take_script(script, dialect, depth + 1));
             }
-            if is_interpreter(&name) && matches!(next.as_str(), "-c" | "-e" | "-r" | "-p" | "-pe" | "-ne" | "-rsocket") {
+            if !are_code && is_interpreter(&name) && matches!(next.as_str(), "-c" | "-e" | "-r" | "-p" | "-pe" | "-ne" | "-rsocket") {
+                // And so is what follows other interpreters among them.
+                are_code = true;
                 rest(at + 2).iter().for_each(|text| self.take_code(text, depth + 1));
             }
         }
@@ -441,12 +475,12 @@ mod tests {
             "a\ncat /etc/shadow",
             "a;cat${IFS}/etc/passwd",
         ] {
-            assert!(!injected(value).is_empty(), "{value}");
+            assert!(!injected(value, &mut Effort::for_length(value.len())).is_empty(), "{value}");
         }
         for value in
             ["Bob & Eve", "O'Brien; Sons", "a|b", "https://a.example/?a=b&id=c", "$5; more or less", "find | sort it", "cats && dogs"]
         {
-            assert_eq!(injected(value), Vec::<SmolStr>::new(), "{value}");
+            assert_eq!(injected(value, &mut Effort::for_length(value.len())), Vec::<SmolStr>::new(), "{value}");
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     tools::{self, Arguments, Kinds},
 };
 use smol_str::SmolStr;
+use std::collections::BTreeSet;
 
 /// The most paths of either list.
 const MOST_PATHS: usize = 512;
@@ -20,17 +21,27 @@ const TARGETS: &str = "destination dest target output output_path outputpath to 
 pub(super) struct Files {
     pub read: Vec<SmolStr>,
     pub written: Vec<SmolStr>,
+    /// The same, to be looked up.
+    known_read: BTreeSet<SmolStr>,
+    known_written: BTreeSet<SmolStr>,
+    /// True if there were more.
+    is_partial: bool,
 }
 
 impl Files {
     /// A text that names a file which is read.
     pub fn read(&mut self, text: &str) {
-        push(&mut self.read, text);
+        self.is_partial |= !push(&mut self.read, &mut self.known_read, text);
     }
 
     /// A text that names a file which is written.
     pub fn write(&mut self, text: &str) {
-        push(&mut self.written, text);
+        self.is_partial |= !push(&mut self.written, &mut self.known_written, text);
+    }
+
+    /// True if there are more than those that are told.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// The files that a tool is given by its arguments.
@@ -85,7 +96,7 @@ impl Files {
             }
             _ => false,
         };
-        let used: Vec<&String> =
+        let used: BTreeSet<&String> =
             rest.windows(2).filter_map(|pair| if let [option, path] = pair { used(option).then_some(path) } else { None }).collect();
         let files: Vec<&String> = rest.iter().filter(is_file).filter(|word| !used.contains(word)).collect();
         let read = if programs::copies(name) && files.len() > 1 {
@@ -118,14 +129,16 @@ impl Files {
     }
 }
 
-fn push(list: &mut Vec<SmolStr>, text: &str) {
+/// Puts a path into a list; false if there is no place for it.
+fn push(list: &mut Vec<SmolStr>, known: &mut BTreeSet<SmolStr>, text: &str) -> bool {
     if list.len() >= MOST_PATHS {
-        return;
+        return false;
     }
     let path = SmolStr::new(path_of(text));
-    if !path.is_empty() && !list.contains(&path) {
+    if !path.is_empty() && known.insert(path.clone()) {
         list.push(path);
     }
+    true
 }
 
 /// True if the text may be a path: it is short, on one line, and begins like one or is a single word.

@@ -8,6 +8,7 @@ mod addresses;
 mod code;
 mod commands;
 mod decoded;
+mod effort;
 mod files;
 mod numbers;
 mod passing;
@@ -16,11 +17,14 @@ mod shell;
 mod smuggled;
 mod tools;
 mod unseen;
+mod urls;
 
 pub use passing::Passing;
 
+use effort::Effort;
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use smol_str::SmolStr;
+use std::{collections::BTreeSet, net::IpAddr};
 use tools::{Arguments, Kinds};
 
 /// The fields that are filled here, from the call's arguments.
@@ -53,19 +57,27 @@ pub fn describe(seen: &mut Observation, arguments: &Arguments) {
         Lookup::Value(_) => {}
     }
     let decoded: Vec<SmolStr> = arguments.iter().flat_map(|(_, value)| decoded::readings(value)).collect();
-    let mut addresses: Vec<SmolStr> =
-        decoded.iter().flat_map(|text| addresses::of_urls(text)).map(|ip| SmolStr::new(ip.to_string())).collect();
+    let mut effort = Effort::for_length(decoded.iter().map(|text| text.len()).sum());
+    let addresses: BTreeSet<IpAddr> = decoded.iter().flat_map(|text| addresses::of_urls(text, &mut effort)).collect();
+    let mut addresses: Vec<SmolStr> = addresses.into_iter().map(|ip| SmolStr::new(ip.to_string())).collect();
     addresses.sort_unstable();
-    addresses.dedup();
     set(seen, Field::ArgumentsAddresses, addresses);
+    leaves_out(seen, &[Field::ArgumentsAddresses], effort);
     set(seen, Field::ArgumentsNumbers, numbers::kinds(&decoded));
     set(seen, Field::ArgumentsSmuggled, arguments.iter().flat_map(|(_, value)| smuggled::in_urls(value)).collect());
-    set(seen, Field::ArgumentsInjected, injected(arguments, kinds));
-    let commands::Executed { lines, mut files } = commands::executed(arguments, kinds);
+    let mut effort = Effort::for_length(arguments.iter().map(|(_, value)| value.len()).sum());
+    set(seen, Field::ArgumentsInjected, injected(arguments, kinds, &mut effort));
+    leaves_out(seen, &[Field::ArgumentsInjected], effort);
+    let commands::Executed { lines, mut files, mut effort } = commands::executed(arguments, kinds);
     files.of_arguments(arguments, kinds);
     set(seen, Field::ArgumentsCommands, lines);
+    leaves_out(seen, &[Field::ArgumentsCommands], effort);
+    if files.is_partial() {
+        effort.leaves_out();
+    }
     set(seen, Field::ArgumentsReads, files.read);
     set(seen, Field::ArgumentsWrites, files.written);
+    leaves_out(seen, &[Field::ArgumentsReads, Field::ArgumentsWrites], effort);
     seen.set(Field::ArgumentsDecoded, decoded);
 }
 
@@ -75,19 +87,33 @@ fn set(seen: &mut Observation, field: Field, values: Vec<SmolStr>) {
     }
 }
 
+/// Where something was left out of fields, what they have is there, and that anything else is not is not known.
+fn leaves_out(seen: &mut Observation, fields: &[Field], effort: Effort) {
+    if !effort.is_partial() {
+        return;
+    }
+    for field in fields {
+        match seen.get(*field) {
+            Lookup::Value(_) => seen.set_partial(*field),
+            Lookup::Absent | Lookup::Unreadable => seen.set_unreadable(*field),
+        }
+    }
+}
+
 /// Commands in arguments of a tool that is given none.
-fn injected(arguments: &Arguments, kinds: Kinds) -> Vec<SmolStr> {
+fn injected(arguments: &Arguments, kinds: Kinds, effort: &mut Effort) -> Vec<SmolStr> {
     if kinds.editor || kinds.prose || kinds.code {
         return Vec::new();
     }
     let taken = |path: &str, value: &str| tools::is_command(path, kinds) || tools::is_text(path) || tools::is_sql(value);
     let others = arguments.iter().filter(|(path, value)| !taken(path, value));
-    others.flat_map(|(_, value)| commands::injected(&decoded::decoded(value))).collect()
+    others.flat_map(|(_, value)| commands::injected(&decoded::decoded(value), effort)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gnomon_observe::FieldRef;
 
     fn of(arguments: &[&str]) -> Observation {
         let mut seen = Observation::new();
@@ -168,6 +194,50 @@ mod tests {
                     &[("command".into(), SmolStr::new(&text)), ("code".into(), SmolStr::new(&text)), ("url".into(), SmolStr::new(&text))],
                 );
                 assert!(seen.bytes() < 16 * 1024 + 400 * (text.len() + 1), "{text}: {}", seen.bytes());
+            }
+        }
+    }
+
+    fn called(tool: &str, name: &str, text: &str) -> Observation {
+        let mut seen = Observation::new();
+        seen.set(Field::ToolName, tool);
+        seen.set(Field::ToolArguments, vec![SmolStr::new(text)]);
+        describe(&mut seen, &[(name.into(), text.into())]);
+        seen
+    }
+
+    #[test]
+    fn what_is_not_looked_at_is_not_known_to_be_absent() {
+        use Field::{ArgumentsAddresses, ArgumentsCommands, ArgumentsInjected, ArgumentsReads, ArgumentsWrites};
+        // URLs without an end, code in every word, more commands than are read, more files, variables that make more of themselves.
+        for (tool, name, text, fields) in [
+            ("fetch", "url", "http:".repeat(10_000), &[ArgumentsAddresses][..]),
+            ("run_shell", "command", "python -c \\\"\\\" ".repeat(4_000), &[ArgumentsCommands, ArgumentsReads, ArgumentsWrites]),
+            ("run_shell", "command", "a;".repeat(300), &[ArgumentsCommands, ArgumentsReads]),
+            ("run_shell", "command", (0..600).map(|number| format!("cat /{number} ")).collect(), &[ArgumentsReads]),
+            ("run_shell", "command", format!("a={}; echo {}", "x".repeat(4_000), "$a ".repeat(100)), &[ArgumentsCommands]),
+            ("run_python", "code", "system('a')\n".repeat(100), &[ArgumentsCommands, ArgumentsReads]),
+            ("find_customer", "email", "a;".repeat(300), &[ArgumentsInjected]),
+        ] {
+            let seen = called(tool, name, &text);
+            for field in fields {
+                let is_open = seen.is_partial(&FieldRef::Field(*field)) || seen.get(*field) == Lookup::Unreadable;
+                assert!(is_open, "{field:?} of {}", &text[..20]);
+            }
+        }
+    }
+
+    #[test]
+    fn of_what_is_looked_at_all_is_known_however_long_it_is() {
+        let page = "see https://a.example/b?c=d and `c`, (e); f's \"g\" & 1.5 % of http://10.0.0.1/\n".repeat(60_000 / 80);
+        let script = "for f in a b c; do\n  cp \"$f\" /srv/files/$f && echo \"copied $f\" | tee -a log\ndone\n".repeat(40);
+        let code = "import subprocess\nsubprocess.run(['ls', '-l'])\nwith open('a') as f: print(f.read())\n".repeat(20);
+        for (tool, name, text) in
+            [("fetch", "url", &page), ("create_page", "title", &page), ("bash", "command", &script), ("run_python", "code", &code)]
+        {
+            let seen = called(tool, name, text);
+            for field in MEANING.into_iter().filter(|field| name != "url" || *field != Field::ArgumentsInjected) {
+                assert!(!seen.is_partial(&FieldRef::Field(field)) && seen.get(field) != Lookup::Unreadable, "{field:?} of {tool}");
             }
         }
     }

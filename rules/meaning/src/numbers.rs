@@ -40,6 +40,8 @@ const LENGTHS: &str = "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY
     FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 \
     MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 \
     UA29 VA22 VG24 XK20 YE30";
+/// The length of an entry there, with the blank behind it.
+const ENTRY: usize = 5;
 /// Digits in the longest card number.
 const LONGEST_CARD: usize = 19;
 /// Characters in the longest IBAN.
@@ -58,7 +60,8 @@ pub(super) fn kinds(texts: &[SmolStr]) -> Vec<SmolStr> {
 }
 
 fn has_card(text: &str) -> bool {
-    starts(text, u8::is_ascii_digit).any(|rest| {
+    // No issuer's numbers begin with other digits.
+    starts(text, |byte| matches!(byte, b'2'..=b'6')).any(|rest| {
         let (digits, ends) = gathered(rest, LONGEST_CARD, u8::is_ascii_digit);
         ends.into_iter().filter_map(|end| digits.get(..end)).any(is_card)
     })
@@ -66,9 +69,11 @@ fn has_card(text: &str) -> bool {
 
 fn has_iban(text: &str) -> bool {
     starts(text, u8::is_ascii_uppercase).any(|rest| {
-        let country = rest.get(..2).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default();
-        let is_it = |entry: &&str| entry.get(..2) == Some(country);
-        let Some(length) = LENGTHS.split_whitespace().find(is_it).and_then(|entry| entry.get(2..)?.parse().ok()) else { return false };
+        // Check digits follow the country: most words in capitals are none by that.
+        let ([first, second, b'0'..=b'9', ..] | [first, second, b' ' | b'-', b'0'..=b'9', ..]) = rest else { return false };
+        let mut countries = LENGTHS.as_bytes().chunks(ENTRY);
+        let entry = countries.find_map(|entry| entry.strip_prefix(&[*first, *second])).and_then(|entry| entry.get(..2));
+        let Some(length) = entry.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()) else { return false };
         // Without a bound behind it, as words may follow in capitals; it is its country's length that ends it.
         let (letters, _) = gathered(rest, LONGEST_IBAN, |byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
         letters.get(..length).is_some_and(is_iban)
@@ -166,6 +171,13 @@ mod tests {
         for text in ["DE75512108001245126199", "IBAN GB33 BUKB 2020 1555 5555 55 BIC X", "iban=GB33BUKB20201555555555"] {
             assert_eq!(of(text), ["iban"], "{text}");
         }
+    }
+
+    #[test]
+    fn every_country_has_an_entry_of_one_length() {
+        assert!(LENGTHS.split(' ').all(|entry| entry.len() + 1 == ENTRY));
+        assert_eq!(of("NO9386011117947"), ["iban"]);
+        assert_eq!(of("GB 33BUKB20201555555555"), ["iban"]);
     }
 
     #[test]

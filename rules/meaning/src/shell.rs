@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 const LONGEST_TEXT: usize = 64 * 1024;
 /// The longest word into which a variable is put, in bytes: what a text makes of its own variables must not grow beyond it.
 const LONGEST_EXPANDED: usize = 4096;
+/// The most bytes that the variables of one text become in all.
+const MOST_EXPANDED: usize = 64 * 1024;
 /// The most commands of one text.
 const MOST_COMMANDS: usize = 256;
 
@@ -39,6 +41,8 @@ pub(super) struct Script {
     pub pipelines: Vec<Vec<Simple>>,
     /// Scripts within words.
     pub nested: Vec<String>,
+    /// True if not all of the text was read, or not all of its variables were put in.
+    pub is_cut: bool,
 }
 
 /// Splits a text.
@@ -46,6 +50,7 @@ pub(super) fn parse(text: &str, dialect: Dialect) -> Script {
     let end = (0..=text.len().min(LONGEST_TEXT)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     let mut lexer = Lexer::new(text.get(..end).unwrap_or_default(), dialect);
     lexer.run();
+    lexer.script.is_cut |= end < text.len();
     lexer.script
 }
 
@@ -71,6 +76,8 @@ struct Lexer<'t> {
     redirect: Option<Redirect>,
     documents: Vec<String>,
     commands: usize,
+    /// Bytes that variables became.
+    expanded: usize,
 }
 
 impl<'t> Lexer<'t> {
@@ -88,12 +95,14 @@ impl<'t> Lexer<'t> {
             redirect: None,
             documents: Vec::new(),
             commands: 0,
+            expanded: 0,
         }
     }
 
     fn run(&mut self) {
         while let Some(c) = self.next() {
             if self.commands >= MOST_COMMANDS {
+                self.script.is_cut |= !c.is_whitespace() || !self.rest.trim_start().is_empty();
                 return;
             }
             match c {
@@ -244,11 +253,15 @@ impl<'t> Lexer<'t> {
             "HOME" => self.quoted("~"),
             name if name.eq_ignore_ascii_case("env:userprofile") => self.quoted("~"),
             name => {
-                let value = self.variables.get(name).cloned();
+                let value = self.variables.get(name);
                 let length = self.word.as_ref().map_or(0, String::len);
                 match value {
-                    Some(value) if length + value.len() <= LONGEST_EXPANDED => self.word.get_or_insert_default().push_str(&value),
-                    _ => {
+                    Some(value) if length + value.len() <= LONGEST_EXPANDED && self.expanded + value.len() <= MOST_EXPANDED => {
+                        self.expanded += value.len();
+                        self.word.get_or_insert_default().push_str(value);
+                    }
+                    value => {
+                        self.script.is_cut |= value.is_some_and(|value| self.expanded + value.len() > MOST_EXPANDED);
                         self.push('$');
                         self.word.get_or_insert_default().push_str(name);
                     }

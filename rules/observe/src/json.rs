@@ -3,7 +3,7 @@
 
 use crate::{
     Field, Lookup, Observation, Value,
-    secret::{is_stored_member, written},
+    written::{is_stored_member, written, written_member},
 };
 
 impl Observation {
@@ -27,7 +27,7 @@ impl Observation {
                 out.extend_from_slice(family.prefix().as_bytes());
                 escape(out, name);
                 out.extend_from_slice(b"\":");
-                write_value(out, value);
+                write_value(out, &written_member(value));
             }
         }
         out.push(b'}');

@@ -21,6 +21,7 @@
 #![deny(missing_docs)]
 
 mod command_line;
+mod concealing;
 mod field;
 mod field_set;
 mod json;
@@ -33,8 +34,10 @@ mod secret;
 mod texts;
 mod tokens;
 mod value;
+mod written;
 
 pub use command_line::{argument_without_secrets, arguments_without_secrets, secrets_in_arguments};
+pub use concealing::without_secrets;
 pub use field::{FIELD_COUNT, FIELDS, Family, Field, FieldInfo, FieldRef, FieldType, PASSING, Retention, Role, UnknownField};
 pub use judgement::{
     Action, Channel, Class, Confidence, Consequences, Correlation, Effect, Evidence, EvidenceSet, Level, Phase, Review, UnknownWord,
@@ -43,7 +46,7 @@ pub use methods::MCP_METHODS;
 pub use observation::{JsonError, Lookup, Observation, SCHEMA_VERSION};
 pub use own::{APPROVAL_EXPIRED, OWN_RULES, OwnRule, SANDBOX_VIOLATION, UNUSUAL_VOLUME};
 pub use reference::{field_reference, json_schema};
-pub use secret::{CONCEALED, is_secret_name, is_secret_parameter, without_secrets};
+pub use secret::{CONCEALED, is_secret_name, is_secret_parameter};
 pub use texts::{TextFindings, TextHit};
 pub use tokens::known_token;
 pub use value::Value;

@@ -3,7 +3,7 @@
 use crate::{
     FIELD_COUNT, Family, Field, FieldRef, FieldType, TextFindings, UnknownField, Value,
     field_set::FieldSet,
-    secret::{is_stored_member, written},
+    written::{is_stored_member, written, written_member},
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use smol_str::SmolStr;
@@ -128,6 +128,13 @@ impl Observation {
         for field in Field::all() {
             if let Some(value) = self.values.get_mut(self.index[field as usize] as usize)
                 && let Cow::Owned(concealed) = written(field, value)
+            {
+                *value = concealed;
+            }
+        }
+        for (family, _, value) in &mut self.members {
+            if *family != Family::Argument
+                && let Cow::Owned(concealed) = written_member(value)
             {
                 *value = concealed;
             }
@@ -364,7 +371,7 @@ impl Serialize for Observation {
         }
         for (family, name, value) in &self.members {
             if is_stored_member(*family, name) {
-                map.serialize_entry(&format_args!("{}{name}", family.prefix()), value)?;
+                map.serialize_entry(&format_args!("{}{name}", family.prefix()), &*written_member(value))?;
             }
         }
         map.end()

@@ -24,6 +24,9 @@ pub enum HasData {
 pub enum Item<'a> {
     /// The next bytes of the event's data. Lines are joined by `\n`, as clients see them.
     Data(&'a [u8]),
+    /// The first line of the stream ends, and it is data behind a mark that some readers strip: for others it is an unknown field, and the
+    /// event's data begins with the next line.
+    MarkedLine,
     /// The blank line that ends an event.
     Dispatch {
         /// The event's name; empty stands for `message`.
@@ -49,8 +52,8 @@ enum Field {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineState {
-    /// Within the byte order mark that may begin a stream; so many of its bytes are read.
-    Mark(usize),
+    /// Within one of the [`MARKS`] that may begin a stream; so many of its bytes are read.
+    Mark(usize, usize),
     LineStart,
     Name,
     /// After the colon: one space is not part of the value.
@@ -66,7 +69,9 @@ enum Line {
     Filled,
 }
 
-const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
+/// The marks that readers strip from the beginning of a stream, in this order: the byte order mark, and its bytes as characters, which clients
+/// in JavaScript take for one (eventsource-parser).
+const MARKS: [&[u8]; 2] = [b"\xEF\xBB\xBF", b"\xC3\xAF\xC2\xBB\xC2\xBF"];
 /// The longest field name that matters is `event` or `retry`; one byte more tells "longer".
 const MAX_NAME: usize = 6;
 
@@ -81,6 +86,16 @@ pub struct SseParser {
     id: Option<Vec<u8>>,
     has_data: HasData,
     retry: Retry,
+    first: FirstLine,
+}
+
+/// The first line of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstLine {
+    Plain,
+    /// It begins with one of the [`MARKS`], and has not ended.
+    Marked,
+    Over,
 }
 
 /// A reconnection time being read: ASCII digits only.
@@ -107,14 +122,20 @@ impl SseParser {
     /// A parser at the start of a stream.
     pub fn new() -> Self {
         Self {
-            state: LineState::Mark(0),
+            state: LineState::Mark(0, 0),
             after_cr: AfterCr::No,
             name: Vec::with_capacity(MAX_NAME),
             event: Vec::new(),
             id: None,
             has_data: HasData::No,
             retry: Retry::Unset,
+            first: FirstLine::Plain,
         }
+    }
+
+    /// A parser at the start of a line within a stream, and of an event.
+    pub fn within() -> Self {
+        Self { state: LineState::LineStart, first: FirstLine::Over, ..Self::new() }
     }
 
     /// Reads the next bytes. `sink` gets each item and the offset in `bytes` just after it.
@@ -160,17 +181,7 @@ impl SseParser {
     /// Reads at least one byte of a line, or changes the state; gives the index of the next.
     fn in_line(&mut self, bytes: &[u8], at: usize, byte: u8, sink: &mut dyn FnMut(Item<'_>, usize)) -> usize {
         match self.state {
-            LineState::Mark(read) if MARK.get(read) == Some(&byte) => {
-                self.state = if read + 1 == MARK.len() { LineState::LineStart } else { LineState::Mark(read + 1) };
-                at + 1
-            }
-            LineState::Mark(read) => {
-                // Not a mark after all: its beginning is the beginning of an unknown field.
-                self.name.clear();
-                self.name.extend(MARK.get(..read).unwrap_or_default());
-                self.state = LineState::Name;
-                at
-            }
+            LineState::Mark(which, read) => self.in_mark(which, read, byte, at),
             LineState::LineStart => {
                 self.name.clear();
                 self.state = LineState::Name;
@@ -212,6 +223,24 @@ impl SseParser {
         }
     }
 
+    fn in_mark(&mut self, which: usize, read: usize, byte: u8, at: usize) -> usize {
+        let mark = MARKS.get(which).copied().unwrap_or_default();
+        let next = if which + 1 < MARKS.len() { LineState::Mark(which + 1, 0) } else { LineState::LineStart };
+        if mark.get(read) != Some(&byte) {
+            // Not a mark after all: its beginning is the beginning of an unknown field.
+            self.name.clear();
+            self.name.extend(mark.get(..read).unwrap_or_default());
+            self.state = if read == 0 { next } else { LineState::Name };
+            return at;
+        }
+        if read + 1 < mark.len() {
+            self.state = LineState::Mark(which, read + 1);
+        } else {
+            (self.state, self.first) = (next, FirstLine::Marked);
+        }
+        at + 1
+    }
+
     fn field(&self) -> Field {
         match self.name.as_slice() {
             b"data" => Field::Data,
@@ -243,7 +272,8 @@ impl SseParser {
     fn end_line(&mut self, after: usize, sink: &mut dyn FnMut(Item<'_>, usize)) -> Line {
         let state = std::mem::replace(&mut self.state, LineState::LineStart);
         match state {
-            LineState::Mark(0) | LineState::LineStart => {
+            LineState::Mark(_, 0) | LineState::LineStart => {
+                self.first = FirstLine::Over;
                 self.dispatch(after, sink);
                 return Line::Blank;
             }
@@ -252,7 +282,11 @@ impl SseParser {
                 let field = self.field();
                 self.begin(field, after, sink);
             }
-            LineState::Mark(_) | LineState::Colon(_) | LineState::Value(_) => {}
+            LineState::Mark(..) | LineState::Colon(_) | LineState::Value(_) => {}
+        }
+        let first = std::mem::replace(&mut self.first, FirstLine::Over);
+        if first == FirstLine::Marked && self.has_data == HasData::Yes {
+            sink(Item::MarkedLine, after);
         }
         Line::Filled
     }

@@ -118,6 +118,14 @@ impl Hierarchy {
         mount::find()
     }
 
+    /// True if this folder is that of a cgroup of v2, wherever that is mounted.
+    ///
+    /// # Errors
+    /// There is no such folder, or it cannot be opened.
+    pub fn is_cgroup(folder: &Path) -> io::Result<bool> {
+        Ok(mount::is_cgroup(rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?.as_fd())?)
+    }
+
     /// The mount point.
     pub fn mount(&self) -> &Path {
         &self.mount

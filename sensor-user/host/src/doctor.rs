@@ -115,6 +115,8 @@ pub struct Options {
     pub authority: Option<PathBuf>,
     /// The addresses on which gnomon is configured to listen.
     pub ports: Vec<Port>,
+    /// The process that serves with the state that is looked at, if one does.
+    pub serving: Option<u32>,
     /// Where gnomon writes.
     pub rooms: Vec<Room>,
     /// The environment that programs get.
@@ -131,6 +133,7 @@ impl Default for Options {
             attached: None,
             authority: None,
             ports: Vec::new(),
+            serving: None,
             rooms: Vec::new(),
             environment: std::env::vars_os().collect(),
             root: PathBuf::from("/"),

@@ -11,7 +11,7 @@ pub fn describe(seen: &mut Observation, launch: &Launch, executable: Option<&str
         seen.set(Field::PackageEcosystem, ecosystem.as_str());
         seen.set(Field::PackageName, name.as_str());
         seen.set_some(Field::PackageVersion, version.as_deref());
-        seen.set(Field::PackagePinned, package.is_pinned());
+        seen.set_some(Field::PackagePinned, package.is_pinned());
         seen.set(Field::PackageRunner, &**runner);
     }
 }

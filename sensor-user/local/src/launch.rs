@@ -78,10 +78,15 @@ impl PackageClaim {
         self.script.is_none() && self.runner != PYTHON_MODULE
     }
 
-    /// True if the claim names one content for ever: a digest, the whole hash of a commit, or an exact version (which registries do not let
-    /// anybody replace).
+    /// Whether what a start fetches is one content for ever: the claim names a digest, the whole hash of a commit, or an exact version (which
+    /// registries do not let anybody replace). None of what lies on this host: a start fetches nothing, and whether what installed it goes by
+    /// a lock file, no argument says.
     #[must_use]
-    pub fn is_pinned(&self) -> bool {
+    pub fn is_pinned(&self) -> Option<bool> {
+        self.is_fetched().then(|| self.names_one_content())
+    }
+
+    fn names_one_content(&self) -> bool {
         let is_repository = is_source(&self.name) && !self.name.starts_with("jsr:") && self.ecosystem != Ecosystem::Docker;
         self.version.as_deref().is_some_and(|version| match self.ecosystem {
             _ if is_repository => is_commit(version),

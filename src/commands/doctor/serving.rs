@@ -28,10 +28,18 @@ const SERVICE: &str = "sudo systemctl status gnomon, and what it said last: sudo
 pub(super) fn examine(config: &Config, dir: &Path, sensors_folder: &Path) -> Vec<Check> {
     let serving = serving(dir, sensors_folder);
     let Switch::On(metrics) = config.metrics.listen else { return vec![serving] };
-    if serving.state != CheckStatus::Ok {
-        return vec![serving];
-    }
     let asked = || page(metrics, "/metrics");
+    match serving.state {
+        CheckStatus::Ok => {}
+        // Only the sensor serves: there is nobody to ask.
+        CheckStatus::Fail => return vec![serving],
+        CheckStatus::NotApplicable | CheckStatus::Warn => {
+            return match asked() {
+                Ok(page) if is_ours(&page) => [Some(elsewhere(dir, metrics)), lost(&page)].into_iter().flatten().collect(),
+                Ok(_) | Err(_) => vec![serving],
+            };
+        }
+    }
     match asked() {
         Ok(first) => [Some(serving), stalled(&first, asked), in_force(&first), lost(&first)].into_iter().flatten().collect(),
         Err(error) => {
@@ -45,6 +53,29 @@ pub(super) fn examine(config: &Config, dir: &Path, sensors_folder: &Path) -> Vec
 }
 
 const TITLE: &str = "a gnomon serves";
+
+/// True if the page is of a gnomon with a ledger.
+fn is_ours(page: &str) -> bool {
+    sum(page, "gnomon_ledger_queue_events").is_some()
+}
+
+/// A gnomon that runs without the state in this folder.
+fn elsewhere(dir: &Path, metrics: SocketAddr) -> Check {
+    let seen = format!(
+        "the one that answers on {metrics} does not have its state in {}: that was moved away, removed or replaced while it ran, or it has it elsewhere",
+        dir.display()
+    );
+    Check::new("serving", TITLE, CheckStatus::Warn, seen).next(format!(
+        "if it was moved, put it back or start gnomon again: until then nothing that it sees is kept. If it is elsewhere: gnomon doctor --state-dir FOLDER. {SERVICE}"
+    ))
+}
+
+/// The process that holds the lock of this state folder.
+pub(super) fn process(dir: &Path) -> Option<u32> {
+    let lock = dir.join(LOCK);
+    let there = fs::metadata(&lock).ok()?;
+    holder(&fs::read_to_string("/proc/locks").ok()?, &there, &said(&lock))?.parse().ok()
+}
 
 /// By the sensor and the lock.
 fn serving(dir: &Path, sensors_folder: &Path) -> Check {
@@ -166,7 +197,11 @@ mod tests {
     use super::*;
     use gnomon_cli::runtime;
     use gnomon_ledger::{Ledger, LedgerOptions};
-    use std::{cell::Cell, net::TcpListener};
+    use std::{
+        cell::Cell,
+        io::{BufRead as _, BufReader},
+        net::TcpListener,
+    };
 
     #[test]
     fn who_serves_is_known_by_the_lock_while_it_lives_and_that_none_does_is_told() {
@@ -177,10 +212,37 @@ mod tests {
             let (_ledger, writer) = Ledger::open(LedgerOptions::new(dir.path().join("ledger.sqlite"))).await.unwrap();
             let serves = look();
             assert!(serves.state == CheckStatus::Ok && serves.seen.contains(&std::process::id().to_string()), "{serves:?}");
+            assert_eq!(process(dir.path()), Some(std::process::id()));
             writer.shutdown().await;
         });
         let gone = look();
-        assert!(gone.state == CheckStatus::Warn && gone.next.is_some(), "{gone:?}");
+        assert!(gone.state == CheckStatus::Warn && gone.next.is_some() && process(dir.path()).is_none(), "{gone:?}");
+    }
+
+    #[test]
+    fn a_gnomon_whose_state_folder_was_moved_away_is_told_by_what_its_metrics_say() {
+        let nowhere = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let answers = listener.local_addr().unwrap();
+        let pages = ["gnomon_ledger_queue_events 0\ngnomon_events_dropped_total{reason=\"database_failed\"} 7\n", "node_load1 0.5\n"];
+        let serve = thread::spawn(move || {
+            for page in pages {
+                let (mut stream, _) = listener.accept().unwrap();
+                // All of the question, as what is left unread would reset the connection.
+                BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+                write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{page}").unwrap();
+            }
+        });
+        let mut config = Config::default();
+        config.metrics.listen = Switch::On(answers);
+        let look = || examine(&config, nowhere.path(), nowhere.path());
+        let moved = look();
+        let told =
+            |at: usize, what: &str| moved[at].state == CheckStatus::Warn && moved[at].seen.contains(what) && moved[at].next.is_some();
+        assert!(moved.len() == 2 && told(0, "was moved away") && told(1, "7 were not"), "{moved:?}");
+        let of_another = look();
+        assert!(of_another.len() == 1 && of_another[0].state == CheckStatus::NotApplicable, "{of_another:?}");
+        serve.join().unwrap();
     }
 
     #[test]

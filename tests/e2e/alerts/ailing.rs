@@ -14,6 +14,11 @@ const HELLO: &str = "gn_hello";
 /// A gnomon that has joined a simulated sensor. `None`, reported as a skip, where that cannot run: it needs root, as gnomon believes only a
 /// sensor that runs as root.
 fn sensing(test: &str, state: Feature) -> Option<(Watched, Played)> {
+    sensing_at(test, state).map(|(watched, played, _)| (watched, played))
+}
+
+/// The same, with what another sensor can be played by.
+fn sensing_at(test: &str, state: Feature) -> Option<(Watched, Played, Waiting)> {
     if !has(test, &["prometheus"]) {
         return None;
     }
@@ -27,7 +32,7 @@ fn sensing(test: &str, state: Feature) -> Option<(Watched, Played)> {
     let watched = Watched::at(dir, &["run", "--sensor-socket", socket.to_str().unwrap()]);
     let played = sensor.joined(state);
     until("the sensor to be joined", || watched.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
-    Some((watched, played))
+    Some((watched, played, sensor))
 }
 
 /// The output of `gnomon doctor`; its exit code says whether something keeps gnomon from working.
@@ -75,6 +80,19 @@ fn a_sensor_that_is_gone_fires_and_the_doctor_says_what_this_host_offers() {
     drop(sensor);
     let alert = prometheus.fires("GnomonSensorDown");
     assert!(examined(&watched, command(&alert)).contains("gn_connect4"), "{alert}");
+}
+
+#[test]
+fn a_sensor_that_ended_and_is_there_again_fires_with_the_events_that_say_for_how_long() {
+    let name = "a_sensor_that_ended_and_is_there_again_fires_with_the_events_that_say_for_how_long";
+    let Some((watched, sensor, socket)) = sensing_at(name, feature(HELLO, FeatureState::Ok, "")) else { return };
+    let prometheus = Prometheus::watching(&watched);
+    drop(sensor);
+    let _sensor = socket.joined(feature(HELLO, FeatureState::Ok, ""));
+    let alert = prometheus.fires("GnomonSensorEnded");
+    let printed = watched.printed(&alert);
+    assert!(printed.lines().count() == 2 && printed.contains("the sensor has ended") && printed.contains("there again: for "), "{printed}");
+    assert_eq!(prometheus.names(), ["GnomonSensorEnded"]);
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Connections that the kernel redirected to the proxy. Their owners are made up here; that the sensor reports the true ones on a real
 //! kernel is for the sensor's tests.
 
+mod curl;
+mod logins;
 mod namespaces;
 mod other_proxies;
 mod passed;
 mod read;
+mod unverified;
 mod users;
 
 use crate::support::{

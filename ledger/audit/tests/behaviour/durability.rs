@@ -61,6 +61,38 @@ async fn what_comes_after_the_end_is_lost_and_counted() {
     assert_eq!(audit.counts().lost, 2);
 }
 
+/// A process that records one act and is killed before its first checkpoint is due; the number of checkpoints that left it.
+fn killed_early(stage: &Stage, user: &str) -> usize {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let sent = || std::fs::read_to_string(stage.path("away.jsonl")).map_or(0, |lines| lines.lines().count());
+    let before = sent();
+    let (audit, writer) = runtime.block_on(async {
+        let (audit, writer) = stage.open(AuditOptions::default()).await;
+        audit.record_durably(record(user, "x")).await.unwrap();
+        until(|| (sent() - before) as u64 == audit.counts().checkpoints).await;
+        (audit, writer)
+    });
+    drop(runtime);
+    drop((audit, writer));
+    sent() - before
+}
+
+#[test]
+fn records_of_processes_that_end_before_their_first_checkpoint_are_confirmed_by_the_next_start_unless_they_are_torn() {
+    let stage = Stage::new();
+    assert_eq!(killed_early(&stage, "anna"), 0, "its first is not due");
+    for user in ["bert", "cleo"] {
+        assert_eq!(killed_early(&stage, user), 1);
+    }
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let report = stage.verify().await;
+        assert!(report.is_sound(), "{report}");
+        assert_eq!((report.records, report.unconfirmed), (3, 1));
+        stage.attack("DROP TRIGGER record_stays; UPDATE record SET body = replace(body, 'cleo', 'clea') WHERE seq = 3").await;
+    });
+    assert_eq!(killed_early(&stage, "dora"), 0, "nothing vouches for what was changed meanwhile");
+}
+
 #[tokio::test]
 async fn a_full_queue_loses_new_records_and_the_chain_says_how_many() {
     let stage = Stage::new();
@@ -98,6 +130,9 @@ impl Store for Failing {
     }
     fn after(&mut self, seq: u64, limit: u32) -> Stored<'_, Vec<StoredRecord>> {
         self.inner.after(seq, limit)
+    }
+    fn upto(&mut self, seq: u64) -> Stored<'_, u64> {
+        self.inner.upto(seq)
     }
     fn keep<'a>(&'a mut self, checkpoint: &'a KeptCheckpoint) -> Stored<'a, ()> {
         self.inner.keep(checkpoint)

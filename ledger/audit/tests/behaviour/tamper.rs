@@ -81,6 +81,8 @@ async fn a_chain_that_was_rewritten_consistently_is_found_by_the_checkpoints_tha
     // Whoever has only what stands beside it sees no mistake in the chain, and is told that nobody vouches for it.
     let alone = stage.verify_with(&[], Expect::default()).await;
     assert_eq!(alone.findings, [Finding::NoCheckpoint]);
+    let said = alone.to_string();
+    assert!(alone.is_unproven() && said.contains("UNPROVEN: no checkpoint") && said.ends_with("chained, and not proven"), "{said}");
 }
 
 #[tokio::test]
@@ -95,6 +97,7 @@ async fn a_database_that_took_the_place_of_another_is_found() {
     stage.play(1, 5).await;
     let report = stage.verify_with(&away, Expect::default()).await;
     assert_eq!(report.findings, [Finding::OtherChain { number: 1 }, Finding::NoCheckpoint]);
+    assert!(!report.is_unproven() && report.to_string().ends_with("not sound"), "{report}");
 }
 
 #[tokio::test]
@@ -149,4 +152,28 @@ async fn records_after_the_last_checkpoint_are_called_unconfirmed() {
     let report = stage.verify_with(&away, Expect::default()).await;
     assert!(report.is_sound(), "{report}");
     assert_eq!((report.confirmed.unwrap().0, report.unconfirmed), (3, 4));
+}
+
+#[tokio::test]
+async fn records_that_the_chain_does_not_cover_are_unsound() {
+    let stage = Stage::new();
+    stage.play(2, 5).await;
+    stage
+        .attack(
+            "INSERT INTO record SELECT 0, hash, at_ms, kind, 'eve', server, body FROM record WHERE seq = 4;
+             INSERT INTO record SELECT -5, hash, at_ms, kind, 'eve', server, body FROM record WHERE seq = 4",
+        )
+        .await;
+    let report = stage.verify().await;
+    assert_eq!(report.findings, [Finding::Uncovered { records: 2, upto: 0 }]);
+    assert!(!report.is_sound(), "{report}");
+    stage.attack("DELETE FROM record WHERE seq < 1").await;
+    // Altered ones, behind an anchor that a checkpoint knows.
+    stage
+        .attack(
+            "DROP TRIGGER record_stays; UPDATE record SET body = replace(body, 'anna', 'bert'), user = 'bert' WHERE seq <= 5;
+             UPDATE chain SET anchor_seq = 5, anchor_hash = (SELECT hash FROM record WHERE seq = 5)",
+        )
+        .await;
+    assert_eq!(stage.verify().await.findings, [Finding::Uncovered { records: 5, upto: 5 }]);
 }

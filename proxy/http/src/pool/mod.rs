@@ -80,6 +80,8 @@ pub(crate) struct Inner<B: RequestBody> {
     pub(crate) hand_over: HandOver,
     pub(crate) options: PoolOptions,
     alpn: Arc<AlpnCache>,
+    /// Servers with whom TLS came about lately, whatever they were offered.
+    verified: AlpnCache,
     shards: [RwLock<Lanes<B>>; SHARDS],
     hasher: RandomState,
     swept: AtomicBool,
@@ -102,6 +104,7 @@ impl<B: RequestBody> Pools<B> {
             hand_over: HandOver::default(),
             options,
             alpn,
+            verified: AlpnCache::default(),
             shards: std::array::from_fn(|_| RwLock::default()),
             hasher: RandomState::new(),
             swept: AtomicBool::new(false),
@@ -156,8 +159,10 @@ impl<B: RequestBody> Pools<B> {
         }
         let sent = self.carry(LaneKey { key: dest.key().clone(), scheme: dest.scheme(), authority }, req.map(Outgoing::new)).await;
         sent.inspect_err(|error| {
-            if *error == SendError::ProtocolChanged {
-                self.inner.alpn.forget(&dest.alpn_host(), dest.port());
+            if matches!(error, SendError::ProtocolChanged | SendError::Tls(_)) {
+                let (host, port) = (dest.alpn_host(), dest.port());
+                self.inner.alpn.forget(&host, port);
+                self.inner.verified.forget(&host, port);
             }
         })
     }
@@ -209,7 +214,9 @@ impl<B: RequestBody> Pools<B> {
         }
     }
 
-    /// As [`negotiate`](Self::negotiate), over a connection that is open already. The connection is kept for the first request either way.
+    /// As [`negotiate`](Self::negotiate), over a connection that is open already, and whatever was offered the server has shown lately that
+    /// its certificate is good: its client's handshake is to fail where the server's does. The connection is kept for the first request
+    /// either way.
     ///
     /// # Errors
     /// [`SendError::Tls`].
@@ -217,11 +224,21 @@ impl<B: RequestBody> Pools<B> {
         match self.known(&dest, offered) {
             Some(alpn) => {
                 let dest = dest.with_alpn(alpn);
-                self.offer(&dest, UpstreamStream::Plain(tcp));
+                let stream = match dest.scheme() {
+                    Scheme::Https if self.inner.verified.get(&dest.alpn_host(), dest.port()).is_none() => {
+                        self.shakes_hands(&dest, offered, tcp).await?
+                    }
+                    Scheme::Https | Scheme::Http => UpstreamStream::Plain(tcp),
+                };
+                self.offer(&dest, stream);
                 Ok(dest)
             }
             None => self.ask(dest, offered, tcp).await,
         }
+    }
+
+    pub(crate) fn hand_over(&self) -> &HandOver {
+        &self.inner.hand_over
     }
 
     pub(crate) fn reach(&self) -> &Reach {
@@ -240,8 +257,14 @@ impl<B: RequestBody> Pools<B> {
         self.inner.alpn.get(&dest.alpn_host(), dest.port())
     }
 
-    async fn ask(&self, dest: Destination, offered: &[Alpn], tcp: UpstreamTcp) -> Result<Destination, SendError> {
+    async fn shakes_hands(&self, dest: &Destination, offered: &[Alpn], tcp: UpstreamTcp) -> Result<UpstreamStream, SendError> {
         let stream = self.inner.reach.tls.connect(tcp, dest.host(), offered).await?;
+        self.inner.verified.learn(&dest.alpn_host(), dest.port(), stream.alpn());
+        Ok(stream)
+    }
+
+    async fn ask(&self, dest: Destination, offered: &[Alpn], tcp: UpstreamTcp) -> Result<Destination, SendError> {
+        let stream = self.shakes_hands(&dest, offered, tcp).await?;
         let chosen = stream.alpn();
         self.inner.alpn.learn(&dest.alpn_host(), dest.port(), chosen);
         let dest = dest.with_alpn(chosen);

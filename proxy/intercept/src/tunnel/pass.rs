@@ -12,11 +12,14 @@ use gnomon_http::{DialError, UpstreamTcp};
 use gnomon_inspect::{Connection, Extent, Hello, Passage, Passed, Sighting};
 use gnomon_observe::Channel;
 use gnomon_record::FlowOutcome;
+use rustls::AlertDescription;
 use std::net::SocketAddr;
 use tokio::io::AsyncWriteExt;
 
-/// A fatal alert `access_denied` (RFC 8446 section 6.2) in a record of TLS 1.2's version.
-const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
+/// A fatal alert (RFC 8446 section 6) in a record of TLS 1.2's version.
+fn fatal(alert: AlertDescription) -> [u8; 7] {
+    [21, 3, 3, 0, 2, 2, alert.into()]
+}
 
 /// The protocol in which a refusal is sent to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,10 +120,18 @@ impl Tunnel {
     pub(super) async fn refuse(mut self, words: Words, text: &str) {
         let said = match words {
             Words::None => return self.break_off(),
-            Words::TlsAlert => self.client.write_all(&ACCESS_DENIED).await,
+            Words::TlsAlert => return self.alert(AlertDescription::AccessDenied).await,
             Words::Http => self.client.write_all(reply::raw_refusal(text).as_bytes()).await,
         };
         if said.is_err() {
+            return self.break_off();
+        }
+        let _ = self.client.shutdown().await;
+    }
+
+    /// Ends the client's handshake with this alert, and closes.
+    pub(super) async fn alert(mut self, alert: AlertDescription) {
+        if self.client.write_all(&fatal(alert)).await.is_err() {
             return self.break_off();
         }
         let _ = self.client.shutdown().await;

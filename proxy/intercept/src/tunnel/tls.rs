@@ -16,6 +16,7 @@ use crate::{
     route::{Client, Route, Toward, flow_outcome},
     serve::serve as serve_http,
     splice::{Said, splice, splice_watching},
+    unverified,
 };
 use bytes::BytesMut;
 use gnomon_engine::Answer;
@@ -76,6 +77,13 @@ impl Tunnel {
             true => Agreed::on(destination.with_alpn(fallback(&offered)), &offered, None),
             false => self.agree(destination, &offered).await,
         };
+        if let Some(SendError::Tls(error)) = &problem
+            && Client::of(&self.asking) == Client::Unaware
+        {
+            let reports = unverified::reports(&self.shared, &self.asking.seat, &connection, &error.to_string());
+            self.shared.recorder.flow(FlowOutcome::UpstreamUnverified, reports);
+            return self.alert(unverified::alert(error)).await;
+        }
         let Ok(config) = self.shared.leaves.server_config(&leaf, chosen) else {
             self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new());
             return;

@@ -102,22 +102,6 @@ async fn a_coded_value_is_refused_before_the_coding_ends() {
 }
 
 #[tokio::test]
-async fn expect_100_continue_is_answered_by_the_proxy_so_that_the_body_can_be_judged() {
-    let upstream = Upstream::start(H1).await;
-    let gnomon = Gnomon::with().rules(blocking()).before(&upstream).await;
-    for tool in ["blocked_tool", "allowed_tool"] {
-        let mut client = H1::connect(&gnomon).await;
-        let body = call(1, tool).to_string();
-        let lines = format!("{}expect: 100-continue\r\ncontent-length: {}\r\n", json_headers(Coding::Identity), body.len());
-        client.write(&h1_head("POST", "/rpc", &lines)).await;
-        assert_eq!(client.head().await.unwrap().status, 100);
-        let answer = client.send(&[body.into_bytes()]).await;
-        assert_eq!((answer.status, answer.header("x-gnomon").is_some()), (200, tool == "blocked_tool"));
-    }
-    assert_eq!(upstream.paths().len(), 1);
-}
-
-#[tokio::test]
 async fn a_blocked_upload_beyond_the_window_breaks_off_before_its_closing_byte() {
     for framing in ["content-length", "chunked"] {
         let upstream = Upstream::start(H1).await;

@@ -4,6 +4,7 @@
 mod answers;
 mod bodies;
 mod evasions;
+mod expecting;
 mod hold_back;
 mod meaning;
 mod passage;

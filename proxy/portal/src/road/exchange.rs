@@ -3,7 +3,7 @@
 use super::Road;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{
-    act::Act, call::Call, error::CallError, logs::LogLevel, owed::Cleared, pending::PendingUpstream, session::Session, shared::Lease,
+    act::Leaving, call::Call, error::CallError, logs::LogLevel, owed::Cleared, pending::PendingUpstream, session::Session, shared::Lease,
     shares,
 };
 use gnomon_upstream::{
@@ -24,13 +24,14 @@ pub(super) enum Kept<'a> {
 
 impl Road {
     /// One exchange within a session with a server. Where the server has forgotten it, as it was restarted, say, or the session's program
-    /// does not say that it is there, it is had once more in a new one, without the client noticing: `act` tells that, as the server may have acted before.
+    /// does not say that it is there, it is had once more in a new one, without the client noticing, as any that
+    /// leaves again: the server may have acted before.
     pub(super) async fn exchange<T, F>(
         &self,
         cleared: &Cleared,
         call: &Call,
         kept: Kept<'_>,
-        (routed, act): (&Routed, &Act),
+        (routed, leaving): (&Routed, &Leaving<'_>),
         exchange: impl Fn(Arc<LegacySession>, Id, Option<mpsc::Receiver<Message>>) -> F,
     ) -> Result<(T, PendingUpstream), CallError>
     where
@@ -38,6 +39,8 @@ impl Road {
     {
         let (mut retried, server) = (false, &routed.server);
         loop {
+            let again = self.cleared_again(call, (routed, leaving), routed.params.as_ref()).await?;
+            let cleared = again.as_ref().unwrap_or(cleared);
             let mut lease = match kept {
                 Kept::For(_) => None,
                 Kept::Shared(client) => {
@@ -58,6 +61,7 @@ impl Road {
             };
             let aside = lease.as_mut().and_then(Lease::take_heard);
             self.still_owns(call, routed, Some(&session)).await?;
+            leaving.leaves().await?;
             let id = session.id();
             let under = PendingUpstream::new(session.clone(), id.clone(), call, lease);
             let done = exchange(session.clone(), id, aside).await.map_err(|error| blamed(&session, error));
@@ -70,7 +74,6 @@ impl Road {
                         Kept::Shared(_) => self.shared.forget(&session),
                     }
                     retried = true;
-                    act.leaves_again().await.map_err(|_| CallError::Unrecorded)?;
                 }
                 Err(error) => {
                     under.failed(&error);

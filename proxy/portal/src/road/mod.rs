@@ -1,28 +1,28 @@
 //! One request that a server is to answer: where it goes, and how it gets there from either era to either.
 
+mod again;
 mod exchange;
 mod skills;
 mod stateless;
 mod tasks;
 
-use crate::results::{self, checked, refused, wanted};
+use crate::results::{self, checked, refused};
 use bytes::Bytes;
 use exchange::Kept;
 use gnomon_access::Caller;
-use gnomon_audit::{self as audit, Status};
+use gnomon_audit::{self as audit, NotWritten, Status};
 use gnomon_lists::{
     lists::{Offered, PortalLists},
     route::{NotRouted, Routed},
 };
 use gnomon_observe::Action;
 use gnomon_relay::{
-    act::Act,
+    act::{Act, Leaving},
     acts::{Acts, Ending},
     call::{Call, Origin},
     emission::Emission,
     error::CallError,
     held::{Upstream, outward},
-    input::MAX_ROUNDS,
     judged::{Judged, Rules},
     large,
     metrics::PortalMetrics,
@@ -36,38 +36,26 @@ use gnomon_relay::{
     session::Session,
     shared::SharedSessions,
     shares,
-    stateless::asked_now,
     told,
     unsent::Recipient,
     uris,
 };
 use gnomon_upstream::{
-    Answer, Client, Conversation, LegacySession, Listener, Said, UpstreamError,
+    Answer, Client, Conversation, LegacySession, Said, UpstreamError,
     carried::{CARRIED_OUT, CarriedOut, Sent},
     catalogue::Listed,
     endpoint::{Endpoint, NAME},
-    era::meta,
     form::Form,
-    hears_logs,
     legacy::undeclared,
-    members::Members,
     mirror,
-    modern::with_meta,
-    rpc::{self, INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError, quoted},
+    rpc::{INTERNAL_ERROR, INVALID_PARAMS, Id, Message, Outcome, Request, RpcError},
 };
 use http::HeaderMap;
 use serde_json::{Value, json};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
-use std::{
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{pin::Pin, sync::Arc, time::Instant};
 
 pub(crate) use tasks::needs_tasks;
-
-/// The timeout of a client's answer to a question.
-const QUESTION_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// A server's answer to a request, and how it ends.
 pub(crate) type Served<'a> = Pin<Box<dyn Future<Output = (Outcome, Ending)> + Send + 'a>>;
@@ -165,7 +153,7 @@ impl Road {
             counted.ended(&ending);
         }
         if let "skills/get" | "resources/directory/read" = &*routed.method {
-            let (outcome, instead) = self.of_skill(call, &routed, outcome);
+            let (outcome, instead) = self.of_skill(call, &routed, outcome).await;
             return act.end(instead.unwrap_or(ending), outcome).await;
         }
         let owner = shares::owner(&call.caller);
@@ -246,28 +234,23 @@ impl Road {
             }
         }
         let (judged, rules) = match &server.held.judge {
-            None => (Judged::unjudged(), Ok(Action::Allow)),
-            Some(judge) => judge.request(call.whose(), &routed.id, &routed.method, routed.params.as_ref()),
+            None => (Judged::unjudged(), Ok(Ok(Action::Allow))),
+            Some(judge) => judge.request(call.whose(), &routed.id, &routed.method, routed.params.as_ref()).await,
         };
-        let cleared = match owed(&routed.permit, rules) {
+        let cleared = match rules.and_then(|rules| owed(&routed.permit, rules)) {
             Ok(cleared) => cleared,
             Err(error) => {
                 judged.finish();
                 return refused(routed, &error, Sent::No);
             }
         };
-        if let Err(error) = act.leaves().await {
-            judged.failed(&CallError::Unrecorded);
-            let text = format!("{error} of its beginning; {}; contact the operator of this portal", CarriedOut::No.words());
-            let told = RpcError::new(INTERNAL_ERROR, text).with(json!({"server": server.id, CARRIED_OUT: CarriedOut::No.word()}));
-            return (told.into(), Ending::because(Status::Refused, "audit"));
-        }
+        let leaving = &Leaving::of(act);
         let begun = Instant::now();
         let asked = async {
             let outcome = match &call.from {
                 // Boxed here: what is around them is moved several times on its way, and they are large.
-                Origin::Session(session) => Box::pin(self.in_session(call, session, (routed, act), (&judged, &cleared))).await,
-                Origin::Stateless(client) => Box::pin(self.stateless(call, client, (routed, act), (&judged, &cleared))).await,
+                Origin::Session(session) => Box::pin(self.in_session(call, session, (routed, leaving), (&judged, &cleared))).await,
+                Origin::Stateless(client) => Box::pin(self.stateless(call, client, (routed, leaving), (&judged, &cleared))).await,
             };
             // An error is an answer as well, whichever way it came.
             if let Ok(answer) | Err(CallError::Upstream(UpstreamError::Rpc(answer))) = &outcome {
@@ -315,6 +298,9 @@ impl Road {
                 } else {
                     judged.failed(&error);
                 }
+                if matches!(error, CallError::Unrecorded) && !leaving.has_left() {
+                    return unrecorded(&server.id);
+                }
                 let (outcome, ending) = refused(routed, &error, sent);
                 (outcome, Ending { upstream, ..ending })
             }
@@ -325,21 +311,21 @@ impl Road {
         &self,
         call: &Call,
         session: &Arc<Session>,
-        (routed, act): (&Routed, &Act),
+        (routed, leaving): (&Routed, &Leaving<'_>),
         (judged, cleared): (&Judged, &Cleared),
     ) -> Result<Outcome, CallError> {
         let server = &routed.server;
         let _reported = session.reported().and_then(|reported| reported.begin(&server.id, routed.params.as_ref()));
         let _reachable = session.calls().map(|calls| calls.begin(&server.id, call.emit.clone(), self.recipient(&call.caller)));
         if server.may_have_sessions() {
-            match self.legacy_in_session(call, session, (routed, act), (judged, cleared)).await {
+            match self.legacy_in_session(call, session, (routed, leaving), (judged, cleared)).await {
                 // The server turned out to be of the stateless era only.
                 Err(CallError::Upstream(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)))
                     if !server.may_have_sessions() => {}
                 other => return other,
             }
         }
-        self.modern_in_session(call, session, routed, (judged, cleared)).await
+        self.modern_in_session(call, session, (routed, leaving), (judged, cleared)).await
     }
 
     /// Older era to older era.
@@ -347,12 +333,12 @@ impl Road {
         &self,
         call: &Call,
         session: &Arc<Session>,
-        (routed, act): (&Routed, &Act),
+        (routed, leaving): (&Routed, &Leaving<'_>),
         (judged, cleared): (&Judged, &Cleared),
     ) -> Result<Outcome, CallError> {
         let exchange =
             |upstream: Arc<LegacySession>, id: Id, _| async move { self.converse(call, session, &upstream, &id, (routed, judged)).await };
-        let (outcome, under) = self.exchange(cleared, call, Kept::For(session), (routed, act), exchange).await?;
+        let (outcome, under) = self.exchange(cleared, call, Kept::For(session), (routed, leaving), exchange).await?;
         under.answered();
         if let Some(lent) = session.lent() {
             lent.goes_to_pages(&routed.server.id, &outcome);
@@ -390,80 +376,6 @@ impl Road {
                 Err(error) => upstream.respond(&question.id, &error.into()).await?,
             }
             answer = Answer::Going(conversation);
-        }
-    }
-
-    /// Older era to stateless era: what the server wants to know it says in its result, and is called again.
-    async fn modern_in_session(
-        &self,
-        call: &Call,
-        session: &Arc<Session>,
-        routed: &Routed,
-        (judged, cleared): (&Judged, &Cleared),
-    ) -> Result<Outcome, CallError> {
-        if matches!(routed.method.as_str(), "resources/subscribe" | "resources/unsubscribe") {
-            return Err(CallError::Untranslatable("this server reports changed resources only to clients of the 2026-07-28 protocol"));
-        }
-        let level = session.log_level().map(|level| quoted(level.as_str()));
-        if level.is_some() {
-            // Of a program all use one line, on which what it logs names no call: calls that listen are told. Those of a session are one's.
-            hears_logs(Listener::Proven(call.task_owner()));
-        }
-        let mut extra: Vec<(String, String)> = Vec::new();
-        for _ in 0..MAX_ROUNDS {
-            let members = Members::of(routed.params.as_ref()).unwrap_or_default();
-            let changes: Vec<(&str, Option<&str>)> = extra.iter().map(|(key, value)| (key.as_str(), Some(value.as_str()))).collect();
-            let params = members.with(&changes);
-            let members = Members::read(&params).unwrap_or_default();
-            let further: Vec<_> = level.iter().map(|level| (meta::LOG_LEVEL, Some(level.as_str()))).collect();
-            let params = with_meta(&members, &session.client, &further);
-            self.still_owns(call, routed, None).await?;
-            let answer = asked_now(cleared, &routed.server, (&routed.method, Some(&params)), &self.mirrored(routed)).await?;
-            let outcome = match self.drive(call, answer, routed, judged).await? {
-                Driven::Answered(outcome) => outcome,
-                Driven::Asked(..) => {
-                    return Err(
-                        UpstreamError::Protocol("it sent a request, which servers of its protocol version must not do".to_owned()).into()
-                    );
-                }
-            };
-            let Outcome::Result(result) = &outcome else { return Ok(outcome) };
-            let Some(wanted) = wanted(&shares::owner(&call.caller), result).await? else { return Ok(outcome) };
-            // The client is asked nothing before all is judged.
-            let mut questions = Vec::new();
-            for (key, request) in wanted.requests {
-                let method = request["method"].as_str().unwrap_or_default();
-                let params = request.get("params").map(Value::to_string);
-                let asked = Request::new(Id::number(0), method.into(), params.map(Bytes::from));
-                judged.hears(&Message::Request(asked.clone())).await?;
-                questions.push((key, asked));
-            }
-            let mut answers = serde_json::Map::new();
-            for (key, asked) in questions {
-                answers.insert(key, self.ask_in_session(call, session, routed, &asked).await?);
-            }
-            extra = vec![("inputResponses".to_owned(), Value::Object(answers).to_string())];
-            extra.extend(wanted.state.map(|state| ("requestState".to_owned(), state)));
-        }
-        Err(UpstreamError::Protocol(format!("it asked for more input {MAX_ROUNDS} times")).into())
-    }
-
-    /// Asks a client of the older era, and waits for its answer.
-    async fn ask_in_session(&self, call: &Call, session: &Session, routed: &Routed, asked: &Request) -> Result<Value, CallError> {
-        let asked = session.ask(&routed.server, routed.within.get(), asked);
-        let (text, answer) = asked.map_err(|error| UpstreamError::Protocol(error.message))?;
-        let _waits = call.waits();
-        if self.ask_client(call, session, text).await? == Heard::No {
-            return Err(UpstreamError::Rpc(nobody_listens().into()).into());
-        }
-        match tokio::time::timeout(QUESTION_PATIENCE, answer).await {
-            Ok(Ok(Outcome::Result(result))) => {
-                session.may_say(call.whose(), &routed.server, &rpc::response(None, &Outcome::Result(result.clone())))?;
-                Ok(serde_json::from_slice(&result).unwrap_or_default())
-            }
-            Ok(Ok(error @ Outcome::Error(_))) => Err(UpstreamError::Rpc(error).into()),
-            Ok(Err(_)) => Err(UpstreamError::Aborted.into()),
-            Err(_) => Err(UpstreamError::Timeout(QUESTION_PATIENCE).into()),
         }
     }
 
@@ -508,11 +420,11 @@ impl Road {
                 Driven::Asked(question, conversation) => (question, conversation),
                 answered @ Driven::Answered(_) => return Ok(answered),
             };
-            let ours = match client.lacks(&question.method) {
+            let ours = match client.cannot_answer(&question.method) {
                 _ if question.method == "ping" => Outcome::Result(Bytes::from_static(b"{}")),
                 // The client has no tasks for this server: none of its answers could have begun one.
                 None if question.method.starts_with("tasks/") && matches!(call.from, Origin::Stateless(_)) => undeclared("tasks").into(),
-                Some(lacking) => undeclared(lacking).into(),
+                Some(error) => error.into(),
                 None => match Form::of(&question) {
                     Ok(_) => return Ok(Driven::Asked(question, conversation)),
                     Err(error) => error.into(),
@@ -585,6 +497,13 @@ fn barred(call: &Call, routed: &Routed) -> Option<SmolStr> {
         )),
         Listed::Nowhere(why) => Some(why.clone()),
     }
+}
+
+/// The end of a call that has not left, as its beginning could not be recorded.
+fn unrecorded(server: &SmolStr) -> (Outcome, Ending) {
+    let text = format!("{NotWritten} of its beginning; {}; contact the operator of this portal", CarriedOut::No.words());
+    let told = RpcError::new(INTERNAL_ERROR, text).with(json!({"server": server, CARRIED_OUT: CarriedOut::No.word()}));
+    (told.into(), Ending::because(Status::Refused, "audit"))
 }
 
 /// The name that a request asked for, as its client wrote it.

@@ -5,7 +5,7 @@
 
 use super::Road;
 use bytes::Bytes;
-use gnomon_access::Permit;
+use gnomon_access::{Caller, Permit};
 use gnomon_audit::{RecordKind as Recorded, Status};
 use gnomon_lists::{
     lists::PortalLists,
@@ -16,8 +16,10 @@ use gnomon_relay::{
     acts::Ending,
     call::{Call, Origin},
     held::Upstream,
+    large,
     names::{Prefix, exposed_name, shortened},
-    skills::{Skill, skill},
+    shares,
+    skills::{Skill, Unfit, skill},
 };
 use gnomon_upstream::{
     catalogue::Kind,
@@ -123,7 +125,7 @@ impl Road {
         act: &Act,
     ) -> Result<Listed, String> {
         let (mut listed, mut cursor, mut bytes) = (Listed::default(), None::<String>, 0);
-        let shown = (self.lists.prefix() == Prefix::Always).then_some(&*server.id);
+        let shown = (self.lists.prefix() == Prefix::Always).then(|| server.id.clone());
         let view = self.lists.view();
         let leave = |left_out: &mut Vec<Value>, name: Option<&str>, why: &str| {
             if left_out.len() < MOST_TOLD {
@@ -137,26 +139,25 @@ impl Road {
             let Outcome::Result(result) = outcome else {
                 return Err(format!("it answers with an error ({})", ending.error.unwrap_or_default()));
             };
-            let members = Members::read(&result).map_err(|_| "its list is not an object with distinct members".to_owned())?;
-            let entries: Vec<&RawValue> =
-                members.get("skills").and_then(|json| serde_json::from_str(json).ok()).ok_or("`skills` of its answer is not a list")?;
-            let ttl = members.get("ttlMs").and_then(|json| json.parse().ok()).unwrap_or(0);
-            listed.ttl = Some(listed.ttl.map_or(ttl, |least: u64| least.min(ttl)));
-            for entry in entries {
-                bytes += entry.get().len();
+            let (owner, bytes_of_page, shown) = (shares::owner(&call.caller), result.len(), shown.clone());
+            let read = large::read(&owner, bytes_of_page, move || SkillsPage::read(shown.as_deref(), &result));
+            let page = read.await.map_err(|error| error.to_string())??;
+            listed.ttl = Some(listed.ttl.map_or(page.ttl, |least: u64| least.min(page.ttl)));
+            for (length, entry) in page.entries {
+                bytes += length;
                 if listed.skills.len() >= MOST || bytes > MOST_BYTES {
                     leave(&mut listed.left_out, None, "its server's list is longer than what is read of it");
                     return Ok(listed);
                 }
                 let may = |uri: &str| self.lists.may_read(&call.caller, &view, &server.id, uri).is_allow();
-                match skill(shown, entry.get()) {
+                match entry {
                     Ok(skill) if may(&skill.uri) => listed.skills.push(skill),
                     Ok(_) => {}
                     Err(unfit) if unfit.uri.as_deref().is_none_or(may) => leave(&mut listed.left_out, unfit.uri.as_deref(), unfit.why),
                     Err(_) => {}
                 }
             }
-            cursor = members.text("nextCursor").map(|cursor| cursor.into_owned());
+            cursor = page.next;
             if cursor.is_none() {
                 break;
             }
@@ -165,50 +166,73 @@ impl Road {
     }
 
     /// A server's answer about one skill, or a folder of one, in the caller's names.
-    pub(super) fn of_skill(&self, call: &Call, routed: &Routed, outcome: Outcome) -> (Outcome, Option<Ending>) {
+    pub(super) async fn of_skill(&self, call: &Call, routed: &Routed, outcome: Outcome) -> (Outcome, Option<Ending>) {
         let Outcome::Result(result) = &outcome else { return (outcome, None) };
-        let shown = (self.lists.prefix() == Prefix::Always).then_some(&*routed.server.id);
-        let new = match &*routed.method {
-            "skills/get" => one(shown, routed, result),
-            _ => Ok(self.folder(call, routed, result)),
-        };
-        match new {
-            Ok(new) => (Outcome::Result(new.unwrap_or_else(|| result.clone())), None),
-            Err(why) => {
+        let shown = (self.lists.prefix() == Prefix::Always).then(|| routed.server.id.clone());
+        let (read, is_one) = (result.clone(), routed.method == "skills/get");
+        let (params, lists, caller, server) = (routed.params.clone(), self.lists.clone(), call.caller.clone(), routed.server.id.clone());
+        let owner = shares::owner(&call.caller);
+        let new = large::read(&owner, result.len(), move || match is_one {
+            true => one(shown.as_deref(), params.as_ref(), &read),
+            false => Ok(folder(&lists, &caller, &server, &read)),
+        });
+        match new.await {
+            Ok(Ok(new)) => (Outcome::Result(new.unwrap_or_else(|| result.clone())), None),
+            Ok(Err(why)) => {
                 let error = RpcError::new(INVALID_PARAMS, format!("the skill {} is not offered: {why}", shortened(&routed.name)));
                 (error.into(), Some(Ending::because(Status::Error, "skill")))
             }
+            Err(error) => (error.outcome(&routed.server.id, None), Some(Ending::because(Status::Error, error.kind()))),
         }
-    }
-
-    /// A folder with what the caller may read of it.
-    fn folder(&self, call: &Call, routed: &Routed, result: &Bytes) -> Option<Bytes> {
-        let members = Members::read(result).ok()?;
-        let all: Vec<&RawValue> = serde_json::from_str(members.get("resources")?).ok()?;
-        let (view, server) = (self.lists.view(), &routed.server.id);
-        let shown = all.into_iter().filter_map(|raw| {
-            let entry = Members::read(raw.get().as_bytes()).ok()?;
-            let uri = entry.text("uri")?;
-            self.lists.may_read(&call.caller, &view, server, &uri).is_allow().then_some(())?;
-            Some(match self.lists.prefix() {
-                Prefix::Never => raw.get().to_owned(),
-                Prefix::Always => {
-                    let known = quoted(&exposed_name(Kind::Resource, server, &uri));
-                    String::from_utf8_lossy(&entry.with(&[("uri", Some(&known))])).into_owned()
-                }
-            })
-        });
-        let shown = format!("[{}]", shown.collect::<Vec<_>>().join(","));
-        Some(members.with(&[("resources", Some(&shown))]))
     }
 }
 
+/// A page of a server's list.
+struct SkillsPage {
+    /// Each entry, and its length.
+    entries: Vec<(usize, Result<Skill, Unfit>)>,
+    ttl: u64,
+    next: Option<String>,
+}
+
+impl SkillsPage {
+    fn read(shown: Option<&str>, result: &Bytes) -> Result<Self, String> {
+        let members = Members::read(result).map_err(|_| "its list is not an object with distinct members".to_owned())?;
+        let entries: Vec<&RawValue> =
+            members.get("skills").and_then(|json| serde_json::from_str(json).ok()).ok_or("`skills` of its answer is not a list")?;
+        let ttl = members.get("ttlMs").and_then(|json| json.parse().ok()).unwrap_or(0);
+        let entries = entries.into_iter().map(|entry| (entry.get().len(), skill(shown, entry.get()))).collect();
+        Ok(Self { entries, ttl, next: members.text("nextCursor").map(|cursor| cursor.into_owned()) })
+    }
+}
+
+/// A folder with what the caller may read of it.
+fn folder(lists: &PortalLists, caller: &Caller, server: &SmolStr, result: &Bytes) -> Option<Bytes> {
+    let members = Members::read(result).ok()?;
+    let all: Vec<&RawValue> = serde_json::from_str(members.get("resources")?).ok()?;
+    let view = lists.view();
+    let shown = all.into_iter().filter_map(|raw| {
+        let entry = Members::read(raw.get().as_bytes()).ok()?;
+        let uri = entry.text("uri")?;
+        lists.may_read(caller, &view, server, &uri).is_allow().then_some(())?;
+        Some(match lists.prefix() {
+            Prefix::Never => raw.get().to_owned(),
+            Prefix::Always => {
+                let known = quoted(&exposed_name(Kind::Resource, server, &uri));
+                String::from_utf8_lossy(&entry.with(&[("uri", Some(&known))])).into_owned()
+            }
+        })
+    });
+    let shown = format!("[{}]", shown.collect::<Vec<_>>().join(","));
+    Some(members.with(&[("resources", Some(&shown))]))
+}
+
 /// One skill as clients know it. What the server answers must be the one that it was asked for.
-fn one(shown: Option<&str>, routed: &Routed, result: &Bytes) -> Result<Option<Bytes>, &'static str> {
+fn one(shown: Option<&str>, params: Option<&Bytes>, result: &Bytes) -> Result<Option<Bytes>, &'static str> {
     let members = Members::read(result).map_err(|_| "its server's answer is not an object with distinct members")?;
     let entry = members.get("skill").ok_or("its server's answer has no `skill`")?;
     let skill = skill(shown, entry).map_err(|unfit| unfit.why)?;
-    let asked = Members::of(routed.params.as_ref()).ok().and_then(|params| params.text("uri").map(|uri| uri == skill.uri.as_str()));
+    let asked = Members::of(params).ok().and_then(|params| params.text("uri").map(|uri| uri == skill.uri.as_str()));
     if asked != Some(true) {
         return Err("its server answers with another");
     }
@@ -218,7 +242,7 @@ fn one(shown: Option<&str>, routed: &Routed, result: &Bytes) -> Result<Option<By
 fn to_server(server: Arc<Upstream>, request: &Request, params: Bytes, permit: Permit) -> Routed {
     let (method, within) = (SmolStr::new(&request.method), Within::default());
     let (id, name) = (request.id.clone(), SmolStr::default());
-    Routed { server, id, method, params: Some(params), permit, exposed: None, name, arguments: None, within }
+    Routed { server, request: request.clone(), id, method, params: Some(params), permit, exposed: None, name, arguments: None, within }
 }
 
 type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -3,6 +3,7 @@
 
 use super::{
     Driven, Road,
+    again::no_question,
     exchange::{Kept, blamed},
 };
 use crate::results::{complete, wanted};
@@ -10,14 +11,14 @@ use bytes::Bytes;
 use gnomon_audit as audit;
 use gnomon_lists::route::Routed;
 use gnomon_relay::{
-    act::Act, call::Call, error::CallError, forms::KeptForm, judged::Judged, logs::LogLevel, owed::Cleared, parked::ParkedCall,
+    act::Leaving, call::Call, error::CallError, forms::KeptForm, judged::Judged, logs::LogLevel, owed::Cleared, parked::ParkedCall,
     pending::PendingUpstream, shares, stateless::asked_now,
 };
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, Presence, UpstreamError, as_text,
     era::{Era, meta},
     hears_logs,
-    legacy::undeclared,
+    legacy::{is_question, undeclared},
     members::Members,
     rpc::{INTERNAL_ERROR, Id, Message, Outcome, Request, RpcError},
 };
@@ -31,14 +32,14 @@ impl Road {
         &self,
         call: &Call,
         client: &Client,
-        (routed, act): (&Routed, &Act),
+        (routed, leaving): (&Routed, &Leaving<'_>),
         (judged, cleared): (&Judged, &Cleared),
     ) -> Result<Outcome, CallError> {
         let server = &routed.server;
         // One that is of this era and is only just started again is waited for.
         let is_modern = matches!(server.presence(), Presence::Up { era: Era::Modern, .. });
         if server.modern().is_none() && !is_modern && server.may_have_sessions() {
-            match self.legacy_stateless(call, client, (routed, act), (judged, cleared)).await {
+            match self.legacy_stateless(call, client, (routed, leaving), (judged, cleared)).await {
                 // The server turned out to be of the stateless era only.
                 Err(CallError::Upstream(UpstreamError::Rpc(_) | UpstreamError::Status(_) | UpstreamError::Protocol(_)))
                     if !server.may_have_sessions() => {}
@@ -49,11 +50,13 @@ impl Road {
         if LogLevel::asked_for(routed.params.as_ref()).is_some() {
             hears_logs(shares::listener(&call.caller));
         }
-        let answer = asked_now(cleared, server, (&routed.method, routed.params.as_ref()), &self.mirrored(routed)).await?;
+        let again = self.cleared_again(call, (routed, leaving), routed.params.as_ref()).await?;
+        let cleared = again.as_ref().unwrap_or(cleared);
+        let answer = asked_now(cleared, leaving, server, (&routed.method, routed.params.as_ref()), &self.mirrored(routed)).await?;
         match self.drive(call, answer, routed, judged).await? {
             Driven::Answered(outcome) => match asks_too_much(&shares::owner(&call.caller), client, &outcome).await? {
                 None => Ok(outcome),
-                Some(lacking) => Err(UpstreamError::Protocol(undeclared(lacking).message).into()),
+                Some(error) => Err(error.into()),
             },
             Driven::Asked(..) => {
                 Err(UpstreamError::Protocol("it sent a request, which servers of its protocol version must not do".to_owned()).into())
@@ -66,12 +69,12 @@ impl Road {
         &self,
         call: &Call,
         client: &Client,
-        (routed, act): (&Routed, &Act),
+        (routed, leaving): (&Routed, &Leaving<'_>),
         (judged, cleared): (&Judged, &Cleared),
     ) -> Result<Outcome, CallError> {
         let members = Members::of(routed.params.as_ref()).unwrap_or_default();
         if let Some(state) = members.text("requestState").filter(|state| state.starts_with("gnomon.")) {
-            return self.take_up(call, &members, &state, (routed, judged)).await;
+            return self.take_up(call, &members, &state, (routed, leaving, judged)).await;
         }
         let plain = self.without_era(&members);
         let plain = &plain;
@@ -82,13 +85,13 @@ impl Road {
             };
             self.drive_on(call, (&session, client), answer, (routed, judged)).await
         };
-        match self.exchange(cleared, call, Kept::Shared(client), (routed, act), exchange).await? {
+        match self.exchange(cleared, call, Kept::Shared(client), (routed, leaving), exchange).await? {
             (Driven::Answered(outcome), under) => {
                 under.answered();
                 complete(&shares::owner(&call.caller), outcome).await
             }
             (Driven::Asked(question, conversation), under) => {
-                self.park(call, routed, question, conversation, under.session().clone(), under)
+                self.park(call, (routed, leaving), question, conversation, under.session().clone(), under)
             }
         }
     }
@@ -96,7 +99,7 @@ impl Road {
     fn park(
         &self,
         call: &Call,
-        routed: &Routed,
+        (routed, leaving): (&Routed, &Leaving<'_>),
         question: Request,
         conversation: Conversation,
         session: Arc<LegacySession>,
@@ -111,7 +114,15 @@ impl Road {
         let whose = (call.caller.subject.clone(), routed.name.clone(), asked_with);
         let holder = shares::owner(&call.caller);
         let form = KeptForm::of(&question, &holder).map_err(|_| CallError::NotKept)?;
-        let parked = ParkedCall::new(holder, whose, conversation, (routed.server.number, session), under, (question.id, form));
+        let parked = ParkedCall::new(
+            holder,
+            whose,
+            conversation,
+            (routed.server.number, session),
+            under,
+            (question.id, form),
+            leaving.act().waiting(),
+        );
         let state = self.parked.keep(parked).ok_or(CallError::NotKept)?;
         Ok(Outcome::of(&json!({"resultType": "input_required", "inputRequests": {"question": asked}, "requestState": state})))
     }
@@ -121,7 +132,7 @@ impl Road {
         call: &Call,
         members: &Members<'_>,
         state: &str,
-        (routed, judged): (&Routed, &Judged),
+        (routed, leaving, judged): (&Routed, &Leaving<'_>, &Judged),
     ) -> Result<Outcome, CallError> {
         let asked_with = digest(routed.arguments.as_ref());
         let whose = (&*call.caller.subject, &*routed.name, &*asked_with);
@@ -135,7 +146,10 @@ impl Road {
             Some(answer) => Outcome::Result(answer),
             None => RpcError::new(INTERNAL_ERROR, "the client did not answer").into(),
         };
-        let ParkedCall { conversation, session, under, question, .. } = parked;
+        let ParkedCall { conversation, session, under, question, mut act, .. } = parked;
+        leaving.act().takes_up(&act);
+        // It is this one's from now on.
+        act.is_another();
         routed.within.set(session.scope());
         under.goes_on();
         let driven = async {
@@ -151,7 +165,7 @@ impl Road {
                 under.answered();
                 complete(&shares::owner(&call.caller), outcome).await
             }
-            Ok(Driven::Asked(question, conversation)) => self.park(call, routed, question, conversation, session, under),
+            Ok(Driven::Asked(question, conversation)) => self.park(call, (routed, leaving), question, conversation, session, under),
         }
     }
 
@@ -166,15 +180,21 @@ impl Road {
     }
 }
 
-/// What a client has not declared that this result asks it for all the same: it could not go on with it.
-async fn asks_too_much(owner: &SmolStr, client: &Client, outcome: &Outcome) -> Result<Option<&'static str>, CallError> {
+/// Why a client cannot go on with this result: it asks for what the client has not declared, or by what is no question.
+async fn asks_too_much(owner: &SmolStr, client: &Client, outcome: &Outcome) -> Result<Option<UpstreamError>, CallError> {
     let Outcome::Result(result) = outcome else { return Ok(None) };
     // Most results ask for nothing, and are not read for it.
     if memchr::memmem::find(result, b"input_required").is_none() {
         return Ok(None);
     }
-    let lacks = |(_, asked): &(String, Value)| client.lacks(asked["method"].as_str().unwrap_or_default());
-    Ok(wanted(owner, result).await?.and_then(|wanted| wanted.requests.iter().find_map(lacks)))
+    let wrong = |(_, asked): &(String, Value)| {
+        let method = asked["method"].as_str().unwrap_or_default();
+        match client.lacks(method) {
+            Some(lacking) => Some(UpstreamError::Protocol(undeclared(lacking).message)),
+            None => (!is_question(method)).then(no_question),
+        }
+    };
+    Ok(wanted(owner, result).await?.and_then(|wanted| wanted.requests.iter().find_map(wrong)))
 }
 
 /// A digest of a call's arguments while it waits: the same for all ways of writing them.

@@ -164,7 +164,7 @@ impl Road {
     }
 
     /// The server of a task, for its owner, as long as they may use its tool.
-    fn route_task(&self, call: &Call, request: &Request) -> Result<Routed, NotRouted> {
+    pub(super) fn route_task(&self, call: &Call, request: &Request) -> Result<Routed, NotRouted> {
         // Checked first: a client without support for tasks must not learn whether there is such a task.
         match &call.from {
             Origin::Stateless(client) if declared(&client.capabilities, TASKS).is_none() => return Err(needs_tasks().into()),
@@ -191,8 +191,8 @@ impl Road {
 
     fn to_task(server: Arc<Upstream>, request: &Request, params: Option<Bytes>, name: SmolStr, permit: Permit) -> Routed {
         let method = SmolStr::new(&request.method);
-        let within = Within::default();
-        Routed { server, id: request.id.clone(), method, params, permit, exposed: None, name, arguments: None, within }
+        let (within, asked) = (Within::default(), request.clone());
+        Routed { server, request: asked, id: request.id.clone(), method, params, permit, exposed: None, name, arguments: None, within }
     }
 
     /// Whether a request for a task may go to its server within this session: what has the id there is the caller's. What is asked

@@ -3,10 +3,24 @@
 use crate::{
     Setup,
     client::{Client, next_event},
+    pools,
     server::{Server, Speaks},
 };
+use bytes::Bytes;
+use gnomon_access::Caller;
 use gnomon_audit::{RecordKind, Status};
+use gnomon_relay::{
+    error::CallError,
+    judged::{Judge, Rules, Whose},
+    large::LARGE,
+};
+use gnomon_upstream::{
+    Asked, News, Reach, Transport,
+    endpoint::Endpoint,
+    rpc::{Id, Outcome},
+};
 use serde_json::{Value, json};
+use std::{net::Ipv4Addr, pin::pin};
 
 /// The events of calls.
 fn calls(events: &[Value]) -> Vec<&Value> {
@@ -114,18 +128,24 @@ async fn an_answer_with_an_error_status_is_judged_as_any_other_and_a_result_with
 
 #[tokio::test]
 async fn whose_answer_is_withheld_is_told_that_the_call_was_carried_out() {
-    let server = Server::start("one", Speaks::Both).await;
+    let fails = |method: &str, params: &Value| {
+        let asked = method == "tools/call" && params["arguments"]["text"] == "failing";
+        asked.then(|| json!({"content": [{"type": "text", "text": "one failed"}], "isError": true}))
+    };
+    let server = Server::scripted("one", Speaks::Both, fails).await;
     let portal = Setup::of([("one", server.url())]).rule("block", "gen_ai.tool.call.result|contains: one").start().await;
     for (number, mut client) in [Client::legacy(portal.address).await, Client::modern(portal.address)].into_iter().enumerate() {
-        let answer = client.call("one_echo", json!({"text": "x"})).await;
-        let result = &answer.last()["result"];
-        assert_eq!((&result["isError"], &result["_meta"]["dev.gnomon/carriedOut"]), (&json!(true), &json!("yes")), "{answer:?}");
-        assert!(answer.text().ends_with("; the call was carried out, and its answer is withheld: do not repeat it"), "{answer:?}");
-        assert_eq!(server.got("tools/call").len(), number + 1);
+        for (asked, text) in ["x", "failing"].into_iter().enumerate() {
+            let answer = client.call("one_echo", json!({"text": text})).await;
+            let result = &answer.last()["result"];
+            assert_eq!((&result["isError"], &result["_meta"]["dev.gnomon/carriedOut"]), (&json!(true), &json!("yes")), "{answer:?}");
+            assert!(answer.text().ends_with("; the call was carried out, and its answer is withheld: do not repeat it"), "{answer:?}");
+            assert_eq!(server.got("tools/call").len(), 2 * number + asked + 1);
+        }
     }
-    let records = portal.records(1).await;
+    let records = portal.records(6).await;
     let calls: Vec<_> = records.iter().filter(|record| record.kind == RecordKind::Call).collect();
-    assert!(calls.len() == 2 && calls.iter().all(|call| call.status == Some(Status::Refused)), "{calls:#?}");
+    assert!(calls.len() == 4 && calls.iter().all(|call| call.status == Some(Status::Refused)), "{calls:#?}");
     assert!(calls.iter().all(|call| call.error.as_deref() == Some("withheld") && call.rules.len() == 1), "{calls:#?}");
 }
 
@@ -195,4 +215,41 @@ async fn what_the_portal_refuses_by_itself_is_an_event_of_class_policy_that_says
         assert!(event["message"].as_str().is_some_and(|text| !text.is_empty() && !text.contains('7')), "{event:#}");
     }
     assert!(server.got("tools/call").is_empty());
+}
+
+/// What comes of work, and whether it was done where its caller is.
+async fn done<T>(work: impl Future<Output = T>) -> (T, bool) {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => (done, true),
+        () = std::future::ready(()) => (work.await, false),
+    }
+}
+
+#[tokio::test]
+async fn a_large_request_and_a_large_list_are_judged_alike_and_beside_the_threads_that_serve() {
+    let setup = Setup::of([]);
+    let endpoint = Endpoint::new(pools(), "one", "http://127.0.0.1:1/mcp", http::HeaderMap::new(), setup.limits).unwrap();
+    let setup = setup.rule("block", "gen_ai.tool.call.arguments|contains: passwd");
+    let portal = setup.rule("block", "gen_ai.tool.description|contains: passwd").start().await;
+    let rules = Rules { inspector: portal.inspector.clone(), recorder: portal.recorder.clone() };
+    let client = gnomon_upstream::Client::portal();
+    let caller = Caller::anonymous(Ipv4Addr::LOCALHOST.into());
+    let whose = Whose { caller: &caller, client: &client, agent: None, execution: None, program: None };
+    let judge = Judge::new(rules, &"main".into(), &"one".into(), &Reach::http(endpoint, Transport::Either));
+    for (length, here) in [(10, true), (2 * LARGE, false)] {
+        for (text, passes) in [("/etc/passwd", false), ("/etc/hosts", true)] {
+            let text = format!("{}{text}", "x".repeat(length));
+            let params = Bytes::from(json!({"name": "a", "arguments": {"x": text}}).to_string());
+            let ((judged, verdict), was_here) = done(judge.request(whose, &Id::number(1), &"tools/call".into(), Some(&params))).await;
+            assert_eq!((verdict.unwrap().is_ok(), was_here), (passes, here), "{length} {passes}");
+            judged.finish();
+            let list = json!({"tools": [{"name": "a", "description": text, "inputSchema": {"type": "object"}}]});
+            let asked = Asked { method: "tools/list", cursor: None };
+            let (verdict, was_here) = done(judge.own(&asked, &Outcome::of(&list), News::Some)).await;
+            assert_eq!((verdict.is_ok(), was_here), (passes, here), "{length} {passes}");
+            assert!(matches!(verdict, Ok(()) | Err(CallError::Refused(_))));
+        }
+    }
 }

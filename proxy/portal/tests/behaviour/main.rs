@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "what the tests read, they wrote")]
 
 mod admission;
+mod again;
 mod api;
 mod apis;
 mod asking;

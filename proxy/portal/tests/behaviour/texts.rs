@@ -55,36 +55,52 @@ async fn words_of_a_server_that_a_rule_forbids_reach_no_client_and_no_event() {
     }
 }
 
+/// The parameters of a question that says this in one of the places that it has for words.
+fn asking(place: usize, text: &str) -> Value {
+    let form = |properties: Value| json!({"message": "?", "requestedSchema": {"type": "object", "properties": properties}});
+    match place {
+        0 => json!({"message": text, "requestedSchema": {"type": "object", "properties": {}}}),
+        1 => form(json!({text: {"type": "string"}})),
+        2 => form(json!({"n": {"type": "string", "title": text}})),
+        3 => form(json!({"n": {"type": "string", "description": text}})),
+        4 => form(json!({"n": {"type": "string", "default": text}})),
+        _ => form(json!({"n": {"type": "string", "enum": ["a"], "enumNames": [text]}})),
+    }
+}
+
 #[tokio::test]
 async fn nobody_is_asked_in_words_that_a_rule_forbids_whatever_the_eras_are() {
-    let asking = |text: &str| json!({"message": text, "requestedSchema": {"type": "object", "properties": {}}});
-    let asked = move |text: &'static str| {
-        let harmless = json!({"method": "elicitation/create", "params": asking("?")});
-        let other = json!({"method": "elicitation/create", "params": asking(text)});
+    let asked = |place: usize| {
+        let harmless = json!({"method": "elicitation/create", "params": asking(place, "n")});
+        let other = json!({"method": "elicitation/create", "params": asking(place, POISON)});
         json!({"resultType": "input_required", "requestState": "s", "inputRequests": {"a": harmless, "b": other}})
     };
-    let question = json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": asking(POISON)});
-    for (field, method, params) in [
-        ("gen_ai.tool.call.result", "tools/call", json!({"name": "one_echo", "arguments": {"text": "x"}})),
-        ("mcp.prompt.text", "prompts/get", json!({"name": "one_greet"})),
-        ("mcp.resource.text", "resources/read", json!({"uri": "one+note://one/1"})),
+    for (field, method, params, places) in [
+        ("gen_ai.tool.call.result", "tools/call", json!({"name": "one_echo", "arguments": {"text": "x"}}), 0..6),
+        ("mcp.prompt.text", "prompts/get", json!({"name": "one_greet"}), 0..2),
+        ("mcp.resource.text", "resources/read", json!({"uri": "one+note://one/1"}), 0..2),
     ] {
-        let modern = Server::scripted("one", Speaks::Modern, move |asks, _| (asks == method).then(|| asked(POISON))).await;
-        let portal = Setup::of([("one", modern.url())]).rule("block", &format!("{field}|contains: '<important>'")).start().await;
-        for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
-            let answer = client.request(method, params.clone()).await;
-            assert!(answer.messages.iter().all(|message| message["method"].is_null()), "{field}: {answer:?}");
-            let last = answer.last().to_string();
-            assert!(last.contains("Rule 0") && !last.contains("ssh"), "{field}: {last}");
+        for place in places {
+            let modern = Server::scripted("one", Speaks::Modern, move |asks, _| (asks == method).then(|| asked(place))).await;
+            let portal = Setup::of([("one", modern.url())]).rule("block", &format!("{field}|contains: '<important>'")).start().await;
+            for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+                let answer = client.request(method, params.clone()).await;
+                assert!(answer.messages.iter().all(|message| message["method"].is_null()), "{field} {place}: {answer:?}");
+                let last = answer.last().to_string();
+                assert!(last.contains("Rule 0") && !last.contains("ssh"), "{field} {place}: {last}");
+            }
         }
     }
     // By itself, in the middle of a call.
     let legacy = Server::start("one", Speaks::Legacy).await;
     let portal = Setup::of([("one", legacy.url())]).rule("block", "gen_ai.tool.call.result|contains: '<important>'").start().await;
-    for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
-        let answer = client.call("one_echo", json!({"text": "x", "say": [question.clone()]})).await;
-        assert!(answer.messages.len() == 1 && answer.text().contains("Rule 0"), "{answer:?}");
-        assert!(!answer.last().to_string().contains("ssh"), "{answer:?}");
+    for place in 0..6 {
+        let question = json!({"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": asking(place, POISON)});
+        for mut client in [Client::legacy(portal.address).await, Client::modern(portal.address)] {
+            let answer = client.call("one_echo", json!({"text": "x", "say": [question.clone()]})).await;
+            assert!(answer.messages.len() == 1 && answer.text().contains("Rule 0"), "{place}: {answer:?}");
+            assert!(!answer.last().to_string().contains("ssh"), "{place}: {answer:?}");
+        }
     }
 }
 

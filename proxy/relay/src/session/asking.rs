@@ -13,7 +13,6 @@ use crate::{
 use bytes::Bytes;
 use gnomon_upstream::{
     LegacySession, Scope, as_text,
-    legacy::undeclared,
     members::Members,
     rpc::{self, Id, Notification, Outcome, Request, Response},
 };
@@ -87,7 +86,7 @@ impl Session {
     }
 
     fn can_answer(&self, method: &str) -> Result<(), rpc::RpcError> {
-        self.client.lacks(method).map_or(Ok(()), |lacking| Err(undeclared(lacking)))
+        self.client.cannot_answer(method).map_or(Ok(()), Err)
     }
 
     fn remember(&self, asked: Asked) -> Result<Id, rpc::RpcError> {

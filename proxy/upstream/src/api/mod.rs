@@ -152,16 +152,16 @@ impl Api {
             });
             let (page, after) = rest.split_at(fits.count().max(1));
             rest = after;
-            if over.judge(&asked_at(page), &listing(page), News::Some).is_ok() {
+            if over.judge(&asked_at(page), &listing(page), News::Some).await.is_ok() {
                 judged.extend_from_slice(page);
             } else {
                 for entry in page {
                     let alone = std::slice::from_ref(entry);
-                    match over.judge(&asked_at(alone), &listing(alone), News::None) {
+                    match over.judge(&asked_at(alone), &listing(alone), News::None).await {
                         Ok(()) => judged.push(entry.clone()),
                         Err(why) => {
                             tracing::warn!(server = %id, operation = %entry.name, "is not offered: {why}");
-                            withheld_by.insert(why.rule);
+                            withheld_by.extend(why.by().cloned());
                         }
                     }
                 }

@@ -133,7 +133,7 @@ impl<H: Oversight> Upstream<H> {
             }
             // It had been taken for gone by mistake.
             if !self.presence.borrow().is_up() {
-                self.here(self.present(own));
+                self.here(self.present(own).await);
             }
         }
     }
@@ -180,7 +180,7 @@ impl<H: Oversight> Upstream<H> {
                     if let Err(why) = self.fetch_all(own).await {
                         self.unless_at_work(own, asked, why)?;
                     }
-                    self.here(self.present(own));
+                    self.here(self.present(own).await);
                 }
                 () = self.watched.changed() => {
                     let now = self.watched.all();

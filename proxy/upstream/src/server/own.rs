@@ -83,6 +83,6 @@ impl Own {
 
 /// Parameters that say that gnomon itself asks.
 pub(super) fn described(params: Option<&Bytes>, client: &Client) -> Result<Bytes, UpstreamError> {
-    let members = Members::of(params).map_err(|error| UpstreamError::Protocol(error.to_string()))?;
+    let members = Members::of(params).map_err(|_| UpstreamError::unreadable())?;
     Ok(with_meta(&members, client, &[]))
 }

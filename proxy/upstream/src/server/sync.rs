@@ -7,7 +7,7 @@ use crate::{
     error::UpstreamError,
     legacy::ServerFace,
     modern::ModernPeer,
-    oversight::{Asked, News, Oversight},
+    oversight::{Asked, News, Objection, Oversight},
     owner::Owner,
     server::{Presence, Upstream},
 };
@@ -145,7 +145,7 @@ impl<H: Oversight> Upstream<H> {
             // It may have been of the other era only.
             Own::Legacy(_) => self.no_legacy.store(false, Ordering::Release),
         }
-        self.here(self.present(&own));
+        self.here(self.present(&own).await);
         Ok(own)
     }
 
@@ -179,7 +179,7 @@ impl<H: Oversight> Upstream<H> {
     }
 
     /// The server's description of itself, judged like its lists: instructions that rules refuse are not passed on.
-    pub(super) fn present(&self, own: &Own) -> Presence {
+    pub(super) async fn present(&self, own: &Own) -> Presence {
         let presence = own.presence();
         let Presence::Up { era, face } = &presence else { return presence };
         let Some(instructions) = face.instructions.as_ref().filter(|_| self.held.judges()) else {
@@ -194,8 +194,8 @@ impl<H: Oversight> Upstream<H> {
         });
         let known = self.presence.borrow().face().and_then(|face| face.instructions.clone());
         let news = if known.as_ref() == Some(instructions) { News::None } else { News::Findings };
-        let judged = self.held.judge(&Asked { method, cursor: None }, &Outcome::of(&said), news);
-        self.held.withheld("instructions", judged.as_ref().err().map(|objection| &objection.rule).map_or(&[][..], std::slice::from_ref));
+        let judged = self.held.judge(&Asked { method, cursor: None }, &Outcome::of(&said), news).await;
+        self.held.withheld("instructions", judged.as_ref().err().and_then(Objection::by).map_or(&[][..], std::slice::from_ref));
         match judged {
             Ok(()) => presence,
             Err(why) => {
@@ -267,7 +267,7 @@ impl<H: Oversight> Upstream<H> {
         let mut first_came = None;
         let mut broke_off = false;
         let old = self.lists.load_full();
-        let known = old.by_name(kind);
+        let known = Arc::new(old.by_name(kind));
         loop {
             let params = cursor.as_deref().map(|cursor| Members::default().with(&[("cursor", Some(&rpc::quoted(cursor)))]));
             let left = first_came.map(|at: Instant| PAGES_PATIENCE.saturating_sub(at.elapsed()));
@@ -284,7 +284,9 @@ impl<H: Oversight> Upstream<H> {
             let page = match &outcome {
                 Outcome::Result(result) => {
                     bytes += result.len();
-                    Page::read(kind, result, &known)
+                    let (result, known) = (result.clone(), known.clone());
+                    let page = self.held.read(result.len(), move || Page::read(kind, &result, &known)).await;
+                    page.unwrap_or_else(|| Err("it could not be read in time: other large messages came before it".to_owned()))
                 }
                 Outcome::Error(_) if kind == Kind::Template => Ok(Page { entries: Vec::new(), left_out: Vec::new(), next: None }),
                 Outcome::Error(_) => Err("it answers with an error".to_owned()),
@@ -332,12 +334,16 @@ impl<H: Oversight> Upstream<H> {
         let entries = &listing.entries;
         let same = old.of(kind).len() == entries.len() && old.of(kind).iter().zip(entries).all(|(old, new)| old.text == new.text);
         let news = if same { News::None } else { News::Some };
-        let judged = outcomes.iter().try_for_each(|(cursor, outcome)| {
+        let mut judged = Ok(());
+        for (cursor, outcome) in &outcomes {
             let asked = Asked { method: kind.method(), cursor: cursor.as_deref() };
-            self.held.judge(&asked, outcome, news)
-        });
+            judged = self.held.judge(&asked, outcome, news).await;
+            if judged.is_err() {
+                break;
+            }
+        }
         let mut same = same;
-        self.held.withheld(kind.key(), judged.as_ref().err().map(|objection| &objection.rule).map_or(&[][..], std::slice::from_ref));
+        self.held.withheld(kind.key(), judged.as_ref().err().and_then(Objection::by).map_or(&[][..], std::slice::from_ref));
         if let Err(why) = judged {
             // What was offered before may say the same, and the server answers to what it says now.
             tracing::warn!(server = %self.id, "{} is not offered: {why}", kind.method());

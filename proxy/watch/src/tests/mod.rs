@@ -7,6 +7,7 @@ mod identities;
 mod lost;
 mod owners;
 mod raw;
+mod returning;
 mod sensor;
 mod stage;
 mod starts;

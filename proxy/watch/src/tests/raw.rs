@@ -12,6 +12,7 @@ pub struct Call {
     pub generation: u64,
     pub connected: u64,
     pub scope: u32,
+    pub ip: [u8; 4],
     pub port: u16,
     pub decision: u16,
     pub reason: Option<Reason>,
@@ -22,7 +23,18 @@ impl Call {
     pub fn new(cookie: u64) -> Self {
         let connected = 100_000_000_000 + cookie;
         let decision = decision::OBSERVED;
-        Self { cookie, pid: 4711, uid: 1000, generation: 50_000_000_000, connected, scope: 0, port: 443, decision, reason: None }
+        Self {
+            cookie,
+            pid: 4711,
+            uid: 1000,
+            generation: 50_000_000_000,
+            connected,
+            scope: 0,
+            ip: [203, 0, 113, 7],
+            port: 443,
+            decision,
+            reason: None,
+        }
     }
 
     pub fn fail_open(cookie: u64, reason: Reason) -> Self {
@@ -44,7 +56,7 @@ impl Call {
         for word in [self.pid, self.pid, self.uid, self.uid] {
             record.extend_from_slice(&word.to_ne_bytes());
         }
-        record.extend(address(self.port));
+        record.extend(address(self.ip, self.port));
         let flags = u32::from(self.decision == decision::REDIRECTED);
         record.extend_from_slice(&self.scope.to_ne_bytes());
         record.extend_from_slice(&flags.to_ne_bytes());
@@ -84,8 +96,8 @@ fn header(kind: u16, length: usize) -> Vec<u8> {
     bytes
 }
 
-fn address(port: u16) -> Vec<u8> {
-    let mut bytes = vec![203, 0, 113, 7];
+fn address(ip: [u8; 4], port: u16) -> Vec<u8> {
+    let mut bytes = ip.to_vec();
     bytes.extend_from_slice(&[0; 12]);
     bytes.extend_from_slice(&port.to_ne_bytes());
     bytes.extend_from_slice(&AF_INET.to_ne_bytes());
@@ -115,7 +127,7 @@ pub fn close(cookie: u64, end: u32) -> Vec<u8> {
     for word in [cookie, 200, 100, 5_000_000] {
         record.extend_from_slice(&word.to_ne_bytes());
     }
-    record.extend(address(51_234));
+    record.extend(address([203, 0, 113, 7], 51_234));
     record.extend_from_slice(&end.to_ne_bytes());
     record.extend_from_slice(&[0; 4]);
     assert_eq!(record.len(), 72);

@@ -136,6 +136,34 @@ async fn the_end_of_the_sensor_is_reported_and_another_one_can_be_joined() {
     stage.end().await;
 }
 
+#[tokio::test]
+async fn a_time_without_a_sensor_is_counted_and_told_when_it_begins_and_when_it_is_over() {
+    let mut stage = Stage::new(&[], silent).await;
+    assert_eq!(stage.metric("gnomon_sensor_absences_total"), Some(0), "the first was not missed");
+    stage.sensor.hang_up();
+    tokio::time::timeout(SOON, stage.watch.ended()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(stage.metric("gnomon_sensor_absences_total"), Some(1));
+    let seconds = || stage.metric_as::<f64>("gnomon_sensor_absent_seconds_total").unwrap();
+    let so_far = seconds();
+    assert!(so_far >= 0.02 && seconds() > so_far, "counted while it lasts");
+    stage.sensor = Sensor::join(&stage.watch, silent).await;
+    let seconds = || stage.metric_as::<f64>("gnomon_sensor_absent_seconds_total").unwrap();
+    let over = seconds();
+    assert!(over > so_far && seconds() <= over, "and no longer than that");
+    // On its way out it misses no sensor.
+    stage.watch.let_go();
+    stage.sensor.hang_up();
+    tokio::time::timeout(SOON, stage.watch.ended()).await.unwrap();
+    assert_eq!(stage.metric("gnomon_sensor_absences_total"), Some(1));
+    let told: Vec<_> = stage.events().await.iter().map(|event| event["gnomon.health"].clone()).collect();
+    assert_eq!(told, ["sensor_gone", "sensor_back"]);
+    let back = stage.events().await[1]["message"].clone();
+    let ms: u128 = back.as_str().and_then(|said| said.split_once("for ")?.1.split_once(" ms")?.0.parse().ok()).unwrap();
+    assert!(ms >= 20, "{back}");
+    stage.end().await;
+}
+
 async fn proxy(stage: &Stage, folder: &std::path::Path) -> Proxy {
     let options = ProxyOptions { listen: "127.0.0.1:0".parse().unwrap(), ..ProxyOptions::default() };
     let (ca, _) = CertificateAuthority::load_or_create(folder).unwrap();

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -107,6 +108,10 @@ impl Stage {
     }
 
     pub fn metric(&self, series: &str) -> Option<u64> {
+        self.metric_as(series)
+    }
+
+    pub fn metric_as<T: FromStr>(&self, series: &str) -> Option<T> {
         let text = self.recorder.metrics().render(&LedgerCounts::default());
         text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }

@@ -1,7 +1,7 @@
 //! Filters, overrides, and what is said about rules: as an administrator meets them.
 
 use gnomon_engine::{Adjustments, Answer, Enforcement, FilterStatus, Finding, Lint, Origin, RuleSet, Source, explain};
-use gnomon_observe::{Action, Level, Observation};
+use gnomon_observe::{Action, Field, Level, Observation, Phase};
 use proptest::prelude::*;
 use rsigma_eval::{Engine, event::JsonEvent};
 use serde_json::{Value, json};
@@ -57,6 +57,45 @@ fn a_filter_without_not_and_one_for_no_rule_are_worth_a_warning() {
     let warnings: Vec<_> = set.warnings().iter().map(ToString::to_string).collect();
     assert!(warnings[0].starts_with("1.yml:10:16: the condition has no `not`"), "{warnings:?}");
     assert!(warnings[1].contains("no rule `tool_cals` is loaded; did you mean `tool_calls`?"), "{warnings:?}");
+}
+
+#[test]
+fn an_exception_that_cannot_be_read_silences_no_rule_and_refuses_nothing_less() {
+    let exception = filter("any", "gen_ai.tool.name: echo", "not selection");
+    let told = set(&[CALLS, &exception], &Adjustments::default()).unwrap();
+    let call = Observation::from_json(json!({"mcp.method.name": "tools/call"}).as_object().unwrap()).unwrap();
+    let named = |name: &str| {
+        let mut seen = call.clone();
+        seen.set(Field::ToolName, name);
+        seen
+    };
+    let mut unread = call.clone();
+    unread.set_unreadable(Field::ToolName);
+    let mut partial = named("echo ");
+    partial.set_partial(Field::ToolName);
+    let matched = |seen: &Observation| {
+        let mut progress = told.start();
+        let _ = told.judge(seen, Phase::Message, &mut progress);
+        let slow = told.one_shot(seen).matched.len();
+        assert_eq!(progress.matched().count(), slow, "both judges agree");
+        slow
+    };
+    assert_eq!([&unread, &partial, &named("delete"), &named("echo")].map(matched), [1, 1, 1, 0]);
+    // What is to be known later still decides.
+    for (name, expected) in [("echo", 0), ("delete", 1)] {
+        let mut progress = told.start();
+        told.settle(&unread, Phase::Message, &mut progress);
+        assert_eq!(progress.matched().count(), 0);
+        let _ = told.judge(&named(name), Phase::Message, &mut progress);
+        assert_eq!(progress.matched().count(), expected, "{name}");
+    }
+    let blocking = format!("{CALLS}gnomon: {{response: {{action: block}}}}\n");
+    let blocks = set(&[&blocking, &exception], &Adjustments::default()).unwrap();
+    assert!(matches!(blocks.one_shot(&unread).answer, Answer::Undecidable(verdict) if verdict.action == Action::Block));
+    let mut without_method = Observation::new();
+    without_method.set_unreadable(Field::McpMethod);
+    without_method.set_unreadable(Field::ToolName);
+    assert_eq!(matched(&without_method), 0, "a rule that is not known to match is told of nothing");
 }
 
 #[test]

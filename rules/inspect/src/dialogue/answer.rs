@@ -3,7 +3,7 @@
 
 use super::{
     Dialogue, Form, Refusal, Target,
-    call::{Call, Heard, Subject, Waits, describe, describe_malformed, forget_request, names, note, same_id},
+    call::{Call, Subject, Waits, describe_malformed, forget_request, names, note, same_id},
     listener::{findings, joined},
     pairing::Answers,
 };
@@ -218,7 +218,7 @@ impl Dialogue {
     }
 
     /// The call that a message answers whose request is not known.
-    fn stray(&self, message: Option<&Message>) -> Call {
+    pub(super) fn stray(&self, message: Option<&Message>) -> Call {
         let (seen, findings) = self.basis.begin();
         let mut call = Call {
             seen,
@@ -235,68 +235,6 @@ impl Dialogue {
         };
         forget_request(&mut call.seen);
         call
-    }
-
-    /// Judges the words of a question that the server asks within the only open call, as of its answer: the call goes on, and what is found
-    /// counts for it. If a rule forbids them, the call ends with them. Of a question outside of calls: by all rules on what answers say.
-    /// Without a message: one whose words cannot be read.
-    pub(super) fn take_words_of_a_question(&mut self, message: Option<&Message>) -> Option<Box<Refusal>> {
-        let (mut call, is_open) = match self.pairing.only() {
-            Some(only) => (only.clone(), true),
-            None => (self.stray(None), false),
-        };
-        match message {
-            // Whatever was asked: who is asked reads them.
-            Some(message) => {
-                let found = findings(message, None)?;
-                call.seen.set_texts(joined(call.seen.texts(), Some(found)));
-            }
-            None => unread_answer(&mut call.seen),
-        }
-        let heard: Vec<Field> =
-            TEXTS.into_iter().filter(|field| message.is_none() || call.seen.texts().is_some_and(|texts| texts.has(*field))).collect();
-        let found = call.seen.clone();
-        if !is_open {
-            let _ = self.judge(&call.seen, Phase::Message, &mut call.progress);
-        }
-        let verdict = interfering(self.judge(&call.seen, Phase::Response, &mut call.progress))
-            .and_then(|_| undecided_by_answer(&self.basis.rules, &call.progress, &heard));
-        match verdict {
-            Some(verdict) => {
-                self.pairing.take_only(|_| true);
-                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: MessageKind::Request };
-                Some(self.withhold(Withheld { verdict, target, call }))
-            }
-            None => {
-                if let ([open], Some(_)) = (&mut self.pairing.calls[..], message) {
-                    open.seen = found;
-                }
-                None
-            }
-        }
-    }
-
-    /// A request or notification that the server sends to the client (sampling, elicitation …).
-    fn take_server_message(&mut self, message: &Message) -> Option<Withheld> {
-        if message.kind != MessageKind::Request {
-            return self.take_notification(message);
-        }
-        let (mut seen, mut findings) = self.basis.begin();
-        describe(&mut seen, &mut findings, message);
-        if findings.message == MessageFinding::None {
-            return None;
-        }
-        let subject = Subject::Message(message.kind);
-        self.server.asks(message.method.as_ref());
-        self.judge_question(Heard { seen, findings, subject, id: message.id.clone(), method: message.method.clone() })
-    }
-
-    /// A request of the server's that cannot be read as one thing.
-    pub(crate) fn take_unreadable_question(&mut self, reason: &'static str) -> Option<Box<Refusal>> {
-        let (mut seen, mut findings) = self.basis.begin();
-        describe_malformed(&mut seen, &mut findings, reason);
-        let withheld = self.judge_question(Heard { seen, findings, subject: Subject::Malformed, id: None, method: None })?;
-        Some(self.withhold(withheld))
     }
 
     /// An event stream of which nothing can be read: what the server asks on it is not known, whether or not a call waits for it.
@@ -323,30 +261,6 @@ impl Dialogue {
         None
     }
 
-    fn judge_question(&mut self, heard: Heard) -> Option<Withheld> {
-        let Heard { seen, findings, subject, id, method } = heard;
-        let mut progress = self.basis.progress.clone();
-        let on_message = self.judge(&seen, Phase::Message, &mut progress);
-        let on_answer = self.judge(&seen, Phase::Response, &mut progress);
-        let refused = interfering(on_message).or(interfering(on_answer));
-        let (action, deciding) = match (refused, on_answer) {
-            (Some(verdict), _) | (None, Answer::Decided(verdict)) => (verdict.action, verdict.rule),
-            (None, Answer::Needs(_) | Answer::Undecidable(_)) => (Action::Allow, None),
-        };
-        let call = Call { seen, progress, findings, subject, id, method, waits: Waits::No, action, deciding, early: None, kept: 0 };
-        match refused {
-            None => {
-                self.report(call, None);
-                None
-            }
-            // The client is not told: it never learns that it was asked.
-            Some(verdict) => {
-                let target = Target { id: call.id.clone(), method: call.method.clone(), kind: MessageKind::Notification };
-                Some(Withheld { verdict, target, call })
-            }
-        }
-    }
-
     /// The answer cannot be read as one thing: no rule may conclude anything from what it lacks, and
     /// one that would interfere refuses it. That it could not be read is said of each message that it may answer; not where it only broke
     /// off, which nobody reads otherwise.
@@ -358,6 +272,12 @@ impl Dialogue {
         for call in self.pairing.calls.iter_mut().filter(|c| c.waits == Waits::ForAnswer) {
             unread_answer(&mut call.seen);
         }
+    }
+
+    /// The answer is over, and a message in it is not: said of each call that it may answer. Nothing in it is read otherwise by anybody.
+    pub(crate) fn answer_is_cut(&mut self) {
+        let asks = |call: &&mut Call| matches!(call.subject, Subject::Message(_)) && !call.is_answer();
+        self.pairing.calls.iter_mut().filter(asks).for_each(|call| call.seen.set(Field::ResponseMalformed, Malformed::Truncated.as_str()));
     }
 
     /// Judges the calls that wait for the answer by the evidence so far: no more will come.
@@ -436,7 +356,7 @@ fn read_result(call: &mut Call, message: &Message) {
 
 /// The strictest of the rules on what an answer says (these fields) that match it, or could as far as the request is not known. An
 /// administrator's `allow` sets vendors' rules aside here too.
-fn undecided_by_answer(rules: &RuleSet, progress: &Progress, said: &[Field]) -> Option<Verdict> {
+pub(super) fn undecided_by_answer(rules: &RuleSet, progress: &Progress, said: &[Field]) -> Option<Verdict> {
     let exempt = |rule: &Rule| rule.origin == Origin::Admin && rule.acts() == Action::Allow;
     let matched = || progress.matched().filter_map(|index| Some((index, rules.rule(index)?)));
     let exempted = matched().any(|(_, rule)| exempt(rule));
@@ -470,7 +390,7 @@ const SAID: [Field; 14] = [
 ];
 
 /// Those of them that are filled with the texts of an answer.
-const TEXTS: [Field; 7] = [
+pub(super) const TEXTS: [Field; 7] = [
     Field::Tools,
     Field::ToolResult,
     Field::ToolDescription,

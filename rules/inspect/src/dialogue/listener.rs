@@ -15,9 +15,6 @@ pub(crate) fn limits() -> Limits {
     Limits { arguments: ArgumentCapture::Off, ..Limits::default() }
 }
 
-/// The path of what a server asks the client within its result (2026-07-28), in any case, as some readers take it.
-const QUESTIONS: &str = "result.inputrequests";
-
 /// Reads answers, with the patterns that rules have for their texts.
 #[derive(Clone, Debug)]
 pub(crate) struct Ears {
@@ -41,6 +38,11 @@ impl Ears {
         Self { patterns: rules.texts().cloned(), questions }
     }
 
+    /// True if any of the patterns is for the texts of errors.
+    pub fn hear_errors(&self) -> bool {
+        self.patterns.as_ref().is_some_and(|patterns| patterns.fields().any(|field| field == Field::ErrorMessage))
+    }
+
     /// A scanner at the start of an answer.
     pub fn scanner(&self) -> Scanner {
         self.on(Scanner::new(limits()))
@@ -50,7 +52,8 @@ impl Ears {
     pub fn on(&self, scanner: Scanner) -> Scanner {
         let Some(patterns) = &self.patterns else { return scanner };
         let fields: Vec<Field> = patterns.fields().collect();
-        let mut wanted: Parts = Part::ALL.into_iter().filter(|part| fields.contains(&field_of(*part))).collect();
+        let is_wanted = |part: &Part| *part != Part::Question && fields.contains(&field_of(*part));
+        let mut wanted: Parts = Part::ALL.into_iter().filter(is_wanted).collect();
         let listener = Listener {
             matcher: patterns.matcher(),
             meant: patterns.matcher(),
@@ -62,7 +65,7 @@ impl Ears {
             path: String::new(),
         };
         if wanted.contains(self.questions) {
-            wanted.insert(Part::Result);
+            wanted.insert(Part::Question);
         }
         scanner.listening(wanted, Box::new(listener))
     }
@@ -80,7 +83,8 @@ fn part_of(method: &str) -> Part {
 /// The field of a part's texts.
 const fn field_of(part: Part) -> Field {
     match part {
-        Part::Result => Field::ToolResult,
+        // What a question counts as otherwise, is known by its call ([`Ears`]).
+        Part::Result | Part::Question => Field::ToolResult,
         Part::ToolName => Field::Tools,
         Part::ToolDescription => Field::ToolDescription,
         Part::Error => Field::ErrorMessage,
@@ -124,8 +128,7 @@ fn match_whole(matcher: &mut TextMatcher, part: Part, text: &str) {
 
 impl TextSink for Listener {
     fn begin(&mut self, place: &TextPlace<'_>) {
-        let asks = place.part == Part::Result && place.path.get(..QUESTIONS.len()).is_some_and(|path| path.eq_ignore_ascii_case(QUESTIONS));
-        let part = if asks { self.questions } else { place.part };
+        let part = if place.part == Part::Question { self.questions } else { place.part };
         self.part = Some(part).filter(|part| self.wanted.contains(*part));
         let Some(part) = self.part else { return };
         self.heard.parts.insert(part);

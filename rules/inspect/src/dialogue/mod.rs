@@ -5,6 +5,7 @@
 //! [`Dialogue::answer_message`]. It is the same judge for both, so a rule holds for a message wherever the message is seen.
 
 mod answer;
+mod asking;
 mod basis;
 mod call;
 mod listener;
@@ -196,6 +197,11 @@ impl Dialogue {
     /// The MCP signatures in all of its messages.
     pub(crate) fn signatures(&self) -> SignatureSet {
         self.basis.findings.signatures
+    }
+
+    /// True if a rule asks what arguments mean.
+    pub(crate) fn asks_for_meaning(&self) -> bool {
+        self.basis.rules.wanted().meaning
     }
 
     pub(crate) fn bounds(&self) -> &Bounds {

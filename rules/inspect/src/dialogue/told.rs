@@ -1,4 +1,5 @@
-//! Messages of a server beside its answers, which are judged by their method alone: notifications, and requests within a result.
+//! Messages of a server beside its answers, which are judged by their method alone: notifications, and requests within a result. Of requests
+//! the words are looked at as well, by rules that name both; for all others they are what the server says within its call.
 //!
 //! A stream may have thousands of notifications, nearly all of them harmless. So what rules say whatever the method is, is judged
 //! once, each is then judged by its method without the heap, and it is an event only where a rule means it.
@@ -6,11 +7,13 @@
 use super::{
     Dialogue, Refusal, Target,
     answer::Withheld,
+    asking::JudgedQuestion,
     call::{Call, Counted, Subject, Waits, count, note, same_id},
+    listener::findings,
 };
 use crate::{
     Enforcement,
-    in_force::{ASKED, METHOD},
+    in_force::{ASKED, METHOD, reads_questions},
     shadow::interfering,
     sighting::{Findings, MessageFinding},
 };
@@ -127,7 +130,8 @@ impl Dialogue {
         for method in input_requests.iter().map(Some).chain(unread) {
             // On a portal the question may have been judged and reported by itself before.
             let news = if method.is_some_and(|method| self.server.questions.contains(method)) { News::No } else { News::Yes };
-            let Some(withheld) = self.judge_method((method, MessageKind::Request, news), self.basis.findings) else { continue };
+            let by_method = self.judge_method((method, MessageKind::Request, news), self.basis.findings);
+            let Some(withheld) = by_method.or_else(|| self.judge_words_asked((method, news), message)) else { continue };
             let call = self.pairing.take(|call| same_id(call.id.as_ref(), message.id.as_ref()));
             let method = call.as_ref().and_then(|call| call.method.clone());
             let verdict = withheld.verdict;
@@ -144,6 +148,7 @@ impl Dialogue {
     /// True if rules could refuse requests within the answer, which must be withheld whole then.
     pub(crate) fn may_refuse_input_requests(&self) -> bool {
         let modern = |seen: &Observation| seen.text(Field::McpProtocolVersion).is_some_and(|version| version >= INPUT_REQUESTS_SINCE);
+        let reads = |index: &RuleIndex| self.basis.rules.rule(*index).is_some_and(reads_questions);
         let candidate = |index: &RuleIndex| !self.basis.progress.is_ruled_out(*index);
         if !self.basis.rules.on_asked().iter().any(candidate)
             || self.enforcement() != Enforcement::Enforce
@@ -155,8 +160,34 @@ impl Dialogue {
         ASKED.into_iter().any(|method| {
             METHOD.into_iter().for_each(|field| seen.set(field, method));
             let mut progress = self.basis.progress.clone();
-            interfering(self.judge(&seen, Phase::Message, &mut progress)).is_some()
+            let refuses = interfering(self.judge(&seen, Phase::Message, &mut progress)).is_some();
+            refuses || self.basis.rules.on_asked().iter().any(|index| reads(index) && !progress.is_ruled_out(*index))
         })
+    }
+
+    /// Judges a request within a result by the words of all of them, as their method alone refused none.
+    fn judge_words_asked(&mut self, (method, news): (Option<&SmolStr>, News), message: &Message) -> Option<Withheld> {
+        let found = findings(message, None).filter(|_| self.basis.rules.reads_questions)?;
+        let mut seen = self.basis.seen.clone();
+        METHOD.into_iter().for_each(|field| match method {
+            Some(method) => seen.set(field, method.clone()),
+            None => seen.set_unreadable(field),
+        });
+        let JudgedQuestion { seen, progress, refused, answer } = self.judge_by_words(&seen, found)?;
+        let mut findings = self.basis.findings;
+        findings.message = MessageFinding::Mcp;
+        let (subject, method) = (Subject::Message(MessageKind::Request), method.cloned());
+        let (action, waits) = (Action::Allow, Waits::No);
+        let mut call = Call { seen, progress, findings, subject, id: None, method, waits, action, deciding: None, early: None, kept: 0 };
+        let Some(verdict) = refused else {
+            if news == News::Yes {
+                call.settle(answer);
+                self.report(call, None);
+            }
+            return None;
+        };
+        let target = Target { id: None, method: call.method.clone(), kind: MessageKind::Notification };
+        Some(Withheld { verdict, target, call })
     }
 
     fn judge_method(&mut self, said: Said<'_>, findings: Findings) -> Option<Withheld> {

@@ -38,7 +38,8 @@ impl Dialogue {
     /// Judges one message of the answer; `pieces` joined are its JSON.
     ///
     /// # Errors
-    /// The refusal, if it must not pass. Where it is the server's request, nothing else of the answer is affected.
+    /// The refusal, if it must not pass. Where it is the server's request, nothing else of the answer is affected, unless it is refused for
+    /// its words, which are what the server says within its call: then the call ends with it.
     pub fn answer_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
         self.answers(pieces.iter().map(|piece| piece.len()).sum());
         let (mut refused, mut messages) = (None, 0);
@@ -67,27 +68,6 @@ impl Dialogue {
                 }
             }
         };
-        refused.map_or(Ok(()), Err)
-    }
-
-    /// Judges the words of a question that the server asks the client before its answer: `params` are the JSON of its parameters. They are
-    /// what the server says within the call, which goes on; its method is judged with the question itself ([`Dialogue::answer_message`]).
-    ///
-    /// # Errors
-    /// The refusal, if nobody must be asked it. It ends the call.
-    pub fn question_words(&mut self, params: &[u8]) -> Result<(), Box<Refusal>> {
-        let mut refused = None;
-        // As a result has them since 2026-07-28.
-        let pieces: [&[u8]; 3] = [br#"{"jsonrpc":"2.0","id":0,"result":{"inputRequests":{"question":{"params":"#, params, b"}}}}"];
-        let mut scanner = self.ears().scanner();
-        let read = read(&mut scanner, &pieces, &mut |message| {
-            if refused.is_none() {
-                refused = self.take_words_of_a_question(Some(message));
-            }
-        });
-        if read.is_err() && refused.is_none() {
-            refused = self.take_words_of_a_question(None);
-        }
         refused.map_or(Ok(()), Err)
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct AnswerBody {
     over: bool,
     /// Raw bytes of the current event that were not forwarded.
     pub held: Vec<u8>,
+    /// Bytes that were forwarded of a stream, or in place of what it had.
+    passed_on: u64,
     pub event: Event,
     pub session: Option<SmolStr>,
     /// Messages in it so far.
@@ -131,6 +133,7 @@ impl AnswerBody {
             reader: None,
             over: false,
             held: Vec::new(),
+            passed_on: 0,
             event: Event::Held,
             session: None,
             messages: 0,
@@ -156,10 +159,8 @@ impl AnswerBody {
 
     /// Its next bytes, as words.
     pub fn hear(&mut self, raw: &[u8]) {
-        if let Some(words) = &mut self.words
-            && !words.feed(raw)
-        {
-            self.words = None;
+        if let Some(words) = &mut self.words {
+            words.feed(raw);
         }
     }
 
@@ -168,8 +169,24 @@ impl AnswerBody {
         self.words.as_ref().map_or(Cow::Borrowed(message), |words| words.beside(message))
     }
 
-    /// Its words, if no more of them will come.
+    /// A message was found in it: a document that is one is not shown as words.
+    pub fn has_message(&mut self) {
+        self.messages = self.messages.saturating_add(1);
+        self.words.take_if(|words| words.are_of_a_document());
+    }
+
+    /// True if JSON in it has begun and not ended.
+    pub fn is_within_json(&self) -> bool {
+        let Some(Reader::Json(document)) = &self.reader else { return false };
+        let is_json = |reading: &Reading| self.content == Content::Json || reading.likeness() > Likeness::None;
+        document.reading.as_ref().is_some_and(|reading| is_json(reading) && reading.is_within_json())
+    }
+
+    /// Its words, if no more of them will come and all of it is read.
     pub fn whole_words(&mut self) -> Option<Box<Words>> {
+        if self.is_behind() {
+            return None;
+        }
         self.words.take_if(|words| words.are_whole())
     }
 
@@ -192,6 +209,23 @@ impl AnswerBody {
 
     fn is_one_text(&self) -> bool {
         matches!(self.content, Content::Json | Content::Unlabelled | Content::Framed)
+    }
+
+    /// True if nothing of a stream has been forwarded, nor in its place.
+    pub fn is_at_its_beginning(&self) -> bool {
+        self.passed_on == 0
+    }
+
+    /// Forwards bytes of a stream.
+    pub fn passes_on(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        self.passed_on += bytes.len() as u64;
+        out.extend_from_slice(bytes);
+    }
+
+    /// Forwards what is held of it.
+    pub fn passes_on_held(&mut self, out: &mut Vec<u8>) {
+        self.passed_on += self.held.len() as u64;
+        out.append(&mut self.held);
     }
 
     /// True if input is buffered that was not read yet: feed it with nothing until this is false.

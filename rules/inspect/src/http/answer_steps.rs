@@ -37,6 +37,8 @@ pub(crate) enum Step<'a> {
     /// Meant as a message, and two readers could take it for different ones.
     Unreadable(Broken),
     Endpoint(&'a str),
+    /// What shows itself to be a message ends before its end.
+    CutOff,
     /// An event ends at this offset of the decoded text.
     EventEnd {
         text: &'a [u8],

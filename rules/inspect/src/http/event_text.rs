@@ -3,12 +3,13 @@
 use super::{
     answer_steps::{Broken, Left, Step, break_off},
     reading::Coded,
+    words::{DOCUMENT_BYTES, said},
 };
 use crate::dialogue::Ears;
 use gnomon_wire::{
     jsonrpc::{Likeness, Scanner},
     mcp,
-    sse::{Item, OddEnd, SseParser, odd_end},
+    sse::{HasData, Item, OddEnd, SseParser, odd_end},
 };
 
 /// The reason that a stream cannot be read whose coding cannot be undone.
@@ -22,6 +23,8 @@ pub(super) struct EventText {
     decoder: Option<Coded>,
     ears: Ears,
     lines: Lines,
+    /// The event at hand as readers have it that take its first line for an unknown field ([`Item::MarkedLine`]).
+    unmarked: Option<Box<Lines>>,
     fork: Fork,
     /// The last byte of the text so far.
     last: Option<u8>,
@@ -36,10 +39,18 @@ pub(super) struct EventText {
 #[derive(Clone)]
 struct Lines {
     sse: SseParser,
+    event: EventData,
+}
+
+/// What is read of the event at hand.
+#[derive(Clone)]
+struct EventData {
     scanner: Scanner,
     told: Told,
-    /// Data of the current event, for the `endpoint` event of the legacy transport.
+    /// Its data, for the `endpoint` event of the legacy transport, and as words where it is no message.
     data: Vec<u8>,
+    /// Messages in it.
+    messages: u32,
 }
 
 /// Set once the current event was reported as unreadable.
@@ -75,13 +86,14 @@ impl Opening {
     /// The beginning of a text of which `begin` was seen before.
     fn of(begin: &mut Vec<u8>, text: &[u8]) -> Self {
         const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
-        const MARK: &[u8] = b"\xef\xbb\xbf";
+        const MARKS: [&[u8]; 2] = [b"\xef\xbb\xbf", b"\xc3\xaf\xc2\xbb\xc2\xbf"];
         let text = if begin.is_empty() { blank_start(text) } else { text };
         begin.extend_from_slice(text.get(..16).unwrap_or(text));
-        let text = blank_start(begin.strip_prefix(MARK).unwrap_or(begin));
+        let unmarked = MARKS.iter().fold(begin.as_slice(), |text, mark| text.strip_prefix(*mark).unwrap_or(text));
+        let text = blank_start(unmarked);
         match text.first() {
             _ if begin.len() > 64 => Self::Other,
-            _ if MARK.starts_with(text) => Self::Unknown,
+            _ if MARKS.iter().any(|mark| mark.starts_with(text)) => Self::Unknown,
             None => Self::Unknown,
             Some(b'{' | b'[') => Self::Document,
             Some(b':') => Self::Field,
@@ -99,9 +111,9 @@ fn blank_start(text: &[u8]) -> &[u8] {
 
 impl EventText {
     pub fn new(decoder: Option<Coded>, ears: Ears) -> Self {
-        let lines = Lines { sse: SseParser::new(), scanner: ears.scanner(), told: Told::No, data: Vec::new() };
+        let lines = Lines::new(SseParser::new(), &ears);
         let (fork, opening, begin) = (Fork::None, Opening::Unknown, Vec::new());
-        Self { decoder, ears, lines, fork, last: None, opening, begin, document: None }
+        Self { decoder, ears, lines, unmarked: None, fork, last: None, opening, begin, document: None }
     }
 
     /// The same, read as one JSON text besides, if it begins like one.
@@ -124,7 +136,8 @@ impl EventText {
             Fork::None => 0,
             Fork::Begun(lines, _) | Fork::Split(lines, _) => lines.kept(),
         };
-        self.lines.kept() + fork + self.document.as_ref().map_or(0, Scanner::kept) + coded
+        let unmarked = self.unmarked.as_ref().map_or(0, |lines| lines.kept());
+        self.lines.kept() + unmarked + fork + self.document.as_ref().map_or(0, Scanner::kept) + coded
     }
 
     pub fn made(&self) -> u64 {
@@ -132,7 +145,7 @@ impl EventText {
     }
 
     pub fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Step<'_>)) -> Left {
-        let Self { decoder, ears, lines, fork, last, opening, begin, document } = self;
+        let Self { decoder, ears, lines, unmarked, fork, last, opening, begin, document } = self;
         let mut read = |plain: &[u8]| {
             if *opening == Opening::Unknown {
                 *opening = Opening::of(begin, plain);
@@ -156,7 +169,7 @@ impl EventText {
                     on(step);
                 }
             };
-            read_events(lines, (fork, *last, ears), plain, &mut on_event);
+            read_events((lines, unmarked), (fork, *last, ears), plain, &mut on_event);
             *last = plain.last().copied().or(*last);
             on(Step::TextEnd { text: plain });
         };
@@ -177,15 +190,22 @@ impl EventText {
 }
 
 /// Reads text by both ways of telling where a line ends; `last` is the byte in front of it.
-fn read_events(lines: &mut Lines, (fork, last, ears): (&mut Fork, Option<u8>, &Ears), plain: &[u8], on: &mut dyn FnMut(Step<'_>)) {
+fn read_events(
+    (lines, unmarked): (&mut Lines, &mut Option<Box<Lines>>),
+    (fork, last, ears): (&mut Fork, Option<u8>, &Ears),
+    plain: &[u8],
+    on: &mut dyn FnMut(Step<'_>),
+) {
     // What the second reading has read already.
     let mut ahead = fork.decide(plain, ears, on);
     let mut at = 0;
+    // The next odd end, looked for once: there may be an event for each byte.
+    let mut odd = NextOdd::Unknown;
     while let Some(rest) = plain.get(at..).filter(|rest| !rest.is_empty()) {
-        let before = if at == 0 { last } else { plain.get(at - 1).copied() };
         let mut until = rest;
         if matches!(fork, Fork::None) {
-            match odd_end(rest, before) {
+            let before = if at == 0 { last } else { plain.get(at - 1).copied() };
+            match odd.from(at, rest, before) {
                 None => {}
                 // Up to it, the readings are one.
                 Some(OddEnd::Whole { at: begin, .. } | OddEnd::Begun { at: begin }) if begin > 0 => until = &rest[..begin],
@@ -198,16 +218,23 @@ fn read_events(lines: &mut Lines, (fork, last, ears): (&mut Fork, Option<u8>, &E
                 Some(OddEnd::Begun { .. }) => *fork = Fork::Begun(Box::new(lines.clone()), rest.to_vec()),
             }
         }
-        let mut ended = None;
-        let Lines { sse, scanner, told, data } = lines;
+        let (mut ended, mut marked) = (None, None);
+        let Lines { sse, event } = lines;
         let read = sse.feed_event(until, &mut |item, offset| match item {
-            Item::Data(bytes) => hear((scanner, told, data), bytes, on),
-            Item::Dispatch { event, .. } => {
-                point((data, event), on);
+            Item::Data(bytes) => event.hear(bytes, ears, on),
+            Item::MarkedLine => marked = Some(at + offset),
+            Item::Dispatch { event: name, has_data, .. } => {
+                event.end((name, has_data), ears, on);
                 ended = Some(at + offset);
             }
         });
         let end = ended.unwrap_or(at + read);
+        if marked.is_some() {
+            *unmarked = Some(Box::new(Lines::new(SseParser::within(), ears)));
+        }
+        if let Some(second) = unmarked {
+            second.read(plain.get(marked.unwrap_or(at)..end).unwrap_or_default(), ears, on);
+        }
         if let Fork::Split(second, begun) = fork {
             second.read_odd(
                 begun,
@@ -219,11 +246,35 @@ fn read_events(lines: &mut Lines, (fork, last, ears): (&mut Fork, Option<u8>, &E
             ahead = ahead.max(end);
         }
         if ended.is_some() {
-            lines.begin(ears);
-            *fork = Fork::None;
+            (*fork, *unmarked) = (Fork::None, None);
             on(Step::EventEnd { text: plain, end });
         }
         at += read;
+    }
+}
+
+/// The first odd end from some place of a text on, as far as it was looked for.
+enum NextOdd {
+    Unknown,
+    None,
+    At(usize, OddEnd),
+}
+
+impl NextOdd {
+    /// The first from `at` on, where `rest` begins behind the byte `before`; its offset is in `rest`.
+    fn from(&mut self, at: usize, rest: &[u8], before: Option<u8>) -> Option<OddEnd> {
+        let is_behind = |next: &Self| matches!(next, Self::Unknown) || matches!(next, Self::At(place, _) if *place < at);
+        if is_behind(self) {
+            *self = match odd_end(rest, before) {
+                None => Self::None,
+                Some(odd @ (OddEnd::Whole { at: begin, .. } | OddEnd::Begun { at: begin })) => Self::At(at + begin, odd),
+            };
+        }
+        let Self::At(place, odd) = *self else { return None };
+        Some(match odd {
+            OddEnd::Whole { length, .. } => OddEnd::Whole { at: place - at, length },
+            OddEnd::Begun { .. } => OddEnd::Begun { at: place - at },
+        })
     }
 }
 
@@ -251,15 +302,12 @@ impl Fork {
 }
 
 impl Lines {
-    fn kept(&self) -> usize {
-        self.scanner.kept() + self.data.len()
+    fn new(sse: SseParser, ears: &Ears) -> Self {
+        Self { sse, event: EventData::new(ears) }
     }
 
-    /// The next event.
-    fn begin(&mut self, ears: &Ears) {
-        self.data.clear();
-        self.told = Told::No;
-        self.scanner = ears.scanner();
+    fn kept(&self) -> usize {
+        self.event.scanner.kept() + self.event.data.len()
     }
 
     /// Reads text of which `before` is the byte in front, each line ended by whatever ends one for some reader. `begun` are bytes of a character that
@@ -292,39 +340,71 @@ impl Lines {
 
     /// Reads text whose events end for no other reading.
     fn read(&mut self, text: &[u8], ears: &Ears, on: &mut dyn FnMut(Step<'_>)) {
-        let Self { sse, scanner, told, data } = self;
+        let Self { sse, event } = self;
         sse.feed(text, &mut |item, _| match item {
-            Item::Data(bytes) => hear((scanner, told, data), bytes, on),
-            Item::Dispatch { event, .. } => {
-                point((data, event), on);
-                data.clear();
-                *told = Told::No;
-                *scanner = ears.scanner();
-            }
+            Item::Data(bytes) => event.hear(bytes, ears, on),
+            Item::MarkedLine => {}
+            Item::Dispatch { event: name, has_data, .. } => event.end((name, has_data), ears, on),
         });
     }
 }
 
-/// Reads data of an event.
-fn hear((scanner, told, data): (&mut Scanner, &mut Told, &mut Vec<u8>), bytes: &[u8], on: &mut dyn FnMut(Step<'_>)) {
-    let room = ENDPOINT_BYTES.saturating_sub(data.len());
-    data.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    // A malformed event stays failed until the next one begins.
-    let read = scanner.feed(bytes, &mut |message| on(Step::Message(message)));
-    if let Err(malformed) = read
-        && *told == Told::No
-        && scanner.likeness() > Likeness::None
-    {
-        *told = Told::Yes;
-        break_off(scanner.partial(), malformed.as_str(), on);
-    }
+/// True of data that begins as a list does: many clients read none, whatever is in it.
+fn is_list(data: &[u8]) -> bool {
+    blank_start(data).first() == Some(&b'[')
 }
 
-/// An event ends: an endpoint, if it names one.
-fn point((data, event): (&[u8], &str), on: &mut dyn FnMut(Step<'_>)) {
-    if let Ok(text) = std::str::from_utf8(data)
-        && let Some(endpoint) = mcp::endpoint_event(event, text)
-    {
-        on(Step::Endpoint(endpoint.path_and_query()));
+impl EventData {
+    fn new(ears: &Ears) -> Self {
+        Self { scanner: ears.scanner(), told: Told::No, data: Vec::new(), messages: 0 }
+    }
+
+    /// Reads data of the event.
+    fn hear(&mut self, bytes: &[u8], ears: &Ears, on: &mut dyn FnMut(Step<'_>)) {
+        let Self { scanner, told, data, messages } = self;
+        let bound = if ears.hear_errors() { DOCUMENT_BYTES } else { ENDPOINT_BYTES };
+        if *messages == 0 || is_list(data) {
+            let room = bound.saturating_sub(data.len());
+            data.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+        // A malformed event stays failed until the next one begins.
+        let read = scanner.feed(bytes, &mut |message| {
+            *messages = messages.saturating_add(1);
+            on(Step::Message(message));
+        });
+        if let Err(malformed) = read
+            && *told == Told::No
+            && scanner.likeness() > Likeness::None
+        {
+            *told = Told::Yes;
+            break_off(scanner.partial(), malformed.as_str(), on);
+        }
+    }
+
+    /// It ends: an endpoint, if it names one, or words that its client shows as an error, if there is no message in it. The next one begins;
+    /// where there was no data, there is nothing to begin anew.
+    fn end(&mut self, (name, has_data): (&str, HasData), ears: &Ears, on: &mut dyn FnMut(Step<'_>)) {
+        if has_data == HasData::No {
+            return;
+        }
+        if let Ok(text) = std::str::from_utf8(&self.data[..self.data.len().min(ENDPOINT_BYTES)])
+            && let Some(endpoint) = mcp::endpoint_event(name, text)
+        {
+            on(Step::Endpoint(endpoint.path_and_query()));
+        }
+        if (self.messages == 0 || is_list(&self.data)) && matches!(name, "" | "message") {
+            if self.scanner.depth() > 0 && self.scanner.likeness() > Likeness::None {
+                on(Step::CutOff);
+            }
+            if ears.hear_errors()
+                && let Some(said) = said(ears, &self.data).filter(|said| !said.heard.marks.is_empty())
+            {
+                on(Step::Message(&said));
+            }
+        }
+        let mut data = std::mem::take(&mut self.data);
+        data.clear();
+        data.shrink_to(ENDPOINT_BYTES);
+        *self = Self { data, ..Self::new(ears) };
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A `Content-Encoding` is a claim. A server may ignore it, so where one is announced the
 //! bytes are read as they are, too; where several are, in each of the ways in which servers undo some of them ([`Codings`]); and a body
-//! that begins as gzip or zlib does is read as such, whatever is announced. All of these are judged by what they say: there is no telling
-//! which one a server acts on.
+//! that begins as gzip or zlib does is read as such, whatever is announced, and so is what comes of undoing a coding, [`GUESSED`] layers
+//! deep. All of these are judged by what they say: there is no telling which one a server acts on.
 //!
 //! Messages are handed on one at a time, decoders hand on 16 KiB at a time, and nothing of either is
 //! kept: the cost of a body does not depend on how much is in it. What a few bytes decode to may be
@@ -113,17 +113,14 @@ pub(crate) struct Reading {
     beneath: Option<Text>,
     /// The readers of some of the announced codings, where there are several, as long as they may find something.
     others: Vec<Text>,
-    /// The reader of the coding guessed from the first bytes, if it is not among the announced ones: lenient servers guess, too.
-    guessed: Option<Text>,
     manner: Manner,
-    opening: Opening,
-    /// The codings that are read by themselves.
-    alone: Vec<Coding>,
+    /// The readings that there are by the headers.
+    known: Vec<Vec<Coding>>,
     /// Bytes that the readers made that are left no more.
     made: u64,
 }
 
-/// The first bytes of a body.
+/// The first bytes of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
     Unseen,
@@ -131,19 +128,29 @@ enum Opening {
     Known,
 }
 
-/// The coding that a body begins like: gzip (RFC 1952 section 2.3.1), zlib (RFC 1950 section 2.2).
+/// The most codings that are guessed on top of each other.
+const GUESSED: usize = 2;
+
+/// The coding that a text begins like: gzip (RFC 1952 section 2.3.1), zlib of any window (RFC 1950 section 2.2).
 fn coding_of(opening: [u8; 2]) -> Option<Coding> {
     match opening {
         [0x1F, 0x8B] => Some(Coding::Gzip),
-        [0x78, _] if u16::from_be_bytes(opening).is_multiple_of(31) => Some(Coding::Deflate),
+        [first, _] if first & 0x0F == 8 && first >> 4 <= 7 && u16::from_be_bytes(opening).is_multiple_of(31) => Some(Coding::Deflate),
         _ => None,
     }
 }
 
 struct Text {
+    /// What is undone to get it, in this order.
+    chain: Vec<Coding>,
+    /// How many of these were guessed.
+    guessed: usize,
     decoder: Option<Coded>,
     scanner: Scanner,
     standing: Standing,
+    opening: Opening,
+    /// The same as what its first bytes say that it is, if that is no reading anyway: lenient servers guess, too.
+    within: Option<Box<Text>>,
 }
 
 /// A decoder with its unread input.
@@ -171,6 +178,14 @@ impl Coded {
     /// Bytes that it has made so far.
     pub fn made(&self) -> u64 {
         self.decoder.made()
+    }
+
+    /// Keeps what came for the next step.
+    fn keep(&mut self, raw: &[u8]) {
+        if !raw.is_empty() {
+            self.rest.extend_from_slice(raw);
+            self.pace = Pace::Behind;
+        }
     }
 
     /// Decodes a step of what is left and of what came. What is left of it is kept: no more than came at once.
@@ -215,54 +230,72 @@ enum Ending {
     CutOff(&'static str),
 }
 
+impl Opening {
+    /// The next bytes: the coding that the text begins like, once both are seen.
+    fn take(&mut self, bytes: &[u8]) -> Option<Coding> {
+        let (opening, coding) = match (*self, bytes) {
+            (known, []) => (known, None),
+            (Self::Known, _) => (Self::Known, None),
+            (Self::Unseen, [first]) => (Self::First(*first), None),
+            (Self::Unseen, [first, second, ..]) => (Self::Known, coding_of([*first, *second])),
+            (Self::First(first), [second, ..]) => (Self::Known, coding_of([first, *second])),
+        };
+        *self = opening;
+        coding
+    }
+}
+
 impl Reading {
     /// A body of these codings ([`codings`]).
     pub fn new(codings: Codings, manner: Manner) -> Self {
-        let alone = codings.readings().filter_map(|reading| if let [only] = reading { Some(*only) } else { None }).collect();
-        let coded = |codings: &[Coding]| Text::new(Some(Coded::new(codings, manner.decode)), &manner);
+        let text = |codings: &[Coding]| Text::new((codings.to_vec(), 0), &manner);
         let (announced, beneath) = match &codings.chain {
-            Ok(chain) if chain.is_empty() => (Some(Text::new(None, &manner)), None),
-            Ok(chain) => (Some(coded(chain)), Some(Text::new(None, &manner))),
-            Err(_) => (None, Some(Text::new(None, &manner))),
+            Ok(chain) if chain.is_empty() => (Some(text(&[])), None),
+            Ok(chain) => (Some(text(chain)), Some(text(&[]))),
+            Err(_) => (None, Some(text(&[]))),
         };
-        let others = codings.others.iter().map(|codings| coded(codings)).collect();
-        Self { announced, beneath, others, guessed: None, manner, opening: Opening::Unseen, alone, made: 0 }
+        let others = codings.others.iter().map(|codings| text(codings)).collect();
+        let known = codings.readings().map(<[_]>::to_vec).collect();
+        Self { announced, beneath, others, manner, known, made: 0 }
     }
 
     /// Reads on. Everything that these bytes complete is handed to `on` before this returns, unless it [is
     /// behind](Reading::is_behind).
     pub fn feed(&mut self, raw: &[u8], on: &mut dyn FnMut(Piece<'_>)) -> Found {
-        if self.opening != Opening::Known {
-            self.open(raw);
-        }
+        let how = (&self.manner, self.known.as_slice());
         if let Some(text) = &mut self.announced {
-            text.feed(raw, &self.manner, self.manner.search, Layer::Announced, on);
+            text.feed(raw, how, self.manner.search, Layer::Announced, on);
         }
         if let Some(text) = &mut self.beneath {
             // Beneath a coding that can be undone are no words, only bytes.
             let search = if self.announced.is_some() { Search::Bytes } else { self.manner.search };
-            text.feed(raw, &self.manner, search, Layer::Unannounced, on);
+            text.feed(raw, how, search, Layer::Unannounced, on);
         }
         self.leave_what_is_none();
-        for text in self.others.iter_mut().chain(&mut self.guessed) {
-            text.feed(raw, &self.manner, Search::Opening, Layer::Unannounced, on);
+        for text in &mut self.others {
+            text.feed(raw, (&self.manner, self.known.as_slice()), Search::Opening, Layer::Unannounced, on);
         }
         self.found()
     }
 
     /// True if input is buffered that was not read yet: feed it with nothing until this is false.
     pub fn is_behind(&self) -> bool {
-        let behind = |text: &Text| text.decoder.as_ref().is_some_and(Coded::is_behind) && !matches!(text.standing, Standing::Over(_));
-        self.texts().any(behind)
+        self.outer().any(Text::is_behind)
+    }
+
+    /// True if what comes is decoded, or will be with these bytes.
+    pub fn is_coded(&self, raw: &[u8]) -> bool {
+        let begins_coded = |mut opening: Opening| opening.take(raw).is_some();
+        self.outer().any(|text| text.decoder.is_some() || text.within.is_some() || begins_coded(text.opening))
     }
 
     /// Leaves the readings in which there was nothing: most of several, after a few bytes.
     fn leave_what_is_none(&mut self) {
         let made = &mut self.made;
         self.others.retain(|text| {
-            let left = matches!(text.standing, Standing::Over(Ending::Foreign | Ending::Undecodable(_)));
+            let left = text.layers().all(|text| matches!(text.standing, Standing::Over(Ending::Foreign | Ending::Undecodable(_))));
             if left {
-                *made = made.saturating_add(text.made());
+                *made = text.layers().map(Text::made).fold(*made, u64::saturating_add);
             }
             !left
         });
@@ -270,10 +303,7 @@ impl Reading {
 
     /// Leaves what was not decoded yet of what came.
     pub fn breaks_off(&mut self) {
-        let texts = self.announced.iter_mut().chain(&mut self.beneath).chain(&mut self.others).chain(&mut self.guessed);
-        for decoder in texts.filter_map(|text| text.decoder.as_mut()) {
-            (decoder.rest, decoder.pace) = (Vec::new(), Pace::Through);
-        }
+        self.announced.iter_mut().chain(&mut self.beneath).chain(&mut self.others).for_each(Text::breaks_off);
     }
 
     /// Ends the body.
@@ -284,9 +314,9 @@ impl Reading {
         let beneath = if self.announced.is_some() { Search::Bytes } else { self.manner.search };
         let announced = self.announced.iter_mut().map(|text| (text, self.manner.search, Layer::Announced));
         let beneath = self.beneath.iter_mut().map(|text| (text, beneath, Layer::Unannounced));
-        let others = self.others.iter_mut().chain(&mut self.guessed).map(|text| (text, Search::Opening, Layer::Unannounced));
+        let others = self.others.iter_mut().map(|text| (text, Search::Opening, Layer::Unannounced));
         for (text, search, layer) in announced.chain(beneath).chain(others) {
-            text.end(search, layer, &mut |message| on(Piece::Message(message, layer)));
+            text.end(search, layer, &mut |message, layer| on(Piece::Message(message, layer)));
         }
         self.found()
     }
@@ -323,30 +353,24 @@ impl Reading {
         self.texts().any(|text| text.standing == Standing::Open && !framed(text))
     }
 
+    /// True if JSON in it has begun and not ended.
+    pub fn is_within_json(&self) -> bool {
+        self.texts().any(|text| text.standing == Standing::Open && text.scanner.depth() > 0)
+    }
+
     /// True if NUL bytes stand before what may be JSON.
     pub fn begins_with_nul(&self) -> bool {
         self.texts().any(|text| text.scanner.begins_with_nul())
     }
 
-    fn texts(&self) -> impl Iterator<Item = &Text> {
-        self.announced.iter().chain(&self.beneath).chain(&self.others).chain(&self.guessed)
+    /// The texts by the headers.
+    fn outer(&self) -> impl Iterator<Item = &Text> {
+        self.announced.iter().chain(&self.beneath).chain(&self.others)
     }
 
-    fn open(&mut self, raw: &[u8]) {
-        let opening = match (self.opening, raw) {
-            (_, []) | (Opening::Known, _) => return,
-            (Opening::Unseen, [first]) => return self.opening = Opening::First(*first),
-            (Opening::Unseen, [first, second, ..]) => [*first, *second],
-            (Opening::First(first), [second, ..]) => [first, *second],
-        };
-        if let Some(coding) = coding_of(opening).filter(|coding| !self.alone.contains(coding)) {
-            let mut text = Text::new(Some(Coded::new(&[coding], self.manner.decode)), &self.manner);
-            if let Opening::First(first) = self.opening {
-                text.feed(&[first], &self.manner, Search::Opening, Layer::Unannounced, &mut |_| ());
-            }
-            self.guessed = Some(text);
-        }
-        self.opening = Opening::Known;
+    /// All of them.
+    fn texts(&self) -> impl Iterator<Item = &Text> {
+        self.outer().flat_map(Text::layers)
     }
 
     fn found(&self) -> Found {
@@ -382,42 +406,106 @@ impl Reading {
 }
 
 impl Text {
-    fn new(decoder: Option<Coded>, manner: &Manner) -> Self {
-        Self { decoder, scanner: manner.ears.on(Scanner::new(manner.limits)), standing: Standing::Open }
+    fn new((chain, guessed): (Vec<Coding>, usize), manner: &Manner) -> Self {
+        let decoder = (!chain.is_empty()).then(|| Coded::new(&chain, manner.decode));
+        Self::of(decoder, (chain, guessed), manner)
+    }
+
+    fn of(decoder: Option<Coded>, (chain, guessed): (Vec<Coding>, usize), manner: &Manner) -> Self {
+        let scanner = manner.ears.on(Scanner::new(manner.limits));
+        Self { chain, guessed, decoder, scanner, standing: Standing::Open, opening: Opening::Unseen, within: None }
     }
 
     fn made(&self) -> u64 {
         self.decoder.as_ref().map_or(0, Coded::made)
     }
 
-    fn feed(&mut self, raw: &[u8], manner: &Manner, search: Search, layer: Layer, on: &mut dyn FnMut(Piece<'_>)) {
-        if let Standing::Over(_) = self.standing {
+    /// This text, and those within it.
+    fn layers(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |text| text.within.as_deref())
+    }
+
+    /// True as long as something may be found in it, or within it.
+    fn is_read(&self) -> bool {
+        self.layers().any(|text| !matches!(text.standing, Standing::Over(_)))
+    }
+
+    fn is_behind(&self) -> bool {
+        self.is_read() && self.decoder.as_ref().is_some_and(Coded::is_behind) || self.within.as_ref().is_some_and(|text| text.is_behind())
+    }
+
+    fn breaks_off(&mut self) {
+        if let Some(decoder) = &mut self.decoder {
+            (decoder.rest, decoder.pace) = (Vec::new(), Pace::Through);
+        }
+        self.within.iter_mut().for_each(|text| text.breaks_off());
+    }
+
+    /// A step of reading. What comes of it is read within it before more is made: neither keeps more than a step of the other.
+    fn feed(
+        &mut self,
+        raw: &[u8],
+        (manner, known): (&Manner, &[Vec<Coding>]),
+        search: Search,
+        layer: Layer,
+        on: &mut dyn FnMut(Piece<'_>),
+    ) {
+        if !self.is_read() {
             return;
         }
-        let (scanner, mut scanned) = (&mut self.scanner, Ok(()));
+        let is_over = matches!(self.standing, Standing::Over(_));
+        let waits = self.within.as_ref().is_some_and(|text| text.is_behind());
+        let Self { chain, guessed, decoder, scanner, opening, within, .. } = self;
+        let mut scanned = Ok(());
         let mut read = |plain: &[u8]| {
-            if layer == Layer::Announced {
-                on(Piece::Text(plain));
+            if !is_over {
+                if layer == Layer::Announced {
+                    on(Piece::Text(plain));
+                }
+                // After a fault the scanner goes on looking for what kind of body this is.
+                let read = scanner.feed(plain, &mut |message| on(Piece::Message(message, layer)));
+                if scanned.is_ok() {
+                    scanned = read;
+                }
             }
-            // After a fault the scanner goes on looking for what kind of body this is.
-            let read = scanner.feed(plain, &mut |message| on(Piece::Message(message, layer)));
-            if scanned.is_ok() {
-                scanned = read;
+            let first = if let Opening::First(first) = opening { Some(*first) } else { None };
+            if let Some(coding) = opening.take(plain)
+                && *guessed < GUESSED
+            {
+                let chain: Vec<Coding> = chain.iter().copied().chain([coding]).collect();
+                if !known.contains(&chain) {
+                    let mut coded = Coded::new(&[coding], manner.decode);
+                    coded.keep(first.as_slice());
+                    *within = Some(Box::new(Self::of(Some(coded), (chain, *guessed + 1), manner)));
+                }
+            }
+            if let Some(coded) = within.as_mut().filter(|text| text.is_read()).and_then(|text| text.decoder.as_mut()) {
+                coded.keep(plain);
             }
         };
-        let decoded = match &mut self.decoder {
+        let decoded = match decoder {
             None => {
                 read(raw);
                 Ok(())
             }
+            Some(decoder) if waits => {
+                decoder.keep(raw);
+                Ok(())
+            }
             Some(decoder) => decoder.feed(raw, &mut read),
         };
-        self.standing = match (scanned, decoded) {
-            (Err(Malformed::TrailingData), _) if manner.values == Values::Rows => Standing::Over(Ending::Row),
-            (_, Err(error)) => Standing::Over(self.cut(error, layer)),
-            (Err(malformed), Ok(())) => self.broken(malformed, search),
-            (Ok(()), Ok(())) => Standing::Open,
-        };
+        if !is_over {
+            self.standing = match (scanned, decoded) {
+                (Err(Malformed::TrailingData), _) if manner.values == Values::Rows => Standing::Over(Ending::Row),
+                (_, Err(error)) => Standing::Over(self.cut(error, layer)),
+                (Err(malformed), Ok(())) => self.broken(malformed, search),
+                (Ok(()), Ok(())) if waits => self.standing,
+                (Ok(()), Ok(())) => Standing::Open,
+            };
+        }
+        if let Some(text) = &mut self.within {
+            text.feed(&[], (manner, known), Search::Opening, Layer::Unannounced, on);
+        }
     }
 
     /// The state of a text that broke, or that was not JSON from its beginning on.
@@ -431,7 +519,14 @@ impl Text {
         if is_none { Standing::Over(Ending::Foreign) } else { Standing::Broken(malformed) }
     }
 
-    fn end(&mut self, search: Search, layer: Layer, sink: &mut dyn FnMut(&Message)) {
+    fn end(&mut self, search: Search, layer: Layer, sink: &mut dyn FnMut(&Message, Layer)) {
+        self.end_itself(search, layer, &mut |message| sink(message, layer));
+        if let Some(text) = &mut self.within {
+            text.end(Search::Opening, Layer::Unannounced, sink);
+        }
+    }
+
+    fn end_itself(&mut self, search: Search, layer: Layer, sink: &mut dyn FnMut(&Message)) {
         if let Standing::Over(_) = self.standing {
             return;
         }

@@ -9,7 +9,10 @@ use crate::{
     dialogue::{Ahead, note},
 };
 use gnomon_observe::{Field, Observation};
-use gnomon_wire::{jsonrpc::Message, mcp};
+use gnomon_wire::{coding::Decoder, jsonrpc::Message, mcp};
+
+/// What a byte of a request costs to read whose arguments' meaning rules ask for, in bytes that are decoded.
+const MEANING_COSTS: u64 = 32;
 
 impl Exchange {
     /// Feeds bytes of the body as they came off the wire (transfer coding removed, content coding
@@ -96,6 +99,14 @@ impl Exchange {
     #[must_use]
     pub fn request_decoded(&self) -> u64 {
         self.body.reading.as_ref().map_or(0, |reading| reading.made())
+    }
+
+    /// What reading these bytes of the request's body may cost beside decoding it, as bytes decoded that would cost as much: nothing unless
+    /// rules ask what arguments mean. What is coded weighs a whole step, as nobody knows what it decodes to.
+    #[must_use]
+    pub fn request_weighs(&self, raw: &[u8]) -> u64 {
+        let Some(reading) = self.body.reading.as_ref().filter(|_| !raw.is_empty() && self.dialogue.asks_for_meaning()) else { return 0 };
+        if reading.is_coded(raw) { Decoder::STEP as u64 } else { MEANING_COSTS * raw.len() as u64 }
     }
 
     /// Bytes of memory that the calls take whose answers are awaited, about.

@@ -42,6 +42,10 @@ pub enum EventFlow {
     Abort,
 }
 
+/// A comment in place of an event that is left out at the beginning of a stream: what follows must not become the beginning of the client's,
+/// where a mark is stripped that is part of a name elsewhere.
+const LEFT_OUT: &[u8] = b":\n\n";
+
 /// Longest session id that is remembered; those in use are UUIDs and tokens far shorter.
 const MAX_SESSION: usize = 512;
 
@@ -111,17 +115,30 @@ impl Exchange {
         self.response.hears(words);
     }
 
+    /// Tells that the answer, which is over, ended within a message.
+    fn take_cut(&mut self) {
+        if self.response.messages == 0 && self.response.is_within_json() {
+            self.dialogue.answer_is_cut();
+        }
+    }
+
     /// Judges the words of an answer, now that they are over: the error that its client makes of them.
     fn take_words(&mut self, words: Words) -> Option<Box<Refusal>> {
-        // Where a message answered the call, the words beside it were judged with it.
+        // Where a message answered the call, the words beside it were judged with it. Of a list not: many clients read none, whatever is in it.
         let is_answered = !self.dialogue.has_open_calls() && self.said == Said::All;
-        if is_answered || words.kind() == WordsOf::Json && self.response.messages > 0 {
+        let has_message = words.kind() == WordsOf::Json && self.response.messages > 0;
+        if (is_answered || has_message) && !words.are_of_a_list() {
             return None;
         }
+        let is_whole = words.are_all_kept();
         let mut said = words.end();
         // Which reading its client takes is not known: any in which something was found, else the first.
         if said.iter().any(|message| !message.heard.marks.is_empty()) {
             said.retain(|message| !message.heard.marks.is_empty());
+        } else if is_answered || has_message {
+            return None;
+        } else if !is_whole {
+            return self.dialogue.take_unreadable_answer(bound::NO_ROOM);
         } else {
             said.truncate(1);
         }
@@ -202,6 +219,7 @@ impl Exchange {
         if refused.is_none()
             && let Some(words) = self.response.whole_words()
         {
+            self.take_cut();
             refused = self.take_words(*words);
         }
         let waits = self.waits() || self.waits_for_early_answer();
@@ -231,7 +249,7 @@ impl Exchange {
                 self.response.messages = self.response.messages.saturating_add(1)
             }
             Step::Message(message) => {
-                self.response.messages = self.response.messages.saturating_add(1);
+                self.response.has_message();
                 let message = self.response.with_words(message);
                 on(self, Step::Message(&message));
             }
@@ -253,6 +271,10 @@ impl Exchange {
             Step::Endpoint(path) => {
                 self.response.session = Some((*path).into());
                 self.dialogue.answer_shows(Signature::R2);
+                None
+            }
+            Step::CutOff => {
+                self.dialogue.answer_is_cut();
                 None
             }
             Step::EventEnd { .. } | Step::TextEnd { .. } | Step::Undecodable => None,
@@ -281,8 +303,8 @@ impl Exchange {
             match step {
                 Step::EventEnd { text, end } => {
                     if body.event != Event::Refused {
-                        out.append(&mut body.held);
-                        out.extend_from_slice(text.get(start..end).unwrap_or_default());
+                        body.passes_on_held(out);
+                        body.passes_on(text.get(start..end).unwrap_or_default(), out);
                     }
                     body.event = Event::Held;
                     start = end;
@@ -291,14 +313,14 @@ impl Exchange {
                     if body.event != Event::Refused {
                         body.held.extend_from_slice(text.get(start..).unwrap_or_default());
                         if body.held.len() > window {
-                            out.append(&mut body.held);
+                            body.passes_on_held(out);
                             body.event = Event::Begun;
                         }
                     }
                     start = 0;
                 }
                 Step::Undecodable => flow = EventFlow::Abort,
-                Step::Message(_) | Step::Unreadable(_) | Step::Endpoint(_) => {
+                Step::Message(_) | Step::Unreadable(_) | Step::Endpoint(_) | Step::CutOff => {
                     // A refused event may hold more messages; none of them is forwarded, and one answer is enough.
                     if body.event == Event::Refused {
                         return;
@@ -311,7 +333,9 @@ impl Exchange {
                         return;
                     }
                     // Its answer goes at once, though the rest of the event may be long in coming.
-                    out.extend(refusal.targets.iter().filter_map(|target| refusal.event_for(target)).flat_map(String::into_bytes));
+                    let answers: String = refusal.targets.iter().filter_map(|target| refusal.event_for(target)).collect();
+                    let answers = if answers.is_empty() && body.is_at_its_beginning() { LEFT_OUT } else { answers.as_bytes() };
+                    body.passes_on(answers, out);
                     body.held.clear();
                     body.event = Event::Refused;
                 }
@@ -323,6 +347,7 @@ impl Exchange {
     /// Ends the answer. What is still held of an event stream is appended to `out`.
     pub fn response_end(&mut self, out: &mut Vec<u8>) -> Gate {
         out.append(&mut self.response.held);
+        self.take_cut();
         if let Some(words) = self.response.last_words()
             && let Some(refusal) = self.take_words(*words)
         {

@@ -2,7 +2,8 @@
 //! into the error that they throw (`Error POSTing to endpoint: …`), and agents show that to their model.
 //!
 //! It is heard as the `error.message` of a JSON-RPC error without an id, which is how it reaches its reader, and judged as that where
-//! the body ends. It is matched as it passes and not kept.
+//! the body ends. It is matched as it passes and not kept, but for an object that is announced as JSON: that is a message as a rule, so it is
+//! kept, up to [`DOCUMENT_BYTES`], and matched where no message comes of it.
 
 use super::reading::{Coded, Codings};
 use crate::dialogue::Ears;
@@ -12,6 +13,9 @@ use gnomon_wire::{
 };
 use std::{borrow::Cow, str::from_utf8};
 
+/// Most bytes that are kept of a document that may be no message.
+pub(super) const DOCUMENT_BYTES: usize = 64 << 10;
+
 /// A body that is heard as words.
 pub(crate) struct Words {
     kind: WordsOf,
@@ -19,8 +23,6 @@ pub(crate) struct Words {
     texts: Vec<Text>,
     /// Raw bytes that are still to come, where its head tells.
     left: Option<u64>,
-    /// Bytes made by readings that have ended.
-    made: u64,
 }
 
 /// The reason that a body may be words.
@@ -30,6 +32,13 @@ pub(crate) enum WordsOf {
     Error,
     /// It says that it is JSON: clients show it where it is not.
     Json,
+}
+
+/// Text heard as the message of an error.
+pub(super) fn said(ears: &Ears, text: &[u8]) -> Option<Message> {
+    let mut said = Said::new(WordsOf::Error, ears);
+    said.feed(text);
+    said.end()
 }
 
 struct Text {
@@ -48,14 +57,26 @@ struct Said {
     /// Bytes of a character that is not whole.
     begun: Vec<u8>,
     opening: Opening,
+    /// The document, as far as it is kept.
+    kept: Vec<u8>,
+    /// Whether that is all of it.
+    extent: Extent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Cut,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Opening {
     /// White space so far.
     Unknown,
-    /// Begins as an object or array does.
+    /// Begins as an object does.
     Document,
+    /// Begins as an array does.
+    List,
     Words,
 }
 
@@ -64,28 +85,34 @@ impl Words {
     pub fn new(kind: WordsOf, codings: &Codings, limits: DecodeLimits, ears: &Ears, length: Option<u64>) -> Self {
         let text = |codings: &[_]| Text {
             decoder: (!codings.is_empty()).then(|| Coded::new(codings, limits)),
-            said: Said { kind, ears: ears.clone(), scanner: None, begun: Vec::new(), opening: Opening::Unknown },
+            said: Said::new(kind, ears),
             over: false,
         };
         // A client that knows none of the codings takes the bytes as they are.
         let raw = kind == WordsOf::Error && !codings.readings().any(<[_]>::is_empty);
         let texts = codings.readings().chain(raw.then_some(&[][..])).map(text).collect();
-        Self { kind, texts, left: length, made: 0 }
+        Self { kind, texts, left: length }
     }
 
-    /// Hears more of it; false where there is nothing to hear in it.
-    pub fn feed(&mut self, raw: &[u8]) -> bool {
+    /// Hears more of it.
+    pub fn feed(&mut self, raw: &[u8]) {
         self.left = self.left.map(|left| left.saturating_sub(raw.len() as u64));
-        let Self { texts, made, .. } = self;
-        texts.retain_mut(|text| {
-            text.feed(raw);
-            let heard = text.said.is_heard();
-            if !heard {
-                *made = made.saturating_add(text.made());
-            }
-            heard
-        });
-        !self.texts.is_empty()
+        self.texts.iter_mut().for_each(|text| text.feed(raw));
+    }
+
+    /// True of what is words only as long as there is no message in it.
+    pub fn are_of_a_document(&self) -> bool {
+        self.kind == WordsOf::Json && !self.are_of_a_list()
+    }
+
+    /// True of a list that is announced as JSON.
+    pub fn are_of_a_list(&self) -> bool {
+        self.kind == WordsOf::Json && self.texts.iter().any(|text| text.said.opening == Opening::List)
+    }
+
+    /// True if nothing of it was too much to keep.
+    pub fn are_all_kept(&self) -> bool {
+        self.texts.iter().all(|text| text.said.extent == Extent::Whole)
     }
 
     pub fn kind(&self) -> WordsOf {
@@ -104,13 +131,12 @@ impl Words {
 
     /// Bytes that decoders and scanners take.
     pub fn kept(&self) -> usize {
-        let scanner = |said: &Said| said.scanner.as_ref().map_or(0, Scanner::kept);
-        self.texts.iter().map(|text| text.decoder.as_ref().map_or(0, Coded::kept) + scanner(&text.said)).sum()
+        self.texts.iter().map(|text| text.decoder.as_ref().map_or(0, Coded::kept) + text.said.kept()).sum()
     }
 
     /// Bytes that decoders have made of it so far.
     pub fn made(&self) -> u64 {
-        self.texts.iter().map(Text::made).fold(self.made, u64::saturating_add)
+        self.texts.iter().map(Text::made).fold(0, u64::saturating_add)
     }
 
     /// A message in it, with what was heard up to its end: who shows an error whole shows all that stands in it.
@@ -155,13 +181,19 @@ impl Text {
             None => self.said.feed(raw),
             Some(decoder) => self.over = decoder.feed(raw, &mut |plain| self.said.feed(plain)).is_err(),
         }
+        // What is not kept need not be decoded.
+        self.over |= self.said.extent == Extent::Cut;
     }
 }
 
 impl Said {
-    /// False of JSON that is announced as such.
-    fn is_heard(&self) -> bool {
-        self.kind == WordsOf::Error || self.opening != Opening::Document
+    fn new(kind: WordsOf, ears: &Ears) -> Self {
+        let (ears, opening, extent) = (ears.clone(), Opening::Unknown, Extent::Whole);
+        Self { kind, ears, scanner: None, begun: Vec::new(), opening, kept: Vec::new(), extent }
+    }
+
+    fn kept(&self) -> usize {
+        self.scanner.as_ref().map_or(0, Scanner::kept) + self.kept.len()
     }
 
     fn feed(&mut self, plain: &[u8]) {
@@ -169,8 +201,24 @@ impl Said {
         if self.opening == Opening::Unknown {
             let Some(begin) = plain.iter().position(|byte| *byte != 0 && !byte.is_ascii_whitespace()) else { return };
             text = &plain[begin..];
-            self.opening = if matches!(text[0], b'{' | b'[') { Opening::Document } else { Opening::Words };
-            self.scanner = self.is_heard().then(|| self.ears.scanner());
+            self.opening = match text[0] {
+                b'{' => Opening::Document,
+                b'[' => Opening::List,
+                _ => Opening::Words,
+            };
+        }
+        if self.kind == WordsOf::Json && self.opening == Opening::Document {
+            let kept = text.len().min(DOCUMENT_BYTES - self.kept.len());
+            self.kept.extend_from_slice(&text[..kept]);
+            self.extent = if kept < text.len() { Extent::Cut } else { self.extent };
+            return;
+        }
+        self.hear_some(text);
+    }
+
+    fn hear_some(&mut self, text: &[u8]) {
+        if self.scanner.is_none() {
+            self.scanner = Some(self.ears.scanner());
             self.scan(r#"{"error":{"message":""#);
         }
         if self.begun.is_empty() {
@@ -222,6 +270,10 @@ impl Said {
     }
 
     fn end(mut self) -> Option<Message> {
+        if !self.kept.is_empty() {
+            let kept = std::mem::take(&mut self.kept);
+            self.hear_some(&kept);
+        }
         if !self.begun.is_empty() {
             self.say("\u{fffd}");
         }

@@ -337,6 +337,58 @@ fn nul_bytes_before_an_answer_hide_nothing_of_it() {
     }
 }
 
+#[test]
+fn no_answer_hides_behind_a_mark_that_only_some_clients_strip_from_the_beginning_of_a_stream() {
+    let (evil, good) = (answer("\"id\":1", "evil"), answer("\"id\":1", "good"));
+    let latin = "\u{ef}\u{bb}\u{bf}";
+    for mark in [latin, "\u{feff}", &format!("\u{feff}{latin}")] {
+        for stream in [
+            format!("{mark}data: {evil}\n\n"),
+            format!("{mark}data:{evil}\r\n\r\n"),
+            format!("{mark}data\ndata: {evil}\n\n"),
+            // Those who strip nothing begin to read with the second line.
+            format!("{mark}data: x\ndata: {evil}\n\n"),
+            format!("{mark}data: [\r\ndata: {evil}\r\n\r\n"),
+            format!("{mark}data: {{\"a\":\"\ndata: {evil}\n\n"),
+            format!("{mark}data: {good}\ndata: {evil}\n\n"),
+        ] {
+            for kind in [&b"text/event-stream"[..], b"text/plain"] {
+                for piece in [usize::MAX, 7, 2, 1] {
+                    let given = given(&mut waiting(), kind, &stream, piece);
+                    assert!(!given.contains("\"evil\""), "{piece}: {given:?}");
+                }
+            }
+        }
+        let good = format!("{mark}event: message\ndata: {good}\n\n");
+        assert_eq!(given(&mut waiting(), b"text/event-stream", &good, 7), good);
+    }
+}
+
+#[test]
+fn lines_without_data_cost_next_to_nothing_of_what_an_event_does() {
+    let takes = |event: &str| {
+        let stream = event.repeat(30_000);
+        let once = || {
+            let mut exchange = post(&RULE.replace("mcp.server.name: evil", "gen_ai.tool.call.result|contains: evil"));
+            exchange.request_end();
+            exchange.response_head(200, &head("text/event-stream", None));
+            let (mut out, begin) = (Vec::new(), std::time::Instant::now());
+            for bytes in stream.as_bytes().chunks(16 << 10) {
+                exchange.filter_events(bytes, &mut out);
+            }
+            let took = begin.elapsed();
+            exchange.response_end(&mut out);
+            assert_eq!(out.len(), stream.len());
+            took
+        };
+        (0..3).map(|_| once()).min().unwrap()
+    };
+    let event = takes("data\n\n");
+    for blank in ["\n", "\r", "\r\n"] {
+        assert!(takes(blank) * 2 < event, "{blank:?}: {:?} of {event:?}", takes(blank));
+    }
+}
+
 /// Where lines end for readers that split text as Python's `str.splitlines` does (httpx-sse up to 0.4.0) and for no others.
 const ODD_ENDS: [&str; 8] = ["\u{b}", "\u{c}", "\u{1c}", "\u{1d}", "\u{1e}", "\u{85}", "\u{2028}", "\u{2029}"];
 

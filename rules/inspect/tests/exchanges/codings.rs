@@ -58,6 +58,113 @@ fn deflate(plain: &[u8]) -> Vec<u8> {
     bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit)).collect()
 }
 
+/// DEFLATE of any bytes: one stored block.
+fn stored(plain: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(plain.len()).unwrap();
+    [&[1][..], &length.to_le_bytes(), &(!length).to_le_bytes(), plain].concat()
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let crc = plain.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+    });
+    let length = u32::try_from(plain.len()).unwrap();
+    [&[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3][..], &stored(plain), &(!crc).to_le_bytes(), &length.to_le_bytes()].concat()
+}
+
+/// zlib with a window of 2^`bits`.
+fn zlib(bits: u8, plain: &[u8]) -> Vec<u8> {
+    let first = (bits - 8) << 4 | 8;
+    let check = 31 - u16::from_be_bytes([first, 0]) % 31;
+    let (a, b) = plain.iter().fold((1, 0), |(a, b), byte| ((a + u32::from(*byte)) % 65521, (b + a + u32::from(*byte)) % 65521));
+    [&[first, u8::try_from(check).unwrap()][..], &stored(plain), &(b << 16 | a).to_be_bytes()].concat()
+}
+
+type Encode<'e> = &'e dyn Fn(&[u8]) -> Vec<u8>;
+
+/// The lines of a request's codings, of which none says what its body is.
+const WRONG: [&[&str]; 7] = [&[], &["identity"], &["br"], &["foo"], &["gzip"], &["deflate"], &["zstd"]];
+
+#[test]
+fn a_call_in_gzip_or_in_zlib_of_any_window_is_that_call_under_whatever_name() {
+    let inspector = under("gen_ai.tool.name: boom", "block");
+    let bodies = (9..=15).map(|bits| zlib(bits, CALL.as_bytes())).chain([gzip(CALL.as_bytes())]);
+    for body in bodies {
+        for lines in WRONG {
+            for piece in [usize::MAX, 1] {
+                assert!(refuses(&mut post(&inspector, lines), &body, piece), "{:x?} under {lines:?}", &body[..2]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_call_in_two_layers_of_gzip_or_zlib_is_that_call_once_under_whatever_name() {
+    let inspector = under("gen_ai.tool.name: boom", "block");
+    let small = |plain: &[u8]| zlib(9, plain);
+    let codings: [(&str, Encode<'_>); 3] = [("gzip", &gzip), ("deflate", &small), ("zstd", &zstd)];
+    let padded = CALL.replacen('{', &format!("{{{}", " ".repeat(40_000)), 1);
+    for call in [CALL, padded.as_str()] {
+        for (outer_name, outer) in codings {
+            for (inner_name, inner) in &codings[..2] {
+                let body = outer(&inner(call.as_bytes()));
+                let both = format!("{inner_name}, {outer_name}");
+                let turned = format!("{outer_name}, {inner_name}");
+                for lines in [&[outer_name][..], &[*inner_name], &[], &["br"], &["foo"], &[&both], &[&turned], &[outer_name, outer_name]] {
+                    // Zstandard is not guessed.
+                    if outer_name == "zstd" && !lines.join(",").contains("zstd") {
+                        continue;
+                    }
+                    for piece in [usize::MAX, 1000, if call == CALL { 1 } else { 4096 }] {
+                        let mut exchange = post(&inspector, lines);
+                        assert!(refuses(&mut exchange, &body, piece), "{inner_name} in {outer_name} under {lines:?}");
+                        exchange.flush();
+                        assert_eq!(exchange.reports().count(), 1, "{inner_name} in {outer_name} under {lines:?}");
+                    }
+                    let harmless = outer(&inner(call.replace("boom", "fine").as_bytes()));
+                    assert!(!refuses(&mut post(&inspector, lines), &harmless, usize::MAX), "{inner_name} in {outer_name} under {lines:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_in_layers_that_its_headers_do_not_tell_is_judged_by_what_it_says() {
+    let answer = br#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"forbidden"}]}}"#;
+    for (lines, body) in [
+        (&["gzip"][..], gzip(&gzip(answer))),
+        (&[], zlib(10, answer)),
+        (&["br"], zlib(12, &gzip(answer))),
+        (&["gzip"], gzip(&zlib(9, answer))),
+    ] {
+        let mut exchange = post(&under("gen_ai.tool.call.result|contains: forbidden", "block"), &[]);
+        assert!(!refuses(&mut exchange, CALL.as_bytes(), usize::MAX));
+        let plan = exchange.response_head(200, &coded_in(lines));
+        assert!(matches!(plan, ResponsePlan::HoldBody), "{lines:?} {plan:?}");
+        assert!(matches!(exchange.response_bytes(&body), Gate::Refuse(_)), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_bomb_within_a_bomb_takes_few_steps_at_a_time_and_little_memory() {
+    // A blank, and 100,000 times 258 more, in the fixed code: of 160 KB, which are equal themselves.
+    let blank = [1, 1, 0].into_iter().chain([0, 1, 0, 1, 0, 0, 0, 0]);
+    let more = std::iter::repeat_n([1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0], 100_000).flatten();
+    let bits: Vec<u8> = blank.chain(more).collect();
+    let flat: Vec<u8> = bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit)).collect();
+    let body = zstd(&[&[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3][..], &flat].concat());
+    assert!(body.len() < 1000, "{}", body.len());
+    let mut exchange = post(&under("gen_ai.tool.name: boom", "block"), &["zstd"]);
+    let (mut gate, mut steps) = (exchange.request_some(&body), 1);
+    while gate.is_none() {
+        assert!(exchange.request_decoders() < 2 << 20, "{}", exchange.request_decoders());
+        (gate, steps) = (exchange.request_some(&[]), steps + 1);
+    }
+    assert!(steps > 100, "{steps}");
+    assert!(exchange.request_decoded() > 25_000_000, "{}", exchange.request_decoded());
+}
+
 #[test]
 fn a_call_in_any_one_of_the_codings_that_several_lines_name_is_that_call() {
     let inspector = under("gen_ai.tool.name: boom", "block");

@@ -6,6 +6,7 @@ mod codings;
 mod corpora;
 mod dialogue;
 mod local;
+mod meaning;
 mod notifications;
 mod passage;
 mod requests;

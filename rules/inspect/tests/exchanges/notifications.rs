@@ -90,6 +90,22 @@ fn a_notification_that_a_rule_blocks_is_withheld_without_an_answer_and_the_strea
 }
 
 #[test]
+fn what_follows_an_event_that_was_left_out_never_becomes_the_beginning_of_the_clients_stream() {
+    for end in ["\n\n", "\r\n\r\n", "\r\r"] {
+        for method in [Method::POST, Method::GET] {
+            for piece in [usize::MAX, 7, 1] {
+                let mut exchange = stream(&[rule(1, "mcp.method.name: notifications/message", "block")], &method);
+                // A mark, which is stripped at the beginning alone.
+                let events = format!("{}{end}\u{feff}data: {RESULT}", tells("message"));
+                let (out, _) = given(&mut exchange, &[&events], piece);
+                assert!(out.starts_with(":\n\n") && !out.contains("secret"), "{method} {piece}: {out:?}");
+                assert!(out.contains(&format!("\n\u{feff}data: {RESULT}")), "{method} {piece}: {out:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_notification_is_an_event_where_a_rule_means_it_and_only_there() {
     let rules = |selection| [rule(1, selection, "log")];
     for (selection, events) in [

@@ -80,6 +80,15 @@ fn answer(members: &Value) -> String {
     message.to_string()
 }
 
+/// A question of the server's, with these parameters.
+fn question(params: &Value) -> String {
+    asking(&params.to_string())
+}
+
+fn asking(params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":7,"method":"elicitation/create","params":{params}}}"#)
+}
+
 /// Whether the answer passes, and what is told of it.
 fn heard(dialogue: &mut Dialogue, method: &str, members: &Value) -> (bool, Vec<Sighting>) {
     assert!(dialogue.request_message(&[request(method).as_bytes()]).is_ok());
@@ -138,6 +147,16 @@ fn the_words_of_a_question_are_what_the_server_says_in_answer_to_the_call_that_a
             for params in [
                 json!({"message": text, "requestedSchema": {"type": "object"}}),
                 json!({"message": "?", "requestedSchema": {"properties": {"n": {"type": "string", "title": text}}}}),
+                json!({"message": "?", "requestedSchema": {"properties": {"n": {"type": "string", "description": text}}}}),
+                json!({"message": "?", "requestedSchema": {"properties": {"n": {"type": "string", "default": text}}}}),
+                json!({"message": "?", "requestedSchema": {"properties": {"n": {"enum": ["a"], "enumNames": [text]}}}}),
+                json!({"message": "?", "requestedSchema": {"properties": {"n": {"oneOf": [{"const": "a", "title": text}]}}}}),
+                json!({"message": "?", "requestedSchema": {"properties": {text: {"type": "string"}}}}),
+                json!({"message": "?", "requestedSchema": {"Properties": {text: {"type": "string"}}}}),
+                json!({"message": "?", "requestedSchema": {"properties": {"n": {"default": {"a": [{text: 1}]}}}}}),
+                json!({"messages": [], "metadata": {text: 1}, "maxTokens": 1}),
+                json!({"messages": [], "tools": [{"name": "a", "inputSchema": {"properties": {text: {}}}}], "maxTokens": 1}),
+                json!({"messages": [{"role": "assistant", "content": [{"type": "tool_use", "name": "a", "input": {text: 1}}]}]}),
                 json!({"messages": [{"role": "user", "content": {"type": "text", "text": text}}], "systemPrompt": "x", "maxTokens": 1}),
             ] {
                 for field in fields {
@@ -151,14 +170,17 @@ fn the_words_of_a_question_are_what_the_server_says_in_answer_to_the_call_that_a
                     assert_eq!(reports.iter().filter(|report| report.rule.is_some()).count(), usize::from(refused));
                     let mut dialogue = stdio(&inspector);
                     assert!(dialogue.request_message(&[request(method).as_bytes()]).is_ok());
-                    assert_eq!(dialogue.question_words(params.to_string().as_bytes()).is_err(), refused, "{method} {field}: {params}");
-                    let reports: Vec<Sighting> = dialogue.reports().collect();
+                    let question = question(&params);
+                    assert_eq!(dialogue.answer_message(&[question.as_bytes()]).is_err(), refused, "{method} {field}: {params}");
+                    let mut reports: Vec<Sighting> = dialogue.reports().collect();
+                    assert_eq!(reports.len(), 1, "of the call if it ends, else of the question");
+                    reports.retain(|report| report.rule.is_some());
                     assert_eq!(reports.len(), usize::from(refused), "a call that goes on is not told of yet");
                     for report in reports {
                         let event = serde_json::to_value(&report.seen).unwrap();
                         assert_eq!((&event["mcp.method.name"], report.action), (&json!(method), Action::Block));
                         let place = event["gnomon.text.places"][0].as_str().unwrap();
-                        assert!(place.starts_with(&format!("{field} result.inputRequests.question.params.")), "{place}");
+                        assert!(place.starts_with(&format!("{field} params.")), "{place}");
                         assert!(!event.to_string().to_lowercase().contains("important"), "{event}");
                     }
                 }
@@ -172,13 +194,14 @@ fn what_a_rule_finds_in_a_question_is_told_with_its_call_and_with_what_the_answe
     let inspector = inspector("gen_ai.tool.call.result|contains|all: ['<important>', 'meeting']", "log");
     let mut dialogue = stdio(&inspector);
     assert!(dialogue.request_message(&[request("tools/call").as_bytes()]).is_ok());
-    assert!(dialogue.question_words(json!({"message": POISON}).to_string().as_bytes()).is_ok());
+    assert!(dialogue.answer_message(&[question(&json!({"message": POISON})).as_bytes()]).is_ok());
     dialogue.answer_begins(None);
     let answered = answer(&json!({"result": {"content": [{"type": "text", "text": "meeting at nine"}]}}));
     assert!(dialogue.answer_message(&[answered.as_bytes()]).is_ok() && dialogue.answer_over().is_ok());
-    let [report] = &dialogue.reports().collect::<Vec<_>>()[..] else { panic!("one event of one call") };
+    let [asked, report] = &dialogue.reports().collect::<Vec<_>>()[..] else { panic!("one event of the question and one of its call") };
+    assert!(asked.rule.is_none());
     let event = serde_json::to_value(&report.seen).unwrap();
-    let places = ["gen_ai.tool.call.result result.inputRequests.question.params.message", "gen_ai.tool.call.result result.content[0].text"];
+    let places = ["gen_ai.tool.call.result params.message", "gen_ai.tool.call.result result.content[0].text"];
     let told: Vec<&str> = event["gnomon.text.places"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(report.rule.is_some() && places.iter().all(|place| told.contains(place)), "{event}");
 }
@@ -187,14 +210,68 @@ fn what_a_rule_finds_in_a_question_is_told_with_its_call_and_with_what_the_answe
 fn a_question_whose_words_cannot_be_read_or_that_belongs_to_no_call_is_refused_where_a_rule_could_refuse_it() {
     let deep = |depth: usize| format!(r#"{{"message":{}"x"{}}}"#, "[".repeat(depth), "]".repeat(depth));
     let inspector = inspector("gen_ai.tool.call.result|contains: '<important>'", "block");
-    for (params, passes) in [(deep(20), true), (deep(126), false), (r#"{"message":"x""#.to_owned(), false)] {
+    for (params, passes) in [(deep(20), true), (deep(127), false), (r#"{"message":"x""#.to_owned(), false)] {
         let mut dialogue = stdio(&inspector);
         assert!(dialogue.request_message(&[request("tools/call").as_bytes()]).is_ok());
-        assert_eq!(dialogue.question_words(params.as_bytes()).is_ok(), passes, "{params}");
+        assert_eq!(dialogue.answer_message(&[asking(&params).as_bytes()]).is_ok(), passes, "{params}");
     }
     for (text, passes) in [(POISON, false), ("fine", true)] {
-        let params = json!({"message": text}).to_string();
-        assert_eq!(stdio(&inspector).question_words(params.as_bytes()).is_ok(), passes, "{text}");
+        let question = question(&json!({"message": text}));
+        let mut dialogue = stdio(&inspector);
+        assert_eq!(dialogue.answer_message(&[question.as_bytes()]).is_ok(), passes, "{text}");
+        let found = dialogue.reports().filter(|report| report.rule.is_some()).count();
+        assert_eq!(found, usize::from(!passes), "{text}");
+    }
+}
+
+#[test]
+fn a_rule_on_the_method_and_the_words_of_a_question_means_the_question_however_it_is_asked() {
+    let selection = "mcp.method.name: elicitation/create, gen_ai.tool.call.result|contains: '<important>'";
+    let elicits = |text: &str| json!({"method": "elicitation/create", "params": {"message": text}});
+    let within = |question: Value| json!({"result": {"resultType": "input_required", "inputRequests": {"a": question}}});
+    let samples = json!({"method": "sampling/createMessage", "params": {"systemPrompt": POISON}});
+    let result = json!({"result": {"content": [{"type": "text", "text": POISON}]}});
+    for (action, refuses) in [("block", true), ("log", false)] {
+        let inspector = inspector(selection, action);
+        let findings = |reports: &[Sighting]| {
+            let found: Vec<&Sighting> = reports.iter().filter(|report| report.rule.is_some()).collect();
+            // Of a call that was answered with a question that must not pass, it is told that it was refused as well.
+            let of_questions = found.iter().filter(|report| report.seen.text(Field::McpMethod) == Some("elicitation/create")).count();
+            (of_questions, found.len() - of_questions)
+        };
+        for (members, finds) in
+            [(within(elicits(POISON)), true), (within(elicits("?")), false), (within(samples.clone()), false), (result.clone(), false)]
+        {
+            let (passes, reports) = heard(&mut stdio(&inspector), "tools/call", &members);
+            assert_eq!(passes, !(finds && refuses), "{action}: {members}");
+            assert_eq!(findings(&reports), (usize::from(finds), usize::from(finds && refuses)), "{action}: {members}");
+        }
+        for (params, finds) in [(json!({"message": POISON}), true), (json!({"message": "?"}), false)] {
+            for calls in [true, false] {
+                let mut dialogue = stdio(&inspector);
+                assert!(!calls || dialogue.request_message(&[request("tools/call").as_bytes()]).is_ok());
+                assert_eq!(dialogue.answer_message(&[question(&params).as_bytes()]).is_ok(), !(finds && refuses), "{action}: {params}");
+                let reports: Vec<Sighting> = dialogue.reports().collect();
+                assert_eq!(findings(&reports), (usize::from(finds), 0), "{action} {calls}: {params}");
+            }
+        }
+    }
+}
+
+#[test]
+fn over_http_nobody_is_asked_in_words_that_a_rule_forbids() {
+    for (text, passes) in [(POISON, false), ("fine", true)] {
+        let asks = question(&json!({"message": "?", "requestedSchema": {"properties": {text: {"type": "string"}}}}));
+        let answers = answer(&json!({"result": {"content": []}}));
+        let stream = format!("data: {asks}\n\ndata: {answers}\n\n");
+        let inspector = inspector("gen_ai.tool.call.result|contains: '<important>'", "block");
+        for piece in [1, 7, stream.len()] {
+            let mut exchange = post(&inspector, "tools/call");
+            assert_eq!(reads(&mut exchange, "text/event-stream", &stream, piece), passes, "{piece}: {stream}");
+            let found: Vec<Sighting> = exchange.reports().filter(|report| report.rule.is_some()).collect();
+            assert_eq!(found.len(), usize::from(!passes), "{piece}");
+            assert!(found.iter().all(|report| report.seen.text(Field::McpMethod) == Some("tools/call")));
+        }
     }
 }
 

@@ -88,6 +88,81 @@ fn what_is_announced_as_json_and_is_none_is_the_message_of_an_error_as_well() {
     assert!(passes(&mut called(RULE, "block"), (200, &head("text/plain")), b"forbidden", usize::MAX));
 }
 
+const OK: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"fine"}]}}"#;
+
+#[test]
+fn json_that_is_no_message_or_ends_within_one_is_the_message_of_an_error() {
+    let message = OK.replace("fine", "it is FORBIDDEN");
+    let cut = |by: usize| message[..message.len() - by].to_owned();
+    for (body, said, is_cut) in [
+        (r#"["it is FORBIDDEN"]"#.to_owned(), true, false),
+        (r#" [1,"it is FORBIDDEN"]"#.into(), true, false),
+        (r#"{"a":{"b":"FORBIDDEN"}}"#.into(), true, false),
+        (r#"{"FORBIDDEN":1}"#.into(), true, false),
+        (r#"{"a":"FORBIDDEN"#.into(), true, true),
+        (cut(1), true, true),
+        (cut(2), true, true),
+        (message.clone(), false, false),
+        (r#"{"a":1}"#.into(), false, false),
+        ("{}".into(), false, false),
+    ] {
+        for (kind, text) in [("application/json", body.clone()), ("text/event-stream", format!("data: {body}\n\n"))] {
+            for piece in [usize::MAX, 5, 1] {
+                let place = format!("{kind} {text}");
+                assert_eq!(passes(&mut called(RULE, "block"), (200, &head(kind)), text.as_bytes(), piece), !said, "{place}");
+                let mut logged = called(RULE, "log");
+                assert!(passes(&mut logged, (200, &head(kind)), text.as_bytes(), piece), "{place}");
+                logged.flush();
+                let reports: Vec<_> = logged.reports().collect();
+                let [report] = &reports[..] else { panic!("{place}: {reports:?}") };
+                assert_eq!(report.rule.is_some(), said, "{place}");
+                let event = serde_json::to_value(&report.seen).unwrap();
+                // In an event that shows nothing of JSON-RPC, the data is as good as any.
+                let told = is_cut && (kind == "application/json" || body.contains("jsonrpc"));
+                assert_eq!(event.get("gnomon.response.malformed"), told.then(|| json!("truncated")).as_ref(), "{place}");
+            }
+        }
+    }
+    // A message in a list is no answer to many clients.
+    let list = format!(r#"[{OK},{{"x":"FORBIDDEN"}}]"#);
+    for (kind, text) in [("application/json", list.clone()), ("text/event-stream", format!("data: {list}\n\n"))] {
+        for piece in [usize::MAX, 5] {
+            assert!(!passes(&mut called(RULE, "block"), (200, &head(kind)), text.as_bytes(), piece), "{text}");
+            let fine = text.replace("FORBIDDEN", "fine");
+            assert!(passes(&mut called(RULE, "block"), (200, &head(kind)), fine.as_bytes(), piece), "{fine}");
+        }
+    }
+}
+
+#[test]
+fn of_json_that_is_no_message_so_much_is_kept_and_the_rest_is_not_known() {
+    let json = head("application/json");
+    for (body, passing) in [
+        (format!(r#"{{"a":"{}","b":"FORBIDDEN"}}"#, "x".repeat(60_000)), false),
+        (format!(r#"{{"a":"{}","b":"FORBIDDEN"}}"#, "x".repeat(70_000)), false),
+        (format!(r#"{{"a":"{}"}}"#, "x".repeat(60_000)), true),
+        (OK.replace("fine", &"x".repeat(200_000)), true),
+    ] {
+        for piece in [usize::MAX, 4096] {
+            let mut exchange = called(RULE, "block");
+            assert_eq!(passes(&mut exchange, (200, &json), body.as_bytes(), piece), passing, "{}", body.len());
+            let mut headers = json.clone();
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+            let mut exchange = called(RULE, "block");
+            assert!(matches!(exchange.response_head(200, &headers), ResponsePlan::HoldBody));
+            let mut kept = 0;
+            let gates = body.as_bytes().chunks(piece).map(|bytes| {
+                let gate = exchange.response_bytes(bytes);
+                kept = kept.max(exchange.answer_keeps());
+                gate
+            });
+            let last = gates.last().unwrap();
+            assert_eq!(matches!(last, Gate::Refuse(_)), !passing, "{}", body.len());
+            assert!(kept < 128 << 10, "{kept}");
+        }
+    }
+}
+
 #[test]
 fn an_http_error_is_heard_whole_whatever_json_it_is() {
     for body in [

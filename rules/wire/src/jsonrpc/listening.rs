@@ -8,8 +8,11 @@ use std::{fmt::Write, ops::Range};
 
 /// Longest name of a member that a path has as it is, in bytes.
 const MAX_NAME: usize = 64;
-/// Members of a JSON Schema below which names are whoever's that wrote it.
-const NAMING: [&str; 5] = [".properties", ".$defs", ".definitions", ".patternProperties", ".dependentSchemas"];
+/// Members of a JSON Schema whose own members' names are whoever's that wrote it.
+const NAMING: [&str; 7] =
+    [".properties", ".$defs", ".definitions", ".patternProperties", ".dependentSchemas", ".dependentRequired", ".dependencies"];
+/// Members that hold data: all names below are whoever's that wrote it. The first four are JSON Schema's.
+const DATA: [&str; 9] = ["default", "const", "enum", "examples", "structuredcontent", "input", "arguments", "metadata", "_meta"];
 
 /// What a string is: the name of a member, or a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ enum Top {
     Aside,
     Result,
     Error,
+    Params,
 }
 
 /// What the texts at hand are.
@@ -40,6 +44,7 @@ enum Area {
     /// `structuredContent`, of which names are heard as well.
     Structured,
     Tools,
+    Questions,
 }
 
 /// Follows a message and hands the texts that are asked for to a sink.
@@ -54,6 +59,8 @@ pub(super) struct Listening {
     area: Area,
     /// The value at hand is the `name` of a tool.
     names_tool: bool,
+    /// The length of the path of the member at hand that holds data, in a schema or a question.
+    data: Option<usize>,
     /// The text at hand is handed on.
     open: bool,
     /// Offset of the backslash of the escape at hand.
@@ -65,12 +72,12 @@ pub(super) struct Listening {
 impl Listening {
     pub fn new(wanted: Parts, sink: Box<dyn TextSink>) -> Self {
         let (top, area) = (Top::Aside, Area::Whole(Part::Result));
-        Self { sink, wanted, path: String::new(), root: 0, top, area, names_tool: false, open: false, escape: 0, half: None }
+        Self { sink, wanted, path: String::new(), root: 0, top, area, names_tool: false, data: None, open: false, escape: 0, half: None }
     }
 
     /// A message begins at this place among the open containers.
     pub fn message(&mut self, root: usize) {
-        (self.root, self.top, self.open) = (root, Top::Aside, false);
+        (self.root, self.top, self.data, self.open) = (root, Top::Aside, None, false);
         self.path.clear();
     }
 
@@ -84,7 +91,7 @@ impl Listening {
         self.root
     }
 
-    /// True inside of `result` or `error`.
+    /// True inside of `result`, `error` or `params`.
     pub fn is_inside(&self) -> bool {
         self.top != Top::Aside
     }
@@ -101,6 +108,7 @@ impl Listening {
                 (self.top, self.area) = match key {
                     _ if same_but_case(key, "result") => (Top::Result, Area::Whole(Part::Result)),
                     _ if same_but_case(key, "error") => (Top::Error, Area::Whole(Part::Error)),
+                    _ if same_but_case(key, "params") => (Top::Params, Area::Questions),
                     _ => (Top::Aside, Area::Whole(Part::Result)),
                 };
             }
@@ -109,10 +117,14 @@ impl Listening {
             _ => {}
         }
         if self.is_inside() {
-            self.path.truncate(level.path);
+            self.back_to(level);
             let dot = if self.path.is_empty() { "" } else { "." };
             let is_plain = key.len() <= MAX_NAME && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'$'));
             self.extend(format_args!("{dot}{}", if is_plain { key } else { "*" }));
+            // The name of an argument says nothing of it.
+            if self.data.is_none() && !self.names_others(level) && DATA.iter().any(|name| same_but_case(key, name)) {
+                self.data = Some(self.path.len());
+            }
         }
     }
 
@@ -121,9 +133,15 @@ impl Listening {
         if self.is_inside() {
             // Of an entry that is no object nothing is a name.
             self.names_tool &= level.depth > 3;
-            self.path.truncate(level.path);
+            self.back_to(level);
             self.extend(format_args!("[{index}]"));
         }
+    }
+
+    /// What follows stands in this container.
+    fn back_to(&mut self, level: Level) {
+        self.path.truncate(level.path);
+        self.data = self.data.filter(|data| *data <= level.path);
     }
 
     /// Whatever does not fit whole is left out.
@@ -156,14 +174,29 @@ impl Listening {
             (StringKind::Value, Area::Tools) if level.depth == 3 && self.names_tool => Some(Part::ToolName),
             (StringKind::Value, Area::Tools) => Some(Part::ToolDescription),
             (StringKind::Name, Area::Structured) => (level.depth > 1).then_some(Part::Result),
-            (StringKind::Name, Area::Tools) => {
-                let path = self.path.get(..level.path).unwrap_or_default();
-                // Where the path is cut it does not tell.
-                let names = path.len() + MAX_NAME >= MAX_PATH || NAMING.iter().any(|naming| path.ends_with(naming));
-                (names && level.depth > 3).then_some(Part::ToolDescription)
+            (StringKind::Value, Area::Questions) => Some(Part::Question),
+            (StringKind::Name, Area::Tools) => (level.depth > 3 && self.is_chosen(level)).then_some(Part::ToolDescription),
+            // The names of the questions within a result are their server's.
+            (StringKind::Name, Area::Questions) => {
+                (self.is_chosen(level) || self.top == Top::Result && level.depth == 2).then_some(Part::Question)
             }
             (StringKind::Name, Area::Whole(_)) => None,
         }
+    }
+
+    /// True if names in this container are whoever's that wrote it, and not the protocol's.
+    fn is_chosen(&self, level: Level) -> bool {
+        // Where the path is cut it does not tell.
+        level.path + MAX_NAME >= MAX_PATH || self.data.is_some_and(|data| data <= level.path) || self.names_others(level)
+    }
+
+    /// True if this container is one of a schema that has a member for each of what it describes.
+    fn names_others(&self, level: Level) -> bool {
+        let path = self.path.get(..level.path).unwrap_or_default().as_bytes();
+        NAMING.iter().any(|name| {
+            let end = path.len().checked_sub(name.len()).and_then(|from| path.get(from..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(name.as_bytes()))
+        })
     }
 
     /// Bytes of a string as they stand, from this offset.
@@ -229,8 +262,9 @@ impl Listening {
 
 /// What the texts of a member of `result` are. Readers that ignore case read `Tools` for `tools`.
 fn area(member: &str) -> Area {
-    const MEMBERS: [(&str, Area); 10] = [
+    const MEMBERS: [(&str, Area); 11] = [
         ("structuredcontent", Area::Structured),
+        ("inputrequests", Area::Questions),
         ("tools", Area::Tools),
         ("error", Area::Whole(Part::Error)),
         ("instructions", Area::Whole(Part::Instructions)),

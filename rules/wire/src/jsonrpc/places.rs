@@ -94,6 +94,9 @@ pub(super) enum Word {
     True,
     False,
     Null,
+    /// Not JSON: what Python, and others that follow it, read as numbers.
+    NaN,
+    Infinity,
 }
 
 /// The prefix of all of MCP's keys in `_meta`.
@@ -107,6 +110,8 @@ impl Word {
             Self::True => "true",
             Self::False => "false",
             Self::Null => "null",
+            Self::NaN => "NaN",
+            Self::Infinity => "Infinity",
         }
     }
 }

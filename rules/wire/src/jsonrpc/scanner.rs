@@ -223,6 +223,11 @@ impl Scanner {
         (self.progress == Progress::Inside).then(|| self.collector.message())
     }
 
+    /// The number of objects and arrays that are open.
+    pub fn depth(&self) -> usize {
+        self.stack.len()
+    }
+
     /// Bytes that are kept of the message in progress.
     pub fn kept(&self) -> usize {
         self.partial().map_or(0, |message| message.kept() + self.text.kept() + self.digest.kept())
@@ -353,6 +358,9 @@ impl Scanner {
             b't' => self.state = ScanState::Word(Word::True, 1),
             b'f' => self.state = ScanState::Word(Word::False, 1),
             b'n' => self.state = ScanState::Word(Word::Null, 1),
+            // Lenient parsers take these for numbers; the message must still be recognised.
+            b'N' => self.odd_number(Word::NaN),
+            b'I' => self.odd_number(Word::Infinity),
             b'+' | b'.' => return Err(Malformed::NumberInvalid),
             _ => return Err(Malformed::Syntax),
         }
@@ -438,6 +446,10 @@ impl Scanner {
     }
 
     fn in_number(&mut self, mut number: Number, bytes: &[u8], mut at: usize) -> Result<usize, Malformed> {
+        if number == Number::Minus && bytes.get(at) == Some(&b'I') {
+            self.odd_number(Word::Infinity);
+            return Ok(at + 1);
+        }
         while let Some(&byte) = bytes.get(at) {
             if !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E') {
                 self.end_number(number)?;
@@ -449,6 +461,11 @@ impl Scanner {
         }
         self.state = ScanState::Number(number);
         Ok(at)
+    }
+
+    fn odd_number(&mut self, word: Word) {
+        self.collector.fault(Malformed::Syntax);
+        self.state = ScanState::Word(word, 1);
     }
 
     fn end_number(&mut self, number: Number) -> Result<(), Malformed> {

@@ -404,6 +404,8 @@ fn a_fault_before_the_telling_keys_does_not_hide_the_message() {
         (b"'x'".to_vec(), Malformed::Syntax),
         (b"/* */1".to_vec(), Malformed::Syntax),
         (b"+1".to_vec(), Malformed::NumberInvalid),
+        (b"[NaN,{\"a\":-Infinity},Infinity]".to_vec(), Malformed::Syntax),
+        (b"-Inf".to_vec(), Malformed::Syntax),
     ] {
         let mut body = br#"{"pad":"#.to_vec();
         body.extend_from_slice(&pad);

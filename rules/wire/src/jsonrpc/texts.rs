@@ -7,7 +7,7 @@
 use smol_str::SmolStr;
 use std::{fmt::Debug, ops::Range};
 
-/// The part of an answer in which a text stands, by the member of `result` or `error`, whatever was asked.
+/// The part of an answer in which a text stands, by the member of `result`, `error` or `params`, whatever was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Part {
@@ -26,12 +26,23 @@ pub enum Part {
     Prompt,
     /// `result.resources`, `result.resourceTemplates` and `result.contents`.
     Resource,
+    /// What is asked: `result.inputRequests` (2026-07-28), and `params` of a request or notification that stands among answers. Of its
+    /// names those that whoever asks chose: keys of the questions, fields of forms, whatever stands in free members.
+    Question,
 }
 
 impl Part {
     /// All parts.
-    pub const ALL: [Part; 7] =
-        [Part::Result, Part::ToolName, Part::ToolDescription, Part::Error, Part::Instructions, Part::Prompt, Part::Resource];
+    pub const ALL: [Part; 8] = [
+        Part::Result,
+        Part::ToolName,
+        Part::ToolDescription,
+        Part::Error,
+        Part::Instructions,
+        Part::Prompt,
+        Part::Resource,
+        Part::Question,
+    ];
 }
 
 /// A set of parts.

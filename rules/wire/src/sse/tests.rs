@@ -19,6 +19,7 @@ fn read_chunks<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Vec<Seen> {
             assert!(after <= chunk.len());
             match item {
                 Item::Data(bytes) => data.extend_from_slice(bytes),
+                Item::MarkedLine => {}
                 Item::Dispatch { event, id, has_data, .. } => {
                     if !data.is_empty() {
                         let text = String::from_utf8_lossy(&data).into_owned();
@@ -91,6 +92,33 @@ fn one_byte_order_mark_is_dropped() {
     let twice = read("\u{FEFF}\u{FEFF}data: a\n\n");
     assert_eq!(twice, [Seen::Dispatch(String::new(), None, HasData::No, 15)]);
     assert_eq!(read_chunks([b"\xEF\n\n".as_slice()].into_iter()), [Seen::Dispatch(String::new(), None, HasData::No, 3)]);
+}
+
+#[test]
+fn a_mark_that_only_some_clients_strip_is_stripped_and_where_the_line_behind_it_ends_is_told() {
+    let latin = "\u{ef}\u{bb}\u{bf}";
+    for mark in ["\u{FEFF}", latin, &format!("\u{FEFF}{latin}")] {
+        let stream = format!("{mark}data: a\r\ndata: b\n\ndata: c\n\n");
+        let end = mark.len();
+        assert_eq!(read(&stream), [data("a\nb"), message(end + 18), data("c"), message(end + 27)], "{mark}");
+        for size in 1..=stream.len() {
+            let (mut parser, mut base, mut told) = (SseParser::new(), 0, Vec::new());
+            for chunk in stream.as_bytes().chunks(size) {
+                parser.feed(chunk, &mut |item, after| told.extend((item == Item::MarkedLine).then_some(base + after)));
+                base += chunk.len();
+            }
+            assert_eq!(told, [end + 8], "{mark} {size}");
+        }
+    }
+    // Twice, or in front of another field, there is nothing to tell.
+    for other in [
+        format!("{latin}{latin}data: a\n\n"),
+        format!("{latin}\u{FEFF}data: a\n\n"),
+        format!("{latin}event: x\ndata: a\n\n"),
+        "data: a\n\n".into(),
+    ] {
+        SseParser::new().feed(other.as_bytes(), &mut |item, _| assert_ne!(item, Item::MarkedLine, "{other}"));
+    }
 }
 
 #[test]

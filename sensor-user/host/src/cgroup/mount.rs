@@ -1,5 +1,6 @@
 //! Finding cgroup v2 among the mounts (proc_pid_mountinfo(5)).
 
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,11 +40,14 @@ pub(super) fn find() -> Result<Hierarchy, CgroupError> {
 /// `None` if something else was mounted over it since.
 fn open(mount: Mount, layout: CgroupLayout) -> Option<Hierarchy> {
     let directory = rustix::fs::open(&mount.point, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let kind = fstatfs(&directory).ok()?.f_type;
-    if u64::try_from(kind).ok()? != CGROUP2 {
+    if !is_cgroup(directory.as_fd()).ok()? {
         return None;
     }
     Some(Hierarchy { mount: mount.point, root: mount.root, layout, directory: Arc::new(directory) })
+}
+
+pub(super) fn is_cgroup(directory: BorrowedFd<'_>) -> rustix::io::Result<bool> {
+    Ok(u64::try_from(fstatfs(directory)?.f_type) == Ok(CGROUP2))
 }
 
 /// The mounts of cgroup v2, the best one first.

@@ -16,6 +16,9 @@ use super::{Cgroup, CgroupError, CgroupId, Hierarchy};
 pub const MAX_MATCHES: usize = 1024;
 /// Most names of a pattern.
 const MAX_NAMES: usize = 32;
+/// Where cgroups are mounted, v2 alone or with v1 beside it: `/sys/fs/cgroup`, `/sys/fs/cgroup/unified`.
+const MOUNT: [&str; 3] = ["sys", "fs", "cgroup"];
+const BESIDE_V1: &str = "unified";
 
 /// `/user.slice/user-1000.slice`, `/system.slice/docker-*.scope`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +27,7 @@ pub struct CgroupPattern {
 }
 
 /// A text that is no such pattern.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
     /// The pattern does not begin with `/`.
     #[error("the path of a cgroup begins with `/`, as /system.slice/agent.service")]
@@ -32,6 +35,9 @@ pub enum BadPattern {
     /// The pattern matches all cgroups.
     #[error("this means all cgroups; name one below")]
     Everything,
+    /// The pattern is a folder's; the path of its cgroup.
+    #[error("this is a folder; the path of its cgroup is {0}")]
+    Folder(String),
     /// A name of it is `.` or `..`.
     #[error("`.` and `..` are not cgroups")]
     Dots,
@@ -50,6 +56,7 @@ impl FromStr for CgroupPattern {
             0 => Err(BadPattern::Everything),
             count if count > MAX_NAMES => Err(BadPattern::TooLong),
             _ if names.iter().any(|name| name == "." || name == "..") => Err(BadPattern::Dots),
+            _ if names.starts_with(&MOUNT.map(str::to_owned)) => Err(in_folder(&names)),
             _ => Ok(Self { names }),
         }
     }
@@ -58,6 +65,25 @@ impl FromStr for CgroupPattern {
 impl fmt::Display for CgroupPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.names.iter().try_for_each(|name| write!(f, "/{name}"))
+    }
+}
+
+/// A folder below the mount is none of a cgroup.
+fn in_folder(names: &[String]) -> BadPattern {
+    match names.get(MOUNT.len()..).unwrap_or_default() {
+        [] => BadPattern::Everything,
+        [first] if first == BESIDE_V1 => BadPattern::Everything,
+        [first, rest @ ..] if first == BESIDE_V1 => BadPattern::Folder(format!("/{}", rest.join("/"))),
+        below => BadPattern::Folder(format!("/{}", below.join("/"))),
+    }
+}
+
+impl CgroupPattern {
+    /// True if this matches whatever the other one does.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        // A `*` of the other is text that only a `*` of ours matches.
+        self.names.len() == other.names.len() && self.names.iter().zip(&other.names).all(|(ours, theirs)| fits(ours, theirs))
     }
 }
 
@@ -173,5 +199,22 @@ mod tests {
         assert_eq!((refused("/a/../b"), refused("/.")), (BadPattern::Dots, BadPattern::Dots));
         assert_eq!(refused(&"/x".repeat(33)), BadPattern::TooLong);
         assert_eq!("/a//b/".parse::<CgroupPattern>().unwrap().to_string(), "/a/b");
+        assert_eq!(refused("/sys/fs/cgroup"), BadPattern::Everything);
+        assert_eq!(refused("/sys/fs/cgroup/unified/"), BadPattern::Everything);
+        let folder = |path: &str| BadPattern::Folder(path.to_owned());
+        assert_eq!(refused("/sys/fs/cgroup/system.slice/a.service"), folder("/system.slice/a.service"));
+        assert_eq!(refused("/sys/fs/cgroup/unified/system.slice/*"), folder("/system.slice/*"));
+    }
+
+    #[test]
+    fn a_pattern_covers_those_that_match_nothing_else() {
+        let covers = |ours: &str, theirs: &str| ours.parse::<CgroupPattern>().unwrap().covers(&theirs.parse().unwrap());
+        for (ours, theirs) in [("/a/b", "/a/b"), ("/a/*", "/a/b"), ("/a/*", "/a/b*"), ("/a/b-*.scope", "/a/b-c*d.scope"), ("/*/b", "/*/b")]
+        {
+            assert!(covers(ours, theirs), "{ours} {theirs}");
+        }
+        for (ours, theirs) in [("/a/b", "/a/*"), ("/a/b*", "/a/*"), ("/a", "/a/b"), ("/a/*", "/a"), ("/a/b-*.scope", "/a/b-*")] {
+            assert!(!covers(ours, theirs), "{ours} {theirs}");
+        }
     }
 }

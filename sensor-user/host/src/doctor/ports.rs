@@ -17,16 +17,20 @@ const LISTEN: &str = "0A";
 
 pub(super) fn examine(options: &Options) -> Vec<Check> {
     let deadline = Instant::now() + SEARCH;
-    options.ports.iter().map(|port| examine_one(port, deadline)).collect()
+    options.ports.iter().map(|port| examine_one(port, options.serving, deadline)).collect()
 }
 
-fn examine_one(port: &Port, deadline: Instant) -> Check {
+fn examine_one(port: &Port, serving: Option<u32>, deadline: Instant) -> Check {
     let (id, title, address) = (format!("port.{}", port.name), "port to listen on", port.address);
     // Bound and closed at once: only the kernel's own answer considers everything.
     match TcpListener::bind(address) {
         Ok(_) => Check::ok(id, title, format!("{address} is free")),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => match holder(address.port(), deadline) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => match holder(address.port(), serving, deadline) {
             Holder::Ours(pid) => Check::ok(id, title, format!("{address} is held by gnomon itself, process {pid}")),
+            Holder::Hidden(pid) => {
+                let seen = format!("{address} is in use; whether by process {pid}, the gnomon that serves, cannot be seen from here");
+                Check::not_applicable(id, title, seen)
+            }
             Holder::Other(pid, program) => {
                 Check::new(id, title, CheckStatus::Fail, format!("{address} is held by process {pid}, {program}"))
                     .next(format!("stop it, or configure another address for {}", port.name))
@@ -53,14 +57,26 @@ fn examine_one(port: &Port, deadline: Instant) -> Check {
 enum Holder {
     Ours(u32),
     Other(u32, String),
+    /// Some process; the one that serves does not show what it has.
+    Hidden(u32),
     Unknown,
 }
 
-fn holder(port: u16, deadline: Instant) -> Holder {
+fn holder(port: u16, serving: Option<u32>, deadline: Instant) -> Holder {
     let sockets: Vec<String> =
         ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().flat_map(|table| listeners(&read(table), port)).collect();
-    let Some(pid) = owner(&sockets, deadline) else { return Holder::Unknown };
-    // Compared by inode, not by name.
+    // Who serves is known by its lock, whatever its program is: after an upgrade that file is gone, and there may be two copies of it.
+    let serves = serving.map(|pid| (pid, has_any(pid, &sockets)));
+    if let Some((pid, Some(true))) = serves {
+        return Holder::Ours(pid);
+    }
+    let Some(pid) = owner(&sockets, deadline) else {
+        return match serves {
+            Some((pid, None)) => Holder::Hidden(pid),
+            _ => Holder::Unknown,
+        };
+    };
+    // Without a lock to go by, by the program: compared by inode, not by name.
     let file = |pid: &str| std::fs::metadata(format!("/proc/{pid}/exe")).ok().map(|status| (status.dev(), status.ino()));
     if file("self").is_some() && file(&pid.to_string()) == file("self") {
         return Holder::Ours(pid);
@@ -101,15 +117,20 @@ fn owner(sockets: &[String], deadline: Instant) -> Option<u32> {
             return None;
         }
         let Some(pid) = process.ok()?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-        for descriptor in descriptors.flatten() {
-            let leads_to = std::fs::read_link(descriptor.path()).unwrap_or_default();
-            if sockets.iter().any(|socket| leads_to.as_os_str() == socket.as_str()) {
-                return Some(pid);
-            }
+        if has_any(pid, sockets) == Some(true) {
+            return Some(pid);
         }
     }
     None
+}
+
+/// Whether the process has one of these sockets; none where it may not be looked at.
+fn has_any(pid: u32, sockets: &[String]) -> Option<bool> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    Some(descriptors.flatten().any(|descriptor| {
+        let leads_to = std::fs::read_link(descriptor.path()).unwrap_or_default();
+        sockets.iter().any(|socket| leads_to.as_os_str() == socket.as_str())
+    }))
 }
 
 #[cfg(test)]

@@ -60,21 +60,39 @@ fn a_port_is_free_or_ours() {
     eventually(|| look().seen.contains("is free").then_some(()));
 }
 
+/// A process of another program that listens on the port.
+fn listening(python: &std::path::Path) -> (crate::support::Kept, Port) {
+    let code = "import socket,sys\ns=socket.create_server(('127.0.0.1',0))\nprint(s.getsockname()[1],flush=True)\nsys.stdin.read()";
+    let mut child = start(Command::new(python).args(["-c", code]));
+    let mut line = String::new();
+    std::io::BufReader::new(child.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    (child, Port { name: "metrics", address: format!("127.0.0.1:{}", line.trim()).parse().unwrap() })
+}
+
 #[test]
 fn the_holder_of_a_port_is_named() {
     if !gnomon_testkit::has("holder_of_a_port", &["python3"]) {
         return;
     }
-    let python = tool("python3").unwrap();
-    let code = "import socket,sys\ns=socket.create_server(('127.0.0.1',0))\nprint(s.getsockname()[1],flush=True)\nsys.stdin.read()";
-    let mut child = start(Command::new(python).args(["-c", code]));
-    let mut line = String::new();
-    std::io::BufReader::new(child.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let address = format!("127.0.0.1:{}", line.trim()).parse().unwrap();
-    let held = find(&examine(&Options { ports: vec![Port { name: "metrics", address }], ..Options::default() }), "port.metrics");
+    let (child, port) = listening(&tool("python3").unwrap());
+    let held = find(&examine(&Options { ports: vec![port], ..Options::default() }), "port.metrics");
     assert_eq!(held.state, CheckStatus::Fail);
     assert!(held.seen.contains(&format!("process {}", child.id())) && held.seen.contains("python"), "{held:?}");
     assert!(held.next.unwrap().contains("metrics"));
+}
+
+#[test]
+fn the_gnomon_that_serves_holds_its_port_whatever_its_program_file_is_by_now() {
+    if !gnomon_testkit::has("port_of_who_serves", &["python3"]) {
+        return;
+    }
+    // As after an upgrade in place, or of another copy: who serves runs another file than who looks.
+    let (child, port) = listening(&tool("python3").unwrap());
+    let look = |serving| find(&examine(&Options { ports: vec![port.clone()], serving, ..Options::default() }), "port.metrics");
+    let held = look(Some(child.id()));
+    assert_eq!(held.state, CheckStatus::Ok, "{held:?}");
+    assert!(held.seen.contains(&format!("gnomon itself, process {}", child.id())), "{held:?}");
+    assert_eq!(look(Some(std::process::id())).state, CheckStatus::Fail, "another holds it");
 }
 
 #[test]

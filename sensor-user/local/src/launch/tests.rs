@@ -106,7 +106,7 @@ fn what_comes_from_no_registry_is_a_claim_of_its_own_without_user_query_and_secr
     ] {
         let Some(Launch::Package(package)) = of(line) else { panic!("{line}: {:?}", of(line)) };
         assert_eq!((package.ecosystem.as_str(), &*package.name, package.version.as_deref()), (ecosystem, name, version), "{line}");
-        assert!(package.is_fetched() && !package.is_pinned(), "{line}");
+        assert!(package.is_fetched() && package.is_pinned() == Some(false), "{line}");
         assert_eq!(of(line).unwrap().place(None), format!("pkg:{ecosystem}/{name}"));
     }
     let commit = "0123456789abcdef0123456789abcdef01234567";
@@ -118,7 +118,7 @@ fn what_comes_from_no_registry_is_a_claim_of_its_own_without_user_query_and_secr
         (format!("npx https://h/mcp.tgz#{commit}"), false),
     ] {
         let Some(Launch::Package(package)) = of(&line) else { panic!("{line}: {:?}", of(&line)) };
-        assert_eq!(package.is_pinned(), pinned, "{line}: {package:?}");
+        assert_eq!(package.is_pinned(), Some(pinned), "{line}: {package:?}");
     }
 }
 
@@ -131,6 +131,7 @@ fn a_script_in_a_package_s_folder_is_that_package_however_its_path_is_written() 
         let Some(Launch::Package(package)) = of(&line) else { panic!("{line}") };
         assert!(!package.is_fetched() && package.version.is_none() && package.script == Some(format!("{before}{script}")), "{line}");
         assert_eq!(package.runner, file_of(program));
+        assert_eq!(package.is_pinned(), None, "a start fetches nothing: {line}");
     }
     for (line, place) in [
         ("/a/node_modules/mcp-a/index.js", "pkg:npm/mcp-a"),
@@ -161,7 +162,11 @@ fn an_exact_version_or_a_digest_pins_and_nothing_else_does() {
         ("docker run a@sha256:00ff", true),
     ] {
         let Some(Launch::Package(package)) = of(line) else { panic!("{line}") };
-        assert_eq!(package.is_pinned(), pinned, "{line}");
+        assert_eq!(package.is_pinned(), Some(pinned), "{line}");
+    }
+    for line in ["python -m mcp_server_git", "python /v/site-packages/mcp_server_git/__main__.py", "/a/node_modules/mcp-a/index.js"] {
+        let Some(Launch::Package(package)) = of(line) else { panic!("{line}") };
+        assert_eq!(package.is_pinned(), None, "it lies on this host: {line}");
     }
 }
 

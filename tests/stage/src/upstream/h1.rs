@@ -1,6 +1,6 @@
 //! The upstream's HTTP/1.1, parsed by hand: every byte is looked at when it arrives, not when a library finds the message complete.
 
-use super::{Answer, End, Log, Responder};
+use super::{Answer, Answered, End, Log, Responder};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::{io, sync::Arc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,8 +40,13 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Connection<S> {
         };
         let (method, path, headers) = parse(&head);
         let mut body = Body::of(&headers);
+        let expected = headers.get("expect").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let request = self.log.begin(self.number, method, path, headers);
         let mut next = self.respond(request).await?;
+        if expected && !body.over() && self.log.look(|all| all[request].answered == Answered::NotYet) {
+            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            self.stream.flush().await?;
+        }
         while !body.over() {
             let data = match body.take(&mut self.buffer) {
                 Some(data) => data,

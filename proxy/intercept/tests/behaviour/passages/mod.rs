@@ -5,6 +5,7 @@ mod hosts;
 mod lines;
 mod protocols;
 mod tls;
+mod upgrades;
 mod within_http;
 
 use gnomon_inspect::{Enforcement, Passage};
@@ -149,6 +150,7 @@ fn every_entry_of_the_table_is_tried_against_a_server_that_acts() {
             Passage::OtherProxy | Passage::ConnectWithin => {
                 "passages::hosts::a_second_proxy_behind_gnomon_works_and_what_it_opens_is_judged"
             }
+            Passage::Upgraded => "passages::upgrades::an_upgrade_that_no_rule_could_refuse_is_joined_to_its_server_and_told",
             Passage::WebSocket => "passages::within_http::websocket_passes_unless_it_says_mcp_or_a_rule_means_its_server",
             Passage::Grpc => "passages::within_http::grpc_passes_unless_a_rule_means_its_server",
             Passage::NoRoom => "room::where_no_rule_could_match_what_there_is_no_room_for_passes_and_is_an_event",

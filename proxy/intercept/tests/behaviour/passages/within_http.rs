@@ -1,4 +1,4 @@
-//! Protocol upgrades, and what HTTP may carry other than MCP messages.
+//! WebSocket, and what else HTTP may carry other than MCP messages.
 
 use super::*;
 use gnomon_stage::{
@@ -94,41 +94,6 @@ async fn grpc_passes_unless_a_rule_means_its_server() {
         assert_eq!(answer.body == b"\0\0\0\0\x02ok", passes, "{rule}: {answer:?}");
         assert_eq!((upstream.paths().len(), passed(&gnomon, Passage::Grpc)), (usize::from(passes), u64::from(passes)));
     }
-}
-
-#[tokio::test]
-async fn no_connection_is_upgraded_to_a_protocol_that_is_neither_read_nor_reported() {
-    // A server that would switch to HTTP/2 if the client asked for the upgrade.
-    let upstream = Upstream::answering(&["http/1.1"], |received| {
-        Some(if received.headers.contains_key("upgrade") { Answer::Switch("") } else { Answer::json("{}") })
-    })
-    .await;
-    let gnomon = Gnomon::with().rules([block(1, CALLS)]).before(&upstream).await;
-    for (upgrade, settings) in [("h2c", "http2-settings: AAMAAABkAAQAAP__\r\n"), ("TLS/1.2", ""), ("mcp", ""), ("h2c, HTTP/2.0", "")] {
-        let mut client = H1::connect(&gnomon).await;
-        let lines = format!("connection: Upgrade\r\nupgrade: {upgrade}\r\n{settings}");
-        let answer = client.send(&[h1_head("GET", "/", &lines)]).await;
-        // HTTP in another version is not asked for on, and what is not read is refused, as a rule could match there.
-        let expected = if upgrade.starts_with("h2c") { 200 } else { 403 };
-        assert_eq!(answer.status, expected, "{upgrade}: {answer:?}");
-    }
-    assert_eq!(told(&gnomon.events_until(2).await, Passage::RequestLineOdd).len(), 2);
-    upstream.requests(|all| {
-        assert_eq!(all.len(), 2);
-        assert!(all.iter().all(|r| !["upgrade", "http2-settings"].iter().any(|name| r.headers.contains_key(*name))));
-    });
-}
-
-#[tokio::test]
-async fn an_upgrade_that_no_rule_could_refuse_is_asked_for_on() {
-    let upstream = Upstream::answering(&["http/1.1"], |received| {
-        Some(if received.headers.contains_key("upgrade") { Answer::Switch("") } else { Answer::json("{}") })
-    })
-    .await;
-    let gnomon = Gnomon::with().before(&upstream).await;
-    let mut client = H1::connect(&gnomon).await;
-    client.send(&[h1_head("POST", "/exec", "connection: Upgrade\r\nupgrade: h2c, tcp\r\ncontent-length: 0\r\n")]).await;
-    upstream.requests(|all| assert_eq!(all[0].headers["upgrade"], "tcp"));
 }
 
 #[tokio::test]

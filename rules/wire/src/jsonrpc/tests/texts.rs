@@ -115,13 +115,26 @@ fn each_text_of_an_answer_is_heard_with_its_part_and_path() {
             r#"{"status":"failed","error":{"message":"m"},"result":{"content":[{"text":"t"}]}}"#,
             &["Result result.status failed", "Error result.error.message m", "Result result.result.content[0].text t"],
         ),
+        (
+            r#"{"inputRequests":{"k":{"method":"m","params":{"message":"q","requestedSchema":{"properties":{"default":{"type":"t","default":{"d":"e"}}},"required":["r"]}}}}}"#,
+            &[
+                "Question result.inputRequests k",
+                "Question result.inputRequests.k.method m",
+                "Question result.inputRequests.k.params.message q",
+                "Question result.inputRequests.k.params.requestedSchema.properties default",
+                "Question result.inputRequests.k.params.requestedSchema.properties.default.type t",
+                "Question result.inputRequests.k.params.requestedSchema.properties.default.default d",
+                "Question result.inputRequests.k.params.requestedSchema.properties.default.default.d e",
+                "Question result.inputRequests.k.params.requestedSchema.required[0] r",
+            ],
+        ),
         (r#""plain""#, &["Result result plain"]),
         (r#"["a",{"tools":["b"]}]"#, &["Result result[0] a", "Result result[1].tools[0] b"]),
     ] {
         assert_eq!(hear(&format!(r#"{{"jsonrpc":"2.0","result":{result},"id":"1"}}"#)), expected, "{result}");
     }
     let error = r#"[{"id":"x","method":"tools/list","params":{"a":["b"]}},{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"m","data":{"d":["e"]}}}]"#;
-    assert_eq!(hear(error), ["Error error.message m", "Error error.data.d[0] e"]);
+    assert_eq!(hear(error), ["Question params.a[0] b", "Error error.message m", "Error error.data.d[0] e"]);
 }
 
 #[test]
