@@ -421,7 +421,7 @@ mod tests {
                 break ended.unwrap_err();
             }
         };
-        assert!(error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe), "{error}");
+        assert!(error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe), "{error}");
         writer.shutdown().await;
     }
 }

@@ -81,9 +81,10 @@ async fn a_certificate_that_is_not_to_be_trusted_is_a_failure_and_no_page() {
         let (gnomon, kernel) = gnomon(Gnomon::with(), &trusted).await;
         let direct = curl(trusted.authority.pem_file(), upstream.address, &[version]).await;
         let redirected = curl(&gnomon.state_dir().join("ca.pem"), kernel.road(&gnomon, upstream.address), &[version]).await;
-        // 60: the certificate is not good; 35: the handshake failed.
-        assert_eq!((direct.status.code(), redirected.status.code()), (Some(60), Some(35)), "{version}: {redirected:?}");
-        assert!(redirected.stdout.is_empty(), "{version}: {redirected:?}");
+        // 60: the certificate is not good; 35: the handshake failed, which OpenSSL also makes of a signature by another authority of that name.
+        assert!(matches!(direct.status.code(), Some(35 | 60)), "{version}: {direct:?}");
+        assert_eq!(redirected.status.code(), Some(35), "{version}: {redirected:?}");
+        assert!(direct.stdout.is_empty() && redirected.stdout.is_empty(), "{version}: {redirected:?}");
         assert!(upstream.paths().is_empty());
     }
 }

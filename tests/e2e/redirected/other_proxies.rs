@@ -149,7 +149,8 @@ async fn a_name_on_the_bypass_list_behind_a_corporate_proxy_is_passed_on_only_if
     let request = format!("CONNECT {HOST}:443 HTTP/1.1\r\nProxy-Authorization: Basic dXNlcjpwYXNz\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     until_said(&mut stream, "\r\n\r\n").await;
-    // The name in the ClientHello is not the one of the CONNECT, so the connection is intercepted and the certificate is gnomon's.
-    assert!(handshake(stream, &gnomon.root, "bank.example", H1).await.is_ok());
+    // The name in the ClientHello is not the one of the CONNECT, so the connection is intercepted, and its server does not prove that name.
+    assert!(handshake(stream, &gnomon.root, "bank.example", H1).await.is_err());
     gnomon.metrics_until("gnomon_flows_total{outcome=\"bypassed\"} 0").await;
+    gnomon.metrics_until("gnomon_flows_total{outcome=\"upstream_unverified\"} 1").await;
 }

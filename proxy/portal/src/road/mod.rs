@@ -35,8 +35,7 @@ use gnomon_relay::{
     related,
     session::Session,
     shared::SharedSessions,
-    shares,
-    told,
+    shares, told,
     unsent::Recipient,
     uris,
 };

@@ -243,7 +243,8 @@ async fn a_large_request_and_a_large_list_are_judged_alike_and_beside_the_thread
             let text = format!("{}{text}", "x".repeat(length));
             let params = Bytes::from(json!({"name": "a", "arguments": {"x": text}}).to_string());
             let ((judged, verdict), was_here) = done(judge.request(whose, &Id::number(1), &"tools/call".into(), Some(&params))).await;
-            assert_eq!((verdict.unwrap().is_ok(), was_here), (passes, here), "{length} {passes}");
+            // So much of arguments is not kept: what cannot be ruled out is refused.
+            assert_eq!((verdict.unwrap().is_ok(), was_here), (passes && here, here), "{length} {passes}");
             judged.finish();
             let list = json!({"tools": [{"name": "a", "description": text, "inputSchema": {"type": "object"}}]});
             let asked = Asked { method: "tools/list", cursor: None };

@@ -48,8 +48,10 @@ enum Role {
 struct Frame {
     container: Container,
     place: ContainerRole,
-    /// Length of the argument path, inside arguments; of the path of what is listened to, inside an answer.
+    /// Length of the argument path, inside arguments.
     path: u16,
+    /// Length of the path of what is listened to.
+    heard: u16,
     /// The element of an array that is read.
     index: u32,
 }
@@ -385,17 +387,17 @@ impl Scanner {
             ContainerRole::Tool => self.digest.begin(at),
             _ => {}
         }
-        let path = match &mut self.listening {
+        let heard = match &mut self.listening {
             Some(listening) if place == ContainerRole::Message => {
                 listening.message(self.stack.len());
                 0
             }
             Some(listening) if listening.is_inside() => listening.path_len(),
-            _ => path,
+            _ => 0,
         };
         // A path is at most MAX_PATH bytes.
-        let path = u16::try_from(path).unwrap_or(u16::MAX);
-        self.stack.push(Frame { container, place, path, index: 0 });
+        let [path, heard] = [path, heard].map(|length| u16::try_from(length).unwrap_or(u16::MAX));
+        self.stack.push(Frame { container, place, path, heard, index: 0 });
         self.state = match container {
             Container::Object => ScanState::FirstKey,
             Container::Array => {

@@ -57,7 +57,7 @@ impl Scanner {
     /// The container at hand, as far as anything listens and a message is read.
     fn level(&self) -> Option<Level> {
         let depth = self.stack.len().checked_sub(1 + self.listening.as_ref()?.root())?;
-        let path = usize::from(self.stack.last()?.path);
+        let path = usize::from(self.stack.last()?.heard);
         (self.progress == Progress::Inside).then_some(Level { depth, path })
     }
 
