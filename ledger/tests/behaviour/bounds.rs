@@ -161,14 +161,14 @@ async fn a_ledger_on_a_full_disk_is_opened_once_there_is_room_and_what_comes_bef
     ledger.flush().await.unwrap();
     assert_eq!((ledger.acknowledged(), ledger.dropped().total()), (1, 20));
     let mut told = Vec::new();
-    while let Ok(Some(seen)) = tokio::time::timeout(std::time::Duration::from_millis(500), found.recv()).await {
+    while let Ok(Some(seen)) = tokio::time::timeout(Duration::from_millis(500), found.recv()).await {
         told.push(seen.text(Field::Message).unwrap_or_default().to_owned());
     }
     assert!(told.last().is_some_and(|text| text.starts_with("40 events from 2")), "{told:?}");
     writer.shutdown().await;
     let (ledger, mut writer) = Ledger::open(options(mount.path())).await.unwrap();
     let mut found = writer.take_detections().unwrap();
-    let last = tokio::time::timeout(std::time::Duration::from_millis(500), found.recv()).await;
+    let last = tokio::time::timeout(Duration::from_millis(500), found.recv()).await;
     assert!(last.is_ok_and(|last| last.is_some()), "nothing was written after it was told");
     record(&ledger, call("mcp.example.com", 2));
     writer.shutdown().await;

@@ -1,4 +1,4 @@
-//! Log-ins that hold for a connection and not for a request: NTLM (MS-NTHT), Negotiate (RFC 4559).
+//! Log-ins that hold for a connection and not for a request: NTLM (MS-NTHT), Negotiate (RFC 4559), CredSSP (MS-CSSP).
 //!
 //! Their server takes whatever comes next on the connection for the one who logged in. So once a client's connection shows such a
 //! log-in, all that follows on it goes over upstream connections of its own ([`Binding`]), over HTTP/1.1, as these schemes ask for. A
@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use http::{HeaderMap, StatusCode, header};
 
 /// The schemes that are bound to a connection.
-const SCHEMES: [&[u8]; 4] = [b"ntlm", b"negotiate", b"kerberos", b"nego2"];
+const SCHEMES: [&[u8]; 5] = [b"ntlm", b"negotiate", b"kerberos", b"nego2", b"credssp"];
 
 /// Whether this is the value of a header that logs in, or asks for a log-in, by a scheme that is bound to a connection. A challenge may
 /// name several schemes (RFC 9110 section 11.6.1).
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn log_ins_that_hold_for_a_connection_are_known_by_their_scheme() {
-        for bound in ["NTLM TlRMTVNTUAAB", "negotiate YII=", "Negotiate", "Basic realm=\"a\", NTLM", "Kerberos x"] {
+        for bound in ["NTLM TlRMTVNTUAAB", "negotiate YII=", "Negotiate", "Basic realm=\"a\", NTLM", "Kerberos x", "CredSSP TlRMTVNT"] {
             assert!(binds_a_connection(bound.as_bytes()), "{bound}");
         }
         for free in ["Basic bnRsbQ==", "Bearer ntlm.x", "Digest realm=\"ntlm\"", "DPoP x", ""] {

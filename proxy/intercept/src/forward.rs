@@ -51,7 +51,8 @@ async fn answer_to(route: &Route, mut request: Request<Incoming>, wait: Option<&
         );
     }
     let toward = Toward::of(route, &request);
-    let upgrade = if request.version() == Version::HTTP_11 { Upgrade::asked_for(request.headers()) } else { Upgrade::Nothing };
+    let upgrade =
+        if request.version() == Version::HTTP_11 { Upgrade::asked_for(request.method(), request.headers()) } else { Upgrade::Nothing };
     let mut on_upgrade = (upgrade != Upgrade::Nothing).then(|| hyper::upgrade::on(&mut request));
     let authority = authority(route, toward, &request).await;
     let connection = match another_name(route, toward, &request) {

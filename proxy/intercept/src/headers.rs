@@ -1,7 +1,7 @@
 //! Headers that belong to one hop (RFC 9110 section 7.6.1) and must not travel on, and those that must say one thing.
 
 use gnomon_inspect::normal_host;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use std::net::Ipv6Addr;
 
 const HOP: [&str; 9] = [
@@ -67,11 +67,14 @@ pub(crate) enum Upgrade {
 }
 
 impl Upgrade {
-    pub fn asked_for(headers: &HeaderMap) -> Self {
+    /// WebSocket is what asks with its opening handshake (RFC 6455 section 4.1): its name alone is any other protocol's, because a server
+    /// that turns without a key does not speak WebSocket from then on.
+    pub fn asked_for(method: &Method, headers: &HeaderMap) -> Self {
         if !headers.contains_key(header::UPGRADE) || !names(headers, &header::CONNECTION, "upgrade") {
             return Self::Nothing;
         }
-        if names(headers, &header::UPGRADE, "websocket") {
+        let opens = method == Method::GET && headers.contains_key(header::SEC_WEBSOCKET_KEY);
+        if opens && names(headers, &header::UPGRADE, "websocket") {
             return Self::WebSocket;
         }
         let is_http = |name: &str| {
@@ -175,11 +178,17 @@ mod tests {
 
     #[test]
     fn an_upgrade_is_asked_for_by_the_names_that_are_not_http() {
-        let asked = |upgrade: &str, connection: &str| {
+        let headers = |upgrade: &str, connection: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("upgrade", upgrade.parse().unwrap());
             headers.insert("connection", connection.parse().unwrap());
-            Upgrade::asked_for(&headers)
+            headers
+        };
+        let asked = |upgrade: &str, connection: &str| {
+            let mut headers = headers(upgrade, connection);
+            headers.insert("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
+            assert_ne!(Upgrade::asked_for(&Method::POST, &headers), Upgrade::WebSocket);
+            Upgrade::asked_for(&Method::GET, &headers)
         };
         let others = |names: &'static str| Upgrade::Others(HeaderValue::from_static(names));
         assert_eq!(asked("WebSocket", "keep-alive, Upgrade"), Upgrade::WebSocket);
@@ -189,6 +198,7 @@ mod tests {
         {
             assert_eq!(asked(nothing, connection), Upgrade::Nothing, "{nothing}");
         }
+        assert_eq!(Upgrade::asked_for(&Method::GET, &headers("websocket", "Upgrade")), others("websocket"), "no key, no WebSocket");
         assert_eq!(asked("tcp", "Upgrade"), others("tcp"));
         assert_eq!(asked("h2c, SPDY/3.1, TLS/1.2", "upgrade"), others("SPDY/3.1, TLS/1.2"));
     }

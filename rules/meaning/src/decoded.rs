@@ -368,16 +368,16 @@ fn undone(run: &str) -> Vec<String> {
     for part in run.split('=').filter(is_long) {
         let before = texts.len();
         let digits = part.split(|c: char| !c.is_ascii_hexdigit()).filter(is_long);
-        texts.extend(digits.filter_map(|digits| (0..2).find_map(|at| in_hexadecimal(digits.get(at..)?))));
+        texts.extend(digits.filter_map(|digits| best((0..2).filter_map(|at| in_hexadecimal(digits.get(at..)?)))).map(|meant| meant.text));
         if texts.len() > before {
             continue;
         }
-        match in_base64(part) {
-            Some(text) => texts.push(text),
+        let whole = in_base64(part);
+        if part.contains('/') && !whole.as_ref().is_some_and(|meant| meant.is_all) {
             // It may be one of the parts of a path.
-            None if part.contains('/') => texts.extend(part.split('/').filter(is_long).filter_map(in_base64)),
-            None => {}
+            texts.extend(part.split('/').filter(is_long).filter_map(in_base64).map(|meant| meant.text));
         }
+        texts.extend(whole.map(|meant| meant.text));
     }
     texts
 }
@@ -386,8 +386,27 @@ fn opening(run: &str) -> &str {
     run.get(..OPENING).unwrap_or(run)
 }
 
+/// What bytes mean that are text for the most part.
+struct Meant {
+    text: String,
+    /// No byte of it was left out.
+    is_all: bool,
+}
+
+/// The first that is all text, else the first.
+fn best(readings: impl Iterator<Item = Meant>) -> Option<Meant> {
+    let mut first = None;
+    for meant in readings {
+        if meant.is_all {
+            return Some(meant);
+        }
+        first = first.or(Some(meant));
+    }
+    first
+}
+
 /// What digits mean, a half of a byte at their end left out.
-fn in_hexadecimal(digits: &str) -> Option<String> {
+fn in_hexadecimal(digits: &str) -> Option<Meant> {
     let bytes = |digits: &str| hex::decode(digits.get(..digits.len() & !1)?).ok();
     if !bytes(opening(digits)).is_some_and(|bytes| may_begin_a_text(&bytes)) {
         return None;
@@ -396,19 +415,19 @@ fn in_hexadecimal(digits: &str) -> Option<String> {
 }
 
 /// What a run means, whatever up to three characters before it are, and one behind it.
-fn in_base64(run: &str) -> Option<String> {
+fn in_base64(run: &str) -> Option<Meant> {
     let whole = |run: &str| if run.len() % 4 == 1 { run.len() - 1 } else { run.len() };
     let bytes = |run: &str| {
         let run = run.get(..whole(run))?;
         STANDARD.decode(run).or_else(|_| URL_SAFE.decode(run)).ok()
     };
-    (0..4).find_map(|at| {
+    best((0..4).filter_map(|at| {
         let run = run.get(at..)?;
         if !bytes(opening(run)).is_some_and(|bytes| may_begin_a_text(&bytes)) {
             return None;
         }
         bytes(run).and_then(readable)
-    })
+    }))
 }
 
 /// False if no text that is [`readable`] begins so. Up to three bytes of a character that is cut are no text, which [`is_mostly`] endures.
@@ -418,22 +437,23 @@ fn may_begin_a_text(opening: &[u8]) -> bool {
 
 /// Text in UTF-8, or as `powershell -enc` takes it in UTF-16 (its characters of Latin-1, in either order of bytes), without control
 /// characters but those of lines, and without bytes that are no text as long as they are few: who reads it passes over them.
-fn readable(bytes: Vec<u8>) -> Option<String> {
+fn readable(bytes: Vec<u8>) -> Option<Meant> {
     let bytes = match String::from_utf8(bytes) {
-        Ok(text) if is_text(&text) => return Some(text),
+        Ok(text) if is_text(&text) => return Some(Meant { text, is_all: true }),
         Ok(text) => text.into_bytes(),
         Err(error) => error.into_bytes(),
     };
     let texts = bytes.utf8_chunks().map(|chunk| chunk.valid());
     let text: String = texts.flat_map(str::chars).filter(|c| is_of_text(*c)).collect();
     if is_mostly(text.len(), bytes.len()) {
-        return Some(text);
+        return Some(Meant { text, is_all: false });
     }
     let (pairs, _) = bytes.as_chunks::<2>();
     [u16::from_le_bytes, u16::from_be_bytes].into_iter().find_map(|order: fn([u8; 2]) -> u16| {
         let units = pairs.iter().filter_map(|pair| u8::try_from(order(*pair)).ok());
         let text: String = units.map(char::from).filter(|c| is_of_text(*c)).collect();
-        is_mostly(text.chars().count(), pairs.len()).then_some(text)
+        let length = text.chars().count();
+        is_mostly(length, pairs.len()).then_some(Meant { text, is_all: length * 2 == bytes.len() })
     })
 }
 

@@ -65,19 +65,27 @@ fn stored(plain: &[u8]) -> Vec<u8> {
 }
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
+    gzip_of(plain, &stored(plain))
+}
+
+fn gzip_of(plain: &[u8], blocks: &[u8]) -> Vec<u8> {
     let crc = plain.iter().fold(u32::MAX, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
     });
     let length = u32::try_from(plain.len()).unwrap();
-    [&[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3][..], &stored(plain), &(!crc).to_le_bytes(), &length.to_le_bytes()].concat()
+    [&[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 3][..], blocks, &(!crc).to_le_bytes(), &length.to_le_bytes()].concat()
 }
 
 /// zlib with a window of 2^`bits`.
 fn zlib(bits: u8, plain: &[u8]) -> Vec<u8> {
+    zlib_of(bits, plain, &stored(plain))
+}
+
+fn zlib_of(bits: u8, plain: &[u8], blocks: &[u8]) -> Vec<u8> {
     let first = (bits - 8) << 4 | 8;
     let check = 31 - u16::from_be_bytes([first, 0]) % 31;
     let (a, b) = plain.iter().fold((1, 0), |(a, b), byte| ((a + u32::from(*byte)) % 65521, (b + a + u32::from(*byte)) % 65521));
-    [&[first, u8::try_from(check).unwrap()][..], &stored(plain), &(b << 16 | a).to_be_bytes()].concat()
+    [&[first, u8::try_from(check).unwrap()][..], blocks, &(b << 16 | a).to_be_bytes()].concat()
 }
 
 type Encode<'e> = &'e dyn Fn(&[u8]) -> Vec<u8>;
@@ -103,6 +111,10 @@ fn a_call_in_two_layers_of_gzip_or_zlib_is_that_call_under_whatever_name() {
     let inspector = under("gen_ai.tool.name: boom", "block");
     let small = |plain: &[u8]| zlib(9, plain);
     let codings: [(&str, Encode<'_>); 3] = [("gzip", &gzip), ("deflate", &small), ("zstd", &zstd)];
+    // Without the words of a message in the coded bytes, which are those of one that is broken.
+    let dense = |name: &str, plain: &[u8]| {
+        if name == "gzip" { gzip_of(plain, &deflate(plain)) } else { zlib_of(9, plain, &deflate(plain)) }
+    };
     let mut plain = post(&inspector, &[]);
     assert!(refuses(&mut plain, CALL.as_bytes(), usize::MAX));
     plain.flush();
@@ -121,13 +133,13 @@ fn a_call_in_two_layers_of_gzip_or_zlib_is_that_call_under_whatever_name() {
                     }
                     for piece in [usize::MAX, 1000, if call == CALL { 1 } else { 4096 }] {
                         let mut exchange = post(&inspector, lines);
-                        assert!(refuses(&mut exchange, &body, piece), "{inner_name} in {outer_name} under {lines:?}");
+                        assert!(refuses(&mut exchange, &body, piece), "{inner_name} in {outer_name} under {lines:?}, {piece}");
                         exchange.flush();
                         let told = exchange.reports().count();
                         // What is compressed may keep words of the message, and is a broken one besides.
                         assert!((once..=once + 1).contains(&told), "{told}: {inner_name} in {outer_name} under {lines:?}");
                     }
-                    let harmless = outer(&inner(call.replace("boom", "fine").as_bytes()));
+                    let harmless = outer(&dense(inner_name, call.replace("boom", "fine").as_bytes()));
                     assert!(!refuses(&mut post(&inspector, lines), &harmless, usize::MAX), "{inner_name} in {outer_name} under {lines:?}");
                 }
             }

@@ -64,6 +64,12 @@ fn asks(protocol: &str) -> Vec<u8> {
     h1_head("POST", "/containers/1/exec", &format!("connection: Upgrade\r\nupgrade: {protocol}\r\ncontent-length: 0\r\n"))
 }
 
+/// With the opening handshake of WebSocket (RFC 6455 section 4.1), whatever the protocol.
+fn opens(protocol: &str) -> Vec<u8> {
+    let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n";
+    h1_head("GET", "/containers/1/exec", &format!("connection: Upgrade\r\nupgrade: {protocol}\r\n{key}"))
+}
+
 /// Sends all of this over the connection that it has become, ends its side, and returns what came to the server's end.
 async fn says(client: H1<TcpStream>, sent: &[u8]) -> Vec<u8> {
     let (mut from, mut to) = tokio::io::split(client.stream);
@@ -88,7 +94,7 @@ async fn an_upgrade_that_no_rule_could_refuse_is_joined_to_its_server_and_told()
             let (gnomon, stream) = reach(Gnomon::with().rules([notes()]), road, echoes(protocol).await).await;
             let mut client = H1::over(stream);
             // HTTP in another version is not asked for on beside it.
-            client.write(&asks(&format!("h2c, {protocol}"))).await;
+            client.write(&opens(&format!("h2c, {protocol}"))).await;
             let head = client.head().await.unwrap();
             assert_eq!((head.status, head.header("upgrade"), head.header("x-its-own")), (101, Some(protocol), Some("yes")), "{road:?}");
             // Bytes that look like a request are none any more.
@@ -115,7 +121,7 @@ async fn what_a_connection_has_become_is_reset_on_both_sides_where_gnomon_stops(
         let setup = Gnomon::with().drain(Duration::from_millis(100));
         let (gnomon, stream) = reach(setup, Road::Redirected, listener.local_addr().unwrap()).await;
         let mut client = H1::over(stream);
-        client.write(&asks(protocol)).await;
+        client.write(&opens(protocol)).await;
         let (mut server, _) = soon("the connection", listener.accept()).await.unwrap();
         assert!(soon("the request", server.read(&mut [0; 1024])).await.unwrap() > 0);
         let head = format!("HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n");
@@ -143,10 +149,13 @@ async fn an_upgrade_at_a_server_that_a_rule_names_is_refused_with_an_event_and_r
         if forbidden.ends_with("gnomon.passage: upgraded") {
             assert_eq!(client.send(&[h1_head("GET", "/", "")]).await.status, 200, "{forbidden}: what is read is not refused");
         }
-        let before = upstream.paths().len();
-        let answer = client.send(&[asks("tcp")]).await;
-        assert_eq!((answer.status, answer.header("x-gnomon")), (403, Some("block")), "{forbidden}: {answer:?}");
-        assert_eq!(upstream.paths().len(), before, "{forbidden}");
+        // WebSocket without its key is one more protocol that is not read.
+        for protocol in ["tcp", "websocket"] {
+            let before = upstream.paths().len();
+            let answer = client.send(&[asks(protocol)]).await;
+            assert_eq!((answer.status, answer.header("x-gnomon")), (403, Some("block")), "{forbidden} {protocol}: {answer:?}");
+            assert_eq!(upstream.paths().len(), before, "{forbidden} {protocol}");
+        }
         let events = gnomon.events_until(1).await;
         let refused = events.iter().find(|event| event["gnomon.action"] == "block").unwrap_or_else(|| panic!("{forbidden}: {events:#?}"));
         assert_eq!(refused["rule.id"], id(1), "{forbidden}: {refused:#}");
