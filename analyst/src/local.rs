@@ -7,7 +7,7 @@ use gnomon_cli::{
     line::clean,
     options::{Format, FormatFlag},
 };
-use gnomon_local::{Account, Addon, FoundFile, Launch, ListedServer, Person, Reached, accounts, limit_this_process, person, scan};
+use gnomon_local::{Account, Addon, FoundFile, Launch, ListedServer, Person, Reached, Watched, accounts, limit_this_process, person, scan};
 use gnomon_packs::{AddonCatalogue, ConfigCatalogue};
 use std::{
     io::{self, BufWriter, Write},
@@ -53,8 +53,11 @@ impl Local {
             Self::List(list) => list.run(),
             Self::Home { home } => {
                 limit_this_process()?;
-                let files = scan(&home, &ConfigCatalogue::shipped()?, &AddonCatalogue::shipped()?)?;
-                Ok(serde_json::to_writer(io::stdout().lock(), &files)?)
+                let (servers, addons) = (ConfigCatalogue::shipped()?, AddonCatalogue::shipped()?);
+                // Begun before anything is read, so that nothing changes unnoticed. Without it the next look finds what changed.
+                let watched = Watched::asked_for(&home, &servers, &addons).ok().flatten();
+                serde_json::to_writer(io::stdout().lock(), &scan(&home, &servers, &addons)?)?;
+                Ok(watched.map_or(Ok(()), Watched::hand_over)?)
             }
         }
     }

@@ -19,7 +19,7 @@ section! {
         /// Whether the configuration files of MCP clients in the home directories of this host are read, each by a process of its owner, for the
         /// servers that they list: `on`, where the sensor looks at all of the host; `always`, also with `--sensor FOLDER`; or `off`.
         homes: ReadHomes as Word<ReadHomes> = ReadHomes::On;
-        /// Interval of reading them, minutes.
+        /// Interval of reading all of them, minutes. One in which something changes is read within seconds.
         homes_minutes: u32 as Number<1, 1440> = 10;
         /// Scopes of connections, in order of precedence.
         scopes: Vec<Scope> as Many<ScopeSource>;

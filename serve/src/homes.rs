@@ -19,7 +19,11 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::mpsc::Receiver,
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout},
+};
 use url::Url;
 
 /// The time from the start to the first look, and between attempts while there is no sensor.
@@ -44,20 +48,36 @@ impl Homing {
     pub async fn run(self) {
         let mut kept = kept(&self.state_dir);
         self.watch.listed(kept.places());
-        tokio::time::sleep(FIRST).await;
+        sleep(FIRST).await;
         loop {
-            let pause = match self.look(&mut kept).await {
-                Looked::AtAll => self.every,
-                Looked::AtNone => FIRST,
-            };
-            tokio::time::sleep(pause).await;
+            let next = Instant::now() + self.every;
+            if let Ok(homes) = self.watch.read_homes(self.homes).await {
+                self.look(homes, HOME_WITHIN, &mut kept).await;
+                self.follow(next, &mut kept).await;
+            } else {
+                sleep(FIRST).await;
+            }
         }
     }
 
-    async fn look(&self, kept: &mut Kept) -> Looked {
-        let Ok(mut homes) = self.watch.read_homes(self.homes).await else { return Looked::AtNone };
-        let before = kept.clone();
-        while let Ok(Some(home)) = timeout(HOME_WITHIN, homes.recv()).await {
+    /// Looks at what changes, until then.
+    async fn follow(&self, end: Instant, kept: &mut Kept) {
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            let looked = match self.watch.read_changed_homes(self.homes).await {
+                Ok(homes) => self.look(homes, left, kept).await,
+                Err(_) => Looked::AtNone,
+            };
+            if let Looked::AtNone = looked {
+                sleep(left.min(FIRST)).await;
+            }
+        }
+    }
+
+    /// Looks at these homes, of which the first may take so long.
+    async fn look(&self, mut homes: Receiver<Home>, mut within: Duration, kept: &mut Kept) -> Looked {
+        let (before, mut looked) = (kept.clone(), Looked::AtNone);
+        while let Ok(Some(home)) = timeout(within, homes.recv()).await {
+            (within, looked) = (HOME_WITHIN, Looked::AtSome);
             let Home { uid, name, home, said } = home;
             let files = match spawn_blocking(move || read(File::from(said))).await {
                 Ok(Ok(files)) => files,
@@ -78,13 +98,13 @@ impl Homing {
                 tracing::warn!("what configuration files list is told again after a restart, as it cannot be kept: {error}");
             }
         }
-        Looked::AtAll
+        looked
     }
 }
 
-/// Whether there was a sensor to ask.
+/// Whether anything was read.
 enum Looked {
-    AtAll,
+    AtSome,
     AtNone,
 }
 

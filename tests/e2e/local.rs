@@ -298,3 +298,38 @@ fn a_hook_a_skill_and_a_plugin_are_told_when_they_come_and_change_and_are_no_ser
         assert!(said.contains(expected), "{expected}: {said}");
     }
 }
+
+#[test]
+fn what_changes_in_a_home_is_told_within_seconds_and_not_at_the_next_look() {
+    if !needs("watched homes") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let ada = dir.path().join("ada");
+    let entry = |package: &str| format!(r#"{{"mcpServers":{{"hub":{{"command":"npx","args":["-y","{package}"]}}}}}}"#);
+    own(&ada, 31_001, ".cursor/mcp.json", &entry("server-hub"));
+    fs::set_permissions(&ada, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(dir.path().join("passwd"), format!("ada:x:31001:31001::{}:/bin/sh\n", ada.display())).unwrap();
+
+    // The next look would be in ten minutes.
+    let reading = Reading::start(dir.path());
+    let mut before = reading.told(1);
+    type Act<'a> = &'a dyn Fn();
+    let acts: [(&str, Act<'_>); 3] = [
+        ("changed", &|| own(&ada, 31_001, ".cursor/mcp.json", &entry("another-hub"))),
+        ("first_seen", &|| own(&ada, 31_001, ".codex/config.toml", "[mcp_servers.docs]\nurl = 'https://docs.example/mcp'\n")),
+        ("removed", &|| {
+            fs::write(ada.join("draft"), "{}").unwrap();
+            chown(ada.join("draft"), Some(31_001), Some(31_001)).unwrap();
+            fs::rename(ada.join("draft"), ada.join(".cursor/mcp.json")).unwrap();
+        }),
+    ];
+    for (change, act) in acts {
+        act();
+        let told = reading.told(before.len() + 1);
+        let news: Vec<_> = told.iter().filter(|event| !before.contains(event)).collect();
+        assert!(news.iter().any(|event| event["gnomon.config.change"] == change), "{change}: {told:#?}");
+        before = told;
+    }
+}

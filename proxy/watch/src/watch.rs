@@ -41,6 +41,8 @@ const RETURNS: Duration = Duration::from_secs(3);
 const FAILED_WAIT: Duration = Duration::from_millis(100);
 /// The minor version since which the sensor reports starts of programs, and reads home directories.
 const SINCE_STARTS: u16 = 4;
+/// The minor version since which it watches home directories.
+const SINCE_CHANGES: u16 = 5;
 /// Messages that wait to be sent; with more, questions are not asked.
 const QUEUE: usize = 1024;
 
@@ -193,10 +195,22 @@ impl Watch {
     /// # Errors
     /// There is no sensor, or an older one.
     pub async fn read_homes(&self, homes: Homes) -> Result<mpsc::Receiver<Home>, WatchError> {
-        let session = self.session.load_full().filter(|session| session.speaks(SINCE_STARTS)).ok_or(WatchError::Gone)?;
+        self.ask_for_homes(SINCE_STARTS, |token| ToSensor::ReadHomes { token, homes }).await
+    }
+
+    /// Has those of them read again in which something changes, once it does. Takes the place of a request that is not answered yet.
+    ///
+    /// # Errors
+    /// There is no sensor, or it is too old.
+    pub async fn read_changed_homes(&self, homes: Homes) -> Result<mpsc::Receiver<Home>, WatchError> {
+        self.ask_for_homes(SINCE_CHANGES, |token| ToSensor::ReadChangedHomes { token, homes }).await
+    }
+
+    async fn ask_for_homes(&self, since: u16, request: impl FnOnce(u64) -> ToSensor) -> Result<mpsc::Receiver<Home>, WatchError> {
+        let session = self.session.load_full().filter(|session| session.speaks(since)).ok_or(WatchError::Gone)?;
         let token = session.identities.token();
         let read = session.homes.begin(token);
-        session.ask.send(ToSensor::ReadHomes { token, homes }).await.map_err(|_| WatchError::Gone)?;
+        session.ask.send(request(token)).await.map_err(|_| WatchError::Gone)?;
         Ok(read)
     }
 

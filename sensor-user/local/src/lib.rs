@@ -15,6 +15,7 @@ mod people;
 mod scan;
 mod secrets;
 mod source;
+mod watch;
 
 pub use addons::{Addon, MAX_ADDONS, hooks_in};
 pub use fields::describe;
@@ -25,3 +26,4 @@ pub use listed::{ListedServer, MAX_FILE, MAX_SERVERS, Reached, Unread, listed};
 pub use people::{Account, MAX_ANSWER, Person, READER_WITHIN, accounts, person, reader, said};
 pub use scan::{FoundFile, MAX_FILES, limit_this_process, scan};
 pub use secrets::{MAX_NAMES, SecretAt, without_secret_segments};
+pub use watch::Watched;

@@ -86,10 +86,10 @@ pub fn person<S: AsRef<OsStr>>(account: Account, program: &Path, arguments: &[S]
 ///
 /// # Errors
 /// It cannot be started, or not as this account.
-pub fn reader<S: AsRef<OsStr>>(account: &Account, program: &Path, arguments: &[S]) -> io::Result<Child> {
+pub fn reader<S: AsRef<OsStr>>(account: &Account, program: &Path, arguments: &[S], input: Stdio) -> io::Result<Child> {
     let mut command = Command::new(program);
     command.args(arguments).arg(&account.home).env_clear().current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::null());
     let own = rustix::process::geteuid();
     if own.is_root() && account.uid != 0 {
         // Also gives up root's other groups.
@@ -113,7 +113,7 @@ pub fn said(bytes: &[u8]) -> io::Result<Vec<FoundFile>> {
 }
 
 fn read<S: AsRef<OsStr>>(account: &Account, program: &Path, arguments: &[S]) -> io::Result<Vec<FoundFile>> {
-    let mut child = reader(account, program, arguments)?;
+    let mut child = reader(account, program, arguments, Stdio::null())?;
     let Some(mut output) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
     let (tell, answer) = mpsc::channel();
     thread::spawn(move || {

@@ -78,7 +78,7 @@ impl FoundFile {
 /// # Errors
 /// The home cannot be opened. What is wrong with a file is told in its place.
 pub fn scan(home: &Path, servers: &ConfigCatalogue, addons: &AddonCatalogue) -> io::Result<Vec<FoundFile>> {
-    let folder = openat(CWD, home, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let folder = open_home(home)?;
     let owner = fstat(&folder)?.st_uid;
     let mut scanning = Scanning { home: folder, above: home, owner, left: Budget::of_a_home(), found: Vec::new() };
     for row in servers.on(Os::Linux).filter(|row| matches!(row.scope, ConfigScope::User | ConfigScope::PluginCache)) {
@@ -91,6 +91,10 @@ pub fn scan(home: &Path, servers: &ConfigCatalogue, addons: &AddonCatalogue) -> 
         }
     }
     Ok(scanning.found)
+}
+
+pub(crate) fn open_home(home: &Path) -> io::Result<OwnedFd> {
+    Ok(openat(CWD, home, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// The scan of a home.
@@ -225,7 +229,7 @@ fn why(error: Errno) -> String {
 
 /// What becomes of links among the folders that a `*` stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Links {
+pub(crate) enum Links {
     /// They are left out.
     Left,
     /// They are named, and whoever opens one sees where it leads: people link their skills.
@@ -238,7 +242,7 @@ fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<Own
 }
 
 /// The paths below the home that a template means: itself, or what is there of one with `*` or `**` for names of folders.
-fn matching(home: &OwnedFd, template: &str, links: Links) -> Vec<String> {
+pub(crate) fn matching(home: &OwnedFd, template: &str, links: Links) -> Vec<String> {
     if !template.contains('*') {
         return vec![template.to_owned()];
     }
@@ -278,7 +282,7 @@ impl Matches<'_> {
 }
 
 /// The folders in a folder, and links as is said; none is followed.
-fn folders(home: BorrowedFd<'_>, path: &str, links: Links, left: &mut usize) -> Vec<String> {
+pub(crate) fn folders(home: BorrowedFd<'_>, path: &str, links: Links, left: &mut usize) -> Vec<String> {
     let Ok(folder) = open_beneath(home, if path.is_empty() { "." } else { path }, OFlags::RDONLY | OFlags::DIRECTORY) else {
         return Vec::new();
     };

@@ -8,6 +8,7 @@ use gnomon_host::identity::{BootTime, Generation};
 use gnomon_link::{Family, Homes, LinkError, Name, RefusalReason, SensorEnd, ToProxy, ToSensor};
 use gnomon_sensor::{Failed, listen::User};
 
+use crate::homes::{Reading, Which};
 use crate::identities::{About, Question};
 use crate::kernel::{ChangeError, Kernel};
 use crate::namespaces::{LeaseError, ListenError, Namespaces};
@@ -26,8 +27,8 @@ pub(crate) struct Elsewhere {
 
 /// Where home directories are read, if they are.
 pub(crate) struct HomesAt {
-    /// Tokens of requests to read them.
-    pub requests: Option<SyncSender<u64>>,
+    /// Requests to read them.
+    pub requests: Option<SyncSender<Reading>>,
     /// Which requests are answered: all where the sensor looks at all of the host.
     pub coverage: Homes,
 }
@@ -88,7 +89,8 @@ impl<'a> Requests<'a> {
                 let about = About::Start { began: BootTime(began_boot_ns), lineage: translate::lineage(lineage) };
                 self.ask(Question { token, pid, about })
             }
-            ToSensor::ReadHomes { token, homes } => self.read_homes(token, homes),
+            ToSensor::ReadHomes { token, homes } => self.read_homes(Reading { token, which: Which::All }, homes),
+            ToSensor::ReadChangedHomes { token, homes } => self.read_homes(Reading { token, which: Which::Changed }, homes),
             ToSensor::ReportStarts { starts } => {
                 if let Err(error) = self.kernel.set_starts(translate::starts(starts)) {
                     tracing::warn!("starts of programs are not reported as configured: {error}");
@@ -145,14 +147,15 @@ impl<'a> Requests<'a> {
         }
     }
 
-    fn read_homes(&self, token: u64, homes: Homes) -> Result<(), LinkError> {
+    fn read_homes(&self, reading: Reading, homes: Homes) -> Result<(), LinkError> {
         let HomesAt { requests, coverage } = &self.elsewhere.homes;
+        let token = reading.token;
         match requests {
             None => self.refuse(token, RefusalReason::Unsupported, &"this sensor reads no home directories"),
             Some(_) if homes == Homes::OfTheHost && *coverage == Homes::Always => {
                 self.refuse(token, RefusalReason::NotAllowed, &"the sensor looks at a part of the host")
             }
-            Some(requests) => match requests.try_send(token) {
+            Some(requests) => match requests.try_send(reading) {
                 Ok(()) => Ok(()),
                 Err(TrySendError::Full(_)) => self.refuse(token, RefusalReason::Full, &"home directories are being read"),
                 Err(TrySendError::Disconnected(_)) => self.refuse(token, RefusalReason::Failed, &"home directories are no longer read"),

@@ -137,6 +137,14 @@ pub enum ToSensor {
         /// When that is done.
         homes: Homes,
     },
+    /// Have those of them read again in which something changes, once it does, within seconds; all of them where none was read yet. Answered
+    /// as [`ToSensor::ReadHomes`], and by its [`ToProxy::Done`] without a home where one of the two is asked for meanwhile. Since 1.5.
+    ReadChangedHomes {
+        /// Comes back with each answer.
+        token: u64,
+        /// When that is done.
+        homes: Homes,
+    },
 }
 
 /// The token of the sensor's unsolicited messages. No request has it.
@@ -404,7 +412,7 @@ pub enum RefusalReason {
 
 impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
-    const VARIANTS: u32 = 15;
+    const VARIANTS: u32 = 16;
 
     fn descriptors(&self) -> &'static [DescriptorKind] {
         &[]

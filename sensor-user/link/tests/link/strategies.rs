@@ -74,6 +74,7 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
             }
         }),
         (n(), select(vec![Homes::OfTheHost, Homes::Always])).prop_map(|(token, homes)| ToSensor::ReadHomes { token, homes }),
+        (n(), select(vec![Homes::OfTheHost, Homes::Always])).prop_map(|(token, homes)| ToSensor::ReadChangedHomes { token, homes }),
         select(vec![Starts::Remembered, Starts::Reported]).prop_map(|starts| ToSensor::ReportStarts { starts }),
         (n(), any::<u32>(), n(), select(vec![Lineage::Left, Lineage::Read]))
             .prop_map(|(token, pid, began_boot_ns, lineage)| ToSensor::ReadStart { token, pid, began_boot_ns, lineage }),
