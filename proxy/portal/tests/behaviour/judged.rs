@@ -242,15 +242,22 @@ async fn a_large_request_and_a_large_list_are_judged_alike_and_beside_the_thread
         for (text, passes) in [("/etc/passwd", false), ("/etc/hosts", true)] {
             let text = format!("{}{text}", "x".repeat(length));
             let params = Bytes::from(json!({"name": "a", "arguments": {"x": text}}).to_string());
-            let ((judged, verdict), was_here) = done(judge.request(whose, &Id::number(1), &"tools/call".into(), Some(&params))).await;
-            // So much of arguments is not kept: what cannot be ruled out is refused.
-            assert_eq!((verdict.unwrap().is_ok(), was_here), (passes && here, here), "{length} {passes}");
-            judged.finish();
             let list = json!({"tools": [{"name": "a", "description": text, "inputSchema": {"type": "object"}}]});
             let asked = Asked { method: "tools/list", cursor: None };
-            let (verdict, was_here) = done(judge.own(&asked, &Outcome::of(&list), News::Some)).await;
-            assert_eq!((verdict.is_ok(), was_here), (passes, here), "{length} {passes}");
-            assert!(matches!(verdict, Ok(()) | Err(CallError::Refused(_))));
+            // The other thread may be done before this one waits for it.
+            for left in (0..20).rev() {
+                let ((judged, verdict), was_here) = done(judge.request(whose, &Id::number(1), &"tools/call".into(), Some(&params))).await;
+                // So much of arguments is not kept: what cannot be ruled out is refused.
+                assert_eq!(verdict.unwrap().is_ok(), passes && here, "{length} {passes}");
+                judged.finish();
+                let (verdict, list_was_here) = done(judge.own(&asked, &Outcome::of(&list), News::Some)).await;
+                assert_eq!(verdict.is_ok(), passes, "{length} {passes}");
+                assert!(matches!(verdict, Ok(()) | Err(CallError::Refused(_))));
+                if (was_here, list_was_here) == (here, here) {
+                    break;
+                }
+                assert!(!here && left > 0, "{length} {passes}");
+            }
         }
     }
 }
