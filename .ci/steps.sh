@@ -88,8 +88,16 @@ read_lane() {
 }
 
 fail() {
+    failed=$1
     printf '\n=== FAILED: %s\n' "$1"
     exit 1
+}
+
+# What the failed lane said last, once more: where only the end of the output is kept, it is there.
+why() {
+    [ -n "${failed:-}" ] && [ -s "$work/$failed.log" ] || return 0
+    printf '\n=== %s failed; the end of what it said:\n' "$failed"
+    tail -n 40 "$work/$failed.log" | cut -c1-1000
 }
 
 # Ends what still runs, and prints the times.
@@ -102,6 +110,7 @@ finish() {
         kill -TERM -- "-$pid" 2>/dev/null || true
     done
     [ -n "${printed:-}" ] || table
+    why
     rm -rf "$work"
     exit "$status"
 }

@@ -168,7 +168,7 @@ pub struct ServeFlags {
     /// Append events as JSON lines to this file, or to standard output with `-`
     #[arg(long, value_name = "FILE")]
     events: Option<String>,
-    /// A PEM file with further authorities to trust when servers are verified; repeatable
+    /// A PEM file with further authorities to trust when servers are verified, or servers' own certificates; repeatable
     #[arg(long, value_name = "FILE")]
     upstream_ca: Vec<PathBuf>,
     /// Dial this address for that host and port: HOST:PORT:ADDR[:PORT]; repeatable

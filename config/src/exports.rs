@@ -21,7 +21,7 @@ mapping! {
         /// `NAME=SECRET` for each header of these requests, at most 16. The secret is the header's whole value, as `Bearer …`,
         /// and is named as passwords are: `file:/path` (first line), `env:NAME`, or `credential:NAME` (systemd).
         headers: Vec<NamedSecret> as NamedSecrets, without "none", sample "['Authorization=file:/etc/gnomon/otlp-authorization']";
-        /// PEM files with further authorities to trust when the collector is verified. Relative to this file.
+        /// PEM files with further authorities to trust when the collector is verified, or its own certificate. Relative to this file.
         ca: Vec<PathBuf> as FilePaths, without "the system's roots", sample "[corp-root.pem]";
     }
 }
@@ -33,7 +33,7 @@ mapping! {
         /// `tcp` everybody on the way can read events.
         endpoint: SyslogEndpoint as OwnText, fit endpoint.and_then(|text| check.syslog(&text)), without "off",
             sample "'tls://siem.example:6514'";
-        /// PEM files with further authorities to trust when the syslog server is verified. Relative to this file.
+        /// PEM files with further authorities to trust when the syslog server is verified, or its own certificate. Relative to this file.
         ca: Vec<PathBuf> as FilePaths, without "the system's roots", sample "[corp-root.pem]";
     }
 }

@@ -18,7 +18,7 @@ section! {
         /// Servers whose TLS is never opened: `host`, `*.host` (names below it) or `host:port`. It is passed on byte for byte. Rules
         /// that server, program or user decide hold; those that would have to read a request do not. HTTP without TLS is read.
         bypass: Vec<String> as Hosts, without "none", sample "['*.bank.example']";
-        /// PEM files with further authorities to trust when servers are verified. Relative to this file.
+        /// PEM files with further authorities to trust when servers are verified, or servers' own certificates. Relative to this file.
         upstream_ca: Vec<PathBuf> as FilePaths, without "the system's roots", sample "[corp-root.pem]";
         /// `HOST:PORT:ADDR[:PORT]`: dial this address instead of resolving the name, as curl's `--resolve`; several for one
         /// host and port are all its addresses, in this order.

@@ -4,6 +4,10 @@
 //! may know the other. What a bad file means to its user, they say in their own words.
 #![deny(missing_docs)]
 
+mod verifier;
+
+pub use verifier::verify_by;
+
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use std::{io, path::Path};

@@ -21,5 +21,5 @@ pub(crate) fn client(extra: &[PathBuf]) -> Result<ClientConfig, crate::SetupErro
     let roots = roots(extra)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    Ok(gnomon_roots::verify_by(builder, roots).with_no_client_auth())
 }

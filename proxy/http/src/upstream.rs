@@ -201,7 +201,7 @@ impl Trusted {
 
 impl Configs {
     fn new(builder: ConfigBuilder<ClientConfig, WantsVerifier>, roots: RootCertStore) -> Self {
-        let mut base = builder.with_root_certificates(roots).with_client_cert_resolver(Arc::new(NoCertificate));
+        let mut base = gnomon_roots::verify_by(builder, roots).with_client_cert_resolver(Arc::new(NoCertificate));
         base.resumption = Resumption::in_memory_sessions(RESUMED_UPSTREAMS);
         // Clones share the resumption store: the verifier is the same in all of them.
         let offering = |alpn: &[Alpn]| {
@@ -281,7 +281,9 @@ fn reason(error: &CertificateError) -> String {
             text
         }
         CertificateError::Other(other) => match &*other.0.to_string() {
-            "CaUsedAsEndEntity" => "self-signed: an authority's certificate (CA:TRUE) in place of a server's".to_owned(),
+            "CaUsedAsEndEntity" => {
+                "self-signed: an authority's certificate (CA:TRUE) in place of a server's, and not one that is trusted itself".to_owned()
+            }
             other => shortened(&format!("not valid: {other}")),
         },
         other => shortened(&other.to_string()),

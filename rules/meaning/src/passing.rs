@@ -1,7 +1,7 @@
 //! A text that passes in pieces, decoded: it is read in windows that overlap, each decoded as an argument is, so that no more of it is
 //! ever kept than one window. What is encoded over more than the overlap is read in two parts.
 
-use super::{decoded, unseen};
+use super::{decoded, encoded, unseen};
 use smol_str::SmolStr;
 use std::borrow::Cow;
 
@@ -69,7 +69,7 @@ fn may_mean_more(window: &[u8]) -> bool {
     let mut run = 0;
     window.iter().any(|byte| {
         run = if byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte) { run + 1 } else { 0 };
-        run >= decoded::SHORTEST_RUN || !byte.is_ascii() || matches!(byte, b'%' | b'\\') || unseen::is_control_byte(*byte)
+        run >= encoded::SHORTEST_RUN || !byte.is_ascii() || matches!(byte, b'%' | b'\\') || unseen::is_control_byte(*byte)
     })
 }
 

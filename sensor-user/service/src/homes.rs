@@ -4,6 +4,7 @@
 //! again. A reader that takes too long is ended; one that cannot be ended, as its file system does not
 //! answer, is left behind, and its home is not read again until it has gone.
 
+use std::collections::BTreeSet;
 use std::fs::read_link;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -68,7 +69,7 @@ pub(crate) fn start<'scope, 'env>(
     ending: OwnedFd,
 ) -> Result<SyncSender<Reading>, ServiceError> {
     let (requests, waiting) = sync_channel(1);
-    let mut homes = Homes { link, by, ending, left: Vec::new(), watched: None, asked: None };
+    let mut homes = Homes { link, by, ending, left: Vec::new(), watched: None, unwatched: BTreeSet::new(), asked: None };
     let body = move || homes.serve(&waiting);
     Builder::new().name("homes".to_owned()).spawn_scoped(threads, body).map_err(os::<io::Error>("start a thread"))?;
     Ok(requests)
@@ -82,6 +83,8 @@ struct Homes<'env> {
     left: Vec<(u32, Child)>,
     /// None before the first time that homes were read.
     watched: Option<Vec<Watched>>,
+    /// Whose homes are read but not watched: each is told once.
+    unwatched: BTreeSet<u32>,
     /// The token of a request for what changes.
     asked: Option<u64>,
 }
@@ -162,6 +165,15 @@ impl Homes<'_> {
         Next::On
     }
 
+    fn is_not_watched(&mut self, account: &Account, why: &str) {
+        if self.unwatched.insert(account.uid) {
+            tracing::warn!(
+                "the home directory of {} is not watched: {why}; what changes there is told when all homes are read next",
+                account.name
+            );
+        }
+    }
+
     fn done(&self, token: u64) {
         if let Err(error) = self.link.send(&ToProxy::Done { token }, &[], PATIENCE) {
             tracing::debug!("that homes were read was not taken: {error}");
@@ -203,14 +215,18 @@ impl Homes<'_> {
                     tracing::warn!("the reader of the home directory of {} cannot be ended", account.name);
                     self.left.push((account.uid, child));
                 }
+                self.is_not_watched(&account, "its reader was ended, as it took too long");
                 return Next::On;
             }
         }
         let watched = self.watched.get_or_insert_default();
-        if watched.len() < MOST_WATCHED
-            && let Some(changes) = watch_of(&handed)
-        {
+        if watched.len() >= MOST_WATCHED {
+            self.is_not_watched(&account, &format!("{MOST_WATCHED} are"));
+        } else if let Some(changes) = watch_of(&handed) {
+            self.unwatched.remove(&account.uid);
             watched.push(Watched { account, changes, began });
+        } else {
+            self.is_not_watched(&account, "its owner may have no more watches (fs.inotify.max_user_instances, max_user_watches)");
         }
         if cost::is_over(&self.ending, PAUSE) { Next::Over } else { Next::On }
     }

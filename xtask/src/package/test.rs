@@ -128,14 +128,15 @@ fn either_restarts_alone(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// The kernel redirects an ordinary user's program to the proxy: its call is read, and the event names the program.
+/// The kernel redirects an ordinary user's program to the proxy: its call is read, and the event names the program. The server reads the
+/// call and never answers it.
 fn lets_people_run_programs_through_the_proxy(guest: &Guest) -> Result<()> {
     guest.sh("cp /root/server.pem /etc/gnomon/server.pem && printf '  upstream_ca: [server.pem]\\n' >> /etc/gnomon/gnomon.yml && \
          systemctl restart gnomon.service")?;
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
     let call = format!(
         "setpriv --reuid=nobody --regid=nogroup --clear-groups gnomon exec -- curl -sS --resolve mcp.shadow.example:4433:127.0.0.1 \
-         -o /dev/null -H 'content-type: application/json' -d '{body}' https://mcp.shadow.example:4433/exec"
+         --max-time 3 -o /dev/null -H 'content-type: application/json' -d '{body}' https://mcp.shadow.example:4433/exec || [ $? = 28 ]"
     );
     guest.until(&call)?;
     guest.until(&format!(

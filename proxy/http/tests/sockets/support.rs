@@ -37,7 +37,7 @@ impl UpstreamCa {
 
     pub fn named(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::default();
+        let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -65,6 +65,20 @@ impl UpstreamCa {
             .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
             .unwrap();
         config.alpn_protocols = alpn.iter().filter_map(|a| a.wire()).map(<[u8]>::to_vec).collect();
+        Arc::new(config)
+    }
+
+    /// A server whose own certificate is this authority's, as `openssl req -x509` makes it.
+    pub fn server_itself(&self) -> Arc<ServerConfig> {
+        let pem = std::fs::read(&self.pem_file).unwrap();
+        let certificate = <rustls_pki_types::CertificateDer<'_> as rustls_pki_types::pem::PemObject>::from_pem_slice(&pem).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], PrivatePkcs8KeyDer::from(self.issuer.key().serialize_der()).into())
+            .unwrap();
         Arc::new(config)
     }
 

@@ -49,6 +49,18 @@ async fn a_certificate_of_an_authority_that_borrows_a_trusted_name_is_refused() 
 }
 
 #[tokio::test]
+async fn a_server_whose_own_certificate_is_listed_is_accepted_also_where_openssl_made_it_an_authority_s() {
+    let ca = UpstreamCa::new();
+    let echo = Echo::start(ca.server_itself()).await;
+    let tcp = dialer(443, echo.address).tcp(NAME, 443).await.unwrap();
+    ca.trusted().connect(tcp, NAME, &[Alpn::Http11]).await.unwrap();
+    let refused = refusal(&ca.trusted(), &echo, "other.example").await;
+    assert!(refused.contains("not valid for name other.example"), "{refused}");
+    let refused = refusal(&UpstreamCa::new().trusted(), &echo, NAME).await;
+    assert!(refused.contains("self-signed: "), "{refused}");
+}
+
+#[tokio::test]
 async fn a_name_that_can_be_in_no_certificate_is_refused_without_panic() {
     let ca = UpstreamCa::new();
     let echo = Echo::start(ca.server(NAME, &[])).await;
