@@ -37,11 +37,12 @@ pub struct Status {
 /// The records that are kept, and those that never are: the same on every machine, and tested elsewhere. docs/privacy.md says it at length.
 const KEPT: &str = "who called which MCP server and tool, when, from which program, with its command line; which programs connect to known hosts, or to what a rule names; \
                     MCP servers that are started on this machine, by whom and by which agent, with their command line; \
+                    entries for MCP servers, hooks, skills and plugins in the configuration files of home directories, without their secrets; \
                     programs' connections that were to be read and could not be, or went direct";
 const NEVER: &str = "bodies, arguments of tools and answers (unless a portal records them in its audit), what servers say of themselves and their tools, passwords, tokens, \
                      API keys, cookies, queries of requests' URLs, key strokes, screens, files";
 /// What is kept all the same.
-const BUT: &str = "paths of URLs and the headers that a rule names are kept as they are";
+const BUT: &str = "paths of URLs and the headers that a rule names are kept, without what is marked as a secret or has the form of one";
 /// What does not expire.
 const STAYS: &str = "the list of servers, tools and client programs that were seen, of servers that run on this machine with their users, and what people decided about servers, events and snippets";
 /// What a portal's audit has of each call, list, session and log-in.

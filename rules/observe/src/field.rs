@@ -155,7 +155,7 @@ fields! {
     ResourceUri "mcp.resource.uri" Str Message Evidence Address RPC r#""file:///srv/shared/plan.md""# "The resource of a `resources/*` request. Rules match it as it is written and as servers read it.";
     RpcId "jsonrpc.request.id" Str Message Evidence Address RPC r#""1""# "The request's id as text; absent for notifications.";
     RpcMethod "rpc.method" Str Message Evidence Address RPC r#""tools/call""# "The JSON-RPC method, MCP or not.";
-    McpSessionId "mcp.session.id" Str Head Evidence Address RPC r#""7da9fbca-58f8-4c3a-93fe-3d2becefbe67""# "The `Mcp-Session-Id` header of the request.";
+    McpSessionId "mcp.session.id" Str Head Evidence Address RPC r#""7da9fbca-58f8-4c3a-93fe-3d2becefbe67""# "The `Mcp-Session-Id` header of the request; of an `initialize` that of its answer, known with it.";
     McpProtocolVersion "mcp.protocol.version" Str Message Evidence Address RPC r#""2026-07-28""# "The protocol revision that the message states, else that its header states.";
     McpClientName "mcp.client.name" Str Message Evidence Address RPC r#""codex-mcp-client""# "The client's own name, as it states it.";
     McpClientVersion "mcp.client.version" Str Message Evidence Address RPC r#""0.169.0""# "The client's own version, as it states it.";

@@ -26,4 +26,4 @@ pub use listed::{ListedServer, MAX_FILE, MAX_SERVERS, Reached, Unread, listed};
 pub use people::{Account, MAX_ANSWER, Person, READER_WITHIN, accounts, person, reader, said};
 pub use scan::{FoundFile, MAX_FILES, limit_this_process, scan};
 pub use secrets::{MAX_NAMES, SecretAt, without_secret_segments};
-pub use watch::Watched;
+pub use watch::{WHOLE, Watched};

@@ -10,6 +10,7 @@ use rustix::{
         FileType, fstat,
         inotify::{CreateFlags, WatchFlags, add_watch, init},
     },
+    io::Errno,
     net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
 };
 use std::{
@@ -37,8 +38,17 @@ const HOLDS: WatchFlags = WatchFlags::CREATE
 /// What happens in a folder on the way to one.
 const LEADS: WatchFlags = WatchFlags::CREATE.union(WatchFlags::MOVED_TO);
 
+/// What is sent along with a watch of all folders.
+pub const WHOLE: u8 = b'w';
+/// What is sent along with a watch of which some are missing.
+const IN_PART: u8 = b'p';
+
 /// A watch that is begun: what changes from now on is noted in it.
-pub struct Watched(OwnedFd);
+pub struct Watched {
+    watch: OwnedFd,
+    /// All folders are in it: neither were there too many, nor had the owner too few watches left.
+    is_whole: bool,
+}
 
 impl Watched {
     /// Watches the folders below this home in which what clients load stands, or would. None where whoever started this process wants none.
@@ -65,11 +75,14 @@ impl Watched {
             }
         }
         let watch = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let mut is_whole = places.found.len() <= MAX_WATCHED && places.left > 0;
         for (place, what) in places.found.into_iter().take(MAX_WATCHED) {
-            // What is not there, may not be looked at or is beyond the owner's limit is found by the next look.
-            let _ = add_watch(&watch, home.join(place), what | WatchFlags::ONLYDIR | WatchFlags::EXCL_UNLINK);
+            // What is not there or may not be looked at is found by the next look.
+            if let Err(Errno::NOSPC | Errno::NOMEM) = add_watch(&watch, home.join(place), what | WatchFlags::ONLYDIR | WatchFlags::EXCL_UNLINK) {
+                is_whole = false;
+            }
         }
-        Ok(Self(watch))
+        Ok(Self { watch, is_whole })
     }
 
     /// Hands it to whoever started this process, over the socket that is its standard input.
@@ -77,13 +90,14 @@ impl Watched {
     /// # Errors
     /// `sendmsg(2)` fails.
     pub fn hand_over(self) -> io::Result<()> {
-        let descriptors = [self.0.as_fd()];
+        let descriptors = [self.watch.as_fd()];
+        let says = if self.is_whole { WHOLE } else { IN_PART };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        sendmsg(io::stdin(), &[IoSlice::new(b"w")], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+        sendmsg(io::stdin(), &[IoSlice::new(&[says])], &mut control, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
         Ok(())
     }
 }
@@ -148,7 +162,7 @@ mod tests {
 
     fn has_changed(watch: &Watched) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut [PollFd::new(&watch.0, PollFlags::IN)], Some(&now)).unwrap() > 0
+        poll(&mut [PollFd::new(&watch.watch, PollFlags::IN)], Some(&now)).unwrap() > 0
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::thread::{Builder, Scope};
 use std::time::{Duration, Instant};
 
 use gnomon_link::{Long, Name, SensorEnd, ToProxy};
-use gnomon_local::{Account, READER_WITHIN, accounts, reader};
+use gnomon_local::{Account, READER_WITHIN, WHOLE, accounts, reader};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg, socketpair};
 
@@ -96,6 +96,12 @@ struct Watched {
     began: Instant,
 }
 
+/// How much of a home its watch has.
+enum Parts {
+    All,
+    Some,
+}
+
 /// Whether to go on.
 enum Next {
     On,
@@ -168,7 +174,7 @@ impl Homes<'_> {
     fn is_not_watched(&mut self, account: &Account, why: &str) {
         if self.unwatched.insert(account.uid) {
             tracing::warn!(
-                "the home directory of {} is not watched: {why}; what changes there is told when all homes are read next",
+                "the home directory of {} is not watched as a whole: {why}; what changes beyond that is told when all homes are read next",
                 account.name
             );
         }
@@ -221,12 +227,15 @@ impl Homes<'_> {
         }
         let watched = self.watched.get_or_insert_default();
         if watched.len() >= MOST_WATCHED {
-            self.is_not_watched(&account, &format!("{MOST_WATCHED} are"));
-        } else if let Some(changes) = watch_of(&handed) {
-            self.unwatched.remove(&account.uid);
-            watched.push(Watched { account, changes, began });
+            self.is_not_watched(&account, &format!("{MOST_WATCHED} homes are watched already"));
+        } else if let Some((changes, parts)) = watch_of(&handed) {
+            watched.push(Watched { account: account.clone(), changes, began });
+            match parts {
+                Parts::All => _ = self.unwatched.remove(&account.uid),
+                Parts::Some => self.is_not_watched(&account, "it has too many folders, or its owner has no more watches (fs.inotify.max_user_watches)"),
+            }
         } else {
-            self.is_not_watched(&account, "its owner may have no more watches (fs.inotify.max_user_instances, max_user_watches)");
+            self.is_not_watched(&account, "its owner may have no more of them (fs.inotify.max_user_instances)");
         }
         if cost::is_over(&self.ending, PAUSE) { Next::Over } else { Next::On }
     }
@@ -242,11 +251,12 @@ impl Watched {
 
 /// The watch that a reader hands over. Its owner can change what it does, so it may be any file: one that is none is looked at no further, and
 /// closed where nobody waits for it, as a file system of theirs may not answer.
-fn watch_of(handed: &OwnedFd) -> Option<OwnedFd> {
+fn watch_of(handed: &OwnedFd) -> Option<(OwnedFd, Parts)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    recvmsg(handed, &mut [IoSliceMut::new(&mut [0])], &mut control, flags).ok()?;
+    let mut says = [0];
+    recvmsg(handed, &mut [IoSliceMut::new(&mut says)], &mut control, flags).ok()?;
     let descriptors = control.drain().filter_map(|part| match part {
         RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
         _ => None,
@@ -256,7 +266,8 @@ fn watch_of(handed: &OwnedFd) -> Option<OwnedFd> {
         // Without a thread they are closed here.
         let _ = Builder::new().name("closing".to_owned()).spawn(move || drop(others));
     }
-    watches.pop()
+    let parts = if says == [WHOLE] { Parts::All } else { Parts::Some };
+    watches.pop().map(|watch| (watch, parts))
 }
 
 fn is_watch(descriptor: &OwnedFd) -> bool {

@@ -2,6 +2,7 @@
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -72,6 +73,9 @@ struct Later {
 struct About {
     features: List<gnomon_link::Feature, 64>,
     own_cgroup: u64,
+    /// Its folder; empty where the program before did not say it.
+    #[serde(default)]
+    own_folder: String,
     mark: NonZeroU32,
     redirect: FeatureState,
 }
@@ -83,6 +87,15 @@ pub(crate) struct Handed {
     about: About,
 }
 
+/// How deep gnomon's own cgroup is searched for others.
+const OWN_LEVELS: usize = 4;
+
+fn is_below(folder: &Path, cgroup: u64, levels: usize) -> bool {
+    let Some(levels) = levels.checked_sub(1) else { return false };
+    let folders = fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path()).any(|path| CgroupId::of(&path).is_ok_and(|id| id.0 == cgroup) || is_below(&path, cgroup, levels))
+}
+
 impl Kernel {
     /// Loads everything and attaches what this kernel can do.
     pub(crate) fn attach(cgroup: &Path, own_cgroup: &Path, ring_bytes: u32, lacking: &[&Capability]) -> Result<Self, ServiceError> {
@@ -90,6 +103,7 @@ impl Kernel {
         let options = Options { mark, ring_bytes, ..Options::new(cgroup, own_cgroup) };
         let mut loader = Loader::new(&options)?;
         // Before anything is attached, so that none of our own connections is seen.
+        let own_folder = own_cgroup.to_string_lossy().into_owned();
         let own_cgroup = CgroupId::of(own_cgroup)?;
         loader.sensor().scopes()?.exclude(own_cgroup)?;
         let attached = loader.attach_all();
@@ -114,6 +128,7 @@ impl Kernel {
         let about = About {
             features: List::cut(found.chain(optional)),
             own_cgroup: own_cgroup.0,
+            own_folder,
             mark,
             redirect: if redirects { FeatureState::Ok } else { FeatureState::Broken },
         };
@@ -327,7 +342,7 @@ impl Kernel {
     pub(crate) fn change(&self, change: &ScopeChange) -> Result<(), ChangeError> {
         match change {
             // Otherwise connections made by the proxy would be redirected to it.
-            ScopeChange::Set { cgroup, .. } | ScopeChange::Remove { cgroup } if *cgroup == self.about.own_cgroup => Err(ChangeError::Own),
+            ScopeChange::Set { cgroup, .. } | ScopeChange::Remove { cgroup } if self.is_own(*cgroup) => Err(ChangeError::Own),
             ScopeChange::Set { cgroup, settings } => {
                 let scope = translate::scope(settings)?;
                 self.with_scopes(|sensor, wanted| wanted.set(sensor, *cgroup, scope))?;
@@ -340,6 +355,11 @@ impl Kernel {
                 self.reached(&scope)
             }
         }
+    }
+
+    /// Whether it is gnomon's own cgroup or one below.
+    fn is_own(&self, cgroup: u64) -> bool {
+        cgroup == self.about.own_cgroup || is_below(Path::new(&self.about.own_folder), cgroup, OWN_LEVELS)
     }
 
     /// Checks that the programs which a scope needs are attached.

@@ -178,6 +178,13 @@ impl Exchange {
         }
         self.dialogue.answer_begins_with(Some(status), |rules, seen, signatures| {
             signatures.extend(challenge.into_iter().chain(session.map(|_| Signature::H2)));
+            // The session that begins with this call, so that its story has its beginning.
+            if let Some(session) = session
+                && seen.text(Field::McpMethod) == Some("initialize")
+                && seen.text(Field::McpSessionId).is_none()
+            {
+                seen.set(Field::McpSessionId, session);
+            }
             for name in &rules.wanted().response_headers {
                 for value in headers.get_all(name.as_str()) {
                     seen.set_member(Family::ResponseHeader, name.clone(), String::from_utf8_lossy(value.as_bytes()).into_owned());

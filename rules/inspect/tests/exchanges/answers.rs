@@ -139,6 +139,19 @@ fn a_refused_answer_is_refused_and_another_passes() {
 }
 
 #[test]
+fn the_call_that_a_session_begins_with_is_of_that_session() {
+    let mut exchange = waiting();
+    let mut headers = head("application/json", None);
+    headers.insert("mcp-session-id", "7da9fbca".parse().unwrap());
+    exchange.response_head(200, &headers);
+    exchange.response_bytes(answer("\"id\":1", "good").as_bytes());
+    exchange.response_end(&mut Vec::new());
+    exchange.flush();
+    let reports: Vec<_> = exchange.reports().collect();
+    assert_eq!(reports.iter().map(|report| report.seen.text(Field::McpSessionId)).collect::<Vec<_>>(), [Some("7da9fbca")]);
+}
+
+#[test]
 fn an_answer_that_two_parsers_read_differently_is_refused() {
     let mut exchange = waiting();
     exchange.response_head(200, &head("application/json", None));

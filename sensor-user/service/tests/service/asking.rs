@@ -92,6 +92,14 @@ fn scopes_are_changed_but_for_gnomon_s_own() {
     assert_eq!(change(ScopeChange::Default { settings: settings(&[]) }), ToProxy::Done { token: 2 });
     let own = change(ScopeChange::Set { cgroup: id("own"), settings: settings(&[443]) });
     assert!(matches!(own, ToProxy::Refused { token: 2, why: RefusalReason::NotAllowed, .. }), "{own:?}");
+    std::fs::create_dir_all(stage.cgroup.join("own/one.service/inner")).unwrap();
+    for below in ["own/one.service", "own/one.service/inner"] {
+        let own = change(ScopeChange::Set { cgroup: id(below), settings: settings(&[443]) });
+        assert!(matches!(own, ToProxy::Refused { token: 2, why: RefusalReason::NotAllowed, .. }), "{below}: {own:?}");
+    }
+    for below in ["own/one.service/inner", "own/one.service"] {
+        std::fs::remove_dir(stage.cgroup.join(below)).unwrap();
+    }
     let zero = change(ScopeChange::Set { cgroup: id(""), settings: settings(&[0]) });
     assert!(matches!(zero, ToProxy::Refused { why: RefusalReason::NotAllowed, .. }), "{zero:?}");
 }
