@@ -14,7 +14,10 @@ use std::{
     fs::{self, Permissions},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixDatagram, UnixListener},
+    },
     path::{Path, PathBuf},
     process::{Child, Command},
     time::Instant,
@@ -277,6 +280,10 @@ fn a_server_makes_no_connection_unless_it_is_allowed_to() {
     let socket = stage.path("served/socket");
     let _local = UnixListener::bind(&socket).unwrap();
     fs::set_permissions(&socket, Permissions::from_mode(0o777)).unwrap();
+    // As the system's log and the journal listen.
+    let log = stage.path("served/log");
+    let _log = UnixDatagram::bind(&log).unwrap();
+    fs::set_permissions(&log, Permissions::from_mode(0o777)).unwrap();
     for (network, tcp, unix) in [
         ("none", "denied: Operation not permitted", "denied: Operation not permitted"),
         ("internet", "connected", "denied: Operation not permitted"),
@@ -285,6 +292,12 @@ fn a_server_makes_no_connection_unless_it_is_allowed_to() {
         let gnomon = stage.start(&stage.plain(json!({"network": network})));
         assert_eq!(gnomon.call("connect", there.clone()), tcp, "{network}");
         assert_eq!(gnomon.call("local", json!({"path": socket})), unix, "{network}");
+        for kind in ["SOCK_DGRAM", "SOCK_RAW"] {
+            assert_eq!(gnomon.call("local", json!({"path": log, "pair": kind})), unix, "{network}: {kind}");
+        }
+        // A pair of streams is connected already.
+        let streams = gnomon.call("local", json!({"path": socket, "pair": "SOCK_STREAM"}));
+        assert_eq!(streams, "denied: Transport endpoint is already connected", "{network}");
     }
 }
 

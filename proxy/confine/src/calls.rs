@@ -115,6 +115,9 @@ fn filters(network: Network) -> Result<Vec<BpfProgram>, seccompiler::BackendErro
     Ok(filters)
 }
 
+/// The bits of a socket's type that say its kind; others are flags (`SOCK_TYPE_MASK` of the kernel).
+const SOCKET_KIND: u64 = 0xf;
+
 fn rules(network: Network) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = DENIED.iter().map(|call| (*call, Vec::new())).collect();
     let number = |number: libc::c_int| u64::from(number.cast_unsigned());
@@ -135,7 +138,18 @@ fn rules(network: Network) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompile
     };
     let others = families.iter().map(|family| SeccompCondition::new(0, Dword, SeccompCmpOp::Ne, number(*family)));
     let others = others.collect::<Result<Vec<_>, _>>()?;
-    // Pairs of sockets (`socketpair`) lead nowhere but to the program's own children, and Node has no other pipes.
+    // Node has no other pipes than pairs of sockets. One of a pair of datagrams, which a raw one is too (unix(7)), can be connected anew, to
+    // the system's log for instance; one of streams or of packets in sequence is connected for good.
+    if network != Network::Host {
+        let kind = |kind: libc::c_int| SeccompCondition::new(1, Dword, SeccompCmpOp::MaskedEq(SOCKET_KIND), number(kind));
+        let foreign = SeccompCondition::new(0, Dword, SeccompCmpOp::Ne, number(libc::AF_UNIX))?;
+        let pairs = vec![
+            SeccompRule::new(vec![foreign])?,
+            SeccompRule::new(vec![kind(libc::SOCK_DGRAM)?])?,
+            SeccompRule::new(vec![kind(libc::SOCK_RAW)?])?,
+        ];
+        rules.insert(libc::SYS_socketpair, pairs);
+    }
     rules.insert(libc::SYS_socket, if others.is_empty() { Vec::new() } else { vec![SeccompRule::new(others)?] });
     Ok(rules)
 }

@@ -78,7 +78,9 @@ impl Watched {
         let mut is_whole = places.found.len() <= MAX_WATCHED && places.left > 0;
         for (place, what) in places.found.into_iter().take(MAX_WATCHED) {
             // What is not there or may not be looked at is found by the next look.
-            if let Err(Errno::NOSPC | Errno::NOMEM) = add_watch(&watch, home.join(place), what | WatchFlags::ONLYDIR | WatchFlags::EXCL_UNLINK) {
+            if let Err(Errno::NOSPC | Errno::NOMEM) =
+                add_watch(&watch, home.join(place), what | WatchFlags::ONLYDIR | WatchFlags::EXCL_UNLINK)
+            {
                 is_whole = false;
             }
         }

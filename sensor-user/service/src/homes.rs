@@ -232,7 +232,9 @@ impl Homes<'_> {
             watched.push(Watched { account: account.clone(), changes, began });
             match parts {
                 Parts::All => _ = self.unwatched.remove(&account.uid),
-                Parts::Some => self.is_not_watched(&account, "it has too many folders, or its owner has no more watches (fs.inotify.max_user_watches)"),
+                Parts::Some => {
+                    self.is_not_watched(&account, "it has too many folders, or its owner has no more watches (fs.inotify.max_user_watches)")
+                }
             }
         } else {
             self.is_not_watched(&account, "its owner may have no more of them (fs.inotify.max_user_instances)");

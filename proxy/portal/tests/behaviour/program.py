@@ -85,6 +85,14 @@ def local(path):
     return "connected"
 
 
+def paired(path, kind):
+    """Whether one of a pair of sockets can be led to another socket."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    with ours, theirs:
+        ours.connect(path)
+    return "connected"
+
+
 def write(path, text):
     with open(path, "w") as file:
         file.write(text)
@@ -201,6 +209,8 @@ def use(name, given, params, number):
         case "connect":
             return attempt(lambda: connect(given["host"], given["port"]))
         case "local":
+            if kind := given.get("pair"):
+                return attempt(lambda: paired(given["path"], getattr(socket, kind)))
             return attempt(lambda: local(given["path"]))
         case "status":
             return read("/proc/self/status")

@@ -195,9 +195,12 @@ fn a_call_with_white_space_or_control_characters_in_its_words_is_that_call_or_co
 fn a_method_in_another_case_is_the_same_on_every_path() {
     for method in ["Tools/Call", "TOOLS/CALL", "tools/Call"] {
         let call = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"echo"}}}}"#);
-        assert!(refuses(CALLS, &call), "{call}");
-        assert!(refuses("gen_ai.tool.name: echo", &call), "{call}");
-        assert!(!refuses("gen_ai.tool.name: other", &call), "{call}");
+        for path in ["/api", "/mcp", "/", "/v1/agents/7/messages"] {
+            let refused = |rule| refuses_in(asked(rule, &Method::POST, path, JSON), call.as_bytes(), usize::MAX);
+            assert!(refused(CALLS), "{path} {call}");
+            assert!(refused("gen_ai.tool.name: echo"), "{path} {call}");
+            assert!(!refused("gen_ai.tool.name: other"), "{path} {call}");
+        }
     }
     assert!(!refuses(CALLS, r#"{"jsonrpc":"2.0","id":1,"method":"Tools.Call"}"#));
 }
