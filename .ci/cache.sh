@@ -1,10 +1,11 @@
-# Where the run builds; sourced by `.ci/run`. Sets and exports CARGO_TARGET_DIR.
+# Where the run builds; sourced by `.ci/run`. Sets and exports CARGO_TARGET_DIR; `cold` is empty where dependencies of an earlier run are in it.
 #
 # Outside the checkout, so that the next run finds dependencies built, in a folder named by all that decides whether they are the same:
 # lock files, compiler, profiles. Our own crates are built anew in each run, as cargo tells a changed file by its time and a checkout
 # may be older than what another one left. Bounds: one folder, at most GNOMON_CI_CACHE_GB, used by one run at a time; another run
 # meanwhile builds in its checkout.
 
+cold=yes
 use_cache() {
     export CARGO_TARGET_DIR="$PWD/target"
     local default=${XDG_CACHE_HOME:-${HOME:-}/.cache}
@@ -33,6 +34,7 @@ use_cache() {
         rm -rf "$CARGO_TARGET_DIR"
         return
     fi
+    cold=
     echo "dependencies of an earlier run are in $CARGO_TARGET_DIR ($size GB)"
     # What cargo has no fingerprint of it builds.
     find "$CARGO_TARGET_DIR" -path '*/.fingerprint/*' -prune \( -name 'gnomon*' -o -name 'xtask*' \) -exec rm -rf {} +
