@@ -32,6 +32,50 @@ pub enum BadRoots {
     Empty,
 }
 
+/// Whom a client trusts: authorities, and servers by their own certificates.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// The authorities.
+    pub roots: RootCertStore,
+    /// Certificates that say that they are no authority's (CA:FALSE): each is trusted as its server's and for nothing else.
+    pub servers: Vec<CertificateDer<'static>>,
+}
+
+impl Trust {
+    /// Nobody.
+    #[must_use]
+    pub fn nobody() -> Self {
+        RootCertStore::empty().into()
+    }
+
+    /// The [`public`] authorities.
+    #[must_use]
+    pub fn public() -> Self {
+        public().into()
+    }
+
+    /// Trusts the certificates of a PEM file too.
+    ///
+    /// # Errors
+    /// One of them cannot be used, or there is none.
+    pub fn add(&mut self, path: &Path) -> Result<(), BadRoots> {
+        for (certificate, index) in certificates(path)?.into_iter().zip(1..) {
+            if verifier::is_no_authority_s(&certificate) {
+                self.servers.push(certificate);
+            } else {
+                self.roots.add(certificate).map_err(|error| BadRoots::NotARoot { index, cause: error.to_string() })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<RootCertStore> for Trust {
+    fn from(roots: RootCertStore) -> Self {
+        Self { roots, servers: Vec::new() }
+    }
+}
+
 /// The Mozilla roots and what the system trusts. It blocks for milliseconds, while the system's are read; those that cannot be read
 /// are left out, as the Mozilla roots stay.
 #[must_use]
@@ -41,20 +85,22 @@ pub fn public() -> RootCertStore {
     roots
 }
 
-/// Trusts the certificates of a PEM file too.
+/// Trusts the certificates of a PEM file as authorities.
 ///
 /// # Errors
 /// One of them cannot be used, or there is none.
 pub fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), BadRoots> {
-    let read = |error: &dyn std::fmt::Display| BadRoots::Read(error.to_string());
-    let text = read_pem(path).map_err(|error| read(&error))?;
-    let mut index = 0;
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        index += 1;
-        let certificate = certificate.map_err(|error| read(&error))?;
+    for (certificate, index) in certificates(path)?.into_iter().zip(1..) {
         roots.add(certificate).map_err(|error| BadRoots::NotARoot { index, cause: error.to_string() })?;
     }
-    if index == 0 { Err(BadRoots::Empty) } else { Ok(()) }
+    Ok(())
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadRoots> {
+    let read = |error: &dyn std::fmt::Display| BadRoots::Read(error.to_string());
+    let text = read_pem(path).map_err(|error| read(&error))?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(|error| read(&error))?;
+    if found.is_empty() { Err(BadRoots::Empty) } else { Ok(found) }
 }
 
 /// The longest file of certificates or a key, bytes: a system's bundle has a quarter of a megabyte.

@@ -1,5 +1,6 @@
 //! Verifies servers by roots, and a server whose own certificate is one of them.
 
+use crate::Trust;
 use rustls::{
     CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, WantsVerifier,
     client::{
@@ -13,19 +14,20 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::sync::Arc;
 use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 
-/// Verifies servers by these roots.
+/// Verifies servers by these authorities, and those whose own certificates are trusted by them.
 ///
 /// What `openssl req -x509` makes is an authority's certificate (CA:TRUE), and servers use it as their own. Most clients accept it where it
 /// is trusted itself, and so does this: whoever has its key could as well issue another one with it. Its name, dates and purpose are verified.
 #[must_use]
 pub fn verify_by(
     builder: ConfigBuilder<ClientConfig, WantsVerifier>,
-    roots: RootCertStore,
+    trust: Trust,
 ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let Trust { roots, servers } = trust;
     let roots = Arc::new(roots);
     let provider = Arc::clone(builder.crypto_provider());
     match WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider).build() {
-        Ok(by_roots) => builder.dangerous().with_custom_certificate_verifier(Arc::new(RootsOrItself { by_roots, roots })),
+        Ok(by_roots) => builder.dangerous().with_custom_certificate_verifier(Arc::new(RootsOrItself { by_roots, roots, servers })),
         // Without a root nothing is verified as good.
         Err(_) => builder.with_root_certificates(roots),
     }
@@ -35,6 +37,7 @@ pub fn verify_by(
 struct RootsOrItself {
     by_roots: Arc<WebPkiServerVerifier>,
     roots: Arc<RootCertStore>,
+    servers: Vec<CertificateDer<'static>>,
 }
 
 impl RootsOrItself {
@@ -55,12 +58,16 @@ impl ServerCertVerifier for RootsOrItself {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let as_itself = || {
+            is_of_a_server_now(end_entity, now)?;
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            Ok(ServerCertVerified::assertion())
+        };
+        if self.servers.iter().any(|server| server == end_entity) {
+            return as_itself();
+        }
         match self.by_roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(refused) if is_authority_s(&refused) && self.is_root(end_entity) => {
-                is_of_a_server_now(end_entity, now)?;
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
-            }
+            Err(refused) if is_authority_s(&refused) && self.is_root(end_entity) => as_itself(),
             verdict => verdict,
         }
     }
@@ -91,6 +98,16 @@ impl ServerCertVerifier for RootsOrItself {
 /// True if a certificate was refused because it is an authority's. rustls has no word of its own for it.
 fn is_authority_s(refused: &Error) -> bool {
     matches!(refused, Error::InvalidCertificate(CertificateError::Other(other)) if other.0.to_string() == "CaUsedAsEndEntity")
+}
+
+/// True if a certificate says that it is no authority's.
+pub(crate) fn is_no_authority_s(certificate: &CertificateDer<'_>) -> bool {
+    let is_authority_s = |certificate: &X509Certificate<'_>| match certificate.basic_constraints() {
+        Ok(Some(constraints)) => constraints.value.ca,
+        // Old authorities say nothing.
+        Ok(None) | Err(_) => true,
+    };
+    X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| !is_authority_s(&certificate))
 }
 
 /// Verifies dates and purpose.
@@ -131,13 +148,43 @@ mod tests {
     }
 
     fn verdict(trusted: &CertificateDer<'static>, shown: &CertificateDer<'static>, name: &'static str) -> Result<(), Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add(trusted.clone()).unwrap();
-        let roots = Arc::new(roots);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("listed.pem");
+        let other = authority(|_| ()).0;
+        let pem = [trusted, &other].map(|der| pem(der)).concat();
+        std::fs::write(&path, pem).unwrap();
+        let mut trust = Trust::nobody();
+        trust.add(&path).unwrap();
+        let roots = Arc::new(trust.roots);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let by_roots = WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), provider).build().unwrap();
-        let verifier = RootsOrItself { by_roots, roots };
+        let verifier = RootsOrItself { by_roots, roots, servers: trust.servers };
         verifier.verify_server_cert(shown, &[], &ServerName::try_from(name).unwrap(), &[], UnixTime::now()).map(drop)
+    }
+
+    fn pem(der: &CertificateDer<'_>) -> String {
+        let text = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, der);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    }
+
+    #[test]
+    fn what_says_that_it_is_no_authority_s_vouches_for_itself_and_for_no_other_server() {
+        let issued_by = |change: fn(&mut CertificateParams)| {
+            let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            change(&mut params);
+            let key = KeyPair::generate().unwrap();
+            let listed = params.self_signed(&key).unwrap().der().clone();
+            let issuer = rcgen::Issuer::new(params, key);
+            let other = CertificateParams::new(["other.example".to_owned()]).unwrap();
+            (listed, other.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().der().clone())
+        };
+        let (authority, issued) = issued_by(|_| ());
+        verdict(&authority, &issued, "other.example").unwrap();
+        let (server, issued) = issued_by(|params| params.is_ca = IsCa::ExplicitNoCa);
+        verdict(&server, &server, NAME).unwrap();
+        verdict(&server, &issued, "other.example").unwrap_err();
+        verdict(&server, &server, "other.example").unwrap_err();
     }
 
     #[test]

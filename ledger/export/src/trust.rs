@@ -1,17 +1,18 @@
 //! TLS roots: Mozilla's, the system's, and PEM files of the organisation.
 
 use crate::TrustError;
-use rustls::{ClientConfig, RootCertStore};
+use gnomon_roots::Trust;
+use rustls::ClientConfig;
 use std::{path::PathBuf, sync::Arc};
 
 /// The authorities that receivers are verified by: the public ones, and those in these PEM files.
 ///
 /// # Errors
 /// When a file cannot be read, or holds something that is not an authority.
-pub fn roots(extra: &[PathBuf]) -> Result<RootCertStore, TrustError> {
-    let mut roots = gnomon_roots::public();
+pub fn roots(extra: &[PathBuf]) -> Result<Trust, TrustError> {
+    let mut roots = Trust::public();
     for path in extra {
-        gnomon_roots::add(&mut roots, path).map_err(|error| TrustError { path: path.clone(), cause: error.to_string() })?;
+        roots.add(path).map_err(|error| TrustError { path: path.clone(), cause: error.to_string() })?;
     }
     Ok(roots)
 }

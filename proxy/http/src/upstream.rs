@@ -3,7 +3,7 @@
 //! Verification cannot be turned off. A failure carries its reason in plain words, because the
 //! client behind the proxy sees our certificate and cannot find out for itself. There is no key log.
 
-use gnomon_roots::BadRoots;
+use gnomon_roots::{BadRoots, Trust};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::client::Resumption;
-use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
-use rustls_pki_types::{ServerName, TrustAnchor, UnixTime};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, WantsVerifier};
+use rustls_pki_types::{ServerName, UnixTime};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -46,9 +46,9 @@ struct Shared {
 #[derive(Debug)]
 enum Trusted {
     /// The Mozilla roots, the system's, and these.
-    Public(Vec<TrustAnchor<'static>>),
+    Public(Trust),
     /// These only.
-    Only(RootCertStore),
+    Only(Trust),
 }
 
 #[derive(Debug)]
@@ -124,19 +124,19 @@ impl UpstreamTls {
     /// # Errors
     /// When an extra file cannot be read, is empty, or holds something that is not a root.
     pub fn new(extra_ca: &[PathBuf]) -> Result<Self, TlsSetupError> {
-        let mut extra = RootCertStore::empty();
+        let mut extra = Trust::nobody();
         for path in extra_ca {
-            gnomon_roots::add(&mut extra, path).map_err(|error| TlsSetupError::of(error, path))?;
+            extra.add(path).map_err(|error| TlsSetupError::of(error, path))?;
         }
-        Self::trusting(Trusted::Public(extra.roots))
+        Self::trusting(Trusted::Public(extra))
     }
 
-    /// Trusts exactly these roots.
+    /// Trusts exactly these.
     ///
     /// # Errors
     /// When the TLS library refuses its own defaults.
-    pub fn with_roots(roots: RootCertStore) -> Result<Self, TlsSetupError> {
-        Self::trusting(Trusted::Only(roots))
+    pub fn with_roots(trust: impl Into<Trust>) -> Result<Self, TlsSetupError> {
+        Self::trusting(Trusted::Only(trust.into()))
     }
 
     fn trusting(trusted: Trusted) -> Result<Self, TlsSetupError> {
@@ -156,7 +156,7 @@ impl UpstreamTls {
 
     fn configs(&self) -> &Configs {
         let shared = &*self.0;
-        shared.configs.get_or_init(|| Configs::new(shared.builder.clone(), shared.trusted.roots()))
+        shared.configs.get_or_init(|| Configs::new(shared.builder.clone(), shared.trusted.trust()))
     }
 
     /// The configuration that offers these protocols in this order. `Alpn::None` entries are skipped.
@@ -187,21 +187,22 @@ impl UpstreamTls {
 }
 
 impl Trusted {
-    fn roots(&self) -> RootCertStore {
+    fn trust(&self) -> Trust {
         match self {
-            Self::Only(roots) => roots.clone(),
+            Self::Only(trust) => trust.clone(),
             Self::Public(extra) => {
-                let mut roots = gnomon_roots::public();
-                roots.extend(extra.iter().cloned());
-                roots
+                let mut trust = Trust::public();
+                trust.roots.extend(extra.roots.roots.iter().cloned());
+                trust.servers.clone_from(&extra.servers);
+                trust
             }
         }
     }
 }
 
 impl Configs {
-    fn new(builder: ConfigBuilder<ClientConfig, WantsVerifier>, roots: RootCertStore) -> Self {
-        let mut base = gnomon_roots::verify_by(builder, roots).with_client_cert_resolver(Arc::new(NoCertificate));
+    fn new(builder: ConfigBuilder<ClientConfig, WantsVerifier>, trust: Trust) -> Self {
+        let mut base = gnomon_roots::verify_by(builder, trust).with_client_cert_resolver(Arc::new(NoCertificate));
         base.resumption = Resumption::in_memory_sessions(RESUMED_UPSTREAMS);
         // Clones share the resumption store: the verifier is the same in all of them.
         let offering = |alpn: &[Alpn]| {

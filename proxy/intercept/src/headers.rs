@@ -66,6 +66,12 @@ pub(crate) enum Upgrade {
     Nothing,
 }
 
+/// 16 bytes in Base64 (RFC 6455 section 4.1).
+fn is_websocket_key(value: &HeaderValue) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    value.as_bytes().strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(digit))
+}
+
 impl Upgrade {
     /// WebSocket is what asks with its opening handshake (RFC 6455 section 4.1): its name alone is any other protocol's, because a server
     /// that turns without a key does not speak WebSocket from then on.
@@ -73,7 +79,7 @@ impl Upgrade {
         if !headers.contains_key(header::UPGRADE) || !names(headers, &header::CONNECTION, "upgrade") {
             return Self::Nothing;
         }
-        let opens = method == Method::GET && headers.contains_key(header::SEC_WEBSOCKET_KEY);
+        let opens = method == Method::GET && headers.get(header::SEC_WEBSOCKET_KEY).is_some_and(is_websocket_key);
         if opens && names(headers, &header::UPGRADE, "websocket") {
             return Self::WebSocket;
         }
@@ -188,6 +194,11 @@ mod tests {
             let mut headers = headers(upgrade, connection);
             headers.insert("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
             assert_ne!(Upgrade::asked_for(&Method::POST, &headers), Upgrade::WebSocket);
+            for none in ["", "x", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSBt", "dGhlIHNhbXBsZSBub25j?Q=="] {
+                let mut headers = headers.clone();
+                headers.insert("sec-websocket-key", none.parse().unwrap());
+                assert_ne!(Upgrade::asked_for(&Method::GET, &headers), Upgrade::WebSocket, "{none}");
+            }
             Upgrade::asked_for(&Method::GET, &headers)
         };
         let others = |names: &'static str| Upgrade::Others(HeaderValue::from_static(names));

@@ -55,7 +55,8 @@ pub(crate) fn others(text: &str) -> Vec<SmolStr> {
 
 fn others_with(text: &str, tags: Tags) -> Vec<SmolStr> {
     let plain = without_controls(revealed_with(text, tags));
-    let inner = within(&plain);
+    let mut inner = within(&plain);
+    inner.extend([spelt(&plain), spelt(text)].into_iter().flatten().map(SmolStr::new));
     let innermost: Vec<SmolStr> = inner.iter().flat_map(|text| within(text)).collect();
     let mut others = Vec::new();
     if plain != text {
@@ -98,6 +99,9 @@ fn joined(text: &str) -> Option<String> {
 /// With `\x41` and `\101` as the characters that they mean to most languages; `None` where there are fewer than three, as paths of Windows
 /// look like them.
 fn spelt(text: &str) -> Option<String> {
+    if !text.contains('\\') {
+        return None;
+    }
     let mut out = Vec::with_capacity(text.len());
     let (mut rest, mut count) = (text.as_bytes(), 0);
     let octal = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 8).ok());
@@ -213,7 +217,8 @@ fn folded(text: &str, tags: Tags) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// One round of `%41`, `%u0041`, `\u0041` and the overlong UTF-8 of full stop and slashes; `None` where there is none.
+/// One round of `%41`, `%u0041`, `\u0041` (of characters beyond 16 bits both halves), `\u{41}`, `\U00000041` and the overlong UTF-8 of full
+/// stop and slashes; `None` where there is none.
 fn unescaped(text: &str) -> Option<String> {
     if !text.contains(['%', '\\']) {
         return None;
@@ -241,7 +246,19 @@ fn escape(text: &[u8]) -> (Vec<u8>, usize) {
     let unit = |at: usize| text.get(at..at + 4).and_then(hexadecimal);
     let character = |code: u32| char::from_u32(code).map_or_else(Vec::new, |c| c.to_string().into_bytes());
     match text {
-        [b'%', b'u' | b'U', ..] | [b'\\', b'u', ..] => unit(2).map_or((Vec::new(), 0), |code| (character(code), 6)),
+        [b'\\', b'u', b'{', ..] => {
+            let digits = text.get(3..).unwrap_or_default().iter().take(7).position(|byte| *byte == b'}').unwrap_or_default();
+            let code = text.get(3..3 + digits).filter(|digits| !digits.is_empty()).and_then(hexadecimal);
+            code.map_or((Vec::new(), 0), |code| (character(code), digits + 4))
+        }
+        [b'\\', b'U', ..] => text.get(2..10).and_then(hexadecimal).map_or((Vec::new(), 0), |code| (character(code), 10)),
+        [mark, b'u' | b'U', ..] if matches!(mark, b'%' | b'\\') => match (unit(2), text.get(6..8) == text.get(..2), unit(8)) {
+            (Some(high @ 0xd800..=0xdbff), true, Some(low @ 0xdc00..=0xdfff)) => {
+                (character(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)), 12)
+            }
+            (Some(code), ..) => (character(code), 6),
+            (None, ..) => (Vec::new(), 0),
+        },
         [b'%', b'c' | b'C', _, b'%', ..] => match (two(1), two(4)) {
             // Two bytes for a character of ASCII, which strict decoders refuse and lax ones take.
             (Some(first @ (0xc0 | 0xc1)), Some(second @ 0x80..=0xbf)) => (character((first & 0x1f) << 6 | second & 0x3f), 6),
@@ -329,6 +346,25 @@ mod tests {
         ] {
             assert!(of(text).contains(&"../../etc/passwd".to_owned()), "{text}: {:?}", of(text));
         }
+    }
+
+    #[test]
+    fn a_character_is_read_in_each_spelling_that_a_reader_undoes() {
+        for text in [
+            "\\ud835\\udc21idden word",
+            "%ud835%udc21idden word",
+            "\\u{68}idden word",
+            "\\u{1d421}idden word",
+            "\\U00000068idden word",
+            "\\u0068idden word",
+        ] {
+            assert!(of(text).contains(&"hidden word".to_owned()), "{text} in an argument: {:?}", of(text));
+            assert!(others(text).contains(&"hidden word".into()), "{text} in an answer: {:?}", others(text));
+        }
+        for text in ["\\x68\\x69\\x64den", "\\150\\151\\144den"] {
+            assert!(of(text).contains(&"hidden".to_owned()) && others(text).contains(&"hidden".into()), "{text}: {:?}", others(text));
+        }
+        assert_eq!(others("C:\\Users\\ada"), Vec::<SmolStr>::new());
     }
 
     #[test]
