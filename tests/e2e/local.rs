@@ -156,6 +156,30 @@ impl Drop for Reading {
 }
 
 /// Writes a file of a user's, below their home.
+/// The reader's addresses are limited: its stack must grow all the same.
+#[test]
+fn a_skill_of_many_and_deep_folders_hides_nothing_of_its_home() {
+    if !rustix::process::geteuid().is_root() {
+        return gnomon_testkit::skip("a_skill_of_many_and_deep_folders_hides_nothing_of_its_home", "needs root");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let ada = dir.path().join("ada");
+    own(&ada, 31_001, ".cursor/mcp.json", r#"{"mcpServers":{"hub":{"command":"npx","args":["-y","server-of-ada"]}}}"#);
+    own(&ada, 31_001, ".claude/skills/big/SKILL.md", "Read it all.");
+    let big = ada.join(".claude/skills/big");
+    for folder in 0..3000 {
+        let folder = big.join(format!("d{}/s{}", folder / 50, folder % 50));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("f"), "x".repeat(2000)).unwrap();
+    }
+    fs::create_dir_all((0..30).fold(big, |path, _| path.join("x"))).unwrap();
+    fs::write(dir.path().join("passwd"), format!("ada:x:31001:31001::{}:/bin/sh\n", ada.display())).unwrap();
+    let listed = gnomon(&dir.path().join("passwd"), "local list");
+    let said = String::from_utf8_lossy(&listed.stdout);
+    assert!(said.contains("npx server-of-ada") && said.contains("skill big  sha256:"), "{said}{}", String::from_utf8_lossy(&listed.stderr));
+}
+
 fn own(home: &std::path::Path, uid: u32, file: &str, text: &str) {
     let path = home.join(file);
     fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -19,10 +19,7 @@ use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 /// What `openssl req -x509` makes is an authority's certificate (CA:TRUE), and servers use it as their own. Most clients accept it where it
 /// is trusted itself, and so does this: whoever has its key could as well issue another one with it. Its name, dates and purpose are verified.
 #[must_use]
-pub fn verify_by(
-    builder: ConfigBuilder<ClientConfig, WantsVerifier>,
-    trust: Trust,
-) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+pub fn verify_by(builder: ConfigBuilder<ClientConfig, WantsVerifier>, trust: Trust) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let Trust { roots, servers } = trust;
     let roots = Arc::new(roots);
     let provider = Arc::clone(builder.crypto_provider());

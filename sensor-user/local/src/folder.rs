@@ -41,7 +41,8 @@ impl Budget {
 /// The digest of an open folder, hexadecimal, and whether all of it was read. Of what is beyond the budget names and sizes count, of what is
 /// beyond its entries nothing.
 pub(crate) fn digest(folder: &OwnedFd, left: &mut Budget) -> (String, bool) {
-    let mut digesting = Digesting { sum: Sha256::new(), left, whole: true };
+    let mut digesting =
+        Digesting { sum: Sha256::new(), left, whole: true, text: vec![0; 16 << 10], names: vec![MaybeUninit::uninit(); 8192] };
     digesting.folder(folder.as_fd(), MAX_DEPTH);
     let Digesting { sum, whole, .. } = digesting;
     (hex::encode(sum.finalize()), whole)
@@ -51,6 +52,9 @@ struct Digesting<'a> {
     sum: Sha256,
     left: &'a mut Budget,
     whole: bool,
+    /// What was read last of a file, and of a folder: one for all depths, so that a deep folder takes little of the stack.
+    text: Vec<u8>,
+    names: Vec<MaybeUninit<u8>>,
 }
 
 impl Digesting<'_> {
@@ -113,11 +117,11 @@ impl Digesting<'_> {
             return None;
         }
         let mut file = File::from(open.try_clone().ok()?);
-        let (mut sum, mut buffer) = (Sha256::new(), [0; 16 << 10]);
+        let mut sum = Sha256::new();
         loop {
-            let read = file.read(&mut buffer).ok()?;
+            let read = file.read(&mut self.text).ok()?;
             self.left.bytes = self.left.bytes.checked_sub(read as u64)?;
-            match buffer.get(..read)? {
+            match self.text.get(..read)? {
                 [] => return Some(sum.finalize().into()),
                 some => sum.update(some),
             }
@@ -125,8 +129,7 @@ impl Digesting<'_> {
     }
 
     fn names(&mut self, folder: BorrowedFd<'_>) -> Vec<OsString> {
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
-        let mut entries = RawDir::new(folder, &mut buffer);
+        let mut entries = RawDir::new(folder, &mut self.names);
         let mut names = Vec::new();
         while let Some(Ok(entry)) = entries.next() {
             let name = entry.file_name().to_bytes();

@@ -311,8 +311,9 @@ pub(crate) fn folders(home: BorrowedFd<'_>, path: &str, links: Links, left: &mut
     names
 }
 
-/// Limits this process to what reading one home takes: no capability, 1 GiB of addresses, 10 s of a processor, 64 descriptors, and no file
-/// written. Where memory is short it is the first to go.
+/// Limits this process to what reading one home takes: no capability, 1 GiB of addresses beyond those that it has (an allocator reserves as
+/// many at its start, and a stack that cannot grow ends the process), 10 s of a processor, 64 descriptors, and no file written. Where memory is
+/// short it is the first to go.
 ///
 /// # Errors
 /// `capset(2)` or `setrlimit(2)` fails.
@@ -321,12 +322,20 @@ pub fn limit_this_process() -> io::Result<()> {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    let addresses = addresses_in_use()? + (1 << 30);
     for (resource, limit) in
-        [(Resource::As, 1 << 30), (Resource::Cpu, 10), (Resource::Nofile, 64), (Resource::Fsize, 0), (Resource::Core, 0)]
+        [(Resource::As, addresses), (Resource::Cpu, 10), (Resource::Nofile, 64), (Resource::Fsize, 0), (Resource::Core, 0)]
     {
         setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
     }
     Ok(())
+}
+
+/// In bytes (proc_pid_statm(5)).
+fn addresses_in_use() -> io::Result<u64> {
+    let said = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = said.split(' ').next().and_then(|pages| pages.parse::<u64>().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(pages * rustix::param::page_size() as u64)
 }
 
 #[cfg(test)]
