@@ -252,7 +252,7 @@ fn escape(text: &[u8]) -> (Vec<u8>, usize) {
             code.map_or((Vec::new(), 0), |code| (character(code), digits + 4))
         }
         [b'\\', b'U', ..] => text.get(2..10).and_then(hexadecimal).map_or((Vec::new(), 0), |code| (character(code), 10)),
-        [mark, b'u' | b'U', ..] if matches!(mark, b'%' | b'\\') => match (unit(2), text.get(6..8) == text.get(..2), unit(8)) {
+        [b'%' | b'\\', b'u' | b'U', ..] => match (unit(2), text.get(6..8) == text.get(..2), unit(8)) {
             (Some(high @ 0xd800..=0xdbff), true, Some(low @ 0xdc00..=0xdfff)) => {
                 (character(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)), 12)
             }
