@@ -1,8 +1,8 @@
 //! A text as a server may come to read it: without what nobody sees, in plain characters, its escapes undone, its path resolved, what
 //! it holds in Base64 or hexadecimal, and what a program would make of its literals (joined, escaped, as numbers of characters).
 //!
-//! Bounded by the text itself: undoing an encoding makes a third more of it at most, three rounds of escapes at most are undone, and two of Base64
-//! or hexadecimal.
+//! Bounded by the text itself: undoing an encoding makes a third more of it at most, three rounds of escapes at most are undone, and two of
+//! Base64 or hexadecimal.
 
 use crate::{encoded, shapes, unseen};
 use smol_str::SmolStr;
@@ -12,6 +12,7 @@ use std::borrow::Cow;
 const ROUNDS: usize = 3;
 /// The longest text, in bytes, that is read as a path: as long as a path may be on Linux.
 const LONGEST_PATH: usize = 4096;
+
 /// The text decoded; its path resolved, where that is another; what it holds in Base64 or hexadecimal, where that is text.
 pub(super) fn readings(argument: &SmolStr) -> Vec<SmolStr> {
     let mut readings = readings_with(argument, Tags::Letters);
