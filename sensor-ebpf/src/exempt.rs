@@ -7,8 +7,10 @@ use crate::listener::is_mapped;
 
 /// Cloud metadata and host agents outside of 169.254.0.0/16: 100.100.100.200 (Alibaba), 168.63.129.16 (Azure).
 const METADATA4: [u32; 2] = [0x6464_64c8, 0xa83f_8110];
-/// The same over IPv6: fd00:ec2::254 (AWS), fd20:ce::254 (Google).
-const METADATA6: [[u32; 4]; 2] = [[0xfd00_0ec2, 0, 0, 0x254], [0xfd20_00ce, 0, 0, 0x254]];
+/// The same over IPv6: fd20:ce::254 (Google), fd00:c1::a9fe:a9fe (Oracle), fd00:42::42 (Scaleway).
+const METADATA6: [[u32; 4]; 3] = [[0xfd20_00ce, 0, 0, 0x254], [0xfd00_00c1, 0, 0, 0xa9fe_a9fe], [0xfd00_0042, 0, 0, 0x42]];
+/// fd00:ec2::/32, the services of AWS on an instance's link.
+const AWS_LINK: u32 = 0xfd00_0ec2;
 
 /// Whether it is link-local, cloud metadata, multicast or broadcast. The unspecified address is not: to the kernel it is
 /// this host.
@@ -27,7 +29,7 @@ pub fn is_exempt(address: &Address) -> bool {
         u32::from_be(address.words[3]),
     ];
     // fe80::/10 (RFC 4291 2.5.6) and ff00::/8 (2.7). Bits rather than branches, of which the verifier walks all.
-    let mut hit = (words[0] >> 22 == 0xfe80 >> 6) | (words[0] >> 24 == 0xff);
+    let mut hit = (words[0] >> 22 == 0xfe80 >> 6) | (words[0] >> 24 == 0xff) | (words[0] == AWS_LINK);
     for known in METADATA6 {
         hit |= ((words[0] ^ known[0]) | (words[1] ^ known[1]) | (words[2] ^ known[2]) | (words[3] ^ known[3])) == 0;
     }

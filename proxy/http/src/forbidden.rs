@@ -46,14 +46,16 @@ impl fmt::Display for ForbiddenReason {
     }
 }
 
-/// Metadata and host-agent services outside 169.254.0.0/16: Alibaba Cloud, Azure WireServer, and
-/// AWS IMDS over IPv6.
+/// Metadata and host-agent services outside 169.254.0.0/16: Alibaba Cloud, Azure WireServer.
 const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
-const METADATA_V6: [Ipv6Addr; 2] = [
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    // Google Cloud, IPv6-only instances.
+/// The same over IPv6: Google Cloud (instances without IPv4), Oracle Cloud, Scaleway.
+const METADATA_V6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
 ];
+/// fd00:ec2::/32: all that AWS serves on an instance's link, as IMDS (`::254`) and the credentials of EKS pods (`::23`).
+const AWS_LINK: (u16, u16) = (0xfd00, 0xec2);
 
 impl ForbiddenAddresses {
     /// The reason that `address` must not be dialled, or `None` if it may be.
@@ -94,28 +96,31 @@ fn class_v6(ip: Ipv6Addr) -> Option<ForbiddenReason> {
         Some(ForbiddenReason::Unspecified)
     } else if ip.is_unicast_link_local() {
         Some(ForbiddenReason::LinkLocal)
-    } else if METADATA_V6.contains(&ip) {
+    } else if METADATA_V6.contains(&ip) || (ip.segments()[0], ip.segments()[1]) == AWS_LINK {
         Some(ForbiddenReason::Metadata)
     } else if ip.is_multicast() {
         Some(ForbiddenReason::Multicast)
     } else if ip.is_loopback() {
         None
     } else {
-        embedded_v4(ip).and_then(class_v4)
+        translated(ip)
     }
 }
 
-/// The IPv4 address that a translator on the path would dial: NAT64 (RFC 6052 well-known prefix),
-/// 6to4 (RFC 3056) and the old IPv4-compatible form (RFC 4291 section 2.5.5.1).
-fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let s = ip.segments();
-    let join = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Ipv4Addr::new(a, b, c, d)
-    };
-    match s {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] => Some(join(high, low)),
-        [0x2002, high, low, ..] => Some(join(high, low)),
+/// The reason by an IPv4 address that a translator on the path would dial: NAT64 (RFC 6052 2.2), 6to4 (RFC 3056) and the old IPv4-compatible
+/// form (RFC 4291 2.5.5.1).
+fn translated(ip: Ipv6Addr) -> Option<ForbiddenReason> {
+    let b = ip.octets();
+    let at = |[i, j, k, l]: [usize; 4]| class_v4(Ipv4Addr::new(b[i], b[j], b[k], b[l]));
+    match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0, 0, ..] => at([12, 13, 14, 15]),
+        [0x2002, ..] => at([2, 3, 4, 5]),
+        // RFC 8215: how long the prefix is knows the translator alone. 96, 64, 56 or 48 bits, of which each puts the address elsewhere, without
+        // the byte behind the 64th bit; where it is not, there may be anything.
+        [0x64, 0xff9b, 1, ..] => [[12, 13, 14, 15], [9, 10, 11, 12], [7, 9, 10, 11], [6, 7, 9, 10]]
+            .into_iter()
+            .filter_map(at)
+            .find(|reason| matches!(reason, ForbiddenReason::LinkLocal | ForbiddenReason::Metadata)),
         _ => None,
     }
 }
@@ -150,7 +155,15 @@ mod tests {
             ("[2002:a9fe:a9fe::1]:80", LinkLocal),
             ("[::169.254.169.254]:80", LinkLocal),
             ("[fe80::1]:80", LinkLocal),
+            ("[64:ff9b:1::169.254.169.254]:80", LinkLocal),
+            ("[64:ff9b:1:7:a9:fea9:fe00:0]:80", LinkLocal),
+            ("[64:ff9b:1:a9:fe:a9fe::]:80", LinkLocal),
+            ("[64:ff9b:1:a9fe:a9:fe00::]:80", LinkLocal),
             ("[fd00:ec2::254]:80", Metadata),
+            ("[fd00:ec2::23]:80", Metadata),
+            ("[fd20:ce::254]:80", Metadata),
+            ("[fd00:c1::a9fe:a9fe]:80", Metadata),
+            ("[fd00:42::42]:80", Metadata),
             ("100.100.100.200:80", Metadata),
             ("168.63.129.16:80", Metadata),
             ("0.0.0.0:80", Unspecified),
@@ -166,7 +179,16 @@ mod tests {
 
     #[test]
     fn loopback_private_and_public_addresses_are_allowed() {
-        for address in ["127.0.0.1:80", "[::1]:80", "10.0.0.1:443", "192.0.2.1:443", "[2001:db8::1]:443"] {
+        for address in [
+            "127.0.0.1:80",
+            "[::1]:80",
+            "10.0.0.1:443",
+            "192.0.2.1:443",
+            "[2001:db8::1]:443",
+            "[64:ff9b::c000:201]:443",
+            "[64:ff9b:1::c000:201]:443",
+            "[fd00:ec3::1]:443",
+        ] {
             assert_eq!(why(address), None, "{address}");
         }
     }

@@ -153,7 +153,18 @@ fn addresses_that_the_proxy_does_not_dial_are_left_alone_and_counted() {
     // In a namespace without such a network and without a listener of ours.
     assert!(client.ask("unshare").starts_with("/proc/"));
     let v4 = ["169.254.169.254", "169.254.0.1", "100.100.100.200", "168.63.129.16", "224.0.0.1", "239.255.255.255", "255.255.255.255"];
-    let v6 = ["[fe80::1]", "[febf::1]", "[ff02::1]", "[fd00:ec2::254]", "[fd20:ce::254]", "[::ffff:169.254.169.254]", "[::ffff:224.0.0.1]"];
+    let v6 = [
+        "[fe80::1]",
+        "[febf::1]",
+        "[ff02::1]",
+        "[fd00:ec2::254]",
+        "[fd00:ec2::23]",
+        "[fd20:ce::254]",
+        "[fd00:c1::a9fe:a9fe]",
+        "[fd00:42::42]",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:224.0.0.1]",
+    ];
     for host in v4.iter().chain(&v6) {
         let answer = client.ask(&format!("tcp {host}:80"));
         assert!(answer.starts_with("error") && answer != EPERM, "{host}: {answer}");
@@ -161,7 +172,7 @@ fn addresses_that_the_proxy_does_not_dial_are_left_alone_and_counted() {
         assert_eq!((connect.decision, connect.owner.road), (Decision::Exempt, Road::Direct), "{host}");
     }
     let others = ["169.253.0.1", "169.255.0.1", "100.100.100.201", "223.255.255.255", "240.0.0.1", "0.0.0.0"];
-    for host in others.iter().chain(&["[fec0::1]", "[fe7f::1]", "[fd00:ec2::255]", "[::ffff:10.0.0.1]", "[::]"]) {
+    for host in others.iter().chain(&["[fec0::1]", "[fe7f::1]", "[fd00:ec3::254]", "[::ffff:10.0.0.1]", "[::]"]) {
         assert_eq!(client.ask(&format!("tcp {host}:80")), EPERM, "{host}");
     }
     let counters = stage.sensor.counters().unwrap();
