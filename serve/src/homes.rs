@@ -12,6 +12,7 @@ use gnomon_record::{Recorder, this_host};
 use gnomon_watch::{Home, Watch};
 use smol_str::SmolStr;
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -46,14 +47,16 @@ pub struct Homing {
 impl Homing {
     /// Until it is aborted.
     pub async fn run(self) {
-        let mut kept = kept(&self.state_dir);
-        self.watch.listed(kept.places());
+        let mut known = Known { kept: kept(&self.state_dir), is_read: BTreeMap::new() };
+        self.watch.listed(known.kept.places());
         sleep(FIRST).await;
         loop {
             let next = Instant::now() + self.every;
             if let Ok(homes) = self.watch.read_homes(self.homes).await {
-                self.look(homes, HOME_WITHIN, &mut kept).await;
-                self.follow(next, &mut kept).await;
+                // Of all of them, so that one that is gone is not counted.
+                known.is_read.clear();
+                self.look(homes, HOME_WITHIN, &mut known).await;
+                self.follow(next, &mut known).await;
             } else {
                 sleep(FIRST).await;
             }
@@ -61,10 +64,10 @@ impl Homing {
     }
 
     /// Looks at what changes, until then.
-    async fn follow(&self, end: Instant, kept: &mut Kept) {
+    async fn follow(&self, end: Instant, known: &mut Known) {
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             let looked = match self.watch.read_changed_homes(self.homes).await {
-                Ok(homes) => self.look(homes, left, kept).await,
+                Ok(homes) => self.look(homes, left, known).await,
                 Err(_) => Looked::AtNone,
             };
             if let Looked::AtNone = looked {
@@ -74,32 +77,43 @@ impl Homing {
     }
 
     /// Looks at these homes, of which the first may take so long.
-    async fn look(&self, mut homes: Receiver<Home>, mut within: Duration, kept: &mut Kept) -> Looked {
-        let (before, mut looked) = (kept.clone(), Looked::AtNone);
+    async fn look(&self, mut homes: Receiver<Home>, mut within: Duration, known: &mut Known) -> Looked {
+        let (before, mut looked) = (known.kept.clone(), Looked::AtNone);
         while let Ok(Some(home)) = timeout(within, homes.recv()).await {
             (within, looked) = (HOME_WITHIN, Looked::AtSome);
             let Home { uid, name, home, said } = home;
             let files = match spawn_blocking(move || read(File::from(said))).await {
                 Ok(Ok(files)) => files,
                 Ok(Err(error)) => {
+                    known.is_read.insert(uid, false);
                     tracing::warn!("the configuration files of {name} below {} are not known: {error}", home.display());
                     continue;
                 }
                 // The runtime is ending.
                 Err(_) => break,
             };
-            for change in kept.take(uid, files) {
+            known.is_read.insert(uid, true);
+            for change in known.kept.take(uid, files) {
                 self.recorder.report(judge_local(&self.inspector, observe(uid, &name, &change)));
             }
         }
-        if *kept != before {
-            self.watch.listed(kept.places());
-            if let Err(error) = keep(&self.state_dir, kept) {
+        let read = known.is_read.values().filter(|is_read| **is_read).count();
+        self.watch.homes_known(read, known.is_read.len() - read);
+        if known.kept != before {
+            self.watch.listed(known.kept.places());
+            if let Err(error) = keep(&self.state_dir, &known.kept) {
                 tracing::warn!("what configuration files list is told again after a restart, as it cannot be kept: {error}");
             }
         }
         looked
     }
+}
+
+/// What is known of the homes.
+struct Known {
+    kept: Kept,
+    /// Of each that was looked at since all were, by its owner: whether its reader said what there is.
+    is_read: BTreeMap<u32, bool>,
 }
 
 /// Whether anything was read.

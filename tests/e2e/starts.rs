@@ -5,6 +5,8 @@ use serde_json::Value;
 use std::{
     fs,
     io::Write as _,
+    net::TcpListener,
+    os::fd::OwnedFd,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -46,9 +48,13 @@ struct Running(Child);
 impl Running {
     /// Runs these words, in this folder.
     fn start(host: &Host, folder: &Path, words: &[&str]) -> Self {
+        Self::start_with(host, folder, words, Stdio::piped())
+    }
+
+    fn start_with(host: &Host, folder: &Path, words: &[&str], input: Stdio) -> Self {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&*host.cgroup).args(words).current_dir(folder);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        let child = command.stdin(input).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
         Self(child)
     }
 }
@@ -151,6 +157,31 @@ fn a_command_that_is_not_there_is_no_server_and_what_env_starts_is_told_as_itsel
     let shell = fs::canonicalize("/bin/sh").unwrap();
     assert_eq!(event["process.executable.path"], shell.to_str().unwrap(), "{event:#}");
     assert_eq!(starts(&host), [event]);
+}
+
+#[test]
+fn a_server_that_opens_a_port_is_told_with_its_address_and_one_for_others_than_this_host_as_a_finding() {
+    if !needs("starts that listen") {
+        return;
+    }
+    let programs = Programs::new();
+    // What it starts has the port as well.
+    let server = |name: &str| programs.script(name, "#!/bin/sh\nsleep 600\ntrue\n");
+    let (own, exposed) = (server("mcp-own"), server("mcp-exposed"));
+    let host = Host::start();
+    for (server, address, level) in [(&own, "127.0.0.1:0", "informational"), (&exposed, "0.0.0.0:0", "medium")] {
+        let listener = TcpListener::bind(address).unwrap();
+        let at = listener.local_addr().unwrap().to_string();
+        let _running = Running::start_with(&host, Path::new("/"), &[server.to_str().unwrap()], OwnedFd::from(listener).into());
+        let name = format!("file:{}", server.display());
+        let told =
+            || starts(&host).into_iter().find(|event| event["gnomon.local.server"] == *name && !event["gnomon.local.listens"].is_null());
+        let event = until("where it listens", told);
+        assert_eq!((&event["gnomon.local.listens"], &event["rule.level"]), (&Value::from(vec![at]), &level.into()), "{event:#}");
+        assert_eq!(event["gnomon.local.exposed"], level == "medium", "{event:#}");
+        assert_eq!((&event["gnomon.vantage"], &event["user.id"]), (&"listener".into(), &"0".into()), "{event:#}");
+    }
+    assert_eq!(starts(&host).len(), 4, "each start and each address once: {:#?}", starts(&host));
 }
 
 #[test]

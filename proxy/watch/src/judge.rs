@@ -1,13 +1,15 @@
 //! A watched flow, judged by the first two phases.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gnomon_engine::Answer;
 use gnomon_inspect::{Connection, Hello, Inspector, Telling, judge_local};
 use gnomon_local::{describe, without_secret_segments};
-use gnomon_observe::{Action, Channel, Class, Correlation, Field};
+use gnomon_observe::{Action, Channel, Class, Correlation, Field, Observation};
 use gnomon_record::Recorder;
 use gnomon_wire::hello::Transport;
+use smol_str::{SmolStr, ToSmolStr};
 
 use crate::fields::{FlowNames, observe, program};
 use crate::identities::Who;
@@ -64,21 +66,38 @@ impl Judge {
 
     /// Judges a local server that was started, and reports it where a rule matches or it is known.
     pub fn start(&self, due: &DueStart, who: &Who) {
-        let mut seen = program(&due.owner(), who);
-        if let (Who::Unknown(_), Some(path)) = (who, &due.executable) {
-            // What was seen of it while it was there.
-            seen.set(Field::Executable, path.as_str());
-        }
-        // As they were when it began: a program can write over its arguments.
-        let arguments: Vec<_> = due.arguments.iter().map(|argument| without_secret_segments(argument)).collect();
-        seen.set(Field::CommandLine, arguments.join(" "));
-        seen.set(Field::Channel, Channel::Process.as_str());
+        let mut seen = started(due, who);
         seen.set(Field::Vantage, "process");
-        seen.set(Field::HostName, gnomon_record::this_host());
-        seen.set_some(Field::ParentPid, due.parent.map(i64::from));
-        seen.set_some(Field::Agent, due.agent.as_deref());
         seen.set(Field::LocalKnownBy, due.server.sign.as_str());
         describe(&mut seen, &due.server.launch, due.executable.as_deref());
         self.recorder.report(judge_local(&self.inspector, seen));
     }
+
+    /// Judges that a local server listens, and reports it where a rule matches.
+    pub fn listens(&self, due: &DueStart, who: &Who, at: &[SocketAddr]) {
+        let mut seen = started(due, who);
+        seen.set(Field::Vantage, "listener");
+        // What its start said of its package, and how it is known, is not said again.
+        seen.set(Field::LocalServer, due.server.launch.place(due.executable.as_deref()));
+        seen.set(Field::LocalListens, at.iter().map(ToSmolStr::to_smolstr).collect::<Vec<SmolStr>>());
+        seen.set(Field::LocalExposed, at.iter().any(|address| !address.ip().to_canonical().is_loopback()));
+        self.recorder.report(judge_local(&self.inspector, seen));
+    }
+}
+
+/// A process that a local server was started as.
+fn started(due: &DueStart, who: &Who) -> Observation {
+    let mut seen = program(&due.owner(), who);
+    if let (Who::Unknown(_), Some(path)) = (who, &due.executable) {
+        // What was seen of it while it was there.
+        seen.set(Field::Executable, path.as_str());
+    }
+    // As they were when it began: a program can write over its arguments.
+    let arguments: Vec<_> = due.arguments.iter().map(|argument| without_secret_segments(argument)).collect();
+    seen.set(Field::CommandLine, arguments.join(" "));
+    seen.set(Field::Channel, Channel::Process.as_str());
+    seen.set(Field::HostName, gnomon_record::this_host());
+    seen.set_some(Field::ParentPid, due.parent.map(i64::from));
+    seen.set_some(Field::Agent, due.agent.as_deref());
+    seen
 }

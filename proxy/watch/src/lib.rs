@@ -46,6 +46,7 @@
 
 mod absence;
 mod asking;
+mod exposure;
 mod fair;
 mod fields;
 mod heart;

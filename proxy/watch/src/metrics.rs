@@ -49,10 +49,12 @@ pub(crate) enum Shed {
     Record,
     /// A message of the sensor that could not be read.
     Message,
+    /// A local server is not asked where it listens.
+    Listener,
 }
 
 impl Shed {
-    const ALL: [Self; 5] = [Self::Flow, Self::Hello, Self::Waiting, Self::Record, Self::Message];
+    const ALL: [Self; 6] = [Self::Flow, Self::Hello, Self::Waiting, Self::Record, Self::Message, Self::Listener];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -61,6 +63,7 @@ impl Shed {
             Self::Waiting => "waiting",
             Self::Record => "record",
             Self::Message => "message",
+            Self::Listener => "listener",
         }
     }
 }
@@ -139,6 +142,10 @@ const RECEIVED: &str = "received";
 const ADOPTED: &str = "adopted";
 const LOST: &str = "lost";
 
+/// What is known of a home.
+const READ: &str = "read";
+const UNREAD: &str = "unread";
+
 /// The counter that the kernel keeps of its own, beside the outcomes.
 const MISSED: &str = "missed";
 /// The outcomes of connections of which nothing is known.
@@ -159,6 +166,7 @@ pub struct WatchMetrics {
     reduced: IntCounter,
     left: IntCounterVec,
     left_out: IntGauge,
+    homes: IntGaugeVec,
     flows: IntCounterVec,
     identities: IntCounterVec,
     shed: IntCounterVec,
@@ -239,6 +247,17 @@ impl WatchMetrics {
             "Cgroups that match a scope of the configuration and are in none, as their user has more than are kept of one, or all together.",
         )?;
         registry.register(Box::new(left_out.clone()))?;
+        let homes = IntGaugeVec::new(
+            Opts::new(
+                "gnomon_homes",
+                "Home directories by what was known of their clients' files when they were last looked at: read, or unread, of which nothing is told.",
+            ),
+            &["state"],
+        )?;
+        registry.register(Box::new(homes.clone()))?;
+        for state in [READ, UNREAD] {
+            homes.with_label_values(&[state]);
+        }
         for program in Program::ALL {
             // Counters that alerts use are exported at 0 as well.
             for outcome in [Outcome::Attempted.name(), Outcome::RingFull.name(), Outcome::TableFull.name(), MISSED] {
@@ -273,6 +292,7 @@ impl WatchMetrics {
             reduced,
             left,
             left_out,
+            homes,
             flows,
             identities,
             shed,
@@ -284,6 +304,12 @@ impl WatchMetrics {
 
     pub(crate) fn scopes_leave_out(&self, cgroups: usize) {
         self.left_out.set(i64::try_from(cgroups).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn homes(&self, read: usize, unread: usize) {
+        for (state, count) in [(READ, read), (UNREAD, unread)] {
+            self.homes.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// The time that there was no sensor before this one, unless it is the first.

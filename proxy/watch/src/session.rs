@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use gnomon_inspect::Sighting;
 use gnomon_intercept::{ListenerKey, RedirectedListeners};
-use gnomon_link::{Adoption, Feature, FeatureState, StartAnswer, ToSensor};
+use gnomon_link::{Adoption, Feature, FeatureState, ListensAnswer, StartAnswer, ToSensor};
 use gnomon_observe::{Action, Class, Field, Observation};
 use gnomon_sensor::{Decision, Malformed, Owner, Program, Reason, Record, Ring};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+use crate::exposure::{DueListens, Exposure};
 use crate::heart::Heart;
 use crate::homes::Reading;
 use crate::identities::{Identities, LookUp, Unknown, Who};
@@ -30,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The minor version since which the sensor opens listeners in the namespaces of given programs.
 const SINCE_LISTEN_WHERE: u16 = 3;
+/// The minor version since which the sensor says where processes listen.
+const SINCE_LISTENS: u16 = 6;
 /// The interval of requests for listeners in one network namespace, and the most namespaces at a time.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
 const MOST_ASKED: usize = 1024;
@@ -64,6 +67,7 @@ pub(crate) struct Session {
     features: Mutex<BTreeMap<String, FeatureState>>,
     judge: Arc<Judge>,
     starts: Starts,
+    exposure: Exposure,
     /// How long what was started waits until it is known who it is.
     patience: Duration,
     records: Mutex<Records>,
@@ -89,6 +93,7 @@ impl Session {
         (starts, patience): (Starts, Duration),
     ) -> Self {
         Self {
+            exposure: Exposure::new(ask.clone(), metrics.clone()),
             identities,
             metrics,
             questions: Questions::default(),
@@ -292,7 +297,11 @@ impl Session {
         for (due, who) in self.starts.due(&self.identities, now) {
             self.not_asked(&who);
             self.judge.start(&due, &who);
+            if self.speaks(SINCE_LISTENS) {
+                self.exposure.watch(due, who, now);
+            }
         }
+        self.exposure.look(&self.identities, now);
     }
 
     /// The sensor said what was started.
@@ -300,15 +309,23 @@ impl Session {
         self.starts.answer(token, found, &self.identities, self.patience, Instant::now());
     }
 
-    /// The sensor will not say what was started. True if that was asked.
+    /// The sensor said where a server listens.
+    pub fn listens(&self, token: u64, found: ListensAnswer) {
+        if let Some(DueListens { due, who, at }) = self.exposure.answer(token, found, Instant::now()) {
+            self.judge.listens(&due, &who, &at);
+        }
+    }
+
+    /// The sensor will not say what was started, or where it listens. True if that was asked.
     pub fn start_refused(&self, token: u64) -> bool {
-        self.starts.refused(token)
+        self.starts.refused(token) || self.exposure.refused(token, Instant::now())
     }
 
     /// Gives up on what the sensor has not answered in time.
     pub fn give_up_late(&self) {
         self.identities.give_up_late();
         self.starts.give_up_late(Instant::now());
+        self.exposure.give_up_late(Instant::now());
     }
 
     fn judge(&self, due: &Due) {

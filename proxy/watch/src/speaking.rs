@@ -83,6 +83,7 @@ fn take(session: &Session, message: ToProxy, descriptors: Vec<OwnedFd>) -> Optio
             }
         }
         ToProxy::Start { token, found } => session.started(token, found),
+        ToProxy::ListensAt { token, found } => session.listens(token, found),
         ToProxy::Refused { token, .. } if session.start_refused(token) => {}
         ToProxy::Refused { token, detail, .. } if session.homes.end(token) => {
             tracing::debug!(%detail, "home directories are not read");

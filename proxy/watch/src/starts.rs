@@ -54,6 +54,8 @@ pub(crate) struct DueStart {
     pub agent: Option<String>,
     /// The process above it.
     pub parent: Option<u32>,
+    /// When the process was made, in ns since boot; none where it was gone before that was read.
+    pub started_boot_ns: Option<u64>,
 }
 
 impl DueStart {
@@ -155,8 +157,8 @@ impl Starts {
                     Started::Other => self.metrics.start(StartOutcome::Other),
                     Started::Agent(_) => self.metrics.start(StartOutcome::Agent),
                     Started::Server(server) => {
-                        let (agent, parent) = (None, None);
-                        let due = DueStart { start: start.clone(), server, executable, arguments: words, agent, parent };
+                        let (agent, parent, started_boot_ns) = (None, None, None);
+                        let due = DueStart { start: start.clone(), server, executable, arguments: words, agent, parent, started_boot_ns };
                         // Asked in advance: a file that was never seen is digested meanwhile.
                         if due.server.part != Part::Passing {
                             let _ = identities.look_up(&due.owner());
@@ -166,6 +168,7 @@ impl Starts {
                 }
             }
             (Some(mut due), StartAnswer::Program(program)) => {
+                due.started_boot_ns = Some(program.started_boot_ns);
                 due.parent = program.parents.first().map(|parent| parent.pid);
                 due.agent = program.parents.iter().find_map(|parent| agent(known, parent)).map(str::to_owned);
                 if state.is_part(&due, program.started_boot_ns, &program.parents) {

@@ -214,6 +214,11 @@ impl Watch {
         Ok(read)
     }
 
+    /// So many homes could be read when they were last looked at, and so many could not.
+    pub fn homes_known(&self, read: usize, unread: usize) {
+        self.metrics.homes(read, unread);
+    }
+
     /// The local servers that configuration files list: their starts are told whatever they are called. Places as
     /// [`gnomon_local::Launch::place`] has them.
     pub fn listed(&self, places: HashSet<String>) {

@@ -245,6 +245,8 @@ fields! {
     PackageRunner "gnomon.package.runner" Str Connect Evidence Stored LOCAL r#""npx""# "What fetches and starts the package, by the first of these arguments: npx, pnpm dlx, yarn dlx, bunx, deno, uvx, pipx, python -m or docker; of a script in a package's folder the interpreter that runs it.";
     LocalServer "gnomon.local.server" Str Connect Evidence Address LOCAL r#""pkg:npm/@modelcontextprotocol/server-filesystem""# "The local server: `pkg:`, registry and name of its package, else `file:` and its script or program.";
     LocalKnownBy "gnomon.local.known_by" Str Connect Evidence Stored LOCAL r#""catalogue""# "Why it is taken for an MCP server: its package is in the catalogue, a configuration file lists it (config), or its name says so (name).";
+    LocalListens "gnomon.local.listens" List Connect Evidence Stored STARTS r#"["0.0.0.0:8931"]"# "The TCP addresses at which a local server listens that was started, or what it started: looked at 2, 10 and 60 seconds after its start, then every ten minutes; those that were not told before.";
+    LocalExposed "gnomon.local.exposed" Bool Connect Evidence Stored STARTS "true" "Whether one of these addresses is other than loopback, so that others than this host may reach it.";
     ConfigClient "gnomon.config.client" Str Connect Evidence Stored CONFIG r#""Cursor""# "The client whose configuration file it is.";
     ConfigPath "gnomon.config.path" Str Connect Evidence Stored CONFIG r#""/home/ada/.cursor/mcp.json""# "The configuration file.";
     ConfigKind "gnomon.config.kind" Str Connect Evidence Stored CONFIG r#""server""# "What the entry is: server; hook, a command that the client runs by itself; skill or plugin, a folder that instructs it.";
@@ -261,7 +263,7 @@ fields! {
     ServerReview "gnomon.server.review" Str Hello Evidence Stored SERVERS r#""denied""# "People's decision about the server (`gnomon review`): in_review, approved, denied or expired; absent without one.";
     Catalogue "gnomon.server.catalogue" Str Hello Evidence Stored SERVERS r#""mcp""# "Class of the server in the host catalogue: mcp, llm-api …";
     Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "Means by which the request was tied to its process: owner, client_random, tuple or none.";
-    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Vantage point of gnomon: flow, proxy, portal, upstream, plaintext, stdio, process, config, replay.";
+    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Vantage point of gnomon: flow, proxy, portal, upstream, plaintext, stdio, process, listener, config, replay.";
     FlowId "gnomon.flow.id" Str Connect Outcome Stored WEB r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b12""# "Names the connection.";
     FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "End of a connection that was not read as HTTP: bypassed, passthrough, refused, ca_rejected, upstream_unverified, observed (seen in the kernel only), around_proxy …";
     Passage "gnomon.passage" Str Message Evidence Stored WEB r#""request_line_odd""# "Why a connection or a message was passed on, or refused, unread; see docs/rules.md.";

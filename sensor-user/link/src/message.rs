@@ -25,10 +25,10 @@ pub use sensor::{
     RefusalReason, ScopeChange, ScopeSettings, ToProxy, ToSensor, UNASKED,
 };
 
-pub use start::{Arguments, Lineage, Parent, StartAnswer, Started, Starts};
+pub use start::{Arguments, Lineage, ListensAnswer, Parent, StartAnswer, Started, Starts};
 
 /// The protocol version of this build.
-pub const VERSION: Version = Version { major: 1, minor: 5 };
+pub const VERSION: Version = Version { major: 1, minor: 6 };
 
 /// The version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

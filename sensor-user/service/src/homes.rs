@@ -209,7 +209,11 @@ impl Homes<'_> {
                 tracing::debug!("what a home's reader says was not taken: {error}");
             }
         }
-        while matches!(child.try_wait(), Ok(None)) {
+        let ended = loop {
+            match child.try_wait() {
+                Ok(None) => {}
+                ended => break ended,
+            }
             let is_over = cost::is_over(&self.ending, LOOK);
             if is_over || began.elapsed() > READER_WITHIN {
                 // An error means that it has ended by itself.
@@ -224,7 +228,7 @@ impl Homes<'_> {
                 self.is_not_watched(&account, "its reader was ended, as it took too long");
                 return Next::On;
             }
-        }
+        };
         let watched = self.watched.get_or_insert_default();
         if watched.len() >= MOST_WATCHED {
             self.is_not_watched(&account, &format!("{MOST_WATCHED} homes are watched already"));
@@ -236,6 +240,8 @@ impl Homes<'_> {
                     self.is_not_watched(&account, "it has too many folders, or its owner has no more watches (fs.inotify.max_user_watches)")
                 }
             }
+        } else if let Some(ended) = ended.ok().flatten().filter(|ended| !ended.success()) {
+            self.is_not_watched(&account, &format!("its reader ended before it had read it ({ended})"));
         } else {
             self.is_not_watched(&account, "its owner may have no more of them (fs.inotify.max_user_instances)");
         }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
 
 use gnomon_host::cgroup::Hierarchy;
-use gnomon_host::identity::{BootTime, Generation, Lineage, Resolver};
+use gnomon_host::identity::{BootTime, Generation, Lineage, Resolver, listens};
 use gnomon_link::{SensorEnd, ToProxy};
 use gnomon_sensor::Execs;
 
@@ -32,6 +32,8 @@ pub(crate) enum About {
     Identity { connected: BootTime, generation: Generation },
     /// What it runs since it called exec.
     Start { began: BootTime, lineage: Lineage },
+    /// Where it and what it started listen.
+    Listens { started: BootTime },
 }
 
 /// Starts the threads, which end when the sender is dropped. Without `execs` no identity can be confirmed.
@@ -66,6 +68,7 @@ fn answer(waiting: &Mutex<Receiver<Question>>, resolver: &Resolver, link: &Senso
                 ToProxy::Process { token, found: translate::found(resolver.identify(pid, connected, generation)) }
             }
             About::Start { began, lineage } => ToProxy::Start { token, found: translate::started(resolver.started(pid, began, lineage)) },
+            About::Listens { started } => ToProxy::ListensAt { token, found: translate::listens(listens(pid, started)) },
         };
         if let Err(error) = link.send(&answer, &[], PATIENCE) {
             tracing::debug!("an answer was not taken: {error}");

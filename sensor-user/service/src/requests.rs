@@ -89,6 +89,9 @@ impl<'a> Requests<'a> {
                 let about = About::Start { began: BootTime(began_boot_ns), lineage: translate::lineage(lineage) };
                 self.ask(Question { token, pid, about })
             }
+            ToSensor::ReadListens { token, pid, started_boot_ns } => {
+                self.ask(Question { token, pid, about: About::Listens { started: BootTime(started_boot_ns) } })
+            }
             ToSensor::ReadHomes { token, homes } => self.read_homes(Reading { token, which: Which::All }, homes),
             ToSensor::ReadChangedHomes { token, homes } => self.read_homes(Reading { token, which: Which::Changed }, homes),
             ToSensor::ReportStarts { starts } => {

@@ -4,7 +4,7 @@ use gnomon_host::identity::{self, Answer, Backing, Digest, ExecEvidence};
 use gnomon_host::workload::{self, Runtime};
 use gnomon_link::{
     Ancestor, Arguments, CommandLine, Container, Credentials, Executable, Fail, GenerationEvidence, Identity, IdentityAnswer, Image, Label,
-    Lineage, List, Long, Mode, Name, NameOrigin, Parent, Ports, Quic, ScopeSettings, StartAnswer, Started, Starts,
+    Lineage, List, ListensAnswer, Long, Mode, Name, NameOrigin, Parent, Ports, Quic, ScopeSettings, StartAnswer, Started, Starts,
 };
 use gnomon_sensor::{PortList, TooManyPorts};
 use std::os::unix::ffi::OsStrExt as _;
@@ -87,6 +87,15 @@ pub(crate) fn started(answer: identity::StartAnswer) -> StartAnswer {
         identity::StartAnswer::Gone => StartAnswer::Gone,
         identity::StartAnswer::Stale => StartAnswer::Stale,
         identity::StartAnswer::Unreadable(why) => StartAnswer::Unreadable(Name::cut(why)),
+    }
+}
+
+/// Translates where a process listens.
+pub(crate) fn listens(answer: identity::ListensAnswer) -> ListensAnswer {
+    match answer {
+        identity::ListensAnswer::At(addresses) => ListensAnswer::At(List::cut(addresses)),
+        identity::ListensAnswer::Gone => ListensAnswer::Gone,
+        identity::ListensAnswer::Unreadable(why) => ListensAnswer::Unreadable(Name::cut(why)),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use gnomon_link::{Arguments, IdentityAnswer, Lineage, List, Name, Parent, StartAnswer, Started, Starts, Text, ToProxy, ToSensor};
+use gnomon_link::{
+    Arguments, IdentityAnswer, Lineage, List, ListensAnswer, Name, Parent, StartAnswer, Started, Starts, Text, ToProxy, ToSensor,
+};
 use serde_json::Value;
 
 use super::raw::start;
@@ -63,6 +65,11 @@ fn host(processes: Vec<Process>) -> impl FnMut(ToSensor) -> Answers + Send + 'st
                 }))
             });
             vec![(ToProxy::Start { token, found }, Vec::new())]
+        }
+        ToSensor::ReadListens { token, pid, started_boot_ns: CREATED } => {
+            let at = if pid == NPX.pid { &["0.0.0.0:8931", "[::1]:8931"][..] } else { &[] };
+            let found = ListensAnswer::At(List::cut(at.iter().map(|address| address.parse().unwrap())));
+            vec![(ToProxy::ListensAt { token, found }, Vec::new())]
         }
         ToSensor::Resolve { token, .. } => {
             vec![(ToProxy::Process { token, found: IdentityAnswer::Identity(Box::new(ada())) }, Vec::new())]
@@ -132,6 +139,27 @@ async fn runner_shell_and_server_are_one_event_with_its_package_its_agent_and_it
     );
     assert_eq!(events[0]["process.executable.hash.sha256"], "ab".repeat(32));
     assert_eq!((count(&stage, "agent"), count(&stage, "server"), count(&stage, "part")), (1, 1, 2));
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_listens_is_told_with_its_addresses_and_its_start_once() {
+    let stage = Stage::new(&[], host(HOST.to_vec())).await;
+    for (nth, process) in [NPX, OWN].iter().enumerate() {
+        begins(&stage, process, nth as u64).await;
+    }
+    let events = events(&stage, 3).await;
+    let event = events.iter().find(|event| event["gnomon.vantage"] == "listener").unwrap();
+    for (field, value) in [
+        ("gnomon.local.server", "pkg:npm/@modelcontextprotocol/server-filesystem"),
+        ("user.name", "ada"),
+        ("rule.level", "medium"),
+        ("rule.name", "Local MCP server that others than this host can reach"),
+    ] {
+        assert_eq!(event[field], value, "{field}: {event:#}");
+    }
+    assert_eq!(event["gnomon.local.listens"], serde_json::json!(["0.0.0.0:8931", "[::1]:8931"]));
+    assert_eq!((&event["gnomon.local.exposed"], &event["gnomon.local.known_by"]), (&true.into(), &Value::Null));
     stage.end().await;
 }
 

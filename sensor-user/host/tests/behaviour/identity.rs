@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use gnomon_host::identity::{
-    Answer, Backing, BootTime, CommandLine, Digest, ExecEvidence, Executable, Generation, Identity, MAX_ANCESTORS, MAX_ARGUMENTS,
-    MAX_COMMAND_LINE, Options, Resolver,
+    Answer, Backing, BootTime, CommandLine, Digest, ExecEvidence, Executable, Generation, Identity, ListensAnswer, MAX_ANCESTORS,
+    MAX_ARGUMENTS, MAX_COMMAND_LINE, Options, Resolver, listens,
 };
 
 use crate::support::{Kept, eventually, is_root, sha256sum, skipped, sleeper, start, tool, wait_for_exec};
@@ -48,6 +48,29 @@ fn a_process_can_identify_itself() {
         assert_eq!(credentials.user.as_deref(), Some("root"));
         assert_eq!(credentials.group_names.first().map(String::as_str), Some("root"));
     }
+}
+
+#[test]
+fn a_process_listens_where_it_or_what_it_started_does_and_another_of_its_number_nowhere() {
+    let listener = |address: &str| std::net::TcpListener::bind(address).unwrap();
+    let (own, handed_on, only_below) = (listener("127.0.0.1:0"), listener("0.0.0.0:0"), listener("127.0.0.1:0"));
+    let at = |listener: &std::net::TcpListener| listener.local_addr().unwrap();
+    let (handed_on_at, below_at) = (at(&handed_on), at(&only_below));
+    let script = |text: &str, input: std::net::TcpListener| {
+        let mut command = Command::new("sh");
+        let child = command.args(["-c", text]).stdin(std::os::fd::OwnedFd::from(input)).spawn();
+        Kept(child.unwrap())
+    };
+    let both = script("sleep 600; true", handed_on);
+    let below = script("exec 3<&0 </dev/null; sleep 600 <&3 3<&- & exec 3<&-; wait", only_below);
+    for (child, address) in [(&both, handed_on_at), (&below, below_at)] {
+        let started = known(child.id()).started_at;
+        eventually(|| (listens(child.id(), started) == ListensAnswer::At(vec![address])).then_some(()));
+        assert_eq!(listens(child.id(), BootTime(started.0 + 1)), ListensAnswer::Gone);
+    }
+    let me = std::process::id();
+    let ListensAnswer::At(of_all) = listens(me, known(me).started_at) else { panic!("the test's own process") };
+    assert!([at(&own), handed_on_at, below_at].iter().all(|address| of_all.contains(address)), "{of_all:?}");
 }
 
 #[test]

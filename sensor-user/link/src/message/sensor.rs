@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DescriptorKind, Family, Homes, IdentityAnswer, Lineage, Message, StartAnswer, Starts, Version};
+use super::{DescriptorKind, Family, Homes, IdentityAnswer, Lineage, ListensAnswer, Message, StartAnswer, Starts, Version};
 use crate::bounds::{Label, List, Long, Name};
 
 /// A message of the proxy to the sensor. A `token` is the proxy's own: it comes back with the answer.
@@ -144,6 +144,15 @@ pub enum ToSensor {
         token: u64,
         /// When that is done.
         homes: Homes,
+    },
+    /// Asks at which addresses a process, and what it started, listens. Answered with [`ToProxy::ListensAt`]. Since 1.6.
+    ReadListens {
+        /// Comes back with the answer.
+        token: u64,
+        /// The process, in the sensor's process namespace.
+        pid: u32,
+        /// Its start time, in ns since boot: another process of that number is not read.
+        started_boot_ns: u64,
     },
 }
 
@@ -323,6 +332,13 @@ pub enum ToProxy {
         /// The directory.
         home: Long,
     },
+    /// The answer to [`ToSensor::ReadListens`]. Since 1.6.
+    ListensAt {
+        /// The token of the question.
+        token: u64,
+        /// The addresses.
+        found: ListensAnswer,
+    },
 }
 
 /// The result of adopting a scope that an earlier sensor left.
@@ -412,7 +428,7 @@ pub enum RefusalReason {
 
 impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
-    const VARIANTS: u32 = 16;
+    const VARIANTS: u32 = 17;
 
     fn descriptors(&self) -> &'static [DescriptorKind] {
         &[]
@@ -421,7 +437,7 @@ impl Message for ToSensor {
 
 impl Message for ToProxy {
     const NAME: &'static str = "message to the proxy";
-    const VARIANTS: u32 = 12;
+    const VARIANTS: u32 = 13;
 
     fn descriptors(&self) -> &'static [DescriptorKind] {
         match self {

@@ -1,5 +1,7 @@
 //! What a process runs that has just called exec, as the sensor read it: enough to tell whether it is of interest.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{List, Long, Name};
@@ -31,6 +33,17 @@ pub enum StartAnswer {
     Gone,
     /// The process has called exec again.
     Stale,
+    /// The system would not say, for this reason.
+    Unreadable(Name),
+}
+
+/// At which addresses a process listens, or the reason that it is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ListensAnswer {
+    /// The TCP addresses at which it or a process below it listens, each once; none if at none.
+    At(List<SocketAddr, 32>),
+    /// The process has ended.
+    Gone,
     /// The system would not say, for this reason.
     Unreadable(Name),
 }

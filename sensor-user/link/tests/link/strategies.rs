@@ -78,6 +78,7 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
         select(vec![Starts::Remembered, Starts::Reported]).prop_map(|starts| ToSensor::ReportStarts { starts }),
         (n(), any::<u32>(), n(), select(vec![Lineage::Left, Lineage::Read]))
             .prop_map(|(token, pid, began_boot_ns, lineage)| ToSensor::ReadStart { token, pid, began_boot_ns, lineage }),
+        (n(), any::<u32>(), n()).prop_map(|(token, pid, started_boot_ns)| ToSensor::ReadListens { token, pid, started_boot_ns }),
         (n(), n(), family(), any::<(u32, u32)>()).prop_map(|(token, netns_cookie, family, (uid, gid))| ToSensor::OpenSocketAs {
             token,
             netns_cookie,
@@ -86,6 +87,11 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
             gid
         }),
     ]
+}
+
+fn listens() -> impl Strategy<Value = ListensAnswer> {
+    let address = any::<std::net::SocketAddr>().prop_map(|address| std::net::SocketAddr::from((address.ip(), address.port())));
+    prop_oneof![list(address).prop_map(ListensAnswer::At), Just(ListensAnswer::Gone), text().prop_map(ListensAnswer::Unreadable)]
 }
 
 fn executable() -> impl Strategy<Value = Executable> {
@@ -179,6 +185,7 @@ pub fn to_proxy() -> impl Strategy<Value = ToProxy> {
         (n(), programs).prop_map(|(token, programs)| ToProxy::Counters { token, programs }),
         (n(), any::<u32>(), text(), text()).prop_map(|(token, uid, name, home)| ToProxy::Home { token, uid, name, home }),
         (n(), started()).prop_map(|(token, found)| ToProxy::Start { token, found }),
+        (n(), listens()).prop_map(|(token, found)| ToProxy::ListensAt { token, found }),
         (n(), why, text()).prop_map(|(token, why, detail)| ToProxy::Refused { token, why, detail }),
     ]
 }
