@@ -117,7 +117,9 @@ fn endpoint(server: &ServerRecord) -> String {
     if server.is_local() {
         let (shown, more) = server.users.split_at(server.users.len().min(SHOWN_USERS));
         let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-        return if shown.is_empty() { server.address.clone() } else { format!("{} of {}{more}", server.address, shown.join(", ")) };
+        let users = if shown.is_empty() { String::new() } else { format!(" of {}{more}", shown.join(", ")) };
+        let listens = if server.listens.is_empty() { String::new() } else { format!(", listens at {}", server.listens.join(", ")) };
+        return format!("{}{users}{listens}", server.address);
     }
     let port = server.port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}{port}{}", server.address, server.path)

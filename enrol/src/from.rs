@@ -255,6 +255,7 @@ mod tests {
             confidence: None,
             channel: None,
             users: Vec::new(),
+            listens: Vec::new(),
         }
     }
 

@@ -38,10 +38,13 @@ pub async fn a_server_that_is_started_here_is_an_entry_with_who_has_it(engine: &
     };
     let git = (Field::LocalServer, "pkg:pypi/mcp-server-git");
     let channel = (Field::Channel, "process");
+    let mut listening = started(4, &[git, channel, (Field::UserName, "ada")]);
+    listening.set(Field::LocalListens, vec!["0.0.0.0:8931".into(), "[::1]:8931".into()]);
     let rows = [
         (started(1, &[git, channel, (Field::PackageVersion, "1.0"), (Field::UserName, "ada"), (Field::Agent, "Codex")]), 10),
         (started(2, &[git, channel, (Field::PackageVersion, "1.1"), (Field::UserName, "bob"), (Field::Executable, "/usr/bin/node")]), 20),
         (started(3, &[(Field::LocalServer, "file:/opt/mcp-server"), channel, (Field::UserId, "1000")]), 30),
+        (listening, 40),
     ];
     assert_eq!(append(&mut *store, rows).await, FirstSeen::default(), "they are no servers that traffic showed");
     store.close().await.unwrap();
@@ -52,7 +55,7 @@ pub async fn a_server_that_is_started_here_is_an_entry_with_who_has_it(engine: &
         (git.version.as_deref(), &git.users, &git.clients),
         (Some("1.1"), &vec!["ada".to_owned(), "bob".to_owned()], &vec!["Codex".to_owned()])
     );
-    assert_eq!(servers.len(), 2);
+    assert_eq!((servers.len(), &git.listens), (2, &vec!["0.0.0.0:8931".to_owned(), "[::1]:8931".to_owned()]));
 }
 
 /// An address at which nobody listens is no server in use, whenever that turns out; one that answered stays one.

@@ -2,7 +2,7 @@
 //! change per touched server or incident, not per event.
 
 use crate::{
-    HostPort, MAX_CLIENTS, MAX_PROTOCOLS, MAX_TOOLS, MAX_USERS, ServerStatus,
+    HostPort, MAX_CLIENTS, MAX_LISTENS, MAX_PROTOCOLS, MAX_TOOLS, MAX_USERS, ServerStatus,
     inventory::{UNREACHED, cut, is_local},
     volume::{Volumes, calls},
 };
@@ -64,6 +64,8 @@ pub struct ServerDelta {
     pub protocols: HashSet<SmolStr>,
     /// Of a server that is started on this host, or that a configuration file lists, its users, to be added up to [`MAX_USERS`].
     pub users: HashSet<SmolStr>,
+    /// Of a server that is started on this host, the addresses at which it listens, to be added up to [`MAX_LISTENS`].
+    pub listens: HashSet<SmolStr>,
 }
 
 /// The changes of a group of events to one incident.
@@ -225,6 +227,11 @@ impl ServerDelta {
         if let Lookup::Value(Value::List(tools)) = seen.get(Field::Tools) {
             for tool in tools {
                 insert(&mut self.tools, MAX_TOOLS, Some(cut(tool)));
+            }
+        }
+        if let Lookup::Value(Value::List(addresses)) = seen.get(Field::LocalListens) {
+            for address in addresses {
+                insert(&mut self.listens, MAX_LISTENS, Some(cut(address)));
             }
         }
         // A client may ask for any name; a name that was answered without error exists.

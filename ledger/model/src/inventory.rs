@@ -16,6 +16,8 @@ pub const MAX_CLIENTS: usize = 64;
 pub const MAX_TOOLS: usize = 512;
 /// The most protocol versions kept per server.
 pub const MAX_PROTOCOLS: usize = 16;
+/// Most addresses at which one server listens.
+pub const MAX_LISTENS: usize = 16;
 /// The most users kept per server.
 pub const MAX_USERS: usize = 64;
 /// Names and paths are cut to this many bytes.
@@ -126,6 +128,8 @@ pub struct ServerRecord {
     pub channel: Option<Channel>,
     /// Of a server that is started on this host, or that a client's configuration file lists, who has it: names of users, else numbers, sorted, at most [`MAX_USERS`].
     pub users: Vec<String>,
+    /// Of a server that is started on this host, the TCP addresses at which it, or what it started, was seen to listen, sorted, at most [`MAX_LISTENS`].
+    pub listens: Vec<String>,
 }
 
 impl ServerRecord {

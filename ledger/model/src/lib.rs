@@ -54,8 +54,8 @@ pub use hostport::HostPort;
 pub use ids::{Ids, MIN_ID_PREFIX};
 pub use incidents::{INCIDENT_CAPACITY, INCIDENT_WINDOW, IncidentId, IncidentRole, Incidents};
 pub use inventory::{
-    Contact, FirstSeen, LOCAL_FILE, LOCAL_PACKAGE, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, MAX_USERS,
-    NewName, ServerRecord, ServerStatus,
+    Contact, FirstSeen, LOCAL_FILE, LOCAL_PACKAGE, MAX_CLIENTS, MAX_LISTENS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS,
+    MAX_USERS, NewName, ServerRecord, ServerStatus,
 };
 pub use pattern::{Pattern, PatternPart};
 pub use questions::{Found, Questions};

@@ -1,7 +1,8 @@
 //! Changing the inventory: one update per touched server and group.
 
 use gnomon_ledger_model::{
-    Deltas, FirstSeen, MAX_CLIENTS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, MAX_USERS, ServerDelta, ServerKey,
+    Deltas, FirstSeen, MAX_CLIENTS, MAX_LISTENS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS, MAX_USERS, ServerDelta,
+    ServerKey,
 };
 use gnomon_observe::Confidence;
 use hashbrown::HashSet;
@@ -12,6 +13,7 @@ use sqlx::SqliteConnection;
 pub(super) const CLIENT: &str = "client";
 pub(super) const TOOL: &str = "tool";
 pub(super) const PROTOCOL: &str = "protocol";
+pub(super) const LISTENS: &str = "listens";
 pub(super) const USER: &str = "user";
 
 /// The fraction of a full inventory that makes room.
@@ -64,6 +66,7 @@ pub(super) async fn apply(conn: &mut SqliteConnection, deltas: &Deltas, mut serv
         add_names(conn, id, CLIENT, &delta.clients, MAX_CLIENTS, delta.first_ms).await?;
         add_names(conn, id, TOOL, &delta.tools, MAX_TOOLS, delta.first_ms).await?;
         add_names(conn, id, PROTOCOL, &delta.protocols, MAX_PROTOCOLS, delta.first_ms).await?;
+        add_names(conn, id, LISTENS, &delta.listens, MAX_LISTENS, delta.first_ms).await?;
         add_names(conn, id, USER, &delta.users, MAX_USERS, delta.first_ms).await?;
     }
     Ok(Applied { servers, first_seen })

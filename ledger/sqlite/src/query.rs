@@ -242,6 +242,7 @@ fn server(row: &SqliteRow, names: &mut HashMap<(i64, String), Vec<String>>) -> R
         tools: take(inventory::TOOL),
         protocols: take(inventory::PROTOCOL),
         users: take(inventory::USER),
+        listens: take(inventory::LISTENS),
         name: get(row, "name")?,
         version: get(row, "version")?,
         confidence: match usize::try_from(confidence) {
