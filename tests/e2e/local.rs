@@ -1,7 +1,7 @@
 //! What the configuration files of clients list, for the users of a host.
 
 use crate::{
-    sensor_stage::{free_port, kill, needs, until},
+    sensor_stage::{free_port, kill, needs, scrape, until},
     support::cgroup::OwnCgroup,
 };
 use serde_json::Value;
@@ -9,8 +9,9 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, chown, symlink},
     process::{Command, Output},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const TOKEN: &str = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
@@ -88,6 +89,7 @@ struct Reading {
     passwd: std::path::PathBuf,
     log: std::path::PathBuf,
     run: std::path::PathBuf,
+    metrics: u16,
     _cgroup: OwnCgroup,
 }
 
@@ -96,14 +98,15 @@ impl Reading {
         let cgroup = OwnCgroup::new();
         let run = std::path::Path::new("/run").join(cgroup.file_name().unwrap());
         let (state, passwd, log, config) = (dir.join("state"), dir.join("passwd"), dir.join("log"), dir.join("gnomon.yml"));
-        fs::write(&config, "sensor: {homes: always}\nmetrics: {listen: 'off'}\n").unwrap();
+        let metrics = free_port();
+        fs::write(&config, format!("sensor: {{homes: always}}\nmetrics: {{listen: '127.0.0.1:{metrics}'}}\n")).unwrap();
         let text = |path: &std::path::Path| path.display().to_string();
         let listen = free_port().to_string();
         let arguments = ["run", "--config", &text(&config), "--state-dir", &text(&state), "--sensor", &text(&cgroup), "--listen", &listen];
         let mut arguments = arguments.map(str::to_owned).to_vec();
         arguments.extend(["--exec-socket".to_owned(), text(&run.join("exec.sock"))]);
         let child = Self::spawn(&arguments, &passwd, &log);
-        Self { child, state, arguments, passwd, log, run, _cgroup: cgroup }
+        Self { child, state, arguments, passwd, log, run, metrics, _cgroup: cgroup }
     }
 
     fn spawn(arguments: &[String], passwd: &std::path::Path, log: &std::path::Path) -> std::process::Child {
@@ -356,4 +359,41 @@ fn what_changes_in_a_home_is_told_within_seconds_and_not_at_the_next_look() {
         assert!(news.iter().any(|event| event["gnomon.config.change"] == change), "{change}: {told:#?}");
         before = told;
     }
+}
+
+#[test]
+fn a_home_that_changes_without_end_is_told_again_and_again_meanwhile() {
+    if !needs("homes that change") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let ada = dir.path().join("ada");
+    let entry = |number: u32| format!(r#"{{"mcpServers":{{"hub":{{"command":"npx","args":["-y","server-{number}"]}}}}}}"#);
+    own(&ada, 31_001, ".cursor/mcp.json", &entry(0));
+    fs::write(dir.path().join("passwd"), format!("ada:x:31001:31001::{}:/bin/sh\n", ada.display())).unwrap();
+    let reading = Reading::start(dir.path());
+    reading.told(1);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], reading.metrics));
+    until("the home to be counted", || {
+        let page = scrape(address);
+        (page.contains("gnomon_homes{state=\"read\"} 1\n") && page.contains("gnomon_homes{state=\"unread\"} 0\n")).then_some(())
+    });
+    let (over, began) = (AtomicBool::new(false), Instant::now());
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            for number in 1.. {
+                if over.load(Ordering::Relaxed) || began.elapsed() > Duration::from_secs(120) {
+                    break;
+                }
+                // A file that is written in place is empty at times, which is no list and told as that.
+                fs::write(ada.join(".cursor/mcp.json"), entry(number)).unwrap();
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        // Each look is ten seconds after the one before.
+        let told = reading.told(3);
+        over.store(true, Ordering::Relaxed);
+        assert!(told.iter().any(|event| event["gnomon.config.change"] == "changed"), "{told:#?}");
+    });
 }

@@ -39,12 +39,15 @@ enum Base {
     Crate,
 }
 
+/// What is compared with where nothing is said, the first that there is.
+const BRANCHES: [&str; 2] = ["origin/main", "main"];
+
 /// Options of the quick check.
 #[derive(Args)]
 pub struct Check {
-    /// The commit or branch to compare with
-    #[arg(long, default_value = "origin/main")]
-    since: String,
+    /// The commit or branch to compare with [default: origin/main, else main, else what is not committed]
+    #[arg(long)]
+    since: Option<String>,
 }
 
 impl Check {
@@ -56,10 +59,15 @@ impl Check {
         let began = Instant::now();
         run(cargo().current_dir(root()?).args(["fmt", "--all", "--check"]))?;
         let crates = Crates::read(root()?)?;
-        let files = changed_files(&self.since)?;
+        let since = match &self.since {
+            Some(since) => since,
+            // A clone without a remote, or with a branch of another name.
+            None => BRANCHES.into_iter().find(|branch| git(&["rev-parse", "--verify", "--quiet", branch]).is_ok()).unwrap_or("HEAD"),
+        };
+        let files = changed_files(since)?;
         let changed = crates.changed(&files);
         if changed.is_empty() {
-            println!("no crate changed since {}, and {} other files", self.since, files.len());
+            println!("no crate changed since {since}, and {} other files", files.len());
             return Ok(ExitCode::SUCCESS);
         }
         let of_all = files.iter().any(|file| OF_ALL.contains(&file.as_str()));

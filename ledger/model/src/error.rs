@@ -19,12 +19,12 @@ pub enum OpenError {
         source: Cause,
     },
     /// A newer gnomon wrote this database.
-    #[error(
-        "{at} was written by a newer gnomon (schema {found}, this one knows {known}); upgrade gnomon, or move it, {at}-wal and {at}-shm away together to begin anew"
-    )]
+    #[error("{at} was written by a newer gnomon (schema {found}, this one knows {known}); upgrade gnomon, or {anew}")]
     NewerSchema {
         /// Its location.
         at: String,
+        /// How to begin anew, which the engine knows.
+        anew: String,
         /// Its version.
         found: i64,
         /// The newest version known here.
@@ -53,12 +53,12 @@ pub enum OpenError {
         source: Cause,
     },
     /// The file is no whole database.
-    #[error(
-        "{at} is damaged ({source}): stop gnomon, move it, {at}-wal and {at}-shm together into another folder, as the newest is in -wal alone, and start again; `sqlite3 FILE .recover` there reads what is left"
-    )]
+    #[error("{at} is damaged ({source}): {remedy}")]
     Damaged {
         /// Its location.
         at: String,
+        /// What to do, which the engine knows.
+        remedy: String,
         /// The database's error.
         source: Cause,
     },
@@ -134,12 +134,12 @@ pub enum ReadError {
         at: String,
     },
     /// The file is no whole database.
-    #[error(
-        "{at} is damaged ({source}): it was truncated, overwritten, or copied while it was written; a gnomon that runs begins a truncated one anew within ten minutes, else move it away together with {at}-wal and {at}-shm, and start gnomon"
-    )]
+    #[error("{at} is damaged ({source}): {remedy}")]
     Damaged {
         /// Its location.
         at: String,
+        /// What to do, which the engine knows.
+        remedy: String,
         /// The database's error.
         source: Cause,
     },

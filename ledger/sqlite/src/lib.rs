@@ -90,7 +90,12 @@ pub(crate) fn not_opened(path: &Path, failure: impl Into<Failure>) -> OpenError 
         Failure::Database(error) if has_no_room => OpenError::Full { at, source: error.into() },
         Failure::File(error) => OpenError::NotWritable { at, source: error.into() },
         Failure::Descriptors(_) => OpenError::Descriptors { at, source: failure.into() },
-        Failure::Database(error) if is_damaged => OpenError::Damaged { at, source: error.into() },
+        Failure::Database(error) if is_damaged => {
+            let remedy = format!(
+                "stop gnomon, move it, {at}-wal and {at}-shm together into another folder, as the newest is in -wal alone, and start again; `sqlite3 FILE .recover` there reads what is left"
+            );
+            OpenError::Damaged { at, remedy, source: error.into() }
+        }
         Failure::Database(error) => OpenError::Database { at, source: error.into() },
         displaced @ Failure::Displaced(_) => OpenError::Database { at, source: displaced.into() },
     }

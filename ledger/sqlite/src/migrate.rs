@@ -36,7 +36,8 @@ impl Schema {
             return Err(OpenError::NotALedger { at: at() });
         }
         if found > known {
-            return Err(OpenError::NewerSchema { at: at(), found, known });
+            let anew = format!("move it, {0}-wal and {0}-shm away together to begin anew", at());
+            return Err(OpenError::NewerSchema { at: at(), anew, found, known });
         }
         for (_, sql) in (0i64..).zip(self.steps).filter(|(step, _)| *step >= found) {
             sqlx::raw_sql(*sql).execute(&mut *tx).await.map_err(database)?;

@@ -39,9 +39,16 @@ pub(super) fn event((seq, at_ms, json): EventRow) -> StoredEvent {
 /// The error of a query that the driver refused.
 pub(super) fn refused(error: sqlx::Error) -> ReadError {
     if is_damaged(&error) {
-        return ReadError::Damaged { at: "the database".to_owned(), source: error.into() };
+        return damaged("the database", error.into());
     }
     ReadError::Database(error.into())
+}
+
+fn damaged(at: &str, source: Box<dyn std::error::Error + Send + Sync>) -> ReadError {
+    let remedy = format!(
+        "it was truncated, overwritten, or copied while it was written; a gnomon that runs begins a truncated one anew within ten minutes, else move it away together with {at}-wal and {at}-shm, and start gnomon"
+    );
+    ReadError::Damaged { at: at.to_owned(), remedy, source }
 }
 
 /// Why a file cannot be read, if it cannot.
@@ -59,7 +66,7 @@ impl SqliteReader {
     /// When it is missing, may not be read, or has another schema.
     pub async fn open(path: &Path) -> Result<Self, ReadError> {
         let not_read = |error: sqlx::Error| match refused(error) {
-            ReadError::Damaged { source, .. } => ReadError::Damaged { at: path.display().to_string(), source },
+            ReadError::Damaged { source, .. } => damaged(&path.display().to_string(), source),
             error => error,
         };
         let options = plain(path, LOCKED).read_only(true);

@@ -3,7 +3,7 @@
 //! The task of an exchange or a call may be dropped at any moment: its client leaves, it is aborted at a stop. So its duties are kept here,
 //! not with the task. The task reports its end ([`Undertaken::finish`]); if it is dropped before, the attendant ([`Duties::attend`])
 //! records what is known, in a step that a stop waits for. A destructor only hands over, and counts what was not recorded
-//! (`gnomon_unfinished_total`); it records itself only if the attendant is thousands behind.
+//! (`gnomon_unfinished_total`); whoever takes on work where the attendant is thousands behind records some of it first.
 //!
 //! Work that ends in good time costs two short locks of a list that few threads share, and no timer: the attendant looks at all
 //! that is open a few times a second, while anything is.

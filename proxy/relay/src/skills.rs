@@ -49,7 +49,7 @@ pub fn skill(server: Option<&str>, entry: &str) -> Result<Skill, Unfit> {
 
 fn fit(server: Option<&str>, entry: &Members<'_>) -> Result<Option<Bytes>, &'static str> {
     let uri = entry.text("uri").ok_or("it has no `uri`")?;
-    let folder = uri.strip_suffix(FILE).filter(|_| uri.len() <= LONGEST).ok_or("its `uri` is none of a SKILL.md")?;
+    let folder = uri.strip_suffix(FILE).filter(|_| uri.len() <= LONGEST).ok_or("its `uri` is not the URI of a SKILL.md")?;
     let about = entry.object("frontmatter").ok_or("it has no `frontmatter`")?;
     let (Some(name), Some(_)) = (about.text("name"), about.text("description")) else {
         return Err("its `frontmatter` lacks name or description");

@@ -266,7 +266,7 @@ impl LegacySession {
         let version = members.text("protocolVersion").unwrap_or_default();
         if !era::is_legacy(&version) {
             let chosen =
-                if is_version(&version) { format!("protocol version `{version}`") } else { "a protocol version that is none".to_owned() };
+                if is_version(&version) { format!("protocol version `{version}`") } else { "an invalid protocol version".to_owned() };
             return Err(UpstreamError::Protocol(format!("it chose {chosen}")));
         }
         let face = ServerFace::of(members.get("capabilities"), members.get("serverInfo"), members.text("instructions"));
