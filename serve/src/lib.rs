@@ -8,6 +8,7 @@
 pub mod apis;
 mod arming;
 pub mod auditing;
+mod bundle;
 mod changes;
 pub mod checking;
 pub mod descriptors;

@@ -2,6 +2,7 @@
 
 use crate::{
     auditing::Stored,
+    bundle,
     checking::{Checked, Serves, check_to_start},
     descriptors::{Descriptors, Listens, UpstreamMetrics},
     last_rules,
@@ -10,6 +11,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use gnomon_cli::{Complaint, judging, options::ledger_in, rule_files::RuleText};
 use gnomon_config::{Config, Jsonl, Switch};
+use gnomon_engine::RuleSet;
 use gnomon_http::server;
 use gnomon_inspect::Inspector;
 use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, Secret};
@@ -95,7 +97,7 @@ impl Core {
                 gnomon_log::say(format_args!("{told}"));
             }
         }
-        catch_up(&recorder, &ledger_in(state_dir)).await;
+        catch_up(&recorder, &rules, &ledger_in(state_dir)).await;
         UpstreamMetrics::register(descriptors.upstreams.clone(), recorder.metrics().registry())?;
         LogMetrics::register(recorder.metrics().registry())?;
         Ok(Self { read, metrics, recorder, inspector, writer, store, descriptors })
@@ -128,7 +130,9 @@ impl Core {
         };
         let proxy = Proxy::bind(options, self.inspector.clone(), self.recorder.clone(), Arc::new(ca)).await?;
         let rules = self.inspector.rules().rules().len();
-        let announcement = announce(proxy.local_addr(), self.scraped_at(), &state_dir.join("ca.pem"), (&fingerprint, provenance), rules);
+        let authority = state_dir.join("ca.pem");
+        let bundle = bundle::beside(&authority);
+        let announcement = announce(proxy.local_addr(), self.scraped_at(), (&authority, &bundle), (&fingerprint, provenance), rules);
         Ok((proxy, announcement))
     }
 
@@ -147,14 +151,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const CATCHES_UP_WITHIN: Duration = Duration::from_secs(5);
 
 /// Adds the detections before this start to the incidents of today, so that alerts do not take them for new.
-async fn catch_up(recorder: &Recorder, ledger: &Path) {
+async fn catch_up(recorder: &Recorder, rules: &RuleSet, ledger: &Path) {
     let read = async {
         let mut today = Today::default();
         Reader::open(ledger).await?.catch_up(&mut today, SystemTime::now()).await?;
         Ok::<_, ReadError>(today)
     };
     match timeout(CATCHES_UP_WITHIN, read).await {
-        Ok(Ok(today)) => *recorder.metrics().incidents() = today,
+        Ok(Ok(today)) => recorder.metrics().caught_up(today, rules),
         Ok(Err(error)) => tracing::warn!("incidents of today may be alerted a second time: {error}"),
         Err(_) => {
             tracing::warn!("incidents of today may be alerted a second time: reading them took over {} s", CATCHES_UP_WITHIN.as_secs())
@@ -205,19 +209,19 @@ fn ledger_options(config: &Config, state_dir: &Path) -> LedgerOptions {
 }
 
 /// The announcement for a person: how to use it, and what it does not do.
-fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, ca: &Path, key: (&str, Provenance), rules: usize) -> String {
+fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, (ca, bundle): (&Path, &Path), key: (&str, Provenance), rules: usize) -> String {
     let (fingerprint, provenance) = key;
     let made = match provenance {
         Provenance::Created => "made just now; no client trusts it yet",
         Provenance::Loaded => "as before",
     };
-    let ca = ca.display();
+    let (ca, bundle) = (ca.display(), bundle.display());
     let scrape = metrics.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
     format!(
         "gnomon {version}: inline proxy on {proxy}, {rules} rules\n\
          \x20 CA        {ca} ({made}), SHA-256 {fingerprint}\n\
          \x20 metrics   {scrape}\n\
-         \x20 client    HTTPS_PROXY=http://{proxy} HTTP_PROXY=http://{proxy} NODE_EXTRA_CA_CERTS={ca} SSL_CERT_FILE={ca} COMMAND\n\
+         \x20 client    HTTPS_PROXY=http://{proxy} HTTP_PROXY=http://{proxy} NODE_EXTRA_CA_CERTS={ca} SSL_CERT_FILE={bundle} COMMAND\n\
          \x20           (SSL_CERT_FILE replaces the roots a program knows; `sudo gnomon ca install` adds ours to the system instead)\n",
         version = env!("CARGO_PKG_VERSION"),
     )

@@ -9,7 +9,7 @@ use gnomon_cli::{
     rule_files::{self, RuleText},
     when,
 };
-use gnomon_engine::{Expectation, Lint, Origin, RuleSet, Subject, TestResult};
+use gnomon_engine::{Expectation, Lint, Origin, RuleSet, Source, Subject, TestResult};
 use std::{
     collections::HashSet,
     io::{self, Write},
@@ -53,21 +53,19 @@ impl Looked {
         }
         let named = rule_files::own(paths)?;
         let files = Some(named.iter().map(|source| source.name.clone()).collect());
-        let alone = RuleText { sources: named.clone(), ..RuleText::default() };
-        let set = alone.compile(lint)?;
-        // Exceptions are of rules that stand elsewhere. Drafts of rules that are loaded already have the same ids: then they
-        // are looked at alone.
-        if set.filters().iter().any(|filter| matches!(filter.status, gnomon_engine::FilterStatus::Idle)) {
-            let mut all = RuleText::of(&config.rules)?;
-            let whole = |name: &str| std::fs::canonicalize(name).unwrap_or_else(|_| name.into());
-            let known: HashSet<PathBuf> = named.iter().map(|source| whole(&source.name)).collect();
-            all.sources.retain(|source| source.origin == Origin::Vendor || !known.contains(&whole(&source.name)));
-            all.sources.extend(named);
-            if let Ok(set) = all.compile(lint) {
-                return Ok(Self { set, files });
-            }
-        }
-        Ok(Self { set, files })
+        let alone = RuleText { sources: named.clone(), ..RuleText::default() }.compile(lint)?;
+        let mut all = RuleText::of(&config.rules)?;
+        let whole = |name: &str| std::fs::canonicalize(name).unwrap_or_else(|_| name.into());
+        let known: HashSet<PathBuf> = named.iter().map(|source| whole(&source.name)).collect();
+        let ids: HashSet<&str> = alone.rules().iter().chain(alone.disabled()).map(|rule| rule.id.as_str()).collect();
+        // A draft takes the place of a rule of one's own that is loaded; where it would be beside one, a start refuses both.
+        let stays = |source: &Source| match source.origin {
+            Origin::Vendor => true,
+            Origin::Admin => !known.contains(&whole(&source.name)) && !has_one_of(source, &ids),
+        };
+        all.sources.retain(stays);
+        all.sources.extend(named);
+        Ok(Self { set: all.compile(lint)?, files })
     }
 
     fn looks_at(&self, file: &str) -> bool {
@@ -110,6 +108,13 @@ impl Looked {
             .collect();
         if failed.is_empty() { Ok(()) } else { Err(Complaint::input(failed.join("\n")).next("change the rule or its test")) }
     }
+}
+
+/// True if this file has a rule of one of these ids.
+fn has_one_of(source: &Source, ids: &HashSet<&str>) -> bool {
+    // One that does not compile is told with all others.
+    let set = RuleSet::compile(std::slice::from_ref(source));
+    set.is_ok_and(|set| set.rules().iter().chain(set.disabled()).any(|rule| ids.contains(rule.id.as_str())))
 }
 
 /// Runs the tests that these rules and exceptions carry.

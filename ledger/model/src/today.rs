@@ -1,4 +1,5 @@
-//! The incidents of today, as alerts count them: one user at one server on one day (UTC), at the most serious level so far.
+//! The incidents of today, as alerts count them: one user at one server on one day (UTC), at the most serious level so far, and at that
+//! level of the most serious kind: the use of an unsanctioned server hides no attack that comes later.
 //!
 //! In memory and bounded. It is given each detection in turn, and after a start those of today from the ledger, so that a
 //! restart makes no new incident of a known one. Each is named by the `gnomon.incident.id` of its first detection, which says
@@ -52,7 +53,7 @@ pub struct ShownIncident {
     pub id: SmolStr,
     /// The most serious level so far.
     pub level: Level,
-    /// The rule that first raised it to that level.
+    /// The rule that first raised it to that level, and at it to the most serious kind.
     pub rule: SmolStr,
 }
 
@@ -74,7 +75,14 @@ pub struct Today {
 struct Known {
     id: SmolStr,
     level: Level,
+    /// The rule that raised it to that.
+    rule: SmolStr,
+    /// How serious it is; nothing where people found what raised it to be none.
+    rank: Option<Rank>,
 }
+
+/// The level, then the kind.
+type Rank = (Level, u8);
 
 #[derive(Debug)]
 struct IncidentPlace {
@@ -99,10 +107,12 @@ impl Today {
     fn add(&mut self, found: &Detection<'_>) {
         let user = self.hashes.hash_one(found.user);
         let key = self.hashes.hash_one((found.user, found.server));
+        let rank = (found.level, telling(found.class));
         let id = match self.known.get_mut(&key) {
-            Some(known) if known.level >= found.level => return,
+            Some(known) if known.rank.is_some_and(|before| before >= rank) => return,
             Some(known) => {
                 let before = std::mem::replace(&mut known.level, found.level);
+                (known.rank, known.rule) = (Some(rank), SmolStr::new(found.rule));
                 let id = known.id.clone();
                 self.take_out(key, before);
                 id
@@ -110,12 +120,19 @@ impl Today {
             None => {
                 let id = SmolStr::new(found.burst);
                 if self.known.len() < MAX_TOLD_APART {
-                    self.known.insert(key, Known { id: id.clone(), level: found.level });
+                    self.known.insert(key, Known { id: id.clone(), level: found.level, rule: SmolStr::new(found.rule), rank: Some(rank) });
                 }
                 id
             }
         };
         self.show(IncidentPlace { key, user, incident: ShownIncident { id, level: found.level, rule: SmolStr::new(found.rule) } });
+    }
+
+    /// People found something that this rule told to be none: whatever it raised is raised anew by the next detection.
+    pub fn excepted(&mut self, is_excepted: impl Fn(&str) -> bool) {
+        for known in self.known.values_mut().filter(|known| is_excepted(&known.rule)) {
+            known.rank = None;
+        }
     }
 
     /// The incidents shown one by one, in the order in which they reached their level; the day before's until [`LINGER`] after its end.
@@ -237,6 +254,42 @@ mod tests {
         today.detected(noon() + DAY, &mut found("ada", "a", Level::Medium, "9"));
         assert_eq!(shown(&mut today, noon() + DAY), [("9".to_owned(), Level::Medium)]);
         assert_eq!(shown(&mut today, noon() + DAY * 2), []);
+    }
+
+    #[test]
+    fn an_attack_at_a_server_that_nobody_sanctioned_is_told_beside_its_use_and_less_is_not() {
+        let mut today = Today::default();
+        let mut at = |class, rule| {
+            let server = HostPort::new("a", None);
+            today.detected(noon(), &mut [Detection { user: "ada", server, rule, level: Level::High, class, burst: rule }]);
+            today.shown(noon()).map(|incident| (incident.id.to_string(), incident.rule.to_string())).collect::<Vec<_>>()
+        };
+        let expected = |rule: &str| vec![("use".to_owned(), rule.to_owned())];
+        assert_eq!(at(Class::Mcp, "use"), expected("use"));
+        assert_eq!(at(Class::Policy, "denied"), expected("denied"));
+        assert_eq!(at(Class::Dlp, "data"), expected("data"));
+        assert_eq!(at(Class::Policy, "denied"), expected("data"));
+        assert_eq!(at(Class::Threat, "attack"), expected("attack"));
+    }
+
+    #[test]
+    fn what_people_found_benign_hides_no_other_detection_of_that_incident() {
+        let mut today = Today::default();
+        let at = |today: &mut Today, user, rule| {
+            let server = HostPort::new("a", None);
+            today.detected(noon(), &mut [Detection { user, server, rule, level: Level::High, class: Class::Threat, burst: user }]);
+        };
+        at(&mut today, "ada", "link");
+        at(&mut today, "bob", "other");
+        today.excepted(|rule| rule == "link");
+        let shown = |today: &mut Today| today.shown(noon()).map(|one| (one.id.to_string(), one.rule.to_string())).collect::<Vec<_>>();
+        let pair = |id: &str, rule: &str| (id.to_owned(), rule.to_owned());
+        assert_eq!(shown(&mut today), [pair("ada", "link"), pair("bob", "other")]);
+        at(&mut today, "ada", "removal");
+        at(&mut today, "bob", "removal");
+        assert_eq!(shown(&mut today), [pair("bob", "other"), pair("ada", "removal")]);
+        at(&mut today, "ada", "download");
+        assert_eq!(shown(&mut today), [pair("bob", "other"), pair("ada", "removal")]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! series.
 
 use crate::{FlowOutcome, exposition, finish::user_of};
-use gnomon_engine::{Origin, RuleSet};
+use gnomon_engine::{Filter, FilterStatus, Origin, RuleSet, Targets};
 use gnomon_inspect::{Passage, Sighting};
 use gnomon_ledger::{Detection, HostPort, LedgerCounts, Today};
 use gnomon_observe::{Action, Channel, Field, Lookup, OWN_RULES, Observation, Value};
@@ -11,7 +11,11 @@ use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     core::Collector,
 };
-use std::time::{Duration, SystemTime};
+use smol_str::SmolStr;
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 /// The result of reading the rules again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Metrics {
     registry: Registry,
     detections: IntCounterVec,
     today: Mutex<Today>,
+    /// The events of verdicts whose exceptions are in force.
+    excepted: Mutex<HashSet<SmolStr>>,
     messages: IntCounterVec,
     flows: IntCounterVec,
     passed: IntCounterVec,
@@ -71,6 +77,7 @@ impl Metrics {
                 &["rule", "level", "class", "channel", "action"],
             )?,
             today: Mutex::default(),
+            excepted: Mutex::default(),
             messages: made.counter("gnomon_mcp_messages_total", "MCP messages from clients.", &["method", "channel", "sanctioned"])?,
             flows: made.counter("gnomon_flows_total", "Client connections by how they ended.", &["outcome"])?,
             passed: made.counter(
@@ -159,6 +166,7 @@ impl Metrics {
     /// keep their counts.
     pub fn rules_replaced(&self, rules: &RuleSet) {
         self.rules.set(i64::try_from(rules.rules().len()).unwrap_or(i64::MAX));
+        self.verdicts(rules);
         self.rule_info.reset();
         for rule in OWN_RULES {
             self.rule_info.with_label_values(&[rule.id, rule.name, "gnomon"]).set(1);
@@ -177,6 +185,36 @@ impl Metrics {
                 }
             }
         }
+    }
+
+    /// An incident that a rule raised, of which people found something to be none, is raised anew by what is told next.
+    fn verdicts(&self, rules: &RuleSet) {
+        let acting = || rules.filters().iter().filter(|filter| matches!(filter.status, FilterStatus::Acts(_)));
+        let mut known = self.excepted.lock();
+        let new: Vec<&Filter> = acting().filter(|filter| filter.event.as_ref().is_some_and(|event| !known.contains(event))).collect();
+        let names: HashSet<&str> = new
+            .iter()
+            .flat_map(|filter| match &filter.targets {
+                Targets::Named(names) => names.as_slice(),
+                Targets::Any => &[],
+            })
+            .map(SmolStr::as_str)
+            .collect();
+        let is_named = |id: &str| {
+            let rule = rules.rules().iter().find(|rule| rule.id == id);
+            names.contains(id) || rule.and_then(|rule| rule.name.as_deref()).is_some_and(|name| names.contains(name))
+        };
+        if !names.is_empty() {
+            self.incidents().excepted(is_named);
+        }
+        *known = acting().filter_map(|filter| filter.event.clone()).collect();
+    }
+
+    /// Takes over the incidents of today from before this start ([`gnomon_ledger::Questions::catch_up`]).
+    pub fn caught_up(&self, today: Today, rules: &RuleSet) {
+        *self.incidents() = today;
+        self.excepted.lock().clear();
+        self.verdicts(rules);
     }
 
     /// The rules were read again.
@@ -242,7 +280,7 @@ impl Metrics {
         }
     }
 
-    /// The incidents of today, which need the detections from before this start ([`gnomon_ledger::Questions::catch_up`]).
+    /// The incidents of today.
     pub fn incidents(&self) -> MutexGuard<'_, Today> {
         self.today.lock()
     }
