@@ -188,3 +188,27 @@ fn a_user_that_may_not_disarm_is_told_who_may() {
     let output = run(&switch, &folder.path().join("exec.sock"), &["disarm"]);
     assert!(output.status.success() && switch.exists(), "{output:?}");
 }
+
+/// What it replaces a program's roots with must know every server that the program may reach, through gnomon or past it.
+#[test]
+fn the_line_that_a_start_prints_trusts_the_system_s_roots_and_ours() {
+    use gnomon_host::trust::{read_certificates, system_bundle};
+    let Some(system) = system_bundle(std::path::Path::new("/")) else {
+        return gnomon_testkit::skip("the_line_that_a_start_prints_trusts_the_system_s_roots_and_ours", "the system has no roots");
+    };
+    let state = tempfile::tempdir().unwrap();
+    let log = state.path().join("log");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gnomon"));
+    command.args(["proxy", "--listen", "127.0.0.1:0", "--metrics", "off", "--state-dir"]).arg(state.path());
+    command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+    let mut child = command.spawn().unwrap();
+    let said = crate::sensor_stage::until("the line", || {
+        std::fs::read_to_string(&log).ok().filter(|said| said.contains("SSL_CERT_FILE=") && said.contains("ca install"))
+    });
+    crate::sensor_stage::kill(child.id(), rustix::process::Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    let named = said.split("SSL_CERT_FILE=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let trusted = read_certificates(std::path::Path::new(named)).unwrap();
+    let both = [system, state.path().join("ca.pem")].map(|file| read_certificates(&file).unwrap()).concat();
+    assert!(both.iter().all(|certificate| trusted.contains(certificate)), "{said}");
+}

@@ -89,7 +89,7 @@ struct Reading {
     passwd: std::path::PathBuf,
     log: std::path::PathBuf,
     run: std::path::PathBuf,
-    metrics: u16,
+    metrics: std::net::SocketAddr,
     _cgroup: OwnCgroup,
 }
 
@@ -99,7 +99,7 @@ impl Reading {
         let run = std::path::Path::new("/run").join(cgroup.file_name().unwrap());
         let (state, passwd, log, config) = (dir.join("state"), dir.join("passwd"), dir.join("log"), dir.join("gnomon.yml"));
         let metrics = free_port();
-        fs::write(&config, format!("sensor: {{homes: always}}\nmetrics: {{listen: '127.0.0.1:{metrics}'}}\n")).unwrap();
+        fs::write(&config, format!("sensor: {{homes: always}}\nmetrics: {{listen: '{metrics}'}}\n")).unwrap();
         let text = |path: &std::path::Path| path.display().to_string();
         let listen = free_port().to_string();
         let arguments = ["run", "--config", &text(&config), "--state-dir", &text(&state), "--sensor", &text(&cgroup), "--listen", &listen];
@@ -374,9 +374,8 @@ fn a_home_that_changes_without_end_is_told_again_and_again_meanwhile() {
     fs::write(dir.path().join("passwd"), format!("ada:x:31001:31001::{}:/bin/sh\n", ada.display())).unwrap();
     let reading = Reading::start(dir.path());
     reading.told(1);
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], reading.metrics));
     until("the home to be counted", || {
-        let page = scrape(address);
+        let page = scrape(reading.metrics);
         (page.contains("gnomon_homes{state=\"read\"} 1\n") && page.contains("gnomon_homes{state=\"unread\"} 0\n")).then_some(())
     });
     let (over, began) = (AtomicBool::new(false), Instant::now());

@@ -5,7 +5,7 @@
 
 use gnomon_cli::Complaint;
 use gnomon_engine::{Origin, Rule, RuleSet, Source};
-use gnomon_observe::Action;
+use gnomon_observe::{Action, OWN_RULES, OwnRule};
 use gnomon_packs::{Enablement, Pack, packs};
 use std::fmt::Write as _;
 
@@ -29,7 +29,26 @@ pub fn runbook() -> Result<String, Complaint> {
         rules.sort_by(|one, other| other.level.cmp(&one.level).then_with(|| one.title.cmp(&other.title)));
         chapters(&mut page, pack, &rules);
     }
+    own(&mut page);
     Ok(page)
+}
+
+/// What gnomon finds by itself, of which there is no rule to show.
+fn own(page: &mut String) {
+    page.push_str("\n## gnomon's own detections\n");
+    for OwnRule { id, name, level, class, doc } in OWN_RULES {
+        // Formatting a String cannot fail.
+        let _ = write!(
+            page,
+            "\n<a id=\"{id}\"></a>\n### {name}\n\nLevel {}, class {}.\n\n{doc}\n\n\
+             ```sh\n\
+             gnomon events show --incident INCIDENT         # who, where, which rules, the first detections\n\
+             gnomon events --rule {id} --since 7d   # all of them in a week\n\
+             ```\n",
+            level.as_str(),
+            class.as_str()
+        );
+    }
 }
 
 fn chapters(page: &mut String, pack: &Pack, rules: &[&Rule]) {
