@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 const ALPN: &[&str] = &["http/1.1"];
@@ -193,22 +193,22 @@ fn a_user_that_may_not_disarm_is_told_who_may() {
 #[test]
 fn the_line_that_a_start_prints_trusts_the_system_s_roots_and_ours() {
     use gnomon_host::trust::{read_certificates, system_bundle};
-    let Some(system) = system_bundle(std::path::Path::new("/")) else {
+    let Some(system) = system_bundle(Path::new("/")) else {
         return gnomon_testkit::skip("the_line_that_a_start_prints_trusts_the_system_s_roots_and_ours", "the system has no roots");
     };
     let state = tempfile::tempdir().unwrap();
     let log = state.path().join("log");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gnomon"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
     command.args(["proxy", "--listen", "127.0.0.1:0", "--metrics", "off", "--state-dir"]).arg(state.path());
-    command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+    command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
     let mut child = command.spawn().unwrap();
-    let said = crate::sensor_stage::until("the line", || {
+    let said = until("the line", || {
         std::fs::read_to_string(&log).ok().filter(|said| said.contains("SSL_CERT_FILE=") && said.contains("ca install"))
     });
-    crate::sensor_stage::kill(child.id(), rustix::process::Signal::TERM);
+    kill(child.id(), Signal::TERM);
     assert!(child.wait().unwrap().success());
     let named = said.split("SSL_CERT_FILE=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-    let trusted = read_certificates(std::path::Path::new(named)).unwrap();
+    let trusted = read_certificates(Path::new(named)).unwrap();
     let both = [system, state.path().join("ca.pem")].map(|file| read_certificates(&file).unwrap()).concat();
     assert!(both.iter().all(|certificate| trusted.contains(certificate)), "{said}");
 }
