@@ -128,7 +128,7 @@ mod tests {
         let mut embedded: Vec<_> = rules().into_iter().map(|(path, _)| path).collect();
         embedded.sort();
         assert_eq!(on_disk, embedded);
-        assert_eq!(embedded.len(), 106);
+        assert_eq!(embedded.len(), 108);
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn promtool_and_amtool_take_the_files_and_the_alerts_do_as_their_tests_say() {
 
 /// Alerts that no test provokes with a running gnomon: the audit's receiver would have to be away for long, its disk be full at the right moment, or gnomon have a defect
 /// (that one is counted while gnomon runs is tested in its process, in proxy/intercept/tests/behaviour/recorded.rs).
-const FIRED_BY_PROMTOOL_ONLY: [&str; 3] = ["GnomonAuditLost", "GnomonAuditNotSent", "GnomonUnrecorded"];
+const FIRED_BY_PROMTOOL_ONLY: [&str; 4] = ["GnomonAuditLost", "GnomonAuditNotSent", "GnomonHomeUnread", "GnomonUnrecorded"];
 
 #[test]
 fn each_alert_names_a_command_and_a_chapter_and_asks_for_what_is_there() {
