@@ -6,10 +6,11 @@
 
 use gnomon_inspect::{Inspector, judge_local, normal_host};
 use gnomon_link::Homes;
-use gnomon_local::{Addon, Change, FoundFile, Kept, Listed, ListedServer, MAX_ANSWER, Reached, Sign, What, describe, said};
+use gnomon_local::{Addon, Change, FoundFile, Kept, Listed, ListedServer, MAX_ANSWER, READER_WITHIN, Reached, Sign, What, describe, said};
 use gnomon_observe::{Channel, Field, Observation};
 use gnomon_record::{Recorder, this_host};
 use gnomon_watch::{Home, Watch};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smol_str::SmolStr;
 use std::{
     collections::BTreeMap,
@@ -31,6 +32,8 @@ use url::Url;
 const FIRST: Duration = Duration::from_secs(5);
 /// Longest that the next home is waited for.
 const HOME_WITHIN: Duration = Duration::from_secs(60);
+/// Longest that what a reader says is waited for: the sensor ends it before.
+const SAID_WITHIN: Duration = READER_WITHIN.saturating_add(Duration::from_secs(5));
 /// Most bytes of the file that keeps what was told.
 const LONGEST: u64 = 64 << 20;
 
@@ -82,7 +85,7 @@ impl Homing {
         while let Ok(Some(home)) = timeout(within, homes.recv()).await {
             (within, looked) = (HOME_WITHIN, Looked::AtSome);
             let Home { uid, name, home, said } = home;
-            let files = match spawn_blocking(move || read(File::from(said))).await {
+            let files = match spawn_blocking(move || read(File::from(said), SAID_WITHIN)).await {
                 Ok(Ok(files)) => files,
                 Ok(Err(error)) => {
                     known.is_read.insert(uid, false);
@@ -122,14 +125,24 @@ enum Looked {
     AtNone,
 }
 
-/// What a reader says. It ends within seconds, or the sensor ends it.
-fn read(pipe: File) -> io::Result<Vec<FoundFile>> {
-    let mut bytes = Vec::new();
-    pipe.take(MAX_ANSWER + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_ANSWER {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its reader says more than {MAX_ANSWER} bytes")));
+/// What a reader says, within a time: it is ended within seconds, but its owner can have kept the end that it writes to.
+fn read(mut pipe: File, within: Duration) -> io::Result<Vec<FoundFile>> {
+    let end = Instant::now() + within;
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        if poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&timeout))? == 0 {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("what its reader says did not end within {} s", within.as_secs())));
+        }
+        match pipe.read(&mut piece)? {
+            0 => return said(&bytes),
+            read => bytes.extend_from_slice(piece.get(..read).unwrap_or_default()),
+        }
+        if bytes.len() as u64 > MAX_ANSWER {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("its reader says more than {MAX_ANSWER} bytes")));
+        }
     }
-    said(&bytes)
 }
 
 /// A change as evidence.
@@ -216,4 +229,24 @@ fn keep(state_dir: &Path, kept: &Kept) -> io::Result<()> {
     written.write_all(&serde_json::to_vec(kept)?)?;
     written.sync_all()?;
     fs::rename(&draft, file_in(state_dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::pipe;
+
+    #[test]
+    fn an_end_of_a_reader_s_pipe_that_its_owner_kept_holds_up_nobody() {
+        let (from, mut to) = pipe().unwrap();
+        to.write_all(b"[]").unwrap();
+        let began = Instant::now();
+        let error = read(File::from(std::os::fd::OwnedFd::from(from)), Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() < Duration::from_secs(20));
+        let (from, mut to) = pipe().unwrap();
+        to.write_all(b"[]").unwrap();
+        drop(to);
+        assert!(read(File::from(std::os::fd::OwnedFd::from(from)), Duration::from_secs(20)).unwrap().is_empty());
+    }
 }

@@ -105,7 +105,10 @@ impl Exposure {
             // It is over.
             ListensAnswer::Gone => return None,
             ListensAnswer::Unreadable(why) => {
+                // It may be for a moment, as where files cannot be opened.
                 tracing::debug!(%why, pid = watched.due.start.pid, "it is not known where a local server listens");
+                watched.wait(now);
+                servers.waiting.push(watched);
                 return None;
             }
         };

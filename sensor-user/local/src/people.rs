@@ -51,9 +51,9 @@ pub struct Person {
 /// # Errors
 /// The file cannot be read.
 pub fn accounts() -> io::Result<Vec<Account>> {
-    Ok(accounts_in(&fs::read_to_string("/etc/passwd")?, |home| {
-        fs::metadata(home).ok().filter(fs::Metadata::is_dir).map(|facts| facts.uid())
-    }))
+    // A name in an older character set is one account's, and hides no other.
+    let passwd = fs::read("/etc/passwd")?;
+    Ok(accounts_in(&String::from_utf8_lossy(&passwd), |home| fs::metadata(home).ok().filter(fs::Metadata::is_dir).map(|facts| facts.uid())))
 }
 
 /// The accounts of such a file; `owner` says who owns a directory, if it is one.

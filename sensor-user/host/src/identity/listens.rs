@@ -3,7 +3,7 @@
 //! Which sockets a process has say its descriptors, and which of these listen the tables of its network namespace (proc_pid_net(5)). A
 //! process can open and close as it likes: what is read was so at one moment, and bounds hold whatever it does.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -56,9 +56,9 @@ fn read(pid: u32, started: BootTime) -> Result<ListensAnswer, Errno> {
     }
     let mut found = BTreeSet::new();
     let mut read = HashSet::from([pid]);
-    let mut next = vec![(pid, first)];
+    let mut next = VecDeque::from([(pid, first)]);
     let mut is_first = true;
-    while let Some((pid, held)) = (!next.is_empty()).then(|| next.remove(0)) {
+    while let Some((pid, held)) = next.pop_front() {
         match addresses(&held) {
             Ok(addresses) => found.extend(addresses),
             // Of what it started, one that cannot be read hides no other.
@@ -73,7 +73,7 @@ fn read(pid: u32, started: BootTime) -> Result<ListensAnswer, Errno> {
             // Its number may be another's since it was read.
             let Ok(held) = Held::open(child) else { continue };
             if Stat::read(&held).is_ok_and(|stat| stat.parent == pid) {
-                next.push((child, held));
+                next.push_back((child, held));
             }
         }
     }
