@@ -73,7 +73,7 @@ impl List {
                 file.servers.retain(|server| !server.secrets.is_empty());
                 file.addons.clear();
             });
-            people.iter_mut().for_each(|person| person.files.retain(|file| !file.servers.is_empty()));
+            people.iter_mut().for_each(|person| person.files.retain(|file| !file.servers.is_empty() || file.partly.is_some()));
         }
         people.retain(|person| !person.files.is_empty() || person.unread.is_some());
         let mut out = BufWriter::new(io::stdout().lock());
@@ -110,7 +110,7 @@ fn page(out: &mut impl Write, people: &[Person]) -> io::Result<()> {
             servers += file.servers.len();
             addons += file.addons.len();
             secrets += file.servers.iter().map(|server| server.secrets.len()).sum::<usize>();
-            unread += usize::from(file.unread.is_some());
+            unread += usize::from(file.unread.is_some() || file.partly.is_some());
             of_file(out, person, file)?;
         }
     }
@@ -126,7 +126,7 @@ fn page(out: &mut impl Write, people: &[Person]) -> io::Result<()> {
         counted(people.iter().map(|person| person.files.len()).sum(), "file", "files"),
         counted(people.len(), "user", "users"),
         counted(secrets, "secret stands", "secrets stand"),
-        if unread > 0 { format!("; {unread} could not be read") } else { String::new() }
+        if unread > 0 { format!("; {unread} could not be read, or not all of it") } else { String::new() }
     )
 }
 
@@ -135,6 +135,9 @@ fn of_file(out: &mut impl Write, person: &Person, file: &FoundFile) -> io::Resul
     writeln!(out, "{}  {}  {path}", clean(&person.account.name), clean(&file.client))?;
     if let Some(why) = &file.unread {
         writeln!(out, "    could not be read: {}", clean(why))?;
+    }
+    if let Some(why) = &file.partly {
+        writeln!(out, "    not all of it: {}", clean(why))?;
     }
     let width = file.servers.iter().map(|server| clean(&server.name).chars().count()).max().unwrap_or_default();
     for server in &file.servers {

@@ -4,7 +4,7 @@ use gnomon_fuzz::choice;
 use gnomon_local::{Kept, Known, MAX_ADDONS, MAX_NAMES, MAX_SERVERS, Reached, hooks_in, launch, listed, said};
 use gnomon_packs::ConfigFormat;
 use libfuzzer_sys::fuzz_target;
-use std::sync::LazyLock;
+use std::{path::Path, sync::LazyLock};
 
 static KNOWN: LazyLock<Known> = LazyLock::new(|| Known::shipped().expect("what ships can be read"));
 
@@ -19,8 +19,8 @@ fuzz_target!(|input: &[u8]| {
         let _ = (KNOWN.began(first.unwrap_or_default().as_bytes(), arguments.last().copied(), &arguments), KNOWN.agent(first, &arguments));
         if let Ok(files) = said(bytes) {
             let mut kept = Kept::default();
-            kept.take(1, files.clone());
-            assert!(kept.take(1, files).is_empty(), "what was told is not told again");
+            kept.take(1, Path::new("/"), files.clone());
+            assert!(kept.take(1, Path::new("/"), files).is_empty(), "what was told is not told again");
         }
         return;
     }

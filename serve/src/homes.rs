@@ -85,18 +85,19 @@ impl Homing {
         while let Ok(Some(home)) = timeout(within, homes.recv()).await {
             (within, looked) = (HOME_WITHIN, Looked::AtSome);
             let Home { uid, name, home, said } = home;
+            let of = (uid, home.clone());
             let files = match spawn_blocking(move || read(File::from(said), SAID_WITHIN)).await {
                 Ok(Ok(files)) => files,
                 Ok(Err(error)) => {
-                    known.is_read.insert(uid, false);
+                    known.is_read.insert(of, false);
                     tracing::warn!("the configuration files of {name} below {} are not known: {error}", home.display());
                     continue;
                 }
                 // The runtime is ending.
                 Err(_) => break,
             };
-            known.is_read.insert(uid, true);
-            for change in known.kept.take(uid, files) {
+            known.is_read.insert(of, true);
+            for change in known.kept.take(uid, &home, files) {
                 self.recorder.report(judge_local(&self.inspector, observe(uid, &name, &change)));
             }
         }
@@ -115,8 +116,8 @@ impl Homing {
 /// What is known of the homes.
 struct Known {
     kept: Kept,
-    /// Of each that was looked at since all were, by its owner: whether its reader said what there is.
-    is_read: BTreeMap<u32, bool>,
+    /// Of each that was looked at since all were: whether its reader said what there is.
+    is_read: BTreeMap<(u32, PathBuf), bool>,
 }
 
 /// Whether anything was read.

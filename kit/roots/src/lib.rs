@@ -88,9 +88,13 @@ pub fn public() -> RootCertStore {
 /// Trusts the certificates of a PEM file as authorities.
 ///
 /// # Errors
-/// One of them cannot be used, or there is none.
+/// One of them cannot be used or says that it is no authority's, or there is none.
 pub fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), BadRoots> {
     for (certificate, index) in certificates(path)?.into_iter().zip(1..) {
+        // As a root it would vouch for others all the same.
+        if verifier::is_no_authority_s(&certificate) {
+            return Err(BadRoots::NotARoot { index, cause: "it says that it is no authority's (CA:FALSE)".to_owned() });
+        }
         roots.add(certificate).map_err(|error| BadRoots::NotARoot { index, cause: error.to_string() })?;
     }
     Ok(())
@@ -128,7 +132,16 @@ mod tests {
         assert_eq!(add(&mut roots, &path), Err(BadRoots::Empty));
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         assert!(matches!(add(&mut roots, &path), Err(BadRoots::NotARoot { index: 1, .. })));
+        let own = rcgen::generate_simple_self_signed(["client.example".to_owned()]).unwrap().cert;
+        let mut params = rcgen::CertificateParams::new(["client.example".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::ExplicitNoCa;
+        let no_authority_s = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+        std::fs::write(&path, &no_authority_s).unwrap();
+        assert!(matches!(add(&mut roots, &path), Err(BadRoots::NotARoot { index: 1, cause }) if cause.contains("CA:FALSE")));
         assert!(roots.is_empty());
+        // Old authorities say nothing.
+        std::fs::write(&path, own.pem()).unwrap();
+        add(&mut roots, &path).unwrap();
     }
 
     #[test]

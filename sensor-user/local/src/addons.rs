@@ -2,6 +2,7 @@
 //! scripts along. Told is that one is there, what a hook runs, and a digest of all of it; never what stands in it.
 
 use crate::{
+    at_most::AtMost,
     launch::{Launch, launch},
     listed::{Unread, document},
 };
@@ -64,10 +65,12 @@ impl Addon {
     }
 }
 
+type Hooks = AtMost<Addon, MAX_ADDONS>;
+
 /// Commands by event, as one text or as words (`notify` of Codex), alone or in groups that
 /// narrow them (`matcher`).
-fn hooks(document: &Value, key: &str) -> Vec<Addon> {
-    let mut found = Vec::new();
+fn hooks(document: &Value, key: &str) -> Hooks {
+    let mut found = Hooks::new();
     match document.get(key) {
         Some(Value::Object(events)) => {
             for (event, entries) in events {
@@ -80,15 +83,15 @@ fn hooks(document: &Value, key: &str) -> Vec<Addon> {
     found
 }
 
-/// The hooks that stand under a key of a file.
+/// The hooks that stand under a key of a file, [`MAX_ADDONS`] at most.
 ///
 /// # Errors
 /// [`Unread`].
-pub fn hooks_in(format: ConfigFormat, key: &str, bytes: &[u8]) -> Result<Vec<Addon>, Unread> {
+pub fn hooks_in(format: ConfigFormat, key: &str, bytes: &[u8]) -> Result<AtMost<Addon, MAX_ADDONS>, Unread> {
     document(format, bytes).map(|document| hooks(&document, key))
 }
 
-fn of_event(event: &str, entries: &Value, narrowed: &str, depth: usize, found: &mut Vec<Addon>) {
+fn of_event(event: &str, entries: &Value, narrowed: &str, depth: usize, found: &mut Hooks) {
     let Some(depth) = depth.checked_sub(1) else { return };
     let one = std::slice::from_ref(entries);
     for entry in entries.as_array().map_or(one, Vec::as_slice).iter().filter_map(Value::as_object) {
@@ -115,8 +118,8 @@ fn runs(command: &Value) -> Option<Launch> {
     }
 }
 
-fn add(name: &str, runs: Option<Launch>, entry: &Value, found: &mut Vec<Addon>) {
-    if found.len() < MAX_ADDONS && (runs.is_some() || entry.is_object()) {
+fn add(name: &str, runs: Option<Launch>, entry: &Value, found: &mut Hooks) {
+    if !found.has_more() && (runs.is_some() || entry.is_object()) {
         let sha256 = hex::encode(Sha256::digest(entry.to_string()));
         found.push(Addon { kind: AddonKind::Hook, name: bounded(name), sha256: Some(sha256), whole: true, runs, unread: None });
     }
@@ -132,7 +135,7 @@ mod tests {
 
     fn told(format: ConfigFormat, key: &str, text: &str) -> Vec<(String, String)> {
         let found = hooks_in(format, key, text.as_bytes()).unwrap();
-        found.into_iter().map(|hook| (hook.name, hook.runs.map(|runs| runs.place(None)).unwrap_or_default())).collect()
+        found.into_kept().into_iter().map(|hook| (hook.name, hook.runs.map(|runs| runs.place(None)).unwrap_or_default())).collect()
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -165,7 +168,7 @@ mod tests {
         let of = |command: &str, timeout: u32| {
             let text = format!(r#"{{"hooks":{{"Stop":[{{"hooks":[{{"command":"{command}","timeout":{timeout}}}]}}]}}}}"#);
             let found = hooks_in(ConfigFormat::Json, "hooks", text.as_bytes()).unwrap();
-            assert!(!serde_json::to_string(&found).unwrap().contains("hunter2"), "{found:?}");
+            assert!(!serde_json::to_string(&found[..]).unwrap().contains("hunter2"), "{found:?}");
             found[0].sha256.clone().unwrap()
         };
         let first = of("curl -H token:hunter2 https://h/x", 5);
@@ -178,7 +181,8 @@ mod tests {
     fn a_file_of_many_hooks_or_deep_groups_is_bounded() {
         let many: Vec<String> = (0..2000).map(|n| format!(r#"{{"command":"x{n}"}}"#)).collect();
         let text = format!(r#"{{"hooks":{{"Stop":[{}]}}}}"#, many.join(","));
-        assert_eq!(told(ConfigFormat::Json, "hooks", &text).len(), MAX_ADDONS);
+        let found = hooks_in(ConfigFormat::Json, "hooks", text.as_bytes()).unwrap();
+        assert_eq!((found.len(), found.has_more()), (MAX_ADDONS, true));
         let deep = format!(r#"{{"hooks":{{"Stop":{}{{"command":"x"}}{}}}}}"#, r#"[{"hooks":"#.repeat(100), "}]".repeat(100));
         assert!(told(ConfigFormat::Json, "hooks", &deep).is_empty());
     }

@@ -4,6 +4,7 @@
 //! file or an argument is kept.
 
 mod addons;
+mod at_most;
 mod fields;
 mod folder;
 mod interpreter;
@@ -18,6 +19,7 @@ mod source;
 mod watch;
 
 pub use addons::{Addon, MAX_ADDONS, hooks_in};
+pub use at_most::AtMost;
 pub use fields::describe;
 pub use kept::{Change, Kept, Listed, MAX_KEPT, MAX_KEPT_OF_ONE, What};
 pub use known::{Known, LocalServer, Part, Sign, Started};

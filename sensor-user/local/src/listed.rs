@@ -2,6 +2,7 @@
 //! names and places are kept, and that something stands there which looks like a secret.
 
 use crate::{
+    at_most::AtMost,
     launch::{self, Launch},
     secrets::{MAX_NAMES, SecretAt, Secrets, bounded, without_secret_segments},
 };
@@ -74,26 +75,24 @@ pub enum Unread {
     Malformed(&'static str),
 }
 
-/// The servers that a file lists. `servers_key` is the key under which its client keeps them, `a.b` for one within another; empty where
+/// The servers that a file lists, [`MAX_SERVERS`] at most. `servers_key` is the key under which its client keeps them, `a.b` for one within another; empty where
 /// it is not known, and the usual ones are tried.
 ///
 /// # Errors
 /// [`Unread`].
-pub fn listed(format: ConfigFormat, servers_key: &str, bytes: &[u8]) -> Result<Vec<ListedServer>, Unread> {
+pub fn listed(format: ConfigFormat, servers_key: &str, bytes: &[u8]) -> Result<AtMost<ListedServer, MAX_SERVERS>, Unread> {
     let document = document(format, bytes)?;
     let keys = if servers_key.is_empty() { USUAL_KEYS } else { &[servers_key] };
-    let mut servers = Vec::new();
-    let mut add = |holder: &Value| {
-        for list in keys.iter().filter_map(|key| under(holder, key)) {
-            servers.extend(entries(list).filter_map(|(name, entry)| server(name, entry)).take(MAX_SERVERS));
-        }
-    };
-    add(&document);
     // Claude Code keeps those of each project in the user's file.
-    for project in document.get("projects").and_then(Value::as_object).into_iter().flat_map(Map::values).take(MAX_SERVERS) {
-        add(project);
+    let projects = document.get("projects").and_then(Value::as_object).into_iter().flat_map(Map::values);
+    let lists = std::iter::once(&document).chain(projects).flat_map(|holder| keys.iter().filter_map(|key| under(holder, key)));
+    let mut servers = AtMost::new();
+    for server in lists.flat_map(entries).filter_map(|(name, entry)| server(name, entry)) {
+        servers.push(server);
+        if servers.has_more() {
+            break;
+        }
     }
-    servers.truncate(MAX_SERVERS);
     Ok(servers)
 }
 
@@ -245,7 +244,7 @@ mod tests {
             ),
         ] {
             let servers = listed(format, key, text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
-            let [server] = servers.as_slice() else { panic!("{text}: {servers:?}") };
+            let [server] = &servers[..] else { panic!("{text}: {servers:?}") };
             assert_eq!(package(server), expected, "{text}");
             assert!(server.enabled && server.secrets.is_empty(), "{text}: {server:?}");
         }
@@ -273,13 +272,13 @@ mod tests {
             ("env.X_SECRET", "secret-by-name"),
         ];
         assert_eq!(found(&servers[0]), expected);
-        let [_, with_options, remote] = servers.as_slice() else { panic!("{servers:?}") };
+        let [_, with_options, remote] = &servers[..] else { panic!("{servers:?}") };
         let by_name = |place| (place, "secret-by-name");
         assert_eq!(found(with_options), [by_name("args[1]"), by_name("args[2]"), by_name("args[4]")]);
         assert_eq!(found(remote), [("url", "secret-by-name"), ("headers.Authorization", "github-token")]);
         assert_eq!((servers[0].environment.len(), remote.headers.len(), remote.enabled), (4, 2, false));
         assert_eq!(remote.reached, Reached::Url("https://h/mcp".to_owned()));
-        let shown = serde_json::to_string(&servers).unwrap();
+        let shown = serde_json::to_string(&servers[..]).unwrap();
         assert!(!shown.contains("hunter2") && !shown.contains(&GITHUB[4..]), "{shown}");
     }
 
@@ -299,7 +298,7 @@ mod tests {
             (of("z"), of("a"), of("p"), of("d")),
             (vec!["url"], vec!["args[2]"], vec!["args[1]"], vec!["args[1]", "env.DATABASE_URI"])
         );
-        let shown = serde_json::to_string(&servers).unwrap();
+        let shown = serde_json::to_string(&servers[..]).unwrap();
         assert!(!shown.contains(secret) && shown.contains("https://mcp.zapier.com/api/mcp/s/***/mcp"), "{shown}");
     }
 
@@ -324,10 +323,12 @@ mod tests {
         }
         assert_eq!(listed(ConfigFormat::Json, "", &vec![b' '; MAX_FILE + 1]), Err(Unread::TooLarge));
         let many: String = (0..10_000).map(|n| format!("\"s{n}\":{{\"command\":\"x\"}},")).collect();
-        assert_eq!(
-            listed(ConfigFormat::Json, "mcpServers", format!("{{\"mcpServers\":{{{many}}}}}").as_bytes()).unwrap().len(),
-            MAX_SERVERS
-        );
+        let of_many = listed(ConfigFormat::Json, "mcpServers", format!("{{\"mcpServers\":{{{many}}}}}").as_bytes()).unwrap();
+        assert_eq!((of_many.len(), of_many.has_more()), (MAX_SERVERS, true));
+        // Projects without any take no place.
+        let projects: String = (0..1000).map(|n| format!("\"/p{n:04}\":{{}},")).collect();
+        let text = format!(r#"{{"projects":{{{projects}"/z":{{"mcpServers":{{"a":{{"command":"x"}}}}}}}}}}"#);
+        assert_eq!(names(&listed(ConfigFormat::Json, "mcpServers", text.as_bytes()).unwrap()), ["a"]);
         assert_eq!(
             names(&listed(ConfigFormat::Json, "mcpServers", br#"{"mcpServers":{"a":5,"b":{},"c":{"command":"x"}}}"#).unwrap()),
             ["c"]
@@ -349,7 +350,7 @@ mod tests {
             }}).to_string();
             let servers = listed(ConfigFormat::Json, "mcpServers", text.as_bytes()).unwrap();
             prop_assert_eq!(servers.len(), 8);
-            prop_assert!(!serde_json::to_string(&servers).unwrap().contains(&secret));
+            prop_assert!(!serde_json::to_string(&servers[..]).unwrap().contains(&secret));
         }
 
         #[test]

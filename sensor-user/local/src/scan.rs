@@ -6,6 +6,7 @@
 
 use crate::{
     addons::{Addon, MAX_ADDONS, hooks_in},
+    at_most::AtMost,
     folder::{Budget, digest},
     listed::{self, ListedServer, MAX_FILE, MAX_SERVERS, Unread},
 };
@@ -13,7 +14,7 @@ use gnomon_packs::{AddonCatalogue, AddonKind, AddonPlace, ConfigCatalogue, Confi
 use rustix::{
     fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, fstat, openat, openat2, statat},
     io::Errno,
-    process::{Resource, Rlimit, setrlimit},
+    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit},
     thread::{CapabilitySet, CapabilitySets, set_capabilities},
 };
 use serde::{Deserialize, Serialize};
@@ -27,11 +28,13 @@ use std::{
 };
 
 /// The most entries of folders that are looked at for a path with wildcards.
-const MAX_ENTRIES: usize = 4096;
+const MAX_ENTRIES: usize = 65_536;
 /// How deep `**` goes.
 const MAX_DEPTH: usize = 8;
-/// The most files of one home.
+/// The most files of one home. Where there are more, the last one stands for the home itself and says so.
 pub const MAX_FILES: usize = 256;
+
+const LAST_FILE: usize = MAX_FILES - 1;
 
 /// A configuration file that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +52,9 @@ pub struct FoundFile {
     pub addons: Vec<Addon>,
     /// Why they are not known.
     pub unread: Option<String>,
+    /// Why there may be more than these; absent where these are all.
+    #[serde(default)]
+    pub partly: Option<String>,
 }
 
 /// The longest path and reason that are kept, in bytes.
@@ -65,7 +71,9 @@ impl FoundFile {
         self.client = cut(&self.client, MAX_CLIENT);
         self.path = cut(&self.path.to_string_lossy(), MAX_TEXT).into();
         self.sha256 = self.sha256.as_deref().map(|sha256| cut(sha256, DIGITS));
-        self.unread = self.unread.as_deref().map(|why| cut(why, MAX_TEXT));
+        for why in [&mut self.unread, &mut self.partly] {
+            *why = why.as_deref().map(|why| cut(why, MAX_TEXT));
+        }
         self.servers.truncate(MAX_SERVERS);
         self.servers.iter_mut().for_each(ListedServer::within_bounds);
         self.addons.truncate(MAX_ADDONS);
@@ -109,36 +117,59 @@ struct Scanning<'a> {
 /// What a file holds, or why that is not known.
 type Bytes = Result<Vec<u8>, String>;
 
+/// What a file lists, as in [`FoundFile`].
+#[derive(Default)]
+struct Lists {
+    servers: Vec<ListedServer>,
+    addons: Vec<Addon>,
+    partly: Option<String>,
+}
+
+impl Lists {
+    fn of_servers(servers: AtMost<ListedServer, MAX_SERVERS>) -> Self {
+        let partly = servers.has_more().then(|| format!("it lists more than {MAX_SERVERS} servers, and these are known"));
+        Self { servers: servers.into_kept(), partly, ..Self::default() }
+    }
+
+    fn of_addons(addons: AtMost<Addon, MAX_ADDONS>) -> Self {
+        let partly = addons.has_more().then(|| format!("it has more than {MAX_ADDONS} hooks, skills or plugins, and these are known"));
+        Self { addons: addons.into_kept(), partly, ..Self::default() }
+    }
+}
+
 impl Scanning<'_> {
     fn servers(&mut self, row: &ConfigFile) {
         let Some(below) = row.path.strip_prefix("~/") else { return };
-        for path in matching(&self.home, below, Links::Left) {
+        for path in self.matching(&row.client, below, Links::Left) {
+            let Some(bytes) = self.read(&path) else { continue };
             if self.known(&path).is_some() {
                 continue;
             }
-            let Some(bytes) = self.read(&path) else { continue };
             let sha256 = bytes.as_ref().ok().map(|bytes| hex::encode(Sha256::digest(bytes)));
             let servers = bytes.and_then(|bytes| listed::listed(row.format, &row.servers_key, &bytes).map_err(|unread| unread.to_string()));
-            self.add(&row.client, &path, sha256, servers.map(|servers| (servers, Vec::new())));
+            self.add(&row.client, &path, sha256, servers.map(Lists::of_servers));
         }
     }
 
     fn hooks(&mut self, place: &AddonPlace, format: ConfigFormat) {
         let Some(below) = place.path.strip_prefix("~/") else { return };
-        for path in matching(&self.home, below, Links::Left) {
+        for path in self.matching(&place.client, below, Links::Left) {
             let Some(bytes) = self.read(&path) else { continue };
             let sha256 = bytes.as_ref().ok().map(|bytes| hex::encode(Sha256::digest(bytes)));
             let hooks = bytes.and_then(|bytes| hooks_in(format, &place.key, &bytes).map_err(|unread| unread.to_string()));
             match (self.known(&path), hooks) {
                 // It lists servers too, or hooks under another key.
                 (Some(file), Ok(hooks)) => {
-                    file.addons.extend(hooks);
-                    file.addons.truncate(MAX_ADDONS);
+                    let mut all = AtMost::new();
+                    file.addons.drain(..).chain(hooks.into_kept()).for_each(|addon| all.push(addon));
+                    let Lists { addons, partly, .. } = Lists::of_addons(all);
+                    file.addons = addons;
+                    file.partly = file.partly.take().or(partly);
                 }
                 (Some(_), Err(_)) => {}
                 // Many settings have none.
                 (None, Ok(hooks)) if hooks.is_empty() => {}
-                (None, hooks) => self.add(&place.client, &path, sha256, hooks.map(|hooks| (Vec::new(), hooks))),
+                (None, hooks) => self.add(&place.client, &path, sha256, hooks.map(Lists::of_addons)),
             }
         }
     }
@@ -149,17 +180,26 @@ impl Scanning<'_> {
         let Some((above, _)) = below.split_once("/*") else { return };
         // Behind the last `*` stands the file that makes a folder one.
         let Some((_, marker)) = below.rsplit_once("*/") else { return };
-        let mut addons = Vec::new();
-        for path in matching(&self.home, below, Links::Named) {
+        let mut addons = AtMost::new();
+        for path in self.matching(&place.client, below, Links::Named) {
             let Some(folder) = path.strip_suffix(marker).and_then(|path| path.strip_suffix('/')) else { continue };
             let Some(name) = folder.strip_prefix(above).map(|name| name.trim_start_matches('/')) else { continue };
-            if addons.len() == MAX_ADDONS {
+            if let Some(addon) = self.folder(place.kind, name, folder, &path) {
+                addons.push(addon);
+            }
+            if addons.has_more() {
                 break;
             }
-            addons.extend(self.folder(place.kind, name, folder, &path));
         }
-        if !addons.is_empty() {
-            self.add(&place.client, above, None, Ok((Vec::new(), addons)));
+        let lists = Lists::of_addons(addons);
+        match self.known(above) {
+            // What it has is known in part.
+            Some(known) => {
+                known.addons.extend(lists.addons);
+                known.partly = known.partly.take().or(lists.partly);
+            }
+            None if lists.addons.is_empty() => {}
+            None => self.add(&place.client, above, None, Ok(lists)),
         }
     }
 
@@ -184,13 +224,36 @@ impl Scanning<'_> {
         self.found.iter_mut().find(|file| file.path == path)
     }
 
-    fn add(&mut self, client: &str, path: &str, sha256: Option<String>, lists: Result<(Vec<ListedServer>, Vec<Addon>), String>) {
-        if self.found.len() == MAX_FILES {
-            return;
+    /// What a template of this client's means, and tells where that may not be all of it.
+    fn matching(&mut self, client: &str, below: &str, links: Links) -> Vec<String> {
+        let (found, whole) = matching(&self.home, below, links);
+        if let (Whole::No, Some((above, _))) = (whole, below.split_once("/*")) {
+            let why = format!("below it are more than {MAX_ENTRIES} files and folders, and these were looked at");
+            match self.known(above) {
+                Some(file) => file.partly = file.partly.take().or(Some(why)),
+                None => self.add(client, above, None, Ok(Lists { partly: Some(why), ..Lists::default() })),
+            }
         }
-        let (lists, unread) = lists.map_or_else(|why| (Default::default(), Some(why)), |lists| (lists, None));
-        let (servers, addons) = lists;
-        self.found.push(FoundFile { client: client.to_owned(), path: self.above.join(path), sha256, servers, addons, unread });
+        found
+    }
+
+    fn add(&mut self, client: &str, path: &str, sha256: Option<String>, lists: Result<Lists, String>) {
+        let (lists, unread) = lists.map_or_else(|why| (Lists::default(), Some(why)), |lists| (lists, None));
+        let Lists { servers, addons, partly } = lists;
+        let file = FoundFile { client: client.to_owned(), path: self.above.join(path), sha256, servers, addons, unread, partly };
+        match self.found.len() {
+            MAX_FILES => {}
+            LAST_FILE => self.found.push(FoundFile {
+                path: self.above.to_owned(),
+                partly: Some(format!("it has more than {LAST_FILE} files of clients, and these are known")),
+                sha256: None,
+                servers: Vec::new(),
+                addons: Vec::new(),
+                unread: None,
+                ..file
+            }),
+            _ => self.found.push(file),
+        }
     }
 
     /// Reads a file; none where there is none.
@@ -241,17 +304,24 @@ fn open_beneath(folder: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<Own
     openat2(folder, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
 }
 
+/// Whether all of it was looked at, as deep as it is looked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whole {
+    Yes,
+    No,
+}
+
 /// The paths below the home that a template means: itself, or what is there of one with `*` or `**` for names of folders.
-pub(crate) fn matching(home: &OwnedFd, template: &str, links: Links) -> Vec<String> {
+pub(crate) fn matching(home: &OwnedFd, template: &str, links: Links) -> (Vec<String>, Whole) {
     if !template.contains('*') {
-        return vec![template.to_owned()];
+        return (vec![template.to_owned()], Whole::Yes);
     }
     let parts: Vec<&str> = template.split('/').collect();
     let mut matches = Matches { home: home.as_fd(), links, left: MAX_ENTRIES, found: Vec::new() };
     matches.expand(String::new(), &parts, MAX_DEPTH);
-    let mut found = matches.found;
+    let Matches { mut found, left, .. } = matches;
     found.sort();
-    found
+    (found, if left == 0 { Whole::No } else { Whole::Yes })
 }
 
 struct Matches<'a> {
@@ -312,11 +382,11 @@ pub(crate) fn folders(home: BorrowedFd<'_>, path: &str, links: Links, left: &mut
 }
 
 /// Limits this process to what reading one home takes: no capability, 1 GiB of addresses beyond those that it has (an allocator reserves as
-/// many at its start, and a stack that cannot grow ends the process), 10 s of a processor, 64 descriptors, and no file written. Where memory is
+/// many at its start, and a stack that cannot grow ends the process), 10 s of a processor, 64 descriptors, and no file written; nobody but root traces it. Where memory is
 /// short it is the first to go.
 ///
 /// # Errors
-/// `capset(2)` or `setrlimit(2)` fails.
+/// `capset(2)`, `setrlimit(2)` or `prctl(2)` fails.
 pub fn limit_this_process() -> io::Result<()> {
     // Without this it goes when the kernel chooses it.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
@@ -328,6 +398,8 @@ pub fn limit_this_process() -> io::Result<()> {
     {
         setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })?;
     }
+    // The owner's other processes do not look into it.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
 }
 
@@ -407,6 +479,41 @@ mod tests {
         ] {
             assert!(unread(path).contains(why) && unread(path).is_empty() == why.is_empty(), "{path}: {}", unread(path));
         }
+    }
+
+    #[test]
+    fn what_is_beyond_a_bound_is_told_and_files_of_other_kinds_take_no_place() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = home.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(".claude/skills/pdf/SKILL.md", "read");
+        for junk in 0..5000 {
+            write(&format!(".claude/skills/{junk}.txt"), "");
+        }
+        let found = files(home.path());
+        let [skills] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((skills.addons.len(), &skills.partly), (1, &None));
+        for more in 0..MAX_ADDONS {
+            write(&format!(".codex/skills/{more:03}/SKILL.md"), "read");
+        }
+        write(".codex/skills/more/SKILL.md", "read");
+        let servers: Vec<String> = (0..=MAX_SERVERS).map(|n| format!(r#""s{n}":{{"command":"x"}}"#)).collect();
+        write(".cursor/mcp.json", &format!(r#"{{"mcpServers":{{{}}}}}"#, servers.join(",")));
+        let found = files(home.path());
+        let of = |found: &[FoundFile], path: &str| found.iter().find(|file| file.path == home.path().join(path)).cloned().unwrap();
+        let (skills, listed) = (of(&found, ".codex/skills"), of(&found, ".cursor/mcp.json"));
+        assert_eq!((skills.addons.len(), listed.servers.len()), (MAX_ADDONS, MAX_SERVERS));
+        assert!(skills.partly.unwrap().contains("more than 256") && listed.partly.unwrap().contains("more than 256"));
+        assert_eq!(of(&found, ".claude/skills").partly, None);
+        for plugin in 0..MAX_FILES {
+            write(&format!(".claude/plugins/cache/a/{plugin}/1/.mcp.json"), LIST);
+        }
+        let found = files(home.path());
+        assert_eq!(found.len(), MAX_FILES);
+        assert!(of(&found, "").partly.unwrap().contains("more than 255 files"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The owner's process makes the watch, with the owner's rights and at the expense of the owner's limits, and hands it to whoever started
 //! it, who learns from it that something changed and nothing else.
 
-use crate::scan::{Links, folders, matching, open_home};
+use crate::scan::{Links, Whole, folders, matching, open_home};
 use gnomon_packs::{AddonCatalogue, ConfigCatalogue, ConfigScope, Os};
 use rustix::{
     fs::{
@@ -121,18 +121,26 @@ impl Places<'_> {
         let Some(below) = template.strip_prefix("~/") else { return Vec::new() };
         self.add(String::new(), LEADS);
         for (end, _) in below.match_indices('/') {
-            for folder in matching(self.home, below.get(..end).unwrap_or_default(), Links::Named) {
+            for folder in self.matching(below.get(..end).unwrap_or_default()) {
                 self.add(folder, LEADS);
             }
         }
         let holders = match below.rsplit_once('/') {
-            Some((folder, _)) => matching(self.home, folder, Links::Named),
+            Some((folder, _)) => self.matching(folder),
             None => vec![String::new()],
         };
         for folder in &holders {
             self.add(folder.clone(), HOLDS);
         }
         holders
+    }
+
+    fn matching(&mut self, template: &str) -> Vec<String> {
+        let (found, whole) = matching(self.home, template, Links::Named);
+        if whole == Whole::No {
+            self.left = 0;
+        }
+        found
     }
 
     fn all_below(&mut self, folder: String, depth: usize) {

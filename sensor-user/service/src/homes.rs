@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::read_link;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSliceMut, pipe};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -137,7 +137,13 @@ impl Homes<'_> {
             }
             Which::All | Which::Changed => {
                 self.watched = Some(Vec::new());
-                self.read_all(reading.token, accounts_soon())
+                let accounts = accounts_soon().unwrap_or_else(|error| {
+                    tracing::warn!("no home directory is read: {error}");
+                    let all = Account { name: "every account".to_owned(), uid: 0, gid: 0, home: "/".into() };
+                    self.tell_unread(reading.token, &all);
+                    Vec::new()
+                });
+                self.read_all(reading.token, accounts)
             }
         }
     }
@@ -161,6 +167,7 @@ impl Homes<'_> {
         self.left.retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
         for account in accounts {
             if self.left.iter().any(|(uid, _)| *uid == account.uid) {
+                self.tell_unread(token, &account);
                 continue;
             }
             if let Next::Over = self.read(token, account) {
@@ -180,6 +187,26 @@ impl Homes<'_> {
         }
     }
 
+    fn tell(&self, token: u64, account: &Account, said: BorrowedFd<'_>) {
+        let home = ToProxy::Home {
+            token,
+            uid: account.uid,
+            name: Name::cut(&account.name),
+            home: Long::lossy(account.home.as_os_str().as_bytes()),
+        };
+        if let Err(error) = self.link.send(&home, &[said], PATIENCE) {
+            tracing::debug!("what a home's reader says was not taken: {error}");
+        }
+    }
+
+    /// Tells of a home that has no reader, as of one whose reader says nothing.
+    fn tell_unread(&self, token: u64, account: &Account) {
+        match pipe() {
+            Ok((said, _)) => self.tell(token, account, said.as_fd()),
+            Err(error) => tracing::debug!("that a home is not read cannot be told: {error}"),
+        }
+    }
+
     fn done(&self, token: u64) {
         if let Err(error) = self.link.send(&ToProxy::Done { token }, &[], PATIENCE) {
             tracing::debug!("that homes were read was not taken: {error}");
@@ -195,19 +222,12 @@ impl Homes<'_> {
             Ok(started) => started,
             Err(error) => {
                 tracing::warn!("the home directory of {} is not read: {error}", account.name);
+                self.tell_unread(token, &account);
                 return Next::On;
             }
         };
         if let Some(pipe) = child.stdout.take() {
-            let home = ToProxy::Home {
-                token,
-                uid: account.uid,
-                name: Name::cut(&account.name),
-                home: Long::lossy(account.home.as_os_str().as_bytes()),
-            };
-            if let Err(error) = self.link.send(&home, &[pipe.as_fd()], PATIENCE) {
-                tracing::debug!("what a home's reader says was not taken: {error}");
-            }
+            self.tell(token, &account, pipe.as_fd());
         }
         let ended = loop {
             match child.try_wait() {
@@ -282,21 +302,17 @@ fn is_watch(descriptor: &OwnedFd) -> bool {
     read_link(format!("/proc/self/fd/{}", descriptor.as_raw_fd())).is_ok_and(|to| to == Path::new("anon_inode:inotify"))
 }
 
-/// The accounts, unless a home is on a file system that does not answer: then none, and a thread that waits for it.
-fn accounts_soon() -> Vec<Account> {
+/// The accounts, unless a home is on a file system that does not answer: then why not, and a thread that waits for it.
+fn accounts_soon() -> Result<Vec<Account>, String> {
     let (tell, told) = mpsc::channel();
     let look = move || {
         // Whoever asked may have given up.
         let _ = tell.send(accounts());
     };
     let found = Builder::new().name("accounts".to_owned()).spawn(look).map_err(|error| error.to_string());
-    let found = found.and_then(|_| match told.recv_timeout(ACCOUNTS_WITHIN) {
+    found.and_then(|_| match told.recv_timeout(ACCOUNTS_WITHIN) {
         Ok(accounts) => accounts.map_err(|error| error.to_string()),
         Err(_) => Err(format!("a home directory did not answer within {} s", ACCOUNTS_WITHIN.as_secs())),
-    });
-    found.unwrap_or_else(|error| {
-        tracing::warn!("no home directory is read: {error}");
-        Vec::new()
     })
 }
 

@@ -108,11 +108,16 @@ impl Kernel {
         address
     }
 
-    /// A connection of this user, who connected to `original`.
-    async fn connect_as(&self, gnomon: &Gnomon, original: SocketAddr, uid: u32) -> TcpStream {
+    /// The listener for this user, who connects to `original`.
+    fn road_as(&self, gnomon: &Gnomon, original: SocketAddr, uid: u32) -> SocketAddr {
         let address = listen(gnomon, Namespace::Own);
         self.roads.lock().unwrap().insert(address, owned(7, original, uid));
-        TcpStream::connect(address).await.unwrap()
+        address
+    }
+
+    /// A connection of this user, who connected to `original`.
+    async fn connect_as(&self, gnomon: &Gnomon, original: SocketAddr, uid: u32) -> TcpStream {
+        TcpStream::connect(self.road_as(gnomon, original, uid)).await.unwrap()
     }
 
     async fn connect(&self, gnomon: &Gnomon, original: SocketAddr) -> TcpStream {
@@ -132,6 +137,14 @@ fn listen(gnomon: &Gnomon, namespace: Namespace) -> SocketAddr {
 async fn gnomon(setup: Setup, upstream: &Upstream) -> (Gnomon, Arc<Kernel>) {
     let kernel = Arc::new(Kernel::default());
     (setup.trust(upstream.authority.pem_file()).owners(kernel.clone()).start().await, kernel)
+}
+
+/// How a connection to this listener ends that is not served: it may be reset before `connect` returns.
+async fn refused(address: SocketAddr) -> Result<usize, ErrorKind> {
+    match TcpStream::connect(address).await {
+        Ok(mut stream) => end(&mut stream).await,
+        Err(error) => Err(error.kind()),
+    }
 }
 
 /// How a connection ends whose server sends nothing.

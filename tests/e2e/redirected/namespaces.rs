@@ -21,8 +21,7 @@ async fn what_comes_from_another_network_namespace_goes_on_from_there() {
     assert_eq!(*opened.0.lock().unwrap(), [(near(Some(NetNs(9))), IpFamily::V4), (near(None), IpFamily::V4)], "as the user, wherever");
     // A server there that refuses is a reset, as it is in our own namespace.
     let nobody = gnomon_testkit::free_port();
-    let mut stream = TcpStream::connect(kernel.road_in(&gnomon, nobody, there)).await.unwrap();
-    assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(refused(kernel.road_in(&gnomon, nobody, there)).await, Err(ErrorKind::ConnectionReset));
     assert_eq!(opened.0.lock().unwrap().len(), 3);
 }
 
@@ -31,8 +30,7 @@ async fn without_sockets_for_it_another_network_namespace_is_refused_and_reporte
     let upstream = Upstream::start(H1).await;
     let (gnomon, kernel) = gnomon(Gnomon::with(), &upstream).await;
     let road = kernel.road_in(&gnomon, upstream.address, Namespace::Other(NetNs(9)));
-    let mut stream = TcpStream::connect(road).await.unwrap();
-    assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(refused(road).await, Err(ErrorKind::ConnectionReset));
     let events = gnomon.events_until(1).await;
     assert_eq!((&events[0]["gnomon.flow.outcome"], &events[0]["process.pid"]), (&json!("out_of_reach"), &json!(4711)));
 }

@@ -9,8 +9,7 @@ async fn a_server_that_refuses_is_a_reset_before_any_byte() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = listener.local_addr().unwrap();
     drop(listener);
-    let mut stream = kernel.connect(&gnomon, nobody).await;
-    assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(refused(kernel.road(&gnomon, nobody)).await, Err(ErrorKind::ConnectionReset));
     gnomon.metrics_until("gnomon_flows_total{outcome=\"unreachable\"} 1").await;
     assert_eq!(*kernel.failed.lock().unwrap(), [(nobody, ADA, 30)], "so that its next connections are refused at once");
 }
@@ -47,8 +46,7 @@ async fn a_server_that_was_there_is_asked_again_a_second_after_it_refused() {
     drop((reached, listener));
     let _ = end(&mut stream).await;
     // The server is restarted.
-    let mut stream = kernel.connect(&gnomon, server).await;
-    assert_eq!(end(&mut stream).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(refused(kernel.road(&gnomon, server)).await, Err(ErrorKind::ConnectionReset));
     assert_eq!(*kernel.failed.lock().unwrap(), [(server, ADA, 1)]);
 }
 
@@ -248,12 +246,7 @@ async fn a_listener_of_redirected_connections_is_no_open_relay_and_tells_of_whoe
     let direct = listen(&gnomon, Namespace::Own);
     kernel.roads.lock().unwrap().insert(direct, Owned { redirected: false, ..owned(8, upstream.address, ADA) });
     for (number, address) in [unknown, unknown, direct, direct].into_iter().enumerate() {
-        // It may be reset before `connect` returns.
-        let ended = match TcpStream::connect(address).await {
-            Ok(mut stream) => end(&mut stream).await,
-            Err(error) => Err(error.kind()),
-        };
-        assert_eq!(ended, Err(ErrorKind::ConnectionReset));
+        assert_eq!(refused(address).await, Err(ErrorKind::ConnectionReset));
         gnomon.metrics_until(&format!("gnomon_flows_total{{outcome=\"unowned\"}} {}", number + 1)).await;
     }
     assert_eq!(kernel.served.load(Ordering::SeqCst), 0);

@@ -14,8 +14,7 @@ async fn one_user_s_connections_leave_room_for_others() {
         let client = kernel.connect_as(&gnomon, address, ADA).await;
         held.push((client, soon("the connection", server.accept()).await.unwrap()));
     }
-    let mut refused = kernel.connect_as(&gnomon, address, ADA).await;
-    assert_eq!(end(&mut refused).await, Err(ErrorKind::ConnectionReset));
+    assert_eq!(refused(kernel.road_as(&gnomon, address, ADA)).await, Err(ErrorKind::ConnectionReset));
     let other = kernel.connect_as(&gnomon, address, BOB).await;
     held.push((other, soon("another user's connection", server.accept()).await.unwrap()));
     gnomon.metrics_until("gnomon_flows_total{outcome=\"over_share\"} 1").await;
@@ -61,13 +60,9 @@ async fn clients_of_the_proxy_have_a_share_too_where_their_user_is_known_and_a_t
     let mut head = [0; 12];
     soon("an answer", tunnel.read_exact(&mut head)).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 200");
-    let mut second = TcpStream::connect(gnomon.address).await.unwrap();
-    assert_eq!(end(&mut second).await, Err(ErrorKind::ConnectionReset));
-    assert_eq!(
-        end(&mut kernel.connect_as(&gnomon, address, ADA).await).await,
-        Err(ErrorKind::ConnectionReset),
-        "redirected ones count alike"
-    );
+    assert_eq!(refused(gnomon.address).await, Err(ErrorKind::ConnectionReset));
+    let redirected = kernel.road_as(&gnomon, address, ADA);
+    assert_eq!(refused(redirected).await, Err(ErrorKind::ConnectionReset), "redirected ones count alike");
     gnomon.metrics_until("gnomon_flows_total{outcome=\"over_share\"} 2").await;
     kernel.roads.lock().unwrap().clear();
     let mut unknown = TcpStream::connect(gnomon.address).await.unwrap();

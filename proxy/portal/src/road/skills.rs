@@ -245,10 +245,10 @@ fn to_server(server: Arc<Upstream>, request: &Request, params: Bytes, permit: Pe
     Routed { server, request: request.clone(), id, method, params: Some(params), permit, exposed: None, name, arguments: None, within }
 }
 
-type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(super) type Waiting<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Awaits all of these concurrently.
-async fn all_of<T>(futures: Vec<Waiting<'_, T>>) -> Vec<T> {
+pub(super) async fn all_of<T>(futures: Vec<Waiting<'_, T>>) -> Vec<T> {
     let mut futures: Vec<(Option<Waiting<'_, T>>, Option<T>)> = futures.into_iter().map(|future| (Some(future), None)).collect();
     poll_fn(|context| {
         let mut all = Poll::Ready(());

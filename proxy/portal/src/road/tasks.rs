@@ -1,6 +1,9 @@
 //! Requests about tasks, each to the server whose task it is ([`gnomon_relay::tasks`]).
 
-use super::Road;
+use super::{
+    Road,
+    skills::{Waiting, all_of},
+};
 use crate::results::refused as refused_by;
 use bytes::Bytes;
 use gnomon_access::{Decision, Permit};
@@ -31,14 +34,35 @@ use gnomon_upstream::{
     members::Members,
     rpc::{INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, Outcome, Request, RpcError, quoted},
 };
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use smol_str::{SmolStr, ToSmolStr};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::time::timeout;
 
 /// Longest token of a call that is kept, bytes.
 const LONGEST_TOKEN: usize = 128;
 /// Most pages that are read of each server's list where several have tasks.
 const PAGES: usize = 20;
+
+/// The timeout for a server to list its tasks where several have some.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The caller's own tasks of one server.
+struct Tasks {
+    own: Vec<String>,
+    /// The cursor of the next page.
+    next: Option<String>,
+    ending: Ending,
+}
+
+fn list(own: &[String], missing: &[Value], next: Option<&str>) -> Outcome {
+    let (tasks, next) = (format!("[{}]", own.join(",")), next.map(quoted));
+    let told = (!missing.is_empty()).then(|| json!({"dev.gnomon/missing": missing}).to_string());
+    Outcome::Result(Members::default().with(&[("tasks", Some(&tasks)), ("nextCursor", next.as_deref()), ("_meta", told.as_deref())]))
+}
 
 /// The error for a task that does not exist, or is not the caller's.
 fn unknown(id: &str) -> RpcError {
@@ -236,27 +260,68 @@ impl Road {
         }
         let owner = call.task_owner();
         let servers: Vec<_> = self.servers().iter().filter(|server| server.held.tasks.has_any(&owner)).cloned().collect();
-        let (mut own, mut next, mut ending) = (Vec::new(), None, Ending::of(Status::Ok));
-        for server in &servers {
-            // Tasks of a server that the caller may no longer use are left out.
-            let Some(permit) = self.lists.gate().reach(&call.caller, &server.id) else { continue };
-            let mut params = if servers.len() == 1 { request.params().cloned() } else { None };
-            for _ in 0..PAGES {
-                let routed = Self::to_task(server.clone(), request, params, SmolStr::default(), permit.clone());
-                let (outcome, ended) = self.serve(call, &routed, act).await;
-                let Outcome::Result(page) = &outcome else { return (outcome, ended) };
-                own.extend(self.own_tasks(call, (&owner, routed.within.get()), server, page));
-                ending = ended;
-                next = Members::read(page).ok().and_then(|members| members.text("nextCursor").map(|cursor| cursor.into_owned()));
-                match &next {
-                    Some(cursor) if servers.len() > 1 => params = Some(Members::default().with(&[("cursor", Some(&quoted(cursor)))])),
-                    _ => break,
-                }
-            }
+        // Tasks of a server that the caller may no longer use are left out.
+        let known = servers.iter().filter_map(|server| Some((server, self.lists.gate().reach(&call.caller, &server.id)?)));
+        let known: Vec<(&Arc<Upstream>, Permit)> = known.collect();
+        if let [(server, permit)] = known.as_slice() {
+            let asked = (request, request.params().cloned());
+            return match self.tasks_of(call, asked, (server, permit), 1, act).await {
+                Ok(Tasks { own, next, ending }) => (list(&own, &[], next.as_deref()), ending),
+                Err(answered) => answered,
+            };
         }
-        let next = next.filter(|_| servers.len() == 1).map(|cursor| quoted(&cursor));
-        let list = format!("[{}]", own.join(","));
-        (Outcome::Result(Members::default().with(&[("tasks", Some(&list)), ("nextCursor", next.as_deref())])), ending)
+        let asked = known.iter().map(|(server, permit)| {
+            let listed = self.tasks_of(call, (request, None), (server, permit), PAGES, act);
+            Box::pin(async move { (&server.id, timeout(PATIENCE, listed).await) }) as Waiting<'_, _>
+        });
+        let (mut own, mut missing, mut ending) = (Vec::new(), Vec::new(), Ending::of(Status::Ok));
+        for (server, listed) in all_of(asked.collect()).await {
+            let why = match listed {
+                Ok(Ok(tasks)) => {
+                    own.extend(tasks.own);
+                    continue;
+                }
+                Ok(Err((_, ended))) => {
+                    let why = format!("it answers with an error ({})", ended.error.as_deref().unwrap_or_default());
+                    ending = ended;
+                    why
+                }
+                Err(_) => format!("it has not answered within {PATIENCE:?}"),
+            };
+            missing.push(json!({"server": server, "why": why}));
+        }
+        // What the others have is worth having.
+        if missing.len() < known.len() {
+            ending = Ending::of(Status::Ok);
+        }
+        (list(&own, &missing, None), ending)
+    }
+
+    /// The caller's own tasks of one server, of so many pages of its list.
+    ///
+    /// # Errors
+    /// The answer in their place.
+    async fn tasks_of(
+        &self,
+        call: &Call,
+        (request, mut params): (&Request, Option<Bytes>),
+        (server, permit): (&Arc<Upstream>, &Permit),
+        pages: usize,
+        act: &Act,
+    ) -> Result<Tasks, (Outcome, Ending)> {
+        let owner = call.task_owner();
+        let mut tasks = Tasks { own: Vec::new(), next: None, ending: Ending::of(Status::Ok) };
+        for _ in 0..pages {
+            let routed = Self::to_task(server.clone(), request, params, SmolStr::default(), permit.clone());
+            let (outcome, ending) = self.serve(call, &routed, act).await;
+            let Outcome::Result(page) = &outcome else { return Err((outcome, ending)) };
+            tasks.own.extend(self.own_tasks(call, (&owner, routed.within.get()), server, page));
+            tasks.next = Members::read(page).ok().and_then(|members| members.text("nextCursor").map(|cursor| cursor.into_owned()));
+            tasks.ending = ending;
+            let Some(cursor) = &tasks.next else { break };
+            params = Some(Members::default().with(&[("cursor", Some(&quoted(cursor)))]));
+        }
+        Ok(tasks)
     }
 
     /// The tasks of a page that are the caller's, and whose tools they may use.

@@ -9,6 +9,7 @@ use crate::{
     server::{Server, Speaks},
 };
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// A server of 2026-07-28 that gives each task the same id, whoever asks.
 async fn same(name: &'static str) -> Server {
@@ -135,6 +136,24 @@ async fn a_server_that_does_not_offer_tasks_begins_none() {
     let portal = Setup::of([("one", one.url())]).start().await;
     let refused = knowing(&portal).call("one_echo", json!({"text": "x"})).await;
     assert!(refused.last()["result"]["isError"] == true && refused.text().contains("does not say that it has any"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_list_its_tasks_is_named_and_hides_no_other_s() {
+    let (one, two) = (tasking("one", Speaks::Legacy).await, tasking("two", Speaks::Legacy).await);
+    let portal = Setup::of([("one", one.url()), ("two", two.url())]).start().await;
+    let mut client = Client::legacy(portal.address).await;
+    for tool in ["one_echo", "two_echo"] {
+        client.call(tool, json!({"text": "x"})).await;
+    }
+    assert_eq!(client.names("tasks/list", "tasks", "taskId").await.len(), 2);
+    one.freeze();
+    let began = Instant::now();
+    let listed = client.request("tasks/list", json!({})).await;
+    let result = &listed.last()["result"];
+    assert_eq!(result["tasks"].as_array().map(Vec::len), Some(1), "{listed:?}");
+    assert_eq!(result["_meta"]["dev.gnomon/missing"][0]["server"], "one", "{listed:?}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
