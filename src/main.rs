@@ -156,7 +156,7 @@ fn main() -> ExitCode {
 
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(gnomon_log::Stderr::default).with_target(false);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(gnomon_log::LogWriter::default).with_target(false);
     // A log file holds no codes of a terminal.
     let log = log.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()));
     // Only a second subscriber could make this fail.

@@ -168,7 +168,7 @@ impl Exception<'_> {
         line("# `not` in the condition makes it one. Delete the file, or let it expire, and they match again.");
         line(&format!("title: {}", quoted(&title(&format!("Except {}", what.join(", "))))));
         line(&format!("id: {}", uuid::Uuid::new_v4()));
-        line(&format!("description: {}", quoted(self.reason.unwrap_or("Say why this is no finding."))));
+        line(&format!("description: {}", quoted(self.reason.unwrap_or("Say why this is not a finding."))));
         line(&format!("date: {}", today()));
         line("logsource:\n    product: mcp\n    category: mcp_traffic\nfilter:\n    rules:");
         let entry = |Named { id, title }: &Named| {

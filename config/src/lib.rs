@@ -131,7 +131,16 @@ impl Config {
     /// What in it may be meant otherwise, on this host and at this moment, one line each with its place. It asks the accounts of this host,
     /// which may block.
     pub fn doubts(&self) -> Vec<String> {
-        scopes::doubts(&self.sensor.scopes, &self.scope_users)
+        let mut doubts = scopes::doubts(&self.sensor.scopes, &self.scope_users);
+        if let Switch::On(address) = self.metrics.listen
+            && !address.ip().is_loopback()
+        {
+            doubts.push(format!(
+                "metrics.listen: {address} can be reached from other machines, and there is neither a log-in nor TLS: whoever scrapes it learns \
+                 which rules match how often; name an address of the monitoring network, or have a firewall before it"
+            ));
+        }
+        doubts
     }
 
     /// Reads a configuration file.

@@ -30,7 +30,7 @@ pub struct Label {
 
 /// A word, or what it is pinned to.
 #[derive(Debug)]
-pub enum Pin {
+pub enum PinSource {
     Word(String),
     Fields(PinFields),
 }
@@ -44,19 +44,19 @@ pub struct PinFields {
     pub lockfile: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for Pin {
+impl<'de> Deserialize<'de> for PinSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct WordOrFields;
         impl<'de> Visitor<'de> for WordOrFields {
-            type Value = Pin;
+            type Value = PinSource;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("`unpinned`, or what it is pinned to")
             }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Pin, E> {
-                Ok(Pin::Word(text.to_owned()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<PinSource, E> {
+                Ok(PinSource::Word(text.to_owned()))
             }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Pin, A::Error> {
-                PinFields::deserialize(MapAccessDeserializer::new(map)).map(Pin::Fields)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PinSource, A::Error> {
+                PinFields::deserialize(MapAccessDeserializer::new(map)).map(PinSource::Fields)
             }
         }
         deserializer.deserialize_any(WordOrFields)

@@ -104,7 +104,7 @@ written! {
     /// A program and its arguments.
     Command: Option<Spanned<Vec<Spanned<String>>>>, Shape::Texts;
     /// The pins of a program, or a word.
-    Pinned: Option<Spanned<raw::Pin>>, Shape::Pin;
+    Pinned: Option<Spanned<raw::PinSource>>, Shape::Pin;
     /// Labels of entries, by the entries' names.
     Labelled: BTreeMap<String, Spanned<raw::Label>>, Shape::Labels;
 }

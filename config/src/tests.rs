@@ -269,6 +269,13 @@ fn a_scope_that_another_one_before_it_leaves_nothing_to_is_refused_with_its_plac
 }
 
 #[test]
+fn metrics_that_other_machines_can_reach_are_doubted() {
+    let doubts = |listen: &str| parse(&format!("metrics: {{ listen: '{listen}' }}\n")).unwrap().doubts();
+    assert!(doubts("127.0.0.1:9464").is_empty() && doubts("[::1]:9464").is_empty() && doubts("off").is_empty());
+    assert!(doubts("0.0.0.0:9464")[0].contains("metrics.listen: 0.0.0.0:9464 can be reached"), "{:?}", doubts("0.0.0.0:9464"));
+}
+
+#[test]
 fn a_user_that_this_host_does_not_have_and_one_whose_number_has_a_scope_already_are_doubted_with_their_places() {
     let text = "sensor:\n  scopes:\n  - {name: a, match: {user: '0'}}\n  - {name: b, match: {user: no-such-user-here}}\n  - {name: c, match: {user: root}}\n  - {name: d, match: {user: '4000000000'}}\n";
     let doubts = parse(text).unwrap().doubts();

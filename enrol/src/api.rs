@@ -1,6 +1,6 @@
 //! Adding an HTTP API that an OpenAPI document describes.
 
-use super::{Add, Done, IN_FORCE, Target, quoted, registering, secret};
+use super::{AddServer, Done, IN_FORCE, Target, quoted, registering, secret};
 use anyhow::Result;
 use gnomon_cli::{Complaint, options::Format};
 use gnomon_config::Config as Configuration;
@@ -30,7 +30,7 @@ struct Read {
     id: String,
 }
 
-impl Add {
+impl AddServer {
     /// Imports the document, stores it and adds its entry.
     pub(super) async fn api(self, openapi: &str) -> Result<()> {
         let target = Target::of(&self.config, self.id.as_deref())?;

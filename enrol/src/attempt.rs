@@ -110,7 +110,7 @@ pub(super) fn next_step(why: &str) -> Option<&'static str> {
     const STEPS: [(&[&str], &str); 7] = [
         (
             &["CA:TRUE"],
-            "give the server a certificate that is no authority's (CA:FALSE), and name that of its authority, or its own, under \
+            "give the server a certificate that is not an authority's (CA:FALSE), and name that of its authority, or its own, under \
              `proxy.upstream_ca`",
         ),
         (&["TLS with it fails"], "name the certificate of its authority under `proxy.upstream_ca`, if you trust that"),

@@ -2,7 +2,7 @@
 //! observed calls need.
 
 use super::{
-    Add,
+    AddServer,
     proposal::{Proposal, exactly},
 };
 use anyhow::Result;
@@ -32,7 +32,7 @@ const USES: [(&str, &str, &str); 3] = [
     ("resources", "resources/read", "mcp.resource.uri"),
 ];
 
-impl Add {
+impl AddServer {
     /// Finds the server in the inventory and what was called of it, and adds its entry.
     pub(super) async fn seen(self, server: &str) -> Result<()> {
         let ledger = self.state.ledger()?;

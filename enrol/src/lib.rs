@@ -46,7 +46,7 @@ const IN_FORCE: &str = "put it in force with `systemctl reload gnomon`, or SIGHU
 #[derive(Subcommand)]
 pub enum Server {
     /// Add a server to the configuration: an MCP server by its URL, a program on this host, or an HTTP API
-    Add(Box<Add>),
+    Add(Box<AddServer>),
     /// Remove a server from the configuration, and from every portal that offers it
     Remove(remove::Remove),
     /// Ask configured servers as a portal would, and show what they offer, or why they do not answer
@@ -60,7 +60,7 @@ pub enum Server {
 /// `gnomon server add`.
 #[derive(Args)]
 #[command(group(ArgGroup::new("what").required(true)))]
-pub struct Add {
+pub struct AddServer {
     /// An MCP server, by its URL
     #[arg(long, group = "what", value_name = "URL")]
     url: Option<String>,
@@ -136,7 +136,7 @@ impl Server {
     }
 }
 
-impl Add {
+impl AddServer {
     async fn run(self) -> Result<()> {
         let written = self.command.iter().chain(&self.env).chain(&self.url).chain(&self.from);
         if let Some(odd) = written.into_iter().find(|text| text.chars().any(char::is_control)) {

@@ -1,6 +1,6 @@
 //! Adding an MCP server that is a program on this host: what runs is found, hashed and pinned.
 
-use super::{Add, Target, package::folders_of, quoted, writable::may_write};
+use super::{AddServer, Target, package::folders_of, quoted, writable::may_write};
 use anyhow::Result;
 use gnomon_cli::Complaint;
 use gnomon_config::At;
@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-impl Add {
+impl AddServer {
     /// Finds and pins the program, asks it, and adds its entry.
     pub(super) async fn program(self) -> Result<()> {
         let target = Target::of(&self.config, self.id.as_deref())?;

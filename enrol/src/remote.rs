@@ -1,6 +1,6 @@
 //! Adding an MCP server that has a URL.
 
-use super::{Add, Target, from::Used, quoted, secret};
+use super::{AddServer, Target, from::Used, quoted, secret};
 use anyhow::Result;
 use gnomon_cli::{Complaint, line::clean};
 use gnomon_observe::is_secret_parameter;
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 /// First labels of hosts that say nothing of whose they are.
 const COMMON: [&str; 5] = ["www", "mcp", "api", "server", "servers"];
 
-impl Add {
+impl AddServer {
     /// Asks the server, and adds its entry.
     pub(super) async fn remote(self, url: &str, used: Option<Used>) -> Result<()> {
         let uri: Option<Uri> = url.parse().ok();

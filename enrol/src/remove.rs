@@ -3,7 +3,7 @@
 
 use super::{
     IN_FORCE, registering,
-    yaml_places::{Edit, Lines, Node, changed, document, without},
+    yaml_places::{Edit, Node, YamlLines, changed, document, without},
 };
 use anyhow::Result;
 use clap::Args;
@@ -90,7 +90,7 @@ impl Removal {
         let by_hand = |why: &str| Complaint::input(format!("{}: {why}", path.display())).next(format!("take `{id}` out by hand"));
         let edits = edits(text, id).ok_or_else(|| by_hand("it is written in a form from which a single server cannot be removed"))?;
         let text_of = |lines| changed(text, &edits, lines).ok_or_else(|| by_hand("its entries cannot be located"));
-        let (new, numbered) = (text_of(Lines::Go)?, text_of(Lines::Stay)?);
+        let (new, numbered) = (text_of(YamlLines::Go)?, text_of(YamlLines::Stay)?);
         let refused = match Config::parse(&numbered, path) {
             Err(error) => Some(error.cause),
             Ok(_) => {

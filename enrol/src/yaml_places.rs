@@ -200,7 +200,7 @@ fn line_end(text: &str, at: usize) -> usize {
 
 /// The treatment of lines that a removal empties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lines {
+pub enum YamlLines {
     /// Removed.
     Go,
     /// Kept, so that all others keep their numbers.
@@ -208,14 +208,14 @@ pub enum Lines {
 }
 
 /// A text with these changes, none within another.
-pub fn changed(text: &str, edits: &[Edit], lines: Lines) -> Option<String> {
+pub fn changed(text: &str, edits: &[Edit], lines: YamlLines) -> Option<String> {
     let mut edits: Vec<&Edit> = edits.iter().collect();
     edits.sort_by_key(|edit| edit.range.start);
     let (mut new, mut done) = (String::with_capacity(text.len()), 0);
     for Edit { range, text: instead } in edits {
         new.push_str(text.get(done..range.start)?);
         new.push_str(instead);
-        if lines == Lines::Stay {
+        if lines == YamlLines::Stay {
             new.extend(text.get(range.clone())?.chars().filter(|letter| *letter == '\n'));
         }
         done = range.end;
@@ -237,7 +237,7 @@ mod tests {
             .items()
             .iter()
             .position(|one| one.text() == Some(item) || one.entry("id").is_some_and(|id| id.1.text() == Some(item)))?;
-        changed(text, &without(text, list, at)?, Lines::Go)
+        changed(text, &without(text, list, at)?, YamlLines::Go)
     }
 
     #[test]
@@ -266,7 +266,7 @@ mod tests {
         let document = document(text).unwrap();
         let (a, b) = (document.entry("a").unwrap(), document.entry("b").unwrap());
         let edits: Vec<Edit> = [without(text, a, 0).unwrap(), without(text, b, 1).unwrap()].concat();
-        assert_eq!(changed(text, &edits, Lines::Stay).unwrap(), "a:\n\n  - y\nb: [x]\n");
-        assert_eq!(changed(text, &edits, Lines::Go).unwrap(), "a:\n  - y\nb: [x]\n");
+        assert_eq!(changed(text, &edits, YamlLines::Stay).unwrap(), "a:\n\n  - y\nb: [x]\n");
+        assert_eq!(changed(text, &edits, YamlLines::Go).unwrap(), "a:\n  - y\nb: [x]\n");
     }
 }

@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     }
     let Ok(servers) = listed(format, "", bytes) else { return };
     assert!(servers.len() <= MAX_SERVERS);
-    for server in &servers {
+    for server in servers.iter() {
         assert!(server.environment.len() <= MAX_NAMES && server.headers.len() <= MAX_NAMES && server.secrets.len() <= MAX_NAMES);
         if let Reached::Url(url) = &server.reached {
             assert!(!url.contains(['?', '#']));

@@ -1,4 +1,7 @@
 //! Waits between attempts that fail.
+//!
+//! Written by hand, where the crate `backon` would do: that retries one future until it succeeds, while what waits here are loops that live
+//! as long as the process, count and tell each failure and are woken meanwhile. Of a back-off they need these thirty lines.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use crate::{
     Event,
     fair::{Amount, Waiting as WaitingOf, Whose},
 };
-use gnomon_ledger_model::Group;
+use gnomon_ledger_model::{Group, Once};
 use gnomon_observe::Observation;
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -107,6 +107,8 @@ struct Inner {
     full: VecDeque<Group>,
     open: Group,
     spares: Vec<Group>,
+    /// The calls of events so far: what a rule finds in a late answer is an event of another group, and no other call.
+    calls: Once,
     events: usize,
     bytes: usize,
     /// The same, by whose they are.
@@ -137,7 +139,7 @@ impl Inner {
         }
         let half = |inner: &Self| inner.events >= capacity.div_ceil(2) || inner.bytes >= MAX_WAITING_BYTES / 2;
         let was_half = half(self);
-        self.open.push(seen, at_ms, line);
+        self.open.push(&mut self.calls, seen, at_ms, line);
         self.events += 1;
         self.bytes += line.len();
         self.accepted += 1;
@@ -179,6 +181,7 @@ impl Queue {
                 full: VecDeque::new(),
                 open: Group::default(),
                 spares: Vec::new(),
+                calls: Once::default(),
                 events: 0,
                 bytes: 0,
                 waiting: WaitingOf::default(),

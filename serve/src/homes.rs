@@ -4,6 +4,7 @@
 //! The sensor starts the readers, and this process reads what they say. What was told is kept in the state folder, so that a restart tells
 //! nothing again.
 
+use crate::apart::apart;
 use gnomon_inspect::{Inspector, judge_local, normal_host};
 use gnomon_link::Homes;
 use gnomon_local::{Addon, Change, FoundFile, Kept, Listed, ListedServer, MAX_ANSWER, READER_WITHIN, Reached, Sign, What, describe, said};
@@ -23,7 +24,6 @@ use std::{
 };
 use tokio::{
     sync::mpsc::Receiver,
-    task::spawn_blocking,
     time::{Instant, sleep, timeout},
 };
 use url::Url;
@@ -86,15 +86,13 @@ impl Homing {
             (within, looked) = (HOME_WITHIN, Looked::AtSome);
             let Home { uid, name, home, said } = home;
             let of = (uid, home.clone());
-            let files = match spawn_blocking(move || read(File::from(said), SAID_WITHIN)).await {
-                Ok(Ok(files)) => files,
-                Ok(Err(error)) => {
+            let files = match apart(move || read(File::from(said), SAID_WITHIN)).await.and_then(|files| files) {
+                Ok(files) => files,
+                Err(error) => {
                     known.is_read.insert(of, false);
                     tracing::warn!("the configuration files of {name} below {} are not known: {error}", home.display());
                     continue;
                 }
-                // The runtime is ending.
-                Err(_) => break,
             };
             known.is_read.insert(of, true);
             for change in known.kept.take(uid, &home, files) {

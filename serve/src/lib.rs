@@ -5,6 +5,7 @@
 //! recording and answering are decided in the libraries that it wires; it deliberately parses nothing that a stranger sent.
 #![deny(missing_docs)]
 
+mod apart;
 pub mod apis;
 mod arming;
 pub mod auditing;

@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use tokio::sync::oneshot;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -37,22 +38,20 @@ pub struct Reviewing {
 }
 
 impl Reviewing {
-    /// Puts the decisions so far in force.
-    pub async fn start(
-        decided: Decided,
-        ledger: PathBuf,
-        (inspector, shelf): (Arc<Inspector>, Arc<Shelf>),
-        recorder: Arc<Recorder>,
-    ) -> Self {
+    /// Puts the decisions in force that this host read before; those of the journal are [`Reviewing::run`]'s to read.
+    pub fn start(decided: Decided, ledger: PathBuf, (inspector, shelf): (Arc<Inspector>, Arc<Shelf>), recorder: Arc<Recorder>) -> Self {
         let (following, decisions) = Following::begin(decided);
         let mut this =
             Self { following, ledger, inspector, shelf, recorder, decisions, in_force: Reviews::default(), told: HashSet::new() };
-        this.look(unix_millis(SystemTime::now())).await;
+        this.put_in_force(unix_millis(SystemTime::now()));
         this
     }
 
-    /// Looks again and again.
-    pub async fn run(mut self) {
+    /// Looks again and again; says so once it has looked for the first time.
+    pub async fn run(mut self, looked: oneshot::Sender<()>) {
+        self.look(unix_millis(SystemTime::now())).await;
+        // Whoever started it may have gone on without.
+        let _ = looked.send(());
         let mut every = tokio::time::interval(EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -71,15 +70,20 @@ impl Reviewing {
             self.decisions = news;
         }
         self.recorder.metrics().decisions_read(self.following.is_current());
+        self.put_in_force(now_ms);
+        let expired = |decision: &&Decision| decision.state == Review::Approved && decision.state_at(now_ms) == Review::Expired;
+        let told = &self.told;
+        self.decisions.iter().filter(expired).filter(|decision| !told.contains(&name(decision))).take(MAX_TOLD).cloned().collect()
+    }
+
+    /// Puts in force what holds now of the decisions that were read.
+    fn put_in_force(&mut self, now_ms: i64) {
         self.shelf.replace(self.following.approved_snippets(), now_ms);
         let now = judging::reviews(&self.decisions, now_ms);
         if now != self.in_force {
             self.inspector.replace_reviews(Arc::new(now.clone()));
             self.in_force = now;
         }
-        let expired = |decision: &&Decision| decision.state == Review::Approved && decision.state_at(now_ms) == Review::Expired;
-        let told = &self.told;
-        self.decisions.iter().filter(expired).filter(|decision| !told.contains(&name(decision))).take(MAX_TOLD).cloned().collect()
     }
 
     /// Writes the event, unless the ledger has it: gnomon may have been started again since.

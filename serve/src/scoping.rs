@@ -3,6 +3,7 @@
 //! Matching is done here and not by the sensor, which reads no configuration. A cgroup that appears is in its scope within
 //! [`LOOK`]; what it connects before that goes direct, and is observed as everything is. A sensor that is joined gets all scopes at once.
 
+use crate::apart::apart;
 use gnomon_config::scopes::{Fail, Mode, Quic, Scope};
 use gnomon_host::cgroup::{CgroupError, CgroupId, Hierarchy, MAX_MATCHES, SYSTEM};
 use gnomon_link::{self as link, List, ScopeChange, ScopeSettings};
@@ -58,14 +59,16 @@ pub async fn keep(watch: Arc<Watch>, scopes: Vec<Scope>) {
             continue;
         }
         let asked = scopes.clone();
-        let wanted = match tokio::task::spawn_blocking(move || wanted(&asked)).await {
+        let wanted = match apart(move || wanted(&asked)).await {
             Ok(Ok(wanted)) => wanted,
             Ok(Err(error)) => {
                 tell(&mut said, format!("scopes cannot be kept: {error}"));
                 continue;
             }
-            // The runtime is ending.
-            Err(_) => return,
+            Err(error) => {
+                tell(&mut said, format!("scopes cannot be looked for: {error}"));
+                continue;
+            }
         };
         watch.scopes_leave_out(wanted.left_out);
         match change(&watch, &scopes, &mut held, &wanted.scopes).await {

@@ -30,12 +30,18 @@ use gnomon_observe::{Action, Class, Field, Observation, UNUSUAL_VOLUME};
 use gnomon_portal::{Rules, Shelf};
 use gnomon_record::Recorder;
 use gnomon_supervise::service::{self, Vouching};
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinHandle},
+    time::{Instant, sleep, timeout},
 };
+
+/// The time within which the journal of decisions must have been read, or is read later.
+const DECISIONS_WITHIN: Duration = Duration::from_secs(1);
+/// The least time between two lines of the log that say that memory is short.
+const TOLD_AGAIN: Duration = Duration::from_secs(60);
 
 /// What gnomon was started with.
 #[derive(Clone, Copy)]
@@ -75,6 +81,7 @@ struct Helpers {
     reviewing: JoinHandle<()>,
     scraping: Option<JoinHandle<()>>,
     own: Option<JoinHandle<()>>,
+    looking: JoinHandle<()>,
 }
 
 impl Serving {
@@ -105,6 +112,12 @@ impl Serving {
         gnomon_log::write(&format!("{announcement}{}{hint}", portals.announcement()));
         let (stop, _) = watch::channel(Phase::Serving);
         let asked = |phase| reaches(stop.subscribe(), phase);
+        // Before anything is served: what a host was denied before is refused from the first call on. A shared journal that is away takes
+        // seconds to be given up, and holds up no start.
+        let (looked, has_looked) = oneshot::channel();
+        let reviewing = Reviewing::start(config.decided(state_dir), ledger_in(state_dir), (inspector.clone(), shelf), recorder.clone());
+        let reviewing = tokio::spawn(reviewing.run(looked));
+        let _ = timeout(DECISIONS_WITHIN, has_looked).await;
         let serving = match proxy {
             Some(proxy) => tokio::spawn(proxy.run_until(asked(Phase::Draining), asked(Phase::CutOff))),
             None => tokio::spawn(asked(Phase::Draining)),
@@ -116,7 +129,7 @@ impl Serving {
             rules: config.rules.clone(),
             read,
             state_dir: state_dir.to_path_buf(),
-            inspector: inspector.clone(),
+            inspector,
             recorder: recorder.clone(),
             told: told.clone(),
             log: log.clone(),
@@ -127,8 +140,7 @@ impl Serving {
         let regulating = tokio::spawn(regulating.run(asked_for));
         let offering = tokio::spawn(portals.run(stop.subscribe()));
         let scraping = metrics.map(|listener| tokio::spawn(serve_metrics(listener, recorder.clone(), asked(Phase::CutOff))));
-        let reviewing = Reviewing::start(config.decided(state_dir), ledger_in(state_dir), (inspector, shelf), recorder.clone()).await;
-        let reviewing = tokio::spawn(reviewing.run());
+        let looking = tokio::spawn(look_at_memory(recorder.clone()));
         let own = writer.take_detections().map(|detections| tokio::spawn(record_own(detections, recorder.clone())));
         Ok(Self {
             signals,
@@ -137,7 +149,7 @@ impl Serving {
             serving,
             offering,
             has_portals: !config.portals.is_empty(),
-            helpers: Helpers { keeping, regulating, reviewing, scraping, own },
+            helpers: Helpers { keeping, regulating, reviewing, scraping, own, looking },
             narrating: Narrating::start(ledger_in(state_dir), narration)?,
             watching,
             auditing,
@@ -222,11 +234,32 @@ impl Helpers {
         service.add_task(Stage::Helpers, "reviews", self.reviewing);
         service.add_task(Stage::Helpers, "rules", self.keeping);
         service.add_task(Stage::Helpers, "reloads", self.regulating);
+        service.add_task(Stage::Helpers, "memory", self.looking);
         if let Some(scraping) = self.scraping {
             service.add_task(Stage::Helpers, "metrics", scraping);
         }
         if let Some(own) = self.own {
             service.add_task(Stage::Helpers, "detections of the ledger", own);
+        }
+    }
+}
+
+/// Looks again and again whether memory is short.
+async fn look_at_memory(recorder: Arc<Recorder>) {
+    let mut told = None;
+    loop {
+        sleep(gnomon_memory::EVERY).await;
+        if !gnomon_memory::look() {
+            continue;
+        }
+        recorder.metrics().memory_is_short();
+        if told.is_none_or(|told: Instant| told.elapsed() > TOLD_AGAIN) {
+            told = Some(Instant::now());
+            tracing::warn!(
+                "memory is short: of {} MiB that this process may have three quarters are used, and clients that take nothing of their answers \
+                 for a second lose their connections; raise the limit of its service (MemoryMax=), or lower proxy.max_connections_per_user",
+                gnomon_memory::limit() >> 20
+            );
         }
     }
 }

@@ -132,7 +132,8 @@ impl Core {
         let rules = self.inspector.rules().rules().len();
         let authority = state_dir.join("ca.pem");
         let bundle = bundle::beside(&authority);
-        let announcement = announce(proxy.local_addr(), self.scraped_at(), (&authority, &bundle), (&fingerprint, provenance), rules);
+        let announcement =
+            announce(proxy.local_addr(), self.scraped_at(), (&authority, bundle.as_deref()), (&fingerprint, provenance), rules);
         Ok((proxy, announcement))
     }
 
@@ -209,20 +210,53 @@ fn ledger_options(config: &Config, state_dir: &Path) -> LedgerOptions {
 }
 
 /// The announcement for a person: how to use it, and what it does not do.
-fn announce(proxy: SocketAddr, metrics: Option<SocketAddr>, (ca, bundle): (&Path, &Path), key: (&str, Provenance), rules: usize) -> String {
+fn announce(
+    proxy: SocketAddr,
+    metrics: Option<SocketAddr>,
+    (ca, bundle): (&Path, Option<&Path>),
+    key: (&str, Provenance),
+    rules: usize,
+) -> String {
     let (fingerprint, provenance) = key;
     let made = match provenance {
         Provenance::Created => "made just now; no client trusts it yet",
         Provenance::Loaded => "as before",
     };
-    let (ca, bundle) = (ca.display(), bundle.display());
+    let (replacing, roots) = match bundle {
+        Some(bundle) => (
+            format!("SSL_CERT_FILE={} ", bundle.display()),
+            "SSL_CERT_FILE replaces the roots a program knows; `sudo gnomon ca install` adds ours to the system instead",
+        ),
+        None => (
+            String::new(),
+            "no SSL_CERT_FILE: it replaces the roots a program knows, and the system's cannot be read; `sudo gnomon ca install` adds ours",
+        ),
+    };
+    let ca = ca.display();
     let scrape = metrics.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
     format!(
         "gnomon {version}: inline proxy on {proxy}, {rules} rules\n\
          \x20 CA        {ca} ({made}), SHA-256 {fingerprint}\n\
          \x20 metrics   {scrape}\n\
-         \x20 client    HTTPS_PROXY=http://{proxy} HTTP_PROXY=http://{proxy} NODE_EXTRA_CA_CERTS={ca} SSL_CERT_FILE={bundle} COMMAND\n\
-         \x20           (SSL_CERT_FILE replaces the roots a program knows; `sudo gnomon ca install` adds ours to the system instead)\n",
+         \x20 client    HTTPS_PROXY=http://{proxy} HTTP_PROXY=http://{proxy} NODE_EXTRA_CA_CERTS={ca} {replacing}COMMAND\n\
+         \x20           ({roots})\n",
         version = env!("CARGO_PKG_VERSION"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_for_clients_replaces_their_roots_only_by_a_file_that_has_the_system_s_as_well() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 8443));
+        let ca = Path::new("/state/ca.pem");
+        let said = |bundle| announce(address, None, (ca, bundle), ("00:11", Provenance::Loaded), 3);
+        let with = said(Some(Path::new("/state/bundle.pem")));
+        assert!(with.contains(" NODE_EXTRA_CA_CERTS=/state/ca.pem SSL_CERT_FILE=/state/bundle.pem COMMAND\n"), "{with}");
+        let without = said(None);
+        assert!(without.contains(" NODE_EXTRA_CA_CERTS=/state/ca.pem COMMAND\n"), "{without}");
+        assert!(!without.contains("SSL_CERT_FILE="), "{without}");
+    }
 }

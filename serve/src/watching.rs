@@ -1,7 +1,7 @@
 //! The sensors of a running gnomon, one after the other: the supervisor hands over links to them, or they listen on a
 //! socket as a service of their own. The proxy goes on without any.
 
-use crate::{homes::Homing, scoping};
+use crate::{apart::apart, homes::Homing, scoping};
 use anyhow::{Context, Result, ensure};
 use gnomon_config::{Config, Looking, ReadHomes, scopes::Fail};
 use gnomon_inspect::Inspector;
@@ -155,7 +155,7 @@ async fn join_again_and_again(watch: Arc<Watch>, listeners: RedirectedListeners,
     loop {
         let path = socket.clone();
         // It blocks in a system call, for a second at most.
-        let connected = tokio::task::spawn_blocking(move || connect(&path)).await;
+        let connected = apart(move || connect(&path)).await;
         match connected.context("connecting").and_then(|connected| connected) {
             Ok(link) => {
                 told = false;

@@ -260,3 +260,53 @@ impl Key {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use gnomon_audit::{AuditOptions, Recorded};
+    use std::cell::Cell;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        show: Show,
+    }
+
+    /// The tools of the newest records that are wanted, and how many records were looked at for them.
+    async fn told(folder: &Path, limit: usize, wants: impl Fn(&Record) -> bool) -> (Vec<String>, usize) {
+        let line = Line::try_parse_from(["show", "--state-dir", folder.to_str().unwrap()]).unwrap();
+        let looked = Cell::new(0);
+        let wanted = |record: &Record, _: i64| {
+            looked.set(looked.get() + 1);
+            wants(record)
+        };
+        let told = newest(&line.show.state, limit, wanted).await.unwrap();
+        (told.iter().map(|told| told.record.tool.as_ref().unwrap().to_string()).collect(), looked.get())
+    }
+
+    #[test]
+    fn the_newest_records_are_shown_in_order_and_nothing_before_them_is_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let page = usize::try_from(PAGE).unwrap();
+        let written = 3 * page + 7;
+        let tools = |from: usize| (from..=written).map(|n| format!("tool{n}")).collect::<Vec<_>>();
+        runtime().unwrap().block_on(async {
+            let store = SqliteStore::open(&database_in(folder.path()), 1 << 30).await.unwrap();
+            let key = SigningKey::generate().unwrap();
+            let (audit, writer) = gnomon_audit::Audit::start(Box::new(store), key, Vec::new(), AuditOptions::default()).await.unwrap();
+            for n in 1..=written {
+                let record = Record { tool: Some(format!("tool{n}").into()), ..Record::at(SystemTime::now()) };
+                assert_eq!(audit.record(record), Recorded::Queued);
+            }
+            writer.shutdown().await;
+            assert_eq!(told(folder.path(), 1, |_| true).await, (tools(written), 1));
+            // Across pages as well.
+            assert_eq!(told(folder.path(), page + 1, |_| true).await, (tools(written - page), page + 1));
+            let (oldest, looked) = told(folder.path(), 1, |record| record.tool.as_deref() == Some("tool1")).await;
+            assert_eq!((oldest, looked), (vec!["tool1".to_owned()], written));
+            assert_eq!(told(folder.path(), written + 1, |_| true).await, (tools(1), written));
+        });
+    }
+}

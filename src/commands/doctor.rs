@@ -59,6 +59,7 @@ impl Doctor {
         }
         options.authority = dir.as_ref().map(|dir| dir.join("ca.pem")).filter(|path| path.exists());
         let covered = self.sensor.unwrap_or_default();
+        let covers = !matches!(covered, SensorCoverage::Off);
         let uncovered = covered.check().err();
         match (covered, Hierarchy::find()) {
             _ if uncovered.is_some() => {}
@@ -79,7 +80,7 @@ impl Doctor {
             checks.push(state::ledger(&dir));
             checks.extend(state::audit(&dir));
             checks.push(decisions(&config, &dir)?);
-            checks.extend(serving::examine(&config, &dir, sensors_folder));
+            checks.extend(serving::examine(&config, &dir, sensors_folder, covers));
         }
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format.format() {

@@ -54,7 +54,7 @@ pub fn check_folder(option: &str, folder: &Path) -> Result<(), Complaint> {
     let hierarchy = Hierarchy::find().map_err(|error| Complaint::usage(format!("{option} {shown}: {error}")))?;
     let wrong = match Hierarchy::is_cgroup(folder) {
         Ok(true) => return Ok(()),
-        Ok(false) => "that is no cgroup of v2".to_owned(),
+        Ok(false) => "that is not a cgroup v2 folder".to_owned(),
         Err(error) => error.to_string(),
     };
     let mount = hierarchy.mount();
@@ -81,7 +81,7 @@ mod tests {
         let refused =
             |folder: &Path| coverage(folder).check().err().map(|refused| (refused.cause, refused.next.unwrap_or_default())).unwrap();
         let (cause, next) = refused(folder.path());
-        assert_eq!(cause, format!("--sensor {}: that is no cgroup of v2", folder.path().display()));
+        assert_eq!(cause, format!("--sensor {}: that is not a cgroup v2 folder", folder.path().display()));
         assert!(next.contains(&format!("below {}", hierarchy.mount().display())), "{next}");
         let (cause, _) = refused(&folder.path().join("no"));
         assert!(cause.ends_with("No such file or directory (os error 2)"), "{cause}");

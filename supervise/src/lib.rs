@@ -5,9 +5,8 @@
 //! standard input, which needs no number of a descriptor and no `unsafe` to take up.
 //!
 //! A sensor that ends takes its programs out of the kernel with it, so traffic flows; the serving process goes on with
-//! what comes to the proxy, and a sensor that was killed is started again. One that says why it cannot work, or was told
-//! to end, is not. A serving process that ends ends everything, with its exit code: restarting it is
-//! deliberately left to the service manager.
+//! what comes to the proxy, and another sensor is started, more and more slowly where it cannot work. A serving process that ends ends
+//! everything, with its exit code: restarting it is deliberately left to the service manager.
 #![deny(missing_docs)]
 
 mod cgroup;

@@ -1,4 +1,4 @@
-//! Keeps a sensor: starts it, and starts it again after it was killed, more and more slowly.
+//! Keeps a sensor: starts it, and starts it again after it ended, more and more slowly.
 
 use super::{FOLLOWS_WITHIN, Plan, SensorCoverage, hand::Giver, part::Part, say, within};
 use anyhow::{Context as _, Result, bail};
@@ -21,6 +21,12 @@ use std::{
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// One that ended by itself as soon as it was started said why it cannot work: it is tried again after so long, as what it lacked (threads,
+/// memory) may be there by then, and at most so rarely, as what it lacks may never be.
+const AFTER_FAILURE: Duration = Duration::from_secs(15);
+const LONGEST_AFTER_FAILURE: Duration = Duration::from_secs(15 * 60);
+/// A sensor that ran for so long had begun to work.
+const BEGAN: Duration = Duration::from_secs(2);
 /// A sensor that ran for so long was in order, and the pauses begin anew.
 const IN_ORDER: Duration = Duration::from_secs(10);
 
@@ -47,7 +53,8 @@ impl Sensors {
     /// Starts a sensor for one link, and waits for its end, or, while it stays, for another proxy to connect, as `waits` reports.
     ///
     /// # Errors
-    /// If it cannot be started, or reported that it cannot work. A killed sensor is no error.
+    /// If it cannot be started, or reported at once that it cannot work while no scope is to be kept closed. One that had begun to work and ended, for whatever reason, is no error:
+    /// the serving process that connects again gets another.
     pub fn keep_one(&mut self, arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>, waits: impl Fn() -> bool) -> Result<()> {
         let mut sensor = self.start(arguments, link)?;
         let (mut since, mut pause) = (Instant::now(), Duration::ZERO);
@@ -55,11 +62,6 @@ impl Sensors {
         loop {
             self.see_off();
             if let Some(status) = sensor.ended()? {
-                // A crash of ours has the code 101.
-                let killed = status.signal().is_some() || status.code() == Some(101);
-                if !status.success() && !killed {
-                    bail!("the sensor ended ({status})");
-                }
                 if let Some((before, _)) = self.relieved.take() {
                     say(format_args!("the sensor ended ({status}): the one before it goes on keeping scopes closed"));
                     (sensor, since) = (before, Instant::now());
@@ -70,20 +72,28 @@ impl Sensors {
                     return Ok(());
                 }
                 if !self.closed.is_wanted() {
-                    say(format_args!("the sensor was killed ({status}): there is none until the serving process connects again"));
+                    if !was_ended(status) && since.elapsed() < BEGAN {
+                        bail!("the sensor ended ({status})");
+                    }
+                    say(format_args!("the sensor ended ({status}): there is none until the serving process connects again"));
                     return Ok(());
                 }
                 if since.elapsed() >= IN_ORDER {
                     pause = Duration::ZERO;
                     next.reset();
                 }
-                say(format_args!("what keeps scopes closed was killed ({status}): another takes its place in {pause:?}"));
-                if ends_within(stop, pause) || waits() {
-                    return Ok(());
-                }
-                pause = next.failed();
-                let (_, nobody) = ProxyEnd::pair()?;
-                (sensor, since) = (self.start(arguments, nobody)?, Instant::now());
+                say(format_args!("what keeps scopes closed ended ({status}): another takes its place in {pause:?}"));
+                sensor = loop {
+                    if ends_within(stop, pause) || waits() {
+                        return Ok(());
+                    }
+                    pause = next.failed();
+                    match self.start_alone(arguments) {
+                        Ok(another) => break another,
+                        Err(error) => say(format_args!("{error:#}: the next attempt is in {pause:?}")),
+                    }
+                };
+                since = Instant::now();
             }
             let stops = ends_within(stop, LOOK_AFTER_IT);
             if stops {
@@ -104,6 +114,12 @@ impl Sensors {
         Part::sensor(arguments, &[closed], link).context("the sensor cannot be started")
     }
 
+    /// A sensor without a proxy, that keeps scopes closed.
+    fn start_alone(&self, arguments: &[OsString]) -> Result<Part> {
+        let (_, nobody) = ProxyEnd::pair()?;
+        self.start(arguments, nobody)
+    }
+
     /// Ends the sensor that stayed, if its successor does not: it would refuse for ever.
     fn see_off(&mut self) {
         if let Some((part, since)) = &mut self.relieved {
@@ -115,6 +131,11 @@ impl Sensors {
             }
         }
     }
+}
+
+/// True if it did not itself report that it cannot work: a crash of ours has the code 101.
+fn was_ended(status: ExitStatus) -> bool {
+    status.success() || status.signal().is_some() || status.code() == Some(101)
 }
 
 /// Asks a sensor to end, and sees that it does.
@@ -152,8 +173,6 @@ enum SensorState {
     },
     /// Started at that moment.
     Pausing(Instant),
-    /// Not started any more.
-    Over,
 }
 
 /// The sensor, as long as there is to be one.
@@ -161,6 +180,8 @@ pub struct SensorKeeper {
     arguments: Vec<OsString>,
     giver: Giver,
     pause: Backoff,
+    /// The pauses between attempts that fail at once.
+    after_failure: Backoff,
     state: SensorState,
 }
 
@@ -174,7 +195,8 @@ impl SensorKeeper {
         arguments.extend(["--exec-socket".into(), (&plan.exec_socket).into(), "--authority".into(), state_dir.join("ca.pem").into()]);
         arguments.extend(["--max-cpu".into(), plan.max_cpu.to_string().into()]);
         arguments.extend(["--disarm-file".into(), plan.switch.path().into()]);
-        Self { arguments, giver, pause: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), state: SensorState::Pausing(Instant::now()) }
+        let (pause, after_failure) = (Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), Backoff::new(AFTER_FAILURE, LONGEST_AFTER_FAILURE));
+        Self { arguments, giver, pause, after_failure, state: SensorState::Pausing(Instant::now()) }
     }
 
     /// True if it has ended with success.
@@ -191,10 +213,12 @@ impl SensorKeeper {
         if let SensorState::Running { sensor, since, ended } = &mut self.state
             && let Some(status) = ended.or_else(|| sensor.ended().ok().flatten())
         {
-            if since.elapsed() >= IN_ORDER {
+            let ran = since.elapsed();
+            if ran >= IN_ORDER {
                 self.pause.reset();
+                self.after_failure.reset();
             }
-            self.state = self.after(status);
+            self.state = self.after(status, ran);
         }
         match self.state {
             SensorState::Pausing(until) if until <= Instant::now() => {
@@ -208,7 +232,7 @@ impl SensorKeeper {
                 None
             }
             SensorState::Pausing(until) => Some(until),
-            SensorState::Running { .. } | SensorState::Over => None,
+            SensorState::Running { .. } => None,
         }
     }
 
@@ -231,16 +255,14 @@ impl SensorKeeper {
         }
     }
 
-    fn after(&mut self, status: ExitStatus) -> SensorState {
-        let without = "from now on nothing is seen but what comes to the proxy, and nothing is redirected";
-        // A crash of ours has the code 101; with any other it said why it cannot work, or was told to end.
-        if status.signal().is_some() || status.code() == Some(101) {
-            say(format_args!("the sensor was killed ({status}): {without}; it is started again in {:?}", self.pause.wait()));
-            SensorState::Pausing(self.next_pause())
-        } else {
-            say(format_args!("the sensor ended ({status}): {without}"));
-            SensorState::Over
-        }
+    /// Whatever ended it, another is to take its place: scopes and what runs under `gnomon exec` wait for it.
+    fn after(&mut self, status: ExitStatus, ran: Duration) -> SensorState {
+        let wait = if was_ended(status) || ran >= BEGAN { self.pause.failed() } else { self.after_failure.failed() };
+        say(format_args!(
+            "the sensor ended ({status}): until the next one nothing is seen but what comes to the proxy, and nothing is redirected; it is \
+             started again in {wait:?}"
+        ));
+        SensorState::Pausing(Instant::now() + wait)
     }
 
     fn next_pause(&mut self) -> Instant {

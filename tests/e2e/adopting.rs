@@ -71,6 +71,18 @@ impl Printing {
         });
         (took, seen)
     }
+
+    /// Whose certificate each connection saw, up to the first that was made after `since`.
+    fn all_up_to(&mut self, since: SystemTime) -> Vec<String> {
+        let mut seen = Vec::new();
+        loop {
+            let (at, issuer) = self.next();
+            seen.push(issuer);
+            if at > since {
+                return seen;
+            }
+        }
+    }
 }
 
 impl Drop for Printing {
@@ -143,6 +155,23 @@ impl Split {
         let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let _ = stream.read_to_string(&mut answer);
         answer
+    }
+
+    /// Scopes that the serving process of now was told of as it got a sensor: those taken over, and those that could not be.
+    fn left(&self) -> (u64, u64) {
+        let scraped = self.scrape();
+        let count = |outcome: &str| -> u64 {
+            let name = format!("gnomon_exec_scopes_left_total{{outcome=\"{outcome}\"}} ");
+            scraped.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0)
+        };
+        (count("adopted"), count("lost"))
+    }
+
+    /// The events in the ledger, as `gnomon events` prints them.
+    fn events(&self) -> String {
+        let state = self.folder.path().join("state");
+        let output = Command::new(GNOMON).args(["events", "--json", "--state-dir"]).arg(state).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Stops or kills a half, and starts it again as a service manager does.
@@ -230,6 +259,15 @@ fn rounds() -> usize {
     std::env::var("GNOMON_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(6)
 }
 
+/// Ends the load when dropped: where the test fails, its threads are waited for as well.
+struct EndsLoad<'a>(&'a AtomicBool);
+
+impl Drop for EndsLoad<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped_or_upgraded() {
     let name = "what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped_or_upgraded";
@@ -241,12 +279,19 @@ async fn what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped
     let socket = split.exec_socket();
     let around = [GNOMON, "exec", "--exec-socket", socket.to_str().unwrap(), "--"];
     let mut printing = Printing::start(&split.cgroup.join("agents"), upstream.address.port(), &around);
-    assert_eq!(printing.next().1, "gnomon", "{}", fs::read_to_string(split.folder.path().join("log")).unwrap());
+    let log = split.folder.path().join("log");
+    let log = || fs::read_to_string(&log).unwrap();
+    assert_eq!(printing.next().1, "gnomon", "{}", log());
+    // A scope is taken over as it was: this program is only tagged, and its connections go direct before, meanwhile and after.
+    let around = [GNOMON, "exec", "--exec-socket", socket.to_str().unwrap(), "--no-redirect", "--"];
+    let mut tagged = Printing::start(&split.cgroup.join("others"), upstream.address.port(), &around);
+    assert_eq!(tagged.next().1, "server", "{}", log());
     // Each kind once, then at random. The seed is printed so that a failure can be repeated.
     let mut seed = u64::from(std::process::id());
     let mut took = Vec::new();
     let over = AtomicBool::new(false);
     std::thread::scope(|threads| {
+        let _ends = EndsLoad(&over);
         // Load on the processors: the times must hold on a busy machine too.
         for _ in 0..2 {
             threads.spawn(|| {
@@ -266,17 +311,20 @@ async fn what_runs_under_exec_is_read_again_after_either_half_was_killed_stopped
             let how = if round < all.len() { all[round] } else { all[usize::try_from(seed >> 33).unwrap() % all.len()] };
             split.disturb(how);
             took.push((how, printing.until(SystemTime::now(), "gnomon").0));
-            // The next round begins only once both halves are back.
+            // The next round begins only once both halves are back, and both scopes were taken over.
             split.joined();
+            until("both scopes to be taken over", || (split.left().0 >= 2).then_some(()));
+            let seen = tagged.all_up_to(SystemTime::now());
+            assert!(seen.iter().all(|issuer| issuer == "server"), "{how:?}: {seen:?}: {}", log());
+            assert_eq!(split.left().1, 0, "{how:?}: {}", log());
         }
-        over.store(true, Ordering::Relaxed);
     });
     let mut times: Vec<_> = took.iter().map(|(_, time)| *time).collect();
     times.sort_unstable();
     println!("seed {}: back within {:?} in the median, {:?} at most: {took:?}", std::process::id(), times[times.len() / 2], times.last());
-    assert!(split.scrape().contains("gnomon_exec_scopes_left_total{outcome=\"lost\"} 0\n"));
-    // This serving process took scopes over each time that another sensor joined it.
-    assert!(!split.scrape().contains("gnomon_exec_scopes_left_total{outcome=\"adopted\"} 0\n"));
+    // What was told of the sensors is there, and nothing of a scope that was lost.
+    let events = until("the events of sensors", || Some(split.events()).filter(|events| events.contains("sensor_back")));
+    assert!(!events.contains("exec_scope_lost"), "{events}");
 }
 
 #[test]
@@ -445,7 +493,7 @@ async fn once_the_serving_half_is_killed_open_scopes_are_answered_directly_and_c
     until("another that stays", || holds(&split).into_iter().find(|pid| *pid != first));
     assert!(matches!(closed.reaches(server), Road::None(_)));
     let log = fs::read_to_string(split.folder.path().join("log")).unwrap();
-    assert!(log.contains("what keeps scopes closed was killed"), "{log}");
+    assert!(log.contains("what keeps scopes closed ended"), "{log}");
 
     // The scope stays closed while the restarted serving process takes it over.
     split.serving = serving(split.folder.path(), &split.cgroup, split.metrics);

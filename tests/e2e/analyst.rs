@@ -2,10 +2,22 @@
 
 use crate::{
     alerts::prometheus::{Watched, home},
+    explained::ask,
     sensor_stage::until,
 };
 use serde_json::Value;
-use std::{fs, process::Output};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::Output,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 /// A rule of an administrator, with this level, for calls of this tool.
 fn rule(id: u8, name: &str, title: &str, level: &str, tool: &str) -> String {
@@ -148,4 +160,90 @@ fn the_inventory_shows_the_servers_that_are_asked_for_and_how_many_more_there_ar
     assert!(first.contains("shadow") && first.ends_with("and 2 more\n"), "{first}");
     let json: Value = serde_json::from_str(&shown("--json --limit 2 --status shadow")).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 2, "{json}");
+}
+
+/// A server that answers calls at once, and those of the tool `late` on an event stream, once `told` says so.
+fn answering(told: Arc<AtomicBool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let told = told.clone();
+            thread::spawn(move || answer(stream, &told));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream, told: &AtomicBool) -> Option<()> {
+    let (mut asked, mut piece) = (String::new(), [0; 4096]);
+    while !asked.ends_with("}}}") {
+        let read = stream.read(&mut piece).ok().filter(|read| *read > 0)?;
+        asked.push_str(&text(&piece[..read]));
+    }
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\n";
+    let body = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"what leaked"}]}}"#;
+    if !asked.contains("\"late\"") {
+        return write!(stream, "{head}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()).ok();
+    }
+    write!(stream, "{head}Content-Type: text/event-stream\r\n\r\n").ok()?;
+    while !told.load(Ordering::SeqCst) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    write!(stream, "data: {body}\n\n").ok()
+}
+
+#[test]
+fn inventory_review_story_and_report_count_one_call_as_one_call() {
+    let dir = home("");
+    fs::write(dir.path().join("gnomon.yml"), "rules: { packs: none, dirs: [rules] }\n").unwrap();
+    for (id, class) in [(20, "policy"), (21, "dlp"), (22, "threat")] {
+        let text = rule(id, class, &format!("Three, {class}"), "high", "three").replace("class: policy", &format!("class: {class}"));
+        fs::write(dir.path().join(format!("rules/{class}.yml")), text).unwrap();
+    }
+    let found = "gen_ai.tool.name: late, gen_ai.tool.call.result|contains: leaked";
+    let text_of_late = rule(23, "leaked", "What leaked", "high", "late").replace("gen_ai.tool.name: late", found);
+    fs::write(dir.path().join("rules/late.yml"), text_of_late).unwrap();
+    let watched = Watched::at(dir, &["proxy"]);
+    let told = Arc::new(AtomicBool::new(false));
+    let server = answering(told.clone());
+    let proxy = watched.proxy;
+    let late = thread::spawn(move || ask(proxy, server, "late", "{}"));
+    // It is told without its answer, and others come between that and what the rule finds there.
+    events(&watched, 1);
+    for tool in ["three", "plain"] {
+        let answer = ask(proxy, server, tool, "{}");
+        assert!(answer.contains("what leaked"), "{answer}");
+    }
+    events(&watched, 5);
+    told.store(true, Ordering::SeqCst);
+    let answer = late.join().unwrap();
+    assert!(answer.contains("what leaked"), "{answer}");
+    let all = until("what the rule found in the late answer", || {
+        let all = events(&watched, 6);
+        all.iter().any(|event| event["rule.name"] == "What leaked").then_some(all)
+    });
+    let of = |tool: &str| -> Vec<&Value> {
+        all.iter().filter(|event| event["gen_ai.tool.name"] == tool && event["event.kind"] != "outcome").collect()
+    };
+    let is_one_call = |events: &[&Value]| events.iter().all(|event| event["gnomon.observation.id"] == events[0]["gnomon.observation.id"]);
+    for (tool, count) in [("three", 3), ("late", 2), ("plain", 1)] {
+        let events = of(tool);
+        assert!(events.len() == count && is_one_call(&events), "{tool}: {events:#?}");
+    }
+
+    let json = |command: &str| -> Value { serde_json::from_str(&said(&watched, command)).unwrap() };
+    let inventory = json("gnomon inventory --json");
+    let review = json(&format!("gnomon review show {server} --json"));
+    let report = json("gnomon report --json");
+    let sum = |what: &str| report["usage"]["days"].as_array().unwrap().iter().map(|day| day[what].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((inventory.as_array().unwrap().len(), &inventory[0]["messages"]), (1, &Value::from(3)), "{inventory}");
+    assert_eq!(review["messages"], 3, "{review}");
+    assert_eq!((sum("shadow"), sum("sanctioned"), sum("detections")), (3, 0, 4), "{report}");
+    assert_eq!(report["usage"]["shadow_servers"]["names"][server.to_string()], 3, "{report}");
+    assert_eq!(report["debt"]["unreviewed"][0]["messages"], 3, "{report}");
+    for event in all.iter().filter(|event| event["event.kind"] != "outcome") {
+        let story = json(&format!("gnomon events show {} --json", event["event.id"].as_str().unwrap()));
+        assert_eq!(story["server"]["messages"], 3, "{story}");
+    }
 }

@@ -88,6 +88,45 @@ fn config_check_is_red_where_a_start_is_also_by_what_is_in_the_state_folder() {
     assert!(code == Some(3) && log.contains("2026.11.23.tar.gz"), "{log}");
 }
 
+/// A copy of a shipped rule with its id kept: beside the shipped one nobody could say which of the two is meant.
+#[test]
+fn a_rule_with_the_id_of_one_that_ships_is_refused_by_every_check_and_by_a_start() {
+    const SHIPPED: &str = "a06d0be7-29e6-427c-8e90-673c481c5fac";
+    let dir = installed();
+    let rule = rules::block(2, "gen_ai.tool.name: shell").text.replace(&rules::id(2), SHIPPED);
+    let (draft, loaded) = (dir.path().join("drafts/copy.yml"), dir.path().join("rules/copy.yml"));
+    fs::create_dir(dir.path().join("drafts")).unwrap();
+    fs::write(&draft, rule).unwrap();
+    let is_refused = |words: &[&str], file: &Path| {
+        let said = command(dir.path(), words).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(said.status.code(), Some(3), "{words:?}: {said:?}");
+        let (why, place) = (text(&said.stderr), format!("{}:", file.display()));
+        let names = [place.as_str(), SHIPPED, "shadow-mcp/shadow_mcp_message.yml"].iter().all(|named| why.contains(named));
+        assert!(names, "{words:?}: {why}");
+    };
+    // A folder that no configuration names yet.
+    is_refused(&["rules", "check", dir.path().join("drafts").to_str().unwrap()], &draft);
+    fs::rename(&draft, &loaded).unwrap();
+    for words in [&["rules", "check"][..], &["config", "check"], &["proxy"]] {
+        is_refused(words, &loaded);
+    }
+}
+
+/// To copy it, and to compare it with another: what is printed of a rule is its file. One process for each of them would take long, so the
+/// file of every one is held to be the rule's in a unit test of the command, and here some are printed.
+#[test]
+fn the_file_of_a_rule_that_ships_is_printed_byte_for_byte() {
+    let all: Vec<(String, &str)> = gnomon_packs::packs().iter().flat_map(gnomon_packs::Pack::files).collect();
+    let packs = gnomon_packs::packs().iter().map(|pack| pack.name).collect::<Vec<_>>().join(",");
+    let dir = installed();
+    for (name, _) in all.iter().step_by(all.len().div_ceil(10)) {
+        let file = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("rules/packs").join(name)).unwrap();
+        let id = text(&file).lines().find_map(|line| line.strip_prefix("id: ").map(str::to_owned)).unwrap();
+        let said = command(dir.path(), &["rules", "show", "--yaml", "--packs", &packs, &id]).output().unwrap();
+        assert!(said.status.success() && said.stdout == file, "{name}: {said:?}");
+    }
+}
+
 #[test]
 fn what_this_user_may_not_read_of_the_state_folder_is_said_to_be_unchecked() {
     if !rustix::process::geteuid().is_root() {

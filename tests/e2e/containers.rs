@@ -2,6 +2,7 @@
 //! share the host's network and programs; their cgroups are below the one that the sensor watches.
 
 use crate::{
+    caller::{Answer, Call, Caller, FILE},
     joined::{NAME, PYTHON, events},
     sensor_stage::{Host, needs, until},
     support::{request::call, upstream::Upstream},
@@ -140,4 +141,32 @@ async fn a_container_of_podman_is_named_by_the_id_that_podman_prints() {
         of(&host, &id).map(|event| (id, event))
     });
     check(&event, "podman", &format!("{top}/libpod-{id}"));
+}
+
+/// As kubelet's cgroupfs driver names what a runtime starts for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_in_a_pod_of_kubernetes_is_named_by_the_uid_that_kubelet_gave_its_cgroup() {
+    if !needs("a_program_in_a_pod_of_kubernetes_is_named_by_the_uid_that_kubelet_gave_its_cgroup") {
+        return;
+    }
+    let (upstream, host) = (Upstream::at("127.0.0.1:0", NAME, &["http/1.1"], |_| None).await, Host::start());
+    let (pod, id) = (Uuid::new_v4().to_string(), format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()));
+    let below = format!("kubepods/burstable/pod{pod}/{id}");
+    let cgroup = host.cgroup.join(&below);
+    fs::create_dir_all(&cgroup).unwrap();
+    let caller = Caller::new();
+    let order = Call::new(upstream.address, "/rpc", call(1, "any_tool").to_string()).tls(NAME, Some(upstream.authority.pem_file()));
+    let words = caller.words(FILE, &order);
+    let event = until("the pod's event", || {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo 0 > "$0/cgroup.procs" && exec "$@""#]).arg(&cgroup).args(&words);
+        let output = command.output().unwrap();
+        assert!(Answer::of(&output).is_some_and(|answer| answer.status == 200), "{output:?}");
+        of(&host, &id)
+    });
+    assert_eq!((&event["k8s.pod.uid"], &event["tls.client.server_name"]), (&pod.into(), &NAME.into()), "{event:#}");
+    let top = host.cgroup.file_name().unwrap().display();
+    assert_eq!(event["gnomon.cgroup"], format!("/{top}/{below}"), "{event:#}");
+    // The path says nothing of what runs it.
+    assert_eq!(event["container.runtime.name"], "unknown", "{event:#}");
 }

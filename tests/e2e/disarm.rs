@@ -1,7 +1,8 @@
 //! The kill switch: while it is set nothing is refused and nothing is redirected, whichever half hangs or is restarted.
 
 use crate::{
-    sensor_stage::{Host, Joined, Road, kill, needs, server, until},
+    alerts::prometheus::Running,
+    sensor_stage::{Host, Joined, Road, free_port, kill, needs, scrape, server, skip, until},
     support::{
         HOST,
         client::{H1, handshake, tunnel},
@@ -11,9 +12,12 @@ use crate::{
         upstream::Upstream,
     },
 };
+use gnomon_host::trust::{read_certificates, system_bundle};
+use gnomon_testkit::has;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -163,7 +167,7 @@ fn a_file_that_somebody_dropped_outlives_the_sensor() {
     }
     let (mut stage, server) = (Stage::start(), server());
     // An empty file, as a configuration management tool would write.
-    std::fs::write(&stage.switch, "").unwrap();
+    fs::write(&stage.switch, "").unwrap();
     until("the sensor to obey", || (stage.status()["sensor"]["armed"] == json!(false)).then_some(()));
     let sensor = stage.host.part("gnomon-sensor");
     kill(sensor, Signal::KILL);
@@ -192,23 +196,85 @@ fn a_user_that_may_not_disarm_is_told_who_may() {
 /// What it replaces a program's roots with must know every server that the program may reach, through gnomon or past it.
 #[test]
 fn the_line_that_a_start_prints_trusts_the_system_s_roots_and_ours() {
-    use gnomon_host::trust::{read_certificates, system_bundle};
     let Some(system) = system_bundle(Path::new("/")) else {
-        return gnomon_testkit::skip("the_line_that_a_start_prints_trusts_the_system_s_roots_and_ours", "the system has no roots");
+        return skip("the_line_that_a_start_prints_trusts_the_system_s_roots_and_ours", "the system has no roots");
     };
     let state = tempfile::tempdir().unwrap();
     let log = state.path().join("log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_gnomon"));
     command.args(["proxy", "--listen", "127.0.0.1:0", "--metrics", "off", "--state-dir"]).arg(state.path());
-    command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap());
+    command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
     let mut child = command.spawn().unwrap();
-    let said = until("the line", || {
-        std::fs::read_to_string(&log).ok().filter(|said| said.contains("SSL_CERT_FILE=") && said.contains("ca install"))
-    });
+    let said = announced(&log);
     kill(child.id(), Signal::TERM);
     assert!(child.wait().unwrap().success());
     let named = said.split("SSL_CERT_FILE=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     let trusted = read_certificates(Path::new(named)).unwrap();
     let both = [system, state.path().join("ca.pem")].map(|file| read_certificates(&file).unwrap()).concat();
     assert!(both.iter().all(|certificate| trusted.contains(certificate)), "{said}");
+}
+
+/// The log, once it has told how clients are set up.
+fn announced(log: &Path) -> String {
+    until("the line", || fs::read_to_string(log).ok().filter(|said| said.contains("SSL_CERT_FILE=") && said.contains("ca install")))
+}
+
+/// Runs a command for which the first file stands where the second is, and for nobody else.
+const IN_ITS_PLACE: &str = r#"mount --bind "$0" "$1" && shift && exec "$@""#;
+
+/// Prints the status of a URL, by what the environment says of proxy and roots.
+const FETCH: &str = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status, end='')";
+
+/// A server with a certificate of an authority that this system trusts, as a company's own, and clients that were started with the line as
+/// it was printed: they are shown gnomon's certificate first, and the server's own afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_were_set_up_by_the_line_that_a_start_prints_work_on_once_gnomon_is_disarmed() {
+    let name = "clients_that_were_set_up_by_the_line_that_a_start_prints_work_on_once_gnomon_is_disarmed";
+    if !has(name, &["unshare", "curl", "python3"]) {
+        return;
+    }
+    // As root, and where a container may do so.
+    if !Command::new("unshare").args(["--mount", "--propagation", "private", "true"]).output().unwrap().status.success() {
+        return skip(name, "no mount namespace may be made here, to give a process other roots of the system");
+    }
+    let Some(system) = system_bundle(Path::new("/")) else { return skip(name, "the system has no roots") };
+    let (upstream, dir) = (Upstream::start(ALPN).await, tempfile::tempdir().unwrap());
+    let at = |name: &str| dir.path().join(name);
+    let known = [system.as_path(), upstream.authority.pem_file()].map(|file| fs::read_to_string(file).unwrap()).join("\n");
+    fs::write(at("roots.pem"), known).unwrap();
+    let metrics = free_port();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-ec", IN_ITS_PLACE]).arg(at("roots.pem")).arg(&system);
+    command.arg(env!("CARGO_BIN_EXE_gnomon")).args(["proxy", "--listen", "127.0.0.1:0", "--metrics", &metrics.to_string()]);
+    command.args(["--resolve", &format!("{HOST}:443:127.0.0.1:{}", upstream.address.port())]);
+    command.arg("--state-dir").arg(at("state")).arg("--disarm-file").arg(at("disarm"));
+    command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+    command.stdout(Stdio::null()).stderr(fs::File::create(at("log")).unwrap());
+    let _gnomon = Running(command.spawn().unwrap());
+    let said = announced(&at("log"));
+    let printed = said.lines().find_map(|line| line.trim_start().strip_prefix("client ")).unwrap();
+    assert!(printed.contains(&format!("SSL_CERT_FILE={} COMMAND", at("state/bundle.pem").display())), "{printed}");
+
+    let url = format!("https://{HOST}/");
+    let curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", url.as_str()];
+    let programs: [&[&str]; 2] = [&curl, &["python3", "-c", FETCH, url.as_str()]];
+    let everybody_is_served = |when: &str| {
+        for program in programs {
+            let mut command = Command::new("sh");
+            command.args(["-c", &printed.replace("COMMAND", r#""$@""#), "sh"]).args(program);
+            let output = command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "200", "{when}: {program:?}: {output:?}\n{printed}");
+        }
+    };
+    let flows = |outcome: &str| {
+        let line = format!("gnomon_flows_total{{outcome=\"{outcome}\"}} 2\n");
+        until(outcome, || scrape(metrics).contains(&line).then_some(()));
+    };
+    everybody_is_served("armed");
+    flows("intercepted");
+    let output = run(&at("disarm"), &at("exec.sock"), &["disarm"]);
+    assert!(output.status.success(), "{output:?}");
+    until("the gauge", || scrape(metrics).contains("\ngnomon_armed 0\n").then_some(()));
+    everybody_is_served("disarmed");
+    flows("disarmed");
 }

@@ -16,6 +16,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 use tempfile::TempDir;
+use uuid::Uuid;
 
 /// A cgroup below which the sensor looks, and a folder that everybody may enter. Both are removed when dropped.
 struct Stage {
@@ -89,9 +90,11 @@ async fn alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person()
     // It is given no proxy; it connects to the server's own address.
     let program = Caller::new();
     let words = program.words(FILE, &Call::new(upstream.address, "/rpc", call.to_string()).tls(HOST, None));
-    let shell: Vec<&str> = ["sh", "-c", r#"id -u; "$@"; exit 7"#, "sh"].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let shell: Vec<&str> =
+        ["sh", "-c", r#"id -u; id -Gn; "$@"; exit 7"#, "sh"].into_iter().chain(words.iter().map(String::as_str)).collect();
     let (output, folder) = stage.run(&["--config", config.to_str().unwrap()], &shell).await;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let groups = said.lines().nth(1).unwrap_or_default();
     assert!(said.starts_with("65534\n") && said.contains("done by the upstream"), "{output:?}");
     assert!(output.status.code() == Some(7) && output.stderr.is_empty(), "{output:?}");
     until_gone(&folder).await;
@@ -100,6 +103,14 @@ async fn alone_as_root_a_call_is_read_and_told_with_its_process_and_the_person()
     assert_eq!((&event["gnomon.correlation"], &event["server.address"]), (&json!("owner"), &json!(HOST)), "{event:#}");
     assert!(event["process.executable.path"].as_str().is_some_and(|path| path.ends_with(FILE)), "{event:#}");
     assert_eq!((&event["user.id"], &event["destination.port"]), (&json!("65534"), &json!(port)), "{event:#}");
+    // The shell started it, from a file that is still there.
+    let shell = fs::canonicalize("/bin/sh").unwrap();
+    assert_eq!((&event["process.parent.executable.path"], &event["gnomon.process.image"]), (&json!(shell), &json!("on_disk")), "{event:#}");
+    assert_eq!(event["user.group.names"], json!(groups.split_whitespace().collect::<Vec<_>>()), "{event:#}");
+    let random = event["tls.client.random"].as_str().unwrap_or_default();
+    assert!(random.len() == 64 && random.bytes().all(|byte| byte.is_ascii_hexdigit()), "{event:#}");
+    let flow = event["gnomon.flow.id"].as_str().unwrap_or_default();
+    assert!(Uuid::parse_str(flow).is_ok_and(|id| id.get_version_num() == 7), "{event:#}");
 }
 
 /// Posts a call to the first argument, whatever the others are, and stays for a while, since processes are looked up after their call.

@@ -220,6 +220,100 @@ async fn real_programs_are_tagged_as_they_are_and_read_under_exec() {
     }
 }
 
+/// A copy of curl with a tail of zeros: agents come as one file of 300 MB and more.
+fn large_copy_of_curl(folder: &Path, name: &str) -> String {
+    let copy = folder.join(name);
+    let shown = Command::new("sh").args(["-c", "command -v curl"]).output().unwrap();
+    fs::copy(String::from_utf8(shown.stdout).unwrap().trim(), &copy).unwrap();
+    fs::OpenOptions::new().write(true).open(&copy).unwrap().set_len(300 << 20).unwrap();
+    copy.to_str().unwrap().to_owned()
+}
+
+const ASKS_FOR_DIGESTS: &str = "title: A program that nobody knows\nid: 0c1d2e3f-4a5b-4c6d-8e7f-8091a2b3c4d5\n\
+    logsource: {product: mcp, category: mcp_traffic}\n\
+    detection: {one: {process.executable.hash.sha256|startswith: 'zz'}, condition: one}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_call_of_a_large_program_waits_for_its_digest_only_where_a_rule_asks_for_it() {
+    let name = "the_first_call_of_a_large_program_waits_for_its_digest_only_where_a_rule_asks_for_it";
+    if !needs(name) || !has(name, &["curl"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let rule = folder.path().join("digest.yml");
+    fs::write(&rule, ASKS_FOR_DIGESTS).unwrap();
+    let upstream = Upstream::at("127.0.0.1:0", NAME, &["h2", "http/1.1"], |_| None).await;
+    for asks in [false, true] {
+        let rules = ["--rules", rule.to_str().unwrap()];
+        let host = trusting(upstream.authority.pem_file(), if asks { &rules } else { &[] });
+        // One that was run before, for what everything else takes.
+        run(&host, Way::UnderExec, &[], &upstream, &CURL, "warm");
+        let mut took = f64::MAX;
+        for attempt in 0..3 {
+            let file = format!("large-{asks}-{attempt}");
+            let command = large_copy_of_curl(folder.path(), &file);
+            let call = Call::to(&upstream, &file);
+            let mut arguments = call.curl("--http1.1");
+            let written = arguments.iter().position(|argument| argument == "-w").unwrap() + 1;
+            arguments[written] = " %{time_total}".to_owned();
+            let command: Vec<String> = std::iter::once(command).chain(arguments).collect();
+            let output = start(&host, Way::UnderExec, &[], upstream.authority.pem_file(), &command);
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && said.contains("done by the upstream"), "{output:?}\n{}", host.log());
+            took = took.min(said.trim().rsplit(' ').next().unwrap().parse().unwrap());
+            let event = until("the call's event", || events(&host).into_iter().find(|event| event["gen_ai.tool.name"] == *file));
+            check_joined(&event, &file);
+            assert!(!asks || event["process.executable.hash.sha256"].is_string(), "{event:#}");
+        }
+        println!("rules ask for digests: {asks}; the fastest first call took {took} s");
+        assert!(asks || took < 0.5, "{took} s");
+    }
+}
+
+/// A child connects, hands its connection to its parent and ends; the parent speaks on it.
+const SHORT_LIVED: &str = r#"
+import array, socket, subprocess, sys
+ip, port, body = sys.argv[1:4]
+child = """
+import array, os, socket, sys
+near = socket.socket(fileno=int(sys.argv[1]))
+made = socket.create_connection((sys.argv[2], int(sys.argv[3])))
+near.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [made.fileno()]))])
+os._exit(0)
+"""
+near, far = socket.socketpair()
+subprocess.Popen([sys.executable, "-c", child, str(far.fileno()), ip, port], pass_fds=[far.fileno()]).wait()
+_, rights, _, _ = near.recvmsg(1, socket.CMSG_SPACE(4))
+made = socket.socket(fileno=array.array("i", rights[0][2])[0])
+head = f"POST /rpc HTTP/1.1\r\nhost: {ip}:{port}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+made.sendall((head + body).encode())
+while made.recv(65536): pass
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_ended_before_it_was_looked_at_is_told_by_the_name_of_its_file() {
+    let name = "a_program_that_ended_before_it_was_looked_at_is_told_by_the_name_of_its_file";
+    if !needs(name) || !has(name, &["python3"]) {
+        return;
+    }
+    let (trusted, host) = stage("127.0.0.1:0").await;
+    let upstream = Upstream::without_tls(|_| None).await;
+    // It may be looked at before it ends.
+    let told = (0..40).find_map(|attempt| {
+        let tool = format!("short_{attempt}");
+        let call = Call::to(&upstream, &tool);
+        let command = ["python3", "-c", SHORT_LIVED, &call.ip, &call.port, &call.body].map(str::to_owned);
+        let output = start(&host, Way::UnderExec, &[], trusted.authority.pem_file(), &command);
+        assert!(output.status.success(), "{output:?}");
+        let event = until("the call's event", || events(&host).into_iter().find(|event| event["gen_ai.tool.name"] == *tool));
+        event["process.name"].is_string().then_some(event)
+    });
+    let told = told.expect("one of forty ended before it was looked at");
+    assert!(told["process.name"].as_str().unwrap().starts_with("python"), "{told:#}");
+    assert!(told["process.executable.path"].is_null() && told["gnomon.process.identity"] != "confirmed", "{told:#}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ipv6_is_read_like_ipv4() {
     if !needs("ipv6_is_read_like_ipv4") || !has("ipv6_is_read_like_ipv4", &["curl"]) {

@@ -3,9 +3,12 @@
 use crate::support::{
     HOST,
     authority::{Authority, trusting},
+    client::{H1, tls},
     gnomon::Gnomon,
+    request,
     rules::{MESSAGE, block, id, shipped},
     soon,
+    upstream::Upstream,
 };
 use hyper::{
     server::conn::{http1, http2},
@@ -150,6 +153,24 @@ async fn a_session_of_either_era_passes_unchanged_and_a_blocked_call_leaves_it_u
     }
 }
 
+/// A name of the catalogue that ships.
+const KNOWN: &str = "mcp.stripe.com";
+
+#[tokio::test]
+async fn a_server_of_the_catalogue_is_told_with_its_class() {
+    let upstream = Upstream::at("127.0.0.1:0", KNOWN, &["http/1.1"], |_| None).await;
+    let setup = Gnomon::with().shipped_catalogue().rules(shipped());
+    let gnomon = setup.resolve(KNOWN, upstream.address).trust(upstream.authority.pem_file()).start().await;
+    let mut client = H1::over(tls(&gnomon, KNOWN, &["http/1.1"]).await);
+    let body = request::call(1, "any_tool").to_string();
+    let head = format!("POST / HTTP/1.1\r\nhost: {KNOWN}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    assert_eq!(client.send(&[head.into_bytes(), body.into_bytes()]).await.status, 200);
+    client.close().await;
+    let events = gnomon.finish().await;
+    let event = events.iter().find(|event| event["gen_ai.tool.name"] == "any_tool").unwrap_or_else(|| panic!("{events:#?}"));
+    assert_eq!((&event["server.address"], &event["gnomon.server.catalogue"]), (&json!(KNOWN), &json!("mcp")), "{event:#}");
+}
+
 fn check_events(era: Era, events: &[Value]) {
     let of = |method: &str| events.iter().filter(|e| e["mcp.method.name"] == method).collect::<Vec<_>>();
     let first = if era == Era::Stateless { "server/discover" } else { "initialize" };
@@ -160,11 +181,17 @@ fn check_events(era: Era, events: &[Value]) {
         assert_eq!(seen["mcp.protocol.version"], era.version(), "{seen:#}");
         assert_eq!(seen["gnomon.confidence"], "confirmed");
         assert!(seen["jsonrpc.request.id"].is_string());
+        assert_eq!(seen["source.address"], "127.0.0.1", "{seen:#}");
+        assert!(seen["source.port"].as_u64().is_some_and(|port| (1..=65_535).contains(&port)), "{seen:#}");
         assert_eq!((&seen["server.address"], &seen["url.path"]), (&json!(HOST), &json!("/rpc")));
     }
     let named = if era == Era::Stateless { of("tools/call") } else { of("initialize") };
     assert!(named.iter().all(|e| e["mcp.client.name"] == "e2e-client" && e["mcp.client.version"] == "9.9"), "{named:#?}");
-    assert!(of(first).iter().any(|e| e["mcp.server.name"] == "e2e-server"), "{:#?}", of(first));
+    assert!(of(first).iter().any(|e| e["mcp.server.name"] == "e2e-server" && e["mcp.server.version"] == "1.2.0"), "{:#?}", of(first));
+    let has = |e: &Value, field: &str, sign: &str| e[field].as_array().is_some_and(|signs| signs.contains(&json!(sign)));
+    let sign = if era == Era::Stateless { "B2" } else { "B3" };
+    assert!(of("tools/call").iter().all(|e| has(e, "gnomon.signatures", sign)), "{era:?}: {:#?}", of("tools/call"));
+    assert!(of("tools/list").iter().any(|e| has(e, "gnomon.response.signatures", "R1")), "{era:?}: {:#?}", of("tools/list"));
     assert!(of("tools/list").iter().any(|e| e["gnomon.tools"] == json!(["allowed_tool", "blocked_tool"])));
     let calls: Vec<_> = of("tools/call").iter().map(|e| (e["gen_ai.tool.name"].clone(), e["gnomon.action"].clone())).collect();
     let blocked: Vec<_> = of("tools/call").into_iter().filter(|e| e["gen_ai.tool.name"] == "blocked_tool").collect();

@@ -53,6 +53,7 @@ fn rules_that_are_written_act_at_once_and_bad_ones_leave_the_last_good_in_force(
     logged(|| host.log(), &format!("{}:6:", file.display()));
     logged(|| host.log(), "did you mean `seen`?");
     assert!(call(&host, "shell").contains(rules::MESSAGE), "the rule from before stays");
+    assert!(!host.log().contains('\u{1b}'), "a log that is no terminal has no codes of one: {:?}", host.log());
 
     // A signal makes it read the rules even where no file has changed.
     kill(host.child.id(), rustix::process::Signal::HUP);

@@ -195,3 +195,21 @@ fn a_rule_begun_from_an_event_passes_its_check_and_says_what_it_would_have_match
         "{shown}"
     );
 }
+
+#[test]
+fn what_ships_passes_its_check_where_a_package_puts_it_and_an_unmodified_copy_beside_it_does_not() {
+    if !needs("what_ships_passes_its_check_where_a_package_puts_it_and_an_unmodified_copy_beside_it_does_not") {
+        return;
+    }
+    let host = Host::start_with(&["--sensor", "off"]);
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules/packs/shadow-mcp");
+    let said = run(&host, &format!("gnomon rules check {}", shipped.display()));
+    assert!(said.contains("all as expected"), "{said}");
+    let rules = host.state.path().join("rules");
+    fs::create_dir_all(&rules).unwrap();
+    fs::copy(shipped.join("mcp_server_denied.yml"), rules.join("mine.yml")).unwrap();
+    let config = host.state.path().join("with-rules.yml");
+    fs::write(&config, format!("rules: {{dirs: ['{}']}}\n", rules.display())).unwrap();
+    let refused = shell_with(&host, &config, &format!("gnomon rules check {}", rules.display()));
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("is also used in"), "{refused:?}");
+}

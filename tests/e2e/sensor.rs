@@ -109,7 +109,7 @@ fn a_killed_sensor_takes_its_programs_along_and_another_takes_its_place() {
     assert_eq!(eventually_direct(&mut program, upstream), Road::Direct);
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     until_gone(&attached);
-    logged(|| host.log(), "the sensor was killed");
+    logged(|| host.log(), "the sensor ended");
     let next = until("another sensor", || Some(host.part("gnomon-sensor")).filter(|pid| *pid != sensor));
     until("it to be joined", || host.scrape().contains("gnomon_sensor_up 1\n").then_some(()));
     assert!(programs(next).len() >= 10);
@@ -183,10 +183,9 @@ fn a_sensor_that_cannot_work_says_why_and_the_proxy_serves_without_it() {
     // The next one finds nothing to look at.
     fs::remove_dir(&*host.cgroup).unwrap();
     kill(host.part("gnomon-sensor"), Signal::KILL);
-    logged(|| host.log(), "the sensor ended");
-    assert!(host.log().contains(&host.cgroup.display().to_string()), "{}", host.log());
+    logged(|| host.log(), &host.cgroup.display().to_string());
     host.cause_event("without_a_sensor");
-    assert_eq!(children(host.child.id()).len(), 1, "it is not tried again");
+    assert_eq!(children(host.child.id()).len(), 1, "it is not tried again at once");
     assert!(host.scrape().contains("gnomon_sensor_absences_total 1\n"));
 }
 
@@ -202,7 +201,7 @@ fn a_folder_that_is_no_cgroup_is_refused_before_anything_starts_and_by_the_check
         let output = command.output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let named = format!("--sensor {}: that is no cgroup of v2", folder.path().display());
+    let named = format!("--sensor {}: that is not a cgroup v2 folder", folder.path().display());
     for arguments in [&["run", "--listen", "127.0.0.1:0", "--metrics", "off"][..], &["config", "check"]] {
         let (code, said) = gnomon(arguments);
         assert!(code == Some(2) && said.contains(&named) && said.contains("name the folder of a cgroup"), "{code:?} {said}");

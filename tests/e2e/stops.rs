@@ -1,18 +1,28 @@
-//! However gnomon is stopped while it works, every call that a server executed is on record. Executions are counted at the server.
+//! However gnomon is stopped while it works, every call that a server executed is on record. Executions are counted at the server, and no
+//! call fails before the stop. The server answers half of the calls as event streams, and half of those through the proxy come within TLS.
 //!
 //! `GNOMON_STOPS` is the number of stops, 12 by default.
 
-use crate::exec::GNOMON;
+pub use crate::stops_server::message;
+use crate::{
+    exec::GNOMON,
+    stops_server::{PATIENCE, Server},
+    support::{HOST, authority::trusting, rules::block},
+};
 use rustix::{
     fs::{OFlags, fcntl_setfl},
     process::{Pid, Signal, kill_process},
 };
-use serde_json::{Value, json};
+use rustls::{
+    ClientConfig, ClientConnection, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
     io::{self, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -23,107 +33,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Milliseconds until the server answers a call: some answers come at once, some long after the stop.
-const THINKS: [u64; 4] = [0, 5, 300, 20_000];
 /// A call of this age is on disk whatever happens: it is reported after two seconds without an answer and committed a fifth of a second
 /// later. The rest is for a loaded machine.
 const PROMISED: Duration = Duration::from_secs(4);
-
-/// A server that writes down which calls it executed, and when.
-struct Server {
-    address: SocketAddr,
-    executed: Arc<Mutex<Vec<(String, Instant)>>>,
-    over: Arc<AtomicBool>,
-}
-
-impl Server {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (executed, over) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<AtomicBool>::default());
-        let (acts, ends) = (executed.clone(), over.clone());
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if ends.load(Ordering::Relaxed) {
-                    return;
-                }
-                let (acts, ends) = (acts.clone(), ends.clone());
-                thread::spawn(move || serve(stream, &acts, &ends));
-            }
-        });
-        Self { address, executed, over }
-    }
-
-    fn executed(&self) -> Vec<(String, Instant)> {
-        self.executed.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.address);
-    }
-}
-
-/// Answers the requests of one connection.
-fn serve(mut stream: TcpStream, acts: &Mutex<Vec<(String, Instant)>>, over: &AtomicBool) {
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    while let Some((method, body)) = message(&mut stream) {
-        if method != "POST" {
-            let _ = stream.write_all(b"HTTP/1.1 405 no\r\ncontent-length: 0\r\n\r\n");
-            continue;
-        }
-        let said: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let result = match said["method"].as_str().unwrap_or_default() {
-            "initialize" => {
-                json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "test", "version": "1"}})
-            }
-            "ping" => json!({}),
-            "tools/list" => json!({"tools": [{"name": "act", "inputSchema": {"type": "object"}}]}),
-            "tools/call" => {
-                let name = said["params"]["arguments"]["name"].as_str().unwrap_or_default().to_owned();
-                let mut acts = acts.lock().unwrap();
-                acts.push((name, Instant::now()));
-                let thinks = THINKS[acts.len() % THINKS.len()];
-                drop(acts);
-                let until = Instant::now() + Duration::from_millis(thinks);
-                while Instant::now() < until && !over.load(Ordering::Relaxed) {
-                    thread::sleep(Duration::from_millis(5).min(until.saturating_duration_since(Instant::now())));
-                }
-                json!({"content": [{"type": "text", "text": "done"}]})
-            }
-            _ => Value::Null,
-        };
-        let answer = match (said.get("id"), result) {
-            (None, _) => None,
-            (Some(id), Value::Null) => Some(json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": "unknown"}})),
-            (Some(id), result) => Some(json!({"jsonrpc": "2.0", "id": id, "result": result})),
-        };
-        let answer = answer.map_or_else(String::new, |answer| answer.to_string());
-        let status = if answer.is_empty() { "202 Accepted" } else { "200 OK" };
-        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
-        if stream.write_all(format!("{head}{answer}").as_bytes()).is_err() {
-            return;
-        }
-    }
-}
-
-/// Reads one HTTP message with a Content-Length: the first word of its first line, and its body.
-pub fn message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        if stream.read(&mut byte).ok()? == 0 {
-            return None;
-        }
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((head.split(' ').next()?.to_ascii_uppercase(), body))
-}
 
 /// How gnomon is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,11 +43,16 @@ pub enum Stop {
     Once,
     Twice,
     Killed,
+    /// Once, after it has read its configuration anew twice.
+    Reloaded,
+    /// Once, and another is started in its place, where the same load goes on.
+    Again,
 }
 
 fn stops() -> impl Iterator<Item = (u64, Stop)> {
     let most = std::env::var("GNOMON_STOPS").ok().and_then(|text| text.parse().ok()).unwrap_or(12);
-    (0..most).map(|number| (number, [Stop::Once, Stop::Twice, Stop::Killed][usize::try_from(number % 3).unwrap_or(0)]))
+    let kinds = [Stop::Once, Stop::Twice, Stop::Killed, Stop::Reloaded, Stop::Again];
+    (0..most).zip(kinds.into_iter().cycle())
 }
 
 /// A running gnomon without a sensor, on ports of its own.
@@ -146,7 +63,7 @@ pub struct Running {
 
 impl Running {
     pub fn start(arguments: &[&str], state: &Path, ready: SocketAddr) -> Self {
-        let log = fs::File::create(state.join("log")).unwrap();
+        let log = fs::OpenOptions::new().create(true).append(true).open(state.join("log")).unwrap();
         let child = Command::new(GNOMON)
             .args(arguments)
             .args(["--state-dir", state.to_str().unwrap()])
@@ -155,7 +72,7 @@ impl Running {
             .spawn()
             .unwrap();
         let running = Self { child, state: state.to_owned() };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(ready).is_err() {
             assert!(Instant::now() < deadline, "it does not listen: {}", running.log());
             thread::sleep(Duration::from_millis(20));
@@ -172,9 +89,20 @@ impl Running {
         let _ = kill_process(pid, signal);
     }
 
+    /// Has it read everything anew, and waits until it says that it has.
+    fn reload(&self, says: &str) {
+        let said = || self.log().matches(says).count();
+        let (before, deadline) = (said(), Instant::now() + PATIENCE);
+        self.signal(Signal::HUP);
+        while said() == before {
+            assert!(Instant::now() < deadline, "it does not reload: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn stop(mut self, stop: Stop) {
         match stop {
-            Stop::Once => self.signal(Signal::TERM),
+            Stop::Once | Stop::Reloaded | Stop::Again => self.signal(Signal::TERM),
             Stop::Twice => {
                 self.signal(Signal::TERM);
                 thread::sleep(Duration::from_millis(100));
@@ -182,7 +110,7 @@ impl Running {
             }
             Stop::Killed => self.signal(Signal::KILL),
         }
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "it does not end: {}", self.log());
             thread::sleep(Duration::from_millis(10));
@@ -194,34 +122,87 @@ pub fn free() -> SocketAddr {
     gnomon_testkit::free_port()
 }
 
-/// Calls from six clients until told to stop, each call under a name of its own.
-fn load(post: impl Fn(&str) + Send + Sync + 'static, run: u64, over: &Arc<AtomicBool>) -> Vec<thread::JoinHandle<()>> {
-    let (post, next) = (Arc::new(post), Arc::new(AtomicU64::new(0)));
-    let client = |_| {
-        let (post, next, over) = (post.clone(), next.clone(), over.clone());
-        thread::spawn(move || {
-            while !over.load(Ordering::Relaxed) {
-                post(&format!("call-{run}-{}", next.fetch_add(1, Ordering::Relaxed)));
-            }
-        })
-    };
-    (0..6).map(client).collect()
+/// Six clients that call until told to stop, each call under a name of its own.
+struct Load {
+    over: Arc<AtomicBool>,
+    failed: Arc<Mutex<Vec<(String, Instant)>>>,
+    clients: Vec<thread::JoinHandle<()>>,
+}
+
+impl Load {
+    /// `post` makes the call with this number and name.
+    fn start(run: u64, post: impl Fn(u64, &str) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        let (over, failed) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let (post, next) = (Arc::new(post), Arc::new(AtomicU64::new(0)));
+        let client = |_| {
+            let (post, next, over, failed) = (post.clone(), next.clone(), over.clone(), failed.clone());
+            thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let name = format!("call-{run}-{number}");
+                    let answer = post(number, &name).unwrap_or_default();
+                    if !String::from_utf8_lossy(&answer).contains("done") {
+                        failed.lock().unwrap().push((name, Instant::now()));
+                        // Nobody may listen for a while.
+                        thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            })
+        };
+        let clients = (0..6).map(client).collect();
+        Self { over, failed, clients }
+    }
+
+    /// Ends it. No call may have failed before the stop.
+    fn end(self, stopped: Instant) {
+        self.over.store(true, Ordering::Relaxed);
+        self.clients.into_iter().for_each(|client| client.join().unwrap());
+        let failed = self.failed.lock().unwrap();
+        let early: Vec<&str> = failed.iter().filter(|(_, at)| *at < stopped).map(|(name, _)| name.as_str()).collect();
+        assert!(early.is_empty(), "failed although nothing had ended: {early:?}");
+    }
 }
 
 fn call(tool: &str, name: &str, meta: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":"{name}","method":"tools/call","params":{{"name":"{tool}","arguments":{{"name":"{name}"}}{meta}}}}}"#)
 }
 
+fn connect(to: SocketAddr) -> Option<TcpStream> {
+    let stream = TcpStream::connect(to).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    Some(stream)
+}
+
 /// Posts and waits for the answer, or for the end of the connection.
 fn post(to: SocketAddr, target: &str, headers: &str, body: &str) -> Option<Vec<u8>> {
-    let mut stream = TcpStream::connect(to).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
-    let head = format!(
-        "POST {target} HTTP/1.1\r\nhost: {to}\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n",
-        body.len()
-    );
+    exchange(connect(to)?, target, &format!("host: {to}\r\n{headers}"), body)
+}
+
+/// The same through the proxy, within TLS, to the port of [`HOST`].
+fn post_in_tls(proxy: SocketAddr, port: u16, trust: &Arc<ClientConfig>, body: &str) -> Option<Vec<u8>> {
+    let (mut stream, host) = (connect(proxy)?, format!("{HOST}:{port}"));
+    stream.write_all(format!("CONNECT {host} HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()).ok()?;
+    message(&mut stream)?;
+    let tls = ClientConnection::new(trust.clone(), ServerName::try_from(HOST).unwrap()).unwrap();
+    exchange(StreamOwned::new(tls, stream), "/mcp", &format!("host: {host}\r\n"), body)
+}
+
+fn exchange(mut stream: impl Read + Write, target: &str, headers: &str, body: &str) -> Option<Vec<u8>> {
+    let length = body.len();
+    let head = format!("POST {target} HTTP/1.1\r\n{headers}content-type: application/json\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all(format!("{head}{body}").as_bytes()).ok()?;
+    stream.flush().ok()?;
     message(&mut stream).map(|(_, body)| body)
+}
+
+/// A client's trust in the authority of the gnomon that runs there.
+fn trusting_gnomon(state: &Path) -> Arc<ClientConfig> {
+    let (file, deadline) = (state.join("ca.pem"), Instant::now() + PATIENCE);
+    while !file.exists() {
+        assert!(Instant::now() < deadline, "it has no authority");
+        thread::sleep(Duration::from_millis(20));
+    }
+    trusting(&CertificateDer::from_pem_file(file).unwrap(), &["http/1.1"])
 }
 
 /// What must be on record: every executed call; where gnomon was killed, those executed at least [`PROMISED`] before.
@@ -234,31 +215,51 @@ fn owed(executed: &[(String, Instant)], killed: Option<Instant>) -> BTreeSet<Str
 fn however_a_proxy_is_stopped_every_call_that_a_server_executed_is_an_event() {
     for (number, stop) in stops() {
         let (server, state, listen) = (Server::start(), tempfile::tempdir().unwrap(), free());
-        let address = listen.to_string();
-        let events_file = state.path().join("events.jsonl");
-        let running = Running::start(
-            &["proxy", "--listen", &address, "--metrics", "off", "--events", events_file.to_str().unwrap()],
-            state.path(),
-            listen,
-        );
-        let over = Arc::<AtomicBool>::default();
-        let target = format!("http://{}/mcp", server.address);
-        let clients = load(move |name| drop(post(listen, &target, "", &call("act", name, ""))), number, &over);
-        thread::sleep(if stop == Stop::Killed { PROMISED + Duration::from_secs(1) } else { Duration::from_millis(700) });
-        let killed = (stop == Stop::Killed).then(Instant::now);
+        let (events_file, rules) = (state.path().join("events.jsonl"), state.path().join("rules"));
+        fs::create_dir(&rules).unwrap();
+        let (address, resolve) = (listen.to_string(), format!("{HOST}:{}:127.0.0.1", server.tls.port()));
+        let start = || {
+            let trusted = server.authority.pem_file().to_str().unwrap();
+            let mut arguments = vec!["proxy", "--listen", &address, "--metrics", "off", "--events", events_file.to_str().unwrap()];
+            arguments.extend(["--rules", rules.to_str().unwrap(), "--upstream-ca", trusted, "--resolve", &resolve]);
+            Running::start(&arguments, state.path(), listen)
+        };
+        let running = start();
+        let (target, port, trust) = (format!("http://{}/mcp", server.address), server.tls.port(), trusting_gnomon(state.path()));
+        let load = Load::start(number, move |number, name| {
+            let body = call("act", name, "");
+            if number.is_multiple_of(2) { post(listen, &target, "", &body) } else { post_in_tls(listen, port, &trust, &body) }
+        });
+        match stop {
+            Stop::Once | Stop::Twice | Stop::Again => thread::sleep(Duration::from_millis(700)),
+            Stop::Killed => thread::sleep(PROMISED + Duration::from_secs(1)),
+            Stop::Reloaded => {
+                for rule in [1, 2] {
+                    fs::write(rules.join(format!("{rule}.yml")), block(rule, "gen_ai.tool.name: another_tool").text).unwrap();
+                    running.reload("rules reloaded");
+                    server.goes_on();
+                }
+            }
+        }
+        let stopped = Instant::now();
         running.stop(stop);
-        over.store(true, Ordering::Relaxed);
-        let executed = server.executed();
-        clients.into_iter().for_each(|client| client.join().unwrap());
-        let lines = fs::read_to_string(state.path().join("events.jsonl")).unwrap_or_default();
+        if stop == Stop::Again {
+            server.begins_anew();
+            let again = start();
+            server.goes_on();
+            again.stop(Stop::Once);
+        }
+        load.end(stopped);
+        let lines = fs::read_to_string(&events_file).unwrap_or_default();
         let events: Vec<Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let told: BTreeSet<String> = events
             .iter()
             .filter(|event| event["event.kind"] != "outcome")
             .filter_map(|event| event["jsonrpc.request.id"].as_str().map(|id| id.trim_matches('"').to_owned()))
             .collect();
-        let owed = owed(&executed, killed);
-        assert!(!owed.is_empty(), "the server executed nothing");
+        let owed = owed(&server.executed(), (stop == Stop::Killed).then_some(stopped));
+        let within_tls = owed.iter().filter(|name| name.ends_with(['1', '3', '5', '7', '9'])).count();
+        assert!((1..owed.len()).contains(&within_tls), "{within_tls} of {} calls came within TLS", owed.len());
         let missing: Vec<_> = owed.difference(&told).collect();
         assert!(missing.is_empty(), "stop {number} ({stop:?}): executed and not recorded: {missing:?} of {}", owed.len());
     }
@@ -283,7 +284,7 @@ fn whoever_reads_neither_events_nor_the_log_keeps_no_call_from_the_record_and_no
     command.args(["proxy", "--listen", &listen.to_string(), "--metrics", "off", "--events", "-", "--rules", rules.to_str().unwrap()]);
     let child = command.args(["--state-dir", state.path().to_str().unwrap()]).stdout(stdout).stderr(stderr).spawn().unwrap();
     let running = Running { child, state: state.path().to_owned() };
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(listen).is_err() {
         assert!(Instant::now() < deadline, "it does not listen");
         thread::sleep(Duration::from_millis(20));
@@ -332,17 +333,22 @@ fn however_a_portal_is_stopped_every_call_that_a_server_executed_is_in_the_audit
         let (server, state, listen) = (Server::start(), tempfile::tempdir().unwrap(), free());
         let writes = if stop == Stop::Killed { "before_call" } else { "soon" };
         let config = state.path().join("gnomon.yml");
-        let text = format!(
-            "servers: [{{id: tools, url: 'http://{}/mcp'}}]\naudit: {{writes: {writes}}}\nportals:\n  - {{id: main, listen: '{listen}', servers: [tools], \
-             record: [arguments], policy: [{{allow: {{servers: [tools]}}}}]}}\n",
-            server.address
-        );
-        fs::write(&config, text).unwrap();
-        let running = Running::start(&["portal", "--metrics", "off", "--config", config.to_str().unwrap()], state.path(), listen);
+        let configure = |denied: &str| {
+            let text = format!(
+                "servers: [{{id: tools, url: 'http://{}/mcp'}}]\naudit: {{writes: {writes}}}\n\
+                 portals:\n  - {{id: main, listen: '{listen}', servers: [tools], record: [arguments], \
+                 policy: [{{allow: {{servers: [tools]}}}}, {{deny: {{servers: [tools], tools: [{denied}]}}}}]}}\n",
+                server.address
+            );
+            fs::write(&config, text).unwrap();
+        };
+        configure("another");
+        let start = || Running::start(&["portal", "--metrics", "off", "--config", config.to_str().unwrap()], state.path(), listen);
+        let running = start();
         // A session that sends nothing more and ends with the stop.
         let begin = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
         let accept = "accept: application/json, text/event-stream\r\n";
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         while post(listen, "/mcp", HEADERS, &call("tools_act", "first", META))
             .is_none_or(|answer| !String::from_utf8_lossy(&answer).contains("done"))
         {
@@ -350,20 +356,31 @@ fn however_a_portal_is_stopped_every_call_that_a_server_executed_is_in_the_audit
             thread::sleep(Duration::from_millis(100));
         }
         assert!(post(listen, "/mcp", accept, begin).is_some(), "{}", running.log());
-        let over = Arc::<AtomicBool>::default();
-        let clients = load(move |name| drop(post(listen, "/mcp", HEADERS, &call("tools_act", name, META))), number, &over);
-        thread::sleep(Duration::from_millis(700));
-        let log = running.log();
+        let load = Load::start(number, move |_, name| post(listen, "/mcp", HEADERS, &call("tools_act", name, META)));
+        if stop == Stop::Reloaded {
+            for denied in ["another, one", "another, two"] {
+                configure(denied);
+                running.reload("policies and log-ins of");
+                server.goes_on();
+            }
+        } else {
+            thread::sleep(Duration::from_millis(700));
+        }
+        let (log, stopped) = (running.log(), Instant::now());
         running.stop(stop);
-        over.store(true, Ordering::Relaxed);
-        let executed = server.executed();
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        if stop == Stop::Again {
+            server.begins_anew();
+            let again = start();
+            server.goes_on();
+            again.stop(Stop::Once);
+        }
+        load.end(stopped);
         let records = audited(state.path());
         let kind = |wanted: &[&str]| -> BTreeSet<String> {
             records.iter().filter(|(kind, _)| wanted.contains(&kind.as_str())).map(|(_, name)| name.clone()).collect()
         };
         let told = if stop == Stop::Killed { kind(&["start"]) } else { kind(&["call"]) };
-        let owed = owed(&executed, None);
+        let owed = owed(&server.executed(), None);
         assert!(owed.len() > 1, "the server executed next to nothing: {log}");
         let missing: Vec<_> = owed.difference(&told).collect();
         assert!(missing.is_empty(), "stop {number} ({stop:?}): executed and not in the audit: {missing:?} of {}", owed.len());

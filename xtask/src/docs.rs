@@ -48,7 +48,7 @@ impl Docs {
         for (page, command) in PAGES {
             let output = Command::new(&gnomon).args(command).output().with_context(|| format!("gnomon {}", command.join(" ")))?;
             ensure!(output.status.success(), "gnomon {} failed: {}", command.join(" "), String::from_utf8_lossy(&output.stderr));
-            pages.push((page, String::from_utf8(output.stdout).with_context(|| format!("{page} is no text"))?));
+            pages.push((page, String::from_utf8(output.stdout).with_context(|| format!("{page} is not text"))?));
         }
         let report = pictures::report(&gnomon)?;
         pages.extend(recording::pages(&gnomon)?);

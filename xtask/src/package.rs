@@ -116,7 +116,7 @@ fn version() -> Result<String> {
 /// sources are identical.
 fn source_date() -> Result<u64> {
     if let Some(date) = std::env::var_os("SOURCE_DATE_EPOCH") {
-        return date.to_string_lossy().parse().context("SOURCE_DATE_EPOCH is no number");
+        return date.to_string_lossy().parse().context("SOURCE_DATE_EPOCH is not a number");
     }
     let git = Command::new("git").current_dir(workspace()?).args(["log", "-1", "--format=%ct"]).output();
     let said = git.ok().filter(|output| output.status.success()).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
@@ -129,7 +129,7 @@ fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("starting {:?}", command.get_program()))?;
     let told = || String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.success(), "{command:?} ended with {}:\n{}", output.status, told());
-    String::from_utf8(output.stdout).context("a command's output is no text")
+    String::from_utf8(output.stdout).context("a command's output is not text")
 }
 
 /// Creates an empty folder, in place of one that exists.

@@ -58,9 +58,14 @@ impl Looked {
         let whole = |name: &str| std::fs::canonicalize(name).unwrap_or_else(|_| name.into());
         let known: HashSet<PathBuf> = named.iter().map(|source| whole(&source.name)).collect();
         let ids: HashSet<&str> = alone.rules().iter().chain(alone.disabled()).map(|rule| rule.id.as_str()).collect();
+        let own = |source: &&Source| matches!(source.origin, Origin::Admin);
+        let loaded: HashSet<PathBuf> = all.sources.iter().filter(own).map(|source| whole(&source.name)).collect();
+        // What ships, looked at where a package puts it, is not beside itself. A copy of it in a folder that is loaded is.
+        let shipped: HashSet<String> =
+            named.iter().filter(|source| !loaded.contains(&whole(&source.name))).map(|source| source.text.clone()).collect();
         // A draft takes the place of a rule of one's own that is loaded; where it would be beside one, a start refuses both.
         let stays = |source: &Source| match source.origin {
-            Origin::Vendor => true,
+            Origin::Vendor => !shipped.contains(&source.text),
             Origin::Admin => !known.contains(&whole(&source.name)) && !has_one_of(source, &ids),
         };
         all.sources.retain(stays);

@@ -124,3 +124,25 @@ fn page(loaded: &Loaded, rule: &Rule) -> String {
     }
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gnomon_config::{Config, Packs};
+    use std::{fs, path::Path};
+
+    /// What `--yaml` prints.
+    #[test]
+    fn the_file_that_a_shipped_rule_is_said_to_stand_in_is_the_file_on_disk() {
+        let mut config = Config::default();
+        config.rules.packs = Packs::Named(gnomon_packs::packs().iter().map(|pack| pack.name).collect());
+        let loaded = Loaded::of(&config).unwrap();
+        let rules: Vec<&Rule> = loaded.set.rules().iter().chain(loaded.set.disabled()).collect();
+        assert!(rules.len() >= 108, "{}", rules.len());
+        for rule in rules {
+            let found = loaded.rule(&rule.id).unwrap();
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/packs").join(found.file.as_str());
+            assert_eq!(loaded.text(&found.file).as_bytes(), fs::read(&file).unwrap(), "{}", found.file);
+        }
+    }
+}

@@ -16,9 +16,9 @@ use gnomon_config::{Config, FeedKey, FeedPlace};
 use gnomon_engine::{Lint, Origin, Rule, RuleSet};
 use gnomon_http::{
     DialOptions, Dialer, UpstreamTls,
-    client::{Bounds, Client, ClientError},
+    client::{Bounds, Client, ClientError, Redirects},
 };
-use http::{Request, header::LOCATION};
+use http::Request;
 use std::{
     collections::{BTreeMap, HashSet},
     env,
@@ -28,8 +28,8 @@ use std::{
 
 /// The timeout of each of the two requests.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Most redirections that are followed, to `https://` only.
-const MOST_REDIRECTIONS: usize = 3;
+/// An edition may be kept elsewhere than where it is published: by its signature it is believed, wherever it comes from.
+const REDIRECTS: Redirects = Redirects::Https(3);
 
 #[derive(Args)]
 pub struct Update {
@@ -152,7 +152,7 @@ fn read(place: &FeedPlace, config: &Config, longest: u64) -> Result<Vec<u8>> {
             let tls = UpstreamTls::new(&config.proxy.upstream_ca)?;
             // The operator alone names the address; what comes is believed by its signature.
             let dialer = Dialer::new(DialOptions { forbidden: None, ..DialOptions::default() });
-            let client = Client::alone(dialer, tls, "rules");
+            let client = Client::alone(dialer, tls, "rules").following(REDIRECTS);
             let bytes = runtime()?.block_on(get(&client, url, usize::try_from(longest)?));
             Ok(bytes.map_err(|cause| failed(&cause))?.to_vec())
         }
@@ -161,21 +161,12 @@ fn read(place: &FeedPlace, config: &Config, longest: u64) -> Result<Vec<u8>> {
 
 async fn get(client: &Client, url: &str, longest: usize) -> Result<Bytes, String> {
     let told = |error: ClientError| error.to_string();
-    let mut url = url.to_owned();
-    for _ in 0..=MOST_REDIRECTIONS {
-        let request = Request::get(&url).body(http_body_util::Full::default()).map_err(|error| error.to_string())?;
-        let answer = client.send(request, Bounds { answer: longest, patience: PATIENCE }).await.map_err(told)?;
-        if answer.status().is_success() {
-            return answer.whole().await.map_err(told);
-        }
-        let to = answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection()).and_then(|to| to.to_str().ok());
-        match to {
-            Some(to) if to.starts_with("https://") => url = to.to_owned(),
-            Some(_) => return Err(format!("it redirects to what is not https:// ({})", answer.leads_to().unwrap_or_default())),
-            None => return Err(format!("HTTP status {}", answer.status())),
-        }
+    let request = Request::get(url).body(http_body_util::Full::default()).map_err(|error| error.to_string())?;
+    let answer = client.send(request, Bounds { answer: longest, patience: PATIENCE }).await.map_err(told)?;
+    match answer.status().is_success() {
+        true => answer.whole().await.map_err(told),
+        false => Err(format!("HTTP status {}", answer.status())),
     }
-    Err(format!("it redirects more than {MOST_REDIRECTIONS} times"))
 }
 
 /// The rules of an edition among all that are loaded.

@@ -192,16 +192,16 @@ impl Check<'_> {
         Some(program)
     }
 
-    fn pin(&mut self, place: Location, pin: raw::Pin) -> Option<Pinning> {
+    fn pin(&mut self, place: Location, pin: raw::PinSource) -> Option<Pinning> {
         let fields = match pin {
-            raw::Pin::Word(word) if word == UNPINNED => return Some(Pinning::Unpinned),
-            raw::Pin::Word(word) => {
+            raw::PinSource::Word(word) if word == UNPINNED => return Some(Pinning::Unpinned),
+            raw::PinSource::Word(word) => {
                 return self.refused(
                     place,
                     format!("`{word}` is not a pin: write {{sha256: …}}, {{package: name@version, lockfile: …}} or `{UNPINNED}`"),
                 );
             }
-            raw::Pin::Fields(fields) => fields,
+            raw::PinSource::Fields(fields) => fields,
         };
         let mut pins = Pins::default();
         if let Some(text) = fields.sha256 {

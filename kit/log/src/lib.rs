@@ -72,9 +72,9 @@ pub fn lost() -> u64 {
 
 /// Standard error as a writer: each write is one or more whole lines, and none fails.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Stderr;
+pub struct LogWriter;
 
-impl Write for Stderr {
+impl Write for LogWriter {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         LOG.put(lines);
         Ok(lines.len())

@@ -93,7 +93,7 @@ pub fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), BadRoots> {
     for (certificate, index) in certificates(path)?.into_iter().zip(1..) {
         // As a root it would vouch for others all the same.
         if verifier::is_no_authority_s(&certificate) {
-            return Err(BadRoots::NotARoot { index, cause: "it says that it is no authority's (CA:FALSE)".to_owned() });
+            return Err(BadRoots::NotARoot { index, cause: "it says that it is not an authority's (CA:FALSE)".to_owned() });
         }
         roots.add(certificate).map_err(|error| BadRoots::NotARoot { index, cause: error.to_string() })?;
     }

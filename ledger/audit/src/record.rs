@@ -360,7 +360,7 @@ fields! {
     arguments: Option<Value> = "gnomon.arguments" Redacted "Arguments, only where `portals[].record` says so, redacted.";
     result: Option<Value> = "gnomon.result" Redacted "The result, likewise.";
     message: Option<SmolStr> = "message" Address "Of other kinds: why somebody was not let in; what was changed, and by whom.";
-    refused: Option<u64> = "gnomon.audit.refused" Nothing "Of kind `login_refused`, without an address: so many more were refused than are recorded one by one.";
+    refused: Option<u64> = "gnomon.audit.refused" Nothing "Of kind `login_refused`, without an address: so many more were refused than are recorded one by one. Of what a caller was refused, or what got to no server: so many more of theirs before it, as 64 in ten seconds are recorded one by one.";
     lost: Option<u64> = "gnomon.audit.lost" Nothing "Of kind `lost`: so many records could not be written before this one.";
     shortened: Option<bool> = "gnomon.audit.shortened" Nothing "Something was too long and was cut or left out.";
 }

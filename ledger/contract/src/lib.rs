@@ -34,6 +34,8 @@ pub trait Engine {
     fn store(&self, keep: Keep) -> impl Future<Output = Box<dyn Store>>;
     /// Opens it for reading; it was written before.
     fn reader(&self) -> impl Future<Output = Box<dyn LedgerReader>>;
+    /// Loses all that is in it while it is open for writing, as where somebody moves its file away.
+    fn lose(&self);
 }
 
 /// One `#[tokio::test]` for each test of the contract, against the [`Engine`] that the expression makes anew for each.
@@ -69,6 +71,10 @@ macro_rules! contract {
             trimming::a_clock_that_was_ahead_keeps_no_other_event_from_being_forgotten,
             trimming::a_clock_that_was_behind_takes_no_event_away_before_those_that_came_earlier,
             trimming::the_oldest_events_make_room_within_the_size_bound,
+            trimming::events_that_were_forgotten_are_counted_since_the_ledger_was_opened,
+            trimming::the_newest_moment_is_the_latest_one_and_not_that_of_the_last_row,
+            trimming::a_ledger_that_was_lost_begins_anew_where_it_was,
+            trimming::a_ledger_that_is_in_its_place_and_whole_loses_nothing_by_beginning_anew,
             volume::sums_are_added_up_by_pair_and_hour,
             volume::pairs_beyond_the_bound_are_summed_up_as_others,
             volume::the_busiest_are_those_that_were_not_told_of_lately,

@@ -1,7 +1,7 @@
 //! Helpers of the contract's tests: distinguishable events, and short ways to write and read them.
 
 use crate::Engine;
-use gnomon_ledger_model::{Event, EventFilter, FirstSeen, Group, Keep, MAX_PAGE, Order, Questions, Store, StoredEvent};
+use gnomon_ledger_model::{Event, EventFilter, FirstSeen, Group, Keep, MAX_PAGE, Once, Order, Questions, Store, StoredEvent};
 use gnomon_observe::{Field, Observation};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -35,12 +35,12 @@ pub(crate) fn with(mut seen: Observation, fields: &[(Field, &str)]) -> Observati
 
 /// A group of these events, each so many milliseconds after [`START`].
 pub(crate) fn group(events: impl IntoIterator<Item = (Observation, i64)>) -> Group {
-    let mut group = Group::default();
+    let (mut group, mut calls) = (Group::default(), Once::default());
     for (seen, after_ms) in events {
         let when = UNIX_EPOCH + Duration::from_millis(u64::try_from(START + after_ms).unwrap());
         let event = Event::at(seen, when);
         let at_ms = event.at_ms();
-        event.with_line(|seen, line| group.push(seen, at_ms, line)).unwrap();
+        event.with_line(|seen, line| group.push(&mut calls, seen, at_ms, line)).unwrap();
     }
     group
 }

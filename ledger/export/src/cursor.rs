@@ -32,7 +32,7 @@ pub enum CursorError {
 
 /// The last event that a sink accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cursor {
+pub struct SinkCursor {
     /// Its number in the ledger.
     pub seq: i64,
     /// Its `event.id`: another event of that number means another ledger.
@@ -51,19 +51,20 @@ impl CursorFile {
     }
 
     /// The stored cursor; none where there is no file yet.
-    pub(crate) fn load(&self) -> Result<Option<Cursor>, CursorError> {
+    pub(crate) fn load(&self) -> Result<Option<SinkCursor>, CursorError> {
         let mut text = String::new();
         match File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text)) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(CursorError::File { path: self.path.clone(), source }),
         }
-        let read = text.trim_end().split_once(' ').and_then(|(seq, id)| Some(Cursor { seq: seq.parse().ok()?, event_id: id.to_owned() }));
+        let read =
+            text.trim_end().split_once(' ').and_then(|(seq, id)| Some(SinkCursor { seq: seq.parse().ok()?, event_id: id.to_owned() }));
         read.map(Some).ok_or_else(|| CursorError::Unreadable { path: self.path.clone() })
     }
 
     /// Durable when it returns: written beside, fsynced, put in place.
-    pub(crate) fn store(&self, cursor: &Cursor) -> Result<(), CursorError> {
+    pub(crate) fn store(&self, cursor: &SinkCursor) -> Result<(), CursorError> {
         let beside = self.path.with_extension("cursor.new");
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&beside)?;
@@ -85,7 +86,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = CursorFile::new(dir.path().join("export-otlp.cursor"));
         assert_eq!(file.load().unwrap(), None);
-        let cursor = Cursor { seq: 42, event_id: "019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11".to_owned() };
+        let cursor = SinkCursor { seq: 42, event_id: "019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b11".to_owned() };
         file.store(&cursor).unwrap();
         assert_eq!(file.load().unwrap(), Some(cursor));
         for text in ["", "7", "seven x", "\0"] {

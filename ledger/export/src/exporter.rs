@@ -1,7 +1,7 @@
 //! One sink's export: a thread that reads the ledger behind the cursor, sends, and moves the cursor.
 
 use crate::{
-    Cursor, CursorError, Delivery, ExportMetrics, MAX_BATCH, MAX_BATCH_BYTES, Sink,
+    CursorError, Delivery, ExportMetrics, MAX_BATCH, MAX_BATCH_BYTES, Sink, SinkCursor,
     backoff::{WAITS, left_alone},
     counts::SinkCounts,
     cursor::CursorFile,
@@ -119,7 +119,7 @@ struct Export {
     sink: Sink,
     counts: SinkCounts,
     file: CursorFile,
-    cursor: Cursor,
+    cursor: SinkCursor,
     origin: CursorOrigin,
     proof: Proof,
 }
@@ -212,7 +212,7 @@ impl Export {
         self.origin = CursorOrigin::Known;
         if other || newest.seq < self.cursor.seq {
             tracing::warn!("the ledger is another than the one that was sent to {}: it is sent from its beginning", self.sink.target());
-            self.cursor = Cursor::default();
+            self.cursor = SinkCursor::default();
             self.origin = CursorOrigin::New;
         }
         Ok(())
@@ -276,7 +276,7 @@ impl Export {
 
     fn advance(&mut self, part: &[StoredEvent]) -> Result<(), CursorError> {
         let Some(last) = part.last() else { return Ok(()) };
-        self.cursor = Cursor { seq: last.seq, event_id: id(last) };
+        self.cursor = SinkCursor { seq: last.seq, event_id: id(last) };
         self.file.store(&self.cursor)
     }
 }

@@ -1,7 +1,7 @@
 //! Events leave the host: to an OpenTelemetry collector (OTLP logs over HTTP) and to a syslog server.
 //!
 //! **The ledger is the spool.** An [`Exporter`] reads acknowledged events from the ledger in the order of their numbers, over
-//! a read-only connection, and moves its [`Cursor`] only when the sink has accepted them. So nothing is buffered in memory,
+//! a read-only connection, and moves its [`SinkCursor`] only when the sink has accepted them. So nothing is buffered in memory,
 //! an outage delays no traffic and costs nothing until retention removes events that were not sent (they are counted as
 //! lost), and a restart goes on where it was.
 //!
@@ -24,7 +24,7 @@ mod syslog;
 mod trust;
 
 pub use counts::ExportMetrics;
-pub use cursor::{Cursor, CursorError};
+pub use cursor::{CursorError, SinkCursor};
 pub use delivery::Delivery;
 pub use endpoint::{EndpointError, OtlpEndpoint, SyslogEndpoint, SyslogEndpointError};
 pub use error::{SetupError, TrustError};

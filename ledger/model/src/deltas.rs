@@ -2,9 +2,9 @@
 //! change per touched server or incident, not per event.
 
 use crate::{
-    HostPort, MAX_CLIENTS, MAX_LISTENS, MAX_PROTOCOLS, MAX_TOOLS, MAX_USERS, ServerStatus,
+    HostPort, MAX_CLIENTS, MAX_LISTENS, MAX_PROTOCOLS, MAX_TOOLS, MAX_USERS, Once, ServerStatus,
     inventory::{UNREACHED, cut, is_local},
-    volume::{Volumes, calls},
+    volume::{Volumes, calls_of},
 };
 use gnomon_observe::{Channel, Confidence, Field, Lookup, Observation, Value};
 use hashbrown::{Equivalent, HashMap, HashSet};
@@ -125,15 +125,18 @@ pub struct Deltas {
     pub incidents: HashMap<SmolStr, IncidentDelta>,
     /// Changes of the hourly sums.
     pub volumes: Volumes,
-    /// `gnomon.observation.id` of the last call: one that is several events is one call, and they stand together.
-    last_call: Option<SmolStr>,
 }
 
 impl Deltas {
-    /// Adds what the event at place `n` of the group says. What is known already costs look-ups and no
-    /// allocation: this runs where events are recorded.
-    pub(crate) fn add(&mut self, n: usize, seen: &Observation, at_ms: i64) {
-        self.volumes.add(seen, at_ms);
+    /// Adds what the event at place `n` of the group says; `calls` are those that were counted before. What is known already costs
+    /// look-ups and no allocation: this runs where events are recorded.
+    pub(crate) fn add(&mut self, n: usize, seen: &Observation, at_ms: i64, calls: &mut Once) {
+        let is_outcome = seen.text(Field::EventKind) == Some("outcome");
+        // As reports count: whatever the first event of a call is, and no outcome.
+        let is_first = !is_outcome && calls.is_first(seen.text(Field::ObservationId));
+        if is_first {
+            self.volumes.add(seen, at_ms);
+        }
         if let Some(id) = text(seen, Field::IncidentId) {
             let delta = match self.incidents.get_mut(id) {
                 Some(delta) => delta,
@@ -160,7 +163,6 @@ impl Deltas {
                     ..Default::default()
                 }),
             };
-            let is_outcome = seen.text(Field::EventKind) == Some("outcome");
             if is_outcome {
                 // It could not be dialled after all: its event counted it.
                 delta.calls = delta.calls.saturating_sub(1);
@@ -168,17 +170,11 @@ impl Deltas {
                 return;
             }
             delta.add(seen, at_ms);
-            let call = match seen.get(Field::ObservationId) {
-                Lookup::Value(Value::Str(call)) => Some(call),
-                _ => None,
-            };
-            let again = call.is_some() && self.last_call.as_ref() == call;
-            if !again && is_unreached(seen) {
-                delta.unreached = delta.unreached.saturating_add(calls(seen));
-            } else if !again && seen.text(Field::McpMethod).is_some() {
-                delta.calls = delta.calls.saturating_add(calls(seen));
+            if is_first && is_unreached(seen) {
+                delta.unreached = delta.unreached.saturating_add(calls_of(seen));
+            } else if is_first && seen.text(Field::McpMethod).is_some() {
+                delta.calls = delta.calls.saturating_add(calls_of(seen));
             }
-            self.last_call = call.cloned();
         }
     }
 }

@@ -2,7 +2,7 @@
 //! what they change in the inventory. The recording thread adds its events; the writer neither allocates nor frees anything, and the file
 //! gets the lines without another copy.
 
-use crate::Deltas;
+use crate::{Deltas, Once};
 use gnomon_observe::{Field, Lookup, Observation, Value};
 use smol_str::SmolStr;
 
@@ -38,9 +38,9 @@ pub struct Group {
 }
 
 impl Group {
-    /// Adds an event; `line` is its line with the line feed.
-    pub fn push(&mut self, seen: &Observation, at_ms: i64, line: &[u8]) {
-        self.deltas.add(self.rows.len(), seen, at_ms);
+    /// Adds an event; `line` is its line with the line feed. `calls` are those of the groups before.
+    pub fn push(&mut self, calls: &mut Once, seen: &Observation, at_ms: i64, line: &[u8]) {
+        self.deltas.add(self.rows.len(), seen, at_ms, calls);
         self.text.extend_from_slice(line);
         let text = |field| match seen.get(field) {
             Lookup::Value(Value::Str(text)) => Some(text.clone()),

@@ -57,6 +57,7 @@ pub use inventory::{
     Contact, FirstSeen, LOCAL_FILE, LOCAL_PACKAGE, MAX_CLIENTS, MAX_LISTENS, MAX_PATHS_PER_HOST, MAX_PROTOCOLS, MAX_SERVERS, MAX_TOOLS,
     MAX_USERS, NewName, ServerRecord, ServerStatus,
 };
+pub use once::Once;
 pub use pattern::{Pattern, PatternPart};
 pub use questions::{Found, Questions};
 pub use reviews::{DecidedBy, Decision, MAX_REVIEW_TEXT, NamedServer, NoServer, ReviewedServer, conditions_on};

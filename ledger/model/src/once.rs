@@ -1,5 +1,5 @@
 //! Calls that are several events, each counted once: one for each class of detection stands beside the others, and what rules find in a late
-//! answer follows later.
+//! answer follows later. One type for all who count calls, those who write as those who read, so that they agree.
 
 use hashbrown::HashSet;
 use std::{
@@ -12,7 +12,7 @@ const REMEMBERED: usize = 65_536;
 
 /// Remembers calls by a keyed hash of `gnomon.observation.id`.
 #[derive(Debug, Default)]
-pub(crate) struct Once {
+pub struct Once {
     hashes: RandomState,
     known: HashSet<u64>,
     order: VecDeque<u64>,

@@ -7,7 +7,7 @@
 //! host younger than a week has nothing to compare with and stays silent.
 
 use crate::HostPort;
-use gnomon_observe::{Field, Lookup, Observation, UNUSUAL_VOLUME, Value};
+use gnomon_observe::{Field, Lookup, Observation, UNUSUAL_VOLUME};
 use hashbrown::{Equivalent, HashMap};
 use smol_str::{SmolStr, ToSmolStr as _};
 use time::{OffsetDateTime, macros::format_description};
@@ -146,14 +146,12 @@ pub fn usual(hours: &[Volume]) -> Volume {
 pub struct Volumes {
     /// The sums, to be added to those that are stored.
     pub sums: HashMap<VolumeKey, Volume>,
-    /// The call that was counted last: one call may be several events, which stand together.
-    last_call: Option<SmolStr>,
     /// Moment and size of the batch that was counted last: each of its calls has the size of the whole body.
     last_batch: Option<(i64, i64)>,
 }
 
 impl Volumes {
-    /// Counts an event, if it is of a request. What is known already costs look-ups and no allocation.
+    /// Counts the first event of a call, if it is of a request. What is known already costs look-ups and no allocation.
     pub(crate) fn add(&mut self, seen: &Observation, at_ms: i64) {
         if seen.text(Field::McpMethod).is_none() {
             return;
@@ -165,12 +163,6 @@ impl Volumes {
         let server = named.as_deref().unwrap_or(host);
         let user = KnownBy::ALL.iter().find_map(|known_by| Some((*known_by, seen.text(known_by.field())?)));
         let Some((known_by, user)) = user else { return };
-        if let Lookup::Value(Value::Str(call)) = seen.get(Field::ObservationId) {
-            if self.last_call.as_ref() == Some(call) {
-                return;
-            }
-            self.last_call = Some(call.clone());
-        }
         let bytes = match seen.get(Field::RequestSize) {
             Lookup::Value(value) => value.as_int().unwrap_or_default().max(0),
             Lookup::Absent | Lookup::Unreadable => 0,
@@ -187,7 +179,7 @@ impl Volumes {
                 self.sums.entry(key).or_default()
             }
         };
-        sum.requests = sum.requests.saturating_add(calls(seen));
+        sum.requests = sum.requests.saturating_add(calls_of(seen));
         sum.bytes = sum.bytes.saturating_add(bytes);
     }
 
@@ -254,7 +246,7 @@ fn clock(hour: i64) -> String {
 }
 
 /// The number of calls an event counts for.
-pub(crate) fn calls(seen: &Observation) -> i64 {
+pub(crate) fn calls_of(seen: &Observation) -> i64 {
     i64::try_from(seen.calls()).unwrap_or(i64::MAX)
 }
 
@@ -285,15 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_is_several_events_counts_once() {
+    fn requests_are_summed_up_by_server_and_a_batch_is_one_body() {
         let mut volumes = Volumes::default();
         let mut seen = Observation::new();
         seen.set(Field::McpMethod, "tools/call");
         seen.set(Field::ServerAddress, "a.example");
         seen.set(Field::UserName, "ada");
         seen.set(Field::RequestSize, 7_i64);
-        for call in ["1", "1", "2"] {
-            seen.set(Field::ObservationId, call);
+        for _ in 0..2 {
             volumes.add(&seen, HOUR_MS);
         }
         seen.clear(Field::McpMethod);
@@ -303,8 +294,7 @@ mod tests {
         // A batch is one body, and another port another server.
         seen.set(Field::McpMethod, "tools/call");
         seen.set(Field::ServerPort, 8443_i64);
-        for call in ["3", "4"] {
-            seen.set(Field::ObservationId, call);
+        for _ in 0..2 {
             seen.set(Field::BatchIndex, 0_i64);
             volumes.add(&seen, HOUR_MS);
         }

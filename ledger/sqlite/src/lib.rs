@@ -7,7 +7,7 @@
 //! spare themselves most as numbers rise with time.
 //!
 //! ```
-//! use gnomon_ledger_model::{Event, Group, Keep, Order, Questions, Store};
+//! use gnomon_ledger_model::{Event, Group, Keep, Once, Order, Questions, Store};
 //! use gnomon_ledger_sqlite::{SqliteReader, SqliteStore};
 //! use gnomon_observe::{Field, Observation};
 //!
@@ -19,9 +19,9 @@
 //! let mut store = SqliteStore::open(&path, keep).await?;
 //! let mut seen = Observation::new();
 //! seen.set(Field::ServerAddress, "mcp.example.com");
-//! let (mut group, event) = (Group::default(), Event::now(seen));
+//! let (mut group, mut calls, event) = (Group::default(), Once::default(), Event::now(seen));
 //! let at_ms = event.at_ms();
-//! event.with_line(|seen, line| group.push(seen, at_ms, line));
+//! event.with_line(|seen, line| group.push(&mut calls, seen, at_ms, line));
 //! store.append(&group, at_ms).await?;
 //! let mut questions = Questions::to(Box::new(SqliteReader::open(&path).await?));
 //! assert_eq!(questions.events(&Default::default(), Order::OldestFirst).await?.len(), 1);

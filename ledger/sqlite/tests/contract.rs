@@ -28,6 +28,10 @@ impl Engine for File {
     async fn reader(&self) -> Box<dyn LedgerReader> {
         Box::new(SqliteReader::open(&self.path()).await.unwrap())
     }
+
+    fn lose(&self) {
+        std::fs::rename(self.path(), self.path().with_file_name("elsewhere.sqlite")).unwrap();
+    }
 }
 
 gnomon_ledger_contract::contract!(File::new());

@@ -42,7 +42,7 @@ pub use auth::{
 pub use caller::{AuthMethod, Caller, Device, MAX_NAMES, Names, Peer, Process};
 pub use glob::{Flavour, Glob};
 pub use line_ref::LineRef;
-pub use permit::{Obligations, Permit, RefusedByRule};
+pub use permit::{Approval, Charge, Obligations, Permit, Redaction, RefusedByRule};
 pub use policy::{
     Decision, Explained, Explanation, Finding, Listing, MAX_ENTRIES, MAX_POLICY_BYTES, MAX_VALUES, MAX_WHEN, MAX_WHEN_TEXT,
     MAX_WHEN_VALUES, Policy, PolicyError, PolicySource, Problem,

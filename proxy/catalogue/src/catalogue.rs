@@ -11,6 +11,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_access::Hints;
+use gnomon_observe::without_secrets;
 use serde_json::{Value, value::RawValue};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{
@@ -157,7 +158,8 @@ impl Entry {
                         tracing::warn!(
                             server,
                             tool = &*tool,
-                            "its {name} is checked without regular expressions that cannot be used: {expressions}{more}"
+                            "its {name} is checked without regular expressions that cannot be used: {}{more}",
+                            without_secrets(&expressions)
                         );
                     }
                     Check::By(Arc::new(checker))
@@ -167,7 +169,7 @@ impl Entry {
                     Check::Nothing
                 }
                 Err(why) => {
-                    tracing::warn!(server, tool = &*tool, "it cannot be called, as of its {name}: {why}");
+                    tracing::warn!(server, tool = &*tool, "it cannot be called, as of its {name}: {}", without_secrets(&why));
                     Check::Unusable(why)
                 }
             }

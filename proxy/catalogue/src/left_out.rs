@@ -1,6 +1,7 @@
 //! Entries of servers' lists that are not offered: which, and why. The other entries stay.
 
 use crate::{kind::Kind, naming::is_hidden};
+use gnomon_observe::without_secrets;
 use smol_str::SmolStr;
 use std::collections::HashSet;
 
@@ -8,6 +9,8 @@ use std::collections::HashSet;
 const MOST_LOGGED: usize = 20;
 /// Longest name that is kept of one, characters.
 const LONGEST_NAME: usize = 120;
+/// So many characters of it are looked at: half of a secret does not look like one.
+const LOOKED_AT: usize = 8192;
 
 /// The reason that an entry is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,10 +61,11 @@ pub struct LeftOut {
     pub why: SmolStr,
 }
 
-/// A name as it is kept and told: what cannot be seen is not in it.
+/// A name as it is kept and told: what cannot be seen is not in it, nor what has the form of a secret, as servers choose their names.
 #[must_use]
 pub fn named(name: &str) -> SmolStr {
-    name.chars().filter(|c| !c.is_control() && !is_hidden(*c)).take(LONGEST_NAME).collect()
+    let seen: String = name.chars().filter(|c| !c.is_control() && !is_hidden(*c)).take(LOOKED_AT).collect();
+    without_secrets(&seen).chars().take(LONGEST_NAME).collect()
 }
 
 /// Logs what was not left out before.
@@ -70,10 +74,33 @@ pub fn log(server: &str, kind: Kind, before: &[LeftOut], now: &[LeftOut]) {
     let mut news = now.iter().filter(|left| !before.contains(left));
     for left in news.by_ref().take(MOST_LOGGED) {
         let name = left.name.as_deref().unwrap_or("without a name");
-        tracing::warn!(server, name, "a {} is not offered: {}", kind.word(), left.why);
+        tracing::warn!(server, name, "a {} is not offered: {}", kind.word(), without_secrets(&left.why));
     }
     let more = news.count();
     if more > 0 {
         tracing::warn!(server, "{more} more of {} are not offered", kind.key());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_told_without_what_cannot_be_seen_and_without_secrets() {
+        let token = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
+        for (name, told) in [
+            ("read_file", "read_file"),
+            ("read\u{200b}_file\n", "read_file"),
+            (token, "***"),
+            ("ghp_\u{200b}0123456789abcdefghij\u{7}ABCDEFGHIJ012345", "***"),
+            ("https://ada:pw@h.example/x?token=abc", "https://***@h.example/x?token=***"),
+        ] {
+            assert_eq!(named(name), told, "{name:?}");
+        }
+        // One that begins before the end of what is told is found whole.
+        let told = named(&format!("{}/{token}", "x".repeat(LONGEST_NAME - 10)));
+        assert!(told.ends_with("x/***"), "{told}");
+        assert_eq!(named(&"x".repeat(300)).len(), LONGEST_NAME);
     }
 }

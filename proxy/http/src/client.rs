@@ -2,7 +2,17 @@
 //! runs.
 //!
 //! The rules common to them are decided here: the roots of TLS and the addresses never dialled (by the pools), the bytes read of an answer,
-//! the timeout of the whole, and that no redirection is followed, only reported. What a status means is up to the caller.
+//! the timeout of the whole, and redirections: they are reported, or for a client that says so ([`Client::following`]) followed to
+//! `https://` and without credentials for others. What a status means is up to the caller.
+//!
+//! Two things are left out on purpose. **Retries** are the caller's: whether a request may arrive twice, and how long what it is for can
+//! wait, it alone knows (an export goes on for hours, keys stay those that were known, a command tells its user); only what had not begun
+//! on a kept connection is sent again, by the pools. **Proxies**: servers are asked directly. `HTTPS_PROXY` is not read, as on gnomon's
+//! hosts it names gnomon itself, for agents; its own requests must not go through the proxy that records those of others.
+
+mod redirects;
+
+pub use redirects::Redirects;
 
 use crate::{
     Alpn, AlpnCache, Destination, DialOptions, Dialer, InvalidDestination, PoolOptions, Pools, Scheme, SendError, UpstreamBody,
@@ -22,8 +32,6 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// Most characters of where a redirection leads.
-const MAX_PLACE: usize = 300;
 /// How long a connection of a client with pools of its own is kept idle.
 const IDLE: Duration = Duration::from_secs(90);
 
@@ -33,6 +41,7 @@ pub struct Client {
     pools: Arc<Pools<Full<Bytes>>>,
     principal: Arc<str>,
     offered: &'static [Alpn],
+    redirects: Redirects,
 }
 
 /// Bounds of one request.
@@ -65,7 +74,7 @@ pub enum ClientError {
     /// The request took too long.
     #[error("no answer within {0:?}")]
     Late(Duration),
-    /// The system did not let the request be made, or the URL is not one.
+    /// The request cannot be made: the system does not let it be, the URL is not one, or where it is led must not be followed.
     #[error("{0}")]
     Setup(String),
 }
@@ -74,7 +83,7 @@ impl Client {
     /// A client with these connections. It uses the one of HTTP/2 and HTTP/1.1 that servers prefer.
     #[must_use]
     pub fn new(pools: Arc<Pools<Full<Bytes>>>, principal: &str) -> Self {
-        Self { pools, principal: principal.into(), offered: &[Alpn::H2, Alpn::Http11] }
+        Self { pools, principal: principal.into(), offered: &[Alpn::H2, Alpn::Http11], redirects: Redirects::Reported }
     }
 
     /// A client for a server that gets one request after the other, over HTTP/1.1 and a connection of its own that is kept.
@@ -85,19 +94,38 @@ impl Client {
         Self { offered: &[Alpn::Http11], ..Self::new(pools, principal) }
     }
 
-    /// Sends a request to where its URI, an absolute one, says, and waits for the head of the answer.
+    /// The same client, but it follows redirections so.
+    #[must_use]
+    pub fn following(self, redirects: Redirects) -> Self {
+        Self { redirects, ..self }
+    }
+
+    /// Sends a request to where its URI, an absolute one, says, and waits for the head of the answer: the last one, if it was redirected.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn send(&self, request: Request<Full<Bytes>>, bounds: Bounds) -> Result<Answer, ClientError> {
-        let destination = self.destination(request.uri())?;
         let deadline = Instant::now() + bounds.patience;
-        let answered = async {
-            let destination = self.pools.negotiate(destination, self.offered).await?;
-            Ok(self.pools.send(&destination, request).await?)
-        };
-        let response = timeout_at(deadline, answered).await.unwrap_or(Err(ClientError::Late(bounds.patience)))?;
+        let response = timeout_at(deadline, self.led(request)).await.unwrap_or(Err(ClientError::Late(bounds.patience)))?;
         Ok(Answer { response, bounds, deadline })
+    }
+
+    /// Sends a request, and on to where it is led as far as this client follows.
+    async fn led(&self, mut request: Request<Full<Bytes>>) -> Result<Response<UpstreamBody>, ClientError> {
+        let Some(most) = self.redirects.most(request.method()) else { return self.once(request).await };
+        for _ in 0..=most {
+            let response = self.once(request.clone()).await?;
+            match redirects::target(request.uri(), &response)? {
+                Some(to) => request = redirects::led_to(request, to),
+                None => return Ok(response),
+            }
+        }
+        Err(ClientError::Setup(format!("it redirects more than {most} times")))
+    }
+
+    async fn once(&self, request: Request<Full<Bytes>>) -> Result<Response<UpstreamBody>, ClientError> {
+        let destination = self.pools.negotiate(self.destination(request.uri())?, self.offered).await?;
+        Ok(self.pools.send(&destination, request).await?)
     }
 
     fn destination(&self, uri: &Uri) -> Result<Destination, ClientError> {
@@ -151,8 +179,7 @@ impl Answer {
     /// The target of a redirection, printable and not too long.
     #[must_use]
     pub fn leads_to(&self) -> Option<String> {
-        let place = self.headers().get(LOCATION).filter(|_| self.status().is_redirection())?;
-        Some(String::from_utf8_lossy(place.as_bytes()).chars().filter(|c| !c.is_control()).take(MAX_PLACE).collect())
+        self.headers().get(LOCATION).filter(|_| self.status().is_redirection()).map(redirects::shown)
     }
 
     /// The delay that `Retry-After` asks for, if given in seconds (RFC 9110 section 10.2.3).

@@ -10,9 +10,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Bytes that may be held unread, over all connections …
-const OF_ALL: u64 = 512 << 20;
-/// … and over those of one principal.
-const OF_ONE: u64 = 256 << 20;
+const OF_ALL: usize = 512 << 20;
+/// … or one in so many of those that this process may have …
+const PART_OF_LIMIT: u64 = 4;
+/// … and one in so many of them over those of one principal.
+const OF_ONE: u64 = 2;
 /// A new connection gets one in so many of the bytes that are left.
 const PART: u64 = 8;
 /// Largest window of a stream: at 50 ms to the upstream, 20 MB a second.
@@ -47,12 +49,17 @@ pub(crate) struct Windows {
     principal: Arc<str>,
 }
 
+fn of_all() -> u64 {
+    gnomon_memory::part(OF_ALL, PART_OF_LIMIT) as u64
+}
+
 impl Ahead {
     /// The windows of a principal's next connection.
     pub(crate) fn grant(self: &Arc<Self>, principal: &Arc<str>) -> Windows {
         let mut granted = self.granted();
         let own = granted.by.get(principal).copied().unwrap_or(0);
-        let part = OF_ONE.saturating_sub(own).min(OF_ALL.saturating_sub(granted.all)) / PART;
+        let of_all = of_all();
+        let part = (of_all / OF_ONE).saturating_sub(own).min(of_all.saturating_sub(granted.all)) / PART;
         let stream = (part / MOST_STREAMS).clamp(SMALLEST, LARGEST);
         let streams = (part / stream).clamp(FEWEST_STREAMS, MOST_STREAMS);
         granted.all += stream * streams;
@@ -100,7 +107,7 @@ mod tests {
         assert!(granted[10].stream >= 256 << 10 && granted[10].streams == 32);
         assert_eq!((granted[999].stream, granted[999].streams), (64 << 10, 4));
         let sum: u64 = granted.iter().map(|windows| u64::from(windows.connection())).sum();
-        assert!(sum <= OF_ONE + 1_000 * SMALLEST * FEWEST_STREAMS, "{sum}");
+        assert!(sum <= of_all() / OF_ONE + 1_000 * SMALLEST * FEWEST_STREAMS, "{sum}");
         drop(granted);
         assert!(ahead.granted().by.is_empty() && ahead.granted().all == 0);
         assert_eq!(ahead.grant(&principal).stream, 1 << 20);

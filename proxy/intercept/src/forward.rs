@@ -10,7 +10,7 @@ use crate::{
     reply::{self, broken_off},
     room::NO_ROOM,
     route::{Client, Route, Toward},
-    unverified, upgrade,
+    short, unverified, upgrade,
     upload::Upload,
     watched::{Leg, Watched},
 };
@@ -337,7 +337,7 @@ fn refused(route: &Route, watched: &Watched, uri: &uri::Uri, refusal: &Refusal) 
 fn unreachable(route: &Route, watched: &Watched, error: &SendError) -> Response<Download> {
     let (status, kind) = match error {
         SendError::Dial(DialError::Forbidden { .. }) => (StatusCode::FORBIDDEN, "forbidden_destination"),
-        SendError::Dial(DialError::Short { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "upstream_connections_exhausted"),
+        SendError::Dial(DialError::Short { .. }) => (StatusCode::SERVICE_UNAVAILABLE, short::SHORT),
         SendError::Dial(DialError::Timeout { .. }) => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),
         SendError::Dial(_) => (StatusCode::BAD_GATEWAY, "upstream_unreachable"),
         SendError::Tls(UpstreamTlsError::ClientCertificate) => (StatusCode::BAD_GATEWAY, "upstream_client_certificate"),
@@ -347,7 +347,11 @@ fn unreachable(route: &Route, watched: &Watched, error: &SendError) -> Response<
     };
     let cause = error.to_string();
     let kind = if watched.client_has_ended() { "client_aborted" } else { kind };
-    watched.with(|e| e.failed(kind, &cause));
+    if kind == short::SHORT {
+        watched.with_told(|e| e.failed(kind, &cause), |due| short::sum_up(route, due));
+    } else {
+        watched.with(|e| e.failed(kind, &cause));
+    }
     watched.finish();
     if let SendError::Tls(tls) = error
         && (*tls == UpstreamTlsError::ClientCertificate || route.client == Client::Unaware)

@@ -1,5 +1,5 @@
 //! Requests that are answered 400 and not forwarded: some server would have read them, so they are reported, on every road from here. A
-//! client that sends them without end is reported in sums (`lately.rs`).
+//! client that sends them without end is reported in sums ([`gnomon_shares::Lately`]).
 
 use crate::{client_seats::ClientSeat, first_bytes::Line, shared::Shared};
 use gnomon_inspect::{Connection, Passage};

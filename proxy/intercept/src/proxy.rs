@@ -5,7 +5,6 @@ use crate::{
     client_seats::{self, ClientSeat, ClientSeats},
     elsewhere::Reached,
     front,
-    lately::Lately,
     paired::PairedStreams,
     refused,
     room::Room,
@@ -19,7 +18,7 @@ use gnomon_http::{
 };
 use gnomon_inspect::Inspector;
 use gnomon_record::{FlowOutcome, Owners, Recorder};
-use gnomon_shares::Refused;
+use gnomon_shares::{Lately, Refused};
 use gnomon_tls::{CertificateAuthority, LEAF_CAPACITY, LeafCache};
 use smol_str::SmolStr;
 use std::{
@@ -84,6 +83,7 @@ impl Proxy {
             rule_addresses: RuleAddresses::default(),
             seats: ClientSeats::new(options.max_connections, options.max_connections_per_user),
             lately: Lately::default(),
+            short: Lately::default(),
             room: Room::new(options.held_bytes, recorder.clone()),
             windows: ClientWindows::default(),
             turns: Turns::new(options.max_connections, options.max_connections_per_user),

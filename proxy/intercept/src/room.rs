@@ -9,16 +9,11 @@
 //!
 //! The trade-off: the charge is an estimate on the safe side, so less is held than the bound says.
 
-use crate::{
-    lately::Lately,
-    steps::{Steps, Turn},
-};
+use crate::steps::{Steps, Turn};
 use gnomon_inspect::{Exchange, Gate, Passage};
 use gnomon_record::Recorder;
-use gnomon_shares::{Bounds, Share, Shares};
+use gnomon_shares::{Bounds, Lately, Share, Shares};
 use std::{
-    fs,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -72,16 +67,7 @@ pub(crate) struct NoRoom;
 /// The bytes that bodies may have in this process: [`MOST`], or an eighth of the memory that its control group may have if that is less.
 #[must_use]
 pub fn held_bytes_here() -> usize {
-    let part = memory_limit().map(|limit| limit / PART_OF_LIMIT);
-    part.and_then(|part| usize::try_from(part).ok()).map_or(MOST, |part| part.min(MOST))
-}
-
-/// The least `memory.max` of our control group and those above it, bytes. None without one, or without cgroup v2.
-fn memory_limit() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let limit = |group: &Path| fs::read_to_string(Path::new("/sys/fs/cgroup").join(group).join("memory.max")).ok()?.trim().parse().ok();
-    Path::new(own).ancestors().filter_map(limit).min()
+    gnomon_memory::part(MOST, PART_OF_LIMIT)
 }
 
 impl Room {

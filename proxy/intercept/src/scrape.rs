@@ -20,6 +20,7 @@ const SERVED: Plain = Plain {
     head: Duration::from_secs(30),
     unread: Duration::from_secs(30),
     drain: Duration::from_secs(1),
+    turned_away: None,
 };
 
 /// One in so many moments may be spent on rendering, however many ask: what was rendered last is given for so many times as long as that
@@ -54,8 +55,9 @@ impl Rendered {
 
 /// Serves `GET /metrics` and `GET /healthz` until `shutdown`. When this returns nothing of it runs any more.
 pub async fn serve_metrics(listener: TcpListener, recorder: Arc<Recorder>, shutdown: impl Future<Output = ()>) {
+    let turned_away = Some(recorder.metrics().turned_away());
     let rendered = Arc::new(Rendered { recorder, last: Mutex::default() });
-    SERVED.serve(listener, move |request| scrape(&rendered, request), shutdown).await;
+    Plain { turned_away, ..SERVED }.serve(listener, move |request| scrape(&rendered, request), shutdown).await;
 }
 
 fn scrape(rendered: &Rendered, request: &Request<Incoming>) -> Response<Download> {

@@ -1,8 +1,8 @@
 //! The state that all connections of a proxy share.
 
 use crate::{
-    ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, lately::Lately, paired::PairedStreams, room::Room,
-    rule_addresses::RuleAddresses, turns::Turns, upload::Upload,
+    ProxyOptions, client_seats::ClientSeats, elsewhere::Reached, paired::PairedStreams, room::Room, rule_addresses::RuleAddresses,
+    turns::Turns, upload::Upload,
 };
 use gnomon_http::{
     Dialer, Pools,
@@ -10,6 +10,7 @@ use gnomon_http::{
 };
 use gnomon_inspect::Inspector;
 use gnomon_record::{Owners, Recorder};
+use gnomon_shares::Lately;
 use gnomon_tls::LeafCache;
 use smol_str::SmolStr;
 use std::{
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub seats: Arc<ClientSeats>,
     /// The odd requests that were reported lately.
     pub lately: Lately,
+    /// The calls that were reported lately as there was no connection for them.
+    pub short: Lately,
     /// The room of bodies that are not whole.
     pub room: Arc<Room>,
     /// The windows of clients' HTTP/2 connections.

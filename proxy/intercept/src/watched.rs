@@ -1,7 +1,7 @@
 //! An exchange in progress, as both of its bodies see it.
 
 use crate::{arriving::Arriving, departure::Departure, room::Account};
-use gnomon_inspect::{Exchange, Refusal};
+use gnomon_inspect::{Exchange, Refusal, Sighting};
 use gnomon_record::{JudgedExchange, Recorder};
 use parking_lot::Mutex;
 use std::{
@@ -67,6 +67,11 @@ impl Watched {
             self.charge_calls(kept);
         }
         done
+    }
+
+    /// The same at the end of an exchange; `tell` has what became due before it is recorded, and may take from it what is told otherwise.
+    pub fn with_told(&self, work: impl FnOnce(&mut Exchange), tell: impl FnOnce(&mut Vec<Sighting>)) {
+        self.judged.with_told(work, tell);
     }
 
     fn charge_calls(&self, kept: usize) {

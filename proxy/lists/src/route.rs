@@ -7,6 +7,7 @@ use crate::{
 use bytes::Bytes;
 use gnomon_access::{Asked, Caller, Decision, LineRef, Listing, Permit, arguments};
 use gnomon_relay::{
+    ground::Ground,
     held::Upstream,
     names::{Prefix, may_come_of, shortened, split_name},
 };
@@ -69,11 +70,21 @@ pub struct NotRouted {
     pub error: RpcError,
     /// The line of policy that denies it, if one does.
     pub line: Option<Box<LineRef>>,
+    /// Why, for metrics: policy may hide what there is.
+    pub ground: Ground,
+}
+
+impl NotRouted {
+    /// It cannot be read.
+    fn unfit(error: RpcError) -> Self {
+        Self { error, line: None, ground: Ground::Arguments }
+    }
 }
 
 impl From<RpcError> for NotRouted {
     fn from(error: RpcError) -> Self {
-        Self { error, line: None }
+        let ground = Ground::of_code(error.code);
+        Self { error, line: None, ground }
     }
 }
 
@@ -84,8 +95,8 @@ impl PortalLists {
     /// The client's error, if it leads nowhere.
     pub fn route(&self, caller: &Caller, request: &Request) -> Result<Routed, NotRouted> {
         let method = request.method.as_str();
-        let members = request.members()?;
-        let missing = |key: &str| RpcError::new(INVALID_PARAMS, format!("`{key}` is missing"));
+        let members = request.members().map_err(NotRouted::unfit)?;
+        let missing = |key: &str| NotRouted::unfit(RpcError::new(INVALID_PARAMS, format!("`{key}` is missing")));
         let routed = |server, permit, exposed, name: &str, params, arguments| Routed {
             server,
             request: Request::new(request.id.clone(), request.method.clone(), request.params().cloned()),
@@ -105,7 +116,7 @@ impl PortalLists {
                 let (server, exposed) = self.named(caller, kind, &name)?;
                 let params = members.with(&[("name", Some(&quoted(&exposed.entry.name)))]);
                 let arguments = members.get("arguments").map(|json| arguments(json.as_bytes())).transpose();
-                let arguments = arguments.map_err(|error| RpcError::new(INVALID_PARAMS, error.to_string()))?;
+                let arguments = arguments.map_err(|error| NotRouted::unfit(RpcError::new(INVALID_PARAMS, error.to_string())))?;
                 let asked = Asked { arguments: arguments.as_ref(), ..self.asked(kind, &exposed) };
                 let permit = self.permit(caller, &asked, &name)?;
                 Ok(routed(server, permit, Some(exposed), &name, params, arguments))
@@ -121,11 +132,10 @@ impl PortalLists {
                     return Err(unknown_method(method).into());
                 }
                 let uri = members.text("uri").ok_or_else(|| missing("uri"))?;
-                let unknown =
-                    |line| NotRouted { error: RpcError::new(INVALID_PARAMS, format!("Unknown skill: {}", shortened(&uri))), line };
-                let (server, own, permit) = self.resource(caller, &uri).map_err(|none| unknown(none.line))?;
+                let unknown = || RpcError::new(INVALID_PARAMS, format!("Unknown skill: {}", shortened(&uri)));
+                let (server, own, permit) = self.resource(caller, &uri).map_err(|none| NotRouted { error: unknown(), ..none })?;
                 if !Self::offers(&server, SKILLS) {
-                    return Err(unknown(None));
+                    return Err(unknown().into());
                 }
                 let params = members.with(&[("uri", Some(&quoted(&own)))]);
                 Ok(routed(server, permit, None, &uri, params, None))
@@ -144,7 +154,10 @@ impl PortalLists {
                         let (server, own, permit) = self.resource(caller, &uri)?;
                         (server, permit, reference.with(&[("uri", Some(&quoted(&own)))]))
                     }
-                    _ => return Err(RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`").into()),
+                    _ => {
+                        let error = RpcError::new(INVALID_PARAMS, "`ref.type` must be `ref/prompt` or `ref/resource`");
+                        return Err(NotRouted::unfit(error));
+                    }
                 };
                 Ok(routed(server, permit, None, "", members.with(&[("ref", Some(as_text(&changed)))]), None))
             }
@@ -161,7 +174,7 @@ impl PortalLists {
                     Some(reason) => format!("`{}` may not be called like this: {reason}", shortened(name)),
                     None => format!("`{}` may not be called with these arguments", shortened(name)),
                 };
-                Err(NotRouted { error: RpcError::new(INVALID_PARAMS, why), line: line.map(Box::new) })
+                Err(NotRouted { error: RpcError::new(INVALID_PARAMS, why), line: line.map(Box::new), ground: Ground::Policy })
             }
         }
     }
@@ -183,7 +196,7 @@ impl PortalLists {
             Some(reason) => RpcError::new(unknown.code, format!("`{}` is not allowed here: {reason}", shortened(name))),
             None => unknown,
         };
-        NotRouted { error, line: line.map(Box::new) }
+        NotRouted { error, line: line.map(Box::new), ground: Ground::Policy }
     }
 
     fn named(&self, caller: &Caller, kind: Kind, name: &str) -> Result<(Arc<Upstream>, Arc<Exposed>), NotRouted> {

@@ -33,18 +33,8 @@ impl Sight {
     /// Whether to announce that a list of a server changed: if anything of it could be used, before or now. A change at the portal,
     /// which names no server, is announced to everyone.
     pub fn concerns(&mut self, server: &str, kind: Kind) -> bool {
-        let (view, policy) = (self.lists.view(), self.lists.gate().policy().clone());
-        let same = std::ptr::eq(Arc::as_ptr(&view), self.view.as_ptr()) && std::ptr::eq(Arc::as_ptr(&policy), self.policy.as_ptr());
-        if !same {
-            let (view, now) = self.lists.seen(&self.caller);
-            (self.view, self.policy, self.now) = (Arc::downgrade(&view), Arc::downgrade(&policy), now);
-        }
-        // Resources and their templates share one notification.
-        let kinds: &[Kind] = match kind {
-            Kind::Tool => &[Kind::Tool],
-            Kind::Prompt => &[Kind::Prompt],
-            Kind::Resource | Kind::Template => &[Kind::Resource, Kind::Template],
-        };
+        self.looks();
+        let kinds = announced_with(kind);
         if server.is_empty() {
             kinds.iter().for_each(|kind| self.tells_of_all(*kind));
             return true;
@@ -64,10 +54,45 @@ impl Sight {
         concerns
     }
 
+    /// What to announce where it is not known what changed, one kind for each notification: those of which anything of any server could be
+    /// used, before or now.
+    pub fn concerned(&mut self) -> Vec<Kind> {
+        self.looks();
+        let mut concerned = Vec::new();
+        for kind in [Kind::Tool, Kind::Prompt, Kind::Resource] {
+            let kinds = announced_with(kind);
+            let mut seen = self.told.values().chain(self.now.values());
+            if seen.any(|seen| kinds.iter().any(|kind| seen[*kind as usize])) {
+                concerned.push(kind);
+            }
+            kinds.iter().for_each(|kind| self.tells_of_all(*kind));
+        }
+        concerned
+    }
+
+    /// Looks at the view and the policy in force, where they are others than before.
+    fn looks(&mut self) {
+        let (view, policy) = (self.lists.view(), self.lists.gate().policy().clone());
+        let same = std::ptr::eq(Arc::as_ptr(&view), self.view.as_ptr()) && std::ptr::eq(Arc::as_ptr(&policy), self.policy.as_ptr());
+        if !same {
+            let (view, now) = self.lists.seen(&self.caller);
+            (self.view, self.policy, self.now) = (Arc::downgrade(&view), Arc::downgrade(&policy), now);
+        }
+    }
+
     fn tells_of_all(&mut self, kind: Kind) {
         self.told.values_mut().for_each(|told| told[kind as usize] = false);
         for (server, now) in &self.now {
             self.told.entry(server.clone()).or_default()[kind as usize] = now[kind as usize];
         }
+    }
+}
+
+/// The kinds that are announced with this one: resources and their templates share one notification.
+fn announced_with(kind: Kind) -> &'static [Kind] {
+    match kind {
+        Kind::Tool => &[Kind::Tool],
+        Kind::Prompt => &[Kind::Prompt],
+        Kind::Resource | Kind::Template => &[Kind::Resource, Kind::Template],
     }
 }

@@ -182,7 +182,7 @@ fn input(document: &Document, parameters: &[Described<'_>], body: Option<&body::
         let mut written = match described.schema {
             _ if described.body.form == Form::Bytes => json!({"type": "string", "contentEncoding": "base64"}),
             Some(schema) => match &described.body.form {
-                Form::Parts(files) => with_files(writer.write(document.follow(schema)?), files),
+                Form::Parts { files, .. } => with_files(writer.write(document.follow(schema)?), files),
                 _ => writer.write(schema),
             },
             None if described.body.form == Form::Text => json!({"type": "string"}),

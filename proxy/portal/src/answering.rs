@@ -228,8 +228,8 @@ async fn emission(stream: &Stream, emission: Emission) -> Heard {
     match emission {
         Emission::Message(message) => stream.send(message).await,
         Emission::Prime(retry) => stream.prime(retry).await,
-        Emission::Pause => {
-            stream.pause();
+        Emission::Pause(returned) => {
+            stream.pause(&returned);
             Heard::Yes
         }
     }

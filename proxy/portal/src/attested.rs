@@ -23,7 +23,7 @@ pub(crate) struct Program {
 /// The program of an accepted connection, if it is known. Asked once, before a byte is read; the `Owners` bound how long it takes.
 pub(crate) async fn program(owners: Option<&Arc<dyn Owners>>, stream: &TcpStream) -> Option<Program> {
     let owners = owners?;
-    let Some(owned) = owners.owner(stream).await else {
+    let Some(owned) = owners.owner_with_digest(stream).await else {
         if owners.missing(stream) == Missing::Outside {
             return None;
         }

@@ -16,7 +16,7 @@ use crate::{
 };
 use bytes::Bytes;
 use gnomon_access::Caller;
-use gnomon_relay::{offer::Offer, outflow::Outflow};
+use gnomon_relay::{ground::Ground, offer::Offer, outflow::Outflow};
 use gnomon_upstream::{
     endpoint::{METHOD, SESSION, VERSION},
     era::{self, meta},
@@ -38,6 +38,7 @@ impl Portal {
     {
         let (parts, body) = request.into_parts();
         if let Err(response) = self.admissible(&parts) {
+            self.road.refuses(Ground::Origin);
             return response;
         }
         let page = parts.headers.get(ORIGIN).cloned();
@@ -71,6 +72,7 @@ impl Portal {
         let caller = match authenticator.authenticate(&parts.headers, peer).await {
             Ok(caller) => caller,
             Err(challenge) => {
+                self.road.refuses(Ground::LogIn);
                 if let Some(acts) = acts {
                     acts.turned_away(peer, &challenge).await;
                 }
@@ -80,6 +82,7 @@ impl Portal {
         if let Some(acts) = acts
             && let Err(error) = acts.let_in(&caller).await
         {
+            self.road.refuses(Ground::Audit);
             return unrecorded(error);
         }
         let offer = match Offer::asked_for(parts.uri.query(), self.options.code_mode) {

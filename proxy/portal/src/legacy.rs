@@ -14,6 +14,7 @@ use gnomon_lists::sight::Sight;
 use gnomon_relay::{
     acts::Ending,
     call::{Call, Origin},
+    ground::Ground,
     judged::Whose,
     logs::{LEVELS, LogLevel},
     offer::Offer,
@@ -34,7 +35,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header::USER_AGENT};
 use serde_json::json;
 use smol_str::ToSmolStr;
 use std::{pin::pin, sync::Arc};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast::error::RecvError, mpsc};
 
 /// Most messages of a batch.
 const MAX_BATCH: usize = 64;
@@ -125,6 +126,7 @@ impl Portal {
             && let Err(error) = acts.session_begins(caller, &session.audited()).await
         {
             self.sessions.forget(&session);
+            self.road.refuses(Ground::Audit);
             return unrecorded(error);
         }
         let mut response = pieces(StatusCode::OK, vec![room.holds(text)]);
@@ -187,7 +189,8 @@ impl Portal {
         let act = self.road.begin(gnomon_audit::RecordKind::Request, call, &request.method);
         let Some(level) = request.members().ok().and_then(|params| LogLevel::of(&params.text("level")?)) else {
             let error = RpcError::new(INVALID_PARAMS, format!("`level` must be one of {}", LEVELS.join(", ")));
-            return act.end(Ending::because(Status::Refused, error.code.to_smolstr()), error.into()).await;
+            let ending = Ending::because(Status::Refused, error.code.to_smolstr()).on(Ground::Arguments);
+            return act.end(ending, error.into()).await;
         };
         if let Err(error) = act.leaves().await {
             let text = format!("{error} of its beginning, so no server was asked; contact the operator of this portal");
@@ -257,15 +260,17 @@ impl Portal {
                     () = over.notified() => return,
                     () = sender.closed() => return,
                 };
-                let method = match change {
-                    Ok((server, Change::List(kind))) if sight.concerns(&server, kind) => list_changed(kind),
-                    // Some were missed: better too many notices than too few.
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => list_changed(Kind::Tool),
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                let changed = match change {
+                    Ok((server, Change::List(kind))) if sight.concerns(&server, kind) => vec![kind],
+                    // It is not known what was missed: better too many notices than too few, of what the caller may know of.
+                    Err(RecvError::Lagged(_)) => sight.concerned(),
+                    Err(RecvError::Closed) => return,
                     Ok(_) => continue,
                 };
-                if sender.send(event(None, None, &rpc::notification(method, None))).await.is_err() {
-                    return;
+                for kind in changed {
+                    if sender.send(event(None, None, &rpc::notification(list_changed(kind), None))).await.is_err() {
+                        return;
+                    }
                 }
             }
         });

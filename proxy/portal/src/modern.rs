@@ -10,7 +10,6 @@ use crate::{
     responses::{answered, plain, refused},
     road::needs_tasks,
 };
-use gnomon_access::Capability;
 use gnomon_lists::{lists::LIST_TTL_MS, route::unknown_method, sight::Sight};
 use gnomon_relay::{
     call::{Call, Origin},
@@ -231,37 +230,35 @@ impl Portal {
                 () = &mut turned_out => return over(),
                 change = changes.recv() => change,
             };
-            let notice = match change {
-                Ok((server, Change::List(kind))) => {
-                    let key = match kind {
-                        Kind::Tool => "toolsListChanged",
-                        Kind::Prompt => "promptsListChanged",
-                        Kind::Resource | Kind::Template => "resourcesListChanged",
-                    };
-                    (wants(key) && sight.concerns(&server, kind)).then(|| told(list_changed(kind), json!({})))
+            let (kinds, resources) = match change {
+                Ok((server, Change::List(kind))) if wants(list_key(kind)) && sight.concerns(&server, kind) => (vec![kind], Vec::new()),
+                // Policy may have changed since they are watched.
+                Ok((server, Change::Resources(changed))) => {
+                    (Vec::new(), self.lists.news(&call.caller, &watching, Some((server.as_str(), &changed[..]))))
                 }
-                Ok((server, Change::Resource(uri))) => {
-                    // Policy may have changed since.
-                    let may = || self.lists.gate().may_read(&call.caller, &server, Capability::Resource, &uri).is_allow();
-                    let names = if may() { watching.named(&server, &uri) } else { Vec::new() };
-                    for known in names {
-                        let notice = told("notifications/resources/updated", json!({"uri": known}));
-                        if call.emit.send(notice).await.is_err() {
-                            return Outcome::of(&json!({}));
-                        }
-                    }
-                    None
-                }
-                Ok((_, Change::Presence)) => None,
-                Err(RecvError::Lagged(_)) => wants("toolsListChanged").then(|| told(list_changed(Kind::Tool), json!({}))),
+                Ok((_, Change::List(_) | Change::Presence)) => continue,
+                // It is not known what was missed: better too many notices than too few, of what the caller may know of.
+                Err(RecvError::Lagged(_)) => (sight.concerned(), self.lists.news(&call.caller, &watching, None)),
                 Err(RecvError::Closed) => return over(),
             };
-            if let Some(notice) = notice
-                && call.emit.send(notice).await.is_err()
-            {
-                return Outcome::of(&json!({}));
+            let lists = kinds.into_iter().filter(|kind| wants(list_key(*kind))).map(|kind| told(list_changed(kind), json!({})));
+            let resources = resources.into_iter().map(|known| told("notifications/resources/updated", json!({"uri": known})));
+            let notices: Vec<Emission> = lists.chain(resources).collect();
+            for notice in notices {
+                if call.emit.send(notice).await.is_err() {
+                    return Outcome::of(&json!({}));
+                }
             }
         }
+    }
+}
+
+/// What a subscription calls the changes of a list.
+fn list_key(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Tool => "toolsListChanged",
+        Kind::Prompt => "promptsListChanged",
+        Kind::Resource | Kind::Template => "resourcesListChanged",
     }
 }
 

@@ -107,7 +107,8 @@ impl Portal {
         let prefix = options.prefix;
         let servers = std::mem::take(&mut options.servers);
         let servers = servers.into_iter().map(|(id, reach)| upstream(&options, id, reach, changes.clone())).collect();
-        let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone());
+        let number = options.metrics.as_ref().map(|metrics| metrics.sessions(&options.id));
+        let sessions = Sessions::new(options.sessions, options.acts.clone(), gate.clone()).shown_in(number);
         let labels = std::mem::take(&mut options.labels);
         let lists = Arc::new(PortalLists::new((servers, changes), (prefix, labels), gate));
         let road = Arc::new(Road::new(lists.clone(), options.acts.clone(), options.metrics.clone(), options.rules.clone()));

@@ -6,6 +6,7 @@ use gnomon_lists::route::Routed;
 use gnomon_relay::{
     acts::Ending,
     error::{CallError, refused as words},
+    ground::Ground,
     input::{RequestedInput, wanted_input},
     large::{self, LARGE},
 };
@@ -83,8 +84,10 @@ pub(crate) fn refused(routed: &Routed, error: &CallError, sent: Sent) -> (Outcom
             Ending { rule: Some(refusal.rule_id.clone()), ..Ending::because(Status::Refused, why) }
         }
         CallError::Upstream(UpstreamError::Rpc(outcome)) => return (outcome.clone(), answered(outcome)),
-        CallError::Denied(denied) => Ending::because(Status::Refused, denied.code.to_smolstr()),
+        CallError::Denied(denied) => Ending::because(Status::Refused, denied.code.to_smolstr()).on(Ground::Policy),
         CallError::Upstream(UpstreamError::Ended) => Ending::because(Status::Cancelled, error.kind()),
+        // Not sent, as its caller has their share of the calls under way.
+        CallError::Upstream(UpstreamError::Busy(_)) => Ending::because(Status::Unavailable, error.kind()).on(Ground::Share),
         // Ours to say: the server has no part in it.
         CallError::Untranslatable(_)
         | CallError::Unread

@@ -52,9 +52,14 @@ impl<E: HoldsDialogue + Send + 'static> JudgedExchange<E> {
 
     /// Runs `work` on the exchange and records what became due.
     pub fn with<R>(&self, work: impl FnOnce(&mut E) -> R) -> R {
+        self.with_told(work, |_| {})
+    }
+
+    /// The same; `tell` has what became due before it is recorded, and may take from it what is told otherwise.
+    pub fn with_told<R>(&self, work: impl FnOnce(&mut E) -> R, tell: impl FnOnce(&mut Vec<Sighting>)) -> R {
         let mut state = self.0.state();
         let result = work(&mut state.exchange);
-        state.record_due(&self.0.book, self.0.began);
+        state.record_due(&self.0.book, self.0.began, tell);
         result
     }
 
@@ -76,16 +81,16 @@ impl<E: HoldsDialogue> Open<E> {
             return;
         }
         state.exchange.dialogue().flush();
-        state.record_due(&self.book, self.began);
+        state.record_due(&self.book, self.began, |_| {});
         self.book.outcomes(state.told.owed(state.exchange.dialogue()), self.began);
         state.over = true;
     }
 }
 
 impl<E: HoldsDialogue> ExchangeState<E> {
-    fn record_due(&mut self, book: &Book, began: Instant) {
+    fn record_due(&mut self, book: &Book, began: Instant, tell: impl FnOnce(&mut Vec<Sighting>)) {
         let dialogue = self.exchange.dialogue();
-        let due: Vec<Sighting> = dialogue.reports().collect();
+        let mut due: Vec<Sighting> = dialogue.reports().collect();
         let waits = dialogue.has_open_calls();
         if due.is_empty() && !waits {
             return;
@@ -94,6 +99,7 @@ impl<E: HoldsDialogue> ExchangeState<E> {
         if !waits {
             self.seen = None;
         }
+        tell(&mut due);
         if due.is_empty() {
             return;
         }
@@ -109,7 +115,7 @@ impl<E: HoldsDialogue + Send + 'static> Duty for Open<E> {
         let Some(mut state) = self.state.try_lock() else { return };
         if !state.over && state.seen.is_some_and(|seen| now.saturating_duration_since(seen) >= OVERDUE) {
             state.exchange.dialogue().flush_overdue();
-            state.record_due(&self.book, self.began);
+            state.record_due(&self.book, self.began, |_| {});
         }
     }
 

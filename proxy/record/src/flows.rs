@@ -65,9 +65,13 @@ impl FlowOutcome {
             | Passage::ServerFirstHttp
             | Passage::Upgraded => Self::Passthrough,
             // Messages of a connection that is read.
-            Passage::WebSocket | Passage::Grpc | Passage::NoRoom | Passage::Rows | Passage::EventsUnreadable | Passage::ForeignBody => {
-                Self::Intercepted
-            }
+            Passage::WebSocket
+            | Passage::Grpc
+            | Passage::RequestWithin
+            | Passage::NoRoom
+            | Passage::Rows
+            | Passage::EventsUnreadable
+            | Passage::ForeignBody => Self::Intercepted,
         }
     }
 

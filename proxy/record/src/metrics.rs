@@ -58,6 +58,8 @@ pub struct Metrics {
     rule_info: IntGaugeVec,
     ca_not_after: IntGauge,
     armed: IntGauge,
+    memory_short: IntCounter,
+    turned_away: IntCounter,
     unfinished: IntCounter,
 }
 
@@ -115,6 +117,14 @@ impl Metrics {
                 "When the certificate authority that clients trust expires, seconds since the Unix epoch.",
             )?,
             armed: made.gauge("gnomon_armed", "1 while gnomon is armed, 0 while the kill switch stops all interference.")?,
+            memory_short: made.register(IntCounter::new(
+                "gnomon_memory_short_total",
+                "Times that memory became short: from then on a client that takes nothing of its answer for a second loses its connection.",
+            )?)?,
+            turned_away: made.register(IntCounter::new(
+                "gnomon_metrics_turned_away_total",
+                "Connections to the listener of the metrics that were closed unserved, as their address has three quarters of its places.",
+            )?)?,
             unfinished: made.register(IntCounter::new(
                 "gnomon_unfinished_total",
                 "Exchanges and calls that ended without being recorded, which is a defect: must stay 0.",
@@ -127,6 +137,11 @@ impl Metrics {
         started.set(now().as_secs_f64());
         metrics.begin(rules);
         Ok(metrics)
+    }
+
+    /// Memory has become short.
+    pub fn memory_is_short(&self) {
+        self.memory_short.inc();
     }
 
     /// The values before anything has happened: what alerts ask for is there from the start.
@@ -283,6 +298,12 @@ impl Metrics {
     /// The incidents of today.
     pub fn incidents(&self) -> MutexGuard<'_, Today> {
         self.today.lock()
+    }
+
+    /// Counts who is turned away by the listener of the metrics.
+    #[must_use]
+    pub fn turned_away(&self) -> IntCounter {
+        self.turned_away.clone()
     }
 
     /// Counts what ended without being recorded.

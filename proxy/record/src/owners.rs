@@ -14,6 +14,11 @@ pub trait Owners: Send + Sync + 'static {
     /// `None`: not known. The connection waits for the answer, so it must come within milliseconds.
     fn owner<'a>(&'a self, stream: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>>;
 
+    /// The same, with the digest of its program's file, also where no rule asks for it and it takes seconds to make.
+    fn owner_with_digest<'a>(&'a self, stream: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>> {
+        self.owner(stream)
+    }
+
     /// The user whose the accepted connection is, as the kernel says at once: for who is to decide whether it can be served at all.
     fn uid(&self, _stream: BorrowedFd<'_>) -> Option<u32> {
         None

@@ -7,6 +7,8 @@ use crate::{
     acts::{Acts, Ending, by, with},
     call::{Call, Origin, SavedSnippet},
     error::CallError,
+    ground::{Ground, RefusalCounts},
+    shares,
 };
 use gnomon_access::LineRef;
 use gnomon_audit::{NotWritten, Record, RecordKind, Status, redact, text_digest};
@@ -30,17 +32,21 @@ use std::{
 
 /// Largest arguments, and largest result, that are recorded, bytes: they wait in memory for the end of their call.
 const LARGEST_PAYLOAD: usize = 256 << 10;
-/// A request in progress. Does nothing without an audit.
+/// A request in progress. Without an audit nothing of it is recorded.
 pub struct Act {
     begun: Instant,
     /// Whether it may have left for its server.
     left: AtomicBool,
     open: Option<Undertaken<OpenAct>>,
+    /// Where it counts if the portal refuses it.
+    refusals: Option<RefusalCounts>,
 }
 
 /// The record that a request in progress owes to the audit.
 struct OpenAct {
     acts: Arc<Acts>,
+    /// Whose it is.
+    owner: SmolStr,
     begun: Instant,
     /// The record; none once it is written.
     record: Mutex<Option<Box<Record>>>,
@@ -93,9 +99,22 @@ impl Act {
                     record.protocol_version = Some(SmolStr::new_static(era::MODERN[0]));
                 }
             }
-            acts.duties().take_on(OpenAct { acts: acts.clone(), begun, record: Mutex::new(Some(record)) })
+            let owner = shares::owner(&call.caller);
+            acts.duties().take_on(OpenAct { acts: acts.clone(), owner, begun, record: Mutex::new(Some(record)) })
         });
-        Self { begun, left: AtomicBool::new(false), open }
+        Self { begun, left: AtomicBool::new(false), open, refusals: None }
+    }
+
+    /// Counts it here if the portal refuses it.
+    #[must_use]
+    pub fn counted(self, refusals: Option<&RefusalCounts>) -> Self {
+        Self { refusals: refusals.cloned(), ..self }
+    }
+
+    fn refused(&self, ground: Ground) {
+        if let Some(refusals) = &self.refusals {
+            refusals.count(ground);
+        }
     }
 
     /// Writes what is known by now into its record.
@@ -133,9 +152,10 @@ impl Act {
     pub fn waiting(&self) -> Self {
         let open = self.open.as_ref().and_then(|open| {
             let record = open.record().clone()?;
-            Some(open.acts.duties().take_on(OpenAct { acts: open.acts.clone(), begun: open.begun, record: Mutex::new(Some(record)) }))
+            let (acts, owner) = (open.acts.clone(), open.owner.clone());
+            Some(open.acts.duties().take_on(OpenAct { acts, owner, begun: open.begun, record: Mutex::new(Some(record)) }))
         });
-        Self { begun: self.begun, left: AtomicBool::new(true), open }
+        Self { begun: self.begun, left: AtomicBool::new(true), open, refusals: self.refusals.clone() }
     }
 
     /// What its record says by now.
@@ -223,9 +243,22 @@ impl Act {
 
     /// Ends it: gives the answer, or what is said in its place where it may not be given.
     pub async fn end(mut self, ending: Ending, outcome: Outcome) -> Outcome {
+        let ground = ending.ground;
+        if let Some(ground) = ground {
+            self.refused(ground);
+        }
         let Some(open) = self.open.take() else { return outcome };
         let acts = &open.acts;
         let Some(mut record) = open.record().take() else { return outcome };
+        if matches!(ending.status, Status::Refused | Status::Unavailable) && !self.left.load(Ordering::Relaxed) {
+            match acts.unserved(&open.owner) {
+                None => {
+                    open.finish();
+                    return outcome;
+                }
+                Some(requests) => record.refused = Some(requests - 1).filter(|more| *more > 0),
+            }
+        }
         record.status = Some(ending.status);
         record.error = ending.error;
         record.rules = ending.rule.into_iter().collect();
@@ -236,12 +269,17 @@ impl Act {
         if acts.payloads().results && record.kind == RecordKind::Call {
             record.result = Some(result(body));
         }
-        let instead = Withheld::of(&record, self.left.into_inner());
+        let instead = Withheld::of(&record, self.left.load(Ordering::Relaxed));
         let kept = acts.keep_before_answer(*record);
         open.finish();
         match kept.await {
             Ok(()) => outcome,
-            Err(error) => instead.outcome(error),
+            Err(error) => {
+                if ground.is_none() {
+                    self.refused(Ground::Audit);
+                }
+                instead.outcome(error)
+            }
         }
     }
 }

@@ -2,10 +2,14 @@
 //!
 //! Each request is an [`Act`](crate::act::Act); log-ins and sessions are recorded here.
 
-use crate::refusals::{Refusals, Told, WITHIN};
+use crate::{
+    ground::Ground,
+    refusals::{Refusals, Told, WITHIN},
+};
 use gnomon_access::{Caller, Challenge, Peer};
 use gnomon_audit::{Audit, NotWritten, Record, RecordKind, Status};
 use gnomon_record::Duties;
+use gnomon_shares::Lately;
 use gnomon_upstream::Client;
 use quick_cache::sync::Cache;
 use smol_str::{SmolStr, ToSmolStr};
@@ -61,13 +65,22 @@ pub struct Acts {
     duties: Arc<Duties>,
     seen: Cache<(SmolStr, IpAddr), Instant>,
     refusals: Refusals,
+    /// What callers were refused, of the last seconds.
+    refused: Lately,
 }
 
 impl Acts {
     /// Records the acts of this portal; requests in progress are listed among these duties.
     #[must_use]
     pub fn new(audit: Audit, durability: Durability, portal: SmolStr, duties: Arc<Duties>) -> Self {
-        Self { audit, durability, payloads: Payloads::default(), portal, duties, seen: Cache::new(MOST), refusals: Refusals::new() }
+        let (payloads, seen, refusals, refused) = (Payloads::default(), Cache::new(MOST), Refusals::new(), Lately::default());
+        Self { audit, durability, payloads, portal, duties, seen, refusals, refused }
+    }
+
+    /// How many of this caller's requests that reached no server a record stands for: of each caller so many are recorded one by one, as
+    /// nobody is to fill the audit with them. None: it is summed up with the next.
+    pub(crate) fn unserved(&self, owner: &SmolStr) -> Option<u64> {
+        self.refused.counts(&owner.as_str().into())
     }
 
     /// Acts in progress that owe a record.
@@ -266,16 +279,26 @@ pub struct Ending {
     pub rule: Option<SmolStr>,
     /// The time that its server took.
     pub upstream: Option<Duration>,
+    /// Why the portal refused it, if it did.
+    pub ground: Option<Ground>,
 }
 
 impl Ending {
     /// An ending with this status alone.
     pub fn of(status: Status) -> Self {
-        Self { status, error: None, rule: None, upstream: None }
+        Self { status, error: None, rule: None, upstream: None, ground: None }
     }
 
     /// So, for a reason.
     pub fn because(status: Status, error: impl Into<SmolStr>) -> Self {
-        Self { error: Some(error.into()), ..Self::of(status) }
+        let error = error.into();
+        let ground = (status == Status::Refused).then(|| Ground::of(&error));
+        Self { error: Some(error), ground, ..Self::of(status) }
+    }
+
+    /// The same, refused for what its word does not tell.
+    #[must_use]
+    pub fn on(self, ground: Ground) -> Self {
+        Self { ground: Some(ground), ..self }
     }
 }

@@ -1,7 +1,8 @@
 //! The messages to a client before its answer.
 
 use bytes::Bytes;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 /// A message to the client before its answer.
 #[derive(Debug)]
@@ -10,6 +11,6 @@ pub enum Emission {
     Message(Bytes),
     /// The stream can be taken up again from here.
     Prime(Option<Duration>),
-    /// The connection ends, the stream goes on.
-    Pause,
+    /// The connection ends, the stream goes on. This is notified when the client is back.
+    Pause(Arc<Notify>),
 }

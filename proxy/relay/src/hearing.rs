@@ -57,9 +57,12 @@ impl Hearing {
     }
 
     /// Waits a little until what is said is heard, or it is known that nothing will be.
-    pub async fn opened(&mut self) {
-        if let Some(opened) = self.opened.take() {
-            let _ = tokio::time::timeout(OPENED_WITHIN, opened).await;
+    pub fn opened(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let opened = self.opened.take();
+        async move {
+            if let Some(opened) = opened {
+                let _ = tokio::time::timeout(OPENED_WITHIN, opened).await;
+            }
         }
     }
 

@@ -178,7 +178,7 @@ impl Judge {
         let (bytes, id, method, params, exchange) =
             (params.map_or(0, Bytes::len), id.clone(), method.clone(), params.cloned(), judged.clone());
         let judge = move || exchange.with(|dialogue| dialogue.request_message(&request(&id, &method, params.as_ref()).pieces()));
-        let passes = large::read(&owner, bytes, judge).await.map(|passes| passes.map(|()| Action::Log));
+        let passes = large::read(&owner, bytes, judge).await;
         (Judged(Some(Open { exchange: judged, status: self.status(), owner })), passes)
     }
 
@@ -202,7 +202,7 @@ impl Judge {
         let judge = move || {
             let passes = dialogue.request_message(&request(&id, &method, params.as_ref()).pieces());
             recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
-            passes.map(|()| Action::Log)
+            passes
         };
         large::read(&owner, bytes, judge).await
     }
@@ -215,9 +215,9 @@ impl Judge {
         let mut seen = self.seen(whose.program);
         describe(&mut seen, whose);
         let mut dialogue = self.dialogue(seen, whose.agent);
-        let passes = dialogue.request_message(&[message]).and_then(|()| dialogue.answer_over());
+        let passes = dialogue.request_message(&[message]).and_then(|action| dialogue.answer_over().map(|()| action));
         self.rules.recorder.report(dialogue.reports().filter(|sighting| sighting.rule.is_some()).collect());
-        passes.map(|()| Action::Log)
+        passes
     }
 
     /// Judges what a server says to a client that asked nothing, for the owner of its session.
@@ -252,7 +252,7 @@ impl Judge {
         let (Outcome::Result(body) | Outcome::Error(body)) = &outcome;
         let bytes = body.len();
         let judge = move || {
-            let passes = dialogue.request_message(&request(&id, &method, params.as_ref()).pieces()).and_then(|()| {
+            let passes = dialogue.request_message(&request(&id, &method, params.as_ref()).pieces()).and_then(|_| {
                 dialogue.answer_begins(status);
                 dialogue.answer_message(&answer(&id, &outcome).pieces())?;
                 dialogue.answer_over()

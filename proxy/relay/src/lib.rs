@@ -19,6 +19,7 @@ pub mod emission;
 pub mod error;
 pub mod forms;
 pub mod gate;
+pub mod ground;
 mod handles;
 mod hearing;
 pub mod held;

@@ -1,6 +1,7 @@
 //! The metrics of portals. Labels are of the configuration and of fixed sets.
 
 use crate::{
+    ground::{self, RefusalCounts},
     server_metrics::{ServerMetrics, ServersMetrics, remove},
     telling,
 };
@@ -9,7 +10,7 @@ use gnomon_upstream::{
     left_out::{LeftOut, Reason},
 };
 use parking_lot::{Mutex, MutexGuard};
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use smol_str::SmolStr;
 use std::{collections::HashMap, sync::Arc};
 
@@ -38,6 +39,8 @@ impl Lacking {
 pub struct PortalMetrics {
     left_out: IntGaugeVec,
     refused: IntCounterVec,
+    refusals: IntCounterVec,
+    sessions: IntGaugeVec,
     servers: ServersMetrics,
     shown: Arc<Shown>,
 }
@@ -57,17 +60,34 @@ impl PortalMetrics {
         registry.register(Box::new(telling::counter()?))?;
         registry.register(Box::new(left_out.clone()))?;
         registry.register(Box::new(refused.clone()))?;
-        let metrics = Self { left_out, refused, servers: ServersMetrics::register(registry)?, shown: Arc::default() };
+        let help = "Sessions that clients have with a portal; those of the protocol that knows none (2026-07-28) have none.";
+        let sessions = IntGaugeVec::new(Opts::new("gnomon_portal_sessions", help), &["portal"])?;
+        registry.register(Box::new(sessions.clone()))?;
+        let (refusals, servers) = (ground::counter(registry)?, ServersMetrics::register(registry)?);
+        let metrics = Self { left_out, refused, refusals, sessions, servers, shown: Arc::default() };
         for lacking in Lacking::ALL {
             metrics.count(lacking, 0);
         }
         Ok(metrics)
     }
 
-    /// Shows the series of a server, as they are in the reference.
+    /// Shows the series of a portal and a server, as they are in the reference.
     pub fn show(&self, server: &str) {
+        let _ = (self.refusals("main"), self.sessions("main"));
         let _ = self.of("main", server);
         self.servers.show("main", server);
+    }
+
+    /// The counts of what a portal refuses by itself.
+    #[must_use]
+    pub fn refusals(&self, portal: &str) -> RefusalCounts {
+        RefusalCounts::of(&self.refusals, portal)
+    }
+
+    /// The number of sessions that clients have with a portal.
+    #[must_use]
+    pub fn sessions(&self, portal: &str) -> IntGauge {
+        self.sessions.with_label_values(&[portal])
     }
 
     /// The series of a server.

@@ -21,6 +21,8 @@ pub struct Refused<'a> {
     pub code: i32,
     /// The reason in words of ours: the client's answer may repeat what it sent, which events do not keep.
     pub why: &'static str,
+    /// How many of this caller's it stands for.
+    pub requests: u64,
 }
 
 impl Rules {
@@ -52,6 +54,7 @@ impl Rules {
         }
         seen.set(Field::ErrorType, refused.code.to_smolstr());
         seen.set(Field::Message, refused.why);
+        seen.set_some(Field::Calls, Some(refused.requests).filter(|requests| *requests > 1));
         self.note(seen, Action::Block, Class::Policy);
     }
 

@@ -9,12 +9,15 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     pin::Pin,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{Interval, MissedTickBehavior},
 };
 
@@ -150,6 +153,8 @@ struct FlowState {
     next: u64,
     resumable: bool,
     over: bool,
+    /// Those who wait for the client to come back.
+    returned: Vec<Weak<Notify>>,
 }
 
 impl FlowState {
@@ -203,12 +208,16 @@ impl Stream {
     }
 
     fn of(name: u64, returns: Returns, live: mpsc::Sender<Bytes>, recipient: Recipient) -> Self {
-        Self {
-            name,
-            returns,
-            recipient,
-            state: Mutex::new(FlowState { live: Some(live), kept: VecDeque::new(), kept_bytes: 0, next: 0, resumable: false, over: false }),
-        }
+        let state = FlowState {
+            live: Some(live),
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            next: 0,
+            resumable: false,
+            over: false,
+            returned: Vec::new(),
+        };
+        Self { name, returns, recipient, state: Mutex::new(state) }
     }
 
     fn state(&self) -> parking_lot::MutexGuard<'_, FlowState> {
@@ -256,10 +265,13 @@ impl Stream {
         if heard || resumable { Heard::Yes } else { Heard::No }
     }
 
-    /// Ends the connection, but not the stream, if the client can come back.
-    pub fn pause(&self) {
+    /// Ends the connection, but not the stream, if the client can come back; `returned` is notified when it has.
+    pub fn pause(&self, returned: &Arc<Notify>) {
         if self.returns == Returns::Yes {
-            self.state().live = None;
+            let mut state = self.state();
+            state.live = None;
+            state.returned.retain(|waits| waits.strong_count() > 0);
+            state.returned.push(Arc::downgrade(returned));
         }
     }
 
@@ -310,6 +322,11 @@ impl Stream {
             let _ = sender.try_send(room.holds(event.clone()));
         }
         state.live = (!state.over).then_some(sender);
+        for waits in std::mem::take(&mut state.returned) {
+            if let Some(waits) = waits.upgrade() {
+                waits.notify_one();
+            }
+        }
         outflow
     }
 }
@@ -338,7 +355,7 @@ mod tests {
         let stream = Stream::new(3, sender, anybody());
         assert_eq!(stream.prime(Some(Duration::from_millis(500))).await, Heard::Yes);
         assert_eq!(stream.send(Bytes::from_static(b"{\"one\":1}")).await, Heard::Yes);
-        stream.pause();
+        stream.pause(&Arc::default());
         assert_eq!(read(outflow, 9).await, "id: 3.0\nretry: 500\ndata: \n\nid: 3.1\ndata: {\"one\":1}\n\n");
         assert_eq!(stream.send(Bytes::from_static(b"{\"two\":2}")).await, Heard::Yes);
         stream.finish();
@@ -360,12 +377,28 @@ mod tests {
         let (sender, outflow) = Outflow::events();
         let stream = Stream::of_connection(sender, anybody());
         assert_eq!(stream.prime(Some(Duration::from_millis(500))).await, Heard::Yes);
-        stream.pause();
+        stream.pause(&Arc::default());
         assert_eq!(stream.send(Bytes::from_static(b"{\"one\":1}")).await, Heard::Yes);
         assert!(!stream.is_resumable());
         stream.finish();
         assert_eq!(read(outflow, 9).await, "data: {\"one\":1}\n\n");
         assert_eq!(stream.prime(None).await, Heard::No);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_client_is_told_when_it_is_back_and_not_of_an_earlier_time() {
+        let (sender, _outflow) = Outflow::events();
+        let stream = Stream::new(1, sender, anybody());
+        stream.prime(None).await;
+        let _earlier = stream.resume(0);
+        let (one, other) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        stream.pause(&one);
+        stream.pause(&other);
+        assert!(tokio::time::timeout(Duration::from_millis(20), one.notified()).await.is_err());
+        let _back = stream.resume(0);
+        for waits in [one, other] {
+            tokio::time::timeout(Duration::from_secs(10), waits.notified()).await.unwrap();
+        }
     }
 
     #[test]

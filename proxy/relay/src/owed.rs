@@ -4,7 +4,7 @@
 //! have with servers, those that are kept for clients without one, and servers without sessions.
 
 use crate::error::CallError;
-use gnomon_access::{Obligations, Permit};
+use gnomon_access::{Approval, Charge, Obligations, Permit, Redaction};
 use gnomon_inspect::Refusal;
 use gnomon_observe::Action;
 
@@ -22,11 +22,19 @@ pub fn owed(permit: &Permit, rules: Result<Action, Box<Refusal>>) -> Result<Clea
         Err(refusal) => (refusal.action, Some(refusal)),
     };
     match (permit.beside(action), refusal) {
-        // All members are listed, so that a new obligation does not compile before it is handled.
-        (Ok(Obligations { redact: false }), None) => Ok(Cleared(())),
         (_, Some(refusal)) => Err(CallError::Refused(refusal)),
-        (Ok(Obligations { redact: true }), None) => Err(CallError::Unfulfilled("parts of it had to be replaced")),
+        (Ok(obligations), None) => cleared(obligations),
         (Err(_), None) => Err(CallError::Unfulfilled("a rule refuses it")),
+    }
+}
+
+fn cleared(obligations: Obligations) -> Result<Cleared, CallError> {
+    match obligations {
+        // All members are listed, so that a new obligation does not compile before it is handled.
+        Obligations { redact: Redaction::None, approve: Approval::None, charge: Charge::None } => Ok(Cleared(())),
+        Obligations { redact: Redaction::Owed, .. } => Err(CallError::Unfulfilled("parts of it had to be replaced")),
+        Obligations { approve: Approval::Owed, .. } => Err(CallError::Unfulfilled("it needs an approval")),
+        Obligations { charge: Charge::Owed, .. } => Err(CallError::Unfulfilled("a budget has to be charged")),
     }
 }
 
@@ -45,6 +53,20 @@ mod tests {
             let passes = owed(&permit, Ok(*action));
             assert_eq!(passes.is_ok(), matches!(action, Action::Allow | Action::Log), "{action}");
             assert!(passes.err().is_none_or(|error| matches!(error, CallError::Unfulfilled(_))), "{action}");
+        }
+    }
+
+    #[test]
+    fn each_obligation_alone_keeps_a_message_back_and_without_any_it_is_cleared() {
+        let none = Obligations { redact: Redaction::None, approve: Approval::None, charge: Charge::None };
+        assert!(cleared(none).is_ok());
+        for (obligations, because) in [
+            (Obligations { redact: Redaction::Owed, ..none }, "parts of it had to be replaced"),
+            (Obligations { approve: Approval::Owed, ..none }, "it needs an approval"),
+            (Obligations { charge: Charge::Owed, ..none }, "a budget has to be charged"),
+        ] {
+            let kept = cleared(obligations);
+            assert!(matches!(kept, Err(CallError::Unfulfilled(why)) if why == because), "{kept:?}");
         }
     }
 }

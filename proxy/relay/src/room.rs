@@ -21,10 +21,12 @@ use tokio::time::timeout;
 
 /// The unit of counting, bytes.
 const UNIT: usize = 4 << 10;
-/// The room for all requests of a process, bytes.
+/// The room for all requests of a process, bytes …
 const ALL: usize = 256 << 20;
-/// The part of it for small requests: those of at most so much.
-const FOR_SMALL: usize = ALL / 8;
+/// … or one in so many of those that it may have.
+const PART_OF_LIMIT: u64 = 8;
+/// One in so many of them is for small requests: those of at most so much.
+const FOR_SMALL: usize = 8;
 const SMALL: usize = 64 << 10;
 /// How often the bytes of a request are there: as they came, under the name that its server knows, and as they leave.
 const COPIES: usize = 3;
@@ -35,9 +37,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The timeout of a list's: its client can still be told by the status of the answer ([`crate::front::SILENCE`]).
 const PATIENCE_OF_LIST: Duration = Duration::from_millis(300);
 
-static ROOM: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
+static ROOM: LazyLock<Room> = LazyLock::new(Room::here);
 /// The room for messages that wait to be sent to clients: as much again.
-static UNSENT: LazyLock<Room> = LazyLock::new(|| Room::of(FOR_SMALL, ALL - FOR_SMALL));
+static UNSENT: LazyLock<Room> = LazyLock::new(Room::here);
 
 /// The room of all portals of this process.
 pub fn room() -> &'static Room {
@@ -64,6 +66,11 @@ pub struct Room {
 pub struct Taken(Share);
 
 impl Room {
+    fn here() -> Self {
+        let all = gnomon_memory::part(ALL, PART_OF_LIMIT);
+        Self::of(all / FOR_SMALL, all - all / FOR_SMALL)
+    }
+
     fn of(small: usize, large: usize) -> Self {
         let shares = |bytes: usize| Shares::new(Bounds { all: bytes / UNIT, each: bytes / UNIT, times_free: 1 });
         Self { small: shares(small), large: shares(large), waiting: shares((small + large) / 4), beside: Shares::new(Bounds::NONE) }

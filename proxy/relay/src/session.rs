@@ -236,9 +236,11 @@ impl Session {
         // Before the first call that can ask: messages before it are lost, and a server that asks waits. It may ask a client that has
         // declared nothing as well, and gets an error.
         let mut hearing = self.hear(upstream.clone(), session.clone());
-        hearing.opened().await;
+        let opened = hearing.opened();
         own.hears(hearing);
+        // Kept from here on: a call that is given up while it waits leaves the next one a session that is open.
         *slot = Some(session.clone());
+        opened.await;
         // The server may have been ended before this session was listed.
         if upstream.is_over() {
             *slot = None;

@@ -15,6 +15,7 @@ use gnomon_http::server::Tasks;
 use gnomon_shares::{Amount, Yielding};
 use gnomon_upstream::Client;
 use parking_lot::Mutex;
+use prometheus::IntGauge;
 use smol_str::SmolStr;
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,6 +29,8 @@ use tokio::{
 
 /// Most bytes that all sessions of a portal may take, those counted with what their clients say of themselves.
 const MOST_BYTES: usize = 128 << 20;
+/// … or one in so many of those that this process may have.
+const PART_OF_LIMIT: u64 = 16;
 /// The part of a share that is evicted at once when there is no room: finding the oldest takes time.
 const PART: usize = 64;
 
@@ -67,17 +70,27 @@ struct Table {
     shares: Yielding,
     /// Sessions that have ended and are not recorded yet.
     ended: VecDeque<Arc<Session>>,
+    /// The metric of how many there are.
+    number: Option<IntGauge>,
 }
 
 impl Table {
+    fn show_number(&self) {
+        if let Some(number) = &self.number {
+            number.set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
+        }
+    }
+
     fn insert(&mut self, session: Arc<Session>) {
         self.shares.add(&session.holder, session.bytes());
         self.sessions.insert(session.id.clone(), session);
+        self.show_number();
     }
 
     fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
         let removed = self.sessions.remove(id)?;
         self.shares.remove(&removed.holder, removed.bytes());
+        self.show_number();
         Some(removed)
     }
 
@@ -106,9 +119,16 @@ impl Sessions {
     /// No sessions yet.
     #[must_use]
     pub fn new(limits: SessionLimits, acts: Option<Arc<Acts>>, gate: Arc<Gate>) -> Self {
-        let shares = Yielding::of(Amount { count: limits.most, bytes: MOST_BYTES });
-        let table = Table { sessions: HashMap::new(), shares, ended: VecDeque::new() };
+        let shares = Yielding::of(Amount { count: limits.most, bytes: gnomon_memory::part(MOST_BYTES, PART_OF_LIMIT) });
+        let table = Table { sessions: HashMap::new(), shares, ended: VecDeque::new(), number: None };
         Self { table: Mutex::new(table), faces: Mutex::default(), limits, acts, gate, some_ended: Notify::new(), closing: Tasks::default() }
+    }
+
+    /// Shows how many there are in this metric.
+    #[must_use]
+    pub fn shown_in(self, number: Option<IntGauge>) -> Self {
+        self.table.lock().number = number;
+        self
     }
 
     /// Begins one. If there is no room for it, others of the caller with most are evicted.

@@ -28,10 +28,12 @@
 //! ```
 #![deny(missing_docs)]
 
+mod lately;
 mod seats;
 mod turns;
 mod yielding;
 
+pub use lately::Lately;
 pub use seats::{Seat, Seats};
 pub use turns::Turns;
 pub use yielding::{Amount, Yielding};

@@ -7,9 +7,9 @@ use smol_str::SmolStr;
 use std::{
     pin::Pin,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// How often a stream that broke off is taken up again without anything new coming of it.
 const ATTEMPTS: u32 = 5;
@@ -38,7 +38,8 @@ pub enum Said {
         /// The delay that the server asks for.
         retry: Option<Duration>,
     },
-    /// The server ended the stream to go on later; the next call waits for that.
+    /// The server ended the stream to go on later; the next call waits for that, unless its reader is back before
+    /// ([`Conversation::goes_on_with`]).
     Interrupted {
         /// The delay that the server asked for.
         retry: Duration,
@@ -142,6 +143,10 @@ struct Stream {
     last: Option<SmolStr>,
     retry: Duration,
     attempts: u32,
+    /// The time until which it is left alone, while it is interrupted.
+    until: Option<Instant>,
+    /// Notified when its reader is back before.
+    returned: Option<Arc<Notify>>,
 }
 
 impl Answer {
@@ -154,7 +159,7 @@ impl Answer {
             Reply::Accepted => Err(UpstreamError::Protocol("it answered a request as if it were a notification".to_owned())),
             Reply::Json(text) => whole(&text, id).map(Self::Done),
             Reply::Events(events) => {
-                let stream = Stream { events: Some(*events), session, last: None, retry: RETRY, attempts: 0 };
+                let stream = Stream { events: Some(*events), session, last: None, retry: RETRY, attempts: 0, until: None, returned: None };
                 Ok(Self::Going(Conversation { id: id.clone(), source: Source::Http(Box::new(stream)) }))
             }
         }
@@ -216,6 +221,20 @@ impl Conversation {
         &self.id
     }
 
+    /// Where the stream is interrupted, it is taken up again as soon as this is notified: its reader, who was told the delay that the
+    /// server asks for, is back.
+    pub fn goes_on_with(&mut self, returned: Arc<Notify>) {
+        match &mut self.source {
+            Source::Http(stream) => stream.returned = Some(returned),
+            Source::Beside(beside) => {
+                if let Way::Going(conversation) = &mut beside.way {
+                    conversation.goes_on_with(returned);
+                }
+            }
+            Source::Pipe { .. } => {}
+        }
+    }
+
     /// The next message. Not to be called after the answer.
     ///
     /// # Errors
@@ -263,6 +282,8 @@ impl Stream {
                     if self.session.is_none() || self.last.is_none() || self.attempts >= ATTEMPTS {
                         return Err(UpstreamError::Aborted);
                     }
+                    self.attempts += 1;
+                    self.until = Some(Instant::now() + self.retry);
                     return Ok(Said::Interrupted { retry: self.retry });
                 }
                 // The server waits for an answer to its own question.
@@ -302,9 +323,28 @@ impl Stream {
     }
 
     async fn resume(&mut self) -> Result<EventReader, UpstreamError> {
+        self.rest().await;
         let Some(session) = &self.session else { return Err(UpstreamError::Aborted) };
-        self.attempts += 1;
-        tokio::time::sleep(self.retry).await;
         session.resume(self.last.as_deref()).await
+    }
+
+    /// Leaves the server alone for as long as it asked for, unless the reader is back before: once for an interruption, also where whoever
+    /// waits for it hears something else meanwhile and waits anew.
+    async fn rest(&mut self) {
+        let Some(until) = self.until else { return };
+        let over = tokio::time::sleep_until(until.into());
+        let is_back = match &self.returned {
+            Some(returned) => tokio::select! {
+                () = over => false,
+                () = returned.notified() => true,
+            },
+            None => {
+                over.await;
+                false
+            }
+        };
+        // How often it asks is its reader's own affair then, as without a portal.
+        self.attempts = self.attempts.saturating_sub(u32::from(is_back));
+        (self.until, self.returned) = (None, None);
     }
 }

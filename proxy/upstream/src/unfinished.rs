@@ -20,11 +20,16 @@ const FREE: usize = 64 << 10;
 const STEP: usize = 64 << 10;
 /// The bound for all servers together.
 const ALL: usize = 192 << 20;
+/// … or one in so many of those that this process may have.
+const PART_OF_LIMIT: u64 = 8;
 /// The bound for one server.
 const OF_ONE: usize = 64 << 20;
 
 /// All of it, in steps: of it a caller has at most as much as is free, and so has what a server says to nobody's call.
-static ROOM: LazyLock<Arc<Shares>> = LazyLock::new(|| Shares::new(Bounds { all: ALL / STEP, each: ALL / STEP, times_free: 1 }));
+static ROOM: LazyLock<Arc<Shares>> = LazyLock::new(|| {
+    let all = gnomon_memory::part(ALL, PART_OF_LIMIT) / STEP;
+    Shares::new(Bounds { all, each: all, times_free: 1 })
+});
 static ACCOUNTS: LazyLock<Mutex<HashMap<SmolStr, Weak<Taken>>>> = LazyLock::new(Mutex::default);
 
 /// What one server has taken, on all connections to it and in all its processes.
@@ -83,7 +88,7 @@ impl Unfinished {
             return Ok(());
         }
         let more = (counted - self.taken).next_multiple_of(STEP);
-        take(&self.account.0.bytes, more, OF_ONE)?;
+        take(&self.account.0.bytes, more, gnomon_memory::part(OF_ONE, 2 * PART_OF_LIMIT))?;
         let shared = match &mut self.share {
             Some(share) => share.grow(more / STEP),
             None => ROOM.take_some(&self.owner, more / STEP).map(|share| self.share = Some(share)),

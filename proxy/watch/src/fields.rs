@@ -16,8 +16,12 @@ use uuid::{Builder, Uuid};
 use crate::identities::Who;
 
 /// The evidence on a connection's origin: [`program`], and the connection's own name.
-pub(crate) fn observe(owner: &Owner, who: &Who, names: &FlowNames) -> Observation {
+/// `started_as` is the name of the file of its last exec, where that is known.
+pub(crate) fn observe(owner: &Owner, who: &Who, names: &FlowNames, started_as: Option<&str>) -> Observation {
     let mut seen = program(owner, who);
+    if let Who::Unknown(_) = who {
+        seen.set_some(Field::ProcessName, started_as);
+    }
     seen.set(Field::FlowId, names.of(owner));
     seen
 }

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gnomon_link::{Identity, IdentityAnswer, ToSensor, UNASKED};
-use gnomon_sensor::Owner;
+use gnomon_sensor::{Owner, Start};
 use quick_cache::unsync::Cache;
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::{mpsc, watch};
+use smol_str::SmolStr;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The lifetime of an answer.
 const FRESH: Duration = Duration::from_secs(5);
@@ -26,6 +27,9 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// Most questions at a time, and of one user's processes.
 const QUESTIONS: usize = 1024;
 const QUESTIONS_OF_ONE: usize = QUESTIONS / 4;
+
+/// Most names of files that programs were started from; about 60 bytes each.
+const NAMES: usize = 8192;
 
 /// The reason that a process's identity is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +118,10 @@ struct IdentityTable {
     open: HashMap<Key, u64>,
     questions: HashMap<u64, Question>,
     by_user: HashMap<u32, usize>,
+    /// Questions whose answers wait for no digest.
+    soon: HashMap<u64, oneshot::Sender<Who>>,
+    /// By process and time of exec.
+    names: Cache<(u32, BootNs), SmolStr>,
     last_token: u64,
     closed: bool,
 }
@@ -141,6 +149,8 @@ impl Identities {
             open: HashMap::new(),
             questions: HashMap::new(),
             by_user: HashMap::new(),
+            soon: HashMap::new(),
+            names: Cache::new(NAMES),
             last_token: UNASKED,
             closed: false,
         };
@@ -149,6 +159,17 @@ impl Identities {
 
     fn state(&self) -> MutexGuard<'_, IdentityTable> {
         self.state.lock()
+    }
+
+    /// A process called exec: what it asked for is known whatever becomes of it.
+    pub fn starts(&self, start: &Start) {
+        self.state().names.insert((start.pid, start.began_ns.get()), name(start));
+    }
+
+    /// The name of the file of a process's last exec by the time of this connection.
+    pub fn started_as(&self, owner: &Owner) -> Option<SmolStr> {
+        let Key { pid, generation, .. } = Key::of(owner);
+        self.state().names.get(&(pid, generation)).cloned()
     }
 
     /// A number for a question of another kind.
@@ -175,7 +196,25 @@ impl Identities {
         state.ask(key, connected, owner, &self.ask)
     }
 
-    /// The sensor answered.
+    /// Asks for the identity behind this connection without the digest of a file that has to be read for it; none where as many questions
+    /// are open as may be. What is answered is for this connection alone.
+    pub fn ask_soon(&self, owner: &Owner) -> Option<oneshot::Receiver<Who>> {
+        let mut state = self.state();
+        // Those who went away are not answered.
+        state.soon.retain(|_, asks| !asks.is_closed());
+        if state.closed || state.soon.len() >= QUESTIONS_OF_ONE {
+            return None;
+        }
+        let token = state.next_token();
+        let Key { pid, generation: generation_boot_ns, .. } = Key::of(owner);
+        let question = ToSensor::ResolveSoon { token, pid, connected_boot_ns: nanoseconds(owner.connected), generation_boot_ns };
+        self.ask.try_send(question).ok()?;
+        let (answer, answered) = oneshot::channel();
+        state.soon.insert(token, answer);
+        Some(answered)
+    }
+
+    /// The sensor answered; the identity, once for all who wait for it.
     pub fn found(&self, token: u64, found: IdentityAnswer) -> Option<Who> {
         let who = match found {
             IdentityAnswer::Identity(identity) => Who::Known(Arc::from(identity)),
@@ -183,12 +222,23 @@ impl Identities {
             IdentityAnswer::Stale => Who::Unknown(Unknown::Stale),
             IdentityAnswer::Unreadable(_) => Who::Unknown(Unknown::Unreadable),
         };
-        self.state().answer(token, who)
+        let mut state = self.state();
+        if let Some(asks) = state.soon.remove(&token) {
+            // Whoever asked may have it from the other question.
+            let _ = asks.send(who);
+            return None;
+        }
+        state.answer(token, who)
     }
 
     /// The sensor will not answer.
     pub fn refused(&self, token: u64) -> Option<Who> {
-        self.state().answer(token, Who::Unknown(Unknown::Unreadable))
+        let mut state = self.state();
+        // Then the other question is waited for.
+        if state.soon.remove(&token).is_some() {
+            return Some(Who::Unknown(Unknown::Busy));
+        }
+        state.answer(token, Who::Unknown(Unknown::Unreadable))
     }
 
     /// Gives up on questions that the sensor has not answered in time.
@@ -204,6 +254,7 @@ impl Identities {
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;
+        state.soon.clear();
         state.questions.clear();
         state.open.clear();
         state.by_user.clear();
@@ -265,6 +316,12 @@ impl Answer {
             Who::Unknown(_) => self.at.elapsed() < FRESH && connected <= self.connected,
         }
     }
+}
+
+/// Names of files are bytes; whoever started the program chose them.
+fn name(start: &Start) -> SmolStr {
+    let printable = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    String::from_utf8_lossy(start.name.bytes()).chars().map(printable).collect()
 }
 
 pub(crate) fn nanoseconds(since_boot: Duration) -> BootNs {

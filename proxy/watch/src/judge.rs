@@ -26,10 +26,10 @@ pub(crate) struct Judge {
 impl Judge {
     /// Judges a flow, and reports it where a rule matches or the server's name points to MCP. Never interferes,
     /// and never says that it did.
-    pub fn judge(&self, due: &Due, who: &Who) {
+    pub fn judge(&self, due: &Due, who: &Who, started_as: Option<&str>) {
         let address = due.owner.original.ip().to_canonical().to_string();
         let port = due.owner.original.port();
-        let mut seen = observe(&due.owner, who, &self.names);
+        let mut seen = observe(&due.owner, who, &self.names, started_as);
         seen.set(Field::Channel, Channel::Https.as_str());
         seen.set(Field::Vantage, "flow");
         seen.set(Field::HostName, gnomon_record::this_host());

@@ -18,8 +18,8 @@ pub struct WatchOptions {
     /// Most processes that are remembered, at most 16 KiB each and mostly one.
     pub identities: usize,
     /// How long an accepted connection waits until it is known who made it. Mostly that is known before, or
-    /// takes below a millisecond; only the first connection of a program that was never seen before waits longer,
-    /// as its file is digested: agents come as one file of 300 MB, which takes a fifth of a second, or ten times that
+    /// takes below a millisecond; only the first connection of a program that was never seen before waits longer where its digest is asked
+    /// for: agents come as one file of 300 MB, which takes a fifth of a second, or ten times that
     /// from a slow or busy disk. So it is longer than the sensor's timeout, or an agent's first calls would have no owner.
     /// Then the connection goes on, and what is known of it says `late`.
     pub identity_wait: Duration,

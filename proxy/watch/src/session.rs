@@ -33,6 +33,10 @@ const LOOK: Duration = Duration::from_millis(50);
 const SINCE_LISTEN_WHERE: u16 = 3;
 /// The minor version since which the sensor says where processes listen.
 const SINCE_LISTENS: u16 = 6;
+/// The minor version since which it answers without the digest of a file.
+const SINCE_SOON: u16 = 7;
+/// The time within which most files are digested: their digest is waited for.
+const PROMPT: Duration = Duration::from_millis(50);
 /// The interval of requests for listeners in one network namespace, and the most namespaces at a time.
 const ASKED_AGAIN: Duration = Duration::from_secs(2);
 const MOST_ASKED: usize = 1024;
@@ -250,6 +254,7 @@ impl Session {
             }
             Ok(Record::Close(close)) => self.records().close(&close),
             Ok(Record::Start(start)) => {
+                self.identities.starts(&start);
                 self.starts.take(start, &self.identities, now);
                 None
             }
@@ -334,25 +339,45 @@ impl Session {
             LookUp::Pending(_) => Who::Unknown(Unknown::Late),
         };
         self.not_asked(&who);
-        self.judge.judge(due, &who);
+        self.judge.judge(due, &who, self.identities.started_as(&due.owner).as_deref());
     }
 
     /// The identity behind a connection, if it is known within the time given.
     pub async fn who(&self, owner: &Owner, within: Duration) -> Who {
-        let waiting = async {
-            loop {
-                match self.identities.look_up(owner) {
-                    LookUp::Ready(who) => return who,
-                    // An error means that the sensor is gone, which the next look tells as well.
-                    LookUp::Pending(mut answered) => {
-                        let _ = answered.changed().await;
-                    }
-                }
-            }
-        };
-        let who = tokio::time::timeout(within, waiting).await.unwrap_or(Who::Unknown(Unknown::Late));
+        let who = tokio::time::timeout(within, self.waited_for(owner)).await.unwrap_or(Who::Unknown(Unknown::Late));
         self.not_asked(&who);
         who
+    }
+
+    /// The same, without the digest of its file where that takes long to make.
+    pub async fn who_soon(&self, owner: &Owner, within: Duration) -> Who {
+        let end = Instant::now() + within;
+        if !self.speaks(SINCE_SOON) {
+            return self.who(owner, within).await;
+        }
+        if let Ok(who) = tokio::time::timeout(PROMPT.min(within), self.waited_for(owner)).await {
+            self.not_asked(&who);
+            return who;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        let Some(soon) = self.identities.ask_soon(owner) else { return self.who(owner, left).await };
+        tokio::select! {
+            who = self.who(owner, left) => who,
+            Ok(who @ Who::Known(_)) = soon => who,
+        }
+    }
+
+    /// The identity behind a connection.
+    async fn waited_for(&self, owner: &Owner) -> Who {
+        loop {
+            match self.identities.look_up(owner) {
+                LookUp::Ready(who) => return who,
+                // An error means that the sensor is gone, which the next look tells as well.
+                LookUp::Pending(mut answered) => {
+                    let _ = answered.changed().await;
+                }
+            }
+        }
     }
 
     /// Counts identities that were not looked up.

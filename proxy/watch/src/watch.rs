@@ -278,7 +278,7 @@ impl Watch {
         self.judge.inspector.clone()
     }
 
-    async fn whose(&self, stream: &TcpStream) -> Option<Owned> {
+    async fn whose(&self, stream: &TcpStream, digest: Digest) -> Option<Owned> {
         let session = self.session.load_full().filter(|session| !session.has_ended())?;
         let owner = match (self.owner_of)(stream.as_fd()) {
             Ok(owner) => owner?,
@@ -287,8 +287,11 @@ impl Watch {
                 return None;
             }
         };
-        let who = session.who(&owner, self.options.identity_wait).await;
-        let seen = observe(&owner, &who, &self.judge.names);
+        let who = match digest {
+            Digest::IfRulesAsk if !self.judge.inspector.asks_for_digests() => session.who_soon(&owner, self.options.identity_wait).await,
+            Digest::IfRulesAsk | Digest::AnyHow => session.who(&owner, self.options.identity_wait).await,
+        };
+        let seen = observe(&owner, &who, &self.judge.names, session.identities.started_as(&owner).as_deref());
         let original = SocketAddr::new(owner.original.ip().to_canonical(), owner.original.port());
         let redirected = owner.road == Road::Redirected;
         let enforcement = if self.options.shadowed.contains(&owner.scope) { Enforcement::Shadow } else { Enforcement::Enforce };
@@ -297,9 +300,20 @@ impl Watch {
     }
 }
 
+/// Whether a connection waits for the digest of its program's file, which takes seconds for a large one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Digest {
+    IfRulesAsk,
+    AnyHow,
+}
+
 impl Owners for Watch {
     fn owner<'a>(&'a self, stream: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>> {
-        Box::pin(self.whose(stream))
+        Box::pin(self.whose(stream, Digest::IfRulesAsk))
+    }
+
+    fn owner_with_digest<'a>(&'a self, stream: &'a TcpStream) -> Pin<Box<dyn Future<Output = Option<Owned>> + Send + 'a>> {
+        Box::pin(self.whose(stream, Digest::AnyHow))
     }
 
     fn uid(&self, stream: BorrowedFd<'_>) -> Option<u32> {

@@ -1,8 +1,8 @@
 //! Lints for rules that are valid but useless: rules that can never match, rules that match everything, parts that their channel can never
 //! fill.
 //!
-//! Only certain findings are reported: items are treated as independent propositions, except those known to exclude each other. Rules of
-//! many items are skipped, as all combinations are tried.
+//! Only certain findings are reported: items are treated as independent propositions, except those known to exclude each other. All
+//! combinations are tried; of a rule of many items, only the channels are looked at that its parts leave it.
 
 use crate::{
     error::Report,
@@ -42,26 +42,11 @@ pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>, lint: Lint
     if lint == Lint::Run {
         methods(&facts, one, text, report);
     }
-    if facts.items.len() + facts.keywords.len() > MAX_ITEMS {
-        return;
-    }
     let Some(detection) = detection_of(one, text) else { return };
     let detection = &detection;
     let at = detection.get("condition").map_or(detection.at, |condition| condition.at);
-    let (mut can_match, mut can_miss, mut lacks_channel) = (false, false, false);
-    let mut pinned: BTreeSet<Channel> = BTreeSet::new();
-    for truths in 0..1u32 << (facts.items.len() + facts.keywords.len()) {
-        let Some(channels) = facts.possible(truths) else { continue };
-        let holds = facts.judge(&one.expr, truths);
-        if channels.is_empty() {
-            lacks_channel |= holds;
-        } else if holds {
-            can_match = true;
-            pinned.extend(channels);
-        } else {
-            can_miss = true;
-        }
-    }
+    let is_small = facts.items.len() + facts.keywords.len() <= MAX_ITEMS;
+    let Reach { can_match, can_miss, lacks_channel, pinned } = if is_small { facts.reach(&one.expr) } else { Reach::roughly(&one.expr) };
     let told = |report: &mut Report<'_>, message: &str| {
         if lint == Lint::Run {
             report.advise(at, message);
@@ -96,6 +81,38 @@ pub(crate) fn rule(one: &Loaded, text: &str, report: &mut Report<'_>, lint: Lint
             let message = format!("`{}` is never filled on channel {never}, where this rule matches; it is filled on {filled}", item.field);
             report.at::<()>(place_of(detection, &item.field).unwrap_or(at), message);
         }
+    }
+}
+
+/// What a rule can come to.
+#[derive(Default)]
+struct Reach {
+    can_match: bool,
+    can_miss: bool,
+    /// It would match where no channel has all of its fields.
+    lacks_channel: bool,
+    /// The channels on which it matches.
+    pinned: BTreeSet<Channel>,
+}
+
+impl Reach {
+    /// The same of a rule with more items than are combined. It matches on none but these channels, and maybe not on all of them; whether it
+    /// can miss is not looked at.
+    fn roughly(expr: &Expr) -> Self {
+        let pinned = at_most_on(expr);
+        Self { can_match: !pinned.is_empty(), can_miss: true, lacks_channel: pinned.is_empty(), pinned }
+    }
+}
+
+/// The channels on which an expression can hold, and maybe more: what must be absent, or is denied, leaves all of them.
+fn at_most_on(expr: &Expr) -> BTreeSet<Channel> {
+    let all = || -> BTreeSet<Channel> { Channel::ALL.iter().copied().collect() };
+    match expr {
+        Expr::Item(item) => channels(item).map_or_else(all, |on| on.into_iter().collect()),
+        Expr::Keywords(_) | Expr::Not(_) => all(),
+        Expr::All(exprs) => exprs.iter().map(at_most_on).fold(all(), |on, other| &on & &other),
+        Expr::Any(exprs) => exprs.iter().flat_map(at_most_on).collect(),
+        Expr::Named(expr) | Expr::Filter(expr) => at_most_on(expr),
     }
 }
 
@@ -149,6 +166,24 @@ impl<'e> Facts<'e> {
             Expr::Not(expr) => self.gather(expr),
             Expr::Named(expr) | Expr::Filter(expr) => self.gather(expr),
         }
+    }
+
+    /// Tries all combinations of the items.
+    fn reach(&self, expr: &Expr) -> Reach {
+        let mut reach = Reach::default();
+        for truths in 0..1u32 << (self.items.len() + self.keywords.len()) {
+            let Some(channels) = self.possible(truths) else { continue };
+            let holds = self.judge(expr, truths);
+            if channels.is_empty() {
+                reach.lacks_channel |= holds;
+            } else if holds {
+                reach.can_match = true;
+                reach.pinned.extend(channels);
+            } else {
+                reach.can_miss = true;
+            }
+        }
+        reach
     }
 
     fn judge(&self, expr: &Expr, truths: u32) -> bool {

@@ -2,7 +2,7 @@
 //! each answer.
 
 use gnomon_engine::{Rule, RuleIndex, RuleSet};
-use gnomon_observe::{Family, Field, Observation, Phase};
+use gnomon_observe::{Family, Field, FieldRef, Observation, Phase};
 use std::{ops::Deref, sync::Arc};
 
 /// The methods that a server may put into a result as requests to the client (MCP 2026-07-28, multi round-trip requests).
@@ -27,6 +27,8 @@ pub(crate) struct InForce {
     pub judges_answers: bool,
     /// True if any rule looks at the words of a message beside its method.
     pub reads_questions: bool,
+    /// True if any rule, or a filter, names the digest of a program's file.
+    pub asks_for_digests: bool,
 }
 
 /// True if a rule looks at the words of a message beside its method, so that only the question itself answers it, and no call does.
@@ -40,7 +42,9 @@ impl InForce {
         let interferes = set.rules().iter().any(|rule| rule.acts().interferes());
         let judges_answers = set.rules().iter().any(|rule| rule.phase == Phase::Response && rule.acts().interferes());
         let reads_questions = set.rules().iter().any(reads_questions);
-        Self { set, on_asked, interferes, judges_answers, reads_questions }
+        let named = set.rules().iter().map(|rule| &rule.fields).chain(set.filters().iter().map(|filter| &filter.fields));
+        let asks_for_digests = named.into_iter().any(|fields| fields.contains(&FieldRef::Field(Field::ExecutableHash)));
+        Self { set, on_asked, interferes, judges_answers, reads_questions, asks_for_digests }
     }
 
     pub fn set(&self) -> &Arc<RuleSet> {

@@ -188,6 +188,12 @@ impl Inspector {
         self.rules.load().set().clone()
     }
 
+    /// True if a rule in force, or a filter, asks for digests of programs' files.
+    #[must_use]
+    pub fn asks_for_digests(&self) -> bool {
+        self.rules.load().asks_for_digests
+    }
+
     /// The rules in force, with their derived data.
     pub(crate) fn in_force(&self) -> Arc<InForce> {
         self.rules.load_full()

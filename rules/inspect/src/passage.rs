@@ -108,6 +108,7 @@ passages! {
     Upgraded "upgraded" Connection Unknown Always "What an HTTP/1.1 connection turns into behind an `Upgrade`, which is neither WebSocket nor HTTP by its name: its server may take anything there for a request.";
     WebSocket "websocket" Message Opaque IfSuspected "WebSocket messages.";
     Grpc "grpc" Message Opaque IfMatched "gRPC messages.";
+    RequestWithin "request_within" Message Unknown Always "A body that begins as a request does: a server that answers without reading it takes it for the next request of the connection.";
     NoRoom "no_room" Message Unknown Always "A body that was not whole when there was no more room for such bodies: their bytes are bounded, in all and for each principal.";
     Rows "rows" Message Opaque IfSuspected "What follows the first value of a body whose path ends in `/_bulk` or `/_msearch`, where search engines take documents line by line.";
     EventsUnreadable "events_unreadable" Message Unknown Always "An event stream in a content coding or a character set that cannot be undone: what its server asks the client there is not known.";

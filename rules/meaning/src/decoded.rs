@@ -15,16 +15,17 @@ const LONGEST_PATH: usize = 4096;
 
 /// The text decoded; its path resolved, where that is another; what it holds in Base64 or hexadecimal, where that is text.
 pub(super) fn readings(argument: &SmolStr) -> Vec<SmolStr> {
-    let mut readings = readings_with(argument, Tags::Letters);
-    if may_have_tags(argument) {
-        readings.extend(readings_with(argument, Tags::Unseen));
+    let (revealed, tags) = revealed_with(argument, Tags::Letters);
+    let mut readings = readings_as(argument, revealed);
+    if let Had::Some = tags {
+        let (unseen, _) = revealed_with(argument, Tags::Unseen);
+        readings.extend(readings_as(argument, unseen));
         readings.dedup();
     }
     readings
 }
 
-fn readings_with(argument: &SmolStr, tags: Tags) -> Vec<SmolStr> {
-    let revealed = revealed_with(argument, tags);
+fn readings_as(argument: &SmolStr, revealed: Cow<'_, str>) -> Vec<SmolStr> {
     let path = resolved(&revealed);
     let plain = match without_controls(revealed) {
         Cow::Borrowed(_) => argument.clone(),
@@ -34,8 +35,8 @@ fn readings_with(argument: &SmolStr, tags: Tags) -> Vec<SmolStr> {
     let mut inner = within(&plain);
     let joined = joined(&plain);
     inner.extend(joined.iter().flat_map(|text| within(text)));
-    let literals = [spelt(&plain), spelt(argument), numbered(&plain), joined];
-    inner.extend(literals.into_iter().flatten().map(SmolStr::new));
+    inner.extend(literal(&plain, argument));
+    inner.extend([numbered(&plain), joined].into_iter().flatten().map(SmolStr::new));
     let innermost: Vec<SmolStr> = inner.iter().flat_map(|text| within(text)).collect();
     let mut readings = vec![plain];
     readings.extend(resolved);
@@ -46,18 +47,20 @@ fn readings_with(argument: &SmolStr, tags: Tags) -> Vec<SmolStr> {
 
 /// The readings of a text that passes, but for itself: decoded, and what it holds in Base64 or hexadecimal.
 pub(crate) fn others(text: &str) -> Vec<SmolStr> {
-    let mut others = others_with(text, Tags::Letters);
-    if may_have_tags(text) {
-        others.extend(others_with(text, Tags::Unseen));
+    let (revealed, tags) = revealed_with(text, Tags::Letters);
+    let mut others = others_as(text, revealed);
+    if let Had::Some = tags {
+        let (unseen, _) = revealed_with(text, Tags::Unseen);
+        others.extend(others_as(text, unseen));
         others.dedup();
     }
     others
 }
 
-fn others_with(text: &str, tags: Tags) -> Vec<SmolStr> {
-    let plain = without_controls(revealed_with(text, tags));
+fn others_as(text: &str, revealed: Cow<'_, str>) -> Vec<SmolStr> {
+    let plain = without_controls(revealed);
     let mut inner = within(&plain);
-    inner.extend([spelt(&plain), spelt(text)].into_iter().flatten().map(SmolStr::new));
+    inner.extend(literal(&plain, text));
     let innermost: Vec<SmolStr> = inner.iter().flat_map(|text| within(text)).collect();
     let mut others = Vec::new();
     if plain != text {
@@ -70,7 +73,7 @@ fn others_with(text: &str, tags: Tags) -> Vec<SmolStr> {
 
 /// What a text holds in Base64 or hexadecimal.
 pub(super) fn within(text: &str) -> Vec<SmolStr> {
-    encoded::texts(text).iter().flat_map(|text| plain_readings(text)).collect()
+    encoded::texts(text).iter().flat_map(|text| plain_readings(text).into_iter().chain(literal(text, text))).collect()
 }
 
 /// Literals that are put together (`'I' + 'EX'`) as the one that they make; `None` where there are none.
@@ -97,8 +100,22 @@ fn joined(text: &str) -> Option<String> {
     changed.then_some(out)
 }
 
-/// With `\x41` and `\101` as the characters that they mean to most languages; `None` where there are fewer than three, as paths of Windows
-/// look like them.
+/// What the text means, as it is and decoded, to a program that undoes `\x41` and `\101`, and then whatever that spells.
+fn literal(plain: &str, text: &str) -> Vec<SmolStr> {
+    let mut found = Vec::new();
+    for text in [Some(plain), (text != plain).then_some(text)].into_iter().flatten() {
+        let mut next = spelt(text);
+        for _ in 0..ROUNDS {
+            let Some(text) = next else { break };
+            next = spelt(&text);
+            found.extend(plain_readings(&text));
+        }
+    }
+    found
+}
+
+/// With `\x41` and `\101` as the characters that they mean to most languages, behind however many backslashes; `None` where none means a
+/// character that is seen or stands beyond ASCII, and fewer than three mean any: paths of Windows look like them.
 fn spelt(text: &str) -> Option<String> {
     if !text.contains('\\') {
         return None;
@@ -116,8 +133,12 @@ fn spelt(text: &str) -> Option<String> {
             _ => None,
         };
         if let Some((code, length)) = spelt {
+            if out.last() == Some(&b'\\') {
+                out.truncate(without_backslashes(&out));
+            }
             out.push(code);
-            count += 1;
+            let is_sure = length == 4 && (code.is_ascii_graphic() || !code.is_ascii());
+            count += if is_sure { 3 } else { 1 };
             rest = rest.get(length..).unwrap_or_default();
         } else {
             out.push(*byte);
@@ -125,6 +146,11 @@ fn spelt(text: &str) -> Option<String> {
         }
     }
     (count >= 3).then(|| String::from_utf8_lossy(&out).into_owned())
+}
+
+/// The length without the backslashes at the end.
+fn without_backslashes(text: &[u8]) -> usize {
+    text.iter().rposition(|byte| *byte != b'\\').map_or(0, |last| last + 1)
 }
 
 /// What a row of six numbers or more means as characters (`map(chr, [105, 109, …])`, `CHR(104)||CHR(120)`); `None` where none is text.
@@ -180,37 +206,42 @@ enum Tags {
     Unseen,
 }
 
-/// True if a text may have tag characters, escaped or not: the first byte of each in UTF-8 is there.
-fn may_have_tags(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.contains(&0xf3) || bytes.contains(&b'%') && bytes.windows(2).any(|pair| pair.eq_ignore_ascii_case(b"f3"))
+/// Whether a text had tag characters, however they were spelt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Had {
+    None,
+    Some,
 }
 
 /// The same with control characters: a path ends at a NUL.
 pub(super) fn revealed(text: &str) -> Cow<'_, str> {
-    revealed_with(text, Tags::Letters)
+    revealed_with(text, Tags::Letters).0
 }
 
-fn revealed_with(text: &str, tags: Tags) -> Cow<'_, str> {
-    let mut text = folded(text, tags);
+fn revealed_with(text: &str, tags: Tags) -> (Cow<'_, str>, Had) {
+    let mut had = Had::None;
+    let mut text = folded(text, tags, &mut had);
     for _ in 0..ROUNDS {
         match unescaped(&text) {
-            Some(next) => text = Cow::Owned(folded(&next, tags).into_owned()),
+            Some(next) => text = Cow::Owned(folded(&next, tags, &mut had).into_owned()),
             None => break,
         }
     }
-    text
+    (text, had)
 }
 
 /// Characters that are not seen are left out, and those that stand for ASCII in another shape become it.
-fn folded(text: &str, tags: Tags) -> Cow<'_, str> {
+fn folded<'a>(text: &'a str, tags: Tags, had: &mut Had) -> Cow<'a, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\u{e0020}'..='\u{e007e}' if tags == Tags::Letters => out.push(char::from_u32(u32::from(c) - 0xe_0000).unwrap_or(c)),
+            '\u{e0020}'..='\u{e007e}' if tags == Tags::Letters => {
+                *had = Had::Some;
+                out.push(char::from_u32(u32::from(c) - 0xe_0000).unwrap_or(c));
+            }
             c if unseen::is_unseen(c) => {}
             c => shapes::push_plain(c, &mut out),
         }
@@ -218,8 +249,8 @@ fn folded(text: &str, tags: Tags) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// One round of `%41`, `%u0041`, `\u0041` (of characters beyond 16 bits both halves), `\u{41}`, `\U00000041` and the overlong UTF-8 of full
-/// stop and slashes; `None` where there is none.
+/// One round of `%41`, `%u0041`, `\u0041` (of characters beyond 16 bits both halves), `\u{41}`, `\U00000041`, behind however many backslashes,
+/// and the overlong UTF-8 of full stop and slashes; `None` where there is none.
 fn unescaped(text: &str) -> Option<String> {
     if !text.contains(['%', '\\']) {
         return None;
@@ -233,6 +264,10 @@ fn unescaped(text: &str) -> Option<String> {
             out.push(byte);
             rest = after;
         } else {
+            // As many are doubled as there are writers within each other.
+            if byte == b'\\' {
+                out.truncate(without_backslashes(&out));
+            }
             out.extend_from_slice(&bytes);
             changed = true;
             rest = rest.get(taken..).unwrap_or_default();
@@ -306,9 +341,10 @@ pub(super) fn resolved(text: &str) -> Option<String> {
 
 /// The text without what is not seen; twice where tag characters are one thing or the other.
 fn plain_readings(text: &str) -> Vec<SmolStr> {
-    let mut readings = vec![SmolStr::new(decoded(text))];
-    if may_have_tags(text) {
-        readings.push(SmolStr::new(without_controls(revealed_with(text, Tags::Unseen))));
+    let (letters, tags) = revealed_with(text, Tags::Letters);
+    let mut readings = vec![SmolStr::new(without_controls(letters))];
+    if let Had::Some = tags {
+        readings.push(SmolStr::new(without_controls(revealed_with(text, Tags::Unseen).0)));
         readings.dedup();
     }
     readings
@@ -396,7 +432,11 @@ mod tests {
         ] {
             assert!(of(text).contains(&meant.to_owned()), "{text}: {:?}", of(text));
         }
-        assert!(!of("a\\x64b").contains(&"adb".to_owned()), "a short escape may be part of a path");
+        assert!(!of("a\\12\\x01b").iter().any(|reading| reading.contains('\n')), "a short escape may be part of a path");
+        for text in ["ig\\x6eore all pre\\x76ious", "ig\\\\x6eore all pre\\\\\\\\u0076ious", "ig\\x5cx6eore all pre%5cu0076ious"] {
+            assert!(of(text).contains(&"ignore all previous".to_owned()), "{text}: {:?}", of(text));
+            assert!(others(text).contains(&"ignore all previous".into()), "{text} in an answer: {:?}", others(text));
+        }
         for text in ["it's + 'that'", "1, 2, 3, 4, 5, 6", "1700000000, 1700000001", "a + b"] {
             assert_eq!(of(text).len(), 1, "{text}: {:?}", of(text));
         }
@@ -412,9 +452,17 @@ mod tests {
     #[test]
     fn a_tag_character_hides_no_word_whether_it_is_read_as_a_letter_or_left_out() {
         for tag in ('\u{e0020}'..='\u{e007e}').step_by(13) {
+            let mut halves = [0; 2];
+            let halves = tag.encode_utf16(&mut halves);
             for text in [
                 format!("top{tag}secret"),
                 format!("top{}secret", tag.to_string().bytes().map(|b| format!("%{b:02X}")).collect::<String>()),
+                format!("top{}secret", tag.to_string().bytes().map(|b| format!("\\x{b:02x}")).collect::<String>()),
+                format!("top{}secret", tag.to_string().bytes().map(|b| format!("\\{b:o}")).collect::<String>()),
+                format!("top{}secret", halves.iter().map(|half| format!("\\u{half:04x}")).collect::<String>()),
+                format!("top{}secret", halves.iter().map(|half| format!("\\\\u{half:04x}")).collect::<String>()),
+                format!("top\\u{{{:x}}}secret", u32::from(tag)),
+                format!("top\\U{:08x}secret", u32::from(tag)),
             ] {
                 assert!(others(&text).contains(&"topsecret".into()), "{tag:?} in an answer: {:?}", others(&text));
                 assert!(of(&text).contains(&"topsecret".to_owned()), "{tag:?} in an argument: {:?}", of(&text));

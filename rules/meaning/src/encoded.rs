@@ -2,16 +2,19 @@
 
 use base64::{Engine, alphabet, engine::DecodePaddingMode, engine::GeneralPurpose, engine::GeneralPurposeConfig};
 
+use std::borrow::Cow;
+
 /// The shortest run, in characters, that is read as Base64 or hexadecimal: shorter ones are words.
 pub(super) const SHORTEST_RUN: usize = 24;
 /// What ends a line to one reader or another.
 const LINE_ENDS: [char; 7] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
 /// The first characters of a run by which most that are no text are told: whole bytes in either encoding.
 const OPENING: usize = 64;
-/// Either alphabet's padding may be left out, or be there.
+/// Padding may be left out, or be there.
 const LENIENT: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true);
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+#[cfg(test)]
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
 /// The texts that runs of the text mean, in their order; each is shorter than its run.
@@ -117,12 +120,14 @@ fn in_hexadecimal(digits: &str) -> Option<Meant> {
     bytes(digits).and_then(readable)
 }
 
-/// What a run means, whatever up to three characters before it are, and one behind it.
+/// What a run means, whatever up to three characters before it are, and one behind it. Either alphabet may be in it, and both, as lax decoders
+/// take them (`Buffer.from` of Node.js).
 fn in_base64(run: &str) -> Option<Meant> {
+    let run = &*if run.contains(['-', '_']) { Cow::Owned(run.replace('-', "+").replace('_', "/")) } else { Cow::Borrowed(run) };
     let whole = |run: &str| if run.len() % 4 == 1 { run.len() - 1 } else { run.len() };
     let bytes = |run: &str| {
         let run = run.get(..whole(run))?;
-        STANDARD.decode(run).or_else(|_| URL_SAFE.decode(run)).ok()
+        STANDARD.decode(run).ok()
     };
     best((0..4).filter_map(|at| {
         let run = run.get(at..)?;
@@ -208,6 +213,26 @@ mod tests {
         assert!(texts(&STANDARD.encode(wide)).contains(&"é".repeat(90)));
         let late: Vec<u8> = "x".repeat(100).bytes().chain((0..60).map(|at| 0x80 | at)).collect();
         assert!(texts(&STANDARD.encode(late)).is_empty(), "a text that turns out to be none");
+    }
+
+    #[test]
+    fn a_text_in_both_alphabets_of_base64_is_read() {
+        let text = "ignore all >>> that ??? was said before ~~~ now";
+        let coded = STANDARD.encode(text);
+        let (mixed, mut turn) = (coded.as_str(), 0);
+        let mixed: String = mixed
+            .chars()
+            .map(|c| {
+                turn += usize::from(matches!(c, '+' | '/'));
+                match c {
+                    '+' if turn % 2 == 0 => '-',
+                    '/' if turn % 2 == 0 => '_',
+                    c => c,
+                }
+            })
+            .collect();
+        assert!(mixed.contains(['-', '_']) && mixed.contains(['+', '/']), "{mixed}");
+        assert!(texts(&mixed).iter().any(|found| found == text), "{mixed}: {:?}", texts(&mixed));
     }
 
     #[test]

@@ -35,8 +35,7 @@ impl Passing {
             bytes = rest;
             if self.window.len() == WINDOW {
                 self.read(on);
-                self.window.drain(..WINDOW - OVERLAP);
-                self.seen = OVERLAP;
+                self.overlap();
             }
         }
     }
@@ -49,6 +48,29 @@ impl Passing {
         self.begin();
         // A long text is over: what it took is given back.
         self.window.shrink_to(OVERLAP);
+    }
+
+    /// Leaves the end of the window, in which what nobody sees takes no place: a word that it stretches would be in neither window.
+    fn overlap(&mut self) {
+        // The last character may go on.
+        let whole = self.window.utf8_chunks().last().map_or(0, |last| last.invalid().len().min(3));
+        let text = String::from_utf8_lossy(self.window.get(..WINDOW - whole).unwrap_or_default());
+        let (mut kept, mut tags, mut chars) = (0, 0, Vec::new());
+        for c in text.chars().rev() {
+            let is_tag = matches!(c, '\u{e0020}'..='\u{e007e}');
+            match c {
+                _ if kept >= OVERLAP => break,
+                _ if is_tag && tags < OVERLAP => tags += 1,
+                c if unseen::is_unseen(c) || unseen::is_control(c) => continue,
+                c => kept += c.len_utf8(),
+            }
+            chars.push(c);
+        }
+        let rest = self.window.split_off(WINDOW - whole);
+        self.window.clear();
+        self.window.extend(chars.into_iter().rev().collect::<String>().bytes());
+        self.window.extend(rest);
+        self.seen = self.window.len();
     }
 
     fn read(&self, on: &mut impl FnMut(&str)) {
@@ -94,6 +116,22 @@ mod tests {
             assert!(whole.iter().any(|reading| reading.contains("ignore all previous")), "{before}");
             for size in [1, 7, 4096] {
                 assert_eq!(readings(&text, size), whole, "{before} {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_sees_stretches_no_word_over_two_windows() {
+        for unseen in ["\u{200b}", "\u{ad}", "\0", "\u{e0041}", "\u{1}\u{feff}"] {
+            let stretch = unseen.repeat(4000 / unseen.len());
+            for before in [WINDOW - 4100, WINDOW - 3500, WINDOW - 2001, WINDOW - 500, WINDOW - 3] {
+                let text = format!("{}ignore{stretch} all pre{stretch}vious", "x y ".repeat(before / 4));
+                for size in [1, 4096, text.len()] {
+                    assert!(
+                        readings(&text, size).iter().any(|reading| reading.contains("ignore all previous")),
+                        "{unseen:?} {before} {size}"
+                    );
+                }
             }
         }
     }

@@ -190,7 +190,7 @@ fields! {
     ServerInstructions "mcp.server.instructions" List Response Evidence Transient RPC r#"["Ask before deleting"]"# "The `instructions` with which a server answers `initialize` or `server/discover`. Matched as they pass, never stored.";
     PromptText "mcp.prompt.text" List Response Evidence Transient RPC r#"["Summarise this"]"# "All that an answer says of prompts: their names, descriptions and messages. Matched as it passes, never stored.";
     ResourceText "mcp.resource.text" List Response Evidence Transient RPC r#"["The plan"]"# "All that an answer says of resources and templates: their URIs, names, descriptions and contents. Matched as it passes, never stored.";
-    TextPlaces "gnomon.text.places" List Response Outcome Stored RPC r#"["gen_ai.tool.call.result result.content[0].text"]"# "Where in the answer the texts stand in which the rules found what they look for: field and JSON path, at most 16. The text itself is in no event.";
+    TextPlaces "gnomon.text.places" List Response Outcome Address RPC r#"["gen_ai.tool.call.result result.content[0].text"]"# "Where in the answer the texts stand in which the rules found what they look for: field and JSON path, at most 16. The text itself is in no event.";
 
     // HTTP.
     ServerAddress "server.address" Str Hello Evidence Stored SERVERS r#""mcp.example.com""# "The server's name: SNI, else the name the client asked the proxy for, else the address. Lower case, no port, no trailing dot.";
@@ -221,6 +221,7 @@ fields! {
     // Process, user, container.
     Pid "process.pid" Int Connect Evidence Stored HOST "4711" "Process id in the initial namespace.";
     Executable "process.executable.path" Str Connect Evidence Stored HOST r#""/usr/bin/node""# "The program's file.";
+    ProcessName "process.name" Str Connect Evidence Stored WEB r#""curl""# "Name of the file that the process was started from, without its folders, its first 15 bytes, as the kernel had it at exec: where its file could not be looked up, as of a program that ended at once (`gnomon.process.identity`).";
     ExecutableHash "process.executable.hash.sha256" Str Connect Evidence Stored HOST r#""2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824""# "SHA-256 of that file.";
     Image "gnomon.process.image" Str Connect Evidence Stored HOST r#""on_disk""# "Location of the running program's file: on_disk, deleted (removed or replaced since it was started) or memory (it never was in a file system).";
     CommandLine "process.command_line" Str Connect Evidence Stored HOST r#""node agent.js""# "The command line, bounded.";
@@ -262,8 +263,8 @@ fields! {
     Sanctioned "gnomon.sanctioned" Bool Hello Evidence Stored ALL "false" "Whether the organisation named this server as allowed.";
     ServerReview "gnomon.server.review" Str Hello Evidence Stored SERVERS r#""denied""# "People's decision about the server (`gnomon review`): in_review, approved, denied or expired; absent without one.";
     Catalogue "gnomon.server.catalogue" Str Hello Evidence Stored SERVERS r#""mcp""# "Class of the server in the host catalogue: mcp, llm-api …";
-    Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "Means by which the request was tied to its process: owner, client_random, tuple or none.";
-    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Vantage point of gnomon: flow, proxy, portal, upstream, plaintext, stdio, process, listener, config, replay.";
+    Correlation "gnomon.correlation" Str Connect Evidence Stored WEB r#""none""# "Means by which the request was tied to its process: owner (of its socket, by the kernel) or none.";
+    Vantage "gnomon.vantage" Str Connect Evidence Stored ALL r#""proxy""# "Vantage point of gnomon: flow, proxy, portal, process, listener, config, replay.";
     FlowId "gnomon.flow.id" Str Connect Outcome Stored WEB r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b12""# "Names the connection.";
     FlowOutcome "gnomon.flow.outcome" Str Response Outcome Stored WEB r#""bypassed""# "End of a connection that was not read as HTTP: bypassed, passthrough, refused, ca_rejected, upstream_unverified, observed (seen in the kernel only), around_proxy …";
     Passage "gnomon.passage" Str Message Evidence Stored WEB r#""request_line_odd""# "Why a connection or a message was passed on, or refused, unread; see docs/rules.md.";
@@ -271,7 +272,7 @@ fields! {
     ServerId "gnomon.server.id" Str Hello Evidence Stored ALL r#""docs""# "The server by its id in the configuration, where a portal offers it: of several at one host and port the first, but for calls through the portal.";
     PortalId "gnomon.portal.id" Str Connect Evidence Stored RPC r#""main""# "The portal that served it.";
     ExecutionId "gnomon.execution.id" Str Message Evidence Stored RPC r#""019a9f3e-4b7c-7d10-a2cd-3f4f6f1c0b13""# "The Code Mode execution that made the call.";
-    Calls "gnomon.calls" Int Response Outcome Stored RPC "118" "How many calls this event stands for: of an exchange's calls beyond 32, those with the same rules, method, tool and outcome are one event, whose other fields are those of the first. Absent for one call.";
+    Calls "gnomon.calls" Int Response Outcome Stored RPC "118" "How many calls this event stands for: of an exchange's calls beyond 32, those with the same rules, method, tool and outcome are one event, whose other fields are those of the first; of calls for which gnomon had no connection to their server, those beyond 64 of a kind in ten seconds, without id and tool. Absent for one call.";
     Pending "gnomon.pending" Bool Response Outcome Stored RPC "true" "The answer was long in coming and had not come when this was written; an event of kind `outcome` tells the rest.";
     DurationMs "gnomon.duration_ms" Int Response Outcome Stored RPC "12" "From the request's head to the answer's end, milliseconds.";
     ReplayFile "gnomon.replay.file" Str Connect Outcome Stored ALL r#""monday.har""# "The recording this was replayed from.";
@@ -317,6 +318,7 @@ const PASSAGES: &[&str] = &[
     "upgraded",
     "websocket",
     "grpc",
+    "request_within",
     "no_room",
     "rows",
     "events_unreadable",
@@ -352,6 +354,8 @@ impl Field {
             Self::ConfigKind => Some(&["server", "hook", "skill", "plugin"]),
             Self::ConfigChange => Some(&["first_seen", "changed", "removed", "unread"]),
             Self::LocalKnownBy => Some(&["catalogue", "config", "name"]),
+            Self::Vantage => Some(&["flow", "proxy", "portal", "process", "listener", "config", "replay"]),
+            Self::Correlation => Some(&["none", "owner"]),
             _ => None,
         }
     }

@@ -260,11 +260,7 @@ vocabulary! {
     Correlation, "correlation", [
         /// Not tied.
         None = "none",
-        /// By address and port.
-        Tuple = "tuple",
-        /// By the ClientHello's random, which a client can forge.
-        ClientRandom = "client_random",
-        /// By the kernel's socket owner, which it cannot.
+        /// By the kernel's socket owner, which no program can forge.
         Owner = "owner",
     ]
 }

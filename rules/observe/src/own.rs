@@ -16,6 +16,10 @@ pub struct OwnRule {
     pub class: Class,
     /// Its meaning, and the remedy.
     pub doc: &'static str,
+    /// The command that leads on from its events, and what that prints.
+    pub next: (&'static str, &'static str),
+    /// What makes it and is usually no finding.
+    pub false_positives: &'static [&'static str],
 }
 
 /// An approval ran out.
@@ -26,6 +30,8 @@ pub const APPROVAL_EXPIRED: OwnRule = OwnRule {
     class: Class::Policy,
     doc: "The server was approved until now (`gnomon review`), and is not sanctioned any more. Look at it again: \
           `gnomon review show SERVER`, then approve or deny.",
+    next: ("gnomon review show SERVER", "who approved it, until when and why"),
+    false_positives: &["A server that is still wanted, whose approval nobody renewed in time"],
 };
 
 /// A user sent a server far more than is usual on this host.
@@ -37,6 +43,11 @@ pub const UNUSUAL_VOLUME: OwnRule = OwnRule {
     doc: "One user's requests to one server, or their bytes, within an hour are more than four times what 95 of 100 hours of the last 28 days \
           stay within, and more than 100 requests or 1 MiB. Nothing is judged before the host has a week of history. See what was sent: \
           `gnomon events --where server.address=SERVER --since 2h`.",
+    next: ("gnomon events --where server.address=SERVER --where user.name=USER --since 2h", "what was called"),
+    false_positives: &[
+        "An import, a migration or a test that was meant to send so much",
+        "A new task of an agent, or an account that more people or programs use than before",
+    ],
 };
 
 /// A worker of Code Mode did what no script can make it do.
@@ -48,6 +59,11 @@ pub const SANDBOX_VIOLATION: OwnRule = OwnRule {
     doc: "A script of Code Mode made its worker use a forbidden system call, die in an unusual way, or speak against its protocol: the \
           engine is broken, or was broken into. The worker is dead and had no files, network or secrets. See whose script it was: \
           `gnomon audit show`, by the execution's id; and keep `gnomon events show` of this one for its analysis.",
+    next: ("gnomon audit show --execution EXECUTION", "whose script it was, and the calls that it made"),
+    false_positives: &[
+        "A fault of the engine that a harmless script ran into; it is worth a report all the same",
+        "A signal that an administrator sent to the worker",
+    ],
 };
 
 /// All of them.

@@ -169,6 +169,8 @@ pub enum Digest {
     Changed,
     /// The file could not be read.
     Unreadable,
+    /// It was not waited for.
+    NotYet,
 }
 
 /// The arguments of a process, as they are in its memory: it can write there.

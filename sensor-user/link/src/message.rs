@@ -28,7 +28,7 @@ pub use sensor::{
 pub use start::{Arguments, Lineage, ListensAnswer, Parent, StartAnswer, Started, Starts};
 
 /// The protocol version of this build.
-pub const VERSION: Version = Version { major: 1, minor: 6 };
+pub const VERSION: Version = Version { major: 1, minor: 7 };
 
 /// The version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -171,7 +171,7 @@ impl Kept {
             // A path counts once.
             read.entry(path).or_insert_with(|| Named::from(file));
         }
-        let mut changes = Vec::new();
+        let mut removals = Vec::new();
         for (path, file) in &mut before {
             let gone = match read.get(path) {
                 Some(named) if named.unread.is_some() => Vec::new(),
@@ -179,9 +179,10 @@ impl Kept {
                 None if read.iter().any(|(above, named)| named.unread.is_some() && Path::new(path).starts_with(above)) => Vec::new(),
                 None => mem::take(&mut file.entries).into_iter().collect::<Vec<_>>(),
             };
-            changes.extend(gone.into_iter().map(|(name, entry)| removed(&file.client, path, &name, entry)));
+            removals.extend(gone.into_iter().map(|(name, entry)| removed(&file.client, path, &name, entry)));
         }
         let mut room = MAX_KEPT.saturating_sub(others).min(MAX_KEPT_OF_ONE).saturating_sub(elsewhere + entries(&before));
+        let mut changes = Vec::new();
         for (path, named) in read {
             let known = before.remove(&path).unwrap_or_default();
             let kept = of_file(named, &path, known, &mut room, &mut changes);
@@ -191,6 +192,7 @@ impl Kept {
         if !now.is_empty() {
             self.homes.insert(uid, now);
         }
+        changes.extend(removals);
         changes
     }
 
@@ -384,8 +386,8 @@ mod tests {
         assert!(serde_json::to_string(&files).unwrap().len() < 3 * 8_000 && !serde_json::to_string(&files).unwrap().contains("b@"));
         files.truncate(2);
         let mut kept = Kept::default();
-        assert_eq!(kept.take(1, Path::new("/h"), files.clone()).len(), 1, "a path counts once");
-        assert!(kept.take(1, Path::new("/h"), files).is_empty());
+        assert_eq!(kept.take(1, Path::new("/"), files.clone()).len(), 1, "a path counts once");
+        assert!(kept.take(1, Path::new("/"), files).is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use gnomon_link::{Family, Homes, LinkError, Name, RefusalReason, SensorEnd, ToPr
 use gnomon_sensor::{Failed, listen::User};
 
 use crate::homes::{Reading, Which};
-use crate::identities::{About, Question};
+use crate::identities::{About, Question, Readers};
 use crate::kernel::{ChangeError, Kernel};
 use crate::namespaces::{LeaseError, ListenError, Namespaces};
 use crate::{PATIENCE, translate};
@@ -19,7 +19,7 @@ const FAILED_FOR: Duration = Duration::from_secs(30);
 
 /// The threads for requests that may take a while.
 pub(crate) struct Elsewhere {
-    pub questions: SyncSender<Question>,
+    pub questions: Readers,
     /// Cookies of network namespaces to be searched for.
     pub searches: SyncSender<u64>,
     pub homes: HomesAt,
@@ -85,6 +85,10 @@ impl<'a> Requests<'a> {
                 let about = About::Identity { connected: BootTime(connected_boot_ns), generation: Generation(generation_boot_ns) };
                 self.ask(Question { token, pid, about })
             }
+            ToSensor::ResolveSoon { token, pid, connected_boot_ns, generation_boot_ns } => {
+                let about = About::IdentitySoon { connected: BootTime(connected_boot_ns), generation: Generation(generation_boot_ns) };
+                self.ask(Question { token, pid, about })
+            }
             ToSensor::ReadStart { token, pid, began_boot_ns, lineage } => {
                 let about = About::Start { began: BootTime(began_boot_ns), lineage: translate::lineage(lineage) };
                 self.ask(Question { token, pid, about })
@@ -143,7 +147,7 @@ impl<'a> Requests<'a> {
 
     fn ask(&self, question: Question) -> Result<(), LinkError> {
         let token = question.token;
-        match self.elsewhere.questions.try_send(question) {
+        match self.elsewhere.questions.ask(question) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => self.refuse(token, RefusalReason::Full, &"as many questions as may wait are waiting"),
             Err(TrySendError::Disconnected(_)) => self.refuse(token, RefusalReason::Failed, &"identities are no longer read"),

@@ -51,7 +51,7 @@ fn executable(executable: identity::Executable) -> Executable {
             },
             sha256: match digest {
                 Digest::Sha256(sum) => Some(sum.0),
-                Digest::TooLarge(_) | Digest::TimedOut | Digest::Busy | Digest::Changed | Digest::Unreadable => None,
+                Digest::TooLarge(_) | Digest::TimedOut | Digest::Busy | Digest::Changed | Digest::Unreadable | Digest::NotYet => None,
             },
         },
         identity::Executable::Kernel => Executable::Kernel,

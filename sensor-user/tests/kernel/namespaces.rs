@@ -84,7 +84,7 @@ fn what_the_host_refuses_a_user_it_refuses_the_users_socket() {
         let mut enter = std::process::Command::new("nsenter");
         let done = enter.arg(format!("--net={place}")).args(["ip", "rule"]).args(rule.split(' ')).output();
         if !done.as_ref().is_ok_and(|done| done.status.success()) {
-            return skip("user-rules", "no nsenter, or no ip that knows rules by user (iproute2)");
+            return skip("user-rules", "no nsenter, or no ip that knows rules by user: apt-get install util-linux iproute2");
         }
     }
     let netns = File::open(place).unwrap();

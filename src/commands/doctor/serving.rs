@@ -3,21 +3,22 @@
 
 use gnomon_config::{Config, Switch};
 use gnomon_host::doctor::{Check, CheckStatus};
+use gnomon_http::client::{Answer, Bounds, ClientError, get_blocking};
 use gnomon_sensord::status::Status;
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    io::{self, Read as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::MetadataExt as _,
     path::Path,
     thread,
     time::Duration,
 };
 
-/// The longest that an answer of the metrics is waited for, for each of its parts.
+/// The longest that an answer of the metrics is waited for, to its last byte.
 const ANSWERS: Duration = Duration::from_secs(3);
-/// The most bytes of it.
-const LONGEST: u64 = 16 << 20;
+/// Enough for the metrics of thousands of servers.
+const BOUNDS: Bounds = Bounds { answer: 64 << 20, patience: ANSWERS };
 /// A writer that has events to write and wrote none within this time stands still.
 const STALLS: Duration = Duration::from_secs(2);
 /// The file whose lock the writer of a ledger holds, with its process in it.
@@ -25,7 +26,8 @@ const LOCK: &str = "ledger.lock";
 
 const SERVICE: &str = "sudo systemctl status gnomon, and what it said last: sudo journalctl -u gnomon -n 50";
 
-pub(super) fn examine(config: &Config, dir: &Path, sensors_folder: &Path) -> Vec<Check> {
+/// `covers` is true if a sensor is to report to it.
+pub(super) fn examine(config: &Config, dir: &Path, sensors_folder: &Path, covers: bool) -> Vec<Check> {
     let serving = serving(dir, sensors_folder);
     let Switch::On(metrics) = config.metrics.listen else { return vec![serving] };
     let asked = || page(metrics, "/metrics");
@@ -41,7 +43,10 @@ pub(super) fn examine(config: &Config, dir: &Path, sensors_folder: &Path) -> Vec
         }
     }
     match asked() {
-        Ok(first) => [Some(serving), stalled(&first, asked), in_force(&first), lost(&first)].into_iter().flatten().collect(),
+        Ok(first) => {
+            let blind = covers.then(|| blind(&first)).flatten();
+            [Some(serving), blind, stalled(&first, asked), in_force(&first), lost(&first)].into_iter().flatten().collect()
+        }
         Err(error) => {
             let seen = format!("{}, and does not answer on {metrics}: {error}", serving.seen);
             vec![
@@ -131,15 +136,12 @@ fn page(listens: SocketAddr, path: &str) -> io::Result<String> {
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(ip, listens.port()), ANSWERS)?;
-    stream.set_read_timeout(Some(ANSWERS))?;
-    stream.set_write_timeout(Some(ANSWERS))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {listens}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(LONGEST).read_to_string(&mut answer)?;
-    match answer.split_once(' ') {
-        Some((_, rest)) if rest.starts_with("200") => Ok(answer),
-        _ => Err(io::Error::other(format!("it answered {:?}", answer.lines().next().unwrap_or_default()))),
+    let url = format!("http://{}{path}", SocketAddr::new(ip, listens.port()));
+    let read = async |answer: Answer| Ok::<_, ClientError>((answer.status(), answer.whole().await?));
+    let (status, body) = get_blocking(&url, BOUNDS, read).map_err(io::Error::other)?;
+    match status.is_success() {
+        true => Ok(String::from_utf8_lossy(&body).into_owned()),
+        false => Err(io::Error::other(format!("it answered with the HTTP status {}", status.as_u16()))),
     }
 }
 
@@ -182,6 +184,15 @@ fn in_force(page: &str) -> Option<Check> {
     })
 }
 
+/// A gnomon to which no sensor reports.
+fn blind(page: &str) -> Option<Check> {
+    (sum(page, "gnomon_sensor_up") == Some(0.0)).then(|| {
+        let seen = "none does: the one that serves sees what comes to its proxy, and redirects nothing".to_owned();
+        Check::new("serving.sensor", "a sensor reports", CheckStatus::Warn, seen)
+            .next("what it said: sudo journalctl -u gnomon-sensor -u gnomon -n 50. If it is to run without one: gnomon doctor --sensor off")
+    })
+}
+
 /// Events that were lost since it began.
 fn lost(page: &str) -> Option<Check> {
     let lost = sum(page, "gnomon_events_dropped_total").filter(|lost| *lost > 0.0)?;
@@ -199,7 +210,7 @@ mod tests {
     use gnomon_ledger::{Ledger, LedgerOptions};
     use std::{
         cell::Cell,
-        io::{BufRead as _, BufReader},
+        io::{BufRead as _, BufReader, Write as _},
         net::TcpListener,
     };
 
@@ -235,7 +246,7 @@ mod tests {
         });
         let mut config = Config::default();
         config.metrics.listen = Switch::On(answers);
-        let look = || examine(&config, nowhere.path(), nowhere.path());
+        let look = || examine(&config, nowhere.path(), nowhere.path(), true);
         let moved = look();
         let told =
             |at: usize, what: &str| moved[at].state == CheckStatus::Warn && moved[at].seen.contains(what) && moved[at].next.is_some();
@@ -287,6 +298,13 @@ mod tests {
         assert_eq!(in_force("gnomon_rules_last_reload_successful 1\n"), None);
         let refused = in_force("gnomon_rules_last_reload_successful 0\ngnomon_config_last_reload_successful 1\n").unwrap();
         assert!(refused.seen.contains("the rules on disk: refused") && refused.next.unwrap().contains("gnomon rules check"));
+    }
+
+    #[test]
+    fn a_gnomon_to_which_no_sensor_reports_is_told() {
+        assert_eq!(blind("gnomon_sensor_up 1\n"), None);
+        let told = blind("gnomon_sensor_up 0\n").unwrap();
+        assert!(told.state == CheckStatus::Warn && told.next.is_some(), "{told:?}");
     }
 
     #[test]

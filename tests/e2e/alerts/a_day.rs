@@ -4,7 +4,12 @@ use super::prometheus::{Alertmanager, Prometheus, Watched, has, home};
 use crate::sensor_stage::until;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use gnomon_observe::Level;
-use std::{collections::BTreeMap, fmt::Write as _, fs, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs, thread,
+    time::Duration,
+};
 
 const USERS: [&str; 5] = ["ada", "bob", "cem", "dia", "eve"];
 const SERVERS: u8 = 12;
@@ -59,7 +64,10 @@ fn in_a_day_each_incident_is_told_once_and_once_more_where_it_rises_also_across_
             }
         }
     };
-    let expected: usize = (0..USERS.len()).flat_map(|user| (0..SERVERS).map(move |server| day_of(user, server).1)).sum();
+    let times: Vec<usize> = (0..USERS.len()).flat_map(|user| (0..SERVERS).map(move |server| day_of(user, server).1)).collect();
+    let expected: usize = times.iter().sum();
+    // What docs/alerts.md says of this day.
+    assert_eq!((expected, times.iter().filter(|times| **times > 0).count(), times.len()), (60, 45, 60));
     let pages = || alertmanager.told("GnomonDetection");
     let pages_by_hour: [usize; 3] = std::array::from_fn(|hour| {
         let rose = |levels: &[Level]| levels[hour] > Level::Low && levels[..hour].iter().all(|before| *before < levels[hour]);
@@ -84,6 +92,8 @@ fn in_a_day_each_incident_is_told_once_and_once_more_where_it_rises_also_across_
         *by_incident.entry((label("incident"), label("level"))).or_default() += 1;
     }
     assert_eq!((by_incident.len(), by_incident.values().filter(|times| **times > 1).count()), (expected, 0), "{by_incident:?}");
+    let incidents: BTreeSet<_> = by_incident.keys().map(|(incident, _)| incident).collect();
+    assert_eq!(incidents.len(), 45, "{by_incident:?}");
     assert!(alertmanager.told("GnomonMoreIncidents").is_empty() && alertmanager.told("GnomonShadowMcpCall").is_empty());
     // The command of a page tells of that user at that server, and of nobody else.
     let critical = pages().into_iter().rfind(|alert| alert["labels"]["level"] == "critical").unwrap();

@@ -5,6 +5,7 @@ use crate::{
     mcp::{Era, call, text},
     support::{
         authority::{Authority, trusting},
+        neighbours::{Calls, Endured, best_of_three},
         soon,
     },
 };
@@ -15,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -57,9 +58,14 @@ async fn serve(script: Script) -> SocketAddr {
 }
 
 fn http() -> reqwest::Client {
+    http_from(Ipv4Addr::LOCALHOST)
+}
+
+/// A client with this address, by which the portal tells callers without a log-in apart.
+fn http_from(address: Ipv4Addr) -> reqwest::Client {
     // The client library requires a TLS configuration, though no TLS is used.
     let tls = trusting(Authority::new("nobody").certificate(), &[]);
-    reqwest::Client::builder().tls_backend_preconfigured((*tls).clone()).build().unwrap()
+    reqwest::Client::builder().tls_backend_preconfigured((*tls).clone()).local_address(IpAddr::V4(address)).build().unwrap()
 }
 
 fn well(method: &str, params: &Value) -> Option<Value> {
@@ -139,34 +145,41 @@ async fn post(http: &reqwest::Client, portal: SocketAddr, tool: &str, arguments:
     answers.next_back().unwrap_or_else(|| panic!("{body}"))
 }
 
-/// Four clients with twenty calls a second each, for this long. Returns the 99th percentile of their times.
-async fn neighbours(portal: SocketAddr, time: Duration) -> Duration {
-    let callers: Vec<JoinHandle<Vec<Duration>>> = (0..4)
-        .map(|_| {
+/// Four callers with twenty calls a second each, for this long. How long each call took since it was due.
+async fn neighbours(portal: SocketAddr, time: Duration) -> Calls {
+    let callers: Vec<JoinHandle<Vec<Duration>>> = (11..=14)
+        .map(|number| {
             tokio::spawn(async move {
-                let (http, begun, mut took) = (http(), Instant::now(), Vec::new());
+                let (http, begun, mut took) = (http_from(Ipv4Addr::new(127, 0, 0, number)), Instant::now(), Vec::new());
                 let mut tick = tokio::time::interval(Duration::from_millis(50));
                 while begun.elapsed() < time {
-                    tick.tick().await;
-                    let asked = Instant::now();
+                    let due = tick.tick().await;
                     let answer = post(&http, portal, "well_echo", json!({})).await;
                     assert_eq!(answer["result"]["content"][0]["text"], "echo of echo", "{answer}");
-                    took.push(asked.elapsed());
+                    took.push(due.elapsed());
                 }
                 took
             })
         })
         .collect();
-    let mut all = Vec::new();
+    let mut calls = Calls { took: Vec::new(), failed: Vec::new() };
     for caller in callers {
-        all.extend(caller.await.unwrap());
+        calls.took.extend(caller.await.unwrap());
     }
-    all.sort_unstable();
-    all[all.len() * 99 / 100]
+    calls.took.sort_unstable();
+    calls
+}
+
+fn endured(before: &Calls, during: &Calls) -> Endured {
+    Endured { calls: before.took.len() + during.took.len(), before: before.p99(), during: during.p99() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_a_server_nor_a_caller_fills_the_memory_or_holds_up_others() {
+    best_of_three(greedy_server_and_caller).await;
+}
+
+async fn greedy_server_and_caller() -> ((), Endured) {
     let dir = tempfile::tempdir().unwrap();
     let portal = Portal::of(dir.path(), &[("greedy", serve(greedy).await), ("well", serve(well).await)]);
     let address = portal.address;
@@ -207,12 +220,11 @@ async fn neither_a_server_nor_a_caller_fills_the_memory_or_holds_up_others() {
         calls.await.unwrap();
     }
     let after = portal.resident();
-    println!("p99 before {before:?}, during {during:?}; resident {settled} MiB with endless lists, {after} MiB after the flood");
+    println!("resident {settled} MiB with endless lists, {after} MiB after the flood");
     // 8 MiB of tools and 4 MiB of resources, held twice because they are renamed; the rest is what any portal needs.
     assert!(settled <= 160, "{settled} MiB");
     assert!(after <= settled + 40, "{settled} MiB became {after} MiB");
-    // Far below what a check without a bound takes, with room for other tests on the same machine.
-    assert!(during <= before.max(Duration::from_millis(5)) * 20 + Duration::from_millis(500), "{before:?} became {during:?}");
+    ((), endured(&before, &during))
 }
 
 /// A server that accepts every call and answers none.
@@ -247,6 +259,10 @@ async fn silent() -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_calls_to_a_server_that_never_answers_take_so_much_memory_and_small_ones_go_on() {
+    best_of_three(large_calls_that_wait).await;
+}
+
+async fn large_calls_that_wait() -> ((), Endured) {
     let dir = tempfile::tempdir().unwrap();
     let portal = Portal::of(dir.path(), &[("silent", silent().await), ("well", serve(well).await)]);
     let address = portal.address;
@@ -286,12 +302,9 @@ async fn large_calls_to_a_server_that_never_answers_take_so_much_memory_and_smal
     let during = neighbours(address, Duration::from_secs(4)).await;
     let most = portal.resident();
     let over: Vec<_> = calls.iter().filter(|call| call.is_finished()).collect();
-    println!(
-        "p99 before {before:?}, during {during:?}; resident {settled} MiB, {most} MiB with large calls; {} of 160 are over",
-        over.len()
-    );
+    println!("resident {settled} MiB, {most} MiB with large calls; {} of 160 are over", over.len());
     assert!((120..160).contains(&over.len()), "{} were refused", over.len());
     assert!(most <= settled + 256, "{settled} MiB became {most} MiB");
-    assert!(during <= before.max(Duration::from_millis(5)) * 20 + Duration::from_millis(500), "{before:?} became {during:?}");
     calls.iter().for_each(JoinHandle::abort);
+    ((), endured(&before, &during))
 }

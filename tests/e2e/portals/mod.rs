@@ -1,7 +1,9 @@
 //! A portal beside the sensor and the proxy, as `gnomon run` serves it: it knows which program calls, and a call that goes around it to a
 //! server that it offers is reported.
 
+mod contended;
 mod hostile;
+mod metrics;
 mod sdk;
 pub mod server;
 mod snippets;

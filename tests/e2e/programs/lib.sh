@@ -2,7 +2,8 @@
 # or `gnomon exec ...`. It ends with 0 if all was as it should be, with 77 and a reason where a program is missing.
 #
 #   UNDER  the words in front      WORK  an empty folder, gone afterwards
-#   CA     a certificate file that is to be trusted; WORK/cert.pem and WORK/key.pem are a server's, for `localhost`
+#   CA     a certificate file that is to be trusted; WORK/cert.pem and WORK/key.pem are a server's, for `localhost`, WORK/address.pem and
+#          WORK/address-key.pem another's, for 127.0.0.1; WORK/stranger.pem is of an authority that vouches for neither
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 # Nobody's own settings, and no proxy of the host's: what is reached is on this machine.
@@ -71,6 +72,8 @@ code_of() {
 }
 
 free_port() { echo "$FREE_PORT"; }
+# For what has a port of its own for TLS.
+another_port() { echo "$ANOTHER_PORT"; }
 
 # HTTPS on PORT: a git repository, a Python index and an npm registry, all made here.
 web() {

@@ -21,8 +21,13 @@ for mode in disable:f allow:f prefer:t require:t; do
 50000"
 done
 # The server's own certificate: this TLS is not ours to read, as it begins inside another protocol.
-same "$($UNDER "${psql[@]}" "$to sslmode=verify-full sslrootcert=$CA" -c "$query")" "t
+for mode in verify-ca verify-full; do
+    same "$($UNDER "${psql[@]}" "$to sslmode=$mode sslrootcert=$CA" -c "$query")" "t
 50000"
+    # Whoever trusts somebody else is told by the server's certificate, as direct: 2 is psql's word for no connection.
+    same "$(code_of $UNDER "${psql[@]}" "$to sslmode=$mode sslrootcert=$WORK/stranger.pem" -c "$query" 2>"$WORK/said")" 2
+    grep -q 'SSL error' "$WORK/said"
+done
 # Much in both directions.
 seq 200000 | $UNDER "${psql[@]}" "$to" -c 'create temp table t (n int); ' -c '\copy t from pstdin' -c 'select sum(n) from t' | tail -n 1 |
     grep -qx 20000100000

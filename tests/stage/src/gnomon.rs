@@ -2,7 +2,7 @@
 
 use super::{HOST, soon, upstream::Upstream};
 use gnomon_engine::{RuleSet, Source};
-use gnomon_http::Sockets;
+use gnomon_http::{Sockets, UpstreamBudget};
 use gnomon_inspect::{Bounds, HostPatterns, Inspector, Surroundings};
 use gnomon_intercept::{Proxy, ProxyOptions, ProxyUser, RedirectedListeners, Secret, serve_metrics};
 use gnomon_ledger::{JsonlTarget, Ledger, LedgerOptions, Writer};
@@ -34,6 +34,7 @@ pub struct Setup {
     per_user: Option<usize>,
     max_connections: Option<usize>,
     held_bytes: Option<usize>,
+    upstream_connections: Option<usize>,
     state_in: Option<PathBuf>,
     drain: Option<Duration>,
 }
@@ -124,6 +125,12 @@ impl Setup {
         self
     }
 
+    /// Most connections to upstreams, of which one client has half.
+    pub fn upstream_connections(mut self, most: usize) -> Self {
+        self.upstream_connections = Some(most);
+        self
+    }
+
     /// Keeps its state in this folder.
     pub fn state_in(mut self, folder: &Path) -> Self {
         self.state_in = Some(folder.to_owned());
@@ -174,6 +181,7 @@ impl Setup {
             max_connections_per_user: self.per_user.unwrap_or(1024),
             held_bytes: self.held_bytes.unwrap_or_else(|| ProxyOptions::default().held_bytes),
             upstream_ca: self.roots,
+            upstreams: self.upstream_connections.map_or_else(UpstreamBudget::unbounded, |most| UpstreamBudget::new(most, most)),
             resolve: self.resolve.iter().map(|r| r.parse().unwrap()).collect(),
             own_listeners: vec![metrics_address],
             drain: self.drain.unwrap_or(Duration::from_secs(3)),

@@ -25,7 +25,7 @@ pub fn check(root: &Path) -> Result<()> {
     let listed =
         Command::new("git").args(["ls-files", "*.md", "*.rs", "rules/packs/*.yml"]).current_dir(root).output().context("git ls-files")?;
     ensure!(listed.status.success(), "git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr));
-    let files = String::from_utf8(listed.stdout).context("a name of a file is no text")?;
+    let files = String::from_utf8(listed.stdout).context("a name of a file is not text")?;
     let read = |file: &str| fs::read_to_string(root.join(file)).with_context(|| format!("reading {file}"));
     // Rules have names like tests; their files are called by them.
     let rules: BTreeSet<_> =

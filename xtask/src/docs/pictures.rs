@@ -84,7 +84,7 @@ fn report_in(gnomon: &Path, folder: &Path) -> Result<String> {
         ensure!(output.status.success(), "gnomon {} failed: {}", words.join(" "), String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     };
-    let place = folder.to_str().context("the folder for temporary files has a name that is no text")?;
+    let place = folder.to_str().context("the folder for temporary files has a name that is not text")?;
     asked(&["demo", "--week", place, "--until", UNTIL])?;
     let page = asked(&["report", "--state-dir", place, "--until", UNTIL, "--html", "-"])?;
     let host = between(&page, "<h1>MCP use on ", "</h1>")?;

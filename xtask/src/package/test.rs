@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::guest::Guest;
 use super::journal;
+use super::pages;
 use super::root::Root;
 use super::snapshot::Snapshot;
 
@@ -30,6 +31,9 @@ const CALL: &str =
     "curl -sS --cacert /root/server.pem --resolve mcp.shadow.example:4433:127.0.0.1 -o /dev/null https://mcp.shadow.example:4433/mcp";
 
 const EVENTS: &str = "gnomon events --json --limit 1000 --state-dir /var/lib/gnomon";
+
+/// A rule that ships (`shadow_mcp_host`), and a detection of gnomon's own (an approval that expired).
+const OF_RUNBOOK: [&str; 2] = ["0aaf7526-3a8f-45e6-abdd-28ee5d0a7d4a", "2a6f5d0e-6f0b-4b0d-9b6e-3d5c1c1f7a41"];
 
 /// A server on standard input and output, and a portal that offers it. `systemd-nspawn` denies Landlock, so the confinement of the server
 /// is not tested here but in `tests/e2e/confined.rs`.
@@ -58,6 +62,8 @@ pub fn run(home: &Path, suite: &str, deb: &Path, next: &Path) -> Result<()> {
     told(&format!("installed, in {:.1} s", began.elapsed().as_secs_f64()));
     observes(&guest, "first").context("after the installation")?;
     told(&format!("observes: the first event is seen {:.1} s after `apt-get install` began", began.elapsed().as_secs_f64()));
+    has_the_runbook_that_alerts_link_to(&guest)?;
+    told("the runbook is there");
     has_no_privilege(&guest)?;
     either_restarts_alone(&guest)?;
     told("either half restarts alone");
@@ -96,13 +102,22 @@ fn observes(guest: &Guest, path: &str) -> Result<()> {
     let before = count(guest)?;
     guest
         .until(&format!("{CALL}/{path}\n[ \"$({EVENTS} | grep -cF mcp.shadow.example)\" -gt {before} ]"))
-        .context("a TLS connection is no event")?;
+        .context("a TLS connection is not recorded as an event")?;
     Ok(())
 }
 
 fn count(guest: &Guest) -> Result<usize> {
     let said = guest.sh(&format!("{EVENTS} | grep -cF mcp.shadow.example || true"))?;
-    said.trim().parse().with_context(|| format!("`{said}` is no number"))
+    said.trim().parse().with_context(|| format!("`{said}` is not a number"))
+}
+
+/// The page, with a chapter for rules that ship and for what gnomon finds by itself.
+fn has_the_runbook_that_alerts_link_to(guest: &Guest) -> Result<()> {
+    let page = format!("/{}/reference/runbook.html", pages::FOLDER);
+    for id in OF_RUNBOOK {
+        guest.sh(&format!("grep -qF 'id=\"{id}\"' {page}")).with_context(|| format!("{page} has no chapter for {id}"))?;
+    }
+    Ok(())
 }
 
 fn has_no_privilege(guest: &Guest) -> Result<()> {

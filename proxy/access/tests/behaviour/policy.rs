@@ -245,6 +245,14 @@ fn an_explanation_names_the_deciding_line_and_what_others_lack() {
     );
     let denied = policy.explain(&anna, &tool("docs", "delete_all")).to_string();
     assert!(denied.ends_with("denied by gnomon.yml:3:5: ask the data office"), "{denied}");
+    // Another kind is named as what it is, and not as what the entry is about.
+    for (capability, told) in [
+        (Capability::Prompt, "no match: prompts: it is the prompt `delete_all`"),
+        (Capability::Resource, "no match: resources: it is the resource `delete_all`"),
+    ] {
+        let other = policy.explain(&anna, &asked(capability, "docs", "delete_all")).to_string();
+        assert!(other.contains(told) && other.ends_with("allowed by gnomon.yml:2:5"), "{other}");
+    }
     let nobody = policy.explain(&person("bert", &["sales"]), &tool("docs", "read")).to_string();
     assert!(nobody.contains("no match: groups: asks for finance, has sales") && nobody.ends_with("denied: no entry allows it"), "{nobody}");
 }

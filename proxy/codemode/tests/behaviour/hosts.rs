@@ -64,13 +64,10 @@ async fn a_script_that_computes_for_long_gets_the_smallest_share_there_is_also_i
     let (tools, names) = (Tools::default(), Names::new(TOOLS));
     for host in [&[][..], &["as-nobody", "in-the-service"]] {
         let sandbox = start(host).await.unwrap();
-        let mut youngest = sandbox.process().await.unwrap().to_string();
+        let zygote = sandbox.process().await.unwrap();
         let looked = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            while let Some(child) = child_of(&youngest) {
-                youngest = child;
-            }
-            nice_of(&youngest)
+            nice_of(&youngest_of(zygote))
         };
         let endless = Program { code: "async () => { while (true) {} }", names: &names };
         let (execution, nice) = tokio::join!(sandbox.execute(endless, &limits, &tools), looked);
@@ -91,8 +88,37 @@ fn child_of(process: &str) -> Option<String> {
     all.filter(|id| id.bytes().all(|byte| byte.is_ascii_digit())).find(|id| stat(id).is_some_and(|fields| fields[1] == process))
 }
 
+/// The worker of a zygote that runs one script.
+fn youngest_of(zygote: u32) -> String {
+    let mut youngest = zygote.to_string();
+    while let Some(child) = child_of(&youngest) {
+        youngest = child;
+    }
+    youngest
+}
+
 fn nice_of(process: &str) -> Option<String> {
     stat(process)?.get(19 - 3).cloned()
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_from_outside_is_lost_and_no_break_out_and_costs_no_other() {
+    for refused in [&[][..], &["no-namespaces"]] {
+        let sandbox = start(refused).await.unwrap();
+        let (tools, names, limits) = (Tools::default(), Names::new(TOOLS), Limits::default());
+        let program = Program { code: "async () => codemode.test_hang()", names: &names };
+        // As the kernel does it where memory is short.
+        let killed = async {
+            tools.hung.notified().await;
+            let worker = youngest_of(sandbox.process().await.unwrap());
+            kill_process(Pid::from_raw(worker.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+        };
+        let (execution, ()) = tokio::join!(sandbox.execute(program, &limits, &tools), killed);
+        let outcome = execution.unwrap().outcome;
+        assert!(matches!(outcome, ScriptOutcome::Lost), "{refused:?}: {outcome:?}");
+        works(&sandbox).await;
+        assert_eq!(sandbox.restarts(), 0, "{refused:?}");
+    }
 }
 
 #[tokio::test]

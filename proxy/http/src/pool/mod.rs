@@ -156,6 +156,11 @@ impl<B: RequestBody> Pools<B> {
                 let host = HeaderValue::from_str(dest.authority()).map_err(|e| SendError::Other(e.to_string()))?;
                 req.headers_mut().insert(header::HOST, host);
             }
+            // Of these methods the HTTP library sends a body of unknown length only where its head says so.
+            let is_mostly_without = matches!(*req.method(), Method::GET | Method::HEAD);
+            if is_mostly_without && !req.headers().contains_key(header::CONTENT_LENGTH) && may_have_bytes(req.body()) {
+                req.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
         }
         let sent = self.carry(LaneKey { key: dest.key().clone(), scheme: dest.scheme(), authority }, req.map(Outgoing::new)).await;
         sent.inspect_err(|error| {
@@ -370,4 +375,8 @@ impl<B: RequestBody> Reclaim for Inner<B> {
         self.budget().idle_changed(-i64::try_from(closed).unwrap_or(0));
         closed
     }
+}
+/// False if a body is known to be empty.
+fn may_have_bytes(body: &impl RequestBody) -> bool {
+    !body.is_end_stream() && body.size_hint().exact() != Some(0)
 }

@@ -13,6 +13,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
+use prometheus::IntCounter;
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -20,7 +21,7 @@ use tokio::{
 };
 
 /// A listener that answers any client, over HTTP/1 without TLS: for operators' endpoints, not for agents.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plain {
     /// The name of the endpoint, for the log.
     pub name: &'static str,
@@ -32,6 +33,8 @@ pub struct Plain {
     pub unread: Duration,
     /// The time that answers in progress get to finish at shutdown.
     pub drain: Duration,
+    /// Counts connections that are closed unserved, as their address has its share.
+    pub turned_away: Option<IntCounter>,
 }
 
 impl Plain {
@@ -47,41 +50,44 @@ impl Plain {
     {
         let (stop, stopping) = watch::channel(false);
         let tasks = Tasks::default();
-        let door = Door { name: self.name, seats: Seats::new(self.connections) };
+        let Self { name, connections, head, unread, drain: rest, turned_away } = self;
+        let door = Door { name, seats: Seats::new(connections), turned_away };
         accept_until(listener, &door, shutdown, |stream, _, seat| {
-            tasks.spawn(self.connection(stream, Seated::on(seat, Duration::ZERO), answer.clone(), stopping.clone()));
+            tasks.spawn(connection((head, unread), stream, Seated::on(seat, Duration::ZERO), answer.clone(), stopping.clone()));
         })
         .await;
         let _ = stop.send(true);
-        drain(self.drain, tasks.rest(), std::future::pending()).await;
+        drain(rest, tasks.rest(), std::future::pending()).await;
         tasks.cut_off().await;
     }
+}
 
-    async fn connection<B>(
-        self,
-        stream: TcpStream,
-        seated: Arc<Seated>,
-        answer: impl Fn(&Request<Incoming>) -> Response<B> + Send + Sync + 'static,
-        mut stop: watch::Receiver<bool>,
-    ) where
-        B: Body<Data = Bytes> + Unpin + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let of_requests = seated.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let under_way = of_requests.begin();
-            let answered = answer(&request).map(|body| Answered::new(body, Some(under_way)));
-            async move { Ok::<_, Infallible>(answered) }
-        });
-        let io = TokioIo::new(Heard::on(seated.clone(), Stalled::after(self.unread, stream)));
-        let connection = http1(self.head).serve_connection(io, service);
-        seated.driven(connection, self.unread, &mut stop, |connection| connection.graceful_shutdown()).await;
-    }
+/// Serves one connection, with these timeouts of a head and of an answer that is not read.
+async fn connection<B>(
+    (head, unread): (Duration, Duration),
+    stream: TcpStream,
+    seated: Arc<Seated>,
+    answer: impl Fn(&Request<Incoming>) -> Response<B> + Send + Sync + 'static,
+    mut stop: watch::Receiver<bool>,
+) where
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let of_requests = seated.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let under_way = of_requests.begin();
+        let answered = answer(&request).map(|body| Answered::new(body, Some(under_way)));
+        async move { Ok::<_, Infallible>(answered) }
+    });
+    let io = TokioIo::new(Heard::on(seated.clone(), Stalled::after(unread, stream)));
+    let connection = http1(head).serve_connection(io, service);
+    seated.driven(connection, unread, &mut stop, |connection| connection.graceful_shutdown()).await;
 }
 
 struct Door {
     name: &'static str,
     seats: Arc<Seats>,
+    turned_away: Option<IntCounter>,
 }
 
 impl Admission for Door {
@@ -93,6 +99,9 @@ impl Admission for Door {
 
     fn turn_away(&self, _: TcpStream, peer: SocketAddr, why: Refused) {
         tracing::debug!(%peer, "a connection to {} is closed: {why}", self.name);
+        if let Some(counter) = &self.turned_away {
+            counter.inc();
+        }
     }
 
     fn make_room(&self, error: &io::Error) {

@@ -8,16 +8,19 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
-/// A connection that is closed once its client has read nothing for so long.
+/// How often a connection whose client takes nothing is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A connection that is closed once its client has read nothing for so long, or for a second while memory is short.
 #[derive(Debug)]
 pub struct Stalled<T> {
     inner: T,
     patience: Duration,
-    /// While the client takes nothing.
-    waits: Option<Pin<Box<Sleep>>>,
+    /// While the client takes nothing: until it is looked at again, and since when.
+    waits: Option<(Pin<Box<Sleep>>, Instant)>,
 }
 
 impl<T> Stalled<T> {
@@ -47,8 +50,16 @@ impl<T: Unpin> Stalled<T> {
             self.waits = None;
             return Poll::Ready(written);
         }
-        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(self.patience)));
-        waits.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let patience = self.patience;
+        let (waits, since) = self.waits.get_or_insert_with(|| (Box::pin(sleep(LOOK.min(patience))), Instant::now()));
+        while waits.as_mut().poll(cx).is_ready() {
+            let left = patience.saturating_sub(since.elapsed());
+            if left.is_zero() || gnomon_memory::is_short() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            waits.as_mut().reset(Instant::now() + LOOK.min(left));
+        }
+        Poll::Pending
     }
 }
 

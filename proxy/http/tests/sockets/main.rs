@@ -9,6 +9,7 @@ mod dialling;
 mod fixed;
 mod neighbours;
 mod pooling;
+mod redirected;
 mod serving;
 mod support;
 mod verification;

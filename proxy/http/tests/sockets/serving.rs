@@ -5,10 +5,11 @@ use gnomon_http::server::{Plain, listen};
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use prometheus::IntCounter;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::oneshot,
     task::JoinHandle,
     time::{Instant, timeout},
@@ -25,6 +26,7 @@ const FEW: Plain = Plain {
     head: Duration::from_secs(600),
     unread: Duration::from_millis(300),
     drain: Duration::from_secs(600),
+    turned_away: None,
 };
 
 struct Served {
@@ -186,6 +188,34 @@ async fn what_is_under_way_when_the_drain_is_over_is_cut_off() {
     let mut rest = Vec::new();
     let read = timeout(SOON, deaf.read_to_end(&mut rest)).await.expect("it was closed");
     assert!(read.is_err() || rest.len() < MUCH);
+}
+
+#[tokio::test]
+async fn an_address_that_has_its_share_is_turned_away_and_counted_and_others_are_served() {
+    let counter = IntCounter::new("turned_away", "Connections.").unwrap();
+    let patient = Plain { unread: Duration::from_secs(600), drain: Duration::from_millis(200), ..FEW };
+    let served = Served::start(Plain { turned_away: Some(counter.clone()), ..patient }).await;
+    let elsewhere = async || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+        socket.connect(served.address).await.unwrap()
+    };
+    let mut busy = Vec::new();
+    for _ in 0..FEW.connections - 1 {
+        let mut one = elsewhere().await;
+        ask(&mut one, "/much").await;
+        let mut first = [0; 64];
+        let _ = one.read_exact(&mut first).await.unwrap();
+        busy.push(one);
+    }
+    assert_eq!(counter.get(), 0);
+    assert!(is_closed(&mut elsewhere().await).await);
+    assert_eq!(counter.get(), 1);
+    let mut another = served.connect().await;
+    ask(&mut another, "/").await;
+    assert!(is_answered(&mut another).await);
+    assert_eq!(counter.get(), 1);
+    served.stop().await;
 }
 
 /// Connects and sends nothing until closed, as often as it can.

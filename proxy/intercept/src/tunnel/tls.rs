@@ -59,8 +59,8 @@ impl Tunnel {
             }
         }
         let (Ok(leaf), Ok(destination)) = (LeafName::parse(&name), self.destination(Scheme::Https, &name, Alpn::None)) else {
-            self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new());
-            return;
+            // A name that no certificate can be for: its server may take it all the same.
+            return self.pass_judged(&connection, Passage::ServerNameInvalid).await;
         };
         let foreign = if hello.alpn.is_empty() { Passage::ForeignInTls } else { Passage::ForeignAlpn };
         let offered: Vec<Alpn> = hello.alpn.iter().map(|name| Alpn::from_wire(Some(name))).filter(|a| *a != Alpn::None).collect();
@@ -85,7 +85,8 @@ impl Tunnel {
             return self.alert(unverified::alert(error)).await;
         }
         let Ok(config) = self.shared.leaves.server_config(&leaf, chosen) else {
-            self.shared.recorder.flow(FlowOutcome::ClientFailed, Vec::new());
+            let outcome = FlowOutcome::ClientFailed;
+            self.shared.recorder.flow(outcome, connection.broken_off(outcome.as_str(), Telling::Always));
             return;
         };
         let client = Peeked::new(self.seen, self.client);

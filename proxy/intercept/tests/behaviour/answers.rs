@@ -1,5 +1,6 @@
 //! Answers are judged before the client reads them where a rule asks for that, and passed on at once otherwise.
 
+use crate::recorded::{at_the_server, in_time};
 use gnomon_stage::{
     HOST, client,
     client::{H1, H2},
@@ -136,9 +137,10 @@ async fn a_call_whose_answer_is_long_in_coming_is_reported_before_it_comes() {
     let gnomon = Gnomon::with().rules(gnomon_stage::rules::shipped()).before(&upstream).await;
     let mut client = H1::connect(&gnomon).await;
     client.write(&h1_post("/rpc", call(1, "slow_tool").to_string().as_bytes())).await;
+    let since = at_the_server(&upstream).await;
     client.head().await.unwrap();
     // The server sends nothing, and yet the event of the call is written.
-    let events = gnomon.events_until(1).await;
+    let events = in_time(&gnomon, since).await;
     assert_eq!((&events[0]["gen_ai.tool.name"], &events[0]["event.kind"]), (&json!("slow_tool"), &json!("alert")));
     assert_eq!(events[0]["gnomon.pending"], true);
     feed.send(event(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#)).unwrap();

@@ -44,6 +44,23 @@ async fn a_connection_that_began_harmless_is_judged_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_body_in_chunks_reaches_its_server_whatever_the_method() {
+    let upstream = Upstream::start(H1).await;
+    let gnomon = Gnomon::with().rules(blocking()).before(&upstream).await;
+    for method in ["GET", "HEAD", "DELETE", "POST"] {
+        let mut client = H1::connect(&gnomon).await;
+        let body = call(1, &format!("tool_of_{method}")).to_string();
+        let head = h1_head(method, "/rpc", "transfer-encoding: chunked\r\ncontent-type: application/json\r\n");
+        client.write(&[&head[..], format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).as_bytes()].concat()).await;
+        upstream.until(method, |all| all.iter().any(|request| request.raw == body.as_bytes() && request.end.is_some())).await;
+    }
+    // One without a body goes on as one without.
+    let mut client = H1::connect(&gnomon).await;
+    assert_eq!(client.send(&[h1_head("GET", "/", "")]).await.text(), "GET /");
+    assert!(upstream.requests(|all| all.last().is_some_and(|request| !request.headers.contains_key("transfer-encoding"))));
+}
+
+#[tokio::test]
 async fn an_http2_connection_that_began_harmless_is_judged_all_the_same() {
     let upstream = Upstream::start(H2).await;
     let gnomon = Gnomon::with().rules(blocking()).before(&upstream).await;

@@ -10,6 +10,7 @@ mod meaning;
 mod passage;
 mod passages;
 mod recorded;
+mod short;
 mod texts;
 mod unread;
 mod urls;

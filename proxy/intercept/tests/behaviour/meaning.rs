@@ -28,6 +28,8 @@ fn calling(text: &str) -> Vec<u8> {
 #[tokio::test]
 async fn rules_read_arguments_as_a_server_may_come_to_read_them() {
     for (selection, text, refused) in [
+        ("http.request.body.text|contains: 'the quarterly plan'", "send the quarterly plan", true),
+        ("http.request.body.text|contains: 'the quarterly plan'", "send the plan of the quarter", false),
         ("gnomon.arguments.decoded|contains: '/etc/passwd'", "..%2f..%2fetc%2fpasswd", true),
         ("gnomon.arguments.decoded|contains: '/etc/passwd'", "etc passwd", false),
         ("gnomon.arguments.addresses|cidr: '169.254.0.0/16'", "http://2852039166/latest", true),

@@ -6,7 +6,7 @@ use gnomon_stage::{
     client::{Ends, H1, H2},
     coding::Coding,
     gnomon::Gnomon,
-    request::{call, h1_post, h2_post, request},
+    request::{call, h1_head, h1_post, h2_post, request},
     rules, soon,
     upstream::{Answer, End, Received, Upstream},
 };
@@ -24,6 +24,11 @@ use tokio::{
 };
 
 const HTTP1: &[&str] = &["http/1.1"];
+/// What is promised: an event within two seconds of its call.
+const PROMISED: Duration = Duration::from_secs(2);
+/// What a loaded machine may add, where the attendant, the writer of the file and the test wait for a processor. An event that waits for
+/// anything else comes far later: for the end of its call, for a stop, or for another bound than the recorder's second and a half.
+const SLACK: Duration = Duration::from_secs(2);
 
 /// The defect that a duty of this test has: every road counts what is lost by it.
 #[derive(Clone, Copy)]
@@ -68,6 +73,34 @@ fn close_to(event: &Value, made: SystemTime) -> bool {
     late < Duration::from_millis(1200)
 }
 
+/// Waits until the server has a call, and says when that was.
+pub async fn at_the_server(upstream: &Upstream) -> Instant {
+    upstream.until("the call at the server", |all| all.iter().any(|one| !one.executed.is_empty())).await;
+    Instant::now()
+}
+
+/// The events of calls, which are in their file in the time that is promised, counted from when the server had the call. The file is read
+/// as anybody else would read it: nothing makes gnomon write it earlier.
+pub async fn in_time(gnomon: &Gnomon, since: Instant) -> Vec<Value> {
+    let file = gnomon.state_dir().join("events.jsonl");
+    let calls = soon("the event of the call in its file", async {
+        loop {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            // The last line may not be whole yet.
+            let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let calls: Vec<Value> = events.filter(|event| event["gen_ai.tool.name"].is_string()).collect();
+            if !calls.is_empty() {
+                return calls;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let took = since.elapsed();
+    assert!(took < PROMISED + SLACK, "the event came {took:?} after the server had the call: {calls:#?}");
+    calls
+}
+
 fn executed(upstream: &Upstream) -> usize {
     upstream.executed().len()
 }
@@ -79,7 +112,7 @@ async fn a_call_to_a_server_that_says_nothing_is_reported_without_its_answer_ove
     let mut client = H1::connect(&gnomon).await;
     let made = SystemTime::now();
     client.write(&h1_post("/rpc", call(1, "carry_out").to_string().as_bytes())).await;
-    let events = gnomon.events_until(1).await;
+    let events = in_time(&gnomon, at_the_server(&upstream).await).await;
     assert_eq!((&events[0]["gen_ai.tool.name"], &events[0]["gnomon.pending"]), (&json!("carry_out"), &json!(true)));
     assert!(close_to(&events[0], made), "{:#}", events[0]);
     assert_eq!(executed(&upstream), 1);
@@ -98,7 +131,7 @@ async fn a_call_to_a_server_that_says_nothing_is_reported_over_http2_and_a_reset
     let made = SystemTime::now();
     let (response, mut body) = client.begin(h2_post("/rpc", Coding::Identity), Ends::WithBody).await;
     body.send_data(call(1, "carry_out").to_string().into(), true).unwrap();
-    let events = gnomon.events_until(1).await;
+    let events = in_time(&gnomon, at_the_server(&upstream).await).await;
     assert!(events[0]["gnomon.pending"] == true && close_to(&events[0], made), "{:#}", events[0]);
     body.send_reset(h2::Reason::CANCEL);
     drop(response);
@@ -107,6 +140,40 @@ async fn a_call_to_a_server_that_says_nothing_is_reported_over_http2_and_a_reset
     let events = gnomon.events_until(2).await;
     assert_eq!((&events[1]["event.kind"], &events[1]["error.type"]), (&json!("outcome"), &json!("client_aborted")));
     assert!(gnomon.metrics().contains("gnomon_unfinished_total 0\n"));
+}
+
+#[tokio::test]
+async fn a_call_over_the_legacy_transport_is_reported_though_nothing_answers_it_on_the_event_stream() {
+    for accepted in [Some(202), None] {
+        let (stream, feed) = Answer::events();
+        let stream = Mutex::new(Some(stream));
+        let upstream = Upstream::answering(HTTP1, move |received| {
+            received.end?;
+            match received.path.as_str() {
+                "/sse" => stream.lock().unwrap().take(),
+                _ => Some(accepted.map_or(Answer::Nothing, Answer::status)),
+            }
+        })
+        .await;
+        let gnomon = Gnomon::with().rules(rules::shipped()).before(&upstream).await;
+        let mut listener = H1::connect(&gnomon).await;
+        listener.write(&h1_head("GET", "/sse", "accept: text/event-stream\r\n")).await;
+        assert_eq!(listener.head().await.unwrap().status, 200);
+        let path = "/messages?sessionId=0123456789abcdef";
+        feed.send(format!("event: endpoint\ndata: {path}\n\n").into_bytes()).unwrap();
+        assert!(listener.chunk().await.unwrap().is_some());
+        let mut poster = H1::connect(&gnomon).await;
+        let made = SystemTime::now();
+        poster.write(&h1_post(path, call(1, "carry_out").to_string().as_bytes())).await;
+        let since = at_the_server(&upstream).await;
+        if let Some(status) = accepted {
+            assert_eq!(poster.head().await.unwrap().status, status);
+        }
+        let events = in_time(&gnomon, since).await;
+        assert_eq!((&events[0]["gen_ai.tool.name"], executed(&upstream)), (&json!("carry_out"), 1), "{accepted:?}");
+        assert!(close_to(&events[0], made), "{accepted:?}: {:#}", events[0]);
+        drop((feed, listener, poster));
+    }
 }
 
 #[tokio::test]
@@ -266,10 +333,11 @@ async fn a_client_that_ends_its_side_and_reads_on_is_answered_and_its_server_see
     let (server, mut told) = plain::server(Duration::from_millis(100)).await;
     let gnomon = Gnomon::with().rules(rules::shipped()).start().await;
     let mut client = waiting(&gnomon, server, &mut told).await;
+    let since = Instant::now();
     client.stream.shutdown().await.unwrap();
     assert_eq!(soon("the end at the server", told.recv()).await, Some(plain::Saw::Fin));
     assert_eq!(soon("the answer", client.head()).await.unwrap().status, 200);
-    let events = gnomon.events_until(1).await;
+    let events = in_time(&gnomon, since).await;
     assert!(events[0].get("error.type").is_none(), "it was answered: {:#}", events[0]);
     // The next client's request is not sent over the connection that was ended.
     drop(client);
@@ -281,9 +349,10 @@ async fn a_client_that_resets_takes_its_call_back_at_the_server_and_that_is_reco
     let (server, mut told) = plain::server(Duration::from_secs(60)).await;
     let gnomon = Gnomon::with().rules(rules::shipped()).start().await;
     let client = waiting(&gnomon, server, &mut told).await;
+    let since = Instant::now();
     client.stream.set_zero_linger().unwrap();
     drop(client);
     assert!(matches!(soon("the end at the server", told.recv()).await, Some(plain::Saw::Fin | plain::Saw::Reset)));
-    let events = gnomon.events_until(1).await;
+    let events = in_time(&gnomon, since).await;
     assert_eq!((&events[0]["gen_ai.tool.name"], &events[0]["error.type"]), (&json!("carry_out"), &json!("client_aborted")));
 }

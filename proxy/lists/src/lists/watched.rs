@@ -1,7 +1,7 @@
 //! Resources that subscribers of the stateless era watch: the portal's own subscription on each server.
 
 use super::PortalLists;
-use gnomon_access::Caller;
+use gnomon_access::{Caller, Capability};
 use gnomon_relay::{held::Upstream, shares::owner};
 use gnomon_shares::{Bounds, Share, Shares};
 use gnomon_upstream::Granting;
@@ -62,18 +62,30 @@ impl PortalLists {
         }
         Watching(granted)
     }
+
+    /// The client's names for what it watches and may read now, of servers that are still offered: for all of it, or for those resources
+    /// of one server that have changed, in that order. The whole URI counts.
+    pub fn news<'w>(&self, caller: &Caller, watching: &'w Watching, changed: Option<(&str, &[SmolStr])>) -> Vec<&'w str> {
+        let meant: Vec<&'w Watched> = match changed {
+            None => watching.0.iter().collect(),
+            Some((server, changed)) => {
+                let is_its = |watched: &&Watched| watched.server.upgrade().is_some_and(|at| at.id == server);
+                let its: Vec<&'w Watched> = watching.0.iter().filter(is_its).collect();
+                changed.iter().flat_map(|own| its.iter().filter(move |watched| watched.own == *own)).copied().collect()
+            }
+        };
+        let may_read = |watched: &&Watched| {
+            let server = watched.server.upgrade().filter(|server| !server.is_leaving());
+            server.is_some_and(|server| self.gate.may_read(caller, &server.id, Capability::Resource, &watched.own).is_allow())
+        };
+        meant.into_iter().filter(may_read).map(|watched| watched.known.as_str()).collect()
+    }
 }
 
 impl Watching {
     /// The watched resources, as the client named them.
     pub fn granted(&self) -> Vec<&str> {
         self.0.iter().map(|watched| watched.known.as_str()).collect()
-    }
-
-    /// The client's names for a resource of this server: the whole URI counts.
-    pub fn named(&self, server: &str, own: &str) -> Vec<&str> {
-        let is = |watched: &&Watched| watched.own == own && watched.server.upgrade().is_some_and(|at| at.id == server && !at.is_leaving());
-        self.0.iter().filter(is).map(|watched| watched.known.as_str()).collect()
     }
 }
 

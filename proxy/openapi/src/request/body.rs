@@ -1,6 +1,12 @@
 //! Bodies: which of the types that an operation takes is sent, and how an argument becomes one.
 
-use super::{Unfit, multipart, parameter::Style, style};
+use super::{
+    Unfit,
+    media::{Rank, rank},
+    multipart,
+    parameter::Style,
+    style,
+};
 use crate::document::{Document, Unresolved};
 use bytes::Bytes;
 use http::HeaderValue;
@@ -8,6 +14,8 @@ use serde_json::{Map, Value};
 
 /// Largest body, bytes.
 const MAX_BODY: usize = 8 << 20;
+/// Longest type of a part that a document names, bytes.
+const MAX_KIND: usize = 255;
 
 /// A body.
 #[derive(Clone, Debug)]
@@ -25,8 +33,11 @@ pub enum Form {
     Json,
     /// Pairs; how those members are written that the document says something of.
     Pairs(Vec<(Box<str>, Style, bool)>),
-    /// Parts; which members are files.
-    Parts(Vec<Box<str>>),
+    /// Parts: which members are files, and of which type members are that the document names one for.
+    Parts {
+        files: Vec<Box<str>>,
+        kinds: Vec<(Box<str>, Box<str>)>,
+    },
     Text,
     /// Base64.
     Bytes,
@@ -63,7 +74,7 @@ pub fn read<'d>(document: &'d Document, value: &'d Value) -> Result<Option<Descr
     let form = match rank {
         Rank::Json | Rank::JsonLike => Form::Json,
         Rank::Pairs => Form::Pairs(styles(media)),
-        Rank::Parts => Form::Parts(files(document, schema)?),
+        Rank::Parts => Form::Parts { files: files(document, schema)?, kinds: kinds(media) },
         Rank::Text => Form::Text,
         Rank::Bytes => Form::Bytes,
     };
@@ -83,39 +94,6 @@ pub fn read<'d>(document: &'d Document, value: &'d Value) -> Result<Option<Descr
     }))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Json,
-    JsonLike,
-    Pairs,
-    Parts,
-    Text,
-    Bytes,
-}
-
-fn rank(kind: &str) -> Option<Rank> {
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    Some(match &*kind {
-        "application/json" | "*/*" | "application/*" => Rank::Json,
-        "application/x-www-form-urlencoded" => Rank::Pairs,
-        "multipart/form-data" => Rank::Parts,
-        "application/xml"
-        | "application/yaml"
-        | "application/x-yaml"
-        | "application/x-ndjson"
-        | "application/graphql"
-        | "application/javascript"
-        | "application/sql"
-        | "application/toml" => Rank::Text,
-        json if json.ends_with("+json") || json == "text/json" => Rank::JsonLike,
-        text if text.starts_with("text/") || text.ends_with("+xml") || text.ends_with("+yaml") => Rank::Text,
-        // Other kinds of parts need more than arguments say.
-        parts if parts.starts_with("multipart/") => return None,
-        bytes if ["application/", "image/", "audio/", "video/", "font/"].iter().any(|start| bytes.starts_with(start)) => Rank::Bytes,
-        _ => return None,
-    })
-}
-
 /// The styles of form members that are lists or objects.
 fn styles(media: &Value) -> Vec<(Box<str>, Style, bool)> {
     let mut styles = Vec::new();
@@ -131,6 +109,18 @@ fn styles(media: &Value) -> Vec<(Box<str>, Style, bool)> {
         styles.push((name.as_str().into(), style, explode));
     }
     styles
+}
+
+/// The types of parts: of those members for which the document names one. A wildcard or a list leaves the choice to the argument.
+fn kinds(media: &Value) -> Vec<(Box<str>, Box<str>)> {
+    let encodings = media.get("encoding").and_then(Value::as_object).into_iter().flatten().take(1024);
+    encodings
+        .filter_map(|(name, encoding)| {
+            let kind = encoding.get("contentType")?.as_str()?.trim();
+            let is_one = kind.len() <= MAX_KIND && multipart::is_media_type(kind) && !kind.contains(['*', ',']);
+            is_one.then(|| (name.as_str().into(), kind.into()))
+        })
+        .collect()
 }
 
 /// The members that are files: texts of bytes (3.0), or of no type but a media type (3.1).
@@ -158,10 +148,12 @@ impl Body {
         let (kind, bytes) = match &self.form {
             Form::Json => (self.kind.clone(), Bytes::from(value.to_string())),
             Form::Pairs(styles) => (self.kind.clone(), pairs(members(value).map_err(wrong)?, styles).map_err(wrong)?),
-            Form::Parts(files) => multipart::written(members(value).map_err(wrong)?, files).map_err(|flaw| match &flaw.member {
-                Some(member) => Unfit::wrong(&format!("{}/{member}", self.key), flaw.why),
-                None => wrong(flaw.why),
-            })?,
+            Form::Parts { files, kinds } => {
+                multipart::written(members(value).map_err(wrong)?, files, kinds).map_err(|flaw| match &flaw.member {
+                    Some(member) => Unfit::wrong(&format!("{}/{member}", self.key), flaw.why),
+                    None => wrong(flaw.why),
+                })?
+            }
             Form::Text => (self.kind.clone(), Bytes::from(style::scalar(value))),
             Form::Bytes => (self.kind.clone(), Bytes::from(multipart::decoded(value.as_str().unwrap_or_default()).map_err(wrong)?)),
         };

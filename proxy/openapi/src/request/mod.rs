@@ -5,6 +5,7 @@
 //! encoding before they look (`..%2f`), the argument is refused.
 
 pub(crate) mod body;
+mod media;
 mod multipart;
 pub(crate) mod parameter;
 mod segment;

@@ -146,6 +146,24 @@ fn bodies_are_written_as_their_types_say() {
         let unfit = drafted(&parts, json!({"x": 1, "y": 1, "body": {"f": wrong}})).unwrap_err().to_string();
         assert!(unfit.contains("body/f"), "{unfit}");
     }
+    // Of the type that the document names for a part, where that is one.
+    let named =
+        json!({"f": "image/png", "o": "application/ld+json", "s": "application/json", "t": "text/csv", "any": "image/png, image/*"});
+    let encoding: Value = named.as_object().unwrap().iter().map(|(name, kind)| (name.clone(), json!({"contentType": kind}))).collect();
+    let files = json!({"type": "object", "properties": {"f": {"type": "string", "format": "binary"}}});
+    let typed = with("multipart/form-data", files, json!({"encoding": encoding}));
+    let (_, text) = body(&typed, json!({"f": "aGk=", "o": {"k": 1}, "s": "a", "t": "1,2", "any": "x"}));
+    for part in [
+        "name=\"f\"; filename=\"f\"\r\nContent-Type: image/png\r\n\r\nhi\r\n",
+        "name=\"o\"\r\nContent-Type: application/ld+json\r\n\r\n{\"k\":1}\r\n",
+        "name=\"s\"\r\nContent-Type: application/json\r\n\r\n\"a\"\r\n",
+        "name=\"t\"\r\nContent-Type: text/csv\r\n\r\n1,2\r\n",
+        "name=\"any\"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nx\r\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (_, text) = body(&typed, json!({"f": {"content": "aGk=", "contentType": "image/gif"}}));
+    assert!(text.contains("Content-Type: image/gif\r\n\r\nhi\r\n"), "{text}");
     assert_eq!(body(&with("text/plain", json!({"type": "string"}), json!({})), json!("hi")).1, "hi");
     assert_eq!(body(&with("application/octet-stream", json!({"type": "string", "format": "binary"}), json!({})), json!("aGk=")).1, "hi");
 }

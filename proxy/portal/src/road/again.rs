@@ -72,7 +72,7 @@ impl Road {
         match now {
             Ok(now) if now.server.number == routed.server.number => Ok(now.permit),
             Ok(_) => Err(UpstreamError::Removed.into()),
-            Err(NotRouted { error, line }) => {
+            Err(NotRouted { error, line, .. }) => {
                 leaving.act().decided_by(line.as_deref());
                 Err(CallError::Denied(Box::new(in_era(&call.from, error))))
             }

@@ -22,6 +22,7 @@ use gnomon_relay::{
     call::{Call, Origin},
     emission::Emission,
     error::CallError,
+    ground::{Ground, RefusalCounts},
     held::{Upstream, outward},
     judged::{Judged, Rules},
     large,
@@ -39,6 +40,7 @@ use gnomon_relay::{
     unsent::Recipient,
     uris,
 };
+use gnomon_shares::Lately;
 use gnomon_upstream::{
     Answer, Client, Conversation, LegacySession, Said, UpstreamError,
     carried::{CARRIED_OUT, CarriedOut, Sent},
@@ -53,6 +55,7 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 use std::{pin::Pin, sync::Arc, time::Instant};
+use tokio::sync::Notify;
 
 pub(crate) use tasks::needs_tasks;
 
@@ -71,7 +74,10 @@ pub(crate) struct Road {
     lists: Arc<PortalLists>,
     acts: Option<Arc<Acts>>,
     metrics: Option<PortalMetrics>,
+    refusals: Option<RefusalCounts>,
     rules: Option<Rules>,
+    /// The refusals that are events.
+    refused: Lately,
     shared: SharedSessions,
     parked: Parked,
 }
@@ -79,7 +85,8 @@ pub(crate) struct Road {
 impl Road {
     /// The road to the servers of these lists.
     pub fn new(lists: Arc<PortalLists>, acts: Option<Arc<Acts>>, metrics: Option<PortalMetrics>, rules: Option<Rules>) -> Self {
-        Self { lists, acts, metrics, rules, shared: SharedSessions::new(), parked: Parked::new() }
+        let refusals = metrics.as_ref().map(|metrics| metrics.refusals(lists.portal()));
+        Self { lists, acts, metrics, refusals, rules, refused: Lately::default(), shared: SharedSessions::new(), parked: Parked::new() }
     }
 
     /// The lists.
@@ -89,16 +96,25 @@ impl Road {
 
     /// Notes among the events that a request was refused before its server was asked.
     fn turned_down(&self, call: &Call, server: Option<&SmolStr>, request: &Request, (code, why): (i32, &'static str)) {
-        if let Some(rules) = &self.rules {
+        if let Some(rules) = &self.rules
+            && let Some(requests) = self.refused.counts(&shares::owner(&call.caller).as_str().into())
+        {
             let name = asked_for(request);
-            let refused = Refused { server, method: &request.method, name: &name, code, why };
+            let refused = Refused { server, method: &request.method, name: &name, code, why, requests };
             rules.turned_down(self.lists.portal(), call.whose(), &refused);
         }
     }
 
     /// A caller asks for something.
     pub fn begin(&self, kind: audit::RecordKind, call: &Call, method: &str) -> Act {
-        Act::begin(self.acts.as_ref(), kind, call, method)
+        Act::begin(self.acts.as_ref(), kind, call, method).counted(self.refusals.as_ref())
+    }
+
+    /// Counts the refusal of what is no act yet.
+    pub fn refuses(&self, ground: Ground) {
+        if let Some(refusals) = &self.refusals {
+            refusals.count(ground);
+        }
     }
 
     /// The share that messages for a caller are charged to.
@@ -207,12 +223,12 @@ impl Road {
     }
 
     /// Ends a request that leads to no server.
-    async fn not_routed(&self, call: &Call, request: &Request, act: Act, NotRouted { error, line }: NotRouted) -> Outcome {
+    async fn not_routed(&self, call: &Call, request: &Request, act: Act, NotRouted { error, line, ground }: NotRouted) -> Outcome {
         act.names(|| asked_for(request));
         act.decided_by(line.as_deref());
         let why = if line.is_some() { "policy does not allow it" } else { "it does not exist, or policy hides it" };
         self.turned_down(call, self.lists.named_server(&call.caller, request).as_ref(), request, (error.code, why));
-        let ending = Ending::because(Status::Refused, error.code.to_smolstr());
+        let ending = Ending::because(Status::Refused, error.code.to_smolstr()).on(ground);
         act.end(ending, in_era(&call.from, error).into()).await
     }
 
@@ -477,7 +493,11 @@ impl Road {
                 }
                 Said::Message(Message::Response(_)) => continue,
                 Said::Primed { retry } => Emission::Prime(retry),
-                Said::Interrupted { .. } => Emission::Pause,
+                Said::Interrupted { .. } => {
+                    let returned = Arc::new(Notify::new());
+                    conversation.goes_on_with(returned.clone());
+                    Emission::Pause(returned)
+                }
             };
             // If the receiver is gone, this task is dropped soon.
             let _ = call.emit.send(emission).await;

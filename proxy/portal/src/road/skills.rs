@@ -32,7 +32,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 /// The timeout for a server to list its skills.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Most pages, skills and bytes that are read of each server's.
 const PAGES: usize = 20;
 const MOST: usize = 1000;

@@ -17,6 +17,7 @@ use gnomon_relay::{
     acts::Ending,
     call::{Call, Origin},
     error::CallError,
+    ground::Ground,
     held::Upstream,
     large,
     names::shortened,
@@ -40,7 +41,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
 /// Longest token of a call that is kept, bytes.
 const LONGEST_TOKEN: usize = 128;
@@ -48,7 +49,7 @@ const LONGEST_TOKEN: usize = 128;
 const PAGES: usize = 20;
 
 /// The timeout for a server to list its tasks where several have some.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The caller's own tasks of one server.
 struct Tasks {
@@ -57,6 +58,9 @@ struct Tasks {
     next: Option<String>,
     ending: Ending,
 }
+
+/// A server that was asked for them, and what came of it in time.
+type Asked<'a> = (&'a SmolStr, Result<Result<Tasks, (Outcome, Ending)>, Elapsed>);
 
 fn list(own: &[String], missing: &[Value], next: Option<&str>) -> Outcome {
     let (tasks, next) = (format!("[{}]", own.join(",")), next.map(quoted));
@@ -149,7 +153,7 @@ impl Road {
     /// A request about tasks.
     pub(super) async fn of_tasks(&self, call: &Call, request: &Request) -> Outcome {
         let act = self.begin(Recorded::Request, call, &request.method);
-        let refused = |NotRouted { error, line }: NotRouted| (error, line);
+        let refused = |NotRouted { error, line, ground }: NotRouted| (error, line, ground);
         if request.method == "tasks/list" {
             let (outcome, ending) = self.list_tasks(call, request, &act).await;
             return act.end(ending, outcome).await;
@@ -176,13 +180,13 @@ impl Road {
                 act.end(ending, outcome).await
             }
             Err(not_routed) => {
-                let (error, line) = refused(not_routed);
+                let (error, line, ground) = refused(not_routed);
                 if let Some(id) = request.members().ok().and_then(|params| params.text("taskId").map(|id| shortened(&id))) {
                     act.is_of_task(&id.into());
                 }
                 act.decided_by(line.as_deref());
                 self.turned_down(call, None, request, (error.code, "they have no such task"));
-                act.end(Ending::because(Status::Refused, error.code.to_smolstr()), error.into()).await
+                act.end(Ending::because(Status::Refused, error.code.to_smolstr()).on(ground), error.into()).await
             }
         }
     }
@@ -209,7 +213,7 @@ impl Road {
         let params = params.with(&[("taskId", Some(&quoted(&own)))]);
         match self.lists.gate().decide_about_tool(&call.caller, &server.id, (&made.tool, made.hints)) {
             Decision::Allow(permit) => Ok(Self::to_task(server, request, Some(params), own, permit)),
-            Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new) }),
+            Decision::Deny { line } => Err(NotRouted { error: unknown(), line: line.map(Box::new), ground: Ground::Policy }),
         }
     }
 
@@ -272,7 +276,7 @@ impl Road {
         }
         let asked = known.iter().map(|(server, permit)| {
             let listed = self.tasks_of(call, (request, None), (server, permit), PAGES, act);
-            Box::pin(async move { (&server.id, timeout(PATIENCE, listed).await) }) as Waiting<'_, _>
+            Box::pin(async move { (&server.id, timeout(PATIENCE, listed).await) }) as Waiting<'_, Asked<'_>>
         });
         let (mut own, mut missing, mut ending) = (Vec::new(), Vec::new(), Ending::of(Status::Ok));
         for (server, listed) in all_of(asked.collect()).await {

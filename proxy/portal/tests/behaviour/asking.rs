@@ -243,10 +243,11 @@ impl Inner {
         self.call(&parts.headers, of_stream, body).await
     }
 
-    /// A call whose answer's stream ends before the answer: the client is to come back for it.
-    fn cut(&self, id: &Value) -> Response<Body> {
+    /// A call whose answer's stream ends before the answer: the client is to come back for it, after as many milliseconds as the call says.
+    fn cut(&self, body: &Value) -> Response<Body> {
         let (sender, response) = events();
-        let _ = sender.send(format!("id: cut {id}\nretry: 50\ndata: \n\n"));
+        let (id, retry) = (&body["id"], body["params"]["arguments"]["retry"].as_u64().unwrap_or(50));
+        let _ = sender.send(format!("id: cut {id}\nretry: {retry}\ndata: \n\n"));
         response
     }
 
@@ -306,7 +307,7 @@ impl Inner {
     async fn call(self: Arc<Self>, headers: &HeaderMap, of_stream: Option<String>, body: Value) -> Response<Body> {
         let stream = of_stream.or_else(|| session(headers));
         if body["params"]["name"] == "cut" && matches!(self.says, Says::InAnswer | Says::OnStream) {
-            return self.cut(&body["id"]);
+            return self.cut(&body);
         }
         if self.says == Says::BesideDocument {
             let (inner, said) = (self.clone(), stream.clone().unwrap_or_default());

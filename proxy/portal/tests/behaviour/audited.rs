@@ -224,3 +224,22 @@ async fn a_log_level_that_servers_are_told_is_recorded_before_they_are() {
     let kinds: Vec<_> = levels.iter().map(|record| (record.kind, record.status)).collect();
     assert_eq!(kinds, [(RecordKind::Start, None), (RecordKind::Request, Some(Status::Ok)), (RecordKind::Request, Some(Status::Refused))]);
 }
+
+#[tokio::test]
+async fn nobody_fills_the_audit_or_the_ledger_with_calls_that_are_refused() {
+    let server = Server::start("one", Speaks::Modern).await;
+    let portal = Setup::of([("one", server.url())]).policy("[{allow: {servers: ['*'], tools: [echo]}}]").start().await;
+    let mut client = Client::modern(portal.address);
+    for _ in 0..300 {
+        client.call("one_delete_all", json!({})).await;
+    }
+    for _ in 0..100 {
+        client.call("one_echo", json!({"text": "x"})).await;
+    }
+    let records = portal.records(1 + 64 + 100).await;
+    let calls = of(&records, RecordKind::Call);
+    let with = |status| calls.iter().filter(|call| call.status == Some(status)).count();
+    // However slow the machine, each ten seconds have their 64.
+    assert!((64..=64 * 3).contains(&with(Status::Refused)), "{}", with(Status::Refused));
+    assert_eq!(with(Status::Ok), 100, "what was carried out is recorded one by one");
+}

@@ -11,7 +11,10 @@ use crate::{
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 /// Checks that the changes of both servers' resources reach a client that watches them, under the names by which it knows them.
 async fn watches(portal: SocketAddr, hears: Hears, what: &str) {
@@ -158,8 +161,8 @@ async fn a_call_that_becomes_a_task_is_one_for_clients_of_its_era_and_says_why_n
 }
 
 /// The text of the answer to a call in a session whose streams may end before it; the client comes back where it is told how.
-async fn comes_back(client: &mut Client, tool: &str, leaves: bool) -> String {
-    let (headers, body) = client.message("tools/call", json!({"name": tool, "arguments": {}}));
+async fn comes_back(client: &mut Client, tool: &str, arguments: Value, leaves: bool) -> String {
+    let (headers, body) = client.message("tools/call", json!({"name": tool, "arguments": arguments}));
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut answer = client.open(&headers, body.clone()).await.into_body();
     let (mut last, mut text) = (None, String::new());
@@ -198,9 +201,28 @@ async fn an_answer_whose_stream_was_cut_is_had_all_the_same_whichever_side_cut_i
             assert_eq!(stateless.call(&format!("{server}_cut")).await.0, format!("{server}: whole"), "{says:?}: the portal comes back");
             for leaves in [false, true] {
                 let mut client = Client::legacy(portal.address).await;
-                let text = comes_back(&mut client, &format!("{server}_cut"), leaves).await;
+                let text = comes_back(&mut client, &format!("{server}_cut"), json!({}), leaves).await;
                 assert_eq!(text, format!("{server}: whole"), "{says:?}, the client leaves first: {leaves}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_back_at_once_after_a_cut_has_its_answer_however_long_the_server_asked_to_be_left_alone() {
+    for says in [Says::InAnswer, Says::OnStream] {
+        let one = Asking::start("one", says).await;
+        let portal = Setup::of([("one", one.url())]).start().await;
+        for leaves in [false, true] {
+            let mut client = Client::legacy(portal.address).await;
+            let begun = Instant::now();
+            assert_eq!(comes_back(&mut client, "one_cut", json!({"retry": 5000}), leaves).await, "one: whole", "{says:?} {leaves}");
+            assert!(begun.elapsed() < Duration::from_secs(2), "{says:?}, the client leaves first: {leaves}: {:?}", begun.elapsed());
+        }
+        // Whose connection stays has nothing to come back for: the portal does, when the server said.
+        let mut stateless = Client::modern(portal.address);
+        let begun = Instant::now();
+        assert_eq!(stateless.call("one_cut", json!({"retry": 1500})).await.text(), "one: whole", "{says:?}");
+        assert!(begun.elapsed() >= Duration::from_millis(1500), "{says:?}: {:?}", begun.elapsed());
     }
 }

@@ -9,6 +9,7 @@ use crate::{
 use gnomon_audit::{RecordKind, Status};
 use gnomon_portal::CodeMode;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const CODE: &str = "?codemode=search_and_execute";
 
@@ -186,6 +187,40 @@ async fn calls_of_a_script_are_judged_and_recorded_like_any_other_under_its_exec
     assert_eq!(within, 2, "{events:#?}");
 }
 
+#[tokio::test]
+async fn tools_that_are_too_much_for_a_script_to_read_in_full_are_all_told_on_a_line_each() {
+    // Each server's own list is within its bound, and both together have more than a script is told at once.
+    let tools = |name: &str| -> Value {
+        let tool = |n: usize| {
+            let description = format!("Does what {name}{n} does. {}", "And more. ".repeat(11_000));
+            json!({"name": format!("{name}{n}"), "description": description, "inputSchema": {"type": "object"}})
+        };
+        (0..45).map(tool).collect()
+    };
+    let one = Server::with_tools("one", Speaks::Both, tools("a"), |_, _| json!({"content": []})).await;
+    let two = Server::with_tools("two", Speaks::Both, tools("b"), |_, _| json!({"content": []})).await;
+    let mut setup = Setup::of([("one", one.url()), ("two", two.url())]);
+    setup.limits.message = 8 << 20;
+    let portal = setup.start().await;
+    let mut client = Client::modern(portal.address).at(CODE);
+    let code = "async () => (await codemode.tools()).map(t => [t.name, Object.keys(t).join(), t.signature, t.summary])";
+    let told = crate::soon("the tools of both", async {
+        loop {
+            let told: Vec<Value> = serde_json::from_str(run(&mut client, "search", code).await.text()).unwrap_or_default();
+            if told.len() == 90 {
+                return told;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let names = (0..45).map(|n| ("one", format!("a{n}"))).chain((0..45).map(|n| ("two", format!("b{n}"))));
+    for (told, (server, tool)) in told.into_iter().zip(names) {
+        let (name, summary) = (format!("{server}_{tool}"), format!("Does what {tool} does"));
+        assert_eq!(told, json!([name, "name,signature,summary,server", format!("{name}()"), summary]));
+    }
+}
+
 /// Waits until this many events of class policy are on disk.
 async fn of_policy(portal: &Running, count: usize) -> Vec<Value> {
     let mut all = count;
@@ -311,7 +346,7 @@ async fn one_caller_s_scripts_that_wait_for_a_slow_tool_leave_places_to_others_a
     }
     crate::soon("the calls", async {
         while server.got("tools/call").len() < 6 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;

@@ -10,7 +10,10 @@ use std::{
     future::Future,
     time::{Duration, Instant},
 };
-use tokio::sync::{broadcast, mpsc};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{broadcast, mpsc},
+};
 
 /// The time in which the nine must answer, whatever the tenth does.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -314,7 +317,7 @@ async fn the_first_call_after_a_server_of_the_older_era_became_stateless_is_answ
 /// A server that answers every POST with this head, and everything else with 405.
 async fn answers(post: &'static str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((mut tcp, _)) = listener.accept().await {
@@ -354,10 +357,56 @@ async fn a_server_that_does_not_answer_as_mcp_is_reported_as_such_without_the_ad
     }
 }
 
+/// A listener whose queue is full, so that the kernel answers nobody else who wants in, and what fills it.
+async fn full() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(taken) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(listener.local_addr().unwrap())).await {
+        waiting.push(taken.unwrap());
+        assert!(waiting.len() < 8, "a listener that accepts nothing takes whoever comes");
+    }
+    (listener, waiting)
+}
+
+#[tokio::test]
+async fn each_reason_why_a_server_is_not_there_is_told_apart_in_metrics_and_lists() {
+    let (listener, _waiting) = full().await;
+    let plain = answers("200 OK").await.replacen("http:", "https:", 1);
+    let table = [
+        ("closed", format!("http://{}/mcp", closed_port()), "refused", "nobody listens at its address"),
+        ("nameless", "http://nobody.invalid/mcp".to_owned(), "dns", "its name has no address"),
+        ("plain", plain, "tls", "TLS with it fails"),
+        ("failing", answers("503 Service Unavailable").await, "http_5xx", "HTTP 503"),
+        ("elsewhere", answers("404 Not Found").await, "http_4xx", "HTTP 404"),
+        ("locked", answers("401 Unauthorized").await, "unauthorized", "HTTP 401"),
+        ("full", format!("http://{}/mcp", listener.local_addr().unwrap()), "timeout", "no connection came about in time"),
+    ];
+    let portal = Setup::of(table.iter().map(|(id, url, ..)| (*id, url.clone()))).start().await;
+    let mut client = Client::modern(portal.address);
+    let told = async {
+        loop {
+            let (metrics, missing) = (portal.metrics(), missing(&client.request("tools/list", json!({})).await));
+            let is_told = |(id, _, reason, words): &(&str, String, &str, &str)| {
+                let series = format!(r#"gnomon_portal_server_down{{portal="main",reason="{reason}",server="{id}"}} 1"#);
+                let why = missing.as_array().into_iter().flatten().find(|one| one["server"] == *id).and_then(|one| one["why"].as_str());
+                metrics.contains(&series) && why.is_some_and(|why| why.contains(words))
+            };
+            if table.iter().all(is_told) {
+                return metrics;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let metrics = crate::soon("each reason", told).await;
+    assert_eq!(metrics.matches("gnomon_portal_server_down{").count(), table.len(), "one reason for each: {metrics}");
+}
+
 /// A server of HTTP+SSE that refuses `initialize`, and keeps its stream open; it tells of each stream that its client lets go.
 async fn refuses_on_its_stream(let_go: mpsc::Sender<()>) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (says, _) = broadcast::channel::<String>(16);
     tokio::spawn(async move {

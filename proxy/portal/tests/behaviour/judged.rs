@@ -1,14 +1,20 @@
 //! Rules judge what passes in both directions, and it is written to the ledger.
 
 use crate::{
-    Setup,
+    Running, Setup,
+    admission::two_tokens,
+    asking::{Asking, Says},
     client::{Client, next_event},
+    matrix::SERVERS,
     pools,
     server::{Server, Speaks},
+    soon,
 };
 use bytes::Bytes;
+use futures_util::future::join_all;
 use gnomon_access::Caller;
 use gnomon_audit::{RecordKind, Status};
+use gnomon_observe::Action;
 use gnomon_relay::{
     error::CallError,
     judged::{Judge, Rules, Whose},
@@ -20,7 +26,19 @@ use gnomon_upstream::{
     rpc::{Id, Outcome},
 };
 use serde_json::{Value, json};
-use std::{net::Ipv4Addr, pin::pin};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    pin::pin,
+    time::{Duration, Instant, SystemTime},
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// What is promised: an event within two seconds of its call.
+const PROMISED: Duration = Duration::from_secs(2);
+/// What a loaded machine may add, where the attendant, the writer of the file and the test wait for a processor. An event that waits for
+/// anything else comes far later: for the end of the patience with its server, or for another bound than the recorder's second and a half.
+const SLACK: Duration = Duration::from_secs(2);
 
 /// The events of calls.
 fn calls(events: &[Value]) -> Vec<&Value> {
@@ -57,6 +75,50 @@ async fn every_call_is_an_event_that_says_who_what_and_where() {
             assert_eq!(call[field], value, "{field} of {call:#}");
         }
     }
+}
+
+/// A call by a client of each era to a server that says nothing to it.
+async fn called_in_vain(says: Says) {
+    let server = Asking::start("one", says).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let mut clients = [Client::legacy(portal.address).await, Client::modern(portal.address)];
+    let made = SystemTime::now();
+    let asked = clients.each_mut().map(|client| client.call("one_wait", json!({})));
+    let told = async {
+        server.called(2).await;
+        let (had, had_at) = (Instant::now(), SystemTime::now());
+        soon("the events of the calls", async {
+            loop {
+                // Read as anybody else would read it: nothing makes gnomon write it earlier.
+                let text = std::fs::read_to_string(portal.dir.path().join("events.jsonl")).unwrap_or_default();
+                // The last line may not be whole yet.
+                let events: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+                if calls(&events).len() == 2 {
+                    return (events, had.elapsed(), had_at);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await
+    };
+    let (events, took, had_at) = tokio::select! {
+        answers = join_all(asked) => panic!("{says:?}: the server said something: {answers:?}"),
+        told = told => told,
+    };
+    assert!(took < PROMISED + SLACK, "{says:?}: the events came {took:?} after the server had the calls");
+    for call in calls(&events) {
+        assert_eq!((&call["gen_ai.tool.name"], &call["gnomon.pending"]), (&json!("wait"), &json!(true)), "{says:?}: {call:#}");
+        let seen = SystemTime::from(OffsetDateTime::parse(call["@timestamp"].as_str().unwrap(), &Rfc3339).unwrap());
+        // When the call was made, not when it was reported; the file has milliseconds.
+        let (first, last) = (made - Duration::from_millis(1), had_at + Duration::from_millis(500));
+        assert!((first..=last).contains(&seen), "{says:?}: {call:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_to_a_server_that_says_nothing_is_an_event_in_the_time_that_is_promised() {
+    // At the same time: each takes as long as the event does.
+    join_all(SERVERS.map(called_in_vain)).await;
 }
 
 #[tokio::test]
@@ -260,4 +322,101 @@ async fn a_large_request_and_a_large_list_are_judged_alike_and_beside_the_thread
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_passes_is_handed_on_with_the_strictest_action_of_the_rules_whichever_way_it_is_judged() {
+    let setup = Setup::of([]);
+    let endpoint = Endpoint::new(pools(), "one", "http://127.0.0.1:1/mcp", http::HeaderMap::new(), setup.limits).unwrap();
+    let portal = setup.start().await;
+    let rules = Rules { inspector: portal.inspector.clone(), recorder: portal.recorder.clone() };
+    let client = gnomon_upstream::Client::portal();
+    let caller = Caller::anonymous(Ipv4Addr::LOCALHOST.into());
+    let whose = Whose { caller: &caller, client: &client, agent: None, execution: None, program: None };
+    let judge = Judge::new(rules, &"main".into(), &"one".into(), &Reach::http(endpoint, Transport::Either));
+    let params = Bytes::from_static(br#"{"name":"a","arguments":{}}"#);
+    let message = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{}}}"#;
+    for (rule, action) in [(None, Action::Allow), (Some("allow"), Action::Allow), (Some("log"), Action::Log)] {
+        portal.rule(rule.map(|action| (action, "gen_ai.tool.name: a")));
+        let (judged, passes) = judge.request(whose, &Id::number(1), &"tools/call".into(), Some(&params)).await;
+        judged.finish();
+        let again = judge.once_more(whose, &Id::number(1), &"tools/call".into(), Some(&params)).await;
+        let told = [passes.unwrap().ok(), again.unwrap().ok(), judge.said(whose, message).ok()];
+        assert_eq!(told, [Some(action); 3], "{rule:?}");
+    }
+}
+
+/// How often the portal refused something, by the reason.
+fn refusals(portal: &Running) -> BTreeMap<String, u64> {
+    let metrics = portal.metrics();
+    let counts =
+        metrics.lines().filter_map(|line| line.strip_prefix("gnomon_portal_refusals_total{portal=\"main\",reason=\"")?.split_once("\"} "));
+    counts.map(|(reason, count)| (reason.to_owned(), count.parse().unwrap())).filter(|(_, count)| *count > 0).collect()
+}
+
+#[tokio::test]
+async fn what_the_portal_refuses_by_itself_counts_once_by_the_reason() {
+    let server = Server::start("one", Speaks::Both).await;
+    let (auth, [ada, _]) = two_tokens();
+    let setup = Setup::of([("one", server.url())]).auth(auth).policy("[{allow: {servers: [one], tools: [echo]}}]");
+    let portal = setup.rule("block", "gen_ai.tool.call.arguments|contains: passwd").start().await;
+    let mut expected = BTreeMap::<String, u64>::new();
+    let mut counts = |reason: &str| {
+        *expected.entry(reason.to_owned()).or_default() += 1;
+        assert_eq!(refusals(&portal), expected, "{reason}");
+    };
+    for mut client in [Client::modern(portal.address).holding(&ada).begun().await, Client::modern(portal.address).holding(&ada)] {
+        assert_eq!(client.call("one_echo", json!({"text": "x"})).await.text(), "one: x");
+        for (tool, arguments, reason) in [
+            ("one_nothing", json!({}), "unknown"),
+            ("one_delete_all", json!({}), "policy"),
+            ("one_echo", json!({"text": 7}), "arguments"),
+            ("one_echo", json!({"text": "/etc/passwd"}), "rule"),
+        ] {
+            let refused = client.call(tool, arguments).await;
+            assert!(refused.last()["error"].is_object() || refused.last()["result"]["isError"] == true, "{refused:?}");
+            counts(reason);
+        }
+    }
+    let nobody = Client::modern(portal.address);
+    assert_eq!(nobody.post(&[], json!({})).await.status, 401);
+    counts("log_in");
+    assert_eq!(nobody.post(&[("origin", "https://evil.example")], json!({})).await.status, 403);
+    counts("origin");
+    assert_eq!(server.got("tools/call").len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_eras_have_no_word_for_is_such_a_refusal_too_and_sessions_are_counted_while_they_last() {
+    let server = Server::start("one", Speaks::Modern).await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    let sessions = |number: u8| portal.metrics().contains(&format!("gnomon_portal_sessions{{portal=\"main\"}} {number}\n"));
+    assert!(sessions(0), "{}", portal.metrics());
+    let (mut client, other) = (Client::legacy(portal.address).await, Client::legacy(portal.address).await);
+    assert!(sessions(2), "{}", portal.metrics());
+    let refused = client.request("resources/subscribe", json!({"uri": "one+note://one/1"})).await;
+    assert_eq!(refused.last()["error"]["code"], -32601, "{refused:?}");
+    assert_eq!(refusals(&portal), BTreeMap::from([("protocol".to_owned(), 1)]));
+    let ended = other.send(http::Method::DELETE, &[("mcp-session-id", &other.session())], String::new()).await;
+    assert!(ended.status == 200 && sessions(1), "{}", portal.metrics());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_withheld_as_the_audit_cannot_be_written_is_such_a_refusal_too() {
+    let server = Server::start("one", Speaks::Modern).await;
+    let portal = Setup::of([("one", server.url())]).durable(1).start().await;
+    let mut client = Client::modern(portal.address);
+    // Long names fill it sooner.
+    let words = json!({"name": "x".repeat(4000), "version": "1".repeat(4000)});
+    for number in 0.. {
+        assert!(number < 1000, "the database never gets full");
+        assert!(refusals(&portal).is_empty());
+        let (headers, mut body) = client.message("tools/call", json!({"name": "one_echo", "arguments": {"text": "x"}}));
+        body["params"]["_meta"]["io.modelcontextprotocol/clientInfo"] = words.clone();
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        if client.post(&headers, body).await.text() != "one: x" {
+            break;
+        }
+    }
+    assert_eq!(refusals(&portal), BTreeMap::from([("audit".to_owned(), 1)]));
 }

@@ -1,13 +1,19 @@
 //! Lists of servers: nothing in the list of one server costs others their tools, time or memory.
 
 use crate::{
-    Setup,
+    Running, Setup,
+    admission::two_tokens,
     client::{Answer, Client, next_event},
     server::{Server, Speaks},
     soon,
 };
+use gnomon_access::Policy;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Tools because of which clients reject a whole list, each with a word of the reason.
 fn odd_tools() -> Vec<(Value, &'static str)> {
@@ -339,7 +345,7 @@ async fn a_flood_of_changes_is_looked_at_once_in_a_second_and_the_last_one_count
 #[tokio::test]
 async fn a_change_of_a_list_that_is_told_in_a_call_s_answer_is_fetched_and_told_as_any_other() {
     for speaks in [Speaks::Legacy, Speaks::Modern] {
-        let tools = std::sync::Arc::new(std::sync::Mutex::new(vec!["say"]));
+        let tools = Arc::new(std::sync::Mutex::new(vec!["say"]));
         let told = tools.clone();
         let server = Server::scripted("one", speaks, move |method, _| {
             let tool = |name: &&str| json!({"name": name, "inputSchema": {"type": "object"}});
@@ -390,4 +396,110 @@ async fn what_a_server_refuses_to_watch_is_not_acknowledged_and_what_it_grants_i
         let granted = &acknowledged["params"]["notifications"];
         assert_eq!(granted, &json!({"resourceSubscriptions": ["one+doc://open"], "toolsListChanged": true}), "{speaks:?}");
     }
+}
+
+const UPDATED: &str = "notifications/resources/updated";
+
+/// A server of the older era with one resource, whose changes it announces.
+async fn with_document(name: &'static str) -> Server {
+    Server::scripted(name, Speaks::Legacy, |method, _| match method {
+        "resources/list" => Some(json!({"resources": [{"uri": "doc://a", "name": "a"}]})),
+        "resources/subscribe" => Some(json!({})),
+        _ => None,
+    })
+    .await
+}
+
+/// A subscription to what is wanted, which watches this resource.
+async fn listening(portal: &Running, bearer: Option<&str>, uri: &str, mut wanted: Value) -> hyper::body::Incoming {
+    let mut client = Client::modern(portal.address);
+    if let Some(bearer) = bearer {
+        client = client.holding(bearer);
+    }
+    wanted["resourceSubscriptions"] = json!([uri]);
+    let (headers, body) = client.message("subscriptions/listen", json!({"notifications": wanted}));
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut stream = client.open(&headers, body).await.into_body();
+    let granted = next_event(&mut stream).await;
+    assert_eq!(granted["params"]["notifications"]["resourceSubscriptions"], json!([uri]), "{granted}");
+    stream
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_resources_that_nobody_watches_is_told_to_nobody_and_drowns_no_other_server_s_news() {
+    let policy = "[{allow: {servers: ['*'], groups: [adas]}}, {allow: {servers: [quiet], groups: [eves]}}]";
+    for speaks in [Speaks::Legacy, Speaks::Modern] {
+        let noisy = Server::scripted("noisy", speaks, |_, _| None).await;
+        let quiet = with_document("quiet").await;
+        let (auth, [_, eve]) = two_tokens();
+        let portal = Setup::of([("noisy", noisy.url()), ("quiet", quiet.url())]).auth(auth).policy(policy).start().await;
+        // By then their lists are fetched.
+        noisy.heard_by(1).await;
+        quiet.heard_by(1).await;
+        let wanted = json!({"toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true});
+        let mut stateless = listening(&portal, Some(eve.as_str()), "quiet+doc://a", wanted).await;
+        let mut client = Client::modern(portal.address).holding(&eve).begun().await;
+        let watched = client.request("resources/subscribe", json!({"uri": "quiet+doc://a"})).await;
+        assert!(watched.last()["result"].is_object(), "{watched:?}");
+        let mut standing = client.stand().await;
+        // The portal's own stream, and the session's.
+        quiet.heard_by(2).await;
+        let before = noisy.got("tools/list").len();
+        let made_up = (0..5_000).map(|number| json!({"uri": format!("doc://a{number}")}));
+        noisy.say_each(UPDATED, made_up.chain([json!({"uri": "doc://a"})])).await;
+        // What it says last is heard last.
+        noisy.say("notifications/tools/list_changed", json!({}));
+        soon("the flood to be heard", async {
+            while noisy.got("tools/list").len() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        quiet.say(UPDATED, json!({"uri": "doc://a"}));
+        for stream in [&mut stateless, &mut standing] {
+            let told = next_event(stream).await;
+            assert_eq!((&told["method"], &told["params"]["uri"]), (&json!(UPDATED), &json!("quiet+doc://a")), "{speaks:?}: {told}");
+            let more = tokio::time::timeout(Duration::from_millis(300), next_event(stream)).await;
+            assert!(more.is_err(), "{speaks:?}: {more:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_resource_that_changes_without_end_is_told_of_once_in_a_second_and_the_last_change_counts() {
+    let server = with_document("one").await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    server.heard_by(1).await;
+    let mut stream = listening(&portal, None, "one+doc://a", json!({})).await;
+    server.say(UPDATED, json!({"uri": "doc://a"}));
+    assert_eq!(next_event(&mut stream).await["method"], UPDATED);
+    let began = Instant::now();
+    for _ in 0..50 {
+        server.say(UPDATED, json!({"uri": "doc://a"}));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(next_event(&mut stream).await["method"], UPDATED);
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    let more = tokio::time::timeout(Duration::from_millis(300), next_event(&mut stream)).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+#[tokio::test]
+async fn a_listener_that_missed_changes_is_told_of_each_resource_that_it_watches_and_may_read() {
+    let server = with_document("one").await;
+    let portal = Setup::of([("one", server.url())]).start().await;
+    server.heard_by(1).await;
+    let mut stream = listening(&portal, None, "one+doc://a", json!({})).await;
+    let policy = Arc::new(Policy::parse("[{allow: {servers: ['*']}}]", "policy.yml").unwrap());
+    let told = soon("word of what was missed", async {
+        loop {
+            // More changes at once than wait for a listener, none of which it has asked for.
+            (0..2_000).for_each(|_| portal.portal.regulate(policy.clone(), HashMap::new()));
+            if let Ok(told) = tokio::time::timeout(Duration::from_millis(200), next_event(&mut stream)).await {
+                return told;
+            }
+        }
+    })
+    .await;
+    assert_eq!((&told["method"], &told["params"]["uri"]), (&json!(UPDATED), &json!("one+doc://a")), "{told}");
 }

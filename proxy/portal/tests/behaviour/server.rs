@@ -133,6 +133,17 @@ impl Server {
         let _ = self.inner.says.send(json!({"jsonrpc": "2.0", "method": method, "params": params}));
     }
 
+    /// The same for each of these parameters, as fast as the streams take them.
+    pub async fn say_each(&self, method: &str, all: impl IntoIterator<Item = Value>) {
+        for params in all {
+            // What a stream had to leave out would end it.
+            while self.inner.says.len() >= 32 {
+                tokio::task::yield_now().await;
+            }
+            self.say(method, params);
+        }
+    }
+
     /// Sends a request on all open streams.
     pub fn ask_all(&self, id: &str, method: &str, params: Value) {
         let _ = self.inner.says.send(json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));

@@ -103,7 +103,7 @@ impl<C: Calls> Host<'_, C> {
     pub(super) fn turned_down(&self, call: &Call, name: &str, why: &'static str) {
         if let Some(rules) = self.rules {
             let server = SmolStr::new_static(SERVER);
-            let refused = Refused { server: Some(&server), method: "tools/call", name, code: INVALID_PARAMS, why };
+            let refused = Refused { server: Some(&server), method: "tools/call", name, code: INVALID_PARAMS, why, requests: 1 };
             rules.turned_down(self.calls.lists().portal(), call.whose(), &refused);
         }
     }

@@ -1,6 +1,7 @@
 //! A program's standard error: logged, within bounds, and without secrets.
 
 use super::lines::{Line, Lines};
+use gnomon_observe::without_secrets;
 use smol_str::SmolStr;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncRead;
@@ -15,6 +16,8 @@ const RATE: u32 = 20;
 const TRACE: u32 = 60;
 /// The text in place of a secret.
 const INSTEAD: &str = "[secret]";
+/// Longest word that is left out where a line is cut within it.
+const HALF: usize = 512;
 
 /// Turns lines into what may be seen.
 pub(super) struct Veil {
@@ -34,8 +37,8 @@ impl Veil {
         SHOWN + self.secrets.first().map_or(0, String::len)
     }
 
-    /// A line for the log: one line, without control characters, without secrets. What begins after [`SHOWN`] bytes of the
-    /// line as it came is left out.
+    /// A line for the log: one line, without control characters, without secrets: those that are configured, and what else has the form of
+    /// one. What begins after [`SHOWN`] bytes of the line as it came is left out.
     pub(super) fn line(&self, line: &[u8]) -> String {
         let text = String::from_utf8_lossy(line);
         let (mut shown, mut at) = (String::with_capacity(text.len().min(SHOWN)), 0);
@@ -50,7 +53,14 @@ impl Veil {
             shown.push(if c.is_control() { ' ' } else { c });
             at += c.len_utf8();
         }
-        if at < text.len() {
+        let rest = text.get(at..).unwrap_or_default();
+        if !rest.is_empty() && !rest.starts_with(char::is_whitespace) {
+            // Half of a secret does not look like one.
+            let begin = shown.rfind(char::is_whitespace).filter(|begin| shown.len() - begin <= HALF);
+            shown.truncate(begin.unwrap_or(shown.len()));
+        }
+        let mut shown = without_secrets(&shown).into_owned();
+        if !rest.is_empty() {
             shown.push('…');
         }
         shown
@@ -163,6 +173,24 @@ mod tests {
         // What it overcame long ago is not why.
         let long_ago = format!("Error: once\n{}", "working\n".repeat(100));
         assert_eq!(told(&long_ago).unwrap(), "working");
+    }
+
+    #[test]
+    fn what_has_the_form_of_a_secret_does_not_pass_though_nobody_configured_it() {
+        let veil = Veil::new(vec!["hunter2".to_owned()]);
+        let (token, other) = ("ghp_0123456789abcdefghijABCDEFGHIJ012345", "Kk9mWt4LsBd7RnYp2HcJf5GxEa3");
+        let said = format!("hunter2 {token} https://ada:pw1@h.example/x?token=abc123 Authorization: Bearer {other}");
+        let shown = veil.line(said.as_bytes());
+        assert!(shown.starts_with("[secret] *** https://***@h.example/x?token=***"), "{shown}");
+        for secret in ["hunter2", token, "pw1", "abc123", other] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        assert_eq!(veil.line(b"listening on port 3000"), "listening on port 3000");
+        // Nor half of one, where the line is cut; a word that ends there stays.
+        let shown = veil.line(format!("{} {token} and more", "x".repeat(SHOWN - 20)).as_bytes());
+        assert!(shown.ends_with("x…") && !shown.contains("ghp_"), "{shown}");
+        let shown = veil.line(format!("{} end and more", "x".repeat(SHOWN - 4)).as_bytes());
+        assert!(shown.ends_with("x end…"), "{shown}");
     }
 
     #[test]

@@ -35,7 +35,8 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 const LOOK: Duration = Duration::from_secs(12);
 /// How often the lists of a server are fetched that does not say when they change.
 const REFRESH: Duration = Duration::from_secs(120);
-/// The least interval between fetches of lists that have changed, however often the server announces changes.
+/// The least interval between fetches of lists that have changed, and between news of resources, however often the server announces
+/// changes.
 const BETWEEN_CHANGES: Duration = Duration::from_secs(1);
 
 /// The stream on which a server announces changes.
@@ -196,7 +197,8 @@ impl<H: Oversight> Upstream<H> {
                     let changed = self.take_changed();
                     offered(own.capabilities()).filter(|kind| changed.contains(kind)).for_each(|kind| add(&mut due, kind));
                 }
-                () = tokio::time::sleep_until(at.into()), if !due.is_empty() => {
+                () = tokio::time::sleep_until(at.into()), if !due.is_empty() || self.watched.has_updates() => {
+                    self.tell_updates();
                     let (asked, changed) = (Instant::now(), std::mem::take(&mut due));
                     if let Err(why) = self.fetch_changed(own, changed.clone()).await {
                         self.unless_at_work(own, asked, why)?;

@@ -48,8 +48,8 @@ const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_s
 pub enum Change {
     /// The list of this kind changed.
     List(Kind),
-    /// The content of a resource; its own URI.
-    Resource(SmolStr),
+    /// The contents of resources that are watched; their server's own URIs.
+    Resources(Arc<[SmolStr]>),
     /// The server came or went.
     Presence,
 }
@@ -216,7 +216,15 @@ impl<H: Oversight> Upstream<H> {
         Ok(())
     }
 
-    /// Handles the server's own messages; lists that it announces as changed are added to `due`.
+    /// Tells of the watched resources that have changed: in one message, so that one server's news drive out no other's.
+    pub(super) fn tell_updates(&self) {
+        let updated = self.watched.take_updates();
+        if !updated.is_empty() {
+            self.tell(Change::Resources(updated));
+        }
+    }
+
+    /// Handles the server's own messages; lists that it announces as changed are added to `due`, and resources to those to tell of.
     pub(super) async fn heard(
         &self,
         own: &Own,
@@ -226,11 +234,11 @@ impl<H: Oversight> Upstream<H> {
     ) -> Result<(), UpstreamError> {
         match message {
             Message::Notification(notification) => {
-                let uri = || Members::of(notification.params.as_ref()).ok().and_then(|members| members.text("uri").map(SmolStr::new));
                 match notification.method.as_str() {
                     "notifications/resources/updated" => {
-                        if let Some(uri) = uri() {
-                            self.tell(Change::Resource(uri));
+                        let members = Members::of(notification.params.as_ref()).unwrap_or_default();
+                        if let Some(uri) = members.text("uri") {
+                            self.watched.is_updated(&uri);
                         }
                     }
                     "notifications/subscriptions/acknowledged" => self.acknowledged(watched, notification.params.as_ref()),

@@ -266,6 +266,39 @@ fn a_field_that_the_channel_of_its_rule_never_has_is_an_error_with_the_reason() 
 }
 
 #[test]
+fn a_field_that_the_channel_of_a_large_rule_never_has_is_an_error_too() {
+    // With the two above it thirteen items, more than are combined.
+    let many: String = (0..11).map(|n| format!("    c{n}: {{process.command_line|contains: word{n}}}\n")).collect();
+    for (condition, error) in [
+        (
+            "a and b and all of c*",
+            Some(
+                "0.yml:18:16: the rule can never match: no channel fills all of its fields, which are filled \
+                 `gnomon.channel` on https, http, stdio, config, process, `process.command_line` on https, http, stdio, process, \
+                 `user_agent.original` on https, http",
+            ),
+        ),
+        (
+            "a and not b and 1 of c*",
+            Some(
+                "0.yml:6:9: `user_agent.original` is never filled on channel process, where this rule matches; it is filled on https, http",
+            ),
+        ),
+        // Of a program that is started, or of a request.
+        ("(a or b) and 1 of c*", None),
+    ] {
+        let text = format!(
+            "title: T\nid: 5f0c1b9e-3c5d-4f2a-9b1e-2d7c8a6f4e10\nlogsource: {{product: mcp, category: mcp_traffic}}\ndetection:\n    \
+             a: {{gnomon.channel: process}}\n    b: {{user_agent.original|contains: curl}}\n{many}    condition: {condition}\n"
+        );
+        for lint in [Lint::Skip, Lint::Run] {
+            let errors = set(&[&text], &Adjustments { lint, ..Adjustments::default() }).err().map(|errors| errors.to_string());
+            assert_eq!(errors.as_deref(), error, "{condition}");
+        }
+    }
+}
+
+#[test]
 fn a_method_that_mcp_does_not_have_is_pointed_out() {
     for (detection, method, near) in [
         ("    a: {mcp.method.name: tool/call}\n    condition: a\n", "tool/call", "did you mean `tools/call`?"),

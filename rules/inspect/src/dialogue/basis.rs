@@ -97,6 +97,15 @@ impl Basis {
         (action, rule)
     }
 
+    /// The action and rule of a call as it is decided so far: a rule that still waits for an answer sets aside nothing that matches
+    /// already.
+    pub fn as_it_stands(&self, decided: (Action, Option<RuleIndex>), progress: &Progress) -> (Action, Option<RuleIndex>) {
+        match decided {
+            (Action::Allow, _) => self.passing(progress),
+            decided => decided,
+        }
+    }
+
     pub fn bounds(&self) -> &Bounds {
         &self.inspector.bounds
     }
@@ -117,6 +126,11 @@ impl Basis {
     /// Marks messages as unreadable, before the exchange is judged as such.
     pub fn pass_on(&mut self, passage: Passage) {
         self.unread.get_or_insert(passage);
+    }
+
+    /// The same, whatever it was known to pass by before.
+    pub fn passes_as(&mut self, passage: Passage) {
+        self.unread = Some(passage);
     }
 
     /// The exchange is known to show this signature.

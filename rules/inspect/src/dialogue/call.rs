@@ -107,6 +107,11 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
         }
         match method.map(|method| mcp::canonical_method(method)) {
             Some("tools/call") => set_named(seen, Field::ToolName, message, (&message.name, message.name_is_odd)),
+            // It names nothing, and its parameters are what it is about.
+            Some("completion/complete") if matches!(message.params, ParamsShape::Array | ParamsShape::Other) => {
+                seen.set_unreadable(Field::ToolArguments);
+                seen.set_family_unreadable(Family::Argument);
+            }
             Some("prompts/get") => set_named(seen, Field::PromptName, message, (&message.name, message.name_is_odd)),
             Some(m) if m.get(..10).is_some_and(|begin| begin.eq_ignore_ascii_case("resources/")) => {
                 set_named(seen, Field::ResourceUri, message, (&message.uri, message.uri_is_odd))
@@ -143,7 +148,7 @@ pub(crate) fn describe(seen: &mut Observation, findings: &mut Findings, message:
 
 /// Sets the name in a message. A name by position, or of another type than a string, is up to the server's interpretation.
 fn set_named(seen: &mut Observation, field: Field, message: &Message, (name, odd): (&Option<SmolStr>, Presence)) {
-    if message.params == ParamsShape::Array {
+    if matches!(message.params, ParamsShape::Array | ParamsShape::Other) {
         seen.set_unreadable(field);
         seen.set_unreadable(Field::ToolArguments);
         seen.set_family_unreadable(Family::Argument);

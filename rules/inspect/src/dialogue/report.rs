@@ -139,11 +139,7 @@ impl Dialogue {
     /// Turns a call into its reports and remembers endpoints that spoke MCP.
     pub(super) fn report(&mut self, call: Call, refusal: Option<&Refusal>) {
         let Call { mut seen, progress, findings, action, deciding, early, .. } = call;
-        // A rule that still waits for an answer sets aside nothing that matches already.
-        let (action, deciding) = match action {
-            Action::Allow => self.basis.passing(&progress),
-            _ => (action, deciding),
-        };
+        let (action, deciding) = self.basis.as_it_stands((action, deciding), &progress);
         self.traffic.describe(&mut seen);
         if !findings.response_signatures.is_empty() {
             seen.set(Field::ResponseSignatures, names(findings.response_signatures));

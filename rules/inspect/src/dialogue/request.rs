@@ -7,7 +7,7 @@ use super::{
     verdicts::MAX_TARGETS,
     within,
 };
-use crate::shadow::interfering;
+use crate::{Passage, shadow::interfering};
 use gnomon_observe::{Observation, Phase};
 use gnomon_wire::{
     jsonrpc::{Message, MessageKind, Version},
@@ -127,11 +127,20 @@ impl Dialogue {
         self.judge_exchange();
     }
 
+    /// Judges the exchange as such anew, now that it is known to pass by this passage if it passes.
+    pub(crate) fn judge_exchange_as(&mut self, passage: Passage) {
+        self.basis.passes_as(passage);
+        self.pairing.calls.retain(|call| call.subject != Subject::Exchange);
+        self.judge_exchange();
+    }
+
     fn judge_call(&mut self, heard: Heard) {
         let Heard { mut seen, findings, subject, id, method } = heard;
         let mut progress = self.basis.progress.clone();
         let answer = self.basis.judge_request(subject, &findings, &mut seen, &mut progress);
         let (mut waits, action, deciding) = self.verdicts.take(answer);
+        let (stands, _) = self.basis.as_it_stands((action, deciding), &progress);
+        self.verdicts.lets_pass(stands);
         if waits == Waits::No && !self.is_refused() && self.waits_for_others(subject, &findings) {
             waits = Waits::ForAnswer;
         }

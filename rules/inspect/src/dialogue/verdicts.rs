@@ -56,6 +56,8 @@ pub(super) struct Verdicts {
     ahead: Ahead,
     held: Held,
     refused: Refused,
+    /// The strictest action among those under which its messages pass.
+    strictest: Action,
     targets: Vec<Target>,
     form: Form,
     wants: Wants,
@@ -64,7 +66,8 @@ pub(super) struct Verdicts {
 impl Verdicts {
     /// Before the first message, by the rules' answer to what came before it.
     pub fn new(ahead: Answer, wants: Wants) -> Self {
-        Self { ahead: Ahead::of(ahead), held: Held::Back, refused: Refused::No, targets: Vec::new(), form: Form::Foreign, wants }
+        let (held, refused, strictest) = (Held::Back, Refused::No, Action::Allow);
+        Self { ahead: Ahead::of(ahead), held, refused, strictest, targets: Vec::new(), form: Form::Foreign, wants }
     }
 
     pub fn refused(&self) -> Option<Verdict> {
@@ -135,6 +138,17 @@ impl Verdicts {
             (_, Answer::Needs(_)) => return (Waits::ForAnswer, Action::Allow, None),
         }
         (Waits::No, Action::Allow, None)
+    }
+
+    /// One of the messages passes under this action, as far as it alone is concerned. It is kept here, as its call may be reported and
+    /// forgotten before the rest is judged.
+    pub fn lets_pass(&mut self, action: Action) {
+        self.strictest = self.strictest.max(action);
+    }
+
+    /// The strictest action under which one of the messages so far passes.
+    pub fn strictest(&self) -> Action {
+        self.strictest
     }
 
     /// True if a verdict from before the message, or on another one, may apply to the next.

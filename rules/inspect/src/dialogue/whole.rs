@@ -5,14 +5,16 @@
 //! (`{}`) was read, and is nothing.
 
 use super::{Dialogue, MAX_MESSAGES, Refusal, bound};
+use gnomon_observe::Action;
 use gnomon_wire::jsonrpc::{Finish, Malformed, Message, Scanner, Sink};
 
 impl Dialogue {
-    /// Judges the whole of a request; `pieces` joined are its JSON.
+    /// Judges the whole of a request; `pieces` joined are its JSON. Where it passes: the strictest action of the rules for any of its
+    /// messages, `allow` where there is none.
     ///
     /// # Errors
     /// The refusal, if it must not be sent.
-    pub fn request_message(&mut self, pieces: &[&[u8]]) -> Result<(), Box<Refusal>> {
+    pub fn request_message(&mut self, pieces: &[&[u8]]) -> Result<Action, Box<Refusal>> {
         for piece in pieces {
             self.asks(piece.len());
             self.show_text(piece);
@@ -26,7 +28,7 @@ impl Dialogue {
         }
         match self.refused() {
             Some(verdict) => Err(self.refuse(verdict)),
-            None => Ok(()),
+            None => Ok(self.verdicts.strictest()),
         }
     }
 

@@ -4,6 +4,7 @@
 use super::{
     answer_body::AnswerBody,
     charset::is_hidden,
+    first_line::FirstLine,
     named::{Named, lossy, text},
     reading::{Manner, Reading, Search, Values, codings, says_frames, says_grpc},
     request_body::{Frames, RequestBody},
@@ -66,6 +67,8 @@ pub struct Exchange {
     pub(super) mirrored: Mirrored,
     pub(super) expects: Expects,
     pub(super) body: RequestBody,
+    /// Until it is known how the body begins.
+    pub(super) first_line: Option<FirstLine>,
     pub(super) said: Said,
     pub(super) response: AnswerBody,
 }
@@ -144,6 +147,7 @@ impl Exchange {
             expects: if says_mcp && head.method != Method::GET { Expects::Message } else { Expects::Anything },
             mirrored,
             body: RequestBody::new(reading, frames),
+            first_line: Some(FirstLine::new()),
             said: Said::Some,
             response: AnswerBody::new(),
             dialogue,

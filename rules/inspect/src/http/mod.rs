@@ -6,6 +6,7 @@ mod answer_steps;
 mod charset;
 mod event_text;
 mod exchange;
+mod first_line;
 mod named;
 mod post;
 mod reading;

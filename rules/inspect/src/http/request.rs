@@ -2,6 +2,7 @@
 
 use super::{
     exchange::{Exchange, Expects, Gate, Mirrored, Said},
+    first_line::Begins,
     reading::{Found, Layer, Piece},
 };
 use crate::{
@@ -31,6 +32,11 @@ impl Exchange {
     /// until there is a gate. What one connection sends must not keep the others of its thread waiting.
     pub fn request_some(&mut self, raw: &[u8]) -> Option<Gate> {
         self.dialogue.asks(raw.len());
+        match self.first_line.as_mut().and_then(|line| line.feed(raw)) {
+            Some(Begins::AsRequest) => self.begins_as_request(),
+            Some(Begins::Otherwise) => self.first_line = None,
+            None => {}
+        }
         if let Some(mut reading) = self.body.reading.take() {
             let found = reading.feed(raw, &mut |piece| self.take_piece(&piece));
             self.body.reading = Some(reading);
@@ -174,6 +180,15 @@ impl Exchange {
                 self.dialogue.pass_on(Passage::Rows);
                 self.dialogue.judge_exchange();
             }
+        }
+    }
+
+    /// The body is a request to whoever does not read it as a body.
+    fn begins_as_request(&mut self) {
+        (self.first_line, self.body.reading) = (None, None);
+        self.dialogue.judge_exchange_as(Passage::RequestWithin);
+        if !self.dialogue.is_refused() {
+            self.dialogue.tell_unread(Passage::RequestWithin, 1);
         }
     }
 

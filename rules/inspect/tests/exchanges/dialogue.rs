@@ -12,11 +12,20 @@ fn stdio(selection: &str) -> Dialogue {
 }
 
 fn connection(selection: &str, channel: &str) -> Connection {
-    let text = format!(
-        "title: T\nid: 0d9c2a51-2f57-4f0e-8d0b-5d0f8c1c7e22\nlogsource: {{ product: mcp, category: mcp_traffic }}\n\
-         detection:\n    seen: {{ {selection} }}\n    condition: seen\ngnomon: {{ response: {{ action: block }} }}\n"
-    );
-    let rules = RuleSet::compile(&[Source { name: "r.yml".into(), text, origin: Origin::Admin }]).unwrap();
+    connection_under(&[("block", selection)], channel)
+}
+
+/// A connection under rules, each with what it does to what it selects.
+fn connection_under(rules: &[(&str, &str)], channel: &str) -> Connection {
+    let source = |(n, (action, selection)): (usize, &(&str, &str))| {
+        let text = format!(
+            "title: T{n}\nid: 0d9c2a51-2f57-4f0e-8d0b-5d0f8c1c7e2{n}\nlogsource: {{ product: mcp, category: mcp_traffic }}\n\
+             detection:\n    seen: {{ {selection} }}\n    condition: seen\ngnomon: {{ response: {{ action: {action} }} }}\n"
+        );
+        Source { name: format!("r{n}.yml"), text, origin: Origin::Admin }
+    };
+    let sources: Vec<Source> = rules.iter().enumerate().map(source).collect();
+    let rules = RuleSet::compile(&sources).unwrap();
     let inspector = Arc::new(Inspector::new(Arc::new(rules), Surroundings::default(), Bounds::default()));
     let mut seen = Observation::new();
     seen.set(Field::Channel, channel);
@@ -85,6 +94,38 @@ fn a_batch_is_refused_whole_and_each_of_its_requests_is_answered() {
     let refusal = dialogue.request_message(&[json!([list(1), call(2, "read_file"), list(3)]).to_string().as_bytes()]).unwrap_err();
     let answers: Value = serde_json::from_str(&refusal.answer().unwrap()).unwrap();
     assert_eq!(answers.as_array().unwrap().iter().map(|answer| answer["id"].clone()).collect::<Vec<_>>(), [json!(1), json!(2), json!(3)]);
+}
+
+#[test]
+fn what_passes_is_told_with_the_strictest_action_of_the_rules_for_it() {
+    const READS: &str = "gen_ai.tool.name: read_file";
+    let reads = call(1, "read_file");
+    let cases: [(&[(&str, &str)], Action); 8] = [
+        (&[], Action::Allow),
+        (&[("log", "gen_ai.tool.name: write_file")], Action::Allow),
+        (&[("allow", READS)], Action::Allow),
+        (&[("log", READS)], Action::Log),
+        // An administrator's `allow` sets aside what others only note.
+        (&[("allow", READS), ("log", READS)], Action::Allow),
+        (&[("allow", "mcp.method.name: tools/list"), ("log", READS)], Action::Log),
+        // What waits for the answer takes nothing from what matches already.
+        (&[("block", "gnomon.tools: evil")], Action::Allow),
+        (&[("log", READS), ("block", "gnomon.tools: evil")], Action::Log),
+    ];
+    for (rules, action) in cases {
+        for message in [&reads, &json!([list(2), reads, list(3)])] {
+            let mut dialogue = Dialogue::begin(&connection_under(rules, "stdio"), |_| ());
+            let passes = dialogue.request_message(&[message.to_string().as_bytes()]);
+            assert_eq!(passes.ok(), Some(action), "{rules:?}: {message}");
+        }
+    }
+    // Of more than are kept until their answers come, the first are reported before the last are judged.
+    let mut many = vec![list(2); Bounds::default().max_open_calls + 100];
+    many.insert(0, reads);
+    let mut dialogue = Dialogue::begin(&connection_under(&[("log", READS)], "stdio"), |_| ());
+    let passes = dialogue.request_message(&[json!(many).to_string().as_bytes()]);
+    assert_eq!(passes.ok(), Some(Action::Log));
+    assert!(dialogue.reports().next().is_some());
 }
 
 #[test]

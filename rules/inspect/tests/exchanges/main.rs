@@ -9,6 +9,7 @@ mod local;
 mod meaning;
 mod notifications;
 mod passage;
+mod recorded;
 mod requests;
 mod suspected;
 mod texts;

@@ -263,6 +263,11 @@ impl Collector {
             "uri" => Slot::Uri,
             "_meta" => Slot::Meta,
             "arguments" => Slot::Arguments,
+            // What else a client gives a server to work on: `completion/complete`, and the answers to its questions.
+            "argument" | "context" | "inputResponses" => {
+                self.leaves.beside(key, &mut self.message);
+                Slot::Leaf
+            }
             "protocolVersion" => {
                 self.message.protocol_version = Some(Scalar::Other);
                 Slot::ProtocolVersion

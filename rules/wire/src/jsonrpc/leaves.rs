@@ -1,4 +1,4 @@
-//! The leaves of `params.arguments`: their dotted paths and values, kept within one budget of bytes and a number.
+//! The leaves of `params.arguments`, and of what else is an argument by another name: their dotted paths and values, kept within one budget of bytes and a number.
 //!
 //! What does not fit is left out, and the message says so.
 
@@ -29,6 +29,12 @@ impl Leaves {
     /// The value of `params.arguments` itself begins.
     pub fn root(&mut self) {
         self.path.clear();
+    }
+
+    /// A value beside `params.arguments` begins, under this key.
+    pub fn beside(&mut self, key: &str, message: &mut Message) {
+        self.root();
+        self.member(0, key, message);
     }
 
     /// The length of the path so far; none where nothing is captured.

@@ -102,7 +102,7 @@ pub(super) enum Word {
 /// The prefix of all of MCP's keys in `_meta`.
 pub(super) const META_PREFIX: &str = "io.modelcontextprotocol/";
 const TOP_LEVEL: [&str; 6] = ["jsonrpc", "method", "id", "params", "result", "error"];
-const IN_PARAMS: [&str; 6] = ["name", "uri", "_meta", "protocolversion", "clientinfo", "arguments"];
+const IN_PARAMS: [&str; 8] = ["name", "uri", "_meta", "protocolversion", "clientinfo", "arguments", "argument", "inputresponses"];
 
 impl Word {
     pub const fn as_str(self) -> &'static str {

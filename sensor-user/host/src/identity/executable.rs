@@ -38,6 +38,16 @@ impl Found {
             Self::Hidden => Executable::Hidden,
         }
     }
+
+    /// The executable, with its digest if that is known.
+    pub(super) fn undigested(self) -> Executable {
+        match self {
+            Self::File { path, backing, opened: Opened::Known(digest) } => Executable::File { path, backing, digest },
+            Self::File { path, backing, opened: Opened::File(..) } => Executable::File { path, backing, digest: Digest::NotYet },
+            Self::None => Executable::Kernel,
+            Self::Hidden => Executable::Hidden,
+        }
+    }
 }
 
 pub(super) fn find(held: &Held, digests: &Digests, watch: &ReadThreads) -> Result<Found, Errno> {

@@ -43,6 +43,13 @@ impl Default for Options {
     }
 }
 
+/// Whether a file is read for its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    ForDigest,
+    ForNone,
+}
+
 type Execs = dyn Fn(u32) -> Generation + Send + Sync;
 
 /// Tells who processes are. Shared by reference between threads; a thread may wait for at most
@@ -109,13 +116,22 @@ impl Resolver {
     /// connect would go unnoticed; the kernel gives numbers out in turn, so all others (32,768 at
     /// least) would have to be used up in it.
     pub fn identify(&self, pid: u32, connected_at: BootTime, generation: Generation) -> Answer {
-        self.read(pid, connected_at, generation).unwrap_or_else(|error| match refused(error) {
+        self.identify_with(pid, connected_at, generation, Wait::ForDigest)
+    }
+
+    /// The same without a digest that its file would have to be read for.
+    pub fn identify_soon(&self, pid: u32, connected_at: BootTime, generation: Generation) -> Answer {
+        self.identify_with(pid, connected_at, generation, Wait::ForNone)
+    }
+
+    fn identify_with(&self, pid: u32, connected_at: BootTime, generation: Generation, wait: Wait) -> Answer {
+        self.read(pid, connected_at, generation, wait).unwrap_or_else(|error| match refused(error) {
             None => Answer::Gone,
             Some(why) => Answer::Unreadable(why),
         })
     }
 
-    fn read(&self, pid: u32, connected_at: BootTime, generation: Generation) -> Result<Answer, Errno> {
+    fn read(&self, pid: u32, connected_at: BootTime, generation: Generation, wait: Wait) -> Result<Answer, Errno> {
         let process = Held::open(pid)?;
         let before = Stat::read(&process).map_err(|error| errno(&error))?;
         if before.started_at > connected_at {
@@ -149,7 +165,10 @@ impl Resolver {
             pid,
             started_at: before.started_at,
             exec,
-            executable: found.digested(&self.digests, &self.watch),
+            executable: match wait {
+                Wait::ForDigest => found.digested(&self.digests, &self.watch),
+                Wait::ForNone => found.undigested(),
+            },
             command_line,
             credentials: ids.map(|ids| self.accounts.name(ids, &self.watch)),
             ancestors,

@@ -154,6 +154,17 @@ pub enum ToSensor {
         /// Its start time, in ns since boot: another process of that number is not read.
         started_boot_ns: u64,
     },
+    /// As [`ToSensor::Resolve`], and the answer waits for no digest of a file that has to be read for it. Since 1.7.
+    ResolveSoon {
+        /// Comes back with the answer.
+        token: u64,
+        /// The process that connected, in the sensor's process namespace.
+        pid: u32,
+        /// The time at which it connected, in ns since boot.
+        connected_boot_ns: u64,
+        /// The time of its last exec by then, in ns since boot; 0 where the kernel half does not know.
+        generation_boot_ns: u64,
+    },
 }
 
 /// The token of the sensor's unsolicited messages. No request has it.
@@ -253,7 +264,7 @@ pub enum ToProxy {
         /// Size of the ring's data in bytes.
         ring_bytes: u32,
     },
-    /// The answer to [`ToSensor::Resolve`].
+    /// The answer to [`ToSensor::Resolve`] and [`ToSensor::ResolveSoon`].
     Process {
         /// The token of the question.
         token: u64,
@@ -428,7 +439,7 @@ pub enum RefusalReason {
 
 impl Message for ToSensor {
     const NAME: &'static str = "message to the sensor";
-    const VARIANTS: u32 = 17;
+    const VARIANTS: u32 = 18;
 
     fn descriptors(&self) -> &'static [DescriptorKind] {
         &[]

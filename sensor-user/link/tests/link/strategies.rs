@@ -79,6 +79,12 @@ pub fn to_sensor() -> impl Strategy<Value = ToSensor> {
         (n(), any::<u32>(), n(), select(vec![Lineage::Left, Lineage::Read]))
             .prop_map(|(token, pid, began_boot_ns, lineage)| ToSensor::ReadStart { token, pid, began_boot_ns, lineage }),
         (n(), any::<u32>(), n()).prop_map(|(token, pid, started_boot_ns)| ToSensor::ReadListens { token, pid, started_boot_ns }),
+        (n(), any::<u32>(), n(), n()).prop_map(|(token, pid, connected_boot_ns, generation_boot_ns)| ToSensor::ResolveSoon {
+            token,
+            pid,
+            connected_boot_ns,
+            generation_boot_ns
+        }),
         (n(), n(), family(), any::<(u32, u32)>()).prop_map(|(token, netns_cookie, family, (uid, gid))| ToSensor::OpenSocketAs {
             token,
             netns_cookie,

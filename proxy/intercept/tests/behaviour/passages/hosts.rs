@@ -155,7 +155,7 @@ async fn a_request_that_names_no_one_host_is_refused_in_both_versions() {
 }
 
 /// Another proxy, which opens every tunnel to this one server.
-async fn second_proxy(server: SocketAddr) -> SocketAddr {
+pub(super) async fn second_proxy(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Lines that Python's `http.server` acts on, and odder ones.
-fn lines() -> Vec<(String, Passage)> {
+pub(super) fn lines() -> Vec<(String, Passage)> {
     let long = format!("POST /{} HTTP/1.1\r\n", "x".repeat(20 << 10));
     let odd = [
         "POST /mcp HTTP/1.2\r\n",

@@ -32,7 +32,7 @@ fn renamed(name: &str, other: &str) -> Vec<u8> {
     bytes
 }
 
-fn unreadable() -> Vec<(Vec<u8>, Passage)> {
+pub(super) fn unreadable() -> Vec<(Vec<u8>, Passage)> {
     // A first record whose handshake message claims more than 64 KiB.
     let mut long = vec![22, 3, 1, 0x40, 0, 1, 1, 0, 1];
     long.resize(5 + 0x4000, 0);
@@ -83,6 +83,32 @@ async fn what_cannot_be_read_goes_round_no_rule_for_a_host_by_another_name_of_it
         assert_eq!((events[0]["gnomon.action"].as_str(), told(&events, passage).len()), (Some("block"), 1), "{events:#?}");
         assert_eq!(events[0]["server.address"], "another.example", "as it was asked for: {events:#?}");
         assert!(server.got().is_empty(), "{passage:?} arrived");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_certificate_can_be_for_is_told_and_refused_where_a_rule_could_match() {
+    for name in ["-a.b.exampl", "a-.b.exampl", "a.b.examp.1"] {
+        for rules in [vec![block(1, CALLS)], Vec::new()] {
+            let (server, bytes, is_refused) = (Lenient::start().await, renamed("a.b.example", name), !rules.is_empty());
+            let (gnomon, mut stream) = reach(Gnomon::with().rules(rules), ROADS[0], server.address).await;
+            stream.write_all(&bytes).await.unwrap();
+            if is_refused {
+                let mut answer = [0; 7];
+                let alert = soon("an alert", stream.read_exact(&mut answer)).await;
+                assert!(alert.is_err() || answer == [21, 3, 3, 0, 2, 2, 49], "{name}: {answer:?}");
+                assert!(server.got().is_empty(), "{name} arrived");
+            } else {
+                soon("the hello", async {
+                    while server.got().len() < bytes.len() {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                })
+                .await;
+            }
+            let events = gnomon.events_until(1).await;
+            assert_eq!(told(&events, Passage::ServerNameInvalid).len(), 1, "{name}: {events:#?}");
+        }
     }
 }
 

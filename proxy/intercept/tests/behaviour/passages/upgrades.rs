@@ -65,7 +65,7 @@ fn asks(protocol: &str) -> Vec<u8> {
 }
 
 /// With the opening handshake of WebSocket (RFC 6455 section 4.1), whatever the protocol.
-fn opens(protocol: &str) -> Vec<u8> {
+pub(super) fn opens(protocol: &str) -> Vec<u8> {
     let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n";
     h1_head("GET", "/containers/1/exec", &format!("connection: Upgrade\r\nupgrade: {protocol}\r\n{key}"))
 }

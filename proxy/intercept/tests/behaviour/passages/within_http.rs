@@ -8,12 +8,13 @@ use gnomon_stage::{
 };
 use http::Request;
 use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const HERE: &str = "mcp.method.name: tools/call, server.address: tools.example";
 const PATH: &str = "mcp.method.name: tools/call, url.path: /chat";
 const ELSEWHERE: &str = "mcp.method.name: tools/call, server.address: other.example";
 
-fn websocket(path: &str, protocols: &str) -> Vec<u8> {
+pub(super) fn websocket(path: &str, protocols: &str) -> Vec<u8> {
     let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n";
     h1_head("GET", path, &format!("connection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\n{key}{protocols}"))
 }
@@ -143,5 +144,63 @@ async fn a_method_in_lower_case_is_the_same_method_to_its_server() {
         let post = post.replace("content-type: application/json\r\n", "");
         let answer = exchange(&mut stream, post.as_bytes()).await;
         assert_eq!(server.calls(), 0, "{road:?}: {answer:?}");
+    }
+}
+
+/// A server that answers every request without reading its body, keeps the connection, and acts on what it takes for the next one. Returns
+/// its address and how often its tool ran.
+async fn reads_no_body() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, ran) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let acts = ran.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let acts = acts.clone();
+            tokio::spawn(async move {
+                let mut seen = Vec::new();
+                while let Ok(1..) = stream.read_buf(&mut seen).await {
+                    while let Some(end) = seen.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                        let head: Vec<u8> = seen.drain(..end + 4).collect();
+                        if head.starts_with(b"POST /act") {
+                            acts.fetch_add(1, Ordering::SeqCst);
+                        }
+                        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (address, ran)
+}
+
+#[tokio::test]
+async fn a_request_within_a_body_that_its_server_does_not_read_is_no_way_past_a_rule() {
+    let within = String::from_utf8(request("POST /act HTTP/1.1\r\n")).unwrap();
+    for (method, kind) in
+        [("GET", ""), ("OPTIONS", ""), ("DELETE", ""), ("PUT", ""), ("POST", "content-type: text/plain\r\n"), ("POST", "")]
+    {
+        for cut in [within.len(), 3, 9] {
+            for blocks in [true, false] {
+                let (address, ran) = reads_no_body().await;
+                let rules = if blocks { vec![block(1, CALLS)] } else { Vec::new() };
+                let gnomon = Gnomon::with().rules(rules).resolve_port(HOST, address).start().await;
+                let mut stream = TcpStream::connect(gnomon.address).await.unwrap();
+                let head = format!("{method} http://{HOST}:{}/ HTTP/1.1\r\nhost: {HOST}\r\n{kind}", address.port());
+                stream.write_all(format!("{head}content-length: {}\r\n\r\n{}", within.len(), &within[..cut]).as_bytes()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(if cut < within.len() { 50 } else { 0 })).await;
+                // It may have been refused.
+                let _ = stream.write_all(&within.as_bytes()[cut..]).await;
+                let mut answer = [0; 12];
+                let _ = soon("an answer or an end", stream.read(&mut answer)).await;
+                let events = gnomon.events_until(1).await;
+                let what = format!("{method} {kind:?} {cut} {blocks}: {events:#?}");
+                assert_eq!(told(&events, Passage::RequestWithin).len(), 1, "{what}");
+                assert_eq!(events[0]["gnomon.action"] == "block", blocks, "{what}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                assert!(!blocks || ran.load(Ordering::SeqCst) == 0, "the tool ran: {what}");
+            }
+        }
     }
 }
