@@ -1,6 +1,7 @@
 //! Local MCP servers that are started on the host, found by real programs' starts.
 
-use crate::sensor_stage::{Host, needs, skip, until};
+use crate::sensor_stage::{Host, needs, until};
+use gnomon_testkit::has;
 use serde_json::Value;
 use std::{
     fs,
@@ -91,8 +92,8 @@ fn a_server_that_a_real_runner_starts_below_an_agent_is_one_event_and_in_the_inv
     if !needs("starts npx") {
         return;
     }
-    if Command::new("npx").arg("--version").stdout(Stdio::null()).status().is_err() {
-        return skip("starts npx", "there is no npx; install npm");
+    if !has("starts npx", &["npm"]) {
+        return;
     }
     let programs = Programs::new();
     programs.script("node_modules/mcp-server-local/package.json", r#"{"name":"mcp-server-local","version":"1.0.0","bin":"index.js"}"#);
@@ -153,7 +154,7 @@ fn a_command_that_is_not_there_is_no_server_and_what_env_starts_is_told_as_itsel
     }
     let running = Running::start(&host, Path::new("/"), &["env", "X=1", "/bin/sh", server.to_str().unwrap()]);
     let event = start_of(&host, &format!("file:{}", server.display()));
-    assert_eq!(event["process.pid"], running.0.id(), "{event:#}");
+    assert_eq!((&event["process.pid"], &event["process.parent.pid"]), (&running.0.id().into(), &std::process::id().into()), "{event:#}");
     let shell = fs::canonicalize("/bin/sh").unwrap();
     assert_eq!(event["process.executable.path"], shell.to_str().unwrap(), "{event:#}");
     assert_eq!(starts(&host), [event]);

@@ -8,7 +8,7 @@ import tempfile
 
 sys.dont_write_bytecode = True
 
-from harness import mcp_checks, web_checks  # noqa: E402
+from harness import evasions, mcp_checks, web_checks  # noqa: E402
 from harness.lab import Lab  # noqa: E402
 from harness.results import Results  # noqa: E402
 
@@ -28,6 +28,7 @@ def main():
         with Lab(pathlib.Path(folder), arguments.work / "node", arguments.gnomon) as lab:
             mcp_checks.run_all(lab, results)
             web_checks.run_all(lab, results)
+            evasions.run_all(lab, results)
     return results.finish()
 
 

@@ -68,6 +68,9 @@ class Lab:
         self._serve("mcp-node", ["node", self.node_dir / "mcp_server.mjs"], [*tls, self.ran])
         self._serve("web", ["node", self.node_dir / "web_server.mjs"], [*tls, self.dir / "git"])
         self._serve("ws", [*python, HERE / "python/ws_server.py"], tls)
+        for name, program in (("acting", "acting_server.py"), ("h2c", "h2c_server.py")):
+            self._serve(name, [*python, HERE / "python" / program], [self.ran])
+            self._serve(f"{name}-tls", [*python, HERE / "python" / program], [self.ran, *tls])
         self.upstream_ca = self.trusted_ca = ca
         if self.proxied:
             self.proxy_port = free_port()
