@@ -53,8 +53,8 @@ impl Sensors {
     /// Starts a sensor for one link, and waits for its end, or, while it stays, for another proxy to connect, as `waits` reports.
     ///
     /// # Errors
-    /// If it cannot be started, or reported at once that it cannot work while no scope is to be kept closed. One that had begun to work and ended, for whatever reason, is no error:
-    /// the serving process that connects again gets another.
+    /// If it cannot be started, or reported at once that it cannot work while no scope is to be kept closed. One that had begun to work and
+    /// ended, for whatever reason, is no error: the serving process that connects again gets another.
     pub fn keep_one(&mut self, arguments: &[OsString], link: SensorEnd, stop: BorrowedFd<'_>, waits: impl Fn() -> bool) -> Result<()> {
         let mut sensor = self.start(arguments, link)?;
         let (mut since, mut pause) = (Instant::now(), Duration::ZERO);
